@@ -1,0 +1,31 @@
+"""Files that a training leaves behind: the run directory, its events, and how files are written."""
+
+from diptych.artifacts.events import EventLog, read_events
+from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import (
+    atomic_write,
+    json_text,
+    read_arrays,
+    read_json,
+    read_npz,
+    sha256_of,
+    write_arrays,
+    write_json,
+    write_npz,
+)
+
+__all__ = [
+    "EventLog",
+    "Predictions",
+    "Run",
+    "atomic_write",
+    "json_text",
+    "read_arrays",
+    "read_events",
+    "read_json",
+    "read_npz",
+    "sha256_of",
+    "write_arrays",
+    "write_json",
+    "write_npz",
+]

@@ -1,0 +1,217 @@
+"""A run directory: all that is known of one training, in files that need no diptych to be read.
+
+runs/<name>/
+  run.json           spec, recipe, preprocessing, class names, data fingerprint, versions, machine,
+                     command, engine, status
+  events.jsonl       what happened, as it happened
+  metrics.json       the numbers of the test set
+  predictions.npz    test logits, labels, sample ids
+  model.safetensors  the weights, canonical names and layout
+  checkpoints/ tensorboard/ plots/ export/
+  report.html
+  manifest.json      sha256 of every file above; written last, so it says that the run is whole
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from diptych.artifacts.store import read_json, read_npz, sha256_of, write_json, write_npz
+from diptych.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answered on the test set."""
+
+    logits_nk: np.ndarray
+    """float32, (num_samples, num_classes)"""
+    labels_n: np.ndarray
+    """int64, (num_samples,)"""
+    sample_ids_n: np.ndarray
+    """(num_samples,): what the dataset calls each sample, an index or a file name"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of one run directory, and how its small files are read and written."""
+
+    directory: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str, record: Mapping[str, Any]) -> Self:
+        """Make a new run directory, `name` or the first free of `name-2`, `name-3`, …
+
+        Args:
+            parent: folder of all runs; made when missing.
+            name: a plain folder name such as `fashion-mnist-cnn-torch`.
+            record: the content of `run.json`.
+        """
+        if name != Path(name).name or name == "..":
+            raise ArtifactError(f"Cannot name a run '{name}': a plain folder name without '/' is wanted.")
+        run = cls(_make_free_folder(parent, name))
+        run.write_record(record)
+        return run
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open an existing run; raises ArtifactError when `directory` is not one."""
+        run = cls(directory)
+        if not run.record_path.is_file():
+            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(directory)}")
+        return run
+
+    @property
+    def record_path(self) -> Path:
+        """`run.json`."""
+        return self.directory / "run.json"
+
+    @property
+    def events_path(self) -> Path:
+        """`events.jsonl`."""
+        return self.directory / "events.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        """`metrics.json`."""
+        return self.directory / "metrics.json"
+
+    @property
+    def predictions_path(self) -> Path:
+        """`predictions.npz`."""
+        return self.directory / "predictions.npz"
+
+    @property
+    def model_path(self) -> Path:
+        """`model.safetensors`."""
+        return self.directory / "model.safetensors"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """`checkpoints/`."""
+        return self.directory / "checkpoints"
+
+    @property
+    def tensorboard_dir(self) -> Path:
+        """`tensorboard/`."""
+        return self.directory / "tensorboard"
+
+    @property
+    def plots_dir(self) -> Path:
+        """`plots/`."""
+        return self.directory / "plots"
+
+    @property
+    def export_dir(self) -> Path:
+        """`export/`."""
+        return self.directory / "export"
+
+    @property
+    def report_path(self) -> Path:
+        """`report.html`."""
+        return self.directory / "report.html"
+
+    @property
+    def manifest_path(self) -> Path:
+        """`manifest.json`."""
+        return self.directory / "manifest.json"
+
+    def read_record(self) -> dict[str, Any]:
+        """Read `run.json`."""
+        return read_json(self.record_path)
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write `run.json`."""
+        write_json(self.record_path, record)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Read `metrics.json`."""
+        return read_json(self.metrics_path)
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write `metrics.json`."""
+        write_json(self.metrics_path, metrics)
+
+    def read_predictions(self) -> Predictions:
+        """Read `predictions.npz`; raises ArtifactError when an array is missing or of another length."""
+        arrays = read_npz(self.predictions_path)
+        lengths = {name: len(arrays[name]) for name in ("logits", "labels", "sample_ids") if name in arrays}
+        if len(lengths) < 3 or len(set(lengths.values())) > 1:
+            raise ArtifactError(
+                f"Cannot read '{self.predictions_path}': logits, labels and sample_ids of one length are "
+                f"wanted, it holds {lengths}. Evaluate the run again."
+            )
+        return Predictions(arrays["logits"], arrays["labels"], arrays["sample_ids"])
+
+    def write_predictions(self, predictions: Predictions) -> None:
+        """Write `predictions.npz`."""
+        arrays = {
+            "logits": predictions.logits_nk,
+            "labels": predictions.labels_n,
+            "sample_ids": predictions.sample_ids_n,
+        }
+        write_npz(self.predictions_path, arrays)
+
+    def seal(self) -> None:
+        """Write the manifest of all files that the run holds now."""
+        digests = {name: sha256_of(self.directory / name) for name in self._file_names()}
+        write_json(self.manifest_path, {"sha256": digests})
+
+    def unseal(self) -> None:
+        """Remove the manifest, because the run's files are about to change."""
+        self.manifest_path.unlink(missing_ok=True)
+
+    def verify(self) -> None:
+        """Compare the files with the manifest.
+
+        Raises ArtifactError when there is no manifest, or a file is missing or has changed since `seal`.
+        Files that came later are no fault.
+        """
+        if not self.manifest_path.is_file():
+            raise ArtifactError(f"'{self.directory}' has no manifest.json: its training has not finished.")
+        digests = read_json(self.manifest_path)["sha256"]
+        present = set(self._file_names())
+        missing = sorted(set(digests) - present)
+        changed = sorted(
+            name for name in set(digests) & present if sha256_of(self.directory / name) != digests[name]
+        )
+        faults = [f"{name} is missing" for name in missing] + [f"{name} has changed" for name in changed]
+        if faults:
+            raise ArtifactError(f"'{self.directory}' is not as it was written: {', '.join(faults)}.")
+
+    def _file_names(self) -> list[str]:
+        """Paths below the run directory with `/`, sorted; without the manifest and temporary files."""
+        files = (path for path in self.directory.rglob("*") if path.is_file())
+        return sorted(
+            path.relative_to(self.directory).as_posix()
+            for path in files
+            if path != self.manifest_path and not path.name.startswith(".")
+        )
+
+
+def _make_free_folder(parent: Path, name: str) -> Path:
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ArtifactError(f"Cannot make the run directory '{folder}': {error.strerror}.") from error
+        else:
+            return folder
+
+
+def _what_is_there(directory: Path) -> str:
+    if not directory.exists():
+        return "there is no such folder."
+    if not directory.is_dir():
+        return "it is a file, and a run is a folder."
+    runs = sorted(path.parent.name for path in directory.glob("*/run.json"))
+    if runs:
+        return f"it holds {len(runs)} of them. Name one, for example '{directory / runs[0]}'."
+    return "it holds no run.json."

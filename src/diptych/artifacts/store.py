@@ -1,0 +1,161 @@
+"""The one way files are written and read, so that a crash leaves the old file or the new one.
+
+A file is written under a temporary name beside its target, flushed, fsynced and renamed. Equal content
+gives equal bytes, so digests of two runs can be compared.
+"""
+
+import hashlib
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors.numpy
+
+from diptych.errors import ArtifactError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that becomes `path` when the block ends without an error.
+
+    Missing parent folders are made. Raises ArtifactError when the system refuses to write.
+    """
+    # Hidden, so that whoever lists the folder does not take it for a finished file.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write '{path}': {error.strerror or error}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows neither needs this nor can open a folder.
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def json_text(content: object, *, indent: int | None = None) -> str:
+    """Strict JSON of `content`; NumPy values become numbers and lists, non-finite numbers null."""
+    return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    match value:
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case Path():
+            return str(value)
+        case _:
+            return value
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON (see `json_text`)."""
+    with atomic_write(path) as file:
+        file.write(f"{json_text(content, indent=2)}\n".encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises ArtifactError when the file is missing, broken or not an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
+    except ValueError as error:
+        raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a JSON object.")
+    return content
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write named arrays and text metadata as safetensors; arrays keep shape and dtype."""
+    # safetensors 0.8 copies the memory of a transposed array as it lies and so permutes its values.
+    # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    try:
+        content = safetensors.numpy.save(contiguous)
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"Cannot write '{path}': {error}.") from error
+    header_end = 8 + int.from_bytes(content[:8], "little")
+    with atomic_write(path) as file:
+        file.write(_header(content[8:header_end], metadata))
+        file.write(memoryview(content)[header_end:])
+
+
+def _header(header_json: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Length and JSON of a safetensors header with sorted metadata; the library's own order is random."""
+    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(header_json)}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the arrays and the metadata of a safetensors file.
+
+    Raises ArtifactError when the file is missing or is not a whole safetensors file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            return arrays, file.metadata() or {}
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error}.") from error
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"Cannot read '{path}': it is no whole safetensors file ({error}).") from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as an uncompressed .npz; arrays of Python objects are refused."""
+    objects = sorted(name for name, array in arrays.items() if array.dtype.hasobject)
+    if objects:
+        raise ArtifactError(f"Cannot write '{path}': {', '.join(objects)} holds Python objects, not numbers.")
+    with atomic_write(path) as file:
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of an .npz; raises ArtifactError when it is missing, broken or holds pickles."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"Cannot read '{path}': it is no whole .npz file ({error}).") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error

@@ -1,0 +1,69 @@
+"""The one decoder: every image that reaches a model, in training or in service, comes through here.
+
+OpenCV reads its limits from the environment when it is loaded, hence the two lines between the imports.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DataError
+
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb: a quarter of a GiB of RGB
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is told once, as a DataError
+
+import cv2
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+_READ_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
+
+
+def decode_file(path: Path, channels: int = 3) -> NDArray[np.uint8]:
+    """Decode an image file; see `decode`.
+
+    Raises:
+        DataError: the file cannot be read or decoded.
+    """
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+    return decode(encoded, str(path), channels)
+
+
+def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
+    """Decode a JPEG, PNG, BMP or WebP image, turned upright by its EXIF orientation.
+
+    Args:
+        encoded: the file's bytes.
+        name: what to call the image in an error.
+        channels: 3 for RGB, 1 for grey. Transparency is dropped, 16-bit samples are scaled to 8.
+
+    Returns:
+        uint8, (H, W, channels), 0–255.
+
+    Raises:
+        DataError: the bytes are of no such format, damaged, cut short, or more than MAX_PIXELS large.
+    """
+    if not _is_supported(encoded):
+        raise DataError(f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}.")
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), _READ_FLAGS[channels])
+    except cv2.error as error:
+        raise DataError(f"Cannot decode {name!r}: {error.err}.") from error
+    if image is None:
+        raise DataError(
+            f"Cannot decode {name!r} ({len(encoded):,} bytes): it is damaged, cut short, "
+            f"or larger than {MAX_PIXELS:,} pixels."
+        )
+    if channels == 1:
+        return image[:, :, np.newaxis]
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_supported(encoded: bytes) -> bool:
+    is_webp = encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP"
+    return is_webp or encoded.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"))

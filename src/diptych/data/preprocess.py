@@ -1,0 +1,100 @@
+"""What happens to pixels between the decoder and the model, written once for both frameworks.
+
+Images stay uint8 here. Scaling to 0–1 and normalising are the first layer of every model; the numbers for
+that layer come from `channel_statistics`.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DataError
+
+CHUNK_IMAGES = 1024
+GREY_LEVEL = 1 / 255
+
+
+def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image, or a batch of them, without keeping the aspect ratio.
+
+    An axis that shrinks is averaged over the area of each new pixel; an axis that grows is interpolated
+    linearly between pixel centres; an axis that stays is left alone.
+
+    Args:
+        images: uint8, (H, W, C) or (N, H, W, C).
+        size: the wanted (height, width).
+
+    Returns:
+        uint8, (height, width, C) or (N, height, width, C); the argument itself when it has that size.
+    """
+    if images.shape[-3:-1] == size:
+        return images
+    if images.ndim == 3:
+        return _resize_one(images, size)
+    resized_nhwc = np.empty((len(images), *size, images.shape[-1]), dtype=np.uint8)
+    for target_hwc, image_hwc in zip(resized_nhwc, images, strict=True):
+        target_hwc[...] = _resize_one(image_hwc, size)
+    return resized_nhwc
+
+
+def _resize_one(image_hwc: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    height, width, num_channels = image_hwc.shape
+    shrunk_size = (min(height, size[0]), min(width, size[1]))
+    resized = image_hwc
+    if shrunk_size != (height, width):
+        resized = cv2.resize(resized, shrunk_size[::-1], interpolation=cv2.INTER_AREA)
+    if shrunk_size != size:
+        resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(*size, num_channels)  # OpenCV drops a single channel's axis
+
+
+def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np.uint8]:
+    """Make grey images RGB by repeating the channel, or RGB images grey by ITU-R BT.601 luma.
+
+    Args:
+        images_nhwc: uint8, (N, H, W, 1 or 3).
+        num_channels: 1 or 3.
+
+    Returns:
+        uint8, (N, H, W, num_channels); the argument itself when it has that many channels.
+    """
+    num_images, height, width, given = images_nhwc.shape
+    if given == num_channels:
+        return images_nhwc
+    if given == 1:
+        return np.repeat(images_nhwc, 3, axis=3)
+    grey_nhwc = np.empty((num_images, height, width, 1), dtype=np.uint8)
+    for target_hwc, image_hwc in zip(grey_nhwc, images_nhwc, strict=True):
+        target_hwc[..., 0] = cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY)
+    return grey_nhwc
+
+
+def channel_statistics(images_nhwc: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure each channel's mean and standard deviation.
+
+    The levels are counted, in chunks, and the rest is arithmetic on 256 whole numbers: exact, whatever the
+    number of images.
+
+    Args:
+        images_nhwc: uint8, (N, H, W, C).
+
+    Returns:
+        Means and (population) standard deviations in units of 0–1, C of each. A deviation is never below
+        one grey level, so that a blank channel can be divided by it.
+
+    Raises:
+        DataError: there are no images.
+    """
+    if images_nhwc.size == 0:
+        raise DataError("Cannot take the mean of no images: the training split is empty.")
+    counts_cl = np.zeros((images_nhwc.shape[-1], 256), dtype=np.int64)
+    for start in range(0, len(images_nhwc), CHUNK_IMAGES):
+        chunk_nhwc = images_nhwc[start : start + CHUNK_IMAGES]
+        for channel, counts_l in enumerate(counts_cl):
+            counts_l += np.bincount(chunk_nhwc[..., channel].ravel(), minlength=256)
+    levels_l = np.arange(256) / 255
+    weights_cl = counts_cl / counts_cl.sum(axis=1, keepdims=True)
+    mean_c = weights_cl @ levels_l
+    variance_c = (weights_cl * (levels_l - mean_c[:, np.newaxis]) ** 2).sum(axis=1)
+    std_c = np.maximum(np.sqrt(variance_c), GREY_LEVEL)
+    return tuple(mean_c.tolist()), tuple(std_c.tolist())

@@ -1,0 +1,72 @@
+"""Training, validation and test samples, and how one is cut off another.
+
+The cut is stratified and a pure function of (labels, fraction, seed). Its random numbers are Philox's raw
+words, a stream that NumPy promises never to change, so a seed means the same samples in every version.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples in a fixed order.
+
+    Attributes:
+        images: uint8, (N, H, W, C), 0–255; RGB for three channels, grey for one.
+        labels: int64, (N,), the index of each sample's class.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.intp]) -> "Split":
+        """Return the samples at `indices`, copied, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a source of data brings by itself; a split that it does not bring is None."""
+
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+
+
+def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) -> tuple[Split, Split]:
+    """Cut a stratified, seeded share off a split.
+
+    Args:
+        split: the samples to divide.
+        fraction: the share of each class to cut off, in [0, 1); rounded, but at least one sample of each
+            class unless it is 0.
+        seed: a number of 0 or more.
+        class_names: the name of each label, for the error.
+
+    Returns:
+        What remains and what was cut off, both in the order of `split`.
+
+    Raises:
+        DataError: a class has too few samples to be in both.
+    """
+    shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
+    is_cut = np.zeros(len(split), dtype=bool)
+    for label, name in enumerate(class_names if fraction else ()):
+        members = shuffled[split.labels[shuffled] == label]
+        num_cut = max(1, round(fraction * len(members)))
+        if num_cut >= len(members):
+            raise DataError(
+                f"Class {name!r} has {len(members)} samples, too few to cut {fraction:.0%} off: "
+                "give it more images, bring the split as a folder, or choose another fraction."
+            )
+        is_cut[members[:num_cut]] = True
+    return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))

@@ -1,0 +1,137 @@
+"""What an engine is: the verbs that `engines/torch` and `engines/tensorflow` both answer to, each documented once.
+
+An engine is a module. Its functions take and return NumPy arrays with canonical names and layouts
+(PyTorch's); its models are plain models of its framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from diptych.errors import ArtifactError
+from diptych.spec import ArraySpec, ModelSpec, Recipe
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+Model: TypeAlias = Any
+Optimizer: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees.
+
+    Attributes:
+        images: uint8, (N, H, W, C), 0–255.
+        targets: float32, (N, K), each row a distribution over the classes.
+        weights: float32, (N,), each sample's share in the loss.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Totals:
+    """An epoch summed up: `loss` is weighted by `weight`; `correct` of `count` samples hit their largest target."""
+
+    loss: float
+    weight: float
+    correct: int
+    count: int
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:
+    """Refuse arrays that are not exactly the `wanted` ones.
+
+    Raises:
+        ArtifactError: names what is missing, too much, or of another shape.
+    """
+    shapes = {array.name: array.shape for array in wanted}
+    missing = [name for name in shapes if name not in arrays]
+    extra = [name for name in arrays if name not in shapes]
+    if missing or extra:
+        raise ArtifactError(
+            f"Cannot load {what}: {len(arrays)} arrays came, {len(shapes)} were wanted."
+            f"{_listed('Missing', missing)}{_listed('Extra', extra)}"
+        )
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ArtifactError(f"Cannot load {what}: '{name}' has shape {arrays[name].shape}, wanted {shape}.")
+
+
+def _listed(label: str, names: list[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" {label}: {', '.join(names[:3])}{rest}." if names else ""
+
+
+class Engine(Protocol):
+    """The verbs of an engine."""
+
+    def configure(self, threads: int) -> None:
+        """Settle threads, determinism and logging; call once, before anything else.
+
+        Args:
+            threads: processor threads to compute with.
+        """
+
+    def runtime(self) -> dict[str, Any]:
+        """Device, threads and versions, as they are in force now."""
+
+    def build(self, spec: ModelSpec, precision: str = "float32") -> Model:
+        """A model of this framework for `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out.
+
+        Args:
+            spec: the model.
+            precision: float32 or float64 for everything; bfloat16 or float16 for the layers' arithmetic,
+                with float32 weights.
+        """
+
+    def read_weights(self, model: Model) -> Arrays:
+        """Every array of a model, running statistics included, by canonical name in canonical layout."""
+
+    def load_weights(self, model: Model, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put arrays into a model.
+
+        Raises:
+            ArtifactError: names or shapes do not fit; says which.
+        """
+
+    def make_optimizer(self, model: Model, recipe: Recipe) -> Optimizer:
+        """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+
+    def read_optimizer(self, optimizer: Optimizer) -> Arrays:
+        """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+
+    def load_optimizer(self, optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put a state that either engine read into an optimizer.
+
+        Raises:
+            ArtifactError: names or shapes do not fit; says which.
+        """
+
+    def train_epoch(
+        self, model: Model, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+    ) -> Totals:
+        """Train on every batch, one step each, at that step's learning rate.
+
+        Args:
+            model: changed in place.
+            optimizer: changed in place.
+            batches: at least as many as `rates`.
+            rates: learning rate of each step.
+            seed: of the dropout streams; a step's masks follow from it and from the optimizer's step count.
+        """
+
+    def predict(self, model: Model, images: np.ndarray) -> np.ndarray:
+        """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
+
+    def gradients(self, model: Model, batch: Batch) -> tuple[float, Arrays]:
+        """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+
+    def layer_outputs(self, model: Model, images: np.ndarray, training: bool) -> Arrays:
+        """Output of every layer by name; maps as (N, H, W, C), flattened maps in channel, height, width order."""

@@ -1,0 +1,35 @@
+"""What an optimizer remembers, by canonical name: shared by both engines, so that a training can change sides."""
+
+from __future__ import annotations
+
+from diptych.spec import ArraySpec, ModelSpec, Recipe
+
+_SLOTS = {
+    "sgd": ("momentum",),
+    "adam": ("first_moment", "second_moment"),
+    "adamw": ("first_moment", "second_moment"),
+    "rmsprop": ("square", "momentum"),
+}
+
+
+def slots(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the arrays that the recipe's rule keeps beside each weight."""
+    return tuple(slot for slot in _SLOTS[recipe.optimizer] if slot != "momentum" or recipe.momentum)
+
+
+def arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
+    """Every array of the optimizer's state: `step`, `<slot>/<array>`, and `average/<array>` where averages are kept."""
+    state = [ArraySpec("step", (), "kernel", "zeros")]
+    for array in spec.trainable:
+        state += [ArraySpec(f"{slot}/{array.name}", array.shape, array.role, "zeros") for slot in slots(recipe)]
+    if recipe.average_decay:
+        state += [ArraySpec(f"average/{array.name}", array.shape, array.role, "zeros") for array in spec.arrays]
+    return tuple(state)
+
+
+def average_decay(recipe: Recipe, step: int) -> float:
+    """Decay of the running average at `step` (from 1): short at first, so that early weights are soon forgotten.
+
+    min(decay, (1 + step) / (10 + step)), as `tf.train.ExponentialMovingAverage` has it with `num_updates`.
+    """
+    return min(recipe.average_decay, (1.0 + step) / (10.0 + step))

@@ -1,0 +1,23 @@
+"""The TensorFlow engine: a `keras.Model` and a `tf.function` step."""
+
+from diptych.engines.tensorflow.runtime import configure, runtime  # isort: skip  (settles Keras's backend first)
+from diptych.engines.tensorflow.model import build
+from diptych.engines.tensorflow.optimizer import load_optimizer, make_optimizer, read_optimizer
+from diptych.engines.tensorflow.predict import layer_outputs, predict
+from diptych.engines.tensorflow.train import gradients, train_epoch
+from diptych.engines.tensorflow.weights import load_weights, read_weights
+
+__all__ = [
+    "build",
+    "configure",
+    "gradients",
+    "layer_outputs",
+    "load_optimizer",
+    "load_weights",
+    "make_optimizer",
+    "predict",
+    "read_optimizer",
+    "read_weights",
+    "runtime",
+    "train_epoch",
+]

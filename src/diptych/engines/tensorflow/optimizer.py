@@ -1,0 +1,159 @@
+"""Update rules: TensorFlow's fused kernels where they have PyTorch's form, its arithmetic where they have not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diptych.engines import slots
+from diptych.engines.contract import Arrays, check_arrays
+from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, variables
+from diptych.spec import Recipe
+
+Tensor: TypeAlias = Any
+
+
+class Optimizer:
+    """An update rule over a model's weights, with its recipe, step count and averages."""
+
+    def __init__(self, model: keras.Model, recipe: Recipe) -> None:
+        known = {name: native(variable) for name, variable in variables(model).items()}
+        self.spec = model.spec
+        self.recipe = recipe
+        self.step = 0
+        self.names = [array.name for array in model.spec.trainable]
+        self.parameters = [known[name] for name in self.names]
+        # differs: weight-decay
+        self.decays = [array.role not in recipe.no_decay for array in model.spec.trainable]
+        self.slots = {
+            f"{slot}/{name}": tf.Variable(tf.zeros_like(known[name]))
+            for name in self.names
+            for slot in slots.slots(recipe)
+        }
+        self.tracked = [known[array.name] for array in model.spec.arrays] if recipe.average_decay else []
+        self.averages = [tf.Variable(variable) for variable in self.tracked]
+        arrays = model.spec.arrays
+        self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
+        self.dtype = self.parameters[0].dtype
+        self.train_steps: Any = None
+
+    def update(self, gradients: list[Tensor], rate: Tensor, step: Tensor) -> None:
+        """One step, the `step`th from 1, over `gradients`; part of a `tf.function`."""
+        recipe = self.recipe
+        if recipe.clip_norm:
+            gradients = _clipped(gradients, recipe.clip_norm)
+        for name, parameter, gradient, decays in zip(
+            self.names, self.parameters, gradients, self.decays, strict=True
+        ):
+            slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
+            if recipe.decay and decays:
+                parameter.assign_sub(rate * recipe.decay * parameter)
+            self._apply(name, parameter, slope, rate, step)
+        if self.averages:
+            self._average(step)
+
+    def _apply(self, name: str, parameter: tf.Variable, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+        state = {slot: self.slots[f"{slot}/{name}"] for slot in slots.slots(self.recipe)}
+        match self.recipe.optimizer:
+            case "sgd":
+                _sgd(self.recipe, parameter, gradient, rate, **state)
+            case "adam" | "adamw":
+                _adam(self.recipe, parameter, gradient, rate, step, **state)
+            case "rmsprop":
+                _rmsprop(self.recipe, parameter, gradient, rate, **state)
+
+    def _average(self, step: Tensor) -> None:
+        decay = tf.minimum(tf.constant(self.recipe.average_decay, self.dtype), (1.0 + step) / (10.0 + step))
+        for mean, variable in zip(self.averages, self.tracked, strict=True):
+            mean.assign_add((1.0 - decay) * (variable - mean))
+
+
+def make_optimizer(model: keras.Model, recipe: Recipe) -> Optimizer:
+    """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+    return Optimizer(model, recipe)
+
+
+def read_optimizer(optimizer: Optimizer) -> Arrays:
+    """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+    spec = optimizer.spec
+    arrays = {
+        name: to_numpy(spec, spec.array(name.split("/")[1]), variable) for name, variable in optimizer.slots.items()
+    }
+    return {"step": np.array(optimizer.step, np.int64), **arrays}
+
+
+def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put a state that either engine read into an optimizer."""
+    check_arrays(arrays, slots.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}")
+    for name, variable in optimizer.slots.items():
+        from_numpy(optimizer.spec, optimizer.spec.array(name.split("/")[1]), variable, arrays[name])
+    optimizer.step = int(arrays["step"])
+
+
+def _sgd(
+    recipe: Recipe, parameter: tf.Variable, gradient: Tensor, rate: Tensor, momentum: tf.Variable | None = None
+) -> None:
+    # differs: sgd-velocity
+    if momentum is None:
+        parameter.assign_sub(rate * gradient)
+        return
+    tf.raw_ops.ResourceApplyMomentum(
+        var=parameter.handle,
+        accum=momentum.handle,
+        lr=rate,
+        grad=gradient,
+        momentum=tf.constant(recipe.momentum, gradient.dtype),
+        use_nesterov=recipe.nesterov,
+    )
+
+
+def _adam(
+    recipe: Recipe,
+    parameter: tf.Variable,
+    gradient: Tensor,
+    rate: Tensor,
+    step: Tensor,
+    first_moment: tf.Variable,
+    second_moment: tf.Variable,
+) -> None:
+    # differs: adam-epsilon
+    beta1, beta2 = (tf.constant(beta, gradient.dtype) for beta in (recipe.beta1, recipe.beta2))
+    beta2_power = tf.pow(beta2, step)
+    tf.raw_ops.ResourceApplyAdam(
+        var=parameter.handle,
+        m=first_moment.handle,
+        v=second_moment.handle,
+        beta1_power=tf.pow(beta1, step),
+        beta2_power=beta2_power,
+        lr=rate,
+        beta1=beta1,
+        beta2=beta2,
+        epsilon=recipe.epsilon * tf.sqrt(1.0 - beta2_power),
+        grad=gradient,
+    )
+
+
+def _rmsprop(
+    recipe: Recipe,
+    parameter: tf.Variable,
+    gradient: Tensor,
+    rate: Tensor,
+    square: tf.Variable,
+    momentum: tf.Variable | None = None,
+) -> None:
+    # differs: rmsprop-epsilon
+    mean = square.assign(recipe.rho * square + (1.0 - recipe.rho) * gradient * gradient)
+    direction = gradient / (tf.sqrt(mean) + recipe.epsilon)
+    if momentum is not None:
+        direction = momentum.assign(recipe.momentum * momentum + direction)
+    parameter.assign_sub(rate * direction)
+
+
+def _clipped(gradients: list[Tensor], largest: float) -> list[Tensor]:
+    # differs: gradient-clipping
+    share = largest / (tf.linalg.global_norm(gradients) + 1e-6)
+    return [gradient * tf.minimum(share, 1.0) for gradient in gradients]

@@ -1,0 +1,113 @@
+"""TensorFlow's native training loop over one epoch, and a batch's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diptych.engines.contract import Arrays, Batch, Totals
+from diptych.engines.tensorflow.optimizer import Optimizer
+from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
+
+Tensor: TypeAlias = Any
+STEPS_PER_CALL = 16
+
+
+def train_epoch(
+    model: keras.Model, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+) -> Totals:
+    """Train on every batch, one step each, at that step's learning rate."""
+    if optimizer.train_steps is None:
+        # differs: compile
+        optimizer.train_steps = tf.function(_steps(model, optimizer), autograph=False, reduce_retracing=True)
+    sums = np.zeros(3)
+    count = 0
+    for group, group_rates in _groups(batches, rates):
+        # differs: dropout-stream
+        _seed_dropout(model, seed, optimizer.step)
+        arrays = [np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")]
+        images, targets, weights = arrays
+        dtype = optimizer.dtype
+        first = tf.cast(optimizer.step + 1, dtype)
+        rate = tf.constant(group_rates, dtype)
+        sums += optimizer.train_steps(images, tf.cast(targets, dtype), tf.cast(weights, dtype), rate, first).numpy()
+        optimizer.step += len(group)
+        count += images.shape[0] * images.shape[1]
+    loss_sum, weight, correct = sums.tolist()
+    return Totals(loss_sum, weight, int(correct), count)
+
+
+def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
+    """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+    before = read_weights(model)
+    known = variables(model)
+    trainable = model.spec.trainable
+    dtype = native(known[trainable[0].name]).dtype
+    targets_nk, weights_n = tf.cast(batch.targets, dtype), tf.cast(batch.weights, dtype)
+    with tf.GradientTape() as tape:
+        loss = loss_of(model(batch.images, training=True), targets_nk, weights_n)
+    slopes = tape.gradient(loss, [native(known[array.name]) for array in trainable])
+    load_weights(model, before)
+    found = {array.name: to_numpy(model.spec, array, slope) for array, slope in zip(trainable, slopes, strict=True)}
+    return float(loss), found
+
+
+def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
+    """Cross-entropy with soft targets, averaged by the samples' weights."""
+    # differs: loss-input, label-smoothing, class-weights
+    losses_n = tf.nn.softmax_cross_entropy_with_logits(targets_nk, logits_nk)
+    return tf.reduce_sum(losses_n * weights_n) / tf.reduce_sum(weights_n)
+
+
+def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
+    """The native step, `STEPS_PER_CALL` of them a call: Python is entered once for them all."""
+
+    def step(images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor) -> Tensor:
+        with tf.GradientTape() as tape:
+            # differs: train-mode
+            logits_nk = model(images_nhwc, training=True)
+            loss = loss_of(logits_nk, targets_nk, weights_n)
+        optimizer.update(tape.gradient(loss, optimizer.parameters), rate, number)
+        return _sums(loss, logits_nk, targets_nk, weights_n)
+
+    def steps(images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor) -> Tensor:
+        def body(place: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+            number = first + tf.cast(place, first.dtype)
+            return place + 1, sums + step(images[place], targets[place], weights[place], rates[place], number)
+
+        start = (tf.constant(0), tf.zeros(3, tf.float64))
+        return tf.while_loop(lambda place, _: place < tf.shape(rates)[0], body, start, parallel_iterations=1)[1]
+
+    return steps
+
+
+def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
+    # differs: epoch-loss
+    weight = tf.reduce_sum(weights_n)
+    correct = tf.reduce_sum(tf.cast(tf.argmax(logits_nk, 1) == tf.argmax(targets_nk, 1), tf.float64))
+    return tf.stack([tf.cast(loss * weight, tf.float64), tf.cast(weight, tf.float64), correct])
+
+
+def _groups(batches: Iterable[Batch], rates: Sequence[float]) -> Iterator[tuple[list[Batch], list[float]]]:
+    """Runs of up to `STEPS_PER_CALL` batches of one size, with their learning rates."""
+    group: list[Batch] = []
+    group_rates: list[float] = []
+    for rate, batch in zip(rates, batches, strict=False):
+        if group and (len(group) == STEPS_PER_CALL or group[0].images.shape != batch.images.shape):
+            yield group, group_rates
+            group, group_rates = [], []
+        group.append(batch)
+        group_rates.append(rate)
+    if group:
+        yield group, group_rates
+
+
+def _seed_dropout(model: keras.Model, seed: int, step: int) -> None:
+    """Keras counts one up at every call, so that each layer's masks follow from (seed, place, step)."""
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
+    for place, layer in enumerate(dropouts):
+        layer.seed_generator.state.assign([(seed * 1009 + place) % 2**31, step])

@@ -1,0 +1,101 @@
+"""Weights between NumPy and Keras: one table of layouts, canonical (PyTorch's) on the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diptych.engines.contract import Arrays, check_arrays
+from diptych.engines.tensorflow.model import is_depthwise
+from diptych.spec import ArraySpec, ModelSpec
+from diptych.spec import layers as L
+
+Variable: TypeAlias = Any
+_ATTRIBUTES = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "shift": "beta",
+    "mean": "moving_mean",
+    "variance": "moving_variance",
+}
+
+
+def read_weights(model: keras.Model) -> Arrays:
+    """Every array of a model, running statistics included, by canonical name in canonical layout."""
+    known = variables(model)
+    return {array.name: to_numpy(model.spec, array, known[array.name]) for array in model.spec.arrays}
+
+
+def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put arrays into a model."""
+    check_arrays(arrays, model.spec.arrays, f"the weights of {model.spec.name}")
+    known = variables(model)
+    for array in model.spec.arrays:
+        from_numpy(model.spec, array, known[array.name], arrays[array.name])
+
+
+def variables(model: keras.Model) -> dict[str, Variable]:
+    """The model's own storage of every array, by canonical name."""
+    return {array.name: _variable(model, array) for array in model.spec.arrays}
+
+
+def to_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable) -> np.ndarray:
+    """A copy in canonical layout."""
+    native = np.array(variable)
+    match spec.owner(array):
+        case L.Conv() as conv:
+            # differs: conv-kernel-axes
+            if array.role == "kernel" and is_depthwise(conv, spec.input_shapes(conv)[0][-1]):
+                return np.ascontiguousarray(native.transpose(2, 3, 0, 1)).reshape(array.shape)
+            return np.ascontiguousarray(native.transpose(3, 2, 0, 1)) if array.role == "kernel" else native
+        case L.Dense() as dense if array.role == "kernel":
+            # differs: dense-kernel-axes
+            order = native_order(spec, dense.inputs[0])
+            return np.ascontiguousarray((native if order is None else native[np.argsort(order)]).T)
+        case _:
+            return native
+
+
+def from_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable, values: np.ndarray) -> None:
+    """Overwrite a variable with an array in canonical layout."""
+    match spec.owner(array):
+        case L.Conv() as conv if array.role == "kernel":
+            # differs: conv-kernel-axes
+            channels = spec.input_shapes(conv)[0][-1]
+            if is_depthwise(conv, channels):
+                values = values.reshape(channels, -1, *conv.kernel).transpose(2, 3, 0, 1)
+            else:
+                values = values.transpose(2, 3, 1, 0)
+        case L.Dense() as dense if array.role == "kernel":
+            # differs: dense-kernel-axes
+            order = native_order(spec, dense.inputs[0])
+            values = values.T if order is None else values.T[order]
+    native(variable).assign(tf.cast(values, variable.dtype))
+
+
+def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
+    """Where each element that layer `name` gives natively stands canonically; None where the order is the same.
+
+    A Flatten that only feeds Dense layers stays in Keras's height, width, channel order; the Dense kernels' rows follow.
+    """
+    # differs: flatten-order
+    layer = spec.layer(name)
+    shape = spec.flattened_from(layer)
+    if shape is None or not spec.only_feeds_dense(layer):
+        return None
+    height, width, channels = shape
+    return np.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0).ravel()
+
+
+def native(variable: Variable) -> tf.Variable:
+    """The TensorFlow variable inside a Keras one (or itself)."""
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def _variable(model: keras.Model, array: ArraySpec) -> Variable:
+    return getattr(model.get_layer(model.spec.owner(array).name), _ATTRIBUTES[array.role])

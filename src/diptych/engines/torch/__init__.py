@@ -1,0 +1,23 @@
+"""The PyTorch engine: an `nn.Module` and a `zero_grad / backward / step` loop."""
+
+from diptych.engines.torch.model import build
+from diptych.engines.torch.optimizer import load_optimizer, make_optimizer, read_optimizer
+from diptych.engines.torch.predict import layer_outputs, predict
+from diptych.engines.torch.runtime import configure, runtime
+from diptych.engines.torch.train import gradients, train_epoch
+from diptych.engines.torch.weights import load_weights, read_weights
+
+__all__ = [
+    "build",
+    "configure",
+    "gradients",
+    "layer_outputs",
+    "load_optimizer",
+    "load_weights",
+    "make_optimizer",
+    "predict",
+    "read_optimizer",
+    "read_weights",
+    "runtime",
+    "train_epoch",
+]

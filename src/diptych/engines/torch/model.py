@@ -1,0 +1,190 @@
+"""A spec as an `nn.Module`; lines up case by case with the TensorFlow engine's model.py."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own habit)
+from torch import Tensor, nn
+
+from diptych.engines.torch.runtime import device
+from diptych.spec import ModelSpec
+from diptych.spec import layers as L
+from diptych.spec.layers import Layer
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Network(nn.Module):
+    """The graph of a spec: modules under the layers' own dotted names, run in the spec's order."""
+
+    def __init__(self, spec: ModelSpec, precision: str) -> None:
+        super().__init__()
+        self.spec = spec
+        self.precision = precision
+        self.steps: list[tuple[str, tuple[str, ...], nn.Module]] = []
+        for layer in spec.layers:
+            module = _module(layer, spec.input_shapes(layer))
+            _attach(self, layer.name, module)
+            self.steps.append((layer.name, layer.inputs, module))
+
+    def forward(self, images_nhwc: Tensor) -> Tensor:
+        """Logits, (N, K), of uint8 images, (N, H, W, C)."""
+        # differs: image-layout
+        values = {"input": images_nhwc.permute(0, 3, 1, 2)}
+        # differs: mixed-precision
+        reduced = self.precision in ("bfloat16", "float16")
+        with torch.autocast(images_nhwc.device.type, DTYPES[self.precision], enabled=reduced):
+            for name, inputs, module in self.steps[:-1]:
+                values[name] = module(*(values[source] for source in inputs))
+        name, inputs, head = self.steps[-1]
+        last = [values[source] for source in inputs]
+        return head(*([value.float() for value in last] if reduced else last))
+
+
+def build(spec: ModelSpec, precision: str = "float32") -> Network:
+    """A model of this framework for `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    network = Network(spec, precision).to(device=device(), dtype=dtype)
+    return cast(Network, network.to(memory_format=torch.channels_last))
+
+
+def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.add_module(last, module)
+
+
+def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0911, PLR0912  (a table)
+    channels = inputs[0][-1]
+    match layer:
+        case L.Normalize(mean=mean, std=std):
+            return Normalize(mean, std)
+        case L.Conv():
+            return Conv2d(layer, channels)
+        case L.BatchNorm():
+            # differs: norm-epsilon, norm-momentum, norm-running-variance
+            norm = nn.BatchNorm2d if len(inputs[0]) == 3 else nn.BatchNorm1d
+            return norm(channels, eps=layer.epsilon, momentum=1.0 - layer.decay)
+        case L.Activation():
+            return _activation(layer)
+        case L.MaxPool():
+            # differs: max-pool-padding
+            return nn.MaxPool2d(layer.kernel, layer.strides, padding=layer.padding[::2])
+        case L.AvgPool():
+            # differs: avg-pool-padding
+            return nn.AvgPool2d(layer.kernel, layer.strides, padding=layer.padding[::2], count_include_pad=False)
+        case L.GlobalAvgPool():
+            return GlobalAvgPool()
+        case L.Flatten():
+            # differs: flatten-order
+            return nn.Flatten()
+        case L.Dense(units=units, use_bias=use_bias):
+            return nn.Linear(channels, units, bias=use_bias)
+        case L.Dropout(rate=rate):
+            # differs: dropout-stream
+            return nn.Dropout(rate)
+        case L.Add():
+            return Add()
+        case L.Concat():
+            return Concat()
+        case L.PadChannels(before=before, after=after):
+            return PadChannels(before, after)
+
+
+def _activation(layer: L.Activation) -> nn.Module:
+    match layer.function:
+        case "relu":
+            return nn.ReLU()
+        case "leaky_relu":
+            # differs: leaky-relu
+            return nn.LeakyReLU(layer.slope)
+        case "gelu":
+            # differs: gelu
+            return nn.GELU(approximate="none")
+        case "silu":
+            return nn.SiLU()
+        case "tanh":
+            return nn.Tanh()
+        case "sigmoid":
+            return nn.Sigmoid()
+
+
+class Normalize(nn.Module):
+    """`(pixels / 255 − mean) / std`; its constants belong to the spec, not to the weights."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        scale, offset = L.scale_and_offset(mean, std)
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64).view(-1, 1, 1), persistent=False)
+        self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        """Pixels of any number format as normalised floats."""
+        return images_nchw * self.scale + self.offset
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that may be padded differently on each side."""
+
+    def __init__(self, layer: L.Conv, channels: int) -> None:
+        # differs: same-padding
+        top, bottom, left, right = layer.padding
+        symmetric = top == bottom and left == right
+        super().__init__(
+            in_channels=channels,
+            out_channels=layer.filters,
+            kernel_size=layer.kernel,
+            stride=layer.strides,
+            padding=(top, left) if symmetric else 0,
+            groups=layer.groups,
+            bias=layer.use_bias,
+        )
+        self.margins = None if symmetric else (left, right, top, bottom)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's own name)
+        """The convolved maps, (N, filters, height, width)."""
+        return super().forward(F.pad(input, self.margins) if self.margins else input)
+
+
+class GlobalAvgPool(nn.Module):
+    """Mean over height and width."""
+
+    def forward(self, maps_nchw: Tensor) -> Tensor:
+        """Vectors, (N, C)."""
+        return maps_nchw.mean((2, 3))
+
+
+class Add(nn.Module):
+    """Elementwise sum."""
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        """The sum, shaped as each input."""
+        return sum(others, start=first)
+
+
+class Concat(nn.Module):
+    """Inputs side by side along the channels."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """All channels, in the order of the inputs."""
+        return torch.cat(inputs, dim=1)
+
+
+class PadChannels(nn.Module):
+    """Zero channels before and after."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The widened maps, (N, before + C + after, …)."""
+        return F.pad(maps, (0, 0) * (maps.ndim - 2) + (self.before, self.after))

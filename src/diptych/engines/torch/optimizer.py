@@ -1,0 +1,118 @@
+"""Update rules: `torch.optim`'s own, which are the canonical ones, with both decays and the running average."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.engines import slots
+from diptych.engines.contract import Arrays, check_arrays
+from diptych.engines.torch.model import Network
+from diptych.engines.torch.weights import from_numpy, to_numpy, variables
+from diptych.spec import Recipe
+
+
+class Optimizer:
+    """A `torch.optim` rule over a model's weights, with its recipe, step count and averages."""
+
+    def __init__(self, model: Network, recipe: Recipe) -> None:
+        tensors = variables(model)
+        arrays = model.spec.arrays
+        trainable = {array.name: tensors[array.name] for array in model.spec.trainable}
+        self.spec = model.spec
+        self.recipe = recipe
+        self.step = 0
+        self.parameters = list(trainable.values())
+        # differs: weight-decay
+        self.decayed = [tensors[array.name] for array in model.spec.trainable if array.role not in recipe.no_decay]
+        self.rule = _rule(self.decayed, _without(self.parameters, self.decayed), recipe)
+        self.tracked = [tensors[array.name] for array in arrays] if recipe.average_decay else []
+        self.averages = [tensor.detach().clone() for tensor in self.tracked]
+        self.slots = _slots(self.rule, trainable, recipe)
+        self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
+
+    def update(self, rate: float) -> None:
+        """One step over the gradients that `backward` left."""
+        recipe = self.recipe
+        if recipe.clip_norm:
+            # differs: gradient-clipping
+            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
+        if recipe.decay:
+            with torch.no_grad():
+                torch._foreach_mul_(self.decayed, 1.0 - rate * recipe.decay)
+        for group in self.rule.param_groups:
+            # differs: sgd-velocity
+            group["lr"] = rate
+        self.rule.step()
+        self.step += 1
+        if self.averages:
+            with torch.no_grad():
+                torch._foreach_lerp_(self.averages, self.tracked, 1.0 - slots.average_decay(recipe, self.step))
+
+
+def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
+    """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+    return Optimizer(model, recipe)
+
+
+def read_optimizer(optimizer: Optimizer) -> Arrays:
+    """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+    arrays = {name: to_numpy(tensor) for name, tensor in optimizer.slots.items()}
+    return {"step": np.array(optimizer.step, np.int64), **arrays}
+
+
+def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put a state that either engine read into an optimizer."""
+    check_arrays(arrays, slots.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}")
+    for name, tensor in optimizer.slots.items():
+        from_numpy(tensor, arrays[name])
+    optimizer.step = int(arrays["step"])
+    for state in optimizer.rule.state.values():
+        if "step" in state:
+            state["step"].fill_(optimizer.step)
+
+
+def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    groups = [{"params": decayed, "weight_decay": recipe.l2}, {"params": others, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    match recipe.optimizer:
+        case "sgd":
+            nesterov = recipe.nesterov and recipe.momentum > 0
+            return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+        case "adam" | "adamw":
+            # differs: adam-epsilon
+            betas = (recipe.beta1, recipe.beta2)
+            return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=recipe.epsilon, fused=True)
+        case "rmsprop":
+            # differs: rmsprop-epsilon
+            settings = {"alpha": recipe.rho, "eps": recipe.epsilon, "momentum": recipe.momentum}
+            return torch.optim.RMSprop(groups, lr=0.0, **settings, foreach=True)
+
+
+def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Give every parameter its state at step 0, so that it can be read and loaded before the first step."""
+    found = {}
+    for name, parameter in trainable.items():
+        state = rule.state[parameter]
+        if recipe.optimizer != "sgd":
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        for slot in slots.slots(recipe):
+            state[_NATIVE[recipe.optimizer][slot]] = found[f"{slot}/{name}"] = torch.zeros_like(parameter)
+    return found
+
+
+_ADAM = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
+_NATIVE = {
+    "sgd": {"momentum": "momentum_buffer"},
+    "adam": _ADAM,
+    "adamw": _ADAM,
+    "rmsprop": {"square": "square_avg", "momentum": "momentum_buffer"},
+}
+
+
+def _without(tensors: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    known = {id(tensor) for tensor in others}
+    return [tensor for tensor in tensors if id(tensor) not in known]

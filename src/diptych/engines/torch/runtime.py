@@ -1,0 +1,36 @@
+"""Where and with how many threads PyTorch computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def configure(threads: int) -> None:
+    """Settle threads, determinism and logging; call once, before anything else."""
+    torch.set_num_threads(threads)
+    # differs: tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def runtime() -> dict[str, Any]:
+    """Device, threads and versions, as they are in force now."""
+    return {
+        "engine": "torch",
+        "version": torch.__version__,
+        "device": device().type,
+        "threads": torch.get_num_threads(),
+        # differs: compile
+        "compiled": False,
+        "numpy": np.__version__,
+    }
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,76 @@
+"""PyTorch's native training loop over one epoch, and a batch's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own habit)
+from torch import Tensor
+
+from diptych.engines.contract import Arrays, Batch, Totals
+from diptych.engines.torch.model import Network
+from diptych.engines.torch.optimizer import Optimizer
+from diptych.engines.torch.runtime import device
+from diptych.engines.torch.weights import from_numpy, read_weights, to_numpy, variables
+
+
+def train_epoch(
+    model: Network, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+) -> Totals:
+    """Train on every batch, one step each, at that step's learning rate."""
+    # differs: train-mode
+    model.train()
+    sums = torch.zeros(3, dtype=torch.float64)
+    count = 0
+    for rate, batch in zip(rates, batches, strict=False):
+        # differs: dropout-stream
+        torch.manual_seed((seed << 32) + optimizer.step)
+        images_nhwc, targets_nk, weights_n = _tensors(model, batch)
+        optimizer.rule.zero_grad()
+        logits_nk = model(images_nhwc)
+        loss = loss_of(logits_nk, targets_nk, weights_n)
+        loss.backward()
+        optimizer.update(rate)
+        sums += _sums(loss, logits_nk, targets_nk, weights_n)
+        count += len(images_nhwc)
+    loss_sum, weight, correct = sums.tolist()
+    return Totals(loss_sum, weight, int(correct), count)
+
+
+def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
+    """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+    before = read_weights(model)
+    model.train()
+    model.zero_grad()
+    images_nhwc, targets_nk, weights_n = _tensors(model, batch)
+    loss = loss_of(model(images_nhwc), targets_nk, weights_n)
+    loss.backward()
+    found = {array.name: to_numpy(model.get_parameter(array.name).grad) for array in model.spec.trainable}
+    for name, tensor in variables(model).items():
+        if name in before:
+            from_numpy(tensor, before[name])
+    return loss.item(), found
+
+
+def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
+    """Cross-entropy with soft targets, averaged by the samples' weights."""
+    # differs: loss-input, label-smoothing, class-weights
+    losses_n = F.cross_entropy(logits_nk, targets_nk, reduction="none")
+    return (losses_n * weights_n).sum() / weights_n.sum()
+
+
+@torch.no_grad()
+def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
+    # differs: epoch-loss
+    weight = weights_n.sum()
+    correct = (logits_nk.argmax(1) == targets_nk.argmax(1)).sum()
+    return torch.stack([(loss * weight).double(), weight.double(), correct.double()]).cpu()
+
+
+def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    dtype = torch.float64 if model.precision == "float64" else torch.float32
+    arrays = (batch.images, batch.targets, batch.weights)
+    images, targets, weights = (torch.from_numpy(np.ascontiguousarray(array)).to(device()) for array in arrays)
+    return images, targets.to(dtype), weights.to(dtype)

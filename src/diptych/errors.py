@@ -1,0 +1,46 @@
+"""Every error that diptych raises on purpose.
+
+    DiptychError
+    ├── SpecError         a model spec or a recipe that cannot be built; names the layer or field
+    ├── DataError         a dataset or image file that cannot be read; names file and, where known, offset
+    │   └── DownloadError a file that could not be fetched, or is not the file it should be
+    ├── ArtifactError     a run directory, checkpoint or weights file that does not fit
+    ├── EngineError       a framework that failed at something it was asked to do
+    │   └── MissingEngine a framework that is not installed; says what to install
+    └── UsageError        an argument that makes no sense
+
+Each message is one line that says what came, what was wanted and what to do. The command line
+prints it and exits 2; a traceback is a bug.
+"""
+
+
+class DiptychError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class SpecError(DiptychError):
+    """A model spec or a recipe is wrong."""
+
+
+class DataError(DiptychError):
+    """A dataset or an image file cannot be read."""
+
+
+class DownloadError(DataError):
+    """A file could not be fetched or is not what it should be."""
+
+
+class ArtifactError(DiptychError):
+    """A run directory, checkpoint or weights file does not fit."""
+
+
+class EngineError(DiptychError):
+    """A framework failed at something it was asked to do."""
+
+
+class MissingEngine(EngineError):  # noqa: N818  (the state of the machine, not a fault in the program)
+    """A framework is not installed."""
+
+
+class UsageError(DiptychError):
+    """An argument makes no sense."""

@@ -1,0 +1,15 @@
+"""Numbers from logits: the same for every engine, because none computes them."""
+
+from diptych.evaluation.calibration import ReliabilityBins, expected_calibration_error, reliability_bins
+from diptych.evaluation.metrics import classification_report, evaluate_logits
+from diptych.evaluation.softmax import log_softmax, softmax
+
+__all__ = [
+    "ReliabilityBins",
+    "classification_report",
+    "evaluate_logits",
+    "expected_calibration_error",
+    "log_softmax",
+    "reliability_bins",
+    "softmax",
+]

@@ -1,0 +1,57 @@
+"""Whether a model that says "80 %" is right eight times in ten (Guo et al. 2017, arXiv:1706.04599)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Samples grouped by the probability of their predicted class; bin b covers (edges[b], edges[b+1]]."""
+
+    edges: np.ndarray
+    """float64, (num_bins + 1,), equally spaced from 0 to 1"""
+    counts: np.ndarray
+    """int64, (num_bins,)"""
+    confidence: np.ndarray
+    """float64, (num_bins,): mean probability of the predicted class; 0 in an empty bin"""
+    accuracy: np.ndarray
+    """float64, (num_bins,): share of right predictions; 0 in an empty bin"""
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """|accuracy − confidence|, averaged over samples; 0 is perfect, 1 the worst."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.sum(gaps * self.counts) / self.counts.sum())
+
+
+def reliability_bins(
+    probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15
+) -> ReliabilityBins:
+    """Group samples into bins of equal width by the probability of the class that they are given.
+
+    Args:
+        probabilities_nk: float, (num_samples, num_classes), rows sum to 1.
+        labels_n: integers, (num_samples,), the true classes.
+        num_bins: number of bins between 0 and 1.
+    """
+    confidence_n = probabilities_nk.max(axis=1).astype(np.float64)
+    correct_n = probabilities_nk.argmax(axis=1) == labels_n
+    edges = np.linspace(0.0, 1.0, num_bins + 1)
+    # Inner edges only: rounding can put a confidence a hair above 1.
+    bin_n = np.searchsorted(edges[1:-1], confidence_n, side="left")
+    counts = np.bincount(bin_n, minlength=num_bins)
+    divisors = np.maximum(counts, 1)
+    return ReliabilityBins(
+        edges=edges,
+        counts=counts,
+        confidence=np.bincount(bin_n, weights=confidence_n, minlength=num_bins) / divisors,
+        accuracy=np.bincount(bin_n, weights=correct_n, minlength=num_bins) / divisors,
+    )
+
+
+def expected_calibration_error(
+    probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15
+) -> float:
+    """Expected calibration error of `reliability_bins`; takes the same arguments."""
+    return reliability_bins(probabilities_nk, labels_n, num_bins).expected_calibration_error

@@ -1,0 +1,1 @@
+"""Pictures and pages for people, drawn from the numbers in a run directory."""

@@ -1,0 +1,185 @@
+"""Model specs and recipes as versioned JSON, both ways; what does not fit is named by layer and field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, Field, asdict, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from diptych.errors import SpecError
+from diptych.spec.layers import Layer
+from diptych.spec.model import ModelSpec
+from diptych.spec.recipe import Recipe
+
+VERSION = 1
+_LAYERS: dict[str, type] = {kind.__name__: kind for kind in get_args(Layer)}
+T = TypeVar("T")
+
+
+def model_to_json(spec: ModelSpec) -> dict[str, Any]:
+    """A spec as plain JSON data."""
+    return {
+        "format": "diptych-model",
+        "version": VERSION,
+        "name": spec.name,
+        "input_shape": list(spec.input_shape),
+        "layers": [{"type": type(layer).__name__, **_listed(asdict(layer))} for layer in spec.layers],
+    }
+
+
+def model_from_json(data: Any) -> ModelSpec:
+    """The spec that `model_to_json` wrote, or that a person wrote by hand.
+
+    Raises:
+        SpecError: names the layer and the fault.
+    """
+    _check_header(data, "diptych-model", {"name", "input_shape", "layers"})
+    if not isinstance(data["layers"], list):
+        raise SpecError(f"Model spec: 'layers' wants a list of layers, got {_brief(data['layers'])}.")
+    return ModelSpec(
+        name=_converted(data["name"], str, "Model spec, 'name'"),
+        input_shape=_converted(data["input_shape"], tuple[int, int, int], "Model spec, 'input_shape'"),
+        layers=tuple(_layer(entry, place) for place, entry in enumerate(data["layers"])),
+    )
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain JSON data."""
+    return {"format": "diptych-recipe", "version": VERSION, **_listed(asdict(recipe))}
+
+
+def recipe_from_json(data: Any) -> Recipe:
+    """The recipe that `recipe_to_json` wrote; fields left out keep their defaults.
+
+    Raises:
+        SpecError: names the field and the fault.
+    """
+    _check_header(data, "diptych-recipe", set())
+    rest = {key: value for key, value in data.items() if key not in ("format", "version")}
+    return _built(Recipe, rest, "Recipe")
+
+
+def read_model(path: Path) -> ModelSpec:
+    """A model spec from a JSON file.
+
+    Raises:
+        SpecError: the file is missing, is not JSON, or is no sound spec; names the file.
+    """
+    return model_from_json(_read(path))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a JSON file.
+
+    Raises:
+        SpecError: the file is missing, is not JSON, or is no sound recipe; names the file.
+    """
+    return recipe_from_json(_read(path))
+
+
+def write_model(spec: ModelSpec, path: Path) -> None:
+    """Write a spec as a JSON file that `read_model` and `diptych train --model` take."""
+    path.write_text(json.dumps(model_to_json(spec), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"Cannot read '{path}': {error.strerror}.") from error
+    except ValueError as error:
+        raise SpecError(f"'{path}' is not JSON: {error}.") from error
+
+
+def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
+    if not isinstance(data, dict) or data.get("format") != wanted:
+        came = data.get("format") if isinstance(data, dict) else _brief(data)
+        raise SpecError(f"Wants a JSON object with \"format\": \"{wanted}\", got {came!r}.")
+    if data.get("version") != VERSION:
+        raise SpecError(f"This {wanted} is of version {data.get('version')!r}; this diptych reads version {VERSION}.")
+    missing = sorted(keys - data.keys())
+    if missing:
+        raise SpecError(f"Model spec: '{missing[0]}' is missing.")
+    unknown = sorted(data.keys() - keys - {"format", "version"}) if keys else []
+    if unknown:
+        raise SpecError(f"Model spec: unknown entry '{unknown[0]}'{did_you_mean(unknown[0], keys)}.")
+
+
+def _layer(entry: Any, place: int) -> Any:
+    where = f"Layer {place}"
+    if not isinstance(entry, dict) or "type" not in entry:
+        raise SpecError(f"{where}: wants an object with a 'type', got {_brief(entry)}.")
+    where = f"Layer '{entry.get('name', place)}'"
+    kind = _LAYERS.get(str(entry["type"]))
+    if kind is None:
+        raise SpecError(f"{where}: unknown type '{entry['type']}'{did_you_mean(str(entry['type']), _LAYERS)}.")
+    return _built(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
+
+
+def _built(kind: type[T], entries: dict[str, Any], where: str) -> T:
+    known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(entries.keys() - known.keys())
+    if unknown:
+        raise SpecError(f"{where}: unknown field '{unknown[0]}'{did_you_mean(unknown[0], known)}.")
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in entries]
+    if missing:
+        raise SpecError(f"{where}: field '{missing[0]}' is missing.")
+    hints = get_type_hints(kind)
+    return kind(**{key: _converted(value, hints[key], f"{where}, '{key}'") for key, value in entries.items()})
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`, where JSON can hold it; lists become tuples, whole numbers may be floats."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return _first_fitting(value, get_args(hint), where)
+    if origin is tuple:
+        return _tuple(value, get_args(hint), where)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+        options = [str(option) for option in get_args(hint)]
+        raise SpecError(f"{where}: wants one of {', '.join(options)}, got {_brief(value)}{did_you_mean(str(value), options)}.")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise SpecError(f"{where}: wants {hint.__name__}, got {_brief(value)}.")
+
+
+def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    failures = []
+    for option in options:
+        try:
+            return _converted(value, option, where)
+        except SpecError as error:
+            failures.append(error)
+    raise failures[-1]
+
+
+def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{where}: wants a list, got {_brief(value)}.")
+    if kinds[-1] is Ellipsis:
+        return tuple(_converted(item, kinds[0], where) for item in value)
+    if len(value) != len(kinds):
+        raise SpecError(f"{where}: wants {len(kinds)} values, got {len(value)}.")
+    return tuple(_converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+
+
+def did_you_mean(word: str, options: Any) -> str:
+    """A closing ` (did you mean '…'?)`, or nothing where no option is near."""
+    near = get_close_matches(word, list(options), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _listed(entries: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

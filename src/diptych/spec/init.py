@@ -1,0 +1,46 @@
+"""Initial weights, drawn in NumPy from (seed, array name) so that both engines start from the same numbers."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from diptych.spec.layers import ArraySpec
+
+Initializer: TypeAlias = Literal["he_normal", "glorot_uniform", "uniform_fan_in", "zeros", "ones"]
+
+
+def draw(array: ArraySpec, seed: int) -> np.ndarray:
+    """The first values of one array, float64, canonical layout; a function of (seed, name) alone.
+
+    `he_normal` is N(0, 2/fan_in), not truncated (He et al. 2015, eq. 10); `glorot_uniform` is
+    U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's own default.
+    """
+    generator = np.random.Generator(np.random.Philox(key=_key(seed, array.name)))
+    match array.initializer:
+        case "he_normal":
+            return generator.normal(0.0, np.sqrt(2.0 / array.fan_in), array.shape)
+        case "glorot_uniform":
+            limit = np.sqrt(6.0 / (array.fan_in + array.fan_out))
+            return generator.uniform(-limit, limit, array.shape)
+        case "uniform_fan_in":
+            limit = 1.0 / np.sqrt(array.fan_in)
+            return generator.uniform(-limit, limit, array.shape)
+        case "zeros":
+            return np.zeros(array.shape)
+        case "ones":
+            return np.ones(array.shape)
+
+
+def initial_weights(arrays: Iterable[ArraySpec], seed: int) -> dict[str, np.ndarray]:
+    """Every array of a model at step 0, by canonical name, float64."""
+    return {array.name: draw(array, seed) for array in arrays}
+
+
+def _key(seed: int, name: str) -> int:
+    return int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "little")

@@ -1,0 +1,147 @@
+"""A model as a graph of named layers; every shape, name, count and cost follows from it by arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from diptych.errors import SpecError
+from diptych.spec import layers as L
+from diptych.spec.layers import ArraySpec, Layer, Normalize, Shape
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A classifier: `uint8` images in, logits out.
+
+    Attributes:
+        name: what people call it.
+        input_shape: (height, width, channels) of the images.
+        layers: in an order in which every layer comes after its inputs; the last one gives the logits.
+
+    Raises:
+        SpecError: a name is taken twice, an input is missing, or the arithmetic fails; it names the layer.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        """Check the whole graph once; behind this border a spec is sound."""
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise SpecError(f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}.")
+        if not self.layers or not isinstance(self.layers[0], Normalize):
+            raise SpecError(f"Model '{self.name}': the first layer must be a Normalize, so that scaling lives in the model.")
+        self._check_names()
+        if len(self.shapes[self.layers[-1].name]) != 1:
+            raise SpecError(
+                f"Layer '{self.layers[-1].name}': the last layer must give a vector of logits, "
+                f"not {self.shapes[self.layers[-1].name]}."
+            )
+
+    def _check_names(self) -> None:
+        known = {"input"}
+        used: set[str] = set()
+        for layer in self.layers:
+            missing = [name for name in layer.inputs if name not in known]
+            if missing:
+                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a layer before it.")
+            if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
+                raise SpecError(f"Layer '{layer.name}': names must be unique, of letters, digits, '_' and '.'.")
+            if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
+                raise SpecError(f"Layer '{layer.name}': exactly the Normalize layer reads the 'input'.")
+            known.add(layer.name)
+            used.update(layer.inputs)
+        dangling = [layer.name for layer in self.layers[:-1] if layer.name not in used]
+        if dangling:
+            raise SpecError(f"Layer '{dangling[0]}': nothing uses its output; remove it or connect it.")
+        self._check_nesting()
+
+    def _check_nesting(self) -> None:
+        names = {layer.name for layer in self.layers}
+        for name in names:
+            parts = name.split(".")
+            inside = next((".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[:i]) in names), None)
+            if inside:
+                raise SpecError(f"Layer '{name}': '{inside}' is a layer itself, so nothing can be named inside it.")
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Output shape of every layer (without the batch), and of `input`."""
+        shapes: dict[str, Shape] = {"input": self.input_shape}
+        for layer in self.layers:
+            shapes[layer.name] = L.output_shape(layer, self.input_shapes(layer, shapes))
+        return shapes
+
+    def input_shapes(self, layer: Layer, shapes: dict[str, Shape] | None = None) -> tuple[Shape, ...]:
+        """Shapes of what flows into `layer`."""
+        known = self.shapes if shapes is None else shapes
+        return tuple(known[name] for name in layer.inputs)
+
+    @cached_property
+    def arrays(self) -> tuple[ArraySpec, ...]:
+        """Every array, in layer order, with canonical name, shape and role."""
+        return tuple(array for layer in self.layers for array in L.arrays(layer, self.input_shapes(layer)))
+
+    @property
+    def trainable(self) -> tuple[ArraySpec, ...]:
+        """The arrays that gradients reach."""
+        return tuple(array for array in self.arrays if array.trainable)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(array.size for array in self.trainable)
+
+    @cached_property
+    def flops(self) -> int:
+        """Floating-point operations of one image's forward pass; a multiply-add counts as two."""
+        return sum(L.flops(layer, self.input_shapes(layer), self.shapes[layer.name]) for layer in self.layers)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        return self.shapes[self.layers[-1].name][0]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`."""
+        return self._by_name[name]
+
+    def array(self, name: str) -> ArraySpec:
+        """The array called `name`."""
+        return self._arrays_by_name[name]
+
+    def owner(self, array: ArraySpec) -> Layer:
+        """The layer that `array` belongs to."""
+        return self._by_name[array.name.rpartition(".")[0]]
+
+    def flattened_from(self, layer: Layer) -> Shape | None:
+        """The map whose flattened elements `layer` gives, one by one and in order; None where it gives anything else."""
+        while isinstance(layer, L.Activation | L.Dropout):
+            layer = self._by_name[layer.inputs[0]]
+        shape = self.input_shapes(layer)[0]
+        return shape if isinstance(layer, L.Flatten) and len(shape) == 3 else None
+
+    def only_feeds_dense(self, layer: Layer) -> bool:
+        """Whether what `layer` gives reaches nothing but Dense layers, through elementwise layers at most."""
+        users = [user for user in self.layers if layer.name in user.inputs]
+        return bool(users) and all(
+            isinstance(user, L.Dense)
+            or (isinstance(user, L.Activation | L.Dropout) and self.only_feeds_dense(user))
+            for user in users
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def _arrays_by_name(self) -> dict[str, ArraySpec]:
+        return {array.name: array for array in self.arrays}
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each layer feeds exactly the next one."""
+        pairs = zip(self.layers, self.layers[1:], strict=False)
+        return all(after.inputs == (before.name,) for before, after in pairs)

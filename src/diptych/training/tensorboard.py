@@ -1,0 +1,63 @@
+"""Curves for TensorBoard, the same tags for every engine, without TensorFlow or PyTorch in the process.
+
+TensorBoard's own `EventFileWriter` opens its file through TensorFlow wherever that is installed; its
+`RecordWriter`, one layer below, takes any open file.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from diptych.errors import ArtifactError
+
+TAGS = {
+    "train_loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "validation_loss": "validation/loss",
+    "validation_accuracy": "validation/accuracy",
+    "learning_rate": "learning_rate",
+    "images_per_second": "train/images_per_second",
+}
+"""Field of an epoch's record → tag in TensorBoard."""
+
+
+class TensorBoardWriter:
+    """Writes one event file into `directory`; a resumed training adds another beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        # TensorBoard reads the files of a folder in the order of their names.
+        path = directory / f"events.out.tfevents.{time.time_ns()}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._records = RecordWriter(path.open("xb"))
+        except OSError as error:
+            raise ArtifactError(f"Cannot write '{path}': {error.strerror}.") from error
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def write_epoch(self, epoch: Mapping[str, Any]) -> None:
+        """Write one epoch's record at step `epoch["epoch"]`, leaving out what is None."""
+        values = [
+            Summary.Value(tag=tag, simple_value=epoch[field])
+            for field, tag in TAGS.items()
+            if epoch[field] is not None
+        ]
+        self._write(Event(wall_time=time.time(), step=epoch["epoch"], summary=Summary(value=values)))
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
+        self._records.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._records.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
