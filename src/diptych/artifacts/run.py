@@ -50,7 +50,7 @@ class Run:
             name: a plain folder name such as `fashion-mnist-cnn-torch`.
             record: the content of `run.json`.
         """
-        if name != Path(name).name or name == "..":
+        if name in {"", ".."} or name != Path(name).name:
             raise ArtifactError(f"Cannot name a run '{name}': a plain folder name without '/' is wanted.")
         run = cls(_make_free_folder(parent, name))
         run.write_record(record)
@@ -155,6 +155,15 @@ class Run:
         }
         write_npz(self.predictions_path, arrays)
 
+    def read_manifest(self) -> dict[str, str]:
+        """SHA-256 by file name; raises ArtifactError when there is no manifest or it is broken."""
+        if not self.manifest_path.is_file():
+            raise ArtifactError(f"'{self.directory}' has no manifest.json: its training has not finished.")
+        digests = read_json(self.manifest_path).get("sha256")
+        if not isinstance(digests, dict):
+            raise ArtifactError(f"Cannot read '{self.manifest_path}': it lists no digests.")
+        return digests
+
     def seal(self) -> None:
         """Write the manifest of all files that the run holds now."""
         digests = {name: sha256_of(self.directory / name) for name in self._file_names()}
@@ -170,9 +179,7 @@ class Run:
         Raises ArtifactError when there is no manifest, or a file is missing or has changed since `seal`.
         Files that came later are no fault.
         """
-        if not self.manifest_path.is_file():
-            raise ArtifactError(f"'{self.directory}' has no manifest.json: its training has not finished.")
-        digests = read_json(self.manifest_path)["sha256"]
+        digests = self.read_manifest()
         present = set(self._file_names())
         missing = sorted(set(digests) - present)
         changed = sorted(

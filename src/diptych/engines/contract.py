@@ -12,27 +12,13 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from diptych.data.batches import Batch
 from diptych.errors import ArtifactError
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Arrays: TypeAlias = dict[str, np.ndarray]
 Model: TypeAlias = Any
 Optimizer: TypeAlias = Any
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step sees.
-
-    Attributes:
-        images: uint8, (N, H, W, C), 0–255.
-        targets: float32, (N, K), each row a distribution over the classes.
-        weights: float32, (N,), each sample's share in the loss.
-    """
-
-    images: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,7 @@ def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray, cell_poi
             va="center",
             fontsize=font_size,
             color="white" if shares[row, column] > 0.3 else INK,
+            in_layout=False,
         )
 
 

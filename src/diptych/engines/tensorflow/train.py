@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.engines.contract import Arrays, Batch, Totals
+from diptych.data.batches import Batch
+from diptych.engines.contract import Arrays, Totals
 from diptych.engines.tensorflow.optimizer import Optimizer
 from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own habit)
 from torch import Tensor
 
-from diptych.engines.contract import Arrays, Batch, Totals
+from diptych.data.batches import Batch
+from diptych.engines.contract import Arrays, Totals
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device

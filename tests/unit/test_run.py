@@ -1,0 +1,116 @@
+"""A run directory is found, filled, sealed and checked."""
+
+import numpy as np
+import pytest
+
+from diptych.artifacts import Predictions, Run, write_npz
+from diptych.errors import ArtifactError
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "runs", "digits-cnn-torch", {"status": "training"})
+
+
+def test_new_runs_take_the_first_free_name(tmp_path):
+    names = [Run.create(tmp_path / "runs", "digits-cnn-torch", {}).directory.name for _ in range(3)]
+    assert ["digits-cnn-torch", "digits-cnn-torch-2", "digits-cnn-torch-3"] == names
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a"])
+def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
+    with pytest.raises(ArtifactError, match="a plain folder name"):
+        Run.create(tmp_path / "runs", name, {})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_opens_with_what_was_written(run):
+    opened = Run.open(run.directory)
+    assert run == opened
+    assert {"status": "training"} == opened.read_record()
+    opened.write_record({"status": "finished"})
+    assert {"status": "finished"} == run.read_record()
+
+
+def test_a_folder_that_is_not_there_is_not_a_run(tmp_path):
+    with pytest.raises(ArtifactError, match="is not a run: there is no such folder"):
+        Run.open(tmp_path / "absent")
+
+
+def test_a_file_is_not_a_run(run):
+    with pytest.raises(ArtifactError, match=r"run\.json' is not a run: it is a file"):
+        Run.open(run.record_path)
+
+
+def test_an_empty_folder_is_not_a_run(tmp_path):
+    with pytest.raises(ArtifactError, match=r"is not a run: it holds no run\.json"):
+        Run.open(tmp_path)
+
+
+def test_a_folder_of_runs_answers_with_the_name_of_one(run):
+    with pytest.raises(ArtifactError, match=r"holds 1 of them\. Name one, for example '.*digits-cnn-torch'"):
+        Run.open(run.directory.parent)
+
+
+def test_predictions_come_back_as_they_were(run):
+    logits_nk = np.arange(6, dtype=np.float32).reshape(3, 2)
+    run.write_predictions(Predictions(logits_nk, np.array([0, 1, 1]), np.array(["a", "b", "c"])))
+    predictions = run.read_predictions()
+    np.testing.assert_array_equal(logits_nk, predictions.logits_nk, strict=True)
+    assert [0, 1, 1] == predictions.labels_n.tolist()
+    assert ["a", "b", "c"] == predictions.sample_ids_n.tolist()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"logits": np.ones((3, 2)), "labels": np.ones(3)},
+        {"logits": np.ones((3, 2)), "labels": np.ones(2), "sample_ids": np.ones(3)},
+    ],
+)
+def test_predictions_that_do_not_belong_together_are_refused(run, arrays):
+    write_npz(run.predictions_path, arrays)
+    with pytest.raises(ArtifactError, match="logits, labels and sample_ids of one length are wanted"):
+        run.read_predictions()
+
+
+def test_a_sealed_run_verifies_and_files_that_came_later_are_no_fault(run):
+    run.write_metrics({"accuracy": 0.5})
+    run.seal()
+    run.verify()
+    run.plots_dir.mkdir()
+    (run.plots_dir / "curves.png").write_bytes(b"later")
+    run.verify()
+
+
+def test_the_manifest_lists_every_finished_file_and_not_itself(run):
+    run.plots_dir.mkdir()
+    (run.plots_dir / "curves.png").write_bytes(b"png")
+    (run.directory / ".model.safetensors.0a.tmp").write_bytes(b"left by a crash")
+    run.seal()
+    run.seal()
+    assert ["plots/curves.png", "run.json"] == list(Run.open(run.directory).read_manifest())
+
+
+def test_changed_and_missing_files_are_named(run):
+    run.write_metrics({"accuracy": 0.5})
+    run.model_path.write_bytes(b"weights")
+    run.seal()
+    run.metrics_path.unlink()
+    run.model_path.write_bytes(b"Weights")
+    with pytest.raises(ArtifactError, match=r"metrics\.json is missing, model\.safetensors has changed"):
+        run.verify()
+
+
+def test_a_run_without_a_manifest_has_not_finished(run):
+    run.seal()
+    run.unseal()
+    with pytest.raises(ArtifactError, match=r"has no manifest\.json: its training has not finished"):
+        run.verify()
+
+
+@pytest.mark.parametrize("manifest", ['{"sha256": ["run.json"]}', "{}"])
+def test_a_manifest_without_digests_is_an_artifact_error(run, manifest):
+    run.manifest_path.write_text(manifest)
+    with pytest.raises(ArtifactError, match=r"manifest\.json': it lists no digests"):
+        run.verify()

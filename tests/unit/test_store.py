@@ -1,0 +1,192 @@
+"""Files are written whole or not at all, equal content gives equal bytes, broken files are named."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from diptych.artifacts.store import (
+    atomic_write,
+    read_arrays,
+    read_json,
+    read_npz,
+    sha256_of,
+    write_arrays,
+    write_json,
+    write_npz,
+)
+from diptych.errors import ArtifactError
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with atomic_write(path) as file:
+            file.write(b"new, but not al")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [path] == list(tmp_path.iterdir())
+    assert path.read_bytes() == b"old"
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "model.bin"
+    with atomic_write(path) as file:
+        file.write(b"part")
+        assert not path.exists()
+    assert path.read_bytes() == b"part"
+
+
+def test_a_new_file_has_the_permissions_of_any_other_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"Cannot write '.*file/a\.json'"):
+        write_json(tmp_path / "file" / "a.json", {})
+
+
+def test_json_comes_back_as_plain_values(tmp_path):
+    content = {
+        "path": tmp_path,
+        "array": np.arange(3),
+        "scalar": np.float32(0.5),
+        "tuple": (1, "é"),
+        "lost": [float("nan"), np.inf],
+        3: None,
+    }
+    write_json(tmp_path / "a.json", content)
+    expected = {
+        "path": str(tmp_path),
+        "array": [0, 1, 2],
+        "scalar": 0.5,
+        "tuple": [1, "é"],
+        "lost": [None, None],
+        "3": None,
+    }
+    assert expected == read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"a": ', "it is not JSON .*line 1 column 7"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b"[1]", "it holds a list, not a JSON object"),
+    ],
+)
+def test_a_broken_json_file_is_named_with_its_fault(tmp_path, content, complaint):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"Cannot read '.*run\.json': {complaint}"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("read", [read_json, read_arrays, read_npz, sha256_of])
+def test_a_missing_file_is_an_artifact_error(tmp_path, read):
+    with pytest.raises(ArtifactError, match=r"Cannot read '.*absent': No such file"):
+        read(tmp_path / "absent")
+
+
+ARRAYS = {
+    "kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "scalar": np.array(7, dtype=np.int64),
+    "empty": np.zeros((0, 4), dtype=np.float64),
+    "half": np.array([0.5], dtype=np.float16),
+    "big_endian": np.arange(3, dtype=">f4"),
+    "mask": np.array([True, False]),
+}
+
+
+def test_arrays_and_metadata_come_back_as_they_were(tmp_path):
+    metadata = {"model": "fashion_cnn", "π": 'a "quoted"\nline'}
+    write_arrays(tmp_path / "a.safetensors", ARRAYS, metadata)
+    arrays, read_metadata = read_arrays(tmp_path / "a.safetensors")
+    assert metadata == read_metadata
+    assert set(ARRAYS) == set(arrays)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(array, arrays[name], strict=name != "big_endian")
+
+
+def test_a_transposed_array_keeps_its_values(tmp_path):
+    # Written as it lies in memory by safetensors 0.8; the store has to make it contiguous.
+    kernel_oihw = np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1)
+    write_arrays(tmp_path / "a.safetensors", {"kernel": kernel_oihw, "part": kernel_oihw[:, ::2]}, {})
+    arrays, _ = read_arrays(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(kernel_oihw, arrays["kernel"])
+    np.testing.assert_array_equal(kernel_oihw[:, ::2], arrays["part"])
+
+
+def test_equal_arrays_and_metadata_give_equal_bytes_in_every_process(tmp_path):
+    script = (
+        "import sys, pathlib, numpy as np; from diptych.artifacts.store import write_arrays; "
+        "write_arrays(pathlib.Path(sys.argv[1]), {'a': np.ones(3)}, {k: k for k in 'abcdefgh'})"
+    )
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for path in paths:
+        subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert sha256_of(paths[0]) == sha256_of(paths[1])
+
+
+def test_a_safetensors_file_of_ours_is_aligned_as_the_format_asks(tmp_path):
+    write_arrays(tmp_path / "a", {"x": np.ones(2)}, {"key": "é" * 3})
+    content = (tmp_path / "a").read_bytes()
+    header_length = int.from_bytes(content[:8], "little")
+    assert header_length % 8 == 0
+    assert {"key": "é" * 3} == json.loads(content[8 : 8 + header_length])["__metadata__"]
+
+
+def test_a_truncated_safetensors_file_is_an_artifact_error(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_arrays(path, ARRAYS, {})
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=r"model\.safetensors': it is no whole safetensors file"):
+        read_arrays(path)
+
+
+def test_an_array_that_safetensors_cannot_hold_is_an_artifact_error(tmp_path):
+    with pytest.raises(ArtifactError, match=r"Cannot write '.*': .*str32"):
+        write_arrays(tmp_path / "a", {"names": np.array(["x"])}, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_npz_arrays_come_back_as_they_were_even_texts(tmp_path):
+    arrays = {"logits": np.ones((2, 3), np.float32), "sample_ids": np.array(["a/1.png", "b/é.png"])}
+    write_npz(tmp_path / "predictions.npz", arrays)
+    read = read_npz(tmp_path / "predictions.npz")
+    assert list(arrays) == list(read)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, read[name], strict=True)
+
+
+def test_arrays_of_python_objects_are_refused_on_both_ways(tmp_path):
+    objects = np.array([{"a": 1}], dtype=object)
+    with pytest.raises(ArtifactError, match="ids holds Python objects"):
+        write_npz(tmp_path / "a.npz", {"ids": objects})
+    np.savez(tmp_path / "b.npz", ids=objects)
+    with pytest.raises(ArtifactError, match=r"it is no whole \.npz file .*allow_pickle"):
+        read_npz(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 10, -1])
+def test_a_truncated_npz_file_is_an_artifact_error(tmp_path, keep):
+    path = tmp_path / "predictions.npz"
+    write_npz(path, {"logits": np.ones(50)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ArtifactError, match=r"predictions\.npz': it is no whole \.npz file"):
+        read_npz(path)
+
+
+def test_a_digest_is_the_sha256_of_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    assert expected == sha256_of(tmp_path / "a")

@@ -1,0 +1,96 @@
+"""TensorBoard's own reader finds what the writer wrote, and no framework had to be imported for it."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from diptych.errors import ArtifactError
+from diptych.training.tensorboard import TensorBoardWriter
+
+EPOCH = {
+    "epoch": 1,
+    "train_loss": 0.5,
+    "train_accuracy": 0.75,
+    "validation_loss": 0.625,
+    "validation_accuracy": 0.5,
+    "learning_rate": 0.125,
+    "images_per_second": 1000.0,
+    "seconds": 3.0,
+}
+
+
+@pytest.fixture
+def read_scalars(monkeypatch):
+    """A function that gives {tag: [(step, value), …]} of a directory."""
+    # TensorBoard's documented way of using its own file layer in place of TensorFlow's.
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(directory):
+        accumulator = EventAccumulator(str(directory)).Reload()
+        return {
+            tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+            for tag in accumulator.Tags()["scalars"]
+        }
+
+    return read
+
+
+def test_tensorboard_reads_every_scalar_of_an_epoch(tmp_path, read_scalars):
+    with TensorBoardWriter(tmp_path / "tensorboard") as writer:
+        writer.write_epoch(EPOCH)
+        writer.write_epoch({**EPOCH, "epoch": 2, "train_loss": 0.25})
+    expected = {
+        "train/loss": [(1, 0.5), (2, 0.25)],
+        "train/accuracy": [(1, 0.75), (2, 0.75)],
+        "validation/loss": [(1, 0.625), (2, 0.625)],
+        "validation/accuracy": [(1, 0.5), (2, 0.5)],
+        "learning_rate": [(1, 0.125), (2, 0.125)],
+        "train/images_per_second": [(1, 1000.0), (2, 1000.0)],
+    }
+    assert expected == read_scalars(tmp_path / "tensorboard")
+
+
+def test_an_epoch_can_be_read_before_the_writer_is_closed(tmp_path, read_scalars):
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.write_epoch(EPOCH)
+        assert [(1, 0.5)] == read_scalars(tmp_path)["train/loss"]
+
+
+def test_what_was_not_measured_has_no_tag(tmp_path, read_scalars):
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.write_epoch({**EPOCH, "validation_loss": None, "validation_accuracy": None})
+    assert {"train/loss", "train/accuracy", "learning_rate", "train/images_per_second"} == set(
+        read_scalars(tmp_path)
+    )
+
+
+def test_a_resumed_training_continues_the_curves_in_a_second_file(tmp_path, read_scalars):
+    for epoch in (1, 2):
+        with TensorBoardWriter(tmp_path) as writer:
+            writer.write_epoch({**EPOCH, "epoch": epoch})
+    assert 2 == len(list(tmp_path.iterdir()))
+    assert [(1, 0.5), (2, 0.5)] == read_scalars(tmp_path)["train/loss"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="Cannot write"):
+        TensorBoardWriter(tmp_path / "file" / "tensorboard")
+
+
+def test_writing_imports_neither_framework(tmp_path):
+    script = f"""
+import sys
+from pathlib import Path
+from diptych.training.tensorboard import TensorBoardWriter
+with TensorBoardWriter(Path(sys.argv[1])) as writer:
+    writer.write_epoch({EPOCH})
+print(sorted({{"torch", "tensorflow", "keras"}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True
+    )
+    assert "[]\n" == done.stdout
