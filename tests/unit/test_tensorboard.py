@@ -59,9 +59,11 @@ def test_an_epoch_can_be_read_before_the_writer_is_closed(tmp_path, read_scalars
         assert [(1, 0.5)] == read_scalars(tmp_path)["train/loss"]
 
 
-def test_what_was_not_measured_has_no_tag(tmp_path, read_scalars):
+def test_what_was_not_measured_is_not_in_the_file(tmp_path, read_scalars):
     with TensorBoardWriter(tmp_path) as writer:
         writer.write_epoch({**EPOCH, "validation_loss": None, "validation_accuracy": None})
+    (path,) = tmp_path.iterdir()
+    assert b"validation" not in path.read_bytes()
     assert {"train/loss", "train/accuracy", "learning_rate", "train/images_per_second"} == set(
         read_scalars(tmp_path)
     )

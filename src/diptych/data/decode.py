@@ -1,21 +1,12 @@
-"""The one decoder: every image that reaches a model, in training or in service, comes through here.
+"""The one decoder: every image that reaches a model, in training or in service, comes through here."""
 
-OpenCV reads its limits from the environment when it is loaded, hence the two lines between the imports.
-"""
-
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.opencv import MAX_PIXELS, cv2
 from diptych.errors import DataError
-
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a decompression bomb: a quarter of a GiB of RGB
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is told once, as a DataError
-
-import cv2
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 _READ_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
@@ -49,19 +40,20 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
         DataError: the bytes are of no such format, damaged, cut short, or more than MAX_PIXELS large.
     """
     if not _is_supported(encoded):
-        raise DataError(f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}.")
+        raise DataError(
+            f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}."
+        )
     try:
         image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), _READ_FLAGS[channels])
     except cv2.error as error:
-        raise DataError(f"Cannot decode {name!r}: {error.err}.") from error
-    if image is None:
         raise DataError(
-            f"Cannot decode {name!r} ({len(encoded):,} bytes): it is damaged, cut short, "
-            f"or larger than {MAX_PIXELS:,} pixels."
-        )
+            f"Cannot decode {name!r}: OpenCV asks for {error.err}; images of up to {MAX_PIXELS:,} pixels are read."
+        ) from error
+    if image is None:
+        raise DataError(f"Cannot decode {name!r}: its {len(encoded):,} bytes are damaged or cut short.")
     if channels == 1:
-        return image[:, :, np.newaxis]
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return np.asarray(image, dtype=np.uint8)[:, :, np.newaxis]
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _is_supported(encoded: bytes) -> bool:

@@ -4,10 +4,10 @@ Images stay uint8 here. Scaling to 0–1 and normalising are the first layer of 
 that layer come from `channel_statistics`.
 """
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.opencv import cv2
 from diptych.errors import DataError
 
 CHUNK_IMAGES = 1024
@@ -40,12 +40,17 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 def _resize_one(image_hwc: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width, num_channels = image_hwc.shape
     shrunk_size = (min(height, size[0]), min(width, size[1]))
-    resized = image_hwc
-    if shrunk_size != (height, width):
-        resized = cv2.resize(resized, shrunk_size[::-1], interpolation=cv2.INTER_AREA)
-    if shrunk_size != size:
-        resized = cv2.resize(resized, size[::-1], interpolation=cv2.INTER_LINEAR)
+    resized = _interpolate(image_hwc, shrunk_size, cv2.INTER_AREA)
+    resized = _interpolate(resized, size, cv2.INTER_LINEAR)
     return resized.reshape(*size, num_channels)  # OpenCV drops a single channel's axis
+
+
+def _interpolate(
+    image_hwc: NDArray[np.uint8], size: tuple[int, int], interpolation: int
+) -> NDArray[np.uint8]:
+    if image_hwc.shape[:2] == size:
+        return image_hwc
+    return np.asarray(cv2.resize(image_hwc, size[::-1], interpolation=interpolation), dtype=np.uint8)
 
 
 def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np.uint8]:
@@ -90,8 +95,8 @@ def channel_statistics(images_nhwc: NDArray[np.uint8]) -> tuple[tuple[float, ...
     counts_cl = np.zeros((images_nhwc.shape[-1], 256), dtype=np.int64)
     for start in range(0, len(images_nhwc), CHUNK_IMAGES):
         chunk_nhwc = images_nhwc[start : start + CHUNK_IMAGES]
-        for channel, counts_l in enumerate(counts_cl):
-            counts_l += np.bincount(chunk_nhwc[..., channel].ravel(), minlength=256)
+        for channel in range(len(counts_cl)):
+            counts_cl[channel] += np.bincount(chunk_nhwc[..., channel].ravel(), minlength=256)
     levels_l = np.arange(256) / 255
     weights_cl = counts_cl / counts_cl.sum(axis=1, keepdims=True)
     mean_c = weights_cl @ levels_l

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +150,7 @@ def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class _PickledType:
     """Stands in for `numpy.dtype`; only uint8 is admitted."""
 
-    def __init__(self, code: bytes, *_flags: object) -> None:
+    def __init__(self, code: object) -> None:
         if code != b"u1":
             raise pickle.UnpicklingError(f"array of type {code!r}, wanted b'u1'")
 
@@ -177,13 +176,14 @@ class _BatchUnpickler(pickle.Unpickler):
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream, encoding="bytes")
+        # Functions of this one unpickler, not the classes: a pickle may set attributes of what it is given.
         self._globals: dict[tuple[str, str], object] = {
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _PickledArray(),
             ("numpy", "ndarray"): None,
-            ("numpy", "dtype"): lambda *arguments: _PickledType(*arguments),
+            ("numpy", "dtype"): lambda code, *_: _PickledType(code),
         }
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
+    def find_class(self, module_name: str, global_name: str) -> object:
         """Return a stand-in; refuse every global that the format does not need."""
         try:
             return self._globals[module_name, global_name]

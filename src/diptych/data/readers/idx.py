@@ -87,8 +87,8 @@ def read_idx_pair(
     labels_n = read_idx(labels_path, num_axes=1)
     if len(images_nhw) != len(labels_n):
         raise DataError(
-            f"{str(images_path)!r} holds {len(images_nhw)} images, {str(labels_path)!r} {len(labels_n)} labels "
-            "(declared at byte 4 of each): fetch both again."
+            f"{str(images_path)!r} holds {len(images_nhw)} images, "
+            f"{str(labels_path)!r} {len(labels_n)} labels (declared at byte 4 of each): fetch both again."
         )
     wrong = np.flatnonzero(labels_n >= num_classes)
     if wrong.size:

@@ -28,7 +28,7 @@ def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arr
     probe = keras.Model(model.inputs[0], [model.get_layer(layer.name).output for layer in layers])
     values = probe(images, training=training)
     load_weights(model, before)
-    outputs = {layer.name: np.array(tf.cast(value, tf.float64)) for layer, value in zip(layers, values, strict=True)}
+    outputs = {layer.name: np.array(tf.cast(value, tf.float64).numpy()) for layer, value in zip(layers, values, strict=True)}
     for layer in layers:
         order = native_order(model.spec, layer.name)
         if order is not None:

@@ -46,7 +46,7 @@ def variables(model: keras.Model) -> dict[str, Variable]:
 
 def to_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable) -> np.ndarray:
     """A copy in canonical layout."""
-    native = np.array(variable)
+    native = np.array(variable.numpy())
     match spec.owner(array):
         case L.Conv() as conv:
             # differs: conv-kernel-axes

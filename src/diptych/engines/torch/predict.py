@@ -40,7 +40,7 @@ def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
 def _keeping(outputs: Arrays, name: str):  # noqa: ANN202  (PyTorch's own hook type)
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
-        outputs[name] = np.array(values.double().cpu(), order="C")
+        outputs[name] = np.array(values.double().cpu().numpy(), order="C")
 
     return keep
 

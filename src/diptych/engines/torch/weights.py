@@ -34,7 +34,7 @@ def variables(model: Network) -> dict[str, Tensor]:
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A copy in canonical layout."""
     # differs: conv-kernel-axes, dense-kernel-axes
-    return np.array(tensor.detach().cpu(), order="C")
+    return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
 def from_numpy(tensor: Tensor, array: np.ndarray) -> None:

@@ -1,0 +1,64 @@
+"""The command line: one file per verb, imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from diptych import __version__
+from diptych.errors import DiptychError, UsageError
+
+VERBS = {
+    "train": "train a classifier in PyTorch, TensorFlow, or both",
+    "evaluate": "measure a run on a test set, in either framework",
+    "predict": "classify images",
+    "verify": "prove that a model is the same in both frameworks",
+    "models": "list the models that have a name",
+    "datasets": "list the datasets that have a name",
+    "recipes": "list the trainings that have a name",
+    "differences": "where the frameworks disagree, and the rule here",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(given)
+    except DiptychError as error:
+        print(f"diptych: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("diptych: interrupted; a training goes on with --resume.", file=sys.stderr)
+        return 130
+
+
+def help_text() -> str:
+    """What `diptych --help` prints."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
+    return f"""diptych: one image classifier, two frameworks, proven equal.
+
+usage: diptych VERB ...
+
+{verbs}
+
+`diptych VERB --help` says more. Begin with:
+  diptych train digits --engine both
+"""
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(help_text(), end="")
+        return 0
+    if given[0] in ("-V", "--version"):
+        print(f"diptych {__version__}")
+        return 0
+    verb, *rest = given
+    if verb not in VERBS:
+        from diptych.spec.codec import did_you_mean
+
+        raise UsageError(f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
+    code: int = import_module(f"diptych.cli.{verb}").main(rest)
+    return code

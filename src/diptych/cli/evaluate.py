@@ -1,0 +1,58 @@
+"""`diptych evaluate`: the numbers of a run, on its own test split or on other data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from diptych import api
+from diptych.cli.arguments import parsed, print_json
+from diptych.evaluation.metrics import classification_report
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished run."""
+    data: Annotated[str | None, tyro.conf.Positional] = None
+    """A dataset's name or folder, whose test split is used; the run's own unless given."""
+    engine: Literal["torch", "tensorflow"] | None = None
+    """Who computes; the one that trained it unless given."""
+    data_dir: Path | None = None
+    """Where named datasets are kept."""
+    json: bool = False
+    """Print everything as JSON."""
+
+
+def main(arguments: list[str]) -> int:
+    """Evaluate and print."""
+    asked = parsed(Evaluate, "evaluate", arguments)
+    metrics = api.evaluate(asked.run, asked.data, engine=asked.engine, data_dir=asked.data_dir)
+    if asked.json:
+        print_json(metrics)
+        return 0
+    console = Console()
+    console.print(
+        f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}   "
+        f"calibration error {metrics['expected_calibration_error']:.4f}   ({metrics['num_samples']:,} images)\n",
+        highlight=False,
+    )
+    console.print(classification_report(metrics), highlight=False, markup=False)
+    if len(metrics["per_class"]) <= 20:
+        console.print(_confusion(metrics))
+    return 0
+
+
+def _confusion(metrics: dict[str, Any]) -> Table:
+    names = [row["name"] for row in metrics["per_class"]]
+    table = Table("true \\ predicted", *[name[:8] for name in names], title="confusion matrix", title_justify="left")
+    for name, counts in zip(names, metrics["confusion_matrix"], strict=True):
+        table.add_row(name, *[str(count) if count else "·" for count in counts])
+    return table

@@ -1,0 +1,46 @@
+"""`diptych predict`: the most probable classes of images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from diptych import api
+from diptych.cli.arguments import parsed, print_json
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify images with a finished run."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A finished run."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Files, folders, or patterns such as 'photos/*.png'."""
+    top: int = 3
+    """How many classes to name."""
+    engine: Literal["torch", "tensorflow"] | None = None
+    """Who computes; the one that trained the run unless given."""
+    json: bool = False
+    """Print as JSON."""
+
+
+def main(arguments: list[str]) -> int:
+    """Predict and print."""
+    asked = parsed(Predict, "predict", arguments)
+    predictions = api.predict(asked.run, asked.images, engine=asked.engine, top=asked.top)
+    if asked.json:
+        print_json([asdict(prediction) for prediction in predictions])
+        return 0
+    table = Table("image", "class", "probability")
+    for prediction in predictions:
+        names = "\n".join(name for name, _ in prediction.classes)
+        shares = "\n".join(f"{share:.2%}" for _, share in prediction.classes)
+        table.add_row(prediction.image, names, shares)
+    Console().print(table)
+    return 0

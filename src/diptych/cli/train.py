@@ -1,0 +1,106 @@
+"""`diptych train`: native training in one or both engines, with live progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from diptych import api
+from diptych.artifacts.run import Run
+from diptych.cli.arguments import parsed, print_json
+from diptych.cli.progress import Progress
+from diptych.cli.tables import runs_table
+from diptych.errors import UsageError
+from diptych.spec import Recipe, recipes
+from diptych.spec.codec import read_recipe
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an image classifier natively in PyTorch, in TensorFlow, or in both from the same start.
+
+    Every field of the recipe is an option too; the defaults shown are those of the recipe named.
+    """
+
+    data: Annotated[str | None, tyro.conf.Positional] = None
+    """A dataset's name (see `diptych datasets`) or a folder of class folders."""
+    model: str = "cnn"
+    """A model's name (see `diptych models`) or a spec.json."""
+    engine: Literal["torch", "tensorflow", "both"] | None = None
+    """Which framework trains: torch unless given; with --resume, the one that began."""
+    recipe: str = "default"
+    """A recipe's name (see `diptych recipes`) or a recipe.json."""
+    seed: int = 0
+    """Of initial weights, order, augmentation, dropout and the validation split."""
+    out: Path = Path("runs")
+    """Folder of all runs."""
+    data_dir: Path | None = None
+    """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
+    image_size: int | None = None
+    """Side in pixels that images are brought to; a folder's images become 64 unless given."""
+    channels: Literal[1, 3] | None = None
+    """3 for RGB, 1 for grey."""
+    threads: int | None = None
+    """Processor threads; every core unless given."""
+    resume: Path | None = None
+    """An interrupted run to go on with, in the engine that began it or in another."""
+    stop_after: int | None = None
+    """Stop after this many epochs, to be resumed later."""
+    json: bool = False
+    """Print the result as JSON."""
+    settings: Recipe = field(default_factory=Recipe)
+    """The recipe's fields."""
+
+
+def main(arguments: list[str]) -> int:
+    """Train, then print what came of it."""
+    asked = parsed(Train, "train", arguments, Train(settings=_named_recipe(arguments)))
+    console = Console(stderr=True)
+    with Progress(console, quiet=asked.json) as progress:
+        runs = _train(asked, progress.notify)
+    if asked.json:
+        print_json([_summary(run) for run in runs])
+    else:
+        Console().print(runs_table(runs))
+    return 0
+
+
+def _train(asked: Train, notify: Any) -> list[Run]:
+    common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after, "notify": notify}
+    if asked.resume:
+        if asked.engine == "both":
+            raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
+        return [api.resume(asked.resume, engine=asked.engine, **common)]
+    if asked.data is None:
+        raise UsageError("train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names.")
+    run = api.train(
+        asked.data,
+        engine=asked.engine or "torch",
+        model=asked.model,
+        recipe=asked.settings,
+        seed=asked.seed,
+        out=asked.out,
+        data_dir=asked.data_dir,
+        image_size=(asked.image_size, asked.image_size) if asked.image_size else None,
+        channels=asked.channels,
+        **common,
+    )
+    return list(run) if isinstance(run, tuple) else [run]
+
+
+def _named_recipe(arguments: list[str]) -> Recipe:
+    """The recipe that the arguments name: its fields are the defaults of the options."""
+    names = [after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--recipe"]
+    names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--recipe=")]
+    name = names[-1] if names else "default"
+    return read_recipe(Path(name)) if name.endswith(".json") else recipes.recipe(name)
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    record = run.read_record()
+    metrics = run.read_metrics() if record["status"] == "finished" else None
+    return {"run": str(run.directory), "status": record["status"], "engine": record["engines"][-1], "metrics": metrics}

@@ -1,0 +1,1 @@
+"""Epochs, schedules, checkpoints and early stopping: what is shared by both engines' trainings."""

@@ -1,0 +1,99 @@
+"""Resizing against plain NumPy, and statistics against NumPy's own."""
+
+import numpy as np
+import pytest
+
+from diptych.data.preprocess import CHUNK_IMAGES, GREY_LEVEL, channel_statistics, resize, to_channels
+from diptych.errors import DataError
+
+
+def random_images(*shape):
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+
+
+def linear_along_axis(values, length, axis):
+    """Interpolate between pixel centres along one axis, edges repeated, in float64."""
+    positions = (np.arange(length) + 0.5) * values.shape[axis] / length - 0.5
+    positions = positions.clip(0, values.shape[axis] - 1)
+    lower = np.floor(positions).astype(int)
+    upper = np.minimum(lower + 1, values.shape[axis] - 1)
+    share = (positions - lower).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    return values.take(lower, axis) * (1 - share) + values.take(upper, axis) * share
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("vertical", "horizontal"), [(2, 2), (3, 3), (4, 2), (1, 5)])
+def test_shrinking_by_whole_factors_is_the_mean_of_each_block(vertical, horizontal, channels):
+    image_hwc = random_images(6 * vertical, 7 * horizontal, channels)
+    block_means = image_hwc.reshape(6, vertical, 7, horizontal, channels).mean(axis=(1, 3))
+    assert np.abs(block_means - resize(image_hwc, (6, 7))).max() <= 0.5 + 1e-6
+
+
+def test_shrinking_by_a_fraction_weighs_pixels_by_the_area_covered():
+    image_hwc = np.array([[[0], [90], [210]]], dtype=np.uint8)
+    np.testing.assert_array_equal([[[30], [170]]], resize(image_hwc, (1, 2)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(20, 24), (11, 13), (10, 36)])
+def test_growing_interpolates_linearly_between_pixel_centres(size, channels):
+    image_hwc = random_images(10, 12, channels)
+    expected = linear_along_axis(linear_along_axis(image_hwc.astype(float), size[0], 0), size[1], 1)
+    assert np.abs(expected - resize(image_hwc, size)).max() <= 1
+
+
+def test_each_axis_follows_its_own_rule_when_one_shrinks_and_the_other_grows():
+    image_hwc = random_images(12, 10, 3)
+    block_means = image_hwc.reshape(6, 2, 10, 3).mean(axis=1)
+    assert np.abs(linear_along_axis(block_means, 15, 1) - resize(image_hwc, (6, 15))).max() <= 1.5
+
+
+def test_an_image_of_the_wanted_size_is_returned_untouched():
+    image_hwc = random_images(5, 6, 3)
+    assert resize(image_hwc, (5, 6)) is image_hwc
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_batch_is_resized_as_its_images_are(channels):
+    images_nhwc = random_images(3, 10, 12, channels)
+    expected = np.stack([resize(image_hwc, (7, 20)) for image_hwc in images_nhwc])
+    np.testing.assert_array_equal(expected, resize(images_nhwc, (7, 20)))
+
+
+def test_an_empty_batch_keeps_its_new_shape():
+    assert resize(random_images(0, 4, 4, 3), (2, 2)).shape == (0, 2, 2, 3)
+
+
+def test_grey_becomes_rgb_by_repeating_the_channel():
+    images_nhwc = random_images(2, 3, 4, 1)
+    np.testing.assert_array_equal(np.concatenate([images_nhwc] * 3, axis=3), to_channels(images_nhwc, 3))
+
+
+def test_rgb_becomes_grey_by_bt_601_luma():
+    images_nhwc = random_images(2, 3, 4, 3)
+    luma = images_nhwc @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(luma[..., np.newaxis] - to_channels(images_nhwc, 1)).max() <= 1
+
+
+def test_statistics_are_those_of_float64_over_more_than_one_chunk():
+    images_nhwc = random_images(CHUNK_IMAGES + 300, 3, 5, 3)
+    mean_c, std_c = channel_statistics(images_nhwc)
+    np.testing.assert_allclose((images_nhwc / 255).mean(axis=(0, 1, 2)), mean_c, rtol=1e-12)
+    np.testing.assert_allclose((images_nhwc / 255).std(axis=(0, 1, 2)), std_c, rtol=1e-12)
+
+
+def test_statistics_are_plain_floats_one_for_each_channel():
+    mean_c, std_c = channel_statistics(random_images(4, 2, 2, 3))
+    assert [float] * 6 == [type(value) for value in (*mean_c, *std_c)]
+
+
+def test_a_blank_channel_has_a_deviation_of_one_grey_level():
+    images_nhwc = random_images(10, 4, 4, 3)
+    images_nhwc[..., 1] = 51
+    mean_c, std_c = channel_statistics(images_nhwc)
+    assert (mean_c[1], std_c[1]) == (pytest.approx(0.2), GREY_LEVEL)
+
+
+def test_no_images_have_no_statistics():
+    with pytest.raises(DataError, match="training split is empty"):
+        channel_statistics(random_images(0, 4, 4, 3))
