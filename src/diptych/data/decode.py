@@ -9,7 +9,6 @@ from diptych.data.opencv import MAX_PIXELS, cv2
 from diptych.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-_READ_FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
 
 
 def decode_file(path: Path, channels: int = 3) -> NDArray[np.uint8]:
@@ -44,16 +43,17 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
             f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}."
         )
     try:
-        image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), _READ_FLAGS[channels])
+        image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise DataError(
-            f"Cannot decode {name!r}: OpenCV asks for {error.err}; images of up to {MAX_PIXELS:,} pixels are read."
+            f"Cannot decode {name!r}: OpenCV asks for {error.err}; "
+            f"images of up to {MAX_PIXELS:,} pixels are read."
         ) from error
     if image is None:
         raise DataError(f"Cannot decode {name!r}: its {len(encoded):,} bytes are damaged or cut short.")
-    if channels == 1:
-        return np.asarray(image, dtype=np.uint8)[:, :, np.newaxis]
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    # Grey is made of the colours, for the codecs' own shortcuts to grey round differently.
+    conversion = cv2.COLOR_BGR2GRAY if channels == 1 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(image, conversion), dtype=np.uint8).reshape(*image.shape[:2], channels)
 
 
 def _is_supported(encoded: bytes) -> bool:

@@ -139,7 +139,7 @@ def parse_python(content: bytes, name: str) -> Batch:
         raise DataError(f"{name!r} holds {len(labels)} labels and an array of shape {pixels.values.shape}.")
     for index, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < len(CLASS_NAMES):
-            raise DataError(f"{name!r} holds label {label!r} for image {index}, wanted 0 to 9.")
+            raise DataError(f"{name!r} has no label from 0 to 9 for image {index}.")
     return _to_nhwc(pixels.values), np.array(labels, dtype=np.int64)
 
 
@@ -196,9 +196,8 @@ def _unpickle(content: bytes, name: str) -> object:
     try:
         return _BatchUnpickler(stream).load()
     except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
-        raise DataError(
-            f"{name!r} is no CIFAR-10 batch: {error or type(error).__name__} at byte {stream.tell()}."
-        ) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name!r} is no CIFAR-10 batch: {reason} at byte {stream.tell()}.") from error
 
 
 PYTHON = Form("cifar-10-python.tar.gz", "cifar-10-batches-py", "", parse_python)

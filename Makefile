@@ -1,0 +1,44 @@
+# `make demo` sets everything up and runs the main job; `make test` passes the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+
+.PHONY: help demo test check bench clean
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo   set up .venv, train a small CNN on digits in both frameworks, prove them equal
+demo: .venv/ready
+	@$(BIN)/python examples/demo.py
+
+## make test   run every test (sets up what the tests need)
+test: .venv/ready-for-tests check
+	$(BIN)/python -m pytest
+
+## make check  style, types and structure: seconds, no framework needed
+check: .venv/ready-for-tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+## make bench  plain native scripts against diptych, side by side (wants Fashion-MNIST in $$DIPTYCH_DATA)
+bench: .venv/ready
+	$(BIN)/python benchmarks/training.py
+
+## make clean  remove .venv, caches and build leftovers; runs stay
+clean:
+	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# PyTorch first, alone: asked for by another package it may bring gigabytes that a CPU has no use for.
+.venv/ready: pyproject.toml constraints.txt
+	@echo "Setting up .venv (a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) torch
+	@$(PIP) --editable '.[torch,tensorflow]'
+	@touch $@
+
+.venv/ready-for-tests: .venv/ready
+	@echo "Adding what the tests need ..."
+	@$(PIP) --editable '.[torch,tensorflow,dev]'
+	@touch $@

@@ -1,0 +1,252 @@
+"""Loading by name and by folder, and how splits are cut."""
+
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.data import datasets
+from diptych.data.readers import cifar
+from diptych.data.splits import Split, cut
+from diptych.errors import DataError, DownloadError, UsageError
+
+CLASSES = ("a", "b", "c")
+
+
+def numbered_split(*num_of_class):
+    """Samples in a shuffled order of classes; each image holds its own index."""
+    labels_n = np.repeat(np.arange(len(num_of_class)), num_of_class)
+    labels_n = np.random.default_rng(3).permutation(labels_n)
+    images_nhwc = np.arange(len(labels_n), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    return Split(images_nhwc, labels_n)
+
+
+def indices(split):
+    return split.images.ravel().tolist()
+
+
+def test_a_cut_takes_the_share_of_each_class():
+    rest, taken = cut(numbered_split(50, 30, 20), 0.1, 0, CLASSES)
+    assert np.bincount(taken.labels).tolist() == [5, 3, 2]
+    assert np.bincount(rest.labels).tolist() == [45, 27, 18]
+
+
+def test_a_cut_takes_at_least_one_sample_of_each_class():
+    _, taken = cut(numbered_split(50, 30, 2), 0.01, 0, CLASSES)
+    assert np.bincount(taken.labels).tolist() == [1, 1, 1]
+
+
+def test_a_cut_divides_the_samples_and_keeps_their_order():
+    split = numbered_split(50, 30, 20)
+    rest, taken = cut(split, 0.25, 7, CLASSES)
+    assert sorted(indices(rest) + indices(taken)) == list(range(100))
+    assert (indices(rest), indices(taken)) == (sorted(indices(rest)), sorted(indices(taken)))
+    np.testing.assert_array_equal(split.labels[indices(taken)], taken.labels)
+
+
+def test_a_cut_is_the_same_for_the_same_seed_and_another_for_another():
+    split = numbered_split(50, 30, 20)
+    first, again, other = (indices(cut(split, 0.25, seed, CLASSES)[1]) for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_a_seed_means_the_same_samples_in_every_version():
+    images_nhwc = np.arange(60, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    _, taken = cut(Split(images_nhwc, np.arange(60) % 3), 0.1, 0, CLASSES)
+    assert indices(taken) == [0, 8, 19, 26, 31, 51]
+
+
+def test_nothing_is_cut_for_a_fraction_of_0():
+    rest, taken = cut(numbered_split(2, 1, 1), 0.0, 0, CLASSES)
+    assert (len(rest), len(taken)) == (4, 0)
+    assert taken.images.shape == (0, 1, 1, 1)
+
+
+def test_a_class_too_small_to_be_cut_is_named():
+    with pytest.raises(DataError, match="Class 'b' has 1 samples, too few to cut 10% off"):
+        cut(numbered_split(5, 1, 5), 0.1, 0, CLASSES)
+
+
+def test_digits_are_scaled_to_uint8_and_divided():
+    digits = datasets.load("digits")
+    assert (digits.image_shape, digits.num_classes, digits.mirror) == ((8, 8, 1), 10, False)
+    assert [len(split) for split in (digits.train, digits.validation, digits.test)] == [1295, 143, 359]
+    assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
+    assert np.unique(digits.train.images).size == 17
+    assert (digits.train.images.dtype, digits.train.labels.dtype) == (np.uint8, np.int64)
+
+
+def test_the_seed_chooses_validation_samples_but_never_test_samples():
+    first, other = datasets.load("digits", seed=1), datasets.load("digits", seed=2)
+    np.testing.assert_array_equal(first.test.images, other.test.images)
+    assert not np.array_equal(first.validation.images, other.validation.images)
+
+
+def test_a_validation_fraction_of_0_leaves_validation_empty():
+    digits = datasets.load("digits", validation_fraction=0.0)
+    assert (len(digits.train), digits.validation.images.shape) == (1438, (0, 8, 8, 1))
+
+
+def test_a_named_dataset_gets_the_wanted_size_and_channels():
+    digits = datasets.load("digits", image_size=(16, 12), channels=3, validation_fraction=0.0)
+    assert digits.image_shape == (16, 12, 3)
+    assert digits.validation.images.shape == (0, 16, 12, 3)
+    assert digits.test.images.shape == (359, 16, 12, 3)
+
+
+def test_the_fingerprint_is_the_same_for_the_same_data():
+    assert datasets.load("digits").fingerprint == datasets.load("digits").fingerprint
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "class name", "seed"])
+def test_the_fingerprint_follows_every_change(change):
+    before = datasets.load("digits")
+    after = datasets.load("digits", seed=int(change == "seed"))
+    if change == "pixel":
+        after.test.images[3, 2, 1, 0] ^= 1
+    if change == "label":
+        after.validation.labels[0] = (after.validation.labels[0] + 1) % 10
+    if change == "class name":
+        after = datasets.Dataset(after.name, ("null", *after.class_names[1:]), *splits(after), after.mirror)
+    assert before.fingerprint != after.fingerprint
+
+
+def splits(dataset):
+    return dataset.train, dataset.validation, dataset.test
+
+
+def test_names_lists_every_named_dataset_with_its_measures():
+    measures = {row.name: (row.image_shape, len(row.class_names), row.num_test) for row in datasets.names()}
+    assert measures == {
+        "digits": ((8, 8, 1), 10, 359),
+        "fashion-mnist": ((28, 28, 1), 10, 10_000),
+        "mnist": ((28, 28, 1), 10, 10_000),
+        "cifar10": ((32, 32, 3), 10, 10_000),
+    }
+
+
+def test_a_mirrored_image_keeps_its_class_where_it_does():
+    assert {row.name for row in datasets.names() if row.mirror} == {"fashion-mnist", "cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"), [("fashoin-mnist", "'fashion-mnist'"), ("CIFAR-10", "'cifar10'"), ("minst", "'mnist'")]
+)
+def test_a_misspelt_name_is_answered_with_the_right_one(data, hint):
+    with pytest.raises(UsageError, match=f"No dataset or folder '{data}': did you mean {hint}"):
+        datasets.load(data)
+
+
+def test_a_name_like_no_other_is_answered_with_all(tmp_path):
+    with pytest.raises(UsageError, match=r"absent': Known are digits, fashion-mnist, mnist, cifar10"):
+        datasets.load(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [{"image_size": (0, 8)}, {"channels": 2}, {"seed": -1}, {"validation_fraction": 1.0}],
+)
+def test_an_argument_out_of_range_is_a_usage_error(argument):
+    with pytest.raises(UsageError, match="wanted"):
+        datasets.load("digits", **argument)
+
+
+def write_images(folder, *levels):
+    folder.mkdir(parents=True)
+    for index, level in enumerate(levels):
+        cv2.imwrite(str(folder / f"{index:03}.png"), np.full((6, 8, 3), level, dtype=np.uint8))
+
+
+def test_an_undivided_folder_is_divided_with_every_class_in_every_split(tmp_path):
+    write_images(tmp_path / "cats" / "black", *range(20))
+    write_images(tmp_path / "cats" / "white", *range(200, 210))
+    cats = datasets.load(str(tmp_path / "cats"), validation_fraction=0.25)
+    counts = [np.bincount(split.labels).tolist() for split in splits(cats)]
+    assert counts == [[12, 6], [4, 2], [4, 2]]
+    assert (cats.name, cats.class_names, cats.mirror) == ("cats", ("black", "white"), False)
+
+
+def test_a_folder_becomes_64_by_64_rgb_unless_told_otherwise(tmp_path):
+    write_images(tmp_path / "a", 1, 2, 3)
+    write_images(tmp_path / "b", 4, 5, 6)
+    assert datasets.load(str(tmp_path)).image_shape == (64, 64, 3)
+    assert datasets.load(str(tmp_path), image_size=(6, 8), channels=1).image_shape == (6, 8, 1)
+
+
+def test_a_divided_folder_keeps_its_splits_whatever_the_seed_and_fraction(tmp_path):
+    for split, levels in (("train", (1, 2)), ("val", (3,)), ("test", (4, 5, 6))):
+        write_images(tmp_path / split / "a", *levels)
+        write_images(tmp_path / split / "b", *levels)
+    loaded = datasets.load(str(tmp_path), seed=5, validation_fraction=0.0)
+    assert [len(split) for split in splits(loaded)] == [4, 2, 6]
+
+
+def test_a_folder_with_a_test_split_only_gets_validation_from_training(tmp_path):
+    write_images(tmp_path / "train" / "a", *range(10))
+    write_images(tmp_path / "train" / "b", *range(10))
+    write_images(tmp_path / "test" / "a", 1)
+    write_images(tmp_path / "test" / "b", 1)
+    loaded = datasets.load(str(tmp_path), validation_fraction=0.2)
+    assert [len(split) for split in splits(loaded)] == [16, 4, 2]
+
+
+def test_a_file_in_place_of_a_folder_says_so(tmp_path):
+    (tmp_path / "images.txt").write_text("a list")
+    with pytest.raises(UsageError, match="is no folder"):
+        datasets.load(str(tmp_path / "images.txt"))
+
+
+def idx_bytes(values):
+    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def test_unpacked_mnist_files_are_found_and_a_wrong_number_of_images_is_refused(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    for name in ("train", "t10k"):
+        images = np.zeros((7, 28, 28), dtype=np.uint8)
+        (tmp_path / "mnist" / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (tmp_path / "mnist" / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(images[:, 0, 0]))
+    with pytest.raises(DataError, match=r"mnist' holds 14 images.*mnist has 70,000"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
+def test_a_file_of_a_named_dataset_that_is_not_the_published_one_is_refused(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"something else")
+    with pytest.raises(DownloadError, match=r"train-images-idx3-ubyte\.gz' is not the published file"):
+        datasets.load("mnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("form", [cifar.PYTHON, cifar.BINARY])
+def test_a_cifar10_archive_that_is_not_the_published_one_is_refused(form, tmp_path):
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / form.archive).write_bytes(b"something else")
+    with pytest.raises(DownloadError, match=f"{form.archive}' is not the published file"):
+        datasets.load("cifar10", data_dir=tmp_path)
+
+
+def test_an_unpacked_cifar10_folder_is_found_in_the_directory_of_the_environment(tmp_path, monkeypatch):
+    folder = tmp_path / "cifar10" / cifar.BINARY.folder
+    folder.mkdir(parents=True)
+    for name in (*cifar.BINARY.train_files, cifar.BINARY.test_file):
+        (folder / name).write_bytes(bytes(2 * cifar.RECORD_BYTES))
+    monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"cifar10' holds 12 images.*cifar10 has 60,000"):
+        datasets.load("cifar10")
+
+
+def test_the_real_fashion_mnist_has_its_known_numbers():
+    folder = Path(os.environ.get("DIPTYCH_DATA") or "/nowhere") / "fashion-mnist"
+    if not folder.is_dir():
+        pytest.skip("Fashion-MNIST is not there: set DIPTYCH_DATA to a directory with fashion-mnist/ in it")
+    fashion = datasets.load("fashion-mnist")
+    counts = [np.bincount(split.labels).tolist() for split in splits(fashion)]
+    assert counts == [[5400] * 10, [600] * 10, [1000] * 10]
+    assert fashion.test.labels[:5].tolist() == [9, 2, 1, 1, 6]
+    assert fashion.class_names[9] == "Ankle boot"
+    whole = np.concatenate([fashion.train.images, fashion.validation.images]) / 255
+    assert (whole.mean(), whole.std()) == (pytest.approx(0.2860, abs=1e-4), pytest.approx(0.3530, abs=1e-4))

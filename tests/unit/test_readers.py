@@ -1,0 +1,417 @@
+"""Readers on files written byte by byte in the published formats."""
+
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.data.readers import cifar
+from diptych.data.readers.folder import read_folder
+from diptych.data.readers.idx import read_idx, read_idx_pair
+from diptych.errors import DataError
+
+
+def idx_bytes(values, type_code=8):
+    header = bytes((0, 0, type_code, values.ndim))
+    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def random_bytes(*shape):
+    return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_idx_file_is_read_packed_and_plain(pack, tmp_path):
+    values = random_bytes(5, 4, 3)
+    (tmp_path / "images").write_bytes(pack(idx_bytes(values)))
+    np.testing.assert_array_equal(values, read_idx(tmp_path / "images", num_axes=3))
+
+
+def test_a_wrong_magic_number_names_the_file_and_byte_0(tmp_path):
+    (tmp_path / "images").write_bytes(idx_bytes(random_bytes(5), type_code=9))
+    with pytest.raises(DataError, match=r"images.*00000901 at byte 0, wanted 00000801"):
+        read_idx(tmp_path / "images", num_axes=1)
+
+
+def test_a_truncated_idx_file_names_the_file_and_the_offset(tmp_path):
+    content = idx_bytes(random_bytes(5, 4, 3))
+    (tmp_path / "images").write_bytes(content[:40])
+    with pytest.raises(DataError, match=r"images.*cut short at byte 40: 76 wanted"):
+        read_idx(tmp_path / "images", num_axes=3)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_idx_file_truncated_anywhere_is_an_error_that_names_it(pack, tmp_path):
+    content = pack(idx_bytes(random_bytes(5, 4, 3)))
+    for length in range(len(content)):
+        (tmp_path / "images").write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"images.* byte \d+"):
+            read_idx(tmp_path / "images", num_axes=3)
+
+
+def test_a_damaged_gzip_stream_is_an_error_that_names_the_file(tmp_path):
+    content = bytearray(gzip.compress(idx_bytes(random_bytes(50, 4, 3))))
+    content[300] ^= 0xFF
+    (tmp_path / "images.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"images\.gz.*damaged near byte \d+"):
+        read_idx(tmp_path / "images.gz", num_axes=3)
+
+
+def test_bytes_beyond_the_declared_shape_are_an_error(tmp_path):
+    (tmp_path / "labels").write_bytes(idx_bytes(random_bytes(5)) + b"x")
+    with pytest.raises(DataError, match=r"labels.*goes on at byte 13"):
+        read_idx(tmp_path / "labels", num_axes=1)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_header_that_claims_terabytes_is_refused_before_memory_is_taken(pack, tmp_path):
+    header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 2**31, 2**31, 2**31)
+    (tmp_path / "images").write_bytes(pack(header))
+    with pytest.raises(DataError, match="too small for the shape"):
+        read_idx(tmp_path / "images", num_axes=3)
+
+
+def write_pair(folder, num_images, labels):
+    (folder / "images").write_bytes(idx_bytes(random_bytes(num_images, 4, 3)))
+    (folder / "labels").write_bytes(idx_bytes(np.array(labels, dtype=np.uint8)))
+    return folder / "images", folder / "labels"
+
+
+def test_a_pair_is_grey_images_with_a_channel_axis_and_int64_labels(tmp_path):
+    images_nhwc, labels_n = read_idx_pair(*write_pair(tmp_path, 3, [0, 9, 4]), num_classes=10)
+    assert ((3, 4, 3, 1), np.uint8) == (images_nhwc.shape, images_nhwc.dtype)
+    assert ([0, 9, 4], np.int64) == (labels_n.tolist(), labels_n.dtype)
+
+
+def test_a_label_out_of_range_names_the_file_and_its_byte(tmp_path):
+    with pytest.raises(DataError, match=r"labels.*label 10 at byte 10, wanted 0 to 9"):
+        read_idx_pair(*write_pair(tmp_path, 4, [0, 9, 10, 3]), num_classes=10)
+
+
+def test_different_numbers_of_images_and_labels_are_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"images.*3 images.*labels.*2 labels.*byte 4"):
+        read_idx_pair(*write_pair(tmp_path, 3, [0, 1]), num_classes=10)
+
+
+def python_batch(rows, labels, *, type_code=b"u1", is_fortran=False, labels_opcodes=None):
+    """Pickle a batch as Python 2's cPickle and its NumPy did for the published files, opcode by opcode."""
+
+    def text(content):
+        return b"U" + bytes([len(content)]) + content
+
+    def number(value):
+        return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
+
+    raw = rows.tobytes(order="F" if is_fortran else "C")
+    return b"".join(
+        [
+            b"\x80\x02}q\x01(",
+            text(b"batch_label") + b"q\x02" + text(b"training batch 1 of 5") + b"q\x03",
+            text(b"labels") + b"q\x04",
+            labels_opcodes or b"]q\x05(" + b"".join(number(label) for label in labels) + b"e",
+            text(b"data") + b"q\x06",
+            b"cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85U\x01b\x87Rq\x09",
+            b"(K\x01" + number(rows.shape[0]) + number(rows.shape[1]) + b"\x86",
+            b"cnumpy\ndtype\nq\x0a" + text(type_code) + b"K\x00K\x01\x87Rq\x0b",
+            b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            (b"\x88" if is_fortran else b"\x89") + b"T" + struct.pack("<I", len(raw)) + raw + b"tb",
+            text(b"filenames") + b"q\x0c]q\x0d(" + text(b"leptodactylus.png") + b"q\x0eeu.",
+        ]
+    )
+
+
+LABELS = [6, 9, 0]
+ROWS = random_bytes(3, cifar.NUM_PIXEL_BYTES)
+
+
+def hostile_pickles(marker):
+    touch = f"touch {marker}".encode()
+    python = f"open({str(marker)!r}, 'w')".encode()
+    short = bytes([len(touch)]) + touch
+    return {
+        "os.system": b"cos\nsystem\n(S'" + touch + b"'\ntR.",
+        "posix.system": b"\x80\x02cposix\nsystem\nU" + short + b"\x85R.",
+        "builtins.eval": b"\x80\x02cbuiltins\neval\nU" + bytes([len(python)]) + python + b"\x85R.",
+        "__builtin__.eval": b"\x80\x02c__builtin__\neval\nU" + bytes([len(python)]) + python + b"\x85R.",
+        "subprocess.getoutput": b"\x80\x02csubprocess\ngetoutput\nU" + short + b"\x85R.",
+        "numpy.load": b"\x80\x02cnumpy\nload\nU\x04fileS'x'\n\x86R.",
+        "numpy.core.multiarray.scalar": b"\x80\x02cnumpy.core.multiarray\nscalar\n)R.",
+        "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+        "an instance by the i opcode": b"(S'" + touch + b"'\nios\nsystem\n.",
+        "a persistent id": b"\x80\x02K\x01Q.",
+        "an extension code": b"\x80\x02\x82\x01.",
+        "within the labels": python_batch(ROWS, LABELS, labels_opcodes=b"cos\nsystem\nU" + short + b"\x85R"),
+    }
+
+
+@pytest.mark.parametrize("kind", list(hostile_pickles("")))
+def test_a_pickle_that_asks_for_anything_else_is_refused_and_not_run(kind, tmp_path):
+    content = hostile_pickles(tmp_path / "marker")[kind]
+    with pytest.raises(DataError, match=r"data_batch_1.*at byte \d+"):
+        cifar.parse_python(content, "data_batch_1")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_the_hostile_pickles_would_run_if_they_were_let(tmp_path):
+    pickle.loads(hostile_pickles(tmp_path / "marker")["os.system"])
+    assert (tmp_path / "marker").exists()
+
+
+def test_the_refusal_says_which_global_was_asked_for(tmp_path):
+    with pytest.raises(DataError, match=r"it asks for os\.system at byte 11"):
+        cifar.parse_python(hostile_pickles(tmp_path / "marker")["os.system"], "data_batch_1")
+
+
+def test_a_pickle_cannot_change_how_the_next_one_is_read():
+    poison = b"\x80\x02cnumpy\ndtype\nN}U\x08__code__K\x00s\x86b."
+    with pytest.raises(DataError):
+        cifar.parse_python(poison, "poison")
+    poison = b"\x80\x02cnumpy\ndtype\n}U\x0c__setstate__K\x00sb."
+    with pytest.raises(DataError):
+        cifar.parse_python(poison, "poison")
+    _, labels_n = cifar.parse_python(python_batch(ROWS, LABELS), "data_batch_1")
+    assert labels_n.tolist() == LABELS
+
+
+@pytest.mark.parametrize("is_fortran", [False, True])
+def test_a_python_batch_reads_as_numpy_itself_reads_it(is_fortran):
+    content = python_batch(ROWS, LABELS, is_fortran=is_fortran)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the old name numpy.core
+        by_numpy = pickle.loads(content, encoding="bytes")
+    images_nhwc, labels_n = cifar.parse_python(content, "data_batch_1")
+    by_planes = by_numpy[b"data"].reshape(3, 3, 32, 32)
+    np.testing.assert_array_equal(np.moveaxis(by_planes, 1, 3), images_nhwc)
+    assert (by_numpy[b"labels"], np.int64) == (labels_n.tolist(), labels_n.dtype)
+
+
+def test_a_python_batch_truncated_anywhere_is_an_error_with_an_offset():
+    content = python_batch(ROWS, LABELS)
+    for length in [
+        *range(0, 250),
+        *range(250, len(content) - 60, 97),
+        *range(len(content) - 60, len(content)),
+    ]:
+        with pytest.raises(DataError, match=rf"data_batch_1.*at byte {length}"):
+            cifar.parse_python(content[:length], "data_batch_1")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (python_batch(ROWS, [6, 9]), "2 labels and an array of shape"),
+        (python_batch(ROWS[:, :3000], LABELS), r"shape \(3, 3000\)"),
+        (python_batch(ROWS, [6, 10, 0]), "no label from 0 to 9 for image 1"),
+        (python_batch(ROWS, [], labels_opcodes=b"](U\x01aK\x01K\x02e"), "no label from 0 to 9 for image 0"),
+        (python_batch(ROWS, [], labels_opcodes=b"K\x01"), "a list in labels"),
+        (python_batch(ROWS, LABELS, type_code=b"O8"), "array of type b'O8'"),
+        (pickle.dumps([1, 2], protocol=2), "no dictionary with data and labels"),
+        (b"\x80\x02}(U\x04dataK\x01U\x06labels]u.", "wanted an array in data"),
+    ],
+)
+def test_a_pickle_of_something_else_says_what_is_wrong(content, complaint):
+    with pytest.raises(DataError, match=complaint):
+        cifar.parse_python(content, "data_batch_1")
+
+
+def binary_batch(rows, labels):
+    return b"".join(bytes([label]) + row.tobytes() for label, row in zip(labels, rows, strict=True))
+
+
+def test_a_binary_batch_reads_as_the_python_batch_of_the_same_images():
+    python_images, python_labels = cifar.parse_python(python_batch(ROWS, LABELS), "python")
+    binary_images, binary_labels = cifar.parse_binary(binary_batch(ROWS, LABELS), "binary")
+    np.testing.assert_array_equal(python_images, binary_images)
+    np.testing.assert_array_equal(python_labels, binary_labels)
+
+
+def test_a_binary_batch_truncated_within_a_record_names_the_offset():
+    content = binary_batch(ROWS, LABELS)
+    for length in [0, 1, 3072, 3074, 6000, len(content) - 1]:
+        with pytest.raises(DataError, match=rf"data_batch_1\.bin.*cut short at byte {length}"):
+            cifar.parse_binary(content[:length], "data_batch_1.bin")
+
+
+def test_a_binary_label_out_of_range_names_its_byte():
+    with pytest.raises(DataError, match=r"label 10 at byte 3073"):
+        cifar.parse_binary(binary_batch(ROWS, [6, 10, 0]), "data_batch_1.bin")
+
+
+FORMS = [(cifar.PYTHON, python_batch), (cifar.BINARY, binary_batch)]
+
+
+def cifar_members(form, write):
+    names = (*form.train_files, form.test_file)
+    return {
+        f"{form.folder}/{name}": write(random_bytes(2, 3072) ^ np.uint8(index), [index, 9])
+        for index, name in enumerate(names)
+    }
+
+
+def write_archive(path, members, *links):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for link in links:
+            archive.addfile(link)
+
+
+def write_files(root, members):
+    for name, content in members.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(("form", "write"), FORMS)
+def test_an_archive_and_the_folder_it_unpacks_to_read_alike_in_batch_order(form, write, tmp_path):
+    members = cifar_members(form, write)
+    write_archive(tmp_path / form.archive, dict(reversed(members.items())))
+    write_files(tmp_path, members)
+    from_archive = cifar.read_cifar(tmp_path / form.archive, form)
+    from_folder = cifar.read_cifar(tmp_path / form.folder, form)
+    assert [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] == from_archive[0][1].tolist()
+    assert [5, 9] == from_archive[1][1].tolist()
+    for (images, labels), (folder_images, folder_labels) in zip(from_archive, from_folder, strict=True):
+        np.testing.assert_array_equal(images, folder_images)
+        np.testing.assert_array_equal(labels, folder_labels)
+
+
+def test_reading_an_archive_writes_nothing_whatever_its_members_are_called(tmp_path):
+    members = cifar_members(cifar.BINARY, binary_batch)
+    write_archive(tmp_path / "a.tar.gz", {"../escaped": b"x"} | members)
+    cifar.read_cifar(tmp_path / "a.tar.gz", cifar.BINARY)
+    assert [tmp_path / "a.tar.gz"] == list(tmp_path.iterdir())
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_a_link_in_the_place_of_a_batch_is_not_followed(tmp_path):
+    members = cifar_members(cifar.BINARY, binary_batch)
+    link = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+    link.type, link.linkname = tarfile.SYMTYPE, "data_batch_1.bin"
+    del members[link.name]
+    write_archive(tmp_path / "a.tar.gz", members, link)
+    with pytest.raises(DataError, match=r"a\.tar\.gz.*does not hold cifar-10-batches-bin/test_batch\.bin"):
+        cifar.read_cifar(tmp_path / "a.tar.gz", cifar.BINARY)
+
+
+@pytest.mark.parametrize(("form", "write"), FORMS)
+def test_an_archive_truncated_anywhere_in_its_batches_is_an_error_that_names_it(form, write, tmp_path):
+    write_archive(tmp_path / "whole.tar.gz", cifar_members(form, write))
+    content = (tmp_path / "whole.tar.gz").read_bytes()
+    for percent in range(0, 96, 5):
+        (tmp_path / "cut.tar.gz").write_bytes(content[: len(content) * percent // 100])
+        with pytest.raises(DataError, match=r"cut\.tar\.gz"):
+            cifar.read_cifar(tmp_path / "cut.tar.gz", form)
+
+
+def test_a_missing_batch_in_a_folder_is_named(tmp_path):
+    members = cifar_members(cifar.PYTHON, python_batch)
+    write_files(tmp_path, members)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
+    with pytest.raises(DataError, match=r"data_batch_3.*No such file"):
+        cifar.read_cifar(tmp_path / "cifar-10-batches-py", cifar.PYTHON)
+
+
+def write_images(folder, *levels, suffix=".png"):
+    """Write one flat image for each level, in an order of names that is not the order of writing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, level in reversed(list(enumerate(levels))):
+        cv2.imwrite(str(folder / f"{index:03}{suffix}"), np.full((6, 8, 3), level, dtype=np.uint8))
+
+
+def test_a_folder_is_read_in_sorted_order_of_classes_and_paths(tmp_path):
+    write_images(tmp_path / "b", 30, 40)
+    write_images(tmp_path / "B", 50)
+    write_images(tmp_path / "a", 10, 20)
+    parts = read_folder(tmp_path, (6, 8), 3)
+    assert ("B", "a", "b") == parts.class_names
+    assert [0, 1, 1, 2, 2] == parts.train.labels.tolist()
+    assert [50, 10, 20, 30, 40] == parts.train.images[:, 0, 0, 0].tolist()
+
+
+def test_images_of_a_folder_get_the_wanted_size_and_channels(tmp_path):
+    write_images(tmp_path / "a", 10)
+    write_images(tmp_path / "b", 20, suffix=".JPG")
+    parts = read_folder(tmp_path, (5, 4), 1)
+    assert ((2, 5, 4, 1), np.uint8) == (parts.train.images.shape, parts.train.images.dtype)
+
+
+def test_hidden_files_other_files_and_folders_within_classes_are_handled(tmp_path):
+    write_images(tmp_path / "a" / "more", 10)
+    write_images(tmp_path / "b", 20)
+    write_images(tmp_path / ".cache", 30)
+    (tmp_path / "b" / "._000.png").write_text("resource fork")
+    (tmp_path / "b" / "Thumbs.db").write_text("thumbs")
+    parts = read_folder(tmp_path, (6, 8), 3)
+    assert (("a", "b"), [10, 20]) == (parts.class_names, parts.train.images[:, 0, 0, 0].tolist())
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_a_divided_folder_brings_its_splits(validation, tmp_path):
+    for level, split in enumerate(("train", validation, "test")):
+        write_images(tmp_path / split / "a", 10 * level)
+        write_images(tmp_path / split / "b", 10 * level + 1, 10 * level + 2)
+    parts = read_folder(tmp_path, (6, 8), 3)
+    levels = [split.images[:, 0, 0, 0].tolist() for split in (parts.train, parts.validation, parts.test)]
+    assert [[0, 1, 2], [10, 11, 12], [20, 21, 22]] == levels
+
+
+def test_splits_that_a_divided_folder_does_not_bring_are_none(tmp_path):
+    write_images(tmp_path / "train" / "a", 1)
+    write_images(tmp_path / "train" / "b", 2)
+    parts = read_folder(tmp_path, (6, 8), 3)
+    assert (None, None) == (parts.validation, parts.test)
+
+
+def test_train_may_be_the_name_of_a_class(tmp_path):
+    write_images(tmp_path / "bus", 1)
+    write_images(tmp_path / "train", 2)
+    assert ("bus", "train") == read_folder(tmp_path, (6, 8), 3).class_names
+
+
+def test_a_class_without_images_is_named(tmp_path):
+    write_images(tmp_path / "a", 1)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match=r"b'.* holds no images"):
+        read_folder(tmp_path, (6, 8), 3)
+
+
+@pytest.mark.parametrize("classes", [(), ("a",)])
+def test_fewer_than_two_classes_are_an_error(classes, tmp_path):
+    for name in classes:
+        write_images(tmp_path / name, 1)
+    with pytest.raises(DataError, match=f"holds {len(classes)} class folders"):
+        read_folder(tmp_path, (6, 8), 3)
+
+
+def test_a_class_missing_in_a_split_and_one_too_many_are_named(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "test/c"):
+        write_images(tmp_path / name, 1)
+    with pytest.raises(DataError, match=r"test' lacks the training classes \['b'\] and adds \['c'\]"):
+        read_folder(tmp_path, (6, 8), 3)
+
+
+@pytest.mark.parametrize("extra", ["validation", "unlabelled"])
+def test_an_ambiguous_or_unknown_split_is_named(extra, tmp_path):
+    for name in ("train/a", "train/b", "val/a", "val/b"):
+        write_images(tmp_path / name, 1)
+    (tmp_path / extra).mkdir()
+    with pytest.raises(DataError, match=extra):
+        read_folder(tmp_path, (6, 8), 3)
+
+
+def test_the_first_image_that_cannot_be_decoded_is_named(tmp_path):
+    write_images(tmp_path / "a", *range(100))
+    write_images(tmp_path / "b", 1)
+    for index in (40, 90):
+        (tmp_path / "a" / f"{index:03}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"040\.png"):
+        read_folder(tmp_path, (6, 8), 3)
