@@ -11,6 +11,7 @@ import numpy as np
 # An array that is zero but for rounding, such as the gradient of a bias before a normalisation, has no scale of
 # its own: arrays with less than this share of their group's usual size are measured against that share.
 SMALL = 1e-3
+TINY = 1e-150
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Difference:
     """Two sets of arrays compared.
 
     Attributes:
-        relative: the largest ‖a − b‖ / ‖b‖ of an array; infinite where shapes differ or an array is missing.
+        relative: the largest ‖a − b‖ / ‖b‖ of an array; infinite where an array is missing, has
+            another shape or holds a NaN.
         absolute: the largest difference of two elements.
         worst: the array with the largest relative difference.
         relatives: of every array, in the order in which they were compared.
@@ -30,8 +32,8 @@ class Difference:
     relatives: Mapping[str, float]
 
     def departs_at(self, tolerance: float) -> str | None:
-        """The first array further apart than `tolerance`; one with a NaN always is."""
-        return next((name for name, relative in self.relatives.items() if not relative <= tolerance), None)
+        """The first array further apart than `tolerance`, in the order of the comparison."""
+        return next((name for name, relative in self.relatives.items() if relative > tolerance), None)
 
 
 def difference(
@@ -42,7 +44,7 @@ def difference(
     relatives, absolutes = {}, {}
     for name in order:
         relatives[name], absolutes[name] = _apart(ours.get(name), theirs.get(name), scales[_group(name)])
-    worst = max(relatives, key=lambda name: np.nan_to_num(relatives[name], nan=np.inf))
+    worst = max(relatives, key=relatives.__getitem__)
     return Difference(relatives[worst], float(np.max(list(absolutes.values()))), worst, relatives)
 
 
@@ -52,11 +54,9 @@ def _apart(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) -> 
         return np.inf, np.inf
     if np.array_equal(ours, theirs):
         return 0.0, 0.0
-    # float64 and a common exponent, so that squares neither round nor underflow.
     gap = ours.astype(np.float64) - theirs
-    largest = float(np.abs(gap).max())
-    size = max(_rms(theirs), SMALL * scale)
-    return _rms(gap / largest) * (largest / size) if size and np.isfinite(largest) else np.inf, largest
+    relative = _rms(gap) / max(_rms(theirs), SMALL * scale, TINY)
+    return relative if np.isfinite(relative) else np.inf, float(np.abs(gap).max())
 
 
 def _group_scales(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:

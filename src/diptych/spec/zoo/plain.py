@@ -36,12 +36,15 @@ def cifar_sequential(input_shape: tuple[int, int, int], num_classes: int, mean: 
 
 
 def fashion_cnn(input_shape: tuple[int, int, int], num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
-    """Two valid 3×3 convolutions (32, 64), each max-pooled, a dense layer of 128 and dropout."""
+    """Two valid 3×3 convolutions (32, 64), each max-pooled, a dense layer of 128 and dropout.
+
+    ReLU comes after the pooling: the two commute, and there is a quarter of the elements left to do it on.
+    """
     graph = Graph(input_shape, mean, std)
     for place, filters in enumerate((32, 64), start=1):
         graph.conv(f"conv{place}", filters)
-        graph.relu(f"relu{place}")
         graph.max_pool(f"pool{place}")
+        graph.relu(f"relu{place}")
     graph.add(L.Flatten, "flatten")
     graph.add(L.Dense, "fc1", units=128)
     graph.relu("relu3")
@@ -53,7 +56,8 @@ def fashion_cnn(input_shape: tuple[int, int, int], num_classes: int, mean: Float
 def cnn(input_shape: tuple[int, int, int], num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
     """Our default for images of 28 to 64 pixels: three stages of two Conv-BatchNorm-ReLU blocks, pooled, then dense.
 
-    A stage halves the map, as long as there is a map to halve, so small images work too.
+    A stage halves the map, as long as there is a map to halve, so small images work too. It pools before its last
+    ReLU: the two commute, and there is a quarter of the elements left to do it on.
     """
     graph = Graph(input_shape, mean, std)
     side = min(input_shape[:2])
@@ -62,10 +66,10 @@ def cnn(input_shape: tuple[int, int, int], num_classes: int, mean: Floats, std: 
             name = f"stage{stage}.{block}"
             graph.conv(f"{name}.conv", filters, padding=1, use_bias=False)
             graph.add(L.BatchNorm, f"{name}.norm")
+            if block == 2 and side >= 4:
+                graph.max_pool(f"stage{stage}.pool")
+                side //= 2
             graph.relu(f"{name}.relu")
-        if side >= 4:
-            graph.max_pool(f"stage{stage}.pool")
-            side //= 2
     graph.add(L.Flatten, "flatten")
     graph.add(L.Dropout, "dropout1", rate=0.3)
     graph.add(L.Dense, "fc1", units=128)

@@ -1,0 +1,171 @@
+"""The ladder: from equal weights to equal predictions after a training, each rung one comparison of two workers.
+
+Arrays come out of both workers and meet here in NumPy; nothing is believed because an engine says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diptych.comparison import samples
+from diptych.comparison.certificate import Rung
+from diptych.comparison.difference import Difference, difference
+from diptych.comparison.pair import Pair
+from diptych.data.batches import Batch
+from diptych.engines.contract import Arrays
+from diptych.engines.worker import Trained, Worker
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec.init import initial_weights
+from diptych.spec.recipe import Rule
+from diptych.training.schedule import learning_rates
+
+BATCH_SIZE = 7  # odd, and small enough for a running variance without n/(n − 1) to show
+USUAL_BATCH_SIZE = 64
+
+# Between them the recipes use every term of an update: Nesterov's look-ahead, both decays, clipping, averages.
+RECIPES: dict[Rule, Recipe] = {
+    "sgd": Recipe(optimizer="sgd", l2=1e-3, clip_norm=1.0, average_decay=0.9),
+    "adam": Recipe(optimizer="adam", l2=1e-3),
+    "adamw": Recipe(optimizer="adamw"),
+    "rmsprop": Recipe(optimizer="rmsprop"),
+}
+
+# float64 is the referee: equal mathematics agrees to about 1e-12 there, different mathematics does not.
+TOLERANCES: dict[str, dict[str, float | None]] = {
+    "float64": dict.fromkeys(("evaluation", "training", "loss", "gradients", "statistics", "step", "steps"), 1e-9),
+    "float32": {
+        "evaluation": 1e-5,
+        "training": 1e-5,
+        "loss": 1e-5,
+        "gradients": 1e-3,
+        "statistics": 1e-5,
+        "step": 1e-4,
+        "steps": None,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every rung of one precision needs.
+
+    Attributes:
+        pair: who computes.
+        spec: the model, without dropout.
+        precision: float64 or float32.
+        weights: where everything starts.
+        batches: one for each step.
+        seed: handed to the trainings.
+    """
+
+    pair: Pair
+    spec: ModelSpec
+    precision: str
+    weights: Arrays
+    batches: Sequence[Batch]
+    seed: int
+
+
+def rungs(
+    pair: Pair, spec: ModelSpec, precision: str, optimizers: Sequence[Rule], steps: int, seed: int
+) -> Iterator[Rung]:
+    """Every rung but the digits, in one precision.
+
+    Args:
+        pair: who computes.
+        spec: a model without dropout.
+        precision: float64 or float32.
+        optimizers: update rules to take steps with.
+        steps: how many each takes; the first is a rung of its own.
+        seed: of weights, images and batches.
+    """
+    weights, batches = samples.weights(spec, seed), samples.batches(spec, steps, BATCH_SIZE, seed)
+    setting = Setting(pair, spec, precision, weights, batches, seed)
+    pair.ask(lambda worker: _start(worker, spec, precision, weights))
+    yield _round_trip(setting)
+    yield _forward(setting, training=False)
+    yield _forward(setting, training=True)
+    yield from _gradients(setting)
+    yield from _optimizers(setting, optimizers)
+
+
+def digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> Rung:
+    """The last rung: a whole training on scikit-learn's digits in float64 ends in equal predictions."""
+    train, test = samples.digits(spec)
+    recipe = Recipe(epochs=epochs, batch_size=USUAL_BATCH_SIZE)
+    generator = np.random.default_rng(seed)
+    by_epoch = [samples.epoch(train, spec.num_classes, recipe.batch_size, generator) for _ in range(epochs)]
+    rates = [learning_rates(recipe, epoch, len(by_epoch[0])) for epoch in range(1, epochs + 1)]
+
+    def trained(worker: Worker) -> np.ndarray:
+        _start(worker, spec, "float64", initial_weights(spec.arrays, seed))
+        worker.make_optimizer(recipe)
+        for batches, epoch_rates in zip(by_epoch, rates, strict=True):
+            worker.train(batches, epoch_rates, seed)
+        return worker.predict(test.images)
+
+    logits, other_logits = pair.ask(trained)
+    chosen, other_chosen = logits.argmax(1), other_logits.argmax(1)
+    same = int((chosen == other_chosen).sum())
+    accuracies = " and ".join(f"{(found == test.labels).mean():.3f}" for found in (chosen, other_chosen))
+    logits_apart = difference({"logits": other_logits}, {"logits": logits}, ["logits"]).relative
+    note = f"{same} of {len(test)} predictions equal; accuracy {accuracies}; logits differ by {logits_apart:.0e}"
+    apart = difference({"predictions": other_chosen}, {"predictions": chosen}, ["predictions"])
+    return replace(_rung(f"{epochs} epochs of digits", "float64", 0.0, apart), note=note)
+
+
+def _round_trip(setting: Setting) -> Rung:
+    wanted = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
+    read = setting.pair.ask(lambda worker: {f"{worker.engine}/{name}": a for name, a in worker.read_weights().items()})
+    expected = {f"{worker.engine}/{name}": a for worker in setting.pair.workers for name, a in wanted.items()}
+    return _rung("weights, there and back", setting.precision, 0.0, difference(read[0] | read[1], expected, expected))
+
+
+def _forward(setting: Setting, training: bool) -> Rung:
+    images = setting.batches[0].images
+
+    def outputs(worker: Worker) -> Arrays:
+        found = worker.layer_outputs(images, training)
+        return found if training else {**found, "logits": worker.predict(images)}
+
+    ours, theirs = setting.pair.ask(outputs)
+    order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
+    kind = "training" if training else "evaluation"
+    return _judged(setting, f"forward pass in {kind}", kind, difference(theirs, ours, order))
+
+
+def _gradients(setting: Setting) -> Iterator[Rung]:
+    batch = setting.batches[0]
+    (loss, ours), (other_loss, theirs) = setting.pair.ask(lambda worker: worker.gradients(batch))
+    apart = difference({"loss": np.array(other_loss)}, {"loss": np.array(loss)}, ["loss"])
+    yield _judged(setting, "loss", "loss", apart)
+    # Gradients flow back from the logits, so the last layer that departs is the first that went wrong.
+    backwards = [array.name for array in reversed(setting.spec.trainable)]
+    yield _judged(setting, "gradients", "gradients", difference(theirs, ours, backwards))
+
+
+def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
+    statistics: dict[str, list[Difference]] = {}
+    stages = {"one step": "step", f"{len(setting.batches)} steps": "steps"}
+    for rule in optimizers:
+        ours, theirs = setting.pair.ask(lambda worker, rule=rule: _stepped(setting, worker, rule))
+        for (title, kind), our_end, their_end in zip(stages.items(), ours, theirs, strict=True):
+            ...
+
+
+def _stepped(setting: Setting, worker: Worker, rule: Rule) -> tuple[Trained, Trained]:
+    """Where one step leaves a worker, and where all of them do."""
+    recipe = RECIPES[rule]
+    rates = _cosine(recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE, len(setting.batches))
+    worker.load_weights(setting.weights)
+    worker.make_optimizer(recipe)
+    first = worker.train(setting.batches[:1], rates[:1], setting.seed)
+    return first, worker.train(setting.batches[1:], rates[1:], setting.seed)
+
+
+def _start(worker: Worker, spec: ModelSpec, precision: str, weights: Arrays) -> None:
+    worker.build(spec, precision)
+    worker.load_weights(weights)

@@ -1,0 +1,76 @@
+"""What the ladder feeds to both engines: seeded weights, images and batches, drawn in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diptych.data import datasets
+from diptych.data.batches import Batch
+from diptych.data.preprocess import resize
+from diptych.data.splits import Split
+from diptych.spec import ArraySpec, ModelSpec
+from diptych.spec.init import draw
+
+NUM_BLOBS = 3
+
+
+def weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
+    """Initial weights, stirred so that no array is all zeros or ones: then none can stand in for another."""
+    return {array.name: draw(array, seed) + _stir(array, seed) for array in spec.arrays}
+
+
+def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> list[Batch]:
+    """Batches of blobs with soft targets and unequal sample weights."""
+    generator = np.random.default_rng([seed, 1])
+    return [_batch(spec, batch_size, generator) for _ in range(num_batches)]
+
+
+def digits(spec: ModelSpec) -> tuple[Split, Split]:
+    """The digits' training and test samples in the model's own size; digits beyond its classes are left out."""
+    dataset = datasets.load("digits", validation_fraction=0.0)
+    return _fitted(dataset.train, spec), _fitted(dataset.test, spec)
+
+
+def epoch(split: Split, num_classes: int, batch_size: int, generator: np.random.Generator) -> list[Batch]:
+    """Every sample once, in an order of the generator's, in batches of nearly the same size."""
+    order = generator.permutation(len(split))
+    targets_nk = np.eye(num_classes, dtype=np.float32)[split.labels]
+    weights_n = np.ones(len(split), np.float32)
+    chunks = np.array_split(order, -(-len(split) // batch_size))
+    return [Batch(split.images[chunk], targets_nk[chunk], weights_n[chunk]) for chunk in chunks]
+
+
+def _fitted(split: Split, spec: ModelSpec) -> Split:
+    height, width, num_channels = spec.input_shape
+    known = split.take(np.flatnonzero(split.labels < spec.num_classes))
+    return Split(np.repeat(resize(known.images, (height, width)), num_channels, axis=3), known.labels)
+
+
+def _stir(array: ArraySpec, seed: int) -> np.ndarray:
+    generator = np.random.default_rng([seed, *array.name.encode()])
+    match array.role:
+        case "kernel":
+            return np.zeros(array.shape)
+        case "variance":
+            return generator.uniform(-0.5, 0.5, array.shape)
+        case _:
+            return generator.normal(0.0, 0.1, array.shape)
+
+
+def _batch(spec: ModelSpec, batch_size: int, generator: np.random.Generator) -> Batch:
+    images = np.stack([_image(spec.input_shape, generator) for _ in range(batch_size)])
+    targets_nk = generator.dirichlet(np.full(spec.num_classes, 0.3), batch_size)
+    return Batch(images, targets_nk.astype(np.float32), generator.uniform(0.5, 1.0, batch_size).astype(np.float32))
+
+
+def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
+    """Smooth coloured blobs under noise, seldom at 0 or 255: neighbours differ, so that no maximum is a tie."""
+    height, width, num_channels = shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    image_hwc = np.full(shape, 128.0)
+    for _ in range(NUM_BLOBS):
+        row, column, size = generator.uniform(0.0, 1.0, 3) * (height, width, min(height, width))
+        squared = (rows - row) ** 2 + (columns - column) ** 2
+        colour_c = generator.normal(0.0, 40.0, num_channels)
+        image_hwc += np.exp(-squared / (2.0 * (size + 1.0) ** 2))[..., None] * colour_c
+    return np.clip(image_hwc + generator.normal(0.0, 12.0, shape), 0, 255).astype(np.uint8)
