@@ -13,6 +13,8 @@ import numpy as np
 from diptych import engines
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
+from diptych.comparison import parity
+from diptych.comparison.certificate import Certificate
 from diptych.data.datasets import Dataset
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.preprocess import channel_statistics, resize
@@ -60,8 +62,29 @@ def build(
         SpecError: no such model, or it does not fit the shape.
         MissingEngine: the framework is not installed.
     """
-    spec = model if isinstance(model, ModelSpec) else _spec_from_file(model) or zoo.model(str(model), input_shape, num_classes)
-    return engines.get(engine).build(spec, precision)
+    return engines.get(engine).build(_spec(model, input_shape, num_classes), precision)
+
+
+def verify(
+    model: str | Path | ModelSpec,
+    *,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    num_classes: int = 10,
+    **settings: Any,
+) -> Certificate:
+    """Prove that a model is the same in both frameworks; see `comparison.parity.verify` for the settings.
+
+    Args:
+        model: a name of the zoo, a `spec.json`, or a spec.
+        input_shape: (height, width, channels), for a model of the zoo.
+        num_classes: number of logits, for a model of the zoo.
+        settings: optimizers, precisions, steps, digits_epochs, seed, on_rung.
+
+    Raises:
+        SpecError: no such model, or it does not fit the shape.
+        MissingEngine: a framework is not installed.
+    """
+    return parity.verify(_spec(model, input_shape, num_classes), **settings)
 
 
 @overload
@@ -259,6 +282,12 @@ def _complete(
 
         pictures.draw(run, dataset.test)
         run.seal()
+
+
+def _spec(model: str | Path | ModelSpec, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
+    if isinstance(model, ModelSpec):
+        return model
+    return _spec_from_file(model) or zoo.model(str(model), input_shape, num_classes)
 
 
 def _spec_from_file(model: str | Path) -> ModelSpec | None:

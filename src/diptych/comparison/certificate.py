@@ -56,7 +56,6 @@ class Certificate:
         spec_digest: SHA-256 of the spec's canonical JSON.
         seed: of weights, images and batches.
         steps: steps that each optimizer took.
-        digits_epochs: epochs of the training on the digits.
         versions: of diptych, Python, NumPy and the frameworks.
         processor: the machine's.
         time: when, UTC, ISO 8601.
@@ -69,7 +68,6 @@ class Certificate:
     spec_digest: str
     seed: int
     steps: int
-    digits_epochs: int
     versions: Mapping[str, str]
     processor: str
     time: str

@@ -148,12 +148,21 @@ def _gradients(setting: Setting) -> Iterator[Rung]:
 
 
 def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
-    statistics: dict[str, list[Difference]] = {}
-    stages = {"one step": "step", f"{len(setting.batches)} steps": "steps"}
+    stages = (("one step", "step"), (f"{len(setting.batches)} steps", "steps"))
+    statistics: dict[str, tuple[Arrays, Arrays]] = {title: ({}, {}) for title, _ in stages}
     for rule in optimizers:
-        ours, theirs = setting.pair.ask(lambda worker, rule=rule: _stepped(setting, worker, rule))
-        for (title, kind), our_end, their_end in zip(stages.items(), ours, theirs, strict=True):
-            ...
+        ends = setting.pair.ask(lambda worker, rule=rule: _stepped(setting, worker, rule))
+        for (title, kind), ours, theirs in zip(stages, *ends, strict=True):
+            wanted = _trained(setting.spec, ours)
+            apart = difference(_trained(setting.spec, theirs), wanted, wanted)
+            yield _judged(setting, f"{title} of {rule}", kind, apart)
+            for known, end in zip(statistics[title], (ours, theirs), strict=True):
+                known.update({f"{rule}/{name}": array for name, array in _statistics(setting.spec, end).items()})
+    for title, kind in stages:
+        ours, theirs = statistics[title]
+        if ours:
+            kind = "statistics" if kind == "step" else kind
+            yield _judged(setting, f"running statistics after {title}", kind, difference(theirs, ours, ours))
 
 
 def _stepped(setting: Setting, worker: Worker, rule: Rule) -> tuple[Trained, Trained]:
@@ -169,3 +178,31 @@ def _stepped(setting: Setting, worker: Worker, rule: Rule) -> tuple[Trained, Tra
 def _start(worker: Worker, spec: ModelSpec, precision: str, weights: Arrays) -> None:
     worker.build(spec, precision)
     worker.load_weights(weights)
+
+
+def _trained(spec: ModelSpec, end: Trained) -> Arrays:
+    """What the update rule moves: weights, their state, and the loss on the way."""
+    followed = _statistics(spec, end)
+    weights = {array.name: end.weights[array.name] for array in spec.trainable}
+    state = {name: array for name, array in end.state.items() if name not in followed}
+    return {**weights, **state, "totals": np.array([end.totals.loss, end.totals.weight, end.totals.correct])}
+
+
+def _statistics(spec: ModelSpec, end: Trained) -> Arrays:
+    """What follows the batches: running statistics, and their averages where the recipe keeps them."""
+    names = [array.name for array in spec.arrays if not array.trainable]
+    averages = {f"average/{name}" for name in names}
+    return {name: end.weights[name] for name in names} | {n: a for n, a in end.state.items() if n in averages}
+
+
+def _cosine(peak: float, steps: int) -> list[float]:
+    return [peak * 0.5 * (1.0 + np.cos(np.pi * step / steps)) for step in range(steps)]
+
+
+def _judged(setting: Setting, name: str, kind: str, apart: Difference) -> Rung:
+    return _rung(name, setting.precision, TOLERANCES[setting.precision][kind], apart)
+
+
+def _rung(name: str, precision: str, tolerance: float | None, apart: Difference) -> Rung:
+    departs_at = None if tolerance is None else apart.departs_at(tolerance)
+    return Rung(name, precision, tolerance, apart.relative, apart.absolute, apart.worst, departs_at)
