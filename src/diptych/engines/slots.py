@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
+# float16's small range loses small gradients; PyTorch's GradScaler starts and grows the same way.
+FIRST_LOSS_SCALE = 2.0**16
+STEPS_TO_GROW = 2000
 _SLOTS = {
     "sgd": ("momentum",),
     "adam": ("first_moment", "second_moment"),
@@ -18,8 +21,13 @@ def slots(recipe: Recipe) -> tuple[str, ...]:
 
 
 def arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
-    """Every array of the optimizer's state: `step`, `<slot>/<array>`, and `average/<array>` where averages are kept."""
+    """Every array of the optimizer's state: `step`, `<slot>/<array>`, `average/<array>` where averages are kept.
+
+    With float16 there is `loss_scale` too: the scale, and the steps since it last changed.
+    """
     state = [ArraySpec("step", (), "kernel", "zeros")]
+    if recipe.precision == "float16":
+        state.append(ArraySpec("loss_scale", (2,), "kernel", "zeros"))
     for array in spec.trainable:
         state += [ArraySpec(f"{slot}/{array.name}", array.shape, array.role, "zeros") for slot in slots(recipe)]
     if recipe.average_decay:

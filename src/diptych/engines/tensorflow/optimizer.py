@@ -12,7 +12,7 @@ import tensorflow as tf
 from diptych.engines import slots
 from diptych.engines.contract import Arrays, check_arrays
 from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, variables
-from diptych.spec import Recipe
+from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Tensor: TypeAlias = Any
 
@@ -38,11 +38,25 @@ class Optimizer:
         self.averages = [tf.Variable(variable) for variable in self.tracked]
         arrays = model.spec.arrays
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
+        self.loss_scale = tf.Variable([slots.FIRST_LOSS_SCALE, 0.0])
+        if recipe.precision == "float16":
+            self.slots["loss_scale"] = self.loss_scale
         self.dtype = self.parameters[0].dtype
         self.train_steps: Any = None
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to go backward from: with float16, so large that small gradients survive."""
+        return loss * self.loss_scale[0] if self.recipe.precision == "float16" else loss
+
     def update(self, gradients: list[Tensor], rate: Tensor, step: Tensor) -> None:
         """One step, the `step`th from 1, over `gradients`; part of a `tf.function`."""
+        if self.recipe.precision == "float16":
+            gradients, finite = self._unscale(gradients)
+            tf.cond(finite, lambda: self._update(gradients, rate, step), lambda: None)
+        else:
+            self._update(gradients, rate, step)
+
+    def _update(self, gradients: list[Tensor], rate: Tensor, step: Tensor) -> None:
         recipe = self.recipe
         if recipe.clip_norm:
             gradients = _clipped(gradients, recipe.clip_norm)
@@ -66,6 +80,16 @@ class Optimizer:
             case "rmsprop":
                 _rmsprop(self.recipe, parameter, gradient, rate, **state)
 
+    def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Gradients without the scale, and whether they are finite; the scale adapts."""
+        slopes = [gradient / self.loss_scale[0] for gradient in gradients]
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(slope)) for slope in slopes])
+        scale, steps = tf.unstack(self.loss_scale)
+        grows = tf.equal(steps + 1.0, slots.STEPS_TO_GROW)
+        grown = tf.where(grows, [scale * 2.0, 0.0], [scale, steps + 1.0])
+        self.loss_scale.assign(tf.where(finite, grown, [scale / 2.0, 0.0]))
+        return slopes, finite
+
     def _average(self, step: Tensor) -> None:
         decay = tf.minimum(tf.constant(self.recipe.average_decay, self.dtype), (1.0 + step) / (10.0 + step))
         for mean, variable in zip(self.averages, self.tracked, strict=True):
@@ -81,7 +105,7 @@ def read_optimizer(optimizer: Optimizer) -> Arrays:
     """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
     spec = optimizer.spec
     arrays = {
-        name: to_numpy(spec, spec.array(name.split("/")[1]), variable) for name, variable in optimizer.slots.items()
+        name: to_numpy(spec, _array(spec, name), variable) for name, variable in optimizer.slots.items()
     }
     return {"step": np.array(optimizer.step, np.int64), **arrays}
 
@@ -90,8 +114,14 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
     """Put a state that either engine read into an optimizer."""
     check_arrays(arrays, slots.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}")
     for name, variable in optimizer.slots.items():
-        from_numpy(optimizer.spec, optimizer.spec.array(name.split("/")[1]), variable, arrays[name])
+        from_numpy(optimizer.spec, _array(optimizer.spec, name), variable, arrays[name])
     optimizer.step = int(arrays["step"])
+
+
+def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
+    """The array that a slot belongs to; None for one of the whole optimizer."""
+    _, _, name = slot.partition("/")
+    return spec.array(name) if name else None
 
 
 def _sgd(

@@ -72,7 +72,8 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
             # differs: train-mode
             logits_nk = model(images_nhwc, training=True)
             loss = loss_of(logits_nk, targets_nk, weights_n)
-        optimizer.update(tape.gradient(loss, optimizer.parameters), rate, number)
+            scaled = optimizer.scaled(loss)
+        optimizer.update(tape.gradient(scaled, optimizer.parameters), rate, number)
         return _sums(loss, logits_nk, targets_nk, weights_n)
 
     def steps(images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor) -> Tensor:

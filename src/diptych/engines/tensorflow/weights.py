@@ -44,10 +44,10 @@ def variables(model: keras.Model) -> dict[str, Variable]:
     return {array.name: _variable(model, array) for array in model.spec.arrays}
 
 
-def to_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable) -> np.ndarray:
-    """A copy in canonical layout."""
+def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
+    """A copy in canonical layout; one that belongs to no array of the model is copied as it is."""
     native = np.array(variable.numpy())
-    match spec.owner(array):
+    match array and spec.owner(array):
         case L.Conv() as conv:
             # differs: conv-kernel-axes
             if array.role == "kernel" and is_depthwise(conv, spec.input_shapes(conv)[0][-1]):
@@ -61,9 +61,9 @@ def to_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable) -> np.ndarra
             return native
 
 
-def from_numpy(spec: ModelSpec, array: ArraySpec, variable: Variable, values: np.ndarray) -> None:
-    """Overwrite a variable with an array in canonical layout."""
-    match spec.owner(array):
+def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, values: np.ndarray) -> None:
+    """Overwrite a variable with an array in canonical layout; what belongs to no array is copied as it is."""
+    match array and spec.owner(array):
         case L.Conv() as conv if array.role == "kernel":
             # differs: conv-kernel-axes
             channels = spec.input_shapes(conv)[0][-1]

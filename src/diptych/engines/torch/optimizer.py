@@ -33,10 +33,22 @@ class Optimizer:
         self.averages = [tensor.detach().clone() for tensor in self.tracked]
         self.slots = _slots(self.rule, trainable, recipe)
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
+        self.loss_scale = torch.tensor([slots.FIRST_LOSS_SCALE, 0.0], device=self.parameters[0].device)
+        if recipe.precision == "float16":
+            self.slots["loss_scale"] = self.loss_scale
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to go backward from: with float16, so large that small gradients survive."""
+        return loss * self.loss_scale[0] if self.recipe.precision == "float16" else loss
 
     def update(self, rate: float) -> None:
         """One step over the gradients that `backward` left."""
         recipe = self.recipe
+        if recipe.precision == "float16" and not self._unscale():
+            # Not a step to take, but one to count, so that both engines' clocks stay with the batches'.
+            self.step += 1
+            self.count()
+            return
         if recipe.clip_norm:
             # differs: gradient-clipping
             torch.nn.utils.clip_grad_norm_(self.parameters, recipe.clip_norm)
@@ -51,6 +63,28 @@ class Optimizer:
         if self.averages:
             with torch.no_grad():
                 torch._foreach_lerp_(self.averages, self.tracked, 1.0 - slots.average_decay(recipe, self.step))
+
+    @torch.no_grad()
+    def _unscale(self) -> bool:
+        """Take the scale out of the gradients and adapt it; whether the gradients are finite."""
+        slopes = [parameter.grad for parameter in self.parameters]
+        torch._foreach_div_(slopes, float(self.loss_scale[0]))
+        finite = all(bool(slope.isfinite().all()) for slope in slopes)
+        scale, steps = self.loss_scale.tolist()
+        if not finite:
+            scale, steps = scale / 2, 0
+        elif steps + 1 == slots.STEPS_TO_GROW:
+            scale, steps = scale * 2, 0
+        else:
+            steps += 1
+        self.loss_scale.copy_(torch.tensor([scale, steps]))
+        return finite
+
+    def count(self) -> None:
+        """Tell `torch.optim` the step count."""
+        for state in self.rule.state.values():
+            if "step" in state:
+                state["step"].fill_(self.step)
 
 
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
@@ -70,9 +104,7 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
     for name, tensor in optimizer.slots.items():
         from_numpy(tensor, arrays[name])
     optimizer.step = int(arrays["step"])
-    for state in optimizer.rule.state.values():
-        if "step" in state:
-            state["step"].fill_(optimizer.step)
+    optimizer.count()
 
 
 def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:

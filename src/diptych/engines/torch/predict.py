@@ -46,4 +46,4 @@ def _keeping(outputs: Arrays, name: str):  # noqa: ANN202  (PyTorch's own hook t
 
 
 def _tensor(images_nhwc: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images_nhwc)).to(device())
+    return torch.from_numpy(np.require(images_nhwc, requirements=["C", "W"])).to(device())

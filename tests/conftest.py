@@ -1,0 +1,23 @@
+"""Options and fixtures of the whole suite."""
+
+from diptych.engines import NAMES
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--engine",
+        action="append",
+        choices=NAMES,
+        help="run the tests that take an engine for this one only; without it, a missing engine fails the run",
+    )
+
+
+def pytest_report_header(config):
+    chosen = config.getoption("engine")
+    return f"engines: {', '.join(chosen)} (chosen with --engine)" if chosen else None
+
+
+def pytest_generate_tests(metafunc):
+    if "engine_name" in metafunc.fixturenames:
+        names = metafunc.config.getoption("engine") or NAMES
+        metafunc.parametrize("engine_name", names, scope="session")

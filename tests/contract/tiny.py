@@ -1,0 +1,108 @@
+"""Models small enough that a whole contract takes seconds, and how they are trained here."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from diptych.comparison import samples
+from diptych.engines.contract import Totals
+from diptych.spec import layers as L
+from diptych.spec.zoo.graph import Graph
+
+SHAPE = (8, 8, 3)
+NUM_CLASSES = 3
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+class Trained(NamedTuple):
+    model: object
+    optimizer: object
+    totals: Totals
+
+
+def graph(shape=SHAPE):
+    return Graph(shape, MEAN[: shape[-1]], STD[: shape[-1]])
+
+
+def with_head(model):
+    """The model, closed by a Flatten where its last layer gives a map, and by a Dense layer."""
+    if not isinstance(model.layers[-1], L.Flatten | L.GlobalAvgPool):
+        model.add(L.Flatten, "flatten")
+    model.add(L.Dense, "head", units=NUM_CLASSES)
+    return model.model("tiny")
+
+
+def one_layer(kind, shape=SHAPE, **settings):
+    """A model around the layer under test, which is called `layer`."""
+    model = graph(shape)
+    model.add(kind, "layer", **settings)
+    return with_head(model)
+
+
+def linear():
+    """Softmax regression: its gradient fits on a line of NumPy."""
+    model = graph((4, 4, 3))
+    return with_head(model)
+
+
+def conv_net(dropout=0.3):
+    """A chain with a convolution, a norm and dropout."""
+    model = graph()
+    model.conv("stem.conv", 4, padding=1, use_bias=False)
+    model.add(L.BatchNorm, "stem.norm")
+    model.relu("stem.relu")
+    model.max_pool("stem.pool")
+    model.add(L.Flatten, "flatten")
+    model.add(L.Dropout, "dropout", rate=dropout)
+    return with_head(model)
+
+
+def branching():
+    """A graph that is no chain, with the layers that `conv_net` lacks."""
+    model = graph()
+    start = model.add(L.Conv, "start", filters=4, kernel=(3, 2), strides=(2, 1), padding=(0, 1, 1, 0))
+    model.conv("grouped", 8, padding=1, groups=2)
+    model.conv("depthwise", 8, padding=1, groups=8)
+    model.add(L.Activation, "gelu", function="gelu")
+    model.add(L.PadChannels, "widened", inputs=(start,), before=1, after=3)
+    model.add(L.Add, "sum", inputs=("gelu", "widened"))
+    model.add(L.AvgPool, "average", kernel=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
+    model.add(L.MaxPool, "largest", inputs=("sum",), kernel=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
+    model.add(L.Concat, "both", inputs=("average", "largest"))
+    model.add(L.BatchNorm, "norm")
+    model.add(L.Activation, "silu", function="silu")
+    model.add(L.GlobalAvgPool, "pool")
+    return with_head(model)
+
+
+def loaded(engine, spec, precision="float64"):
+    """The spec's model, holding weights of which none are all zeros or ones."""
+    model = engine.build(spec, precision)
+    engine.load_weights(model, samples.weights(spec, seed=0))
+    return model
+
+
+def train(engine, spec, recipe, rates, *, batches=None, precision="float64", seed=0):
+    """A model and its optimizer after one step at each of `rates`."""
+    model = loaded(engine, spec, precision)
+    optimizer = engine.make_optimizer(model, recipe)
+    batches = batches or samples.batches(spec, len(rates), batch_size=6, seed=0)
+    return Trained(model, optimizer, engine.train_epoch(model, optimizer, batches, rates, seed))
+
+
+def images(spec, num_images, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (num_images, *spec.input_shape), dtype=np.uint8)
+
+
+def assert_same_arrays(expected, found, **tolerance):
+    """Both dictionaries hold the same arrays, bit for bit where no tolerance is given."""
+    assert expected.keys() == found.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, **{"rtol": 0.0, **tolerance}, err_msg=name)
+
+
+def assert_same_outputs(both, spec, images_nhwc, training=False):
+    """Every layer gives the same in both engines, in float64; returns PyTorch's outputs."""
+    first, second = (engine.layer_outputs(loaded(engine, spec), images_nhwc, training) for engine in both)
+    assert_same_arrays(first, second, atol=1e-11, rtol=1e-11)
+    return first
