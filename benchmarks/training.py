@@ -107,7 +107,9 @@ def table(result: dict) -> str:
     for name in (f"{engine} {way}" for engine in ENGINES for way in ("plain", "float32", "auto")):
         ratio = f"{ratios[name]:.2f}" if name in ratios else ""
         lines.append(f"{name:24}{speeds[name]:10,.0f}{ratio:>10}{speeds[name] / floor:22.0%}")
-    return "\n".join([*lines, f"floor: {floor:,.0f} images/s (training FLOPs of the model over NumPy's float32 GFLOP/s)"])
+    return "\n".join(
+        [*lines, f"floor: {floor:,.0f} images/s (training FLOPs of the model over NumPy's float32 GFLOP/s)"]
+    )
 
 
 if __name__ == "__main__":

@@ -173,7 +173,9 @@ def resume(
     opened = Run.open(Path(run))
     record = opened.read_record()
     if record["status"] == "finished":
-        raise UsageError(f"'{run}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further.")
+        raise UsageError(
+            f"'{run}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further."
+        )
     name = engine or record["engine"]
     engines.check_installed(name)
     _complete(opened, name, job.load_data(record), threads, notify, stop_after)
@@ -235,7 +237,10 @@ def predict(
     opened, record = _finished(run)
     height, width, channels = record["spec"]["input_shape"]
     if isinstance(images, np.ndarray):
-        pixels, names = _checked_pixels(images, (height, width, channels)), [str(place) for place in range(len(images))]
+        pixels, names = (
+            _checked_pixels(images, (height, width, channels)),
+            [str(place) for place in range(len(images))],
+        )
     else:
         paths = image_paths([images] if isinstance(images, str | Path) else images)
         pixels = np.stack([resize(decode_file(path, channels), (height, width)) for path in paths])
@@ -271,7 +276,12 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
 
 
 def _complete(
-    run: Run, engine: str, dataset: Dataset, threads: int | None, notify: Notify | None, stop_after: int | None
+    run: Run,
+    engine: str,
+    dataset: Dataset,
+    threads: int | None,
+    notify: Notify | None,
+    stop_after: int | None,
 ) -> None:
     tell = notify or (lambda kind, fields: None)
     epochs = run.read_record()["recipe"]["epochs"]
@@ -323,7 +333,9 @@ def _finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     record = opened.read_record()
     if record["status"] != "finished":
-        raise UsageError(f"'{opened.directory}' is not finished ({record['status']}). Go on with: diptych train --resume {opened.directory}")
+        raise UsageError(
+            f"'{opened.directory}' is not finished ({record['status']}). Go on with: diptych train --resume {opened.directory}"
+        )
     return opened, record
 
 
@@ -342,5 +354,7 @@ def _usable(preferred: str) -> str:
 
 def _checked_pixels(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     if images.dtype != np.uint8 or images.shape[1:] != shape:
-        raise DataError(f"Cannot predict {images.dtype} pixels of shape {images.shape}: wanted uint8, (N, {', '.join(map(str, shape))}).")
+        raise DataError(
+            f"Cannot predict {images.dtype} pixels of shape {images.shape}: wanted uint8, (N, {', '.join(map(str, shape))})."
+        )
     return images

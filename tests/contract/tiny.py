@@ -25,8 +25,8 @@ def graph(shape=SHAPE):
 
 
 def with_head(model):
-    """The model, closed by a Flatten where its last layer gives a map, and by a Dense layer."""
-    if not isinstance(model.layers[-1], L.Flatten | L.GlobalAvgPool):
+    """The model, closed by a Dense layer, with a Flatten before it where there is no vector yet."""
+    if not any(isinstance(layer, L.Flatten | L.GlobalAvgPool) for layer in model.layers):
         model.add(L.Flatten, "flatten")
     model.add(L.Dense, "head", units=NUM_CLASSES)
     return model.model("tiny")

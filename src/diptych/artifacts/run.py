@@ -182,9 +182,7 @@ class Run:
         digests = self.read_manifest()
         present = set(self._file_names())
         missing = sorted(set(digests) - present)
-        changed = sorted(
-            name for name in set(digests) & present if sha256_of(self.directory / name) != digests[name]
-        )
+        changed = sorted(name for name in set(digests) & present if sha256_of(self.directory / name) != digests[name])
         faults = [f"{name} is missing" for name in missing] + [f"{name} has changed" for name in changed]
         if faults:
             raise ArtifactError(f"'{self.directory}' is not as it was written: {', '.join(faults)}.")

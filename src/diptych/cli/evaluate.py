@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from diptych import api
-from diptych.cli.arguments import parsed, print_json
+from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, RunPath, parsed, print_json
 from diptych.evaluation.metrics import classification_report
 
 
@@ -19,13 +17,13 @@ from diptych.evaluation.metrics import classification_report
 class Evaluate:
     """Measure a run: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: RunPath
     """A finished run."""
-    data: Annotated[str | None, tyro.conf.Positional] = None
+    data: MaybeData = None
     """A dataset's name or folder, whose test split is used; the run's own unless given."""
-    engine: Literal["torch", "tensorflow"] | None = None
+    engine: MaybeEngine = None
     """Who computes; the one that trained it unless given."""
-    data_dir: Path | None = None
+    data_dir: MaybePath = None
     """Where named datasets are kept."""
     json: bool = False
     """Print everything as JSON."""

@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
     """List the zoo."""
     asked = parsed(Models, "models", arguments)
     if asked.json:
-        print_json({name: codec.model_to_json(zoo.model(name, asked.input_shape, asked.num_classes)) for name in zoo.MODELS})
+        print_json(
+            {name: codec.model_to_json(zoo.model(name, asked.input_shape, asked.num_classes)) for name in zoo.MODELS}
+        )
         return 0
     table = Table("model", "parameters", "MFLOPs/image", "what it is")
     for name, (_, summary) in zoo.MODELS.items():

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from diptych import api
-from diptych.cli.arguments import parsed, print_json
+from diptych.cli.arguments import MaybeEngine, RunPath, parsed, print_json
 
 
 @dataclass(frozen=True)
 class Predict:
     """Classify images with a finished run."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: RunPath
     """A finished run."""
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Files, folders, or patterns such as 'photos/*.png'."""
     top: int = 3
     """How many classes to name."""
-    engine: Literal["torch", "tensorflow"] | None = None
+    engine: MaybeEngine = None
     """Who computes; the one that trained the run unless given."""
     json: bool = False
     """Print as JSON."""

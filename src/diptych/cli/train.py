@@ -11,7 +11,7 @@ from rich.console import Console
 
 from diptych import api
 from diptych.artifacts.run import Run
-from diptych.cli.arguments import parsed, print_json
+from diptych.cli.arguments import MaybeData, MaybeInt, MaybePath, parsed, print_json
 from diptych.cli.progress import Progress
 from diptych.cli.tables import runs_table
 from diptych.errors import UsageError
@@ -26,11 +26,13 @@ class Train:
     Every field of the recipe is an option too; the defaults shown are those of the recipe named.
     """
 
-    data: Annotated[str | None, tyro.conf.Positional] = None
+    data: MaybeData = None
     """A dataset's name (see `diptych datasets`) or a folder of class folders."""
     model: str = "cnn"
     """A model's name (see `diptych models`) or a spec.json."""
-    engine: Literal["torch", "tensorflow", "both"] | None = None
+    engine: Annotated[Literal["torch", "tensorflow", "both"] | None, tyro.conf.arg(metavar="torch|tensorflow|both")] = (
+        None
+    )
     """Which framework trains: torch unless given; with --resume, the one that began."""
     recipe: str = "default"
     """A recipe's name (see `diptych recipes`) or a recipe.json."""
@@ -38,17 +40,17 @@ class Train:
     """Of initial weights, order, augmentation, dropout and the validation split."""
     out: Path = Path("runs")
     """Folder of all runs."""
-    data_dir: Path | None = None
+    data_dir: MaybePath = None
     """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
-    image_size: int | None = None
+    image_size: MaybeInt = None
     """Side in pixels that images are brought to; a folder's images become 64 unless given."""
-    channels: Literal[1, 3] | None = None
+    channels: Annotated[Literal[1, 3] | None, tyro.conf.arg(metavar="1|3")] = None
     """3 for RGB, 1 for grey."""
-    threads: int | None = None
+    threads: MaybeInt = None
     """Processor threads; every core unless given."""
-    resume: Path | None = None
+    resume: MaybePath = None
     """An interrupted run to go on with, in the engine that began it or in another."""
-    stop_after: int | None = None
+    stop_after: MaybeInt = None
     """Stop after this many epochs, to be resumed later."""
     json: bool = False
     """Print the result as JSON."""
@@ -76,7 +78,9 @@ def _train(asked: Train, notify: Any) -> list[Run]:
             raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
         return [api.resume(asked.resume, engine=asked.engine, **common)]
     if asked.data is None:
-        raise UsageError("train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names.")
+        raise UsageError(
+            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
+        )
     run = api.train(
         asked.data,
         engine=asked.engine or "torch",
@@ -103,4 +107,9 @@ def _named_recipe(arguments: list[str]) -> Recipe:
 def _summary(run: Run) -> dict[str, Any]:
     record = run.read_record()
     metrics = run.read_metrics() if record["status"] == "finished" else None
-    return {"run": str(run.directory), "status": record["status"], "engine": record["engines"][-1], "metrics": metrics}
+    return {
+        "run": str(run.directory),
+        "status": record["status"],
+        "engine": record["engines"][-1],
+        "metrics": metrics,
+    }

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from diptych import api
-from diptych.cli.arguments import parsed, print_json
+from diptych.cli.arguments import MaybePath, parsed, print_json
 from diptych.comparison import certificate
 from diptych.comparison.certificate import Rung
 from diptych.spec.recipe import Rule
@@ -20,7 +20,7 @@ from diptych.spec.recipe import Rule
 class Verify:
     """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 when it is not."""
 
-    model: Annotated[str, tyro.conf.Positional]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A model's name (see `diptych models`) or a spec.json."""
     optimizer: tuple[Rule, ...] = ("sgd", "adam", "adamw", "rmsprop")
     """Update rules to take steps with."""
@@ -34,7 +34,7 @@ class Verify:
     """Epochs of the training on scikit-learn's digits; 0 leaves it out."""
     seed: int = 0
     """Of weights, images and batches."""
-    out: Path | None = None
+    out: MaybePath = None
     """Folder for the certificate, parity.json and parity.txt; certificates/MODEL unless given."""
     json: bool = False
     """Print the certificate as JSON."""

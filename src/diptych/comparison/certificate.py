@@ -9,6 +9,11 @@ from typing import Any
 
 from diptych.artifacts.store import atomic_write, write_json
 
+LEGEND = (
+    "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element.",
+    "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much.",
+)
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -98,7 +103,12 @@ class Certificate:
     def to_json(self) -> dict[str, Any]:
         """The certificate as plain JSON data."""
         rungs = [{**asdict(rung), "status": rung.status} for rung in self.rungs]
-        header = {"format": "diptych-certificate", "version": 1, "passed": self.passed, "verdict": self.verdict}
+        header = {
+            "format": "diptych-certificate",
+            "version": 1,
+            "passed": self.passed,
+            "verdict": self.verdict,
+        }
         return {**header, **asdict(self), "rungs": rungs}
 
     def to_text(self) -> str:
@@ -113,8 +123,7 @@ class Certificate:
                 "",
                 *_table(self.rungs),
                 "",
-                "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element.",
-                "seen: reported, not judged; float32 rounding grows from step to step, so no bound would mean much.",
+                *LEGEND,
                 "",
                 f"Weights, images and batches from seed {self.seed}; {self.steps} steps an optimizer; "
                 f"dropout rates set to 0.",

@@ -1,4 +1,4 @@
-"""How far two sets of named arrays lie apart: the largest relative and absolute difference, and where it begins."""
+"""How far two sets of named arrays lie apart: the largest difference, and where the first one is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# An array that is zero but for rounding, such as the gradient of a bias before a normalisation, has no scale of
-# its own: arrays with less than this share of their group's usual size are measured against that share.
+# An array that is zero but for rounding, such as the gradient of a bias before a normalisation, has no scale
+# of its own: arrays with less than this share of their group's usual size are measured against that share.
 SMALL = 1e-3
 TINY = 1e-150
 
@@ -36,9 +36,7 @@ class Difference:
         return next((name for name, relative in self.relatives.items() if relative > tolerance), None)
 
 
-def difference(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]
-) -> Difference:
+def difference(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]) -> Difference:
     """Compare arrays by name, in `order`; `group/…` in a name sets a group with a scale of its own apart."""
     scales = _group_scales(theirs)
     relatives, absolutes = {}, {}

@@ -24,7 +24,7 @@ from diptych.spec.recipe import Rule
 from diptych.training.machine import machine
 
 OPTIMIZERS: tuple[Rule, ...] = tuple(ladder.RECIPES)
-PRECISIONS = tuple(ladder.TOLERANCES)
+PRECISIONS = ("float64", "float32")
 
 
 def verify(
@@ -59,10 +59,17 @@ def verify(
     _check("precision", precisions, PRECISIONS)
     if steps < 2 or digits_epochs < 0:
         raise UsageError(f"Wanted 2 steps or more and 0 digits epochs or more, got {steps} and {digits_epochs}.")
-    still = _without_dropout(spec)
     rungs = []
     with nullcontext(pair) if pair else started() as asked:
-        for rung in _climb(asked, still, optimizers, precisions, steps, digits_epochs, seed):
+        for rung in _climb(
+            asked,
+            _without_dropout(spec),
+            optimizers=optimizers,
+            precisions=precisions,
+            steps=steps,
+            digits_epochs=digits_epochs,
+            seed=seed,
+        ):
             rungs.append(rung)
             if on_rung:
                 on_rung(rung)
@@ -84,6 +91,7 @@ def verify(
 def _climb(
     pair: Pair,
     spec: ModelSpec,
+    *,
     optimizers: Sequence[Rule],
     precisions: Sequence[str],
     steps: int,
@@ -91,7 +99,7 @@ def _climb(
     seed: int,
 ) -> Iterator[Rung]:
     for precision in precisions:
-        yield from ladder.rungs(pair, spec, precision, optimizers, steps, seed)
+        yield from ladder.rungs(pair, spec, precision, optimizers=optimizers, steps=steps, seed=seed)
     if digits_epochs:
         yield ladder.digits(pair, spec, digits_epochs, seed)
 

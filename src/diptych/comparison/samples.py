@@ -26,7 +26,7 @@ def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> li
 
 
 def digits(spec: ModelSpec) -> tuple[Split, Split]:
-    """The digits' training and test samples in the model's own size; digits beyond its classes are left out."""
+    """The digits to train on and to test on, in the model's own size; those beyond its classes left out."""
     dataset = datasets.load("digits", validation_fraction=0.0)
     return _fitted(dataset.train, spec), _fitted(dataset.test, spec)
 
@@ -64,7 +64,7 @@ def _batch(spec: ModelSpec, batch_size: int, generator: np.random.Generator) -> 
 
 
 def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
-    """Smooth coloured blobs under noise, seldom at 0 or 255: neighbours differ, so that no maximum is a tie."""
+    """Smooth coloured blobs under noise, seldom at 0 or 255: neighbours differ, so no maximum is a tie."""
     height, width, num_channels = shape
     rows, columns = np.mgrid[0:height, 0:width]
     image_hwc = np.full(shape, 128.0)

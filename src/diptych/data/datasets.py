@@ -118,9 +118,7 @@ def _check_arguments(
     image_size: tuple[int, int] | None, channels: int | None, seed: int, validation_fraction: float
 ) -> None:
     if image_size is not None and min(image_size) < 1:
-        raise UsageError(
-            f"Image size {image_size} makes no sense: wanted a height and a width of at least 1."
-        )
+        raise UsageError(f"Image size {image_size} makes no sense: wanted a height and a width of at least 1.")
     if channels not in (None, 1, 3):
         raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
     if seed < 0:
@@ -138,9 +136,7 @@ def _unknown(data: str) -> str:
         return f"{data!r} is no folder; wanted a folder of class folders or one of {', '.join(NAMED)}."
     close = difflib.get_close_matches(data.lower(), NAMED, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return (
-        f"No dataset or folder {data!r}: {hint}Known are {', '.join(NAMED)}, and any folder of class folders."
-    )
+    return f"No dataset or folder {data!r}: {hint}Known are {', '.join(NAMED)}, and any folder of class folders."
 
 
 def _fit(parts: Parts, image_size: tuple[int, int] | None, channels: int | None) -> Parts:

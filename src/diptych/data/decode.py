@@ -39,15 +39,12 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
         DataError: the bytes are of no such format, damaged, cut short, or more than MAX_PIXELS large.
     """
     if not _is_supported(encoded):
-        raise DataError(
-            f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}."
-        )
+        raise DataError(f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}.")
     try:
         image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise DataError(
-            f"Cannot decode {name!r}: OpenCV asks for {error.err}; "
-            f"images of up to {MAX_PIXELS:,} pixels are read."
+            f"Cannot decode {name!r}: OpenCV asks for {error.err}; images of up to {MAX_PIXELS:,} pixels are read."
         ) from error
     if image is None:
         raise DataError(f"Cannot decode {name!r}: its {len(encoded):,} bytes are damaged or cut short.")

@@ -55,9 +55,7 @@ def https_opener() -> request.OpenerDirector:
     return opener
 
 
-def fetch(
-    files: Sequence[RemoteFile], folder: Path, opener: request.OpenerDirector | None = None
-) -> tuple[Path, ...]:
+def fetch(files: Sequence[RemoteFile], folder: Path, opener: request.OpenerDirector | None = None) -> tuple[Path, ...]:
     """Make sure that a folder holds some files, downloading those that it lacks.
 
     Args:
@@ -75,13 +73,9 @@ def fetch(
     paths = tuple(folder / file.name for file in files)
     for file, path in zip(files, paths, strict=True):
         if not path.exists():
-            _download(
-                file, path, opener, f"put {', '.join(file.name for file in files)} into {str(folder)!r}"
-            )
+            _download(file, path, opener, f"put {', '.join(file.name for file in files)} into {str(folder)!r}")
         elif fault := _fault(path, file):
-            raise DownloadError(
-                f"{str(path)!r} is not the published file: {fault}. Remove it to fetch it again."
-            )
+            raise DownloadError(f"{str(path)!r} is not the published file: {fault}. Remove it to fetch it again.")
     return paths
 
 

@@ -45,9 +45,7 @@ def _resize_one(image_hwc: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
     return resized.reshape(*size, num_channels)  # OpenCV drops a single channel's axis
 
 
-def _interpolate(
-    image_hwc: NDArray[np.uint8], size: tuple[int, int], interpolation: int
-) -> NDArray[np.uint8]:
+def _interpolate(image_hwc: NDArray[np.uint8], size: tuple[int, int], interpolation: int) -> NDArray[np.uint8]:
     if image_hwc.shape[:2] == size:
         return image_hwc
     return np.asarray(cv2.resize(image_hwc, size[::-1], interpolation=interpolation), dtype=np.uint8)

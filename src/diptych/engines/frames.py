@@ -1,4 +1,4 @@
-"""What two processes say to each other over pipes: a JSON header and named arrays, length first; never a pickle.
+"""What two processes say to each other over pipes: a JSON header and named arrays, never a pickle.
 
 A frame is the lengths of its two parts (uint32 and uint64, little-endian), the header as UTF-8 JSON, and the
 arrays as a safetensors file.

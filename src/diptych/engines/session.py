@@ -62,10 +62,13 @@ class Session:
             return self.verbs[header["verb"]](header, arrays)
         except DiptychError as error:
             return {"error": type(error).__name__, "message": str(error)}, {}
-        except Exception as error:  # noqa: BLE001  (the framework's own, of whatever class; the parent raises it)
+        except Exception as error:  # a framework raises what it likes; the parent raises it as an EngineError
             traceback.print_exc()
             last_line = traceback.format_exception_only(error)[-1].strip()
-            return {"error": "EngineError", "message": f"{self.engine_name} failed at '{header['verb']}': {last_line}"}, {}
+            return {
+                "error": "EngineError",
+                "message": f"{self.engine_name} failed at '{header['verb']}': {last_line}",
+            }, {}
 
     def _runtime(self, header: dict[str, Any], arrays: Arrays) -> Reply:
         return self.engine.runtime(), {}

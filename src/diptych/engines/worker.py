@@ -1,7 +1,7 @@
 """An engine in a process of its own: arrays in, arrays out.
 
-`python -m diptych.engines.worker ENGINE [THREADS]` answers requests on its standard input (see `frames`); what its
-framework prints goes to standard error, so that it cannot get between the answers.
+`python -m diptych.engines.worker ENGINE [THREADS]` answers requests on its standard input (see `frames`);
+what its framework prints goes to standard error, so that it cannot get between the answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from diptych.errors import EngineError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 
-# Without it glibc hands each activation's memory back and faults it in again: a small CNN's step took 1.7 times as long.
+# Without it glibc hands each activation's memory back and faults it in again: a step of a small CNN took
+# 1.7 times as long.
 _KEEP_MEMORY = (
     "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
 )
@@ -71,7 +72,11 @@ class Worker:
         # Appending, because the process shares the file's position.
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  (lives as long as the process)
         self._process = subprocess.Popen(
-            [*(command or (sys.executable, "-m", "diptych.engines.worker")), engine, str(threads or num_threads())],
+            [
+                *(command or (sys.executable, "-m", "diptych.engines.worker")),
+                engine,
+                str(threads or num_threads()),
+            ],
             env=environment(engine),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -162,7 +167,7 @@ class Worker:
 
 
 def environment(engine: str) -> dict[str, str]:
-    """The environment of a process in which `engine` computes: this one's, and what must be settled before it starts."""
+    """This process's environment, with what must be settled before a process for `engine` starts."""
     found = {**_DEFAULTS, **os.environ, **_SETTINGS[engine], "PYTHONUNBUFFERED": "1"}
     source = str(Path(diptych.__file__).parents[1])
     if source != sysconfig.get_path("purelib"):

@@ -25,9 +25,7 @@ class ReliabilityBins:
         return float(np.sum(gaps * self.counts) / self.counts.sum())
 
 
-def reliability_bins(
-    probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15
-) -> ReliabilityBins:
+def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15) -> ReliabilityBins:
     """Group samples into bins of equal width by the probability of the class that they are given.
 
     Args:
@@ -50,8 +48,6 @@ def reliability_bins(
     )
 
 
-def expected_calibration_error(
-    probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15
-) -> float:
+def expected_calibration_error(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15) -> float:
     """Expected calibration error of `reliability_bins`; takes the same arguments."""
     return reliability_bins(probabilities_nk, labels_n, num_bins).expected_calibration_error

@@ -10,9 +10,7 @@ from diptych.evaluation.calibration import expected_calibration_error
 from diptych.evaluation.softmax import log_softmax
 
 
-def evaluate_logits(
-    logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]
-) -> dict[str, Any]:
+def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Everything that is reported of a classifier's answers, ready for JSON.
 
     A class without samples counts in the macro averages, with 0 for what cannot be computed. Of equal
@@ -109,9 +107,7 @@ def _average(labels_n: np.ndarray, predicted_n: np.ndarray, num_classes: int, ki
     return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
-def _per_class(
-    labels_n: np.ndarray, predicted_n: np.ndarray, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _per_class(labels_n: np.ndarray, predicted_n: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
     from sklearn.metrics import precision_recall_fscore_support
 
     columns = precision_recall_fscore_support(

@@ -233,9 +233,7 @@ def _image(
     axes.set_title(text, color=RIGHT if right else WRONG, fontsize=10)
 
 
-def reliability(
-    path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, *, num_bins: int = 15
-) -> None:
+def reliability(path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, *, num_bins: int = 15) -> None:
     """Draw how often the model is right against how sure it is, and how many samples are how sure.
 
     Args:

@@ -19,7 +19,8 @@ def draw(run: Run, test: Split) -> None:
     metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
     names, plots = record["class_names"], run.plots_dir
     probabilities_nk = softmax(predictions.logits_nk)
-    charts.curves(plots / "curves.png", read_events(run.events_path, "epoch"))
+    colour = charts.ENGINE_COLOURS[record["engines"][-1]["engine"]]
+    charts.curves(plots / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
     charts.confusion_matrix(plots / "confusion_matrix.png", metrics["confusion_matrix"], names)
     charts.reliability(plots / "reliability.png", probabilities_nk, predictions.labels_n)
     for name, chart in (("samples", charts.sample_predictions), ("mistakes", charts.worst_mistakes)):

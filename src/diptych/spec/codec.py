@@ -97,7 +97,7 @@ def _read(path: Path) -> Any:
 def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
     if not isinstance(data, dict) or data.get("format") != wanted:
         came = data.get("format") if isinstance(data, dict) else _brief(data)
-        raise SpecError(f"Wants a JSON object with \"format\": \"{wanted}\", got {came!r}.")
+        raise SpecError(f'Wants a JSON object with "format": "{wanted}", got {came!r}.')
     if data.get("version") != VERSION:
         raise SpecError(f"This {wanted} is of version {data.get('version')!r}; this diptych reads version {VERSION}.")
     missing = sorted(keys - data.keys())
@@ -142,7 +142,9 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
         if value in get_args(hint):
             return value
         options = [str(option) for option in get_args(hint)]
-        raise SpecError(f"{where}: wants one of {', '.join(options)}, got {_brief(value)}{did_you_mean(str(value), options)}.")
+        raise SpecError(
+            f"{where}: wants one of {', '.join(options)}, got {_brief(value)}{did_you_mean(str(value), options)}."
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):

@@ -330,7 +330,12 @@ def _windows(layer: Conv | MaxPool | AvgPool, shape: Shape) -> Pair:
     top, bottom, left, right = layer.padding
     if not isinstance(layer, Conv):
         fits = top == bottom <= layer.kernel[0] // 2 and left == right <= layer.kernel[1] // 2
-        _want(layer, fits, f"the same padding on opposite sides, at most half its kernel {layer.kernel}", layer.padding)
+        _want(
+            layer,
+            fits,
+            f"the same padding on opposite sides, at most half its kernel {layer.kernel}",
+            layer.padding,
+        )
     height, width = shape[0] + top + bottom, shape[1] + left + right
     fits = height >= layer.kernel[0] and width >= layer.kernel[1]
     _want(layer, fits, f"an input of at least {layer.kernel} with padding", (height, width))

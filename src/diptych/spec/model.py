@@ -30,9 +30,13 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the whole graph once; behind this border a spec is sound."""
         if len(self.input_shape) != 3 or min(self.input_shape) < 1:
-            raise SpecError(f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}.")
+            raise SpecError(
+                f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}."
+            )
         if not self.layers or not isinstance(self.layers[0], Normalize):
-            raise SpecError(f"Model '{self.name}': the first layer must be a Normalize, so that scaling lives in the model.")
+            raise SpecError(
+                f"Model '{self.name}': the first layer must be a Normalize, so that scaling lives in the model."
+            )
         self._check_names()
         if len(self.shapes[self.layers[-1].name]) != 1:
             raise SpecError(
@@ -127,8 +131,7 @@ class ModelSpec:
         """Whether what `layer` gives reaches nothing but Dense layers, through elementwise layers at most."""
         users = [user for user in self.layers if layer.name in user.inputs]
         return bool(users) and all(
-            isinstance(user, L.Dense)
-            or (isinstance(user, L.Activation | L.Dropout) and self.only_feeds_dense(user))
+            isinstance(user, L.Dense) or (isinstance(user, L.Activation | L.Dropout) and self.only_feeds_dense(user))
             for user in users
         )
 

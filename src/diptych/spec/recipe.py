@@ -114,7 +114,9 @@ class Recipe:
                 if value is not None and not holds(value):
                     raise SpecError(f"Recipe field '{name}': wants {wanted}, got {value}.")
         if isinstance(self.class_weights, str) and self.class_weights not in ("none", "balanced"):
-            raise SpecError(f"Recipe field 'class_weights': wants none, balanced or numbers, got '{self.class_weights}'.")
+            raise SpecError(
+                f"Recipe field 'class_weights': wants none, balanced or numbers, got '{self.class_weights}'."
+            )
         if (self.early_stopping or self.keep_best or self.schedule == "plateau") and not self.validation_fraction:
             raise SpecError(
                 "Recipe field 'validation_fraction': early stopping, keep_best and the plateau schedule look at a "

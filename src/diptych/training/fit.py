@@ -44,9 +44,7 @@ def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if device != "cpu" or computes_bfloat16() else "float32"
-    return replace(
-        recipe, flip=flip, precision=precision, learning_rate=recipe.rate, decoupled_decay=recipe.decay
-    )
+    return replace(recipe, flip=flip, precision=precision, learning_rate=recipe.rate, decoupled_decay=recipe.decay)
 
 
 def fit(engine: Engine, job: Job, run: Run, notify: Notify, stop_after: int | None = None) -> Arrays:
@@ -103,7 +101,12 @@ class _Training:
         job = self.job
         num_steps = steps_per_epoch(len(job.dataset.train), job.recipe.batch_size)
         rates = schedule.learning_rates(job.recipe, epoch, num_steps, self.validation_losses)
-        settings = {"num_classes": job.spec.num_classes, "seed": job.seed, "epoch": epoch, "workers": job.workers}
+        settings = {
+            "num_classes": job.spec.num_classes,
+            "seed": job.seed,
+            "epoch": epoch,
+            "workers": job.workers,
+        }
         batches = epoch_batches(job.dataset.train, job.recipe, **settings)
         start = time.perf_counter()
         counted = _counted(batches, num_steps, epoch, notify)
@@ -171,4 +174,12 @@ def _counted(batches: Iterator[Batch], num_steps: int, epoch: int, notify: Notif
         now = time.perf_counter()
         if now - last > SECONDS_BETWEEN_TICKS:
             last = now
-            notify("step", {"epoch": epoch, "step": step, "steps": num_steps, "images_per_second": count / (now - start)})
+            notify(
+                "step",
+                {
+                    "epoch": epoch,
+                    "step": step,
+                    "steps": num_steps,
+                    "images_per_second": count / (now - start),
+                },
+            )

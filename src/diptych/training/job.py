@@ -52,7 +52,14 @@ class Source:
 
 
 def create(
-    parent: Path, name: str, source: Source, dataset: Dataset, spec: ModelSpec, recipe: Recipe, seed: int, engine: str
+    parent: Path,
+    name: str,
+    source: Source,
+    dataset: Dataset,
+    spec: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    engine: str,
 ) -> Run:
     """Make a run directory that says all about the training to come.
 

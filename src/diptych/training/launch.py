@@ -27,7 +27,12 @@ def train_in_process(run: Run, engine: str, threads: int, notify: Notify, stop_a
     with (
         log_path.open("ab") as log,
         subprocess.Popen(
-            command, env=environment(engine), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            env=environment(engine),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         ) as child,
     ):
         assert child.stdout is not None

@@ -42,9 +42,7 @@ class TensorBoardWriter:
     def write_epoch(self, epoch: Mapping[str, Any]) -> None:
         """Write one epoch's record at step `epoch["epoch"]`, leaving out what is None."""
         values = [
-            Summary.Value(tag=tag, simple_value=epoch[field])
-            for field, tag in TAGS.items()
-            if epoch[field] is not None
+            Summary.Value(tag=tag, simple_value=epoch[field]) for field, tag in TAGS.items() if epoch[field] is not None
         ]
         self._write(Event(wall_time=time.time(), step=epoch["epoch"], summary=Summary(value=values)))
 

@@ -116,9 +116,7 @@ def parse_binary(content: bytes, name: str) -> Batch:
     labels_n = records[:, 0].astype(np.int64)
     wrong = np.flatnonzero(labels_n >= len(CLASS_NAMES))
     if wrong.size:
-        raise DataError(
-            f"{name!r} holds label {labels_n[wrong[0]]} at byte {wrong[0] * RECORD_BYTES}, wanted 0 to 9."
-        )
+        raise DataError(f"{name!r} holds label {labels_n[wrong[0]]} at byte {wrong[0] * RECORD_BYTES}, wanted 0 to 9.")
     return _to_nhwc(records[:, 1:]), labels_n
 
 

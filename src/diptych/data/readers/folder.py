@@ -65,9 +65,7 @@ def _split_roots(root: Path) -> dict[str, Path]:
 
 def _folders(root: Path) -> list[Path]:
     try:
-        return sorted(
-            path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
-        )
+        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
     except OSError as error:
         raise DataError(f"Cannot read {str(root)!r}: {error.strerror}.") from error
 

@@ -17,7 +17,12 @@ from diptych.spec.layers import Layer
 
 Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
-POLICIES = {"float32": "float32", "float64": "float64", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+POLICIES = {
+    "float32": "float32",
+    "float64": "float64",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
 
 
 def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
@@ -104,9 +109,7 @@ def _conv(layer: L.Conv, channels: int, named: dict[str, str]) -> list[Call]:
     odd = all(size % 2 for size in layer.kernel)
     same = layer.strides == (1, 1) and odd and layer.padding == symmetric
     top, bottom, left, right = layer.padding
-    margins = keras.layers.ZeroPadding2D(
-        ((top, bottom), (left, right)), name=f"{layer.name}.pad", dtype=named["dtype"]
-    )
+    margins = keras.layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{layer.name}.pad", dtype=named["dtype"])
     settings = {"strides": layer.strides, "padding": "same" if same else "valid", "use_bias": layer.use_bias}
     if is_depthwise(layer, channels):
         conv = keras.layers.DepthwiseConv2D(
@@ -123,21 +126,35 @@ def is_depthwise(layer: L.Conv, channels: int) -> bool:
 
 
 def _activation(layer: L.Activation, named: dict[str, str]) -> Call:
+    # differs: constant-cast
+    exact = named["dtype"] == "float64"
     match layer.function:
         case "relu":
             return keras.layers.ReLU(**named)
         case "leaky_relu":
             # differs: leaky-relu
+            if exact:
+                return keras.layers.Activation(partial(_leaky_relu, slope=layer.slope), **named)
             return keras.layers.LeakyReLU(negative_slope=layer.slope, **named)
         case "gelu":
             # differs: gelu
-            return keras.layers.Activation("gelu", **named)
+            return keras.layers.Activation(_gelu if exact else "gelu", **named)
         case "silu":
             return keras.layers.Activation("silu", **named)
         case "tanh":
             return keras.layers.Activation("tanh", **named)
         case "sigmoid":
             return keras.layers.Activation("sigmoid", **named)
+
+
+def _leaky_relu(values: Tensor, slope: float) -> Tensor:
+    """With the slope's float64 digits, of which `tf.nn.leaky_relu` keeps float32's."""
+    return tf.where(values > 0.0, values, slope * values)
+
+
+def _gelu(values: Tensor) -> Tensor:
+    """With the float64 digits of √2, of which `tf.nn.gelu` keeps float32's."""
+    return 0.5 * values * (1.0 + tf.math.erf(values / tf.constant(2**0.5, values.dtype)))
 
 
 class BatchNorm(keras.layers.BatchNormalization):

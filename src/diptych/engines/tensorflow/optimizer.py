@@ -60,12 +60,10 @@ class Optimizer:
         recipe = self.recipe
         if recipe.clip_norm:
             gradients = _clipped(gradients, recipe.clip_norm)
-        for name, parameter, gradient, decays in zip(
-            self.names, self.parameters, gradients, self.decays, strict=True
-        ):
-            slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
+        for name, parameter, gradient, decays in zip(self.names, self.parameters, gradients, self.decays, strict=True):
             if recipe.decay and decays:
                 parameter.assign_sub(rate * recipe.decay * parameter)
+            slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
             self._apply(name, parameter, slope, rate, step)
         if self.averages:
             self._average(step)
@@ -104,9 +102,7 @@ def make_optimizer(model: keras.Model, recipe: Recipe) -> Optimizer:
 def read_optimizer(optimizer: Optimizer) -> Arrays:
     """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
     spec = optimizer.spec
-    arrays = {
-        name: to_numpy(spec, _array(spec, name), variable) for name, variable in optimizer.slots.items()
-    }
+    arrays = {name: to_numpy(spec, _array(spec, name), variable) for name, variable in optimizer.slots.items()}
     return {"step": np.array(optimizer.step, np.int64), **arrays}
 
 
@@ -125,7 +121,11 @@ def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
 
 
 def _sgd(
-    recipe: Recipe, parameter: tf.Variable, gradient: Tensor, rate: Tensor, momentum: tf.Variable | None = None
+    recipe: Recipe,
+    parameter: tf.Variable,
+    gradient: Tensor,
+    rate: Tensor,
+    momentum: tf.Variable | None = None,
 ) -> None:
     # differs: sgd-velocity
     if momentum is None:

@@ -16,7 +16,9 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
     if not hasattr(model, "inference"):
         # differs: train-mode
-        model.inference = tf.function(lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True)
+        model.inference = tf.function(
+            lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True
+        )
     chunks = [model.inference(tf.constant(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
     return np.concatenate(chunks)
 
@@ -28,7 +30,9 @@ def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arr
     probe = keras.Model(model.inputs[0], [model.get_layer(layer.name).output for layer in layers])
     values = probe(images, training=training)
     load_weights(model, before)
-    outputs = {layer.name: np.array(tf.cast(value, tf.float64).numpy()) for layer, value in zip(layers, values, strict=True)}
+    outputs = {
+        layer.name: np.array(tf.cast(value, tf.float64).numpy()) for layer, value in zip(layers, values, strict=True)
+    }
     for layer in layers:
         order = native_order(model.spec, layer.name)
         if order is not None:

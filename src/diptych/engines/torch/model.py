@@ -13,7 +13,12 @@ from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 class Network(nn.Module):

@@ -73,5 +73,7 @@ def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor
 def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     dtype = torch.float64 if model.precision == "float64" else torch.float32
     arrays = (batch.images, batch.targets, batch.weights)
-    images, targets, weights = (torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device()) for array in arrays)
+    images, targets, weights = (
+        torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device()) for array in arrays
+    )
     return images, targets.to(dtype), weights.to(dtype)

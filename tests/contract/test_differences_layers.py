@@ -1,0 +1,177 @@
+"""Proofs of the ledger's rows on layers: what the frameworks do by default, and that the engines follow the spec."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+import torch
+
+from diptych.comparison import samples
+from diptych.engines.tensorflow.model import BatchNorm
+from diptych.spec import Recipe
+from diptych.spec import layers as L
+from diptych.spec.init import initial_weights
+
+
+def test_a_norms_epsilon_is_the_specs(both):
+    assert 1e-3 == keras.layers.BatchNormalization().epsilon
+    assert 1e-5 == torch.nn.BatchNorm2d(1).eps
+
+    spec = tiny.one_layer(L.BatchNorm, epsilon=0.5)
+    weights = samples.weights(spec, seed=0)
+    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 4))
+    scale, shift, mean, variance = (weights[array.name] for array in spec.arrays if "layer" in array.name)
+    expected = (outputs["normalize"] - mean) / np.sqrt(variance + 0.5) * scale + shift
+    np.testing.assert_allclose(outputs["layer"], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_norms_decay_is_the_share_of_the_old_statistics(both):
+    values = np.array([[1.0], [3.0]], np.float32)
+    theirs = keras.layers.BatchNormalization(momentum=0.9)
+    theirs(values, training=True)
+    assert pytest.approx(0.1 * 2.0) == theirs.moving_mean.numpy()[0]
+    other = torch.nn.BatchNorm1d(1, momentum=0.9)
+    other(torch.from_numpy(values))
+    assert pytest.approx(0.9 * 2.0) == other.running_mean.item()
+    assert (0.99, 0.1) == (keras.layers.BatchNormalization().momentum, torch.nn.BatchNorm1d(1).momentum)
+
+    _, old, found, images_nhwc = _after_a_step(both, decay=0.75)
+    expected = 0.75 * old["layer.running_mean"] + 0.25 * images_nhwc.mean((0, 1, 2))
+    for weights in found:
+        np.testing.assert_allclose(weights["layer.running_mean"], expected, rtol=1e-12)
+
+
+def test_a_norms_running_variance_is_the_unbiased_one(both):
+    values = np.array([[1.0], [3.0]], np.float32)
+    theirs = keras.layers.BatchNormalization(momentum=0.0)
+    theirs(values, training=True)
+    assert pytest.approx(1.0) == theirs.moving_variance.numpy()[0]
+    other = torch.nn.BatchNorm1d(1, momentum=1.0)
+    other(torch.from_numpy(values))
+    assert pytest.approx(2.0) == other.running_var.item()
+    fused = BatchNorm(momentum=0.0)
+    fused(values, training=True)
+    assert pytest.approx(2.0) == fused.moving_variance.numpy()[0]
+
+    _, old, found, images_nhwc = _after_a_step(both, decay=0.75)
+    unbiased = images_nhwc.reshape(-1, 3).var(axis=0, ddof=1)
+    for weights in found:
+        np.testing.assert_allclose(
+            weights["layer.running_var"], 0.75 * old["layer.running_var"] + 0.25 * unbiased, rtol=1e-12
+        )
+
+
+def test_leaky_relus_slope_is_the_specs(both):
+    assert 0.3 == pytest.approx(keras.layers.LeakyReLU().negative_slope)
+    assert 0.2 == inspect.signature(keras.ops.leaky_relu).parameters["negative_slope"].default
+    assert 0.01 == torch.nn.LeakyReLU().negative_slope
+
+    spec = tiny.one_layer(L.Activation, function="leaky_relu", slope=0.1)
+    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 2))
+    before = outputs["normalize"]
+    np.testing.assert_allclose(outputs["layer"], np.where(before < 0, 0.1 * before, before), rtol=1e-14)
+
+
+def test_gelu_is_the_exact_one(both):
+    exact = 0.5 * (1.0 + torch.erf(torch.tensor(0.5**0.5, dtype=torch.float64))).item()
+    assert abs(float(keras.ops.gelu(np.array(1.0))) - exact) > 1e-5
+    assert exact == pytest.approx(torch.nn.GELU()(torch.ones(1, dtype=torch.float64)).item(), abs=1e-12)
+
+    spec = tiny.one_layer(L.Activation, function="gelu")
+    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 2))
+    before = torch.from_numpy(outputs["normalize"])
+    expected = (before * 0.5 * (1.0 + torch.erf(before / 2**0.5))).numpy()
+    np.testing.assert_allclose(outputs["layer"], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_dropout_masks_differ_but_rate_and_scale_do_not(both):
+    spec = tiny.one_layer(L.Dropout, (64, 64, 1), rate=0.3)
+    images_nhwc = np.full((4, 64, 64, 1), 255, np.uint8)
+    masks = []
+    for engine in both:
+        outputs = engine.layer_outputs(tiny.loaded(engine, spec), images_nhwc, training=True)
+        kept = outputs["layer"] != 0.0
+        assert 0.7 == pytest.approx(kept.mean(), abs=0.02)
+        np.testing.assert_allclose(outputs["layer"][kept], (outputs["normalize"] / 0.7)[kept], rtol=1e-14)
+        masks.append(kept)
+    assert not np.array_equal(*masks)
+
+    spec = tiny.one_layer(L.Dropout, rate=0.0)
+    tiny.assert_same_outputs(both, spec, tiny.images(spec, 2), training=True)
+
+
+def test_normalisation_constants_keep_their_last_digits(both):
+    ones = np.ones((1, 1))
+    assert 1e-9 < abs(keras.layers.Rescaling([0.1], [0.2], dtype="float64")(ones).numpy().item() - 0.3)
+    assert 0.3 == pytest.approx(torch.tensor([0.1], dtype=torch.float64).item() + 0.2, abs=1e-15)
+
+    spec = tiny.linear()
+    images_nhwc = tiny.images(spec, 2)
+    outputs = tiny.assert_same_outputs(both, spec, images_nhwc)
+    expected = (images_nhwc / 255.0 - np.array(tiny.MEAN)) / np.array(tiny.STD)
+    np.testing.assert_allclose(outputs["normalize"], expected, rtol=1e-13, atol=1e-13)
+
+
+def test_initial_weights_are_drawn_by_the_spec_for_both(both):
+    dense = keras.layers.Dense(300)
+    dense.build((None, 100))
+    linear = torch.nn.Linear(100, 300)
+    assert np.sqrt(6 / 400) == pytest.approx(np.abs(dense.kernel.numpy()).max(), rel=0.01)
+    assert np.sqrt(1 / 100) == pytest.approx(linear.weight.abs().max().item(), rel=0.01)
+    assert (False, True) == (dense.bias.numpy().any(), linear.bias.any().item())
+    deviation = np.sqrt(2 / 1000)
+    truncated = np.abs(keras.initializers.HeNormal(seed=0)((1000, 100)).numpy()).max() / deviation
+    assert 2.0 / 0.8796 == pytest.approx(truncated, rel=0.01)
+    assert torch.nn.init.kaiming_normal_(torch.empty(100, 1000)).abs().max().item() / deviation > 3.0
+
+    spec = tiny.conv_net()
+    drawn = initial_weights(spec.arrays, seed=3)
+    for engine in both:
+        model = engine.build(spec, "float64")
+        engine.load_weights(model, drawn)
+        tiny.assert_same_arrays(drawn, engine.read_weights(model))
+
+
+def test_training_and_inference_are_never_a_state_left_behind(both):
+    assert torch.nn.Dropout().training
+    assert np.array_equal(np.ones((4, 4)), keras.layers.Dropout(0.5, seed=0)(np.ones((4, 4))))
+
+    spec = tiny.conv_net()
+    images_nhwc = tiny.images(spec, 4)
+    for engine in both:
+        model, optimizer, _ = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.01])
+        fresh = engine.build(spec, "float64")
+        engine.load_weights(fresh, engine.read_weights(model))
+        np.testing.assert_array_equal(engine.predict(fresh, images_nhwc), engine.predict(model, images_nhwc))
+        engine.train_epoch(model, optimizer, samples.batches(spec, 1, 6, seed=1), [0.0], seed=0)
+        moved = engine.read_weights(model)["stem.norm.running_mean"]
+        assert not np.array_equal(engine.read_weights(fresh)["stem.norm.running_mean"], moved)
+
+
+def test_bfloat16_is_arithmetic_and_weights_and_logits_stay_float32(both):
+    assert "bfloat16" == keras.layers.Add(dtype="mixed_bfloat16")([tf.ones((1, 2)), tf.ones((1, 2))]).dtype
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.float32 == (torch.ones(1, 2) + torch.ones(1, 2)).dtype
+
+    spec = tiny.conv_net()
+    images_nhwc = tiny.images(spec, 32)
+    for engine in both:
+        model = tiny.loaded(engine, spec, "bfloat16")
+        assert {np.dtype("float32")} == {array.dtype for array in engine.read_weights(model).values()}
+        logits_nk = engine.predict(model, images_nhwc)
+        assert np.float32 == logits_nk.dtype
+        exact_nk = engine.predict(tiny.loaded(engine, spec), images_nhwc)
+        assert 1e-4 < np.abs(logits_nk - exact_nk).max() < 0.2
+
+
+def _after_a_step(both, decay):
+    """Old weights, both engines' new ones, and what the norm saw."""
+    spec = tiny.one_layer(L.BatchNorm, decay=decay)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    seen = both[0].layer_outputs(tiny.loaded(both[0], spec), batch.images, training=False)["normalize"]
+    models = [tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0], batches=[batch]).model for engine in both]
+    found = [engine.read_weights(model) for engine, model in zip(both, models, strict=True)]
+    return spec, samples.weights(spec, seed=0), found, seen
