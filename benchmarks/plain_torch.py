@@ -1,4 +1,4 @@
-"""What a PyTorch user writes for Fashion-MNIST: a module, a DataLoader, a loop. Prints images a second of each epoch."""
+"""What a PyTorch user writes for Fashion-MNIST: a module, a DataLoader, a loop. Prints images/s of each epoch."""
 
 import gzip
 import json

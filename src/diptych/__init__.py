@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "DiptychError": "errors",
-    "ModelSpec": "spec",
-    "Prediction": "api",
-    "Recipe": "spec",
-    "Run": "artifacts.run",
-    "build": "api",
-    "evaluate": "api",
-    "predict": "api",
-    "resume": "api",
-    "train": "api",
-    "verify": "api",
-}
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = [
+    "DiptychError",
+    "ModelSpec",
+    "Prediction",
+    "Recipe",
+    "Run",
+    "build",
+    "evaluate",
+    "predict",
+    "resume",
+    "train",
+    "verify",
+]
+_HOMES = {"DiptychError": "errors", "ModelSpec": "spec", "Recipe": "spec", "Run": "artifacts.run"}
 
 if TYPE_CHECKING:
     from diptych.api import Prediction, build, evaluate, predict, resume, train, verify
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'diptych' has no attribute '{name}'")
-    return getattr(import_module(f"diptych.{_HOMES[name]}"), name)
+    return getattr(import_module(f"diptych.{_HOMES.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

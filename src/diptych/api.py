@@ -266,7 +266,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             matches = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         elif has_magic(str(image)) and not path.exists():
-            matches = sorted(map(Path, glob(str(path), recursive=True)))
+            matches = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  (patterns may be absolute)
         else:
             matches = [path] if path.exists() else []
         if not matches:
@@ -334,7 +334,8 @@ def _finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
     record = opened.read_record()
     if record["status"] != "finished":
         raise UsageError(
-            f"'{opened.directory}' is not finished ({record['status']}). Go on with: diptych train --resume {opened.directory}"
+            f"'{opened.directory}' is not finished ({record['status']}). "
+            f"Go on with: diptych train --resume {opened.directory}"
         )
     return opened, record
 
@@ -355,6 +356,7 @@ def _usable(preferred: str) -> str:
 def _checked_pixels(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise DataError(
-            f"Cannot predict {images.dtype} pixels of shape {images.shape}: wanted uint8, (N, {', '.join(map(str, shape))})."
+            f"Cannot predict {images.dtype} pixels of shape {images.shape}: "
+            f"wanted uint8, (N, {', '.join(map(str, shape))})."
         )
     return images

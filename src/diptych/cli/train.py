@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,7 +99,7 @@ def _train(asked: Train, notify: Any) -> list[Run]:
 
 def _named_recipe(arguments: list[str]) -> Recipe:
     """The recipe that the arguments name: its fields are the defaults of the options."""
-    names = [after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--recipe"]
+    names = [after for before, after in pairwise(arguments) if before == "--recipe"]
     names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--recipe=")]
     name = names[-1] if names else "default"
     return read_recipe(Path(name)) if name.endswith(".json") else recipes.recipe(name)

@@ -34,7 +34,8 @@ def check_installed(name: str) -> None:
         raise UsageError(f"Unknown engine '{name}'{did_you_mean(name, NAMES)}; there are {' and '.join(NAMES)}.")
     if util.find_spec(name) is None:
         raise MissingEngine(
-            f"The {name} engine needs {name}, which is not installed here. Install it with: pip install 'diptych[{name}]'"
+            f"The {name} engine needs {name}, which is not installed here. "
+            f"Install it with: pip install 'diptych[{name}]'"
         )
 
 

@@ -121,7 +121,7 @@ class ModelSpec:
         return self._by_name[array.name.rpartition(".")[0]]
 
     def flattened_from(self, layer: Layer) -> Shape | None:
-        """The map whose flattened elements `layer` gives, one by one and in order; None where it gives anything else."""
+        """The map whose flattened elements `layer` gives, one by one and in order; None where it gives others."""
         while isinstance(layer, L.Activation | L.Dropout):
             layer = self._by_name[layer.inputs[0]]
         shape = self.input_shapes(layer)[0]

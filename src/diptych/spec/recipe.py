@@ -1,4 +1,4 @@
-"""How a model is trained. Every number that matters to the mathematics is a field here; no framework default is inherited."""
+"""How a model is trained: every number that matters to the mathematics; no framework default is inherited."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Recipe:
     optimizer: Rule = "adamw"
     """Update rule, in PyTorch's form in both engines."""
     learning_rate: float | None = None
-    """Peak learning rate; left out, it is the rule's usual one: 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
+    """Peak learning rate; left out, 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
     nesterov: bool = True
@@ -89,7 +89,7 @@ class Recipe:
     mixup: float = 0.0
     """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 is off."""
     cutmix: float = 0.0
-    """Alpha of cutmix's Beta distribution (Yun et al. 2019); 0 is off. With mixup too, each batch sample takes one of them."""
+    """Alpha of cutmix's Beta distribution (Yun et al. 2019); 0 is off. With mixup too, a sample takes one of them."""
 
     validation_fraction: float = 0.1
     """Share of the training split held out for early stopping and the best checkpoint."""

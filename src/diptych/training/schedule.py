@@ -1,4 +1,4 @@
-"""Learning rates and stopping rules: pure functions of the step and of what was measured, so no framework's clock matters."""
+"""Learning rates and stopping rules: functions of the step and of what was measured, so no framework's clock matters."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def learning_rates(
         return list(map(float, recipe.rate * _one_cycle(recipe, steps, total)))
     warmup = recipe.warmup_epochs * steps_per_epoch
     rising = np.minimum((steps + 1) / max(warmup, 1.0), 1.0)
+    share: np.ndarray
     match recipe.schedule:
         case "constant":
             share = np.ones_like(steps)

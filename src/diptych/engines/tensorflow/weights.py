@@ -47,7 +47,9 @@ def variables(model: keras.Model) -> dict[str, Variable]:
 def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
     """A copy in canonical layout; one that belongs to no array of the model is copied as it is."""
     native = np.array(variable.numpy())
-    match array and spec.owner(array):
+    if array is None:
+        return native
+    match spec.owner(array):
         case L.Conv() as conv:
             # differs: conv-kernel-axes
             if array.role == "kernel" and is_depthwise(conv, spec.input_shapes(conv)[0][-1]):
@@ -63,15 +65,15 @@ def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np
 
 def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, values: np.ndarray) -> None:
     """Overwrite a variable with an array in canonical layout; what belongs to no array is copied as it is."""
-    match array and spec.owner(array):
-        case L.Conv() as conv if array.role == "kernel":
+    match array and array.role == "kernel" and spec.owner(array):
+        case L.Conv() as conv:
             # differs: conv-kernel-axes
             channels = spec.input_shapes(conv)[0][-1]
             if is_depthwise(conv, channels):
                 values = values.reshape(channels, -1, *conv.kernel).transpose(2, 3, 0, 1)
             else:
                 values = values.transpose(2, 3, 1, 0)
-        case L.Dense() as dense if array.role == "kernel":
+        case L.Dense() as dense:
             # differs: dense-kernel-axes
             order = native_order(spec, dense.inputs[0])
             values = values.T if order is None else values.T[order]
@@ -81,7 +83,7 @@ def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, val
 def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
     """Where each element that layer `name` gives natively stands canonically; None where the order is the same.
 
-    A Flatten that only feeds Dense layers stays in Keras's height, width, channel order; the Dense kernels' rows follow.
+    A Flatten that only feeds Dense layers stays in Keras's height, width, channel order; the kernels' rows follow.
     """
     # differs: flatten-order
     layer = spec.layer(name)

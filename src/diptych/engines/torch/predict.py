@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
     return outputs
 
 
-def _keeping(outputs: Arrays, name: str):  # noqa: ANN202  (PyTorch's own hook type)
+def _keeping(outputs: Arrays, name: str) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
         outputs[name] = np.array(values.double().cpu().numpy(), order="C")
