@@ -1,4 +1,4 @@
-"""Learning rates and stopping rules: functions of the step and of what was measured, so no framework's clock matters."""
+"""Learning rates and stopping rules: functions of the step and of what was measured; no framework's clock matters."""
 
 from __future__ import annotations
 

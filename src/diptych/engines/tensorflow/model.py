@@ -57,7 +57,7 @@ def _connected(spec: ModelSpec, images_nhwc: Tensor, calls: dict[str, list[Call]
     return value
 
 
-def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: PLR0911, PLR0912  (a table)
+def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: PLR0912  (a table)
     """What to call, one after the other; the last one is a Keras layer that carries the spec's name."""
     named = {"name": layer.name, "dtype": policy}
     shape = spec.input_shapes(layer)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (PyTorch's own habit)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.engines.torch.runtime import device
@@ -64,7 +64,7 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     root.add_module(last, module)
 
 
-def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0911, PLR0912  (a table)
+def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0912  (a table)
     channels = inputs[0][-1]
     match layer:
         case L.Normalize(mean=mean, std=std):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  (PyTorch's own habit)
+import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.data.batches import Batch
