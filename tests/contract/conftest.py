@@ -1,31 +1,30 @@
-"""The engines under contract, each configured once."""
-
-from functools import cache
+"""The engines under contract, configured before any test has made a framework settle its threads."""
 
 import pytest
 
 from diptych import engines
-
-THREADS = 2
-
-
-@cache
-def configured(name):
-    engine = engines.get(name)
-    engine.configure(THREADS)
-    return engine
+from diptych.engines.worker import num_threads
 
 
-@pytest.fixture(scope="session")
-def engine(engine_name):
-    """Each engine in turn; one that is not installed fails here, unless `--engine` chose the other."""
-    return configured(engine_name)
+@pytest.fixture(scope="session", autouse=True)
+def configured(request):
+    """The chosen engines by name; one that is not installed fails here."""
+    found = {name: engines.get(name) for name in request.config.getoption("engine") or engines.NAMES}
+    for engine in found.values():
+        engine.configure(num_threads())
+    return found
 
 
 @pytest.fixture(scope="session")
-def both():
+def engine(configured, engine_name):
+    """Each engine in turn."""
+    return configured[engine_name]
+
+
+@pytest.fixture(scope="session")
+def both(configured):
     """The PyTorch and the TensorFlow engine, in one process."""
-    return tuple(configured(name) for name in engines.NAMES)
+    return tuple(configured[name] for name in engines.NAMES)
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -33,7 +33,7 @@ RECIPES: dict[Rule, Recipe] = {
     "sgd": Recipe(optimizer="sgd", l2=1e-3, clip_norm=1.0, average_decay=0.9),
     "adam": Recipe(optimizer="adam", l2=1e-3),
     "adamw": Recipe(optimizer="adamw"),
-    "rmsprop": Recipe(optimizer="rmsprop"),
+    "rmsprop": Recipe(optimizer="rmsprop", epsilon=1e-3),
 }
 
 # float64 is the referee: equal mathematics agrees to about 1e-12 there, different mathematics does not.

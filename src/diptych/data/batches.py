@@ -1,10 +1,28 @@
-"""The stream of batches: a pure function of (data, recipe, seed, epoch), whichever engine reads it."""
+"""The stream of batches: a pure function of (data, recipe, seed, epoch), whichever engine reads it.
+
+Each batch follows from the epoch's order and its own place in it, so threads may prepare batches side by side
+and an epoch can be entered at any step.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.augment import Images, augment
+from diptych.data.mix import blend, is_mixed, own_shares, partners
+from diptych.data.randomness import Draws
+from diptych.data.splits import Split
+from diptych.errors import SpecError
+from diptych.spec.recipe import Recipe
+
+CHUNK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -22,20 +40,148 @@ class Batch:
     weights: np.ndarray
 
 
-def steps_per_epoch(num_samples, batch_size):
-    full, rest = divmod(num_samples, batch_size)
-    return max(full + (rest > 1), 1)
+def epoch_batches(
+    split: Split,
+    recipe: Recipe,
+    *,
+    num_classes: int,
+    seed: int,
+    epoch: int,
+    first_step: int = 0,
+    workers: int = 1,
+    depth: int = 4,
+) -> Generator[Batch, None, None]:
+    """Yield the batches of one epoch, in order; `close` it to stop early.
+
+    Args:
+        split: the training samples; they are only read.
+        recipe: batch size, augmentation, mixing, label smoothing and class weights; its flip is not "auto".
+        num_classes: K, the width of the targets.
+        seed: the training's seed.
+        epoch: the number of the pass over the split.
+        first_step: the batch to begin with, from 0.
+        workers: threads that prepare batches; with 0, each is prepared when it is asked for.
+        depth: how many batches may be ready or in preparation beyond the one that was yielded last.
+
+    Raises:
+        SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.
+    """
+    if recipe.flip == "auto":
+        raise SpecError("Recipe field 'flip': got auto, whose meaning only the dataset knows; replace it first.")
+    stream = _Stream(
+        split,
+        recipe,
+        num_classes,
+        Draws(seed, epoch, order(len(split.labels), seed, epoch)),
+        class_weights(recipe, split.labels, num_classes),
+        _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8),
+    )
+    bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
+    return _prefetched(stream, bounds, workers, depth) if workers else (stream.batch(*ends) for ends in bounds)
 
 
-def order(num_samples, seed, epoch):
-    return np.random.Generator(np.random.Philox(key=seed * 100003 + epoch)).permutation(num_samples)
+def steps_per_epoch(num_samples: int, batch_size: int) -> int:
+    """Count the batches of an epoch; see `batch_bounds`."""
+    return len(batch_bounds(num_samples, batch_size))
 
 
-def epoch_batches(split, recipe, *, num_classes, seed, epoch, first_step=0, workers=1, depth=4):
-    indices = order(len(split), seed, epoch)
-    steps = steps_per_epoch(len(split), recipe.batch_size)
-    eye = np.eye(num_classes, dtype=np.float32)
-    for step in range(first_step, steps):
-        i = indices[step * recipe.batch_size : (step + 1) * recipe.batch_size if step + 1 < steps else None]
-        x = split.images[i]
-        yield Batch(x, eye[split.labels[i]], np.ones(len(i), np.float32))
+def batch_bounds(num_samples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return where each batch begins and ends in the epoch's order.
+
+    The last batch is smaller where the samples do not divide evenly; if it would hold a single sample, that joins the
+    batch before it, because a batch norm has no variance of one value (`norm-one-value` in the ledger).
+    """
+    starts = list(range(0, num_samples, batch_size))
+    if len(starts) > 1 and batch_size > 1 and num_samples - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_samples], strict=False))
+
+
+def order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the samples' indices in the order of an epoch: int64, (N,), sorted by a random word of each."""
+    in_split = np.arange(num_samples)
+    return np.argsort(Draws(seed, epoch, in_split).words("order"), kind="stable")
+
+
+def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
+    """Return the weight of each class in the loss.
+
+    Args:
+        recipe: "balanced" is scikit-learn's rule, samples / (classes · samples of the class).
+        labels: int64, (N,), of the training split.
+        num_classes: K.
+
+    Returns:
+        float32, (K,). A class without samples weighs 1 when balanced.
+
+    Raises:
+        SpecError: the recipe gives numbers, but not K numbers above 0.
+    """
+    given = recipe.class_weights
+    if given == "none":
+        return np.ones(num_classes, dtype=np.float32)
+    if given == "balanced":
+        counts_k = np.bincount(labels, minlength=num_classes)
+        balanced_k = len(labels) / (num_classes * np.maximum(counts_k, 1))
+        return np.where(counts_k > 0, balanced_k, 1).astype(np.float32)
+    if len(given) != num_classes or not all(0 < weight < np.inf for weight in given):
+        raise SpecError(
+            f"Recipe field 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
+        )
+    return np.array(given, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    """An epoch, ready to be cut into batches."""
+
+    split: Split
+    recipe: Recipe
+    num_classes: int
+    draws: Draws
+    class_weights_k: NDArray[np.float32]
+    mean_color: Images
+
+    def batch(self, start: int, stop: int) -> Batch:
+        draws = Draws(self.draws.seed, self.draws.epoch, self.draws.indices[start:stop])
+        images_nhwc, targets_nk, weights_n = self._samples(draws)
+        if is_mixed(self.recipe):
+            others_nhwc, other_targets_nk, other_weights_n = self._samples(partners(draws, len(self.split.labels)))
+            pixel_share, share_n = own_shares(self.recipe, draws, images_nhwc.shape[1:3])
+            images_nhwc = blend(images_nhwc, others_nhwc, pixel_share)
+            targets_nk = other_targets_nk + share_n[:, np.newaxis] * (targets_nk - other_targets_nk)
+            weights_n = other_weights_n + share_n * (weights_n - other_weights_n)
+        smoothing = self.recipe.label_smoothing
+        smoothed_nk = (1 - smoothing) * targets_nk + smoothing / self.num_classes
+        return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
+
+    def _samples(self, draws: Draws) -> tuple[Images, NDArray[np.float32], NDArray[np.float32]]:
+        labels_n = self.split.labels[draws.indices]
+        targets_nk = (labels_n[:, np.newaxis] == np.arange(self.num_classes)).astype(np.float32)
+        images_nhwc = augment(self.split.images, self.recipe, draws, self.mean_color)
+        return images_nhwc, targets_nk, self.class_weights_k[labels_n]
+
+
+def _mean_color(images_nhwc: Images) -> Images:
+    sums = np.zeros(4)
+    for start in range(0, len(images_nhwc), CHUNK_IMAGES):
+        chunk_nhwc = images_nhwc[start : start + CHUNK_IMAGES]
+        sums += cv2.sumElems(chunk_nhwc.reshape(-1, *chunk_nhwc.shape[2:]))
+    num_pixels = np.prod(images_nhwc.shape[:3])
+    return np.rint(sums[: images_nhwc.shape[-1]] / num_pixels).astype(np.uint8)
+
+
+def _prefetched(
+    stream: _Stream, bounds: Sequence[tuple[int, int]], workers: int, depth: int
+) -> Generator[Batch, None, None]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="diptych-batches")
+    pending: deque[Future[Batch]] = deque()
+    try:
+        for start, stop in bounds:
+            pending.append(pool.submit(stream.batch, start, stop))
+            if len(pending) > depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

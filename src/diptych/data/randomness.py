@@ -1,0 +1,72 @@
+"""Random numbers that are looked up, not drawn: a pure function of (seed, epoch, purpose, sample index).
+
+A generator with a state would make a sample's numbers depend on what was drawn before it, hence on the batch, the
+number of workers and where a training was resumed. NumPy's distributions may also change between versions
+(NEP 19); the few lines of whole-number arithmetic here do not.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+_STEP = 0x9E3779B97F4A7C15
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_DROPPED_BITS = np.uint64(11)
+
+
+def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash counters to 64 random bits each.
+
+    Word n is the n-th output of SplitMix64 seeded with `key`: Steele, Lea and Flood, "Fast splittable pseudorandom
+    number generators" (2014), with the constants of Vigna's https://prng.di.unimi.it/splitmix64.c.
+
+    Args:
+        key: names the stream, in [0, 2**64).
+        counters: int64, of any shape but a scalar's; 1 is the first output.
+
+    Returns:
+        uint64, in the counters' shape.
+    """
+    state = counters.astype(np.uint64) * np.uint64(_STEP) + np.uint64(key)
+    state = (state ^ (state >> _SHIFTS[0])) * _FACTORS[0]
+    state = (state ^ (state >> _SHIFTS[1])) * _FACTORS[1]
+    return state ^ (state >> _SHIFTS[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """The random numbers of some samples in one epoch; each purpose has a stream of its own.
+
+    Attributes:
+        seed: the training's seed.
+        epoch: the number of the pass over the split.
+        indices: int64, (N,), the samples' positions in their split.
+    """
+
+    seed: int
+    epoch: int
+    indices: NDArray[np.int64]
+
+    def words(self, purpose: str) -> NDArray[np.uint64]:
+        """64 random bits a sample: uint64, (N,)."""
+        digest = sha256(f"{self.seed}/{self.epoch}/{purpose}".encode()).digest()
+        return words(int.from_bytes(digest[:8], "little"), self.indices + 1)
+
+    def uniform(self, purpose: str) -> NDArray[np.float64]:
+        """A number in [0, 1) a sample, a multiple of 2**-53: float64, (N,)."""
+        return (self.words(purpose) >> _DROPPED_BITS).astype(np.float64) * 2.0**-53
+
+    def symmetric(self, purpose: str, limit: float) -> NDArray[np.float64]:
+        """A number in [-limit, limit) a sample: float64, (N,)."""
+        return limit * (2 * self.uniform(purpose) - 1)
+
+    def below(self, purpose: str, limit: int) -> NDArray[np.int64]:
+        """A whole number in [0, limit) a sample: int64, (N,)."""
+        return (self.uniform(purpose) * limit).astype(np.int64)
+
+    def coin(self, purpose: str) -> NDArray[np.bool_]:
+        """True for about half of the samples: bool, (N,)."""
+        return self.uniform(purpose) < 0.5

@@ -1,0 +1,92 @@
+"""Proofs of the ledger's rows on data: where the frameworks' readers part, and that here there is only one of each."""
+
+import io
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+import torch
+from PIL import Image
+
+from diptych.data.batches import epoch_batches, steps_per_epoch
+from diptych.data.decode import decode
+from diptych.data.preprocess import resize
+from diptych.data.splits import Split
+from diptych.spec import Recipe
+
+
+def jpeg(exif=None):
+    """A small photograph-like JPEG: 16 rows of 24 pixels."""
+    noise_hwc = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(cv2.GaussianBlur(noise_hwc, (5, 5), 1.0)).save(file, "JPEG", exif=exif or Image.Exif())
+    return file.getvalue()
+
+
+def test_images_are_decoded_once_and_turned_upright():
+    theirs = tf.io.decode_jpeg(jpeg()).numpy().astype(int)
+    pillow = np.array(Image.open(io.BytesIO(jpeg())))
+    assert 0 < np.abs(theirs - pillow).max() < 16
+    np.testing.assert_array_equal(pillow, decode(jpeg(), "photo.jpg"))
+
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    turned = jpeg(on_its_side)
+    assert (16, 24) == tf.io.decode_jpeg(turned).shape[:2] == np.array(Image.open(io.BytesIO(turned))).shape[:2]
+    np.testing.assert_array_equal(np.rot90(pillow, -1), decode(turned, "photo.jpg"))
+
+
+def test_images_are_resized_once_by_area():
+    stripes = np.tile(np.array([0, 255, 255, 0], np.uint8), (16, 4))
+    assert {255.0} == set(tf.image.resize(stripes[..., np.newaxis], (4, 4)).numpy().ravel())
+    pillow = np.array(Image.fromarray(stripes).resize((4, 4), Image.Resampling.BILINEAR))
+    assert 120 < pillow.min() <= pillow.max() < 140
+    ramp_nhwc = np.random.default_rng(0).random((1, 8, 8, 1))
+    bicubic = torch.nn.functional.interpolate(torch.from_numpy(ramp_nhwc).permute(0, 3, 1, 2), (5, 5), mode="bicubic")
+    theirs = tf.image.resize(ramp_nhwc, (5, 5), method="bicubic").numpy()
+    assert 0.01 < np.abs(theirs[..., 0] - bicubic.numpy()[:, 0]).max()
+
+    shrunk = resize(stripes[..., np.newaxis], (4, 4))
+    assert {127, 128} >= set(shrunk.ravel().tolist())
+
+
+def test_the_order_of_samples_follows_from_seed_and_epoch_alone():
+    torch.manual_seed(0)
+    loader = torch.utils.data.DataLoader(torch.arange(20), batch_size=20, shuffle=True)
+    first, second = (next(iter(loader)).tolist() for _ in range(2))
+    assert first != second
+    window = tf.data.Dataset.range(20).shuffle(4, seed=0).as_numpy_iterator()
+    assert int(next(window)) < 4
+
+    orders = [_samples_of(epoch=epoch) for epoch in (1, 2, 1)]
+    assert list(range(20)) == sorted(orders[0])
+    assert orders[0] == orders[2] != orders[1]
+    assert _samples_of(epoch=1, seed=1) != orders[0]
+
+
+def test_a_last_sample_on_its_own_joins_the_batch_before(both):
+    one = np.ones((1, 1, 1, 2), np.float32)
+    assert 0.0 == np.abs(keras.layers.BatchNormalization()(one, training=True)).max()
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        torch.nn.BatchNorm2d(2)(torch.from_numpy(one).permute(0, 3, 1, 2))
+
+    batches = list(_batches(num_samples=9, batch_size=4))
+    assert [4, 5] == [len(batch.images) for batch in batches]
+    assert 2 == steps_per_epoch(9, 4)
+    for engine in both:
+        totals = tiny.train(engine, tiny.conv_net(), Recipe(), [0.0] * 2, batches=batches).totals
+        assert 9 == totals.count and np.isfinite(totals.loss)
+
+
+def _batches(num_samples, batch_size, seed=0, epoch=1, **changes):
+    images_nhwc = np.broadcast_to(np.arange(num_samples, dtype=np.uint8)[:, None, None, None], (num_samples, *tiny.SHAPE))
+    split = Split(np.ascontiguousarray(images_nhwc), np.arange(num_samples) % tiny.NUM_CLASSES)
+    recipe = Recipe(**{"batch_size": batch_size, "flip": "none", "crop_padding": 0, **changes})
+    return epoch_batches(split, recipe, num_classes=tiny.NUM_CLASSES, seed=seed, epoch=epoch)
+
+
+def _samples_of(epoch, seed=0):
+    return [int(image[0, 0, 0]) for batch in _batches(20, 8, seed, epoch) for image in batch.images]

@@ -1,0 +1,49 @@
+"""Proofs of the ledger's rows on how the frameworks compute: settings that are stated here and inherited nowhere."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import keras
+import torch
+
+from diptych import engines
+from diptych.engines.worker import environment
+
+SETTINGS = """
+import json
+from diptych import engines
+import tensorflow as tf
+import torch
+
+def tf32():
+    return [
+        tf.config.experimental.tensor_float_32_execution_enabled(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+    ]
+
+before = tf32()
+for name in engines.NAMES:
+    engines.get(name).configure(1)
+print(json.dumps([before, tf32()]))
+"""
+
+
+def test_tf32_is_off_in_both():
+    """Read in a process of its own, where nothing has been configured yet."""
+    command = [sys.executable, "-c", SETTINGS]
+    finished = subprocess.run(command, env=environment("tensorflow"), capture_output=True, text=True, check=True)
+    before, after = json.loads(finished.stdout)
+    assert [True, False, True] == before
+    assert [False, False, False] == after
+
+
+def test_compilation_is_a_recorded_choice(both):
+    assert "auto" == inspect.signature(keras.Model.compile).parameters["jit_compile"].default
+    assert torch.nn.Linear(1, 1)._compiled_call_impl is None
+
+    for engine, name in zip(both, engines.NAMES, strict=True):
+        runtime = engine.runtime()
+        assert (name, False) == (runtime["engine"], runtime["compiled"])
