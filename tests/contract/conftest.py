@@ -28,8 +28,8 @@ def both(configured):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """What compares the frameworks needs them both, so choosing one engine deselects it."""
-    chosen = config.getoption("engine")
-    if chosen and set(chosen) != set(engines.NAMES) and collection_path.name.startswith("test_differences"):
-        return True
-    return None
+    """What compares the frameworks needs them both, and a file may be one engine's: choosing another deselects it."""
+    stem = collection_path.stem
+    needed = engines.NAMES if "differences" in stem else [name for name in engines.NAMES if name in stem]
+    chosen = config.getoption("engine") or engines.NAMES
+    return True if set(needed) - set(chosen) else None

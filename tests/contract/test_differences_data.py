@@ -82,7 +82,9 @@ def test_a_last_sample_on_its_own_joins_the_batch_before(both):
 
 
 def _batches(num_samples, batch_size, seed=0, epoch=1, **changes):
-    images_nhwc = np.broadcast_to(np.arange(num_samples, dtype=np.uint8)[:, None, None, None], (num_samples, *tiny.SHAPE))
+    images_nhwc = np.broadcast_to(
+        np.arange(num_samples, dtype=np.uint8)[:, None, None, None], (num_samples, *tiny.SHAPE)
+    )
     split = Split(np.ascontiguousarray(images_nhwc), np.arange(num_samples) % tiny.NUM_CLASSES)
     recipe = Recipe(**{"batch_size": batch_size, "flip": "none", "crop_padding": 0, **changes})
     return epoch_batches(split, recipe, num_classes=tiny.NUM_CLASSES, seed=seed, epoch=epoch)

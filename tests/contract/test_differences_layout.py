@@ -23,7 +23,7 @@ def nhwc(maps_nchw):
 
 def test_images_are_nhwc_outside_and_reach_pytorch_without_a_copy(both):
     assert "channels_last" == keras.config.image_data_format()
-    with pytest.raises(RuntimeError, match="expected input.* to have 2 channels"):
+    with pytest.raises(RuntimeError, match=r"expected input.* to have 2 channels"):
         torch.nn.Conv2d(2, 1, 1)(torch.zeros(1, 6, 5, 2))
 
     images_nhwc = torch.zeros(4, 6, 5, 2)

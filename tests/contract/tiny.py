@@ -106,3 +106,16 @@ def assert_same_outputs(both, spec, images_nhwc, training=False):
     first, second = (engine.layer_outputs(loaded(engine, spec), images_nhwc, training) for engine in both)
     assert_same_arrays(first, second, atol=1e-11, rtol=1e-11)
     return first
+
+
+def linear_gradients(weights, batch):
+    """Loss of softmax regression and its gradients, by the definition."""
+    pixels = (batch.images / 255.0 - np.array(MEAN)) / np.array(STD)
+    features_nf = pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)
+    logits_nk = features_nf @ weights["head.weight"].T + weights["head.bias"]
+    log_probabilities_nk = logits_nk - np.log(np.exp(logits_nk).sum(axis=1, keepdims=True))
+    share_n = batch.weights.astype(np.float64) / batch.weights.astype(np.float64).sum()
+    loss = -(share_n * (batch.targets * log_probabilities_nk).sum(axis=1)).sum()
+    sums_n1 = batch.targets.astype(np.float64).sum(axis=1, keepdims=True)
+    slopes_nk = share_n[:, None] * (np.exp(log_probabilities_nk) * sums_n1 - batch.targets)
+    return loss, {"head.weight": slopes_nk.T @ features_nf, "head.bias": slopes_nk.sum(axis=0)}

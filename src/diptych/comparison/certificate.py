@@ -156,6 +156,5 @@ def _table(rungs: tuple[Rung, ...]) -> list[str]:
         tolerance = "" if rung.tolerance is None else f"{rung.tolerance:.0e}" if rung.tolerance else "equal"
         where = f"begins at {rung.departs_at}" if rung.departs_at else rung.worst if rung.relative else ""
         numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
-        line = f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}  {rung.note}"
-        lines.append(line.rstrip())
-    return lines
+        lines.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
+    return lines + [rung.note for rung in rungs if rung.note]

@@ -10,7 +10,7 @@ import numpy as np
 
 # An array that is zero but for rounding, such as the gradient of a bias before a normalisation, has no scale
 # of its own: arrays with less than this share of their group's usual size are measured against that share.
-SMALL = 1e-3
+SMALL = 1e-2
 TINY = 1e-150
 
 

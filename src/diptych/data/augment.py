@@ -5,8 +5,6 @@ and no arithmetic here lets one sample's bytes depend on its neighbours (no BLAS
 order could change with the batch's shape). In this order: flip, crop, rotation, colour, cutout.
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -16,8 +14,6 @@ from diptych.data.randomness import Draws
 from diptych.spec.recipe import Flip, Recipe
 
 Images = NDArray[np.uint8]
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(images_nhwc: Images, recipe: Recipe, draws: Draws, mean_color: Images) -> Images:
@@ -32,7 +28,7 @@ def augment(images_nhwc: Images, recipe: Recipe, draws: Draws, mean_color: Image
     Returns:
         uint8, (N, H, W, C).
     """
-    chosen_nhwc = images_nhwc.take(draws.indices, axis=0)
+    chosen_nhwc = np.ascontiguousarray(images_nhwc[draws.indices])
     _flip_in_place(chosen_nhwc, recipe.flip, draws)
     if recipe.crop_padding:
         chosen_nhwc = _crop(chosen_nhwc, recipe.crop_padding, draws)
@@ -86,7 +82,7 @@ def _flip_in_place(images_nhwc: Images, flip: Flip, draws: Draws) -> None:
 
 
 def _crop(images_nhwc: Images, padding: int, draws: Draws) -> Images:
-    """Pad with zeros (black), as He et al. (2016) did after normalising, and cut a window of the old size."""
+    """Pad with zeros (black) and cut a window of the old size at random (He et al. 2016, section 4.2)."""
     num_images, height, width, num_channels = images_nhwc.shape
     padded_nhwc = np.zeros((num_images, height + 2 * padding, width + 2 * padding, num_channels), dtype=np.uint8)
     padded_nhwc[:, padding:-padding, padding:-padding] = images_nhwc
@@ -106,70 +102,41 @@ def rotate(images_nhwc: Images, degrees_n: NDArray[np.float64]) -> Images:
         degrees_n: float64, (N,).
 
     Returns:
-        uint8, (N, H, W, C), rounded to nearest.
+        uint8, (N, H, W, C), rounded to nearest; positions are rounded to 1/32 of a pixel, as OpenCV does.
     """
-    num_images, height, width, num_channels = images_nhwc.shape
-    rows_nhw, columns_nhw = _rotated_grid(np.deg2rad(degrees_n), height, width)
-    tops_nhw, row_shares = _split_coordinate(rows_nhw, height)
-    lefts_nhw, column_shares = _split_coordinate(columns_nhw, width)
-    padded_nhwc = np.zeros((num_images, height + 2, width + 2, num_channels), dtype=np.uint8)
-    padded_nhwc[:, 1:-1, 1:-1] = images_nhwc
-    pixels = padded_nhwc.reshape(-1, num_channels)
-    images = np.arange(num_images)[:, np.newaxis, np.newaxis]
-    corners = (images * (height + 2) + tops_nhw) * (width + 2) + lefts_nhw
-    upper = _mix(pixels[corners], pixels[corners + 1], column_shares)
-    lower = _mix(pixels[corners + width + 2], pixels[corners + width + 3], column_shares)
-    return _to_uint8(_mix(upper, lower, row_shares))
-
-
-def _rotated_grid(
-    radians_n: NDArray[np.float64], height: int, width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the row and the column that each pixel of the rotated image comes from, (N, H, W) each."""
-    cosines, sines = (f(radians_n)[:, np.newaxis, np.newaxis] for f in (np.cos, np.sin))
-    down = np.arange(height)[:, np.newaxis] - (height - 1) / 2
-    right = np.arange(width) - (width - 1) / 2
-    rows_nhw = cosines * down + sines * right + (height - 1) / 2
-    columns_nhw = cosines * right - sines * down + (width - 1) / 2
-    return rows_nhw, columns_nhw
-
-
-def _split_coordinate(positions: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the pixel before each position, in the image with one more all around, and the next one's share."""
-    padded = np.clip(positions + 1, 0, size + 1)
-    before = np.minimum(padded.astype(np.int64), size)
-    return before, (padded - before).astype(np.float32)[..., np.newaxis]
-
-
-def _mix(before: NDArray[Any], after: NDArray[Any], after_share: NDArray[np.float32]) -> NDArray[np.float32]:
-    mixed: NDArray[np.float32] = before + after_share * (after - before.astype(np.float32))
-    return mixed
+    height, width = images_nhwc.shape[1:3]
+    center = ((width - 1) / 2, (height - 1) / 2)
+    rotated_nhwc = np.empty_like(images_nhwc)
+    # A loop, for once: at 32×32×3 OpenCV needs 9 µs an image, a gather of the whole batch in NumPy 180.
+    for target_hwc, image_hwc, degrees in zip(rotated_nhwc, images_nhwc, degrees_n.tolist(), strict=True):
+        cv2.warpAffine(image_hwc, cv2.getRotationMatrix2D(center, degrees, 1.0), (width, height), dst=target_hwc)
+    return rotated_nhwc
 
 
 def _shift_color(images_nhwc: Images, recipe: Recipe, draws: Draws) -> Images:
     """Change brightness, then contrast about the image's mean grey, then saturation; round and clip once, at the end.
 
-    The first two together are gain · pixel + offset, and the mean grey after brightness is known without
-    looking again, as nothing is clipped in between.
+    With nothing clipped in between, the three together are own · pixel + rest · grey + offset.
     """
     brightness, contrast, saturation = (
         1 + draws.symmetric(name, getattr(recipe, name))[:, np.newaxis, np.newaxis, np.newaxis]
         for name in ("brightness", "contrast", "saturation")
     )
-    height, width = images_nhwc.shape[1:3]
-    mean_n11c = images_nhwc.sum(axis=(1, 2), dtype=np.int64, keepdims=True) / (height * width)
-    offset = brightness * (1 - contrast) * _grey(mean_n11c)
-    shifted = images_nhwc * (brightness * contrast).astype(np.float32) + offset.astype(np.float32)
-    grey = _grey(shifted)
-    return _to_uint8(_mix(grey, shifted, saturation.astype(np.float32)))
+    grey_nhw1 = _grey(images_nhwc)
+    gain = brightness * contrast
+    own, rest = gain * saturation, gain * (1 - saturation)
+    offset = brightness * (1 - contrast) * grey_nhw1.mean(axis=(1, 2, 3), keepdims=True)
+    shifted_nhwc = images_nhwc * own.astype(np.float32)
+    shifted_nhwc += grey_nhw1 * rest.astype(np.float32) + offset.astype(np.float32)
+    np.rint(shifted_nhwc, out=shifted_nhwc)
+    return shifted_nhwc.clip(0, 255, out=shifted_nhwc).astype(np.uint8)
 
 
-def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.shape[-1] == 1:
-        return pixels
-    red, green, blue = (weight * pixels[..., [channel]] for channel, weight in enumerate(_LUMA))
-    return red + green + blue
-
-
-def _to_uint8(pixels: NDArray[np.float32]) -> Images:
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+def _grey(images_nhwc: Images) -> Images:
+    """Return ITU-R BT.601 luma, (N, H, W, 1), by one call on all rows of all images."""
+    num_images, height, width, num_channels = images_nhwc.shape
+    if num_channels == 1:
+        return images_nhwc
+    rows = images_nhwc.reshape(num_images * height, width, num_channels)
+    grey: Images = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
+    return grey.reshape(num_images, height, width, 1)

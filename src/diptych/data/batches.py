@@ -6,10 +6,9 @@ and an epoch can be entered at any step.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from diptych.data.augment import Images, augment
 from diptych.data.mix import blend, is_mixed, own_shares, partners
+from diptych.data.prefetch import prefetched
 from diptych.data.randomness import Draws
 from diptych.data.splits import Split
 from diptych.errors import SpecError
@@ -77,7 +77,7 @@ def epoch_batches(
         _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8),
     )
     bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
-    return _prefetched(stream, bounds, workers, depth) if workers else (stream.batch(*ends) for ends in bounds)
+    return prefetched(stream.batch, bounds, workers, depth)
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
@@ -85,8 +85,8 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
     return len(batch_bounds(num_samples, batch_size))
 
 
-def batch_bounds(num_samples: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return where each batch begins and ends in the epoch's order.
+def batch_bounds(num_samples: int, batch_size: int) -> list[slice]:
+    """Return the slice of the epoch's order that each batch takes.
 
     The last batch is smaller where the samples do not divide evenly; if it would hold a single sample, that joins the
     batch before it, because a batch norm has no variance of one value (`norm-one-value` in the ledger).
@@ -94,7 +94,7 @@ def batch_bounds(num_samples: int, batch_size: int) -> list[tuple[int, int]]:
     starts = list(range(0, num_samples, batch_size))
     if len(starts) > 1 and batch_size > 1 and num_samples - starts[-1] == 1:
         starts.pop()
-    return list(zip(starts, [*starts[1:], num_samples], strict=False))
+    return [slice(start, stop) for start, stop in pairwise([*starts, num_samples])]
 
 
 def order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -142,8 +142,8 @@ class _Stream:
     class_weights_k: NDArray[np.float32]
     mean_color: Images
 
-    def batch(self, start: int, stop: int) -> Batch:
-        draws = Draws(self.draws.seed, self.draws.epoch, self.draws.indices[start:stop])
+    def batch(self, bounds: slice) -> Batch:
+        draws = Draws(self.draws.seed, self.draws.epoch, self.draws.indices[bounds])
         images_nhwc, targets_nk, weights_n = self._samples(draws)
         if is_mixed(self.recipe):
             others_nhwc, other_targets_nk, other_weights_n = self._samples(partners(draws, len(self.split.labels)))
@@ -169,19 +169,3 @@ def _mean_color(images_nhwc: Images) -> Images:
         sums += cv2.sumElems(chunk_nhwc.reshape(-1, *chunk_nhwc.shape[2:]))
     num_pixels = np.prod(images_nhwc.shape[:3])
     return np.rint(sums[: images_nhwc.shape[-1]] / num_pixels).astype(np.uint8)
-
-
-def _prefetched(
-    stream: _Stream, bounds: Sequence[tuple[int, int]], workers: int, depth: int
-) -> Generator[Batch, None, None]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="diptych-batches")
-    pending: deque[Future[Batch]] = deque()
-    try:
-        for start, stop in bounds:
-            pending.append(pool.submit(stream.batch, start, stop))
-            if len(pending) > depth:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -12,6 +12,8 @@ from diptych.data.augment import Images, box_mask
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Recipe
 
+Shares = tuple[NDArray[np.float32], NDArray[np.float64]]
+
 
 def is_mixed(recipe: Recipe) -> bool:
     """Whether the recipe mixes samples at all."""
@@ -23,7 +25,7 @@ def partners(draws: Draws, num_samples: int) -> Draws:
     return Draws(draws.seed, draws.epoch, draws.below("partner", num_samples))
 
 
-def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> Shares:
     """Draw what each sample keeps of itself: all pixels alike for mixup, all outside a box for cutmix.
 
     With both on, a coin decides for each sample.
@@ -34,7 +36,7 @@ def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> tuple[NDA
         size: height and width of the images.
 
     Returns:
-        The share of each pixel, float64, (N, H or 1, W or 1, 1), and of each label, float64, (N,). The label's
+        The share of each pixel, float32, (N, H or 1, W or 1, 1), and of each label, float64, (N,). The label's
         is the mean of the pixels': for cutmix, exactly the share of pixels outside the box.
     """
     if not recipe.cutmix:
@@ -48,33 +50,34 @@ def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> tuple[NDA
     return pixels, np.where(is_blend_n, blend_labels_n, patch_labels_n)
 
 
-def blend(images_nhwc: Images, others_nhwc: Images, own_share: NDArray[np.float64]) -> Images:
+def blend(images_nhwc: Images, others_nhwc: Images, own_share: NDArray[np.float32]) -> Images:
     """Mix images with others pixel by pixel, rounded to nearest.
 
     Args:
         images_nhwc: uint8, (N, H, W, C).
         others_nhwc: uint8, (N, H, W, C).
-        own_share: what stays of `images_nhwc`, 0–1, broadcast against them.
+        own_share: float32, what stays of `images_nhwc`, 0–1, broadcast against them.
 
     Returns:
         uint8, (N, H, W, C).
     """
-    difference = images_nhwc.astype(np.float32) - others_nhwc
-    return np.rint(others_nhwc + own_share.astype(np.float32) * difference).astype(np.uint8)
+    mixed_nhwc = images_nhwc.astype(np.float32)
+    mixed_nhwc -= others_nhwc
+    mixed_nhwc *= own_share
+    mixed_nhwc += others_nhwc
+    return np.rint(mixed_nhwc, out=mixed_nhwc).astype(np.uint8)
 
 
-def _mixup_shares(alpha: float, draws: Draws) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mixup_shares(alpha: float, draws: Draws) -> Shares:
     share_n = _beta(alpha, draws.uniform("mixup share"))
-    return share_n[:, np.newaxis, np.newaxis, np.newaxis], share_n
+    return share_n[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32), share_n
 
 
-def _cutmix_shares(
-    alpha: float, draws: Draws, size: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cutmix_shares(alpha: float, draws: Draws, size: tuple[int, int]) -> Shares:
     side_n = np.sqrt(1 - _beta(alpha, draws.uniform("cutmix share")))
     heights_n, widths_n = (np.rint(length * side_n).astype(np.int64) for length in size)
     is_own_nhw = ~box_mask(heights_n, widths_n, size, draws, "cutmix")
-    return is_own_nhw[..., np.newaxis].astype(np.float64), is_own_nhw.mean(axis=(1, 2))
+    return is_own_nhw[..., np.newaxis].astype(np.float32), is_own_nhw.mean(axis=(1, 2))
 
 
 def _beta(alpha: float, uniform_n: NDArray[np.float64]) -> NDArray[np.float64]:

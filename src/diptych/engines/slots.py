@@ -5,6 +5,7 @@ from __future__ import annotations
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 # float16's small range loses small gradients; PyTorch's GradScaler starts and grows the same way.
+# differs: loss-scale
 FIRST_LOSS_SCALE = 2.0**16
 STEPS_TO_GROW = 2000
 _SLOTS = {
@@ -40,4 +41,5 @@ def average_decay(recipe: Recipe, step: int) -> float:
 
     min(decay, (1 + step) / (10 + step)), as `tf.train.ExponentialMovingAverage` has it with `num_updates`.
     """
+    # differs: weight-average
     return min(recipe.average_decay, (1.0 + step) / (10.0 + step))

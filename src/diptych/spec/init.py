@@ -21,6 +21,7 @@ def draw(array: ArraySpec, seed: int) -> np.ndarray:
     `he_normal` is N(0, 2/fan_in), not truncated (He et al. 2015, eq. 10); `glorot_uniform` is
     U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's own default.
     """
+    # differs: initial-weights
     generator = np.random.Generator(np.random.Philox(key=_key(seed, array.name)))
     match array.initializer:
         case "he_normal":

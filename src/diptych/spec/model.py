@@ -120,12 +120,11 @@ class ModelSpec:
         """The layer that `array` belongs to."""
         return self._by_name[array.name.rpartition(".")[0]]
 
-    def flattened_from(self, layer: Layer) -> Shape | None:
-        """The map whose flattened elements `layer` gives, one by one and in order; None where it gives others."""
+    def flatten_behind(self, layer: Layer) -> L.Flatten | None:
+        """The Flatten of a map whose elements `layer` gives, one by one; None where it gives anything else."""
         while isinstance(layer, L.Activation | L.Dropout):
             layer = self._by_name[layer.inputs[0]]
-        shape = self.input_shapes(layer)[0]
-        return shape if isinstance(layer, L.Flatten) and len(shape) == 3 else None
+        return layer if isinstance(layer, L.Flatten) and len(self.input_shapes(layer)[0]) == 3 else None
 
     def only_feeds_dense(self, layer: Layer) -> bool:
         """Whether what `layer` gives reaches nothing but Dense layers, through elementwise layers at most."""

@@ -86,11 +86,10 @@ def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
     A Flatten that only feeds Dense layers stays in Keras's height, width, channel order; the kernels' rows follow.
     """
     # differs: flatten-order
-    layer = spec.layer(name)
-    shape = spec.flattened_from(layer)
-    if shape is None or not spec.only_feeds_dense(layer):
+    flatten = spec.flatten_behind(spec.layer(name))
+    if flatten is None or not spec.only_feeds_dense(flatten):
         return None
-    height, width, channels = shape
+    height, width, channels = spec.input_shapes(flatten)[0]
     return np.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0).ravel()
 
 

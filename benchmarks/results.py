@@ -1,0 +1,129 @@
+"""Measures what the README states, on Fashion-MNIST, and writes it there: results, speeds, a picture, ledger rows.
+
+Trains what is not yet in `runs/readme` (an hour on two cores), so a broken-off call goes on where it was.
+`make bench` measures the speeds; this only copies them.
+
+    DIPTYCH_DATA=... python benchmarks/results.py
+"""
+
+import json
+import re
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import diptych
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
+from diptych.engines.differences import LEDGER
+from diptych.reports.charts import ENGINE_COLOURS
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "runs" / "readme"
+TRAININGS = (("cnn", "default"), ("fashion_cnn", "sgd"))
+SURPRISING = (
+    "adam-epsilon",
+    "norm-momentum",
+    "norm-running-variance",
+    "sgd-velocity",
+    "weight-decay",
+    "norm-fused-epsilon",
+)
+NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+
+
+def main() -> None:
+    runs = {key: trained(*key) for key in TRAININGS}
+    picture(ROOT / "docs" / "pictures" / "curves.png", runs["cnn", "default"])
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = replaced(text, "results", "\n".join([*results(runs), "", *speeds()]))
+    text = replaced(text, "ledger", "\n".join(ledger()))
+    (ROOT / "README.md").write_text(text, encoding="utf-8")
+
+
+def trained(model: str, recipe: str) -> tuple[Run, Run]:
+    folder = OUT / f"{model}-{recipe}"
+    found = sorted(folder.glob("*/manifest.json"), key=lambda path: "tensorflow" in path.parent.name)
+    if len(found) == 2:
+        return Run.open(found[0].parent), Run.open(found[1].parent)
+    return diptych.train("fashion-mnist", engine="both", model=model, recipe=recipe, out=folder)
+
+
+def results(runs: dict[tuple[str, str], tuple[Run, Run]]) -> list[str]:
+    lines = [
+        "| Fashion-MNIST, 10 epochs | engine | test accuracy | test loss | macro F1 | training, images/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (model, recipe), pair in runs.items():
+        for run in pair:
+            metrics, record = run.read_metrics(), run.read_record()
+            speed = sorted(epoch["images_per_second"] for epoch in read_events(run.events_path, "epoch"))[5]
+            lines.append(
+                f"| `{model}`, recipe `{recipe}`, {record['recipe']['precision']} | {NAMES[record['engine']]} "
+                f"| {metrics['accuracy']:.2%} | {metrics['loss']:.4f} | {metrics['macro']['f1']:.4f} | {speed:,.0f} |"
+            )
+    record = next(iter(runs.values()))[0].read_record()
+    return [*lines, "", f"Seed 0, {record['machine']['processor']}, {record['engines'][0]['threads']} threads."]
+
+
+def speeds() -> list[str]:
+    path = ROOT / "benchmarks" / "training.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    lines = [
+        "Training throughput against the plain script of each framework, side by side (`make bench`: `fashion_cnn`, Adam, batch 64):",
+        "",
+        "| | plain script | diptych, float32 | diptych, default precision |",
+        "|---|---|---|---|",
+    ]
+    for engine, name in NAMES.items():
+        speed, ratio = found["images_per_second"], found["ratio_to_plain"]
+        cells = [
+            f"{speed[f'{engine} {way}']:,.0f} images/s ({ratio[f'{engine} {way}']:.2f}×)" for way in ("float32", "auto")
+        ]
+        lines.append(f"| {name} | {speed[f'{engine} plain']:,.0f} images/s | {' | '.join(cells)} |")
+    return lines
+
+
+def ledger() -> list[str]:
+    rows = {row.key: row for row in LEDGER}
+    lines = ["| | PyTorch | TensorFlow / Keras | here |", "|---|---|---|---|"]
+    for row in (rows[key] for key in SURPRISING):
+        lines.append(f"| `{row.key}` | {row.torch} | {row.tensorflow} | {row.rule} |")
+    return lines
+
+
+def picture(path: Path, runs: tuple[Run, Run]) -> None:
+    figure = Figure(figsize=(10, 4), layout="constrained", dpi=150)
+    axes = figure.subplots(1, 2)
+    for run, style in zip(runs, ("-", "--"), strict=True):
+        epochs = read_events(run.events_path, "epoch")
+        engine = run.read_record()["engine"]
+        for axis, field in zip(axes, ("validation_loss", "validation_accuracy"), strict=True):
+            numbers = [epoch["epoch"] for epoch in epochs]
+            axis.plot(
+                numbers,
+                [epoch[field] for epoch in epochs],
+                style,
+                marker="o",
+                color=ENGINE_COLOURS[engine],
+                label=NAMES[engine],
+            )
+    for axis, title in zip(axes, ("validation loss", "validation accuracy"), strict=True):
+        axis.set_title(title, loc="left")
+        axis.set_xlabel("epoch")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#dddddd")
+        axis.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    pattern = rf"(<!-- {name}[^\n]*-->\n).*?(<!-- end of {name} -->)"
+    return re.sub(pattern, lambda match: f"{match[1]}{content}\n{match[2]}", text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The contract on models, kept by each engine: building, weights, predictions, gradients and layers' outputs."""
+
+import numpy as np
+import pytest
+import tiny
+
+from diptych.comparison import samples
+from diptych.errors import ArtifactError
+
+SPECS = {"linear": tiny.linear, "conv_net": tiny.conv_net, "branching": tiny.branching}
+LOGITS = {"float64": "float64", "float32": "float32", "bfloat16": "float32", "float16": "float32"}
+
+
+@pytest.fixture(params=SPECS)
+def spec(request):
+    return SPECS[request.param]()
+
+
+def test_the_runtime_says_where_and_with_what_it_computes(engine, engine_name):
+    runtime = engine.runtime()
+    assert engine_name == runtime["engine"]
+    assert {"version", "device", "threads", "compiled", "numpy"} <= runtime.keys()
+    assert runtime["device"] in ("cpu", "cuda")
+
+
+def test_weights_have_the_specs_names_and_shapes_in_the_specs_order(engine, spec):
+    found = engine.read_weights(engine.build(spec))
+    expected = [(array.name, array.shape) for array in spec.arrays]
+    assert expected == [(name, array.shape) for name, array in found.items()]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_weights_come_back_bit_for_bit(engine, spec, precision):
+    model = engine.build(spec, precision)
+    arrays = {name: array.astype(precision) for name, array in samples.weights(spec, seed=0).items()}
+    engine.load_weights(model, arrays)
+    found = engine.read_weights(model)
+    for name, array in arrays.items():
+        assert precision == found[name].dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_weights_that_were_read_are_copies(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    engine.read_weights(model)["head.bias"][:] = 7.0
+    tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
+
+
+def test_missing_and_extra_weights_are_refused_by_name(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    arrays = samples.weights(spec, seed=1)
+    arrays["stranger.weight"] = arrays.pop("head.bias")
+    with pytest.raises(ArtifactError, match=r"Missing: head\.bias\. Extra: stranger\.weight\."):
+        engine.load_weights(model, arrays)
+    tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
+
+
+def test_weights_of_another_shape_are_refused_by_name(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    arrays = {**samples.weights(spec, seed=1), "head.bias": np.zeros(5)}
+    with pytest.raises(ArtifactError, match=r"'head\.bias' has shape \(5,\), wanted \(3,\)"):
+        engine.load_weights(model, arrays)
+    tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
+
+
+@pytest.mark.parametrize("precision", LOGITS)
+def test_logits_and_weights_have_the_precisions_number_format(engine, precision):
+    spec = tiny.conv_net()
+    model = tiny.loaded(engine, spec, precision)
+    logits_nk = engine.predict(model, tiny.images(spec, 4))
+    assert ((4, tiny.NUM_CLASSES), LOGITS[precision]) == (logits_nk.shape, logits_nk.dtype)
+    assert {np.dtype(LOGITS[precision])} == {array.dtype for array in engine.read_weights(model).values()}
+    exact_nk = engine.predict(tiny.loaded(engine, spec), tiny.images(spec, 4))
+    np.testing.assert_allclose(logits_nk, exact_nk, atol=0.1)
+
+
+def test_predictions_do_not_depend_on_how_many_images_come_at_once(engine, spec):
+    images_nhwc = tiny.images(spec, 300)
+    model = tiny.loaded(engine, spec)
+    parts = [engine.predict(model, part) for part in (images_nhwc[:7], images_nhwc[7:8], images_nhwc[8:])]
+    np.testing.assert_allclose(np.concatenate(parts), engine.predict(model, images_nhwc), rtol=1e-12, atol=1e-13)
+
+
+def test_images_may_be_read_only_views(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    images_nhwc = tiny.images(spec, 6)
+    expected = engine.predict(model, images_nhwc[::-2].copy())
+    images_nhwc.flags.writeable = False
+    np.testing.assert_allclose(engine.predict(model, images_nhwc[::-2]), expected, rtol=1e-12)
+
+
+def test_gradients_are_those_of_the_definition(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    loss, found = engine.gradients(model, batch)
+    expected_loss, expected = tiny.linear_gradients(samples.weights(spec, seed=0), batch)
+    assert expected_loss == pytest.approx(loss, rel=1e-12)
+    tiny.assert_same_arrays(expected, found, rtol=1e-11, atol=1e-14)
+
+
+def test_samples_of_weight_zero_leave_no_trace_in_the_gradients(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    few = type(batch)(batch.images[:4], batch.targets[:4], batch.weights[:4])
+    muted = type(batch)(batch.images, batch.targets, np.float32([*batch.weights[:4], 0.0, 0.0]))
+    expected_loss, expected = engine.gradients(model, few)
+    loss, found = engine.gradients(model, muted)
+    assert expected_loss == pytest.approx(loss, rel=1e-12)
+    tiny.assert_same_arrays(expected, found, rtol=1e-11, atol=1e-14)
+
+
+def test_gradients_reach_exactly_the_trainable_arrays(engine, spec):
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    _, found = engine.gradients(tiny.loaded(engine, spec), batch)
+    expected = [(array.name, array.shape) for array in spec.trainable]
+    assert expected == [(name, array.shape) for name, array in found.items()]
+    assert all(np.abs(array).max() > 0.0 for array in found.values())
+
+
+def test_looking_at_a_model_changes_no_weight(engine, spec):
+    model = tiny.loaded(engine, spec)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    engine.gradients(model, batch)
+    engine.layer_outputs(model, batch.images, training=True)
+    engine.layer_outputs(model, batch.images, training=False)
+    engine.predict(model, batch.images)
+    tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
+
+
+def test_every_layers_output_has_the_specs_shape_and_the_last_is_the_logits(engine, spec):
+    model = tiny.loaded(engine, spec)
+    images_nhwc = tiny.images(spec, 4)
+    outputs = engine.layer_outputs(model, images_nhwc, training=False)
+    expected = {layer.name: (4, *spec.shapes[layer.name]) for layer in spec.layers}
+    assert expected == {name: output.shape for name, output in outputs.items()}
+    np.testing.assert_allclose(outputs["head"], engine.predict(model, images_nhwc), rtol=1e-12, atol=1e-13)

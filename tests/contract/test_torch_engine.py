@@ -1,0 +1,43 @@
+"""What a PyTorch user relies on, besides the contract."""
+
+import tiny
+import torch
+from torch import nn
+
+from diptych.comparison import samples
+
+
+def test_a_model_is_a_module_whose_modules_have_the_layers_names(configured):
+    model = configured["torch"].build(tiny.conv_net())
+    assert isinstance(model, nn.Module)
+    assert isinstance(model.stem.conv, nn.Conv2d)
+    assert isinstance(model.get_submodule("stem.norm"), nn.BatchNorm2d)
+
+
+def test_plain_pytorch_loads_the_canonical_arrays_strictly(configured):
+    engine, spec = configured["torch"], tiny.branching()
+    model = engine.build(spec, "float64")
+    arrays = samples.weights(spec, seed=0)
+    counters = {name for name in model.state_dict() if name.endswith("num_batches_tracked")}
+    assert {array.name for array in spec.arrays} == set(model.state_dict()) - counters
+
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    state.update({name: torch.tensor(0) for name in counters})
+    assert "<All keys matched successfully>" == str(model.load_state_dict(state, strict=True))
+    tiny.assert_same_arrays(arrays, engine.read_weights(model))
+
+
+def test_a_plain_loop_trains_the_model(configured):
+    spec = tiny.conv_net()
+    model = configured["torch"].build(spec)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images_nhwc = torch.from_numpy(tiny.images(spec, 8))
+    labels = torch.arange(8) % tiny.NUM_CLASSES
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images_nhwc), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
