@@ -6,15 +6,13 @@ import time
 from rich.console import Console
 
 import diptych
-from diptych.cli.progress import Progress
 from diptych.cli.tables import runs_table
 from diptych.training import job
 
 console = Console()
 start = time.perf_counter()
 console.print("Training one small CNN on 1,797 images of digits, natively in PyTorch and in TensorFlow ...")
-with Progress(Console(stderr=True)) as progress:
-    runs = diptych.train("digits", engine="both", model="cnn", epochs=10, notify=progress.notify)
+runs = diptych.train("digits", engine="both", model="cnn", epochs=10)
 
 console.print("Proving that the two are the same model: forward, gradients and steps, in float64 ...")
 spec = job.spec_of(runs[0].read_record())

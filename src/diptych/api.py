@@ -121,7 +121,7 @@ def train(
         channels: 3 for RGB, 1 for grey.
         threads: processor threads; every core when not given.
         stop_after: stop after this many epochs, to be resumed later.
-        notify: told of every `start`, `step` and `epoch`.
+        notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
         changes: fields of the recipe, by name.
 
     Returns:
@@ -142,11 +142,12 @@ def train(
     dataset = source.load()
     spec = spec or _spec_for(str(model), dataset)
     runs = []
-    for name in names:
-        run_name = f"{dataset.name}-{spec.name}-{name}"
-        run = job.create(Path(out), run_name, source, dataset, spec, settled, seed, name)
-        _complete(run, name, dataset, threads, notify, stop_after)
-        runs.append(run)
+    with _told(notify) as tell:
+        for name in names:
+            run_name = f"{dataset.name}-{spec.name}-{name}"
+            run = job.create(Path(out), run_name, source, dataset, spec, settled, seed, name)
+            _complete(run, name, dataset, threads, tell, stop_after)
+            runs.append(run)
     return (runs[0], runs[1]) if engine == "both" else runs[0]
 
 
@@ -165,7 +166,7 @@ def resume(
         engine: torch or tensorflow; the one that began it when not given.
         threads: processor threads; every core when not given.
         stop_after: stop after this many epochs in all.
-        notify: told of every `start`, `step` and `epoch`.
+        notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
 
     Raises:
         ArtifactError: there is no such run, it is finished, or its data has changed.
@@ -178,7 +179,9 @@ def resume(
         )
     name = engine or record["engine"]
     engines.check_installed(name)
-    _complete(opened, name, job.load_data(record), threads, notify, stop_after)
+    dataset = job.load_data(record)
+    with _told(notify) as tell:
+        _complete(opened, name, dataset, threads, tell, stop_after)
     return opened
 
 
@@ -275,15 +278,18 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     return found
 
 
+@contextmanager
+def _told(notify: Notify | None) -> Iterator[Notify]:
+    if notify:
+        yield notify
+        return
+    with Progress() as progress:
+        yield progress.notify
+
+
 def _complete(
-    run: Run,
-    engine: str,
-    dataset: Dataset,
-    threads: int | None,
-    notify: Notify | None,
-    stop_after: int | None,
+    run: Run, engine: str, dataset: Dataset, threads: int | None, tell: Notify, stop_after: int | None
 ) -> None:
-    tell = notify or (lambda kind, fields: None)
     epochs = run.read_record()["recipe"]["epochs"]
     tell("start", {"engine": engine, "run": str(run.directory), "epochs": stop_after or epochs})
     train_in_process(run, engine, threads or num_threads(), tell, stop_after)

@@ -13,7 +13,6 @@ from rich.console import Console
 from diptych import api
 from diptych.artifacts.run import Run
 from diptych.cli.arguments import MaybeData, MaybeInt, MaybePath, parsed, print_json
-from diptych.cli.progress import Progress
 from diptych.cli.tables import runs_table
 from diptych.errors import UsageError
 from diptych.spec import Recipe, recipes
@@ -62,9 +61,7 @@ class Train:
 def main(arguments: list[str]) -> int:
     """Train, then print what came of it."""
     asked = parsed(Train, "train", arguments, Train(settings=_named_recipe(arguments)))
-    console = Console(stderr=True)
-    with Progress(console, quiet=asked.json) as progress:
-        runs = _train(asked, progress.notify)
+    runs = _train(asked)
     if asked.json:
         print_json([_summary(run) for run in runs])
     else:
@@ -72,8 +69,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _train(asked: Train, notify: Any) -> list[Run]:
-    common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after, "notify": notify}
+def _train(asked: Train) -> list[Run]:
+    common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after}
+    if asked.json:
+        common["notify"] = lambda kind, fields: None
     if asked.resume:
         if asked.engine == "both":
             raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")

@@ -28,6 +28,7 @@ def augment(images_nhwc: Images, recipe: Recipe, draws: Draws, mean_color: Image
     Returns:
         uint8, (N, H, W, C).
     """
+    # differs: augmentation
     chosen_nhwc = np.ascontiguousarray(images_nhwc[draws.indices])
     _flip_in_place(chosen_nhwc, recipe.flip, draws)
     if recipe.crop_padding:

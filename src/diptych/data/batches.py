@@ -92,6 +92,7 @@ def batch_bounds(num_samples: int, batch_size: int) -> list[slice]:
     batch before it, because a batch norm has no variance of one value (`norm-one-value` in the ledger).
     """
     starts = list(range(0, num_samples, batch_size))
+    # differs: norm-one-value
     if len(starts) > 1 and batch_size > 1 and num_samples - starts[-1] == 1:
         starts.pop()
     return [slice(start, stop) for start, stop in pairwise([*starts, num_samples])]
@@ -99,6 +100,7 @@ def batch_bounds(num_samples: int, batch_size: int) -> list[slice]:
 
 def order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the samples' indices in the order of an epoch: int64, (N,), sorted by a random word of each."""
+    # differs: shuffle
     in_split = np.arange(num_samples)
     return np.argsort(Draws(seed, epoch, in_split).words("order"), kind="stable")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,7 +69,7 @@ def read_model(path: Path) -> ModelSpec:
     Raises:
         SpecError: the file is missing, is not JSON, or is no sound spec; names the file.
     """
-    return model_from_json(_read(path))
+    return _from_file(path, model_from_json)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -77,7 +78,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         SpecError: the file is missing, is not JSON, or is no sound recipe; names the file.
     """
-    return recipe_from_json(_read(path))
+    return _from_file(path, recipe_from_json)
 
 
 def write_model(spec: ModelSpec, path: Path) -> None:
@@ -85,13 +86,17 @@ def write_model(spec: ModelSpec, path: Path) -> None:
     path.write_text(json.dumps(model_to_json(spec), indent=2) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> Any:
+def _from_file(path: Path, convert: Callable[[Any], T]) -> T:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"Cannot read '{path}': {error.strerror}.") from error
     except ValueError as error:
         raise SpecError(f"'{path}' is not JSON: {error}.") from error
+    try:
+        return convert(data)
+    except SpecError as error:
+        raise SpecError(f"'{path}': {error}") from error
 
 
 def _check_header(data: Any, wanted: str, keys: set[str]) -> None:

@@ -305,7 +305,7 @@ _WINDOW_CHECKS: tuple[tuple[str, Callable[..., bool], str], ...] = (
     ("padding", lambda pads: min(pads) >= 0, "of at least 0"),
 )
 _CHECKS: dict[type, tuple[tuple[str, Callable[..., bool], str], ...]] = {
-    Normalize: (("std", lambda std: min(std) > 0, "above 0"),),
+    Normalize: (("std", lambda std: all(deviation > 0 for deviation in std), "above 0"),),
     Conv: (
         *_WINDOW_CHECKS,
         ("filters", lambda count: count >= 1, _POSITIVE),

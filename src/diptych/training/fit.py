@@ -61,8 +61,9 @@ def fit(engine: Engine, job: Job, run: Run, notify: Notify, stop_after: int | No
         The weights to keep: the last, averaged or best ones, as the recipe says.
     """
     training = _Training(engine, job, run)
+    last = min(stop_after or job.recipe.epochs, job.recipe.epochs)
     with EventLog(run.events_path) as events, TensorBoardWriter(run.tensorboard_dir) as tensorboard:
-        for epoch in range(len(training.epochs) + 1, (stop_after or job.recipe.epochs) + 1):
+        for epoch in range(len(training.epochs) + 1, last + 1):
             if schedule.should_stop(training.validation_losses, job.recipe.early_stopping):
                 events.write("early_stop", {"epoch": epoch - 1})
                 break

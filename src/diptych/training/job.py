@@ -129,7 +129,7 @@ def execute(run: Run, engine_name: str, threads: int, notify: Notify, stop_after
     run.write_record(record)
     job = Job(spec_of(record), recipe, dataset, record["seed"])
     weights = fit(engine, job, run, notify, stop_after)
-    if stop_after and stop_after < recipe.epochs:
+    if stop_after and stop_after <= _epochs_done(run) < recipe.epochs:
         run.write_record({**record, "status": "stopped"})
         return
     _finish(run, engine, job, weights)

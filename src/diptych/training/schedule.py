@@ -34,7 +34,8 @@ def learning_rates(
         case "constant":
             share = np.ones_like(steps)
         case "step":
-            share = recipe.step_factor ** np.searchsorted(recipe.step_epochs, steps // steps_per_epoch, side="right")
+            epochs_done = steps // steps_per_epoch
+            share = recipe.step_factor ** np.searchsorted(sorted(recipe.step_epochs), epochs_done, side="right")
         case "cosine":
             share = _falling(np.clip((steps - warmup) / max(total - warmup, 1.0), 0.0, 1.0), recipe.final_factor)
         case "plateau":

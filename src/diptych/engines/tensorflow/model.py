@@ -93,7 +93,7 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: P
             return [keras.layers.Dense(units, use_bias=use_bias, **named)]
         case L.Dropout(rate=rate):
             # differs: dropout-stream
-            return [keras.layers.Dropout(rate, seed=0, **named)]
+            return [keras.layers.Dropout(rate, seed=spec.layers.index(layer), **named)]
         case L.Add():
             return [lambda *inputs: keras.layers.Add(**named)(list(inputs))]
         case L.Concat():

@@ -27,7 +27,8 @@ def train_epoch(
     count = 0
     for rate, batch in zip(rates, batches, strict=False):
         # differs: dropout-stream
-        torch.manual_seed((seed << 32) + optimizer.step)
+        # PyTorch's CPU generator reads 32 bits of a seed.
+        torch.manual_seed((seed * 2654435761 + optimizer.step) % 2**32)
         images_nhwc, targets_nk, weights_n = _tensors(model, batch)
         optimizer.rule.zero_grad()
         logits_nk = model(images_nhwc)

@@ -10,15 +10,10 @@ from rich.console import Console
 
 
 class Progress:
-    """Shows what a training tells; silent where nobody looks.
+    """Shows what a training tells on a terminal or in a notebook; silent where nobody looks."""
 
-    Args:
-        console: where to draw.
-        quiet: draw nothing even on a terminal.
-    """
-
-    def __init__(self, console: Console, quiet: bool = False) -> None:
-        self._shown = console.is_terminal and not quiet
+    def __init__(self) -> None:
+        console = Console(stderr=True)
         self._bars = progress.Progress(
             progress.TextColumn("{task.description:>10}"),
             progress.BarColumn(),
@@ -27,7 +22,7 @@ class Progress:
             progress.TextColumn("{task.fields[speed]}"),
             progress.TextColumn("{task.fields[left]}"),
             console=console,
-            disable=not self._shown,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
         self._task: Any = None
         self._start = 0.0

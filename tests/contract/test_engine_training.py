@@ -1,0 +1,163 @@
+"""The contract on training, kept by each engine: epochs, their totals, dropout, and going on from a state."""
+
+import numpy as np
+import pytest
+import tiny
+
+from diptych.comparison import samples
+from diptych.data.batches import Batch
+from diptych.engines import slots
+from diptych.errors import ArtifactError
+from diptych.spec import Recipe
+from diptych.spec import layers as L
+
+RATES = (0.05, 0.04, 0.03, 0.02, 0.01, 0.02)
+RULES = {
+    "sgd": Recipe(optimizer="sgd", average_decay=0.9),
+    "adam": Recipe(optimizer="adam", average_decay=0.9, clip_norm=1.0),
+    "adamw": Recipe(optimizer="adamw", average_decay=0.9),
+    "rmsprop": Recipe(optimizer="rmsprop", average_decay=0.9),
+    "float16": Recipe(optimizer="sgd", average_decay=0.9, precision="float16"),
+}
+
+
+@pytest.fixture(params=RULES)
+def recipe(request):
+    return RULES[request.param]
+
+
+def precision_of(recipe):
+    return "float64" if recipe.precision == "auto" else recipe.precision
+
+
+def test_a_training_goes_on_exactly_from_weights_and_state(engine, recipe):
+    spec, precision = tiny.conv_net(dropout=0.3), precision_of(recipe)
+    batches = samples.batches(spec, 6, 6, seed=0)
+    whole = tiny.train(engine, spec, recipe, RATES, batches=batches, precision=precision, seed=5)
+    half = tiny.train(engine, spec, recipe, RATES[:3], batches=batches[:3], precision=precision, seed=5)
+
+    model = engine.build(spec, precision)
+    engine.load_weights(model, engine.read_weights(half.model))
+    optimizer = engine.make_optimizer(model, recipe)
+    engine.load_optimizer(optimizer, engine.read_optimizer(half.optimizer))
+    rest = engine.train_epoch(model, optimizer, batches[3:], RATES[3:], 5)
+
+    tiny.assert_same_arrays(engine.read_weights(whole.model), engine.read_weights(model), atol=1e-12)
+    tiny.assert_same_arrays(engine.read_optimizer(whole.optimizer), engine.read_optimizer(optimizer), atol=1e-12)
+    assert whole.totals.loss == pytest.approx(half.totals.loss + rest.loss, rel=1e-12)
+
+
+def test_the_same_training_twice_gives_the_same_bits(engine):
+    spec = tiny.conv_net()
+    once, again = (tiny.train(engine, spec, Recipe(), RATES, precision="float32") for _ in range(2))
+    tiny.assert_same_arrays(engine.read_weights(once.model), engine.read_weights(again.model))
+
+
+def test_an_optimizers_state_has_canonical_names_and_begins_at_nothing(engine, recipe):
+    spec = tiny.conv_net()
+    model = tiny.loaded(engine, spec, precision_of(recipe))
+    state = engine.read_optimizer(engine.make_optimizer(model, recipe))
+    expected = {array.name: array.shape for array in slots.arrays(spec, recipe)}
+    assert expected == {name: array.shape for name, array in state.items()}
+    averages = {name: state.pop(f"average/{name}") for name in engine.read_weights(model)}
+    tiny.assert_same_arrays(engine.read_weights(model), averages)
+    state.pop("loss_scale", None)
+    assert not any(array.any() for array in state.values())
+
+
+def test_an_optimizers_state_comes_back_bit_for_bit(engine, recipe):
+    spec = tiny.conv_net()
+    optimizer = engine.make_optimizer(tiny.loaded(engine, spec, "float32"), recipe)
+    generator = np.random.default_rng(0)
+    state = {
+        array.name: generator.random(array.shape, np.float32) for array in slots.arrays(spec, recipe) if array.shape
+    }
+    engine.load_optimizer(optimizer, {**state, "step": np.array(7)})
+    tiny.assert_same_arrays({**state, "step": np.array(7)}, engine.read_optimizer(optimizer))
+
+
+def test_a_state_of_another_rule_is_refused_by_name(engine):
+    spec = tiny.linear()
+    model = tiny.loaded(engine, spec)
+    adam, sgd = (engine.make_optimizer(model, Recipe(optimizer=rule)) for rule in ("adam", "sgd"))
+    with pytest.raises(ArtifactError, match=r"Missing: momentum/head\.weight.* Extra: first_moment/head\.weight"):
+        engine.load_optimizer(sgd, engine.read_optimizer(adam))
+
+
+def dropped(engine, seed, steps, first=0):
+    """Loss of `steps` training steps that change nothing, from step `first` on, on the same images every time."""
+    spec = tiny.one_layer(L.Dropout, rate=0.5)
+    model = tiny.loaded(engine, spec)
+    optimizer = engine.make_optimizer(model, Recipe(optimizer="sgd", momentum=0.0))
+    engine.load_optimizer(optimizer, {"step": np.array(first)})
+    batches = samples.batches(spec, 1, 6, seed=0) * steps
+    engine.predict(model, batches[0].images)
+    return engine.train_epoch(model, optimizer, batches, [0.0] * steps, seed).loss
+
+
+def test_dropouts_masks_follow_from_seed_and_step(engine):
+    third = dropped(engine, seed=1, steps=1, first=2)
+    assert third == pytest.approx(dropped(engine, seed=1, steps=3) - dropped(engine, seed=1, steps=2), rel=1e-10)
+    assert third != pytest.approx(dropped(engine, seed=1, steps=1, first=3), rel=1e-3)
+    assert third != pytest.approx(dropped(engine, seed=2, steps=1, first=2), rel=1e-3)
+
+
+def test_two_dropouts_in_one_model_have_masks_of_their_own(engine):
+    model = tiny.graph()
+    model.add(L.Dropout, "first", rate=0.5)
+    model.add(L.Dropout, "second", inputs=("normalize",), rate=0.5)
+    model.add(L.Concat, "both", inputs=("first", "second"))
+    spec = tiny.with_head(model)
+    outputs = engine.layer_outputs(tiny.loaded(engine, spec), tiny.images(spec, 2), training=True)
+    assert not np.array_equal(outputs["first"], outputs["second"])
+
+
+def test_an_epochs_totals_count_every_sample_of_unequal_batches(engine):
+    spec = tiny.conv_net(dropout=0.0)
+    batches = [*samples.batches(spec, 2, 6, seed=0), *samples.batches(spec, 1, 3, seed=1)]
+    totals = tiny.train(engine, spec, Recipe(), (0.01,) * 3, batches=batches).totals
+    assert 15 == totals.count
+    assert sum(batch.weights.sum(dtype=float) for batch in batches) == pytest.approx(totals.weight, rel=1e-6)
+
+
+def test_an_epoch_of_many_steps_is_the_same_in_one_call_or_several(engine):
+    spec = tiny.conv_net()
+    batches = samples.batches(spec, 20, 2, seed=0)
+    rates = np.linspace(0.01, 0.05, 20).tolist()
+    whole = tiny.train(engine, spec, Recipe(), rates, batches=batches)
+    parts = tiny.train(engine, spec, Recipe(), rates[:7], batches=batches[:7])
+    engine.train_epoch(parts.model, parts.optimizer, batches[7:], rates[7:], 0)
+    tiny.assert_same_arrays(engine.read_weights(whole.model), engine.read_weights(parts.model), atol=1e-12)
+    assert 20 == engine.read_optimizer(whole.optimizer)["step"]
+
+
+def test_batches_beyond_the_rates_are_left_alone(engine):
+    spec = tiny.linear()
+    batches = samples.batches(spec, 3, 6, seed=0)
+    two = tiny.train(engine, spec, Recipe(), RATES[:2], batches=iter(batches))
+    assert (12, 2) == (two.totals.count, engine.read_optimizer(two.optimizer)["step"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_running_statistics_follow_the_batches(engine, precision):
+    spec = tiny.one_layer(L.BatchNorm, decay=0.75)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    old = samples.weights(spec, seed=0)
+    found = engine.read_weights(tiny.train(engine, spec, Recipe(), [0.0], batches=[batch], precision=precision).model)
+    seen = (batch.images / 255.0 - np.array(tiny.MEAN)) / np.array(tiny.STD)
+    mean, variance = seen.mean((0, 1, 2)), seen.reshape(-1, 3).var(axis=0, ddof=1)
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[precision]
+    expected_mean = 0.75 * old["layer.running_mean"] + 0.25 * mean
+    expected_variance = 0.75 * old["layer.running_var"] + 0.25 * variance
+    np.testing.assert_allclose(found["layer.running_mean"], expected_mean, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(found["layer.running_var"], expected_variance, rtol=tolerance)
+
+
+def test_training_lowers_the_loss(engine):
+    spec = tiny.conv_net()
+    (batch,) = samples.batches(spec, 1, 12, seed=0)
+    sharp = Batch(batch.images, np.eye(3, dtype=np.float32)[batch.targets.argmax(1)], np.ones(12, np.float32))
+    model = tiny.loaded(engine, spec, "bfloat16")
+    optimizer = engine.make_optimizer(model, Recipe())
+    first, last = (engine.train_epoch(model, optimizer, [sharp] * 15, [0.02] * 15, 0) for _ in range(2))
+    assert last.loss < 0.5 * first.loss

@@ -1,0 +1,133 @@
+"""Every model of the zoo, and every layer with every option, is the same model in both frameworks."""
+
+import json
+
+import pytest
+import specs
+
+from diptych.comparison import certificate, ladder, samples, verify
+from diptych.comparison.difference import difference
+from diptych.errors import UsageError
+from diptych.spec import zoo
+
+SHAPES = {
+    "mlp": (6, 9, 3),
+    "cifar_sequential": (20, 18, 3),
+    "fashion_cnn": (14, 12, 1),
+    "cnn": (8, 12, 3),
+    "resnet20": (8, 8, 3),
+    "resnet20_b": (8, 9, 3),
+    "resnet56": (8, 8, 3),
+    "resnet56_b": (8, 8, 3),
+}
+LAYER_SPECS = (
+    specs.softmax_regression,
+    specs.grouped_and_depthwise,
+    specs.padded_pools,
+    specs.branches,
+    specs.flattened_many_ways,
+    specs.activations,
+)
+
+
+def spec(name):
+    return zoo.model(name, SHAPES[name])
+
+
+@pytest.fixture(scope="module")
+def small_certificate(pair):
+    return verify(spec("mlp"), optimizers=("sgd",), steps=2, digits_epochs=1, pair=pair)
+
+
+def test_every_model_of_the_zoo_climbs_here():
+    assert zoo.MODELS.keys() == SHAPES.keys()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_model_of_the_zoo_is_the_same_in_float64_after_50_steps_of_every_optimizer(pair, name):
+    found = verify(spec(name), precisions=("float64",), digits_epochs=0, pair=pair)
+    assert found.passed, found.to_text()
+    assert {1e-9} == {rung.tolerance for rung in found.rungs if rung.tolerance}
+    assert {"sgd", "adam", "adamw", "rmsprop"} == {
+        rung.name.removeprefix("50 steps of ") for rung in found.rungs if rung.name.startswith("50 steps of ")
+    }
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_model_of_the_zoo_is_the_same_in_float32_up_to_its_gradients(pair, name):
+    found = verify(spec(name), optimizers=(), precisions=("float32",), digits_epochs=0, pair=pair)
+    assert found.passed, found.to_text()
+    by_name = {rung.name: rung for rung in found.rungs}
+    assert by_name["forward pass in evaluation"].relative <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_model_of_the_zoo_takes_the_same_first_step_in_float32(pair, name):
+    found = verify(spec(name), precisions=("float32",), steps=2, digits_epochs=0, pair=pair)
+    assert found.passed, found.to_text()
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_a_training_on_digits_ends_in_the_same_predictions(pair, name):
+    rung = ladder.digits(pair, zoo.model(name, (8, 8, 1)), epochs=2, seed=0)
+    assert rung.passed, rung.note
+    assert "359 of 359 test predictions are equal" in rung.note
+
+
+@pytest.mark.parametrize("write_spec", LAYER_SPECS)
+def test_every_layer_and_option_is_the_same(pair, write_spec):
+    found = verify(write_spec(), steps=20, digits_epochs=0, pair=pair)
+    assert found.passed, found.to_text()
+
+
+def test_weights_have_no_array_that_could_stand_in_for_another():
+    arrays = samples.weights(spec("cnn"), seed=0)
+    assert all(array.std() > 0 for array in arrays.values())
+
+
+def test_images_hold_hardly_a_tie_and_hardly_a_saturated_pixel():
+    images = samples.batches(spec("cnn"), 4, 7, seed=0)
+    pixels = [batch.images for batch in images]
+    assert 0.001 > sum((p == 0).mean() + (p == 255).mean() for p in pixels) / len(pixels)
+    assert all(len({batch.images.tobytes() for batch in images}) == len(images) for _ in pixels)
+
+
+def test_the_digits_leave_out_the_classes_that_a_model_lacks():
+    train, test = samples.digits(specs.branches())
+    assert (6, 9, 3) == train.images.shape[1:] == test.images.shape[1:]
+    assert {0, 1, 2, 3, 4} == set(train.labels.tolist())
+
+
+def test_a_certificate_says_which_model_was_compared_with_what(small_certificate):
+    data = json.loads(json.dumps(small_certificate.to_json()))
+    assert "diptych-certificate" == data["format"]
+    assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == data["versions"].keys()
+    assert 64 == len(data["spec_digest"])
+    assert data["passed"]
+    assert "seen" == next(rung for rung in data["rungs"] if rung["name"] == "2 steps of sgd" and rung["precision"] == "float32")["status"]
+
+
+def test_a_certificate_is_written_as_json_and_as_one_page(small_certificate, tmp_path):
+    json_path, text_path = certificate.write(small_certificate, tmp_path / "new")
+    assert small_certificate.verdict == json.loads(json_path.read_text())["verdict"]
+    text = text_path.read_text()
+    assert 60 > len(text.splitlines())
+    assert "The same model in PyTorch and in TensorFlow" in text
+    assert "359 of 359 test predictions are equal" in text
+
+
+def test_each_rung_is_told_as_it_is_reached(pair):
+    told = []
+    found = verify(specs.softmax_regression(), optimizers=(), precisions=("float64",), digits_epochs=0, pair=pair, on_rung=told.append)
+    assert list(found.rungs) == told
+
+
+def test_dropout_is_set_to_0_for_the_climb(pair):
+    dropping = zoo.model("fashion_cnn", (10, 10, 1))
+    found = verify(dropping, optimizers=("sgd",), precisions=("float64",), steps=2, digits_epochs=0, pair=pair)
+    assert found.passed, found.to_text()
+
+
+def test_an_unknown_optimizer_is_refused_before_anything_starts():
+    with pytest.raises(UsageError, match=r"Unknown optimizer 'adamm' \(did you mean 'adamw'\?\)|did you mean 'adam'"):
+        verify(specs.softmax_regression(), optimizers=("adamm",))

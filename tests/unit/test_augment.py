@@ -1,0 +1,227 @@
+"""Augmentation against slow, plain references that look at one sample at a time."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from diptych.data.augment import augment, rotate
+from diptych.data.randomness import Draws
+from diptych.spec.recipe import Recipe
+
+EVERYTHING = {
+    "flip": "both",
+    "crop_padding": 2,
+    "rotation": 20.0,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "saturation": 0.3,
+    "cutout": 3,
+}
+
+
+def quiet(**changes):
+    """A recipe that changes nothing but what is named."""
+    return Recipe(**{"flip": "none", "crop_padding": 0, **changes})
+
+
+def noise(num_images=40, height=9, width=12, channels=3):
+    images_nhwc = np.random.default_rng(0).integers(0, 256, (num_images, height, width, channels), dtype=np.uint8)
+    images_nhwc.flags.writeable = False
+    return images_nhwc
+
+
+def augmented(images_nhwc, recipe, indices=None, seed=5, epoch=1, mean_color=None):
+    draws = Draws(seed, epoch, np.arange(len(images_nhwc)) if indices is None else np.array(indices))
+    black = np.zeros(images_nhwc.shape[-1], np.uint8)
+    return augment(images_nhwc, recipe, draws, black if mean_color is None else np.array(mean_color, np.uint8))
+
+
+def test_a_quiet_recipe_copies_the_chosen_samples():
+    np.testing.assert_array_equal(noise()[[7, 3, 7]], augmented(noise(), quiet(), [7, 3, 7]))
+
+
+def moved(image_hwc, flip, padding, index):
+    """One sample's flip and crop, step by step."""
+    draws = Draws(5, 1, np.array([index]))
+    if flip in ("horizontal", "both") and draws.coin("horizontal flip")[0]:
+        image_hwc = np.fliplr(image_hwc)
+    if flip in ("vertical", "both") and draws.coin("vertical flip")[0]:
+        image_hwc = np.flipud(image_hwc)
+    top, left = (draws.below(f"crop {side}", 2 * padding + 1)[0] for side in ("top", "left"))
+    padded = np.pad(image_hwc, ((padding, padding), (padding, padding), (0, 0)))
+    return padded[top : top + 9, left : left + 12]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("flip", ["none", "horizontal", "vertical", "both"])
+@pytest.mark.parametrize("padding", [0, 1, 4])
+def test_flips_and_crops_are_those_of_a_plain_loop(flip, padding, channels):
+    images_nhwc = noise(channels=channels)
+    expected = [moved(image_hwc, flip, padding, index) for index, image_hwc in enumerate(images_nhwc)]
+    np.testing.assert_array_equal(expected, augmented(images_nhwc, quiet(flip=flip, crop_padding=padding)))
+
+
+def test_half_of_the_images_are_flipped_each_way_independently():
+    corners_nhwc = np.tile(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), (20_000, 1, 1, 1))
+    counts = np.bincount(augmented(corners_nhwc, quiet(flip="both"))[:, 0, 0, 0])
+    assert stats.chisquare(counts).pvalue > 0.001
+    assert 4 == len(counts)
+
+
+def test_crops_begin_everywhere_equally_often():
+    dot_nhwc = np.zeros((20_000, 5, 5, 1), np.uint8)
+    dot_nhwc[:, 2, 2] = 1
+    counts_hw = augmented(dot_nhwc, quiet(crop_padding=2)).sum(axis=(0, 3))
+    assert stats.chisquare(counts_hw.ravel()).pvalue > 0.001
+
+
+def test_rotation_by_nothing_changes_nothing():
+    np.testing.assert_array_equal(noise(), rotate(noise(), np.zeros(40)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rotation_by_right_angles_moves_pixels_counter_clockwise(channels):
+    images_nhwc = noise(height=8, width=8, channels=channels)
+    turned = rotate(images_nhwc, np.repeat([90.0, 180.0, -90.0, 360.0], 10))
+    for block, num_turns in enumerate((1, 2, 3, 4)):
+        here = slice(10 * block, 10 * block + 10)
+        np.testing.assert_array_equal(np.rot90(images_nhwc[here], num_turns, axes=(1, 2)), turned[here])
+
+
+def rotated_pixel(image_hwc, row, column, degrees):
+    """What bilinear interpolation finds where this pixel comes from; zero outside."""
+    height, width, num_channels = image_hwc.shape
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    down, right = row - (height - 1) / 2, column - (width - 1) / 2
+    from_row = cosine * down + sine * right + (height - 1) / 2
+    from_column = cosine * right - sine * down + (width - 1) / 2
+    total = np.zeros(num_channels)
+    for near_row in range(height):
+        for near_column in range(width):
+            share = max(0, 1 - abs(near_row - from_row)) * max(0, 1 - abs(near_column - from_column))
+            total += share * image_hwc[near_row, near_column]
+    return total
+
+
+@pytest.mark.parametrize("degrees", [-33.0, 7.5, 120.0])
+def test_rotation_is_bilinear_about_the_centre_with_black_around(degrees):
+    smooth_hwc = cv2.GaussianBlur(noise(1, 9, 12)[0], (5, 5), 2.0)
+    expected = [[rotated_pixel(smooth_hwc, row, column, degrees) for column in range(12)] for row in range(9)]
+    difference = np.abs(expected - rotate(smooth_hwc[np.newaxis], np.array([degrees]))[0])
+    assert difference.max() <= 255 / 32 + 1  # positions are whole 32nds of a pixel
+    assert difference.mean() < 1
+
+
+def test_rotation_angles_stay_within_the_limit_and_reach_it():
+    bar_hw = np.zeros((41, 41), np.uint8)
+    bar_hw[20, 21:] = 255
+    turned = augmented(np.tile(bar_hw[..., np.newaxis], (500, 1, 1, 1)), quiet(rotation=10.0))[..., 0].astype(float)
+    rows, columns = np.mgrid[0:41, 0:41] - 20
+    degrees = np.rad2deg(np.arctan2((turned * -rows).sum(axis=(1, 2)), (turned * columns).sum(axis=(1, 2))))
+    assert pytest.approx((-10, 10), abs=0.5) == (degrees.min(), degrees.max())
+
+
+def plain_color(image_hwc, brightness, contrast, saturation):
+    pixels = image_hwc * brightness
+    luma = np.array([0.299, 0.587, 0.114]) if image_hwc.shape[-1] == 3 else np.ones(1)
+    pixels = (pixels @ luma).mean() + (pixels - (pixels @ luma).mean()) * contrast
+    grey = (pixels @ luma)[..., np.newaxis]
+    return np.clip(grey + (pixels - grey) * saturation, 0, 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "names", [("brightness",), ("contrast",), ("saturation",), ("brightness", "contrast", "saturation")]
+)
+def test_colours_are_those_of_a_plain_loop(names, channels):
+    images_nhwc = noise(channels=channels)
+    shares = dict.fromkeys(names, 0.6)
+    expected = []
+    for index, image_hwc in enumerate(images_nhwc):
+        draws = Draws(5, 1, np.array([index]))
+        factors = (
+            1 + draws.symmetric(name, shares.get(name, 0.0))[0] for name in ("brightness", "contrast", "saturation")
+        )
+        expected.append(plain_color(image_hwc, *factors))
+    difference = np.abs(np.array(expected) - augmented(images_nhwc, quiet(**shares)))
+    assert difference.max() <= 1  # the grey is rounded too
+
+
+def test_saturation_leaves_grey_images_alone():
+    grey_nhwc = np.repeat(noise(channels=1), 3, axis=3)
+    np.testing.assert_array_equal(grey_nhwc, augmented(grey_nhwc, quiet(saturation=1.0)))
+    np.testing.assert_array_equal(noise(channels=1), augmented(noise(channels=1), quiet(saturation=1.0)))
+
+
+def test_brightness_factors_are_uniform_within_their_share():
+    flat_nhwc = np.full((5000, 1, 1, 1), 100, np.uint8)
+    levels = augmented(flat_nhwc, quiet(brightness=0.2)).ravel()
+    assert (80, 120) == (levels.min(), levels.max())
+    assert stats.chisquare(np.bincount(levels)[81:120]).pvalue > 0.001
+
+
+def test_colours_are_clipped_not_wrapped():
+    white_nhwc = np.full((200, 1, 1, 3), 255, np.uint8)
+    brightened = augmented(white_nhwc, quiet(brightness=0.5)).astype(int)
+    assert brightened.min() >= 127
+    assert pytest.approx(0.5, abs=0.1) == (brightened == 255).mean()
+
+
+def test_cutout_paints_a_square_of_the_given_colour_cut_off_at_the_border():
+    blank_nhwc = np.zeros((2000, 8, 10, 3), np.uint8)
+    painted = augmented(blank_nhwc, quiet(cutout=3), mean_color=[10, 20, 30])
+    is_painted = painted.any(axis=-1)
+    np.testing.assert_array_equal(np.tile([10, 20, 30], (is_painted.sum(), 1)), painted[is_painted])
+    heights, widths = is_painted.any(axis=2).sum(axis=1), is_painted.any(axis=1).sum(axis=1)
+    np.testing.assert_array_equal(heights * widths, is_painted.sum(axis=(1, 2)))
+    assert {2, 3} == set(heights) == set(widths)
+    assert pytest.approx(6 / 8, abs=0.05) == (heights == 3).mean()
+    assert pytest.approx(8 / 10, abs=0.05) == (widths == 3).mean()
+
+
+def test_cutout_leaves_what_is_outside_its_square_alone():
+    painted = augmented(noise(), quiet(cutout=4), mean_color=[1, 2, 3])
+    is_kept = (painted != [1, 2, 3]).any(axis=-1)
+    assert 0 < is_kept.sum() < is_kept.size
+    np.testing.assert_array_equal(noise()[is_kept], painted[is_kept])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sample_is_changed_alike_in_any_company(channels):
+    images_nhwc = noise(channels=channels)
+    together = augmented(images_nhwc, Recipe(**EVERYTHING))
+    alone = [augmented(images_nhwc, Recipe(**EVERYTHING), [index])[0] for index in range(40)]
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(together[::-3], augmented(images_nhwc, Recipe(**EVERYTHING), np.arange(40)[::-3]))
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(6, 1), (5, 2)])
+def test_another_seed_or_epoch_changes_otherwise(seed, epoch):
+    recipe = Recipe(**EVERYTHING)
+    assert (augmented(noise(), recipe) != augmented(noise(), recipe, seed=seed, epoch=epoch)).mean() > 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    channels=st.sampled_from([1, 3]),
+    indices=st.lists(st.integers(0, 4), min_size=1, max_size=9),
+    changes=st.fixed_dictionaries({}, optional={name: st.just(value) for name, value in EVERYTHING.items()}),
+)
+def test_any_recipe_yields_fresh_bytes_of_the_same_shape(height, width, channels, indices, changes):
+    images_nhwc = noise(5, height, width, channels)
+    before = images_nhwc.copy()
+    changed = augmented(images_nhwc, quiet(**changes), indices)
+    assert (np.uint8, (len(indices), height, width, channels)) == (changed.dtype, changed.shape)
+    assert changed.flags.c_contiguous and changed.flags.writeable and not np.shares_memory(changed, images_nhwc)
+    np.testing.assert_array_equal(before, images_nhwc)
+
+
+def test_a_split_of_any_memory_layout_gives_the_same_bytes():
+    planar_nchw = np.ascontiguousarray(noise().transpose(0, 3, 1, 2))
+    recipe = Recipe(**EVERYTHING)
+    np.testing.assert_array_equal(augmented(noise(), recipe), augmented(planar_nchw.transpose(0, 2, 3, 1), recipe))

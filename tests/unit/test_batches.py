@@ -1,0 +1,246 @@
+"""The stream of batches: what follows from what, and the targets and weights that come with the images."""
+
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+
+from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch
+from diptych.data.splits import Split
+from diptych.errors import SpecError
+from diptych.spec.recipe import Recipe
+
+NUM_CLASSES = 4
+PLAIN = Recipe(batch_size=8, flip="none", crop_padding=0)
+EVERYTHING = Recipe(
+    batch_size=8,
+    flip="both",
+    crop_padding=2,
+    rotation=20.0,
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.3,
+    cutout=3,
+    mixup=0.4,
+    cutmix=1.0,
+    label_smoothing=0.1,
+    class_weights="balanced",
+)
+
+
+def samples(num_samples=50, channels=3):
+    """Noise whose first pixel names the sample; reading is all that it allows."""
+    generator = np.random.default_rng(2)
+    images_nhwc = generator.integers(0, 256, (num_samples, 7, 9, channels), dtype=np.uint8)
+    images_nhwc[:, 0, 0, 0] = np.arange(num_samples)
+    labels_n = generator.integers(0, NUM_CLASSES, num_samples)
+    images_nhwc.flags.writeable = labels_n.flags.writeable = False
+    return Split(images_nhwc, labels_n)
+
+
+def stream(recipe, split=None, seed=3, epoch=1, **settings):
+    return epoch_batches(split or samples(), recipe, num_classes=NUM_CLASSES, seed=seed, epoch=epoch, **settings)
+
+
+def digests(batches):
+    arrays = ((batch.images, batch.targets, batch.weights) for batch in batches)
+    return [sha256(b"".join(array.tobytes() for array in batch)).hexdigest() for batch in arrays]
+
+
+def by_sample(recipe, split=None):
+    """Every array of an epoch, its samples in the order of the split."""
+    split = split or samples()
+    batches = list(stream(recipe, split))
+    places = np.argsort(order(len(split), 3, 1))
+    return [np.concatenate([getattr(b, name) for b in batches])[places] for name in ("images", "targets", "weights")]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_stream_is_the_same_for_any_number_of_workers(workers):
+    assert digests(stream(EVERYTHING, workers=0)) == digests(stream(EVERYTHING, workers=workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("first_step", [0, 1, 5, 7])
+def test_an_epoch_entered_at_a_step_goes_on_as_the_whole_one(first_step, workers):
+    whole = digests(stream(EVERYTHING, workers=0))
+    assert whole[first_step:] == digests(stream(EVERYTHING, first_step=first_step, workers=workers))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+def test_a_sample_is_the_same_in_batches_of_any_size(batch_size):
+    expected = by_sample(EVERYTHING)
+    for array, other in zip(expected, by_sample(replace(EVERYTHING, batch_size=batch_size)), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"epoch": 2}])
+def test_another_seed_or_epoch_gives_other_batches(change):
+    assert not set(digests(stream(EVERYTHING))) & set(digests(stream(EVERYTHING, **change)))
+
+
+def test_what_was_read_before_does_not_matter():
+    split = samples()
+    fresh = digests(stream(EVERYTHING, split))
+    abandoned = stream(EVERYTHING, split, epoch=2, workers=2)
+    next(abandoned)
+    abandoned.close()
+    assert fresh == digests(stream(EVERYTHING, split))
+
+
+def test_every_sample_comes_once_in_the_epochs_order():
+    batches = list(stream(PLAIN))
+    assert order(50, 3, 1).tolist() == np.concatenate([batch.images[:, 0, 0, 0] for batch in batches]).tolist()
+    labels_n = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
+    np.testing.assert_array_equal(samples().labels[order(50, 3, 1)], labels_n)
+
+
+def test_batches_are_bytes_and_single_precision_numbers():
+    batch = next(stream(EVERYTHING))
+    assert (np.uint8, np.float32, np.float32) == (batch.images.dtype, batch.targets.dtype, batch.weights.dtype)
+    assert ((8, 7, 9, 3), (8, 4), (8,)) == (batch.images.shape, batch.targets.shape, batch.weights.shape)
+
+
+@given(st.integers(0, 300), st.integers(0, 2**40), st.integers(0, 100))
+def test_an_order_holds_every_sample_once(num_samples, seed, epoch):
+    assert list(range(num_samples)) == sorted(order(num_samples, seed, epoch).tolist())
+
+
+def test_orders_of_neighbouring_epochs_and_seeds_are_unrelated():
+    orders = [order(10_000, seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    correlations = np.corrcoef(orders) - np.eye(4)
+    assert np.abs(correlations).max() < 0.05
+
+
+def test_an_order_never_changes_between_versions():
+    assert [1, 9, 4, 8, 2, 6, 7, 0, 3, 5] == order(10, seed=0, epoch=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "batch_size", "sizes"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3])],
+)
+def test_a_last_sample_on_its_own_joins_the_batch_before(num_samples, batch_size, sizes):
+    split = samples(num_samples)
+    recipe = replace(PLAIN, batch_size=batch_size)
+    assert sizes == [len(batch.images) for batch in stream(recipe, split)]
+    assert len(sizes) == steps_per_epoch(num_samples, batch_size)
+
+
+@given(st.integers(1, 500), st.integers(2, 70))
+def test_bounds_cover_the_epoch_without_a_batch_of_one(num_samples, batch_size):
+    bounds = batch_bounds(num_samples, batch_size)
+    assert list(range(num_samples)) == [place for piece in bounds for place in range(piece.start, piece.stop)]
+    sizes = [piece.stop - piece.start for piece in bounds]
+    assert 1 not in sizes or num_samples == 1
+    assert set(sizes[:-1]) <= {batch_size}
+    assert max(sizes) <= batch_size + 1
+
+
+def test_targets_are_the_labels():
+    np.testing.assert_array_equal(np.eye(4)[samples().labels], by_sample(PLAIN)[1])
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes():
+    _, targets_nk, weights_n = by_sample(replace(PLAIN, label_smoothing=0.2))
+    np.testing.assert_allclose(np.where(np.eye(4)[samples().labels], 0.85, 0.05), targets_nk, rtol=1e-6)
+    assert {1.0} == set(weights_n)
+
+
+@pytest.mark.parametrize("changes", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
+def test_mixed_targets_are_distributions_over_the_classes(changes):
+    _, targets_nk, _ = by_sample(replace(PLAIN, **changes))
+    assert targets_nk.min() >= 0
+    np.testing.assert_allclose(np.ones(50), targets_nk.sum(axis=1), rtol=1e-6)
+    assert ((targets_nk > 0).sum(axis=1) == 2).any()
+
+
+def test_a_mixup_is_made_of_two_samples_as_they_are_augmented_by_themselves():
+    changes = {"flip": "both", "crop_padding": 2, "brightness": 0.3}
+    own_nhwc = by_sample(replace(PLAIN, **changes))[0].astype(float)
+    mixed_nhwc, targets_nk, _ = by_sample(replace(PLAIN, mixup=1.0, **changes))
+    labels_n = samples().labels
+    for index in range(50):
+        share = targets_nk[index, labels_n[index]]
+        others = np.flatnonzero((labels_n != labels_n[index]) & (targets_nk[index, labels_n] > 0))
+        if len(others):
+            expected = share * own_nhwc[index] + (1 - share) * own_nhwc[others]
+            assert np.abs(expected - mixed_nhwc[index]).max(axis=(1, 2, 3)).min() <= 0.51
+
+
+def test_cutmix_targets_are_the_exact_share_of_pixels():
+    levels_n = np.arange(50, dtype=np.uint8)
+    split = Split(np.tile(levels_n[:, None, None, None], (1, 7, 9, 1)), levels_n.astype(np.int64))
+    recipe = replace(PLAIN, cutmix=1.0)
+    batches = list(epoch_batches(split, recipe, num_classes=50, seed=3, epoch=1))
+    for image_hwc, target_k in ((i, t) for b in batches for i, t in zip(b.images, b.targets, strict=True)):
+        counts_k = np.bincount(image_hwc.ravel(), minlength=50)
+        np.testing.assert_allclose(counts_k / 63, target_k, atol=1e-7)
+
+
+def test_cutout_paints_with_the_splits_mean_colour():
+    split = samples()
+    images_nhwc = by_sample(replace(PLAIN, cutout=3), split)[0]
+    changed = images_nhwc[(images_nhwc != split.images).any(axis=-1)]
+    mean_c = np.rint(split.images.mean(axis=(0, 1, 2)))
+    assert 50 < len(changed)
+    np.testing.assert_array_equal(np.tile(mean_c, (len(changed), 1)), changed)
+
+
+def test_without_class_weights_all_classes_weigh_one():
+    assert [1.0] * 4 == class_weights(PLAIN, samples().labels, NUM_CLASSES).tolist()
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    labels_n = np.array([0] * 50 + [1] * 30 + [2] * 15 + [3] * 5)
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels_n)
+    np.testing.assert_allclose(
+        expected, class_weights(replace(PLAIN, class_weights="balanced"), labels_n, 4), rtol=1e-6
+    )
+
+
+def test_a_class_without_samples_weighs_one_when_balanced():
+    weights_k = class_weights(replace(PLAIN, class_weights="balanced"), np.array([0, 0, 0, 2]), 3)
+    np.testing.assert_allclose([4 / 9, 1, 4 / 3], weights_k, rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", [(1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 0.0), (1.0, 2.0, 3.0, float("nan"))])
+def test_class_weights_that_do_not_fit_name_the_field_and_both_sides(given):
+    with pytest.raises(SpecError, match=r"'class_weights': wants 4 numbers above 0, .* got \(1.0, 2.0, 3.0"):
+        stream(replace(PLAIN, class_weights=given))
+
+
+def test_a_sample_weighs_what_its_class_does():
+    weights_n = by_sample(replace(PLAIN, class_weights=(1.0, 2.0, 3.0, 4.5)))[2]
+    np.testing.assert_array_equal(np.array([1, 2, 3, 4.5])[samples().labels], weights_n)
+
+
+def test_a_mixed_sample_weighs_what_its_classes_do_before_smoothing():
+    recipe = replace(PLAIN, mixup=1.0, class_weights=(1.0, 2.0, 3.0, 4.5))
+    targets_nk = by_sample(recipe)[1]
+    weights_n = by_sample(replace(recipe, label_smoothing=0.3))[2]
+    np.testing.assert_allclose(targets_nk @ [1, 2, 3, 4.5], weights_n, rtol=1e-6)
+
+
+def test_a_flip_that_only_the_dataset_can_settle_is_refused():
+    with pytest.raises(SpecError, match="'flip': got auto"):
+        stream(replace(PLAIN, flip="auto"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_batch_reaches_the_consumer(workers):
+    split = samples()
+    unknown = Split(split.images, np.full(50, NUM_CLASSES))
+    with pytest.raises(IndexError):
+        list(stream(PLAIN, unknown, workers=workers))
+
+
+def test_the_split_is_only_read():
+    split = samples()
+    before = digests(stream(PLAIN, split))
+    list(stream(EVERYTHING, split, workers=2))  # its arrays refuse to be written
+    assert before == digests(stream(PLAIN, split))

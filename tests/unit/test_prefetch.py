@@ -1,0 +1,72 @@
+"""Computing ahead: same results, bounded, and gone when the consumer is."""
+
+import threading
+import time
+
+import pytest
+
+from diptych.data.prefetch import prefetched
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("diptych-prefetch")]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_come_in_the_order_of_the_tasks(workers):
+    def slow_when_even(number):
+        time.sleep(0.002 * (number % 2 == 0))
+        return number**2
+
+    assert [number**2 for number in range(20)] == list(prefetched(slow_when_even, range(20), workers, depth=4))
+
+
+@pytest.mark.parametrize(("workers", "depth"), [(1, 1), (2, 3), (4, 2)])
+def test_no_more_than_depth_results_are_begun_ahead(workers, depth):
+    begun = []
+    results = prefetched(begun.append, range(50), workers, depth)
+    for num_taken in range(1, 20):
+        next(results)
+        time.sleep(0.001)
+        assert len(begun) <= num_taken + depth
+    results.close()
+
+
+def test_work_goes_on_while_the_consumer_is_busy():
+    begun = []
+    results = prefetched(begun.append, range(50), workers=1, depth=4)
+    next(results)
+    deadline = time.monotonic() + 5
+    while len(begun) < 5 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert [0, 1, 2, 3, 4] == begun
+    results.close()
+
+
+def test_closing_early_ends_the_threads_and_drops_what_was_not_begun():
+    begun = []
+
+    def slow(number):
+        begun.append(number)
+        time.sleep(0.01)
+
+    results = prefetched(slow, range(50), workers=2, depth=20)
+    next(results)
+    assert threads()
+    results.close()
+    assert not threads()
+    assert len(begun) < 10
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_reaches_the_consumer_in_its_turn_and_ends_the_threads(workers):
+    results = prefetched(lambda number: 12 // (3 - number), range(10), workers, depth=8)
+    assert [4, 6, 12] == [next(results) for _ in range(3)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not threads()
+
+
+def test_without_workers_everything_happens_in_the_calling_thread():
+    (name,) = prefetched(lambda _: threading.current_thread(), [0], workers=0, depth=4)
+    assert threading.current_thread() is name

@@ -1,0 +1,212 @@
+"""What follows from a spec by arithmetic (shapes, names, counts, costs) and which specs are refused."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from diptych.errors import SpecError
+from diptych.spec import ModelSpec
+from diptych.spec import layers as L
+from diptych.spec.zoo.graph import Graph
+
+NORMALIZE = L.Normalize("normalize", ("input",), mean=(0.5,), std=(0.25,))
+
+
+def small():
+    """Every number of it can be counted on paper: 4×4 grey images, five classes."""
+    graph = Graph((4, 4, 1), (0.5,), (0.25,))
+    graph.conv("conv", 3, padding=1)
+    graph.add(L.BatchNorm, "norm")
+    graph.relu("relu")
+    graph.max_pool("pool")
+    graph.add(L.Flatten, "flatten")
+    graph.add(L.Dense, "head", units=5)
+    return graph.model("small")
+
+
+def shape_of(layer, *inputs):
+    return L.output_shape(layer, inputs)
+
+
+@pytest.mark.parametrize(
+    ("expected", "settings"),
+    [
+        ((6, 6, 4), {"kernel": (3, 3)}),
+        ((8, 8, 4), {"kernel": (3, 3), "padding": (1, 1, 1, 1)}),
+        ((4, 4, 4), {"kernel": (3, 3), "padding": (1, 1, 1, 1), "strides": (2, 2)}),
+        ((4, 3, 4), {"kernel": (1, 3), "strides": (2, 2)}),
+        ((7, 8, 4), {"kernel": (5, 1), "padding": (1, 2, 0, 0)}),
+        ((8, 7, 4), {"kernel": (1, 2), "padding": (0, 0, 0, 0), "strides": (1, 1)}),
+    ],
+)
+def test_a_convolution_gives_floor_of_padded_minus_kernel_over_stride_plus_one(expected, settings):
+    assert expected == shape_of(L.Conv("conv", ("x",), filters=4, **settings), (8, 8, 3))
+
+
+@pytest.mark.parametrize("kind", [L.MaxPool, L.AvgPool])
+def test_a_pool_keeps_the_channels_and_leaves_out_what_fills_no_window(kind):
+    pool = kind("pool", ("x",), kernel=(2, 2), strides=(2, 2))
+    assert (3, 4, 5) == shape_of(pool, (7, 9, 5))
+    padded = replace(pool, kernel=(3, 3), padding=(1, 1, 1, 1))
+    assert (4, 5, 5) == shape_of(padded, (7, 9, 5))
+
+
+@pytest.mark.parametrize(
+    ("expected", "layer", "inputs"),
+    [
+        ((8, 6, 3), L.BatchNorm("x", ("a",)), [(8, 6, 3)]),
+        ((8, 6, 3), L.Activation("x", ("a",)), [(8, 6, 3)]),
+        ((24,), L.Dropout("x", ("a",)), [(24,)]),
+        ((144,), L.Flatten("x", ("a",)), [(8, 6, 3)]),
+        ((3,), L.GlobalAvgPool("x", ("a",)), [(8, 6, 3)]),
+        ((7,), L.Dense("x", ("a",), units=7), [(24,)]),
+        ((8, 6, 3), L.Add("x", ("a", "b", "c")), [(8, 6, 3)] * 3),
+        ((8, 6, 8), L.Concat("x", ("a", "b")), [(8, 6, 3), (8, 6, 5)]),
+        ((8, 6, 10), L.PadChannels("x", ("a",), before=3, after=4), [(8, 6, 3)]),
+    ],
+)
+def test_every_other_layer_has_its_shape(expected, layer, inputs):
+    assert expected == shape_of(layer, *inputs)
+
+
+def test_a_model_knows_the_shape_of_every_layer_and_of_its_input():
+    expected = {
+        "input": (4, 4, 1),
+        "normalize": (4, 4, 1),
+        "conv": (4, 4, 3),
+        "norm": (4, 4, 3),
+        "relu": (4, 4, 3),
+        "pool": (2, 2, 3),
+        "flatten": (12,),
+        "head": (5,),
+    }
+    assert expected == small().shapes
+    assert 5 == small().num_classes
+
+
+def test_arrays_have_pytorchs_names_and_layouts():
+    expected = {
+        "conv.weight": (3, 1, 3, 3),
+        "conv.bias": (3,),
+        "norm.weight": (3,),
+        "norm.bias": (3,),
+        "norm.running_mean": (3,),
+        "norm.running_var": (3,),
+        "head.weight": (5, 12),
+        "head.bias": (5,),
+    }
+    assert expected == {array.name: array.shape for array in small().arrays}
+
+
+def test_a_grouped_convolution_has_a_kernel_of_its_group_only():
+    graph = Graph((8, 8, 3), (0.5,) * 3, (0.25,) * 3)
+    graph.conv("wide", 8, use_bias=False)
+    graph.conv("grouped", 12, groups=4, use_bias=False)
+    graph.add(L.GlobalAvgPool, "pool")
+    kernel = graph.model("grouped").array("grouped.weight")
+    assert (12, 2, 3, 3) == kernel.shape
+    assert (18, 27) == (kernel.fan_in, kernel.fan_out)
+
+
+def test_running_statistics_are_no_parameters():
+    model = small()
+    assert {"norm.running_mean", "norm.running_var"} == {a.name for a in model.arrays if not a.trainable}
+    assert 3 * 9 + 3 + 3 + 3 + 5 * 12 + 5 == model.num_parameters
+
+
+def test_flops_are_those_counted_by_hand():
+    counted = {
+        "normalize": 2 * 16,
+        "conv": 48 * (2 * 9 + 1),
+        "norm": 2 * 48,
+        "relu": 48,
+        "pool": 12 * 4,
+        "flatten": 0,
+        "head": 5 * (2 * 12 + 1),
+    }
+    assert sum(counted.values()) == small().flops
+
+
+@pytest.mark.parametrize(
+    ("expected", "layer", "inputs"),
+    [
+        # 2 by 2 by 4 outputs, each a sum over 9 places of the 2 channels of its group
+        (16 * 2 * 9 * 2, L.Conv("x", ("a",), filters=4, kernel=(3, 3), groups=2, use_bias=False), [(4, 4, 4)]),
+        (4 * 9, L.AvgPool("x", ("a",), kernel=(3, 3), strides=(1, 1)), [(4, 4, 1)]),
+        (48, L.GlobalAvgPool("x", ("a",)), [(4, 4, 3)]),
+        (2 * 48, L.Add("x", ("a", "b", "c")), [(4, 4, 3)] * 3),
+        (0, L.Concat("x", ("a", "b")), [(4, 4, 3)] * 2),
+        (0, L.PadChannels("x", ("a",), before=1, after=1), [(4, 4, 3)]),
+        (0, L.Dropout("x", ("a",)), [(4, 4, 3)]),
+    ],
+)
+def test_every_other_layer_costs_what_was_counted_by_hand(expected, layer, inputs):
+    assert expected == L.flops(layer, tuple(inputs), L.output_shape(layer, tuple(inputs)))
+
+
+def test_a_chain_is_a_model_whose_layers_each_feed_the_next():
+    assert small().is_chain
+
+
+def test_a_model_with_a_branch_is_no_chain():
+    graph = Graph((4, 4, 1), (0.5,), (0.25,))
+    graph.conv("conv", 1, padding=1)
+    graph.add(L.Add, "sum", inputs=("conv", "normalize"))
+    graph.add(L.GlobalAvgPool, "pool")
+    assert not graph.model("branched").is_chain
+
+
+def test_layers_arrays_and_owners_are_found_by_name():
+    model = small()
+    assert model.layers[1] == model.layer("conv")
+    assert model.layer("norm") == model.owner(model.array("norm.running_mean"))
+
+
+def test_a_flattened_map_is_recognised_through_elementwise_layers():
+    graph = Graph((4, 4, 1), (0.5,), (0.25,))
+    graph.add(L.Flatten, "flatten")
+    graph.relu("relu")
+    graph.add(L.Dropout, "dropout")
+    graph.add(L.Dense, "hidden", units=8)
+    graph.relu("relu2")
+    graph.add(L.Dense, "head", units=2)
+    model = graph.model("flat")
+    assert (4, 4, 1) == model.flattened_from(model.layer("dropout"))
+    assert model.flattened_from(model.layer("relu2")) is None
+    assert model.only_feeds_dense(model.layer("flatten"))
+
+
+def test_a_flattened_map_that_is_also_concatenated_does_not_only_feed_dense():
+    graph = Graph((4, 4, 1), (0.5,), (0.25,))
+    graph.add(L.Flatten, "flatten")
+    graph.add(L.Dense, "hidden", units=8)
+    graph.add(L.Concat, "both", inputs=("flatten", "hidden"))
+    model = graph.model("skip")
+    assert (24,) == model.shapes["both"]
+    assert not model.only_feeds_dense(model.layer("flatten"))
+
+
+def test_normalize_is_one_multiplication_and_one_addition_per_channel():
+    scale, offset = L.scale_and_offset(mean=(0.5, 0.25), std=(0.5, 0.125))
+    for channel, (mean, std) in enumerate([(0.5, 0.5), (0.25, 0.125)]):
+        for pixel in (0, 1, 128, 255):
+            assert pytest.approx((pixel / 255 - mean) / std) == pixel * scale[channel] + offset[channel]
+
+
+def test_a_spec_cannot_be_changed_in_place():
+    with pytest.raises(FrozenInstanceError):
+        small().name = "other"
+
+
+def test_a_changed_copy_is_checked_again():
+    model = small()
+    narrower = replace(model.layers[0], mean=(0.5, 0.5))
+    with pytest.raises(SpecError, match=r"Layer 'normalize' \(Normalize\): wants mean and std for 1 channel"):
+        replace(model, layers=(narrower, *model.layers[1:]))
+
+
+def test_layers_of_one_kind_may_share_their_first_letters_but_not_a_name():
+    layers = (NORMALIZE, L.Flatten("fc", ("normalize",)), L.Dense("fc1", ("fc",), units=2))
+    assert 2 == ModelSpec("fine", (4, 4, 1), layers).num_classes
+    with pytest.raises(SpecError, match="Layer 'fc': names must be unique"):
+        ModelSpec("not", (4, 4, 1), (*layers, L.Dense("fc", ("fc1",), units=2)))
