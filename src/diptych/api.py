@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -22,6 +23,7 @@ from diptych.engines.worker import num_threads
 from diptych.errors import DataError, SpecError, UsageError
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.evaluation.softmax import softmax
+from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import did_you_mean, read_model, read_recipe
 from diptych.spec.recipe import field_names

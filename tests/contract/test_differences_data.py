@@ -67,13 +67,26 @@ def test_the_order_of_samples_follows_from_seed_and_epoch_alone():
     assert _samples_of(epoch=1, seed=1) != orders[0]
 
 
+def test_each_sample_is_augmented_on_its_own_whatever_its_batch():
+    images_nhwc = np.tile(np.arange(64.0).reshape(1, 8, 8, 1), (6, 1, 1, 1))
+    cropped_nhwc = keras.layers.RandomCrop(4, 4, seed=0)(images_nhwc, training=True).numpy()
+    assert 1 == len({crop.tobytes() for crop in cropped_nhwc})
+
+    split = Split(np.tile(tiny.images(tiny.conv_net(), 1), (12, 1, 1, 1)), np.zeros(12, np.int64))
+    small, large = (
+        np.concatenate([batch.images for batch in _batches(split, batch_size=size, crop_padding=2)]) for size in (3, 6)
+    )
+    assert 6 < len({image.tobytes() for image in large})
+    np.testing.assert_array_equal(small, large)
+
+
 def test_a_last_sample_on_its_own_joins_the_batch_before(both):
     one = np.ones((1, 1, 1, 2), np.float32)
     assert 0.0 == np.abs(keras.layers.BatchNormalization()(one, training=True)).max()
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         torch.nn.BatchNorm2d(2)(torch.from_numpy(one).permute(0, 3, 1, 2))
 
-    batches = list(_batches(num_samples=9, batch_size=4))
+    batches = list(_batches(_numbered(9), batch_size=4))
     assert [4, 5] == [len(batch.images) for batch in batches]
     assert 2 == steps_per_epoch(9, 4)
     for engine in both:
@@ -81,14 +94,17 @@ def test_a_last_sample_on_its_own_joins_the_batch_before(both):
         assert 9 == totals.count and np.isfinite(totals.loss)
 
 
-def _batches(num_samples, batch_size, seed=0, epoch=1, **changes):
-    images_nhwc = np.broadcast_to(
-        np.arange(num_samples, dtype=np.uint8)[:, None, None, None], (num_samples, *tiny.SHAPE)
-    )
-    split = Split(np.ascontiguousarray(images_nhwc), np.arange(num_samples) % tiny.NUM_CLASSES)
+def _numbered(num_samples):
+    """Images of one grey level each, which is the sample's number."""
+    levels = np.arange(num_samples, dtype=np.uint8)[:, None, None, None]
+    return Split(np.tile(levels, (1, *tiny.SHAPE)), np.arange(num_samples) % tiny.NUM_CLASSES)
+
+
+def _batches(split, batch_size, seed=0, epoch=1, **changes):
     recipe = Recipe(**{"batch_size": batch_size, "flip": "none", "crop_padding": 0, **changes})
     return epoch_batches(split, recipe, num_classes=tiny.NUM_CLASSES, seed=seed, epoch=epoch)
 
 
 def _samples_of(epoch, seed=0):
-    return [int(image[0, 0, 0]) for batch in _batches(20, 8, seed, epoch) for image in batch.images]
+    batches = _batches(_numbered(20), 8, seed, epoch)
+    return [int(image[0, 0, 0]) for batch in batches for image in batch.images]

@@ -171,8 +171,8 @@ def test_a_flattened_map_is_recognised_through_elementwise_layers():
     graph.relu("relu2")
     graph.add(L.Dense, "head", units=2)
     model = graph.model("flat")
-    assert (4, 4, 1) == model.flattened_from(model.layer("dropout"))
-    assert model.flattened_from(model.layer("relu2")) is None
+    assert model.layer("flatten") == model.flatten_behind(model.layer("dropout"))
+    assert model.flatten_behind(model.layer("relu2")) is None
     assert model.only_feeds_dense(model.layer("flatten"))
 
 

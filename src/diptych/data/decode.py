@@ -41,6 +41,7 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
     if not _is_supported(encoded):
         raise DataError(f"Cannot decode {name!r}: wanted a JPEG, PNG, BMP or WebP, it starts {encoded[:8]!r}.")
     try:
+        # differs: decode
         image = cv2.imdecode(np.frombuffer(encoded, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise DataError(

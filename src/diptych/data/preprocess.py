@@ -39,6 +39,7 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 
 def _resize_one(image_hwc: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width, num_channels = image_hwc.shape
+    # differs: resize
     shrunk_size = (min(height, size[0]), min(width, size[1]))
     resized = _interpolate(image_hwc, shrunk_size, cv2.INTER_AREA)
     resized = _interpolate(resized, size, cv2.INTER_LINEAR)

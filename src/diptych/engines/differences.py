@@ -7,14 +7,13 @@ _PROOFS = "tests/contract/test_differences_"
 
 @dataclass(frozen=True)
 class Difference:
-    """A row, which code refers to as `# differs: <key>`.
+    """A row; code refers to its key with `# differs: <key>`.
 
     Attributes:
-        key: its name.
         torch: what PyTorch does.
         tensorflow: what TensorFlow or Keras does.
         rule: what both engines do.
-        proof: the pytest node that measures both frameworks and holds both engines to the rule.
+        proof: the pytest node that measures the frameworks and holds the engines to the rule.
     """
 
     key: str
@@ -290,5 +289,12 @@ LEDGER: tuple[Difference, ...] = (
         tensorflow="A draw from a window that slides over the data.",
         rule="A permutation that follows from seed and epoch alone.",
         proof=_PROOFS + "data.py::test_the_order_of_samples_follows_from_seed_and_epoch_alone",
+    ),
+    Difference(
+        "augmentation",
+        torch="torchvision's transforms, a sample at a time, from the loading worker's generator.",
+        tensorflow="Layers, from Keras's counter; RandomCrop cuts a whole batch alike.",
+        rule="NumPy, a whole batch at once; a sample's change follows from seed, epoch and index alone.",
+        proof=_PROOFS + "data.py::test_each_sample_is_augmented_on_its_own_whatever_its_batch",
     ),
 )

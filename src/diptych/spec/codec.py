@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from diptych.errors import SpecError
@@ -158,8 +158,12 @@ def _converted(value: Any, hint: Any, where: str) -> Any:
 
 
 def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if value is None and NoneType in options:
+        return None
     failures = []
     for option in options:
+        if option is NoneType:
+            continue
         try:
             return _converted(value, option, where)
         except SpecError as error:

@@ -1,0 +1,161 @@
+"""A worker with a fault: `python faulty_worker.py FAULT ENGINE [THREADS]` breaks one engine, then answers as ever.
+
+Each fault is a disagreement that the two frameworks have by themselves, or a slip that is easily made.
+"""
+
+import sys
+from functools import partial
+
+from diptych.engines import worker
+
+
+def norm_epsilon():
+    """Keras's ε in PyTorch."""
+    from torch import nn
+
+    _replace_init(nn.BatchNorm2d, eps=1e-3)
+
+
+def biased_variance():
+    """Keras's running variance in PyTorch: divided by n."""
+    from torch import nn
+
+    forward = nn.BatchNorm2d.forward
+
+    def biased(self, maps_nchw):
+        before = self.running_var.clone()
+        values = forward(self, maps_nchw)
+        if self.training:
+            count = maps_nchw.numel() / maps_nchw.shape[1]
+            old = before * (1.0 - self.momentum)
+            self.running_var.copy_(old + (self.running_var - old) * (count - 1.0) / count)
+        return values
+
+    nn.BatchNorm2d.forward = biased
+
+
+def shifted_pad():
+    """TensorFlow's "same" padding in PyTorch: the odd pixel on the other side."""
+    from diptych.engines.torch.model import Conv2d
+
+    init = Conv2d.__init__
+
+    def shifted(self, layer, channels):
+        init(self, layer, channels)
+        if self.margins:
+            left, right, top, bottom = self.margins
+            self.margins = (right, left, bottom, top)
+
+    Conv2d.__init__ = shifted
+
+
+def pad_in_divisor():
+    """PyTorch's own average pool: padding counts."""
+    from torch import nn
+
+    _replace_init(nn.AvgPool2d, count_include_pad=True)
+
+
+def tanh_gelu():
+    """TensorFlow's raw operation in PyTorch."""
+    from torch import nn
+
+    _replace_init(nn.GELU, approximate="tanh")
+
+
+def flatten_order():
+    """Keras's height, width, channel order in PyTorch."""
+    from torch import nn
+
+    nn.Flatten.forward = lambda self, maps_nchw: maps_nchw.permute(0, 2, 3, 1).flatten(1)
+
+
+def wrong_backward():
+    """A right forward pass with a wrong gradient."""
+    from torch import nn
+
+    forward = nn.GELU.forward
+
+    def scaled(self, values):
+        found = forward(self, values)
+        return (found * 1.001) - (found * 0.001).detach()
+
+    nn.GELU.forward = scaled
+
+
+def mean_by_count():
+    """Keras's class weights in PyTorch: the sum divided by the number of samples."""
+    from diptych.engines.torch import train
+
+    loss_of = train.loss_of
+    train.loss_of = lambda logits, targets, weights: loss_of(logits, targets, weights) * weights.mean()
+
+
+def rate_in_momentum():
+    """Keras's SGD in TensorFlow: the learning rate goes into the velocity."""
+    from diptych.engines.tensorflow import optimizer
+
+    def apply(recipe, parameter, gradient, rate, momentum):
+        velocity = momentum.assign(recipe.momentum * momentum - rate * gradient)
+        parameter.assign_add(recipe.momentum * velocity - rate * gradient)
+
+    optimizer._sgd = apply
+
+
+def epsilon_hat():
+    """Keras's Adam in TensorFlow: ε before the bias correction."""
+    import tensorflow as tf
+    from diptych.engines.tensorflow import optimizer
+
+    adam = tf.raw_ops.ResourceApplyAdam
+
+    def hat(*, epsilon, beta2_power, **settings):
+        return adam(epsilon=epsilon / tf.sqrt(1.0 - beta2_power), beta2_power=beta2_power, **settings)
+
+    optimizer.tf.raw_ops.ResourceApplyAdam = hat
+
+
+def clip_each():
+    """Keras's clipnorm in PyTorch: every gradient by itself."""
+    import torch
+
+    clip = torch.nn.utils.clip_grad_norm_
+    torch.nn.utils.clip_grad_norm_ = lambda tensors, largest: [clip([tensor], largest) for tensor in tensors]
+
+
+def decay_everything():
+    """Keras's weight decay in PyTorch: biases and norms decay too."""
+    from dataclasses import replace
+
+    from diptych.engines import torch as engine
+    from diptych.engines.torch import optimizer
+
+    engine.make_optimizer = lambda model, recipe: optimizer.Optimizer(model, replace(recipe, no_decay=()))
+
+
+def prints():
+    """No fault of arithmetic: a framework that prints where the answers go."""
+    from diptych.engines.torch import predict
+
+    load_weights = predict.load_weights
+
+    def loud(model, arrays):
+        print("a stray line")
+        load_weights(model, arrays)
+
+    predict.load_weights = loud
+
+
+def _replace_init(kind, **settings):
+    init = kind.__init__
+
+    def replaced(self, *args, **given):
+        init(self, *args, **{**given, **settings})
+
+    kind.__init__ = replaced
+
+
+if __name__ == "__main__":
+    fault, *arguments = sys.argv[1:]
+    globals()[fault]()
+    sys.exit(worker.main(arguments))

@@ -1,0 +1,69 @@
+"""An engine that is broken on purpose is caught, and the certificate names where."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from diptych.comparison import verify
+from diptych.comparison.pair import Pair
+from diptych.engines.worker import Worker
+from diptych.spec import layers as L
+from diptych.spec.zoo.graph import Graph
+
+FAULTY = Path(__file__).with_name("faulty_worker.py")
+
+CAUGHT = {
+    "norm_epsilon": ("forward pass in evaluation", "norm1"),
+    "shifted_pad": ("forward pass in evaluation", "conv2"),
+    "tanh_gelu": ("forward pass in evaluation", "gelu"),
+    "pad_in_divisor": ("forward pass in evaluation", "pool"),
+    "flatten_order": ("forward pass in evaluation", "flatten"),
+    "mean_by_count": ("loss", "loss"),
+    "wrong_backward": ("gradients", "norm2.bias"),
+    "clip_each": ("one step of sgd", "conv1.weight"),
+    "rate_in_momentum": ("one step of sgd", "momentum/conv1.weight"),
+    "decay_everything": ("one step of adam", "conv1.bias"),
+    "epsilon_hat": ("one step of adam", "conv1.weight"),
+    "biased_variance": ("running statistics after one step", "sgd/norm1.running_var"),
+}
+IN_TENSORFLOW = ("rate_in_momentum", "epsilon_hat")
+
+
+@pytest.fixture
+def broken(pair, request):
+    """The pair with a fault in one of its engines."""
+    torch, tensorflow = pair.workers
+    sound = torch if request.param in IN_TENSORFLOW else tensorflow
+    engine = "tensorflow" if sound is torch else "torch"
+    with Worker(engine, threads=1, command=[sys.executable, str(FAULTY), request.param]) as faulty:
+        yield Pair((torch, faulty) if sound is torch else (faulty, tensorflow))
+
+
+def spec():
+    """Every layer that a fault below is about."""
+    graph = Graph((9, 7, 3), mean=(0.5,) * 3, std=(0.25,) * 3)
+    graph.conv("conv1", 4, padding=1)
+    graph.add(L.BatchNorm, "norm1")
+    graph.add(L.Conv, "conv2", filters=6, kernel=(3, 3), strides=(2, 2), padding=(1, 0, 1, 0), use_bias=False)
+    graph.add(L.BatchNorm, "norm2")
+    graph.add(L.Activation, "gelu", function="gelu")
+    graph.add(L.AvgPool, "pool", kernel=(2, 2), strides=(2, 2), padding=(1, 1, 1, 1))
+    graph.add(L.Flatten, "flatten")
+    graph.add(L.Dense, "head", units=5)
+    return graph.model("fault_finder")
+
+
+@pytest.mark.parametrize("broken", CAUGHT, indirect=True)
+def test_a_fault_is_caught_where_it_begins(broken, request):
+    found = verify(spec(), optimizers=("sgd", "adam"), precisions=("float64",), steps=3, digits_epochs=0, pair=broken)
+    first = next(rung for rung in found.rungs if not rung.passed)
+    assert CAUGHT[request.node.callspec.params["broken"]] == (first.name, first.departs_at), found.to_text()
+    assert f"it begins at '{first.departs_at}'" in found.verdict
+    assert "NOT the same model" in found.to_text()
+
+
+@pytest.mark.parametrize("broken", ["prints"], indirect=True)
+def test_stray_prints_of_a_framework_do_not_reach_the_answers(broken):
+    found = verify(spec(), optimizers=(), precisions=("float64",), digits_epochs=0, pair=broken)
+    assert found.passed, found.to_text()
