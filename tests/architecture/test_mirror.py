@@ -1,6 +1,7 @@
 """The two engines are each other's mirror: same files, same public functions, same parameters, same first lines."""
 
 import ast
+import re
 import shutil
 from itertools import zip_longest
 from pathlib import Path
@@ -13,23 +14,24 @@ ENGINES = Path(diptych.__file__).parent / "engines"
 
 
 def public_functions(path):
-    """Public functions of a file, in order: name, names of the parameters, first line of the docstring."""
-    nodes = ast.parse(path.read_text(encoding="utf-8")).body
-    return [_signature(node) for node in nodes if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+    """Functions that a file makes public, in its order: name, names of parameters, first line of the docstring.
+
+    Public is what `__all__` lists or, where there is none, what begins with no underscore.
+    """
+    functions = [node for node in _body(path) if isinstance(node, ast.FunctionDef)]
+    listed = exported_names(path)
+    return [_signature(node) for node in functions if (node.name in listed if listed else node.name[0] != "_")]
 
 
-def exported_names(package):
-    """What a package's `__all__` lists."""
-    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return ast.literal_eval(node.value)
-    return []
+def exported_names(path):
+    """What the `__all__` of a file lists."""
+    assigned = [node for node in _body(path) if isinstance(node, ast.Assign)]
+    return next((ast.literal_eval(node.value) for node in assigned if ast.unparse(node.targets[0]) == "__all__"), [])
 
 
 def contract_verbs(path):
-    """The methods of the protocol `Engine`, by name, as `public_functions` gives functions."""
-    classes = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
-    (engine,) = [node for node in classes if node.name == "Engine"]
+    """The methods of the protocol `Engine`: parameters and first line by name."""
+    (engine,) = [node for node in _body(path) if isinstance(node, ast.ClassDef) and node.name == "Engine"]
     verbs = [_signature(node) for node in engine.body if isinstance(node, ast.FunctionDef)]
     return {name: (parameters[1:], first_line) for name, parameters, first_line in verbs}
 
@@ -37,28 +39,78 @@ def contract_verbs(path):
 def faults(first, second, contract):
     """What breaks the mirror between two engines' folders, or their likeness to the contract."""
     names = [{path.name for path in folder.glob("*.py")} for folder in (first, second)]
-    found = [f"{name} is in one engine only" for name in sorted(names[0] ^ names[1])]
+    found = [f"{name}: in one engine only" for name in sorted(names[0] ^ names[1])]
     for name in sorted(names[0] & names[1]):
         pairs = zip_longest(public_functions(first / name), public_functions(second / name))
-        found += [f"{name}: {one} is not {other}" for one, other in pairs if not _same(one, other)]
+        found += [f"{name}: {one} against {other}" for one, other in pairs if one != other]
     verbs = contract_verbs(contract)
-    for folder in (first, second):
-        if exported_names(folder) != sorted(verbs):
-            found.append(f"{folder.name}/__init__.py exports other names than the contract's")
-        known = {function[0]: function for path in sorted(folder.glob("*.py")) for function in public_functions(path)}
-        for name, wanted in verbs.items():
-            if name not in known or known[name][1:] != wanted:
-                found.append(f"{folder.name}: {name} is not as in the contract: {wanted}")
-    return found
+    return found + [fault for folder in (first, second) for fault in _breaches(folder, verbs)]
 
 
-# Between a model's own functions only these stand for the same thing under two names.
-def _same(one, other):
-    return one == other
+def _breaches(folder, verbs):
+    if exported_names(folder / "__init__.py") != sorted(verbs):
+        yield f"{folder.name}: exports other names than the contract's"
+    known = {name: rest for path in sorted(folder.glob("*.py")) for name, *rest in public_functions(path)}
+    for name, wanted in verbs.items():
+        if tuple(known.get(name, ())) != wanted:
+            yield f"{folder.name}: {name} is {known.get(name)}, the contract has {wanted}"
 
 
 def _signature(node):
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    rest = [argument for argument in (node.args.vararg, node.args.kwarg) if argument]
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
     first_line = (ast.get_docstring(node) or "").partition("\n")[0]
-    return node.name, [argument.arg for argument in (*arguments, *rest)], first_line
+    return node.name, [argument.arg for argument in arguments if argument], first_line
+
+
+def _body(path):
+    return ast.parse(path.read_text(encoding="utf-8")).body
+
+
+def test_the_engines_mirror_each_other_and_the_contract():
+    assert [] == faults(ENGINES / "torch", ENGINES / "tensorflow", ENGINES / "contract.py")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(ENGINES, tmp_path / "engines", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def faults_of(copy):
+    return faults(copy / "torch", copy / "tensorflow", copy / "contract.py")
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern", "replacement", "fault"),
+    [
+        ("torch/train.py", r"def gradients\(", "def slopes(", "train.py: ('slopes'"),
+        ("torch/train.py", r"def loss_of\(", "def loss(", "train.py: ('loss'"),
+        (
+            "tensorflow/predict.py",
+            r"def predict\(model: keras.Model, images:",
+            "def predict(model, pictures:",
+            "pictures",
+        ),
+        ("tensorflow/runtime.py", r'"""The accelerator where there is one, ', '"""An accelerator, ', "An accelerator"),
+        ("torch/__init__.py", r'    "gradients",\n', "", "torch: exports other names"),
+        ("contract.py", r"batch: Batch\)", "batch: Batch, seed: int)", "the contract has (['model', 'batch', 'seed']"),
+    ],
+)
+def test_a_crack_in_the_mirror_is_found(copy, file, pattern, replacement, fault):
+    path = copy / file
+    source, count = re.subn(pattern, replacement, path.read_text(encoding="utf-8"), count=1)
+    assert 1 == count
+    path.write_text(source, encoding="utf-8")
+    assert any(fault in line for line in faults_of(copy))
+
+
+def test_functions_in_another_order_are_found(copy):
+    path = copy / "torch" / "train.py"
+    source = path.read_text(encoding="utf-8")
+    start, end = source.index("def gradients("), source.index("def loss_of(")
+    path.write_text(source[:start] + source[end:] + "\n\n" + source[start:end], encoding="utf-8")
+    assert any(line.startswith("train.py: ('loss_of'") for line in faults_of(copy))
+
+
+def test_a_file_in_one_engine_only_is_found(copy):
+    (copy / "torch" / "extra.py").touch()
+    assert ["extra.py: in one engine only"] == faults_of(copy)

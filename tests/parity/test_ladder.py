@@ -6,7 +6,6 @@ import pytest
 import specs
 
 from diptych.comparison import certificate, ladder, samples, verify
-from diptych.comparison.difference import difference
 from diptych.errors import UsageError
 from diptych.spec import zoo
 
@@ -104,7 +103,12 @@ def test_a_certificate_says_which_model_was_compared_with_what(small_certificate
     assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == data["versions"].keys()
     assert 64 == len(data["spec_digest"])
     assert data["passed"]
-    assert "seen" == next(rung for rung in data["rungs"] if rung["name"] == "2 steps of sgd" and rung["precision"] == "float32")["status"]
+    assert (
+        "seen"
+        == next(rung for rung in data["rungs"] if rung["name"] == "2 steps of sgd" and rung["precision"] == "float32")[
+            "status"
+        ]
+    )
 
 
 def test_a_certificate_is_written_as_json_and_as_one_page(small_certificate, tmp_path):
@@ -118,7 +122,14 @@ def test_a_certificate_is_written_as_json_and_as_one_page(small_certificate, tmp
 
 def test_each_rung_is_told_as_it_is_reached(pair):
     told = []
-    found = verify(specs.softmax_regression(), optimizers=(), precisions=("float64",), digits_epochs=0, pair=pair, on_rung=told.append)
+    found = verify(
+        specs.softmax_regression(),
+        optimizers=(),
+        precisions=("float64",),
+        digits_epochs=0,
+        pair=pair,
+        on_rung=told.append,
+    )
     assert list(found.rungs) == told
 
 

@@ -209,7 +209,7 @@ def test_a_class_without_samples_weighs_one_when_balanced():
 
 
 @pytest.mark.parametrize("weights", [(1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 0.0), (1.0, 2.0, 3.0, float("nan"))])
-def test_class_weights_that_do_not_fit_name_the_field_and_both_sides(given):
+def test_class_weights_that_do_not_fit_name_the_field_and_both_sides(weights):
     with pytest.raises(SpecError, match=r"'class_weights': wants 4 numbers above 0, .* got \(1.0, 2.0, 3.0"):
         stream(replace(PLAIN, class_weights=weights))
 

@@ -40,7 +40,7 @@ HEADER_FAULTS = {
     "of another version": ({"version": 2}, "This diptych-model is of version 2; this diptych reads version 1."),
     "of another format": (
         {"format": "diptych-recipe"},
-        "Wants a JSON object with \"format\": \"diptych-model\", got 'diptych-recipe'.",
+        'Wants a JSON object with "format": "diptych-model", got \'diptych-recipe\'.',
     ),
     "without a name": ({"name": DROPPED}, "Model spec: 'name' is missing."),
     "with an entry that is unknown": (

@@ -68,5 +68,5 @@ def test_an_error_reaches_the_consumer_in_its_turn_and_ends_the_threads(workers)
 
 
 def test_without_workers_everything_happens_in_the_calling_thread():
-    (name,) = prefetched(lambda _: threading.current_thread(), [0], workers=0, depth=4)
-    assert threading.current_thread() is name
+    (thread,) = prefetched(lambda _: threading.current_thread(), [0], workers=0, depth=4)
+    assert threading.current_thread() is thread

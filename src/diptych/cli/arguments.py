@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from contextlib import redirect_stderr
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -27,11 +31,20 @@ def parsed(kind: type[T], verb: str, arguments: list[str], default: T | None = N
     """The arguments of one verb.
 
     Raises:
-        UsageError: an option is unknown, or its value none of its choices; says what may have been meant.
+        UsageError: an argument is unknown, missing, or not what the option takes; says what may have been meant.
     """
     _check(verb, arguments, dict(_options(kind)))
     extra: dict[str, Any] = {} if default is None else {"default": default}
-    found: T = tyro.cli(kind, prog=f"diptych {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            found: T = tyro.cli(
+                kind, prog=f"diptych {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise UsageError(f"{verb}: {_gist(said.getvalue())} `diptych {verb} --help` says more.") from None
     return found
 
 
@@ -40,25 +53,42 @@ def print_json(content: Any) -> None:
     print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
 
 
-def _options(kind: type) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every option of a dataclass and of those inside it, with its choices (none where any value may do)."""
+@dataclass(frozen=True)
+class _Option:
+    """What one option takes: one of `choices`, or a number of kind `number`; anything where there is neither."""
+
+    choices: tuple[str, ...]
+    number: type | None
+
+
+def _options(kind: type) -> Iterator[tuple[str, _Option]]:
+    """Every option of a dataclass and of those inside it, by name."""
     hints = get_type_hints(kind)
     for field in fields(kind):  # type: ignore[arg-type]
-        if is_dataclass(hints[field.name]):
-            yield from _options(hints[field.name])
+        hint = hints[field.name]
+        if is_dataclass(hint):
+            yield from _options(hint)  # type: ignore[arg-type]
         else:
-            yield f"--{field.name.replace('_', '-')}", _choices(hints[field.name])
+            yield f"--{field.name.replace('_', '-')}", _Option(_choices(hint), _number(hint))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(part for part in parts if part is not NoneType)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    if get_origin(hint) in (Union, UnionType):
-        parts = [_choices(part) for part in get_args(hint) if part is not type(None)]
-        return sum(parts, ()) if all(parts) else ()
-    return tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else ()
+    parts = _alternatives(hint)
+    literal = all(get_origin(part) is Literal for part in parts)
+    return tuple(str(choice) for part in parts for choice in get_args(part)) if literal else ()
 
 
-def _check(verb: str, arguments: list[str], options: dict[str, tuple[str, ...]]) -> None:
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+def _number(hint: Any) -> type | None:
+    return next((kind for kind in (int, float) if _alternatives(hint) == (kind,)), None)
+
+
+def _check(verb: str, arguments: list[str], options: dict[str, _Option]) -> None:
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, value = argument.partition("=")
         if not name.startswith("--") or name == "--help":
             continue
@@ -67,7 +97,25 @@ def _check(verb: str, arguments: list[str], options: dict[str, tuple[str, ...]])
         if known not in options and positive not in options:
             near = did_you_mean(known, options)
             raise UsageError(f"{verb} has no option '{name}'{near}. `diptych {verb} --help` lists them.")
-        choices, given = options.get(known, ()), value if equals else after
-        if choices and given not in choices:
-            near = did_you_mean(given, choices)
-            raise UsageError(f"{name} wants one of {', '.join(choices)}, got '{given}'{near}.")
+        if known in options:
+            _check_value(name, value if equals else after, options[known])
+
+
+def _check_value(name: str, given: str, option: _Option) -> None:
+    if option.choices and given not in option.choices:
+        near = did_you_mean(given, option.choices)
+        raise UsageError(f"{name} wants one of {', '.join(option.choices)}, got '{given}'{near}.")
+    if option.number and given != "None":
+        try:
+            option.number(given)
+        except ValueError:
+            wanted = "a whole number" if option.number is int else "a number"
+            raise UsageError(f"{name} wants {wanted}, got '{given}'.") from None
+
+
+def _gist(box: str) -> str:
+    """The first paragraph of what tyro printed in a box, on one line."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    paragraph = lines[: next((place for place, line in enumerate(lines) if re.match(r"─|╰|$", line)), None)]
+    gist = " ".join(" ".join(paragraph).split()).removesuffix(" (required)").rstrip(".")
+    return re.sub(r"^Missing from .+?: (\w+)", r"wants \1:", gist) + "."

@@ -32,6 +32,8 @@ class Predict:
 def main(arguments: list[str]) -> int:
     """Predict and print."""
     asked = parsed(Predict, "predict", arguments)
+    if not asked.images:
+        raise UsageError("predict: wants IMAGES: files, folders, or patterns such as 'photos/*.png'.")
     predictions = api.predict(asked.run, asked.images, engine=asked.engine, top=asked.top)
     if asked.json:
         print_json([asdict(prediction) for prediction in predictions])

@@ -9,10 +9,8 @@ from typing import Any
 
 from diptych.artifacts.store import atomic_write, write_json
 
-LEGEND = (
-    "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element.",
-    "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much.",
-)
+LEGEND = "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element."
+SEEN = "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much."
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ class Certificate:
                 "",
                 *_table(self.rungs),
                 "",
-                *LEGEND,
+                LEGEND,
+                *([SEEN] if any(rung.status == "seen" for rung in self.rungs) else []),
                 "",
                 f"Weights, images and batches from seed {self.seed}; {self.steps} steps an optimizer; "
                 f"dropout rates set to 0.",

@@ -161,9 +161,7 @@ def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
     if value is None and NoneType in options:
         return None
     failures = []
-    for option in options:
-        if option is NoneType:
-            continue
+    for option in (option for option in options if option is not NoneType):
         try:
             return _converted(value, option, where)
         except SpecError as error:

@@ -15,6 +15,8 @@ from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
+__all__ = ["build"]
+
 Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
 POLICIES = {

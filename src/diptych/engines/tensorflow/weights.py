@@ -14,6 +14,8 @@ from diptych.engines.tensorflow.model import is_depthwise
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
 
+__all__ = ["load_weights", "read_weights", "variables"]
+
 Variable: TypeAlias = Any
 _ATTRIBUTES = {
     "kernel": "kernel",

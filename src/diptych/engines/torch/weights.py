@@ -11,6 +11,8 @@ from torch import Tensor
 from diptych.engines.contract import Arrays, check_arrays
 from diptych.engines.torch.model import Network
 
+__all__ = ["load_weights", "read_weights", "variables"]
+
 
 def read_weights(model: Network) -> Arrays:
     """Every array of a model, running statistics included, by canonical name in canonical layout."""

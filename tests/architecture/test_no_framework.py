@@ -1,0 +1,67 @@
+"""Only the engines import a framework, and `import diptych` costs next to nothing: asked of fresh processes."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import diptych
+from diptych.cli import VERBS
+
+PACKAGE = Path(diptych.__file__).parent
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax"}
+REPORT = f"import sys; print('LOADED', *sorted({FRAMEWORKS!r} & set(sys.modules)))"
+HEAVY = "import sys; print('LOADED', *sorted({'numpy', 'scipy', 'sklearn', 'cv2', 'rich'} & set(sys.modules)))"
+MOST_SECONDS = 0.1
+
+
+def shared_modules():
+    """Every module that belongs to neither engine and is not there to be run."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(("diptych", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        in_an_engine = module.startswith(("diptych.engines.torch", "diptych.engines.tensorflow"))
+        if not in_an_engine and not module.endswith("__main__"):
+            yield module
+
+
+def run(code):
+    """Standard output of a fresh Python that runs `code`."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_no_module_outside_the_engines_imports_a_framework():
+    modules = list(shared_modules())
+    assert {"diptych", "diptych.api", "diptych.engines.worker", "diptych.training.fit"} <= set(modules)
+    assert "LOADED\n" == run(f"from importlib import import_module\nfor m in {modules}: import_module(m)\n{REPORT}")
+
+
+def test_importing_diptych_imports_nothing_heavy():
+    assert "LOADED\n" == run(f"import diptych; {HEAVY}")
+
+
+def test_the_report_sees_a_framework_that_is_loaded():
+    assert "LOADED torch\n" == run(f"import sys, types; sys.modules['torch'] = types.ModuleType('torch'); {REPORT}")
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)], ids=lambda verb: " ".join(verb) or "diptych")
+def test_help_imports_no_framework(verb):
+    asked = f"from diptych.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass\n{REPORT}"
+    assert run(asked).endswith("LOADED\n")
+
+
+def test_importing_diptych_takes_under_a_tenth_of_a_second():
+    assert _best_of_five("import diptych") - _best_of_five("pass") < MOST_SECONDS
+
+
+def _best_of_five(code):
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        run(code)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -1,0 +1,67 @@
+"""The public names: sorted, complete, documented, and changed only on purpose."""
+
+import ast
+import inspect
+import os
+from pathlib import Path
+
+import pytest
+
+import diptych
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "public_names.txt"
+PUBLIC = [(name, getattr(diptych, name)) for name in diptych.__all__]
+
+
+def surface():
+    """A line for each public name; functions with the names of their parameters."""
+    return "".join(f"{name}{_parameters(value)}\n" for name, value in PUBLIC)
+
+
+def _parameters(value):
+    if not inspect.isfunction(value):
+        return ""
+    marks = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    parameters = inspect.signature(value).parameters.values()
+    return f"({', '.join(marks.get(parameter.kind, '') + parameter.name for parameter in parameters)})"
+
+
+def test_all_is_sorted_and_names_each_thing_once():
+    assert sorted(set(diptych.__all__)) == diptych.__all__
+
+
+def test_type_checkers_see_what_all_lists():
+    (block,) = [
+        node
+        for node in ast.parse(inspect.getsource(diptych)).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    imported = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert diptych.__all__ == sorted(imported)
+
+
+def test_dir_lists_the_public_names():
+    assert {*diptych.__all__, "__version__"} == set(dir(diptych))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'diptych' has no attribute 'tarin'"):
+        _ = diptych.tarin
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLIC, ids=diptych.__all__)
+def test_a_public_name_is_documented(name, value):
+    assert name == value.__name__
+    assert inspect.getdoc(value).partition("\n")[0].endswith(".")
+    if inspect.isfunction(value):
+        documented = inspect.getdoc(value)
+        undocumented = [one for one in inspect.signature(value).parameters if f"    {one}: " not in documented]
+        assert [] == undocumented
+        assert "Raises:" in documented
+
+
+def test_public_names_change_only_on_purpose():
+    """DIPTYCH_UPDATE_GOLDEN=1 rewrites the golden file."""
+    if os.environ.get("DIPTYCH_UPDATE_GOLDEN"):
+        GOLDEN.write_text(surface(), encoding="utf-8")
+    assert GOLDEN.read_text(encoding="utf-8") == surface()

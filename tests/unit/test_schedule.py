@@ -1,0 +1,165 @@
+"""Learning rates against their closed forms, and stopping rules against histories read by eye."""
+
+from itertools import pairwise
+from math import cos, pi, sqrt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diptych.spec import Recipe
+from diptych.training.schedule import START_OF_ONE_CYCLE, learning_rates, plateaus, should_stop
+
+STEPS = 8
+
+
+def whole(recipe, steps=STEPS):
+    """The rates of every step of a training."""
+    return [rate for epoch in range(1, recipe.epochs + 1) for rate in learning_rates(recipe, epoch, steps)]
+
+
+def recipe_of(schedule, epochs=10, **settings):
+    return Recipe(schedule=schedule, epochs=epochs, learning_rate=0.5, **settings)
+
+
+def test_constant_is_the_peak_at_every_step():
+    assert [0.5] * 80 == whole(recipe_of("constant"))
+
+
+def test_warm_up_rises_in_equal_steps_and_ends_at_the_peak():
+    rates = whole(recipe_of("constant", epochs=3, warmup_epochs=1.5))
+    assert pytest.approx([0.5 * step / 12 for step in range(1, 13)]) == rates[:12]
+    assert [0.5] * 12 == rates[12:]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "plateau"])
+def test_every_schedule_but_one_cycle_begins_with_the_warm_up(schedule):
+    assert pytest.approx(0.5 / 16) == whole(recipe_of(schedule, warmup_epochs=2.0))[0]
+
+
+def test_the_step_schedule_multiplies_after_the_epochs_it_names():
+    rates = [
+        set(learning_rates(recipe_of("step", step_epochs=(2, 5), step_factor=0.1), e, STEPS)) for e in range(1, 11)
+    ]
+    expected = [0.5] * 2 + [0.05] * 3 + [0.005] * 5
+    assert [1] * 10 == list(map(len, rates))
+    assert pytest.approx(expected) == [rate.pop() for rate in rates]
+
+
+def test_the_order_in_which_steps_are_named_does_not_matter():
+    named = [whole(recipe_of("step", step_epochs=epochs)) for epochs in [(5, 2), (2, 5)]]
+    assert named[1] == named[0]
+
+
+def test_cosine_follows_its_formula():
+    rates = whole(recipe_of("cosine", final_factor=0.1))
+    expected = [0.5 * (0.1 + 0.9 * (1 + cos(pi * step / 80)) / 2) for step in range(80)]
+    assert pytest.approx(expected) == rates
+
+
+def test_cosine_is_halfway_between_peak_and_end_in_the_middle_of_what_follows_the_warm_up():
+    rates = whole(recipe_of("cosine", final_factor=0.2, warmup_epochs=2.0))
+    assert pytest.approx(0.5) == rates[16]
+    assert pytest.approx(0.5 * (1 + 0.2) / 2) == rates[16 + 32]
+    assert pytest.approx(0.5 * (0.2 + 0.8 * (1 + sqrt(0.5)) / 2)) == rates[16 + 16]
+
+
+def test_one_cycle_starts_at_a_twentyfifth_and_peaks_once_where_the_rise_ends():
+    rates = whole(recipe_of("one_cycle", rise=0.25))
+    assert pytest.approx(0.5 / 25) == rates[0]
+    assert pytest.approx(0.5) == max(rates)
+    assert 20 == rates.index(max(rates))
+    assert 1 == rates.count(max(rates))
+
+
+def test_one_cycle_is_halfway_up_and_halfway_down_in_the_middle_of_each_part():
+    rates = whole(recipe_of("one_cycle", rise=0.25, final_factor=0.01))
+    assert pytest.approx(0.5 * (1 + 1 / 25) / 2) == rates[10]
+    assert pytest.approx(0.5 * (1 + 0.01) / 2) == rates[20 + 30]
+
+
+@pytest.mark.parametrize(("schedule", "start"), [("cosine", 0), ("one_cycle", 20)])
+def test_a_falling_schedule_reaches_its_end_one_step_after_the_last(schedule, start):
+    recipe = recipe_of(schedule, final_factor=0.01)
+    last, after = whole(recipe)[-1], learning_rates(recipe, recipe.epochs + 1, STEPS)[0]
+    assert pytest.approx(0.005) == after
+    largest_step = 0.5 * (1 - cos(pi / (80 - start))) / 2
+    assert 0 < last - after < largest_step
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+def test_epochs_join_without_a_seam(schedule):
+    many = whole(recipe_of(schedule, epochs=10))
+    one = learning_rates(recipe_of(schedule, epochs=1), 1, 80)
+    assert pytest.approx(one, abs=0, rel=1e-15) == many
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_a_smooth_schedule_never_jumps(schedule):
+    rates = whole(recipe_of(schedule), steps=100)
+    steepest = 0.5 * pi / 2 / 250  # half a cosine over the 250 steps of one_cycle's rise
+    assert max(abs(after - before) for before, after in pairwise(rates)) <= steepest
+
+
+@given(
+    st.sampled_from(["constant", "step", "cosine", "one_cycle", "plateau"]),
+    st.integers(1, 12),
+    st.integers(1, 30),
+    st.floats(0.0, 3.0),
+    st.floats(0.01, 1.0),
+)
+def test_every_rate_of_every_schedule_is_above_0_and_at_most_the_peak(schedule, epochs, steps, warmup, rise):
+    rates = whole(recipe_of(schedule, epochs=epochs, warmup_epochs=warmup, rise=rise), steps)
+    assert epochs * steps == len(rates)
+    assert 0 < min(rates)
+    assert max(rates) <= 0.5
+
+
+def test_a_training_of_one_step_has_a_rate():
+    rates = {schedule: learning_rates(recipe_of(schedule, epochs=1), 1, 1) for schedule in ("cosine", "one_cycle")}
+    assert {"cosine": [0.5], "one_cycle": [0.5 * START_OF_ONE_CYCLE]} == rates
+
+
+@pytest.mark.parametrize(
+    ("expected", "losses"),
+    [
+        (0, []),
+        (0, [3.0, 2.0, 1.0]),
+        (0, [1.0, 2.0]),
+        (1, [1.0, 2.0, 2.0]),
+        (1, [1.0, 1.0, 1.0]),
+        (1, [1.0, 2.0, 2.0, 2.0]),
+        (2, [1.0, 2.0, 2.0, 2.0, 2.0]),
+        (1, [1.0, 2.0, 2.0, 0.5, 2.0]),
+        (2, [1.0, 2.0, 2.0, 0.5, 0.6, 0.7]),
+        (0, [1.0, 2.0, 0.9, 1.0, 0.8]),
+    ],
+)
+def test_a_plateau_is_two_epochs_in_a_row_without_a_new_lowest_loss(expected, losses):
+    assert expected == plateaus(losses, patience=2)
+
+
+def test_the_plateau_schedule_multiplies_once_for_each_plateau():
+    recipe = recipe_of("plateau", plateau_patience=2, step_factor=0.5)
+    assert [0.5] * 3 == learning_rates(recipe, 3, 3, [1.0, 2.0])
+    assert [0.25] * 3 == learning_rates(recipe, 4, 3, [1.0, 2.0, 2.0])
+    assert [0.125] * 3 == learning_rates(recipe, 6, 3, [1.0, 2.0, 2.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("expected", "patience", "losses"),
+    [
+        (False, 2, []),
+        (False, 2, [1.0]),
+        (False, 2, [1.0, 2.0]),
+        (True, 2, [1.0, 2.0, 2.0]),
+        (True, 2, [1.0, 1.0, 1.0]),
+        (False, 2, [1.0, 2.0, 0.9]),
+        (False, 2, [3.0, 2.0, 1.0, 2.0]),
+        (True, 2, [3.0, 2.0, 1.0, 2.0, 3.0]),
+        (True, 1, [1.0, 2.0]),
+        (False, 0, [1.0, 2.0, 3.0, 4.0]),
+    ],
+)
+def test_a_training_stops_when_the_lowest_loss_lies_patience_epochs_back(expected, patience, losses):
+    assert expected == should_stop(losses, patience)
