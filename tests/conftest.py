@@ -1,5 +1,7 @@
 """Options and fixtures of the whole suite."""
 
+import os
+
 from diptych.engines import NAMES
 
 
@@ -21,3 +23,14 @@ def pytest_generate_tests(metafunc):
     if "engine_name" in metafunc.fixturenames:
         names = metafunc.config.getoption("engine") or NAMES
         metafunc.parametrize("engine_name", names, scope="session")
+
+
+def pytest_configure(config):
+    """Give each of several test processes a core of its own.
+
+    OpenMP threads that wait for a core make PyTorch fifty times slower; what a test starts inherits this.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import specs
 
@@ -84,11 +85,10 @@ def test_weights_have_no_array_that_could_stand_in_for_another():
     assert all(array.std() > 0 for array in arrays.values())
 
 
-def test_images_hold_hardly_a_tie_and_hardly_a_saturated_pixel():
-    images = samples.batches(spec("cnn"), 4, 7, seed=0)
-    pixels = [batch.images for batch in images]
-    assert 0.001 > sum((p == 0).mean() + (p == 255).mean() for p in pixels) / len(pixels)
-    assert all(len({batch.images.tobytes() for batch in images}) == len(images) for _ in pixels)
+def test_images_are_hardly_ever_saturated_and_never_the_same():
+    images = np.concatenate([batch.images for batch in samples.batches(spec("cnn"), 4, 7, seed=0)])
+    assert 0.01 > np.isin(images, (0, 255)).mean()
+    assert 28 == len(np.unique(images, axis=0))
 
 
 def test_the_digits_leave_out_the_classes_that_a_model_lacks():
@@ -103,12 +103,9 @@ def test_a_certificate_says_which_model_was_compared_with_what(small_certificate
     assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == data["versions"].keys()
     assert 64 == len(data["spec_digest"])
     assert data["passed"]
-    assert (
-        "seen"
-        == next(rung for rung in data["rungs"] if rung["name"] == "2 steps of sgd" and rung["precision"] == "float32")[
-            "status"
-        ]
-    )
+    statuses = {(rung["precision"], rung["name"]): rung["status"] for rung in data["rungs"]}
+    assert "pass" == statuses["float64", "2 steps of sgd"]
+    assert "seen" == statuses["float32", "2 steps of sgd"]
 
 
 def test_a_certificate_is_written_as_json_and_as_one_page(small_certificate, tmp_path):
@@ -122,14 +119,8 @@ def test_a_certificate_is_written_as_json_and_as_one_page(small_certificate, tmp
 
 def test_each_rung_is_told_as_it_is_reached(pair):
     told = []
-    found = verify(
-        specs.softmax_regression(),
-        optimizers=(),
-        precisions=("float64",),
-        digits_epochs=0,
-        pair=pair,
-        on_rung=told.append,
-    )
+    settings = {"optimizers": (), "precisions": ("float64",), "digits_epochs": 0}
+    found = verify(specs.softmax_regression(), **settings, pair=pair, on_rung=told.append)
     assert list(found.rungs) == told
 
 

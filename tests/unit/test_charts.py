@@ -173,14 +173,10 @@ def test_colour_images_keep_their_colours(tmp_path, digits):
 
 def test_the_surest_mistakes_come_first(tmp_path):
     images_nhwc = np.zeros((4, 8, 8, 3), np.uint8)
-    for image_hwc, colour in zip(
-        images_nhwc, [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)], strict=True
-    ):
+    for image_hwc, colour in zip(images_nhwc, [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)], strict=True):
         image_hwc[:] = colour
     probabilities_nk = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.99, 0.01]])
-    charts.worst_mistakes(
-        tmp_path / "a.png", images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"], count=2
-    )
+    charts.worst_mistakes(tmp_path / "a.png", images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"], count=2)
     picture = read_picture(tmp_path / "a.png")
     green, blue = (np.argwhere((picture == colour).all(axis=2)) for colour in ([0, 255, 0], [0, 0, 255]))
     assert green[:, 1].max() < blue[:, 1].min()

@@ -85,9 +85,7 @@ def test_precision_recall_and_f1_follow_from_the_confusion_matrix(sample):
         assert [precision[index], recall[index], f1[index]] == pytest.approx(
             [row["precision"], row["recall"], row["f1"]]
         )
-    assert {"precision": precision.mean(), "recall": recall.mean(), "f1": f1.mean()} == pytest.approx(
-        metrics["macro"]
-    )
+    assert {"precision": precision.mean(), "recall": recall.mean(), "f1": f1.mean()} == pytest.approx(metrics["macro"])
     weighted = [np.average(values, weights=support) for values in (precision, recall, f1)]
     assert weighted == pytest.approx(list(metrics["weighted"].values()))
 
@@ -108,9 +106,7 @@ def test_labels_of_one_byte_do_not_overflow():
 def test_a_class_that_no_sample_has_counts_as_zero():
     logits_nk = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     metrics = evaluate_logits(logits_nk, np.array([0, 1]), NAMES[:3])
-    assert {"name": "eel", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0} == metrics["per_class"][
-        2
-    ]
+    assert {"name": "eel", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0} == metrics["per_class"][2]
     assert 2 / 3 == pytest.approx(metrics["macro"]["f1"])
     assert 1.0 == metrics["weighted"]["f1"]
 
@@ -189,9 +185,7 @@ def test_the_calibration_error_is_the_weighted_gap_of_the_bins(sample):
         if inside.any():
             expected += inside.mean() * abs(right_n[inside].mean() - confidence_n[inside].mean())
     assert expected == pytest.approx(expected_calibration_error(probabilities_nk, labels_n))
-    assert expected == pytest.approx(
-        evaluate_logits(logits_nk, labels_n, NAMES)["expected_calibration_error"]
-    )
+    assert expected == pytest.approx(evaluate_logits(logits_nk, labels_n, NAMES)["expected_calibration_error"])
 
 
 def test_a_bin_holds_its_upper_edge_and_the_last_one_what_rounding_puts_above():

@@ -64,9 +64,7 @@ def test_what_was_not_measured_is_not_in_the_file(tmp_path, read_scalars):
         writer.write_epoch({**EPOCH, "validation_loss": None, "validation_accuracy": None})
     (path,) = tmp_path.iterdir()
     assert b"validation" not in path.read_bytes()
-    assert {"train/loss", "train/accuracy", "learning_rate", "train/images_per_second"} == set(
-        read_scalars(tmp_path)
-    )
+    assert {"train/loss", "train/accuracy", "learning_rate", "train/images_per_second"} == set(read_scalars(tmp_path))
 
 
 def test_a_resumed_training_continues_the_curves_in_a_second_file(tmp_path, read_scalars):
@@ -92,7 +90,5 @@ with TensorBoardWriter(Path(sys.argv[1])) as writer:
     writer.write_epoch({EPOCH})
 print(sorted({{"torch", "tensorflow", "keras"}} & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
     assert "[]\n" == done.stdout

@@ -112,7 +112,8 @@ def test_an_error_of_the_framework_is_one_line_with_what_it_printed_as_a_note(lo
     with pytest.raises(EngineError, match=f"^{engine_name} failed at 'predict': .*Error: ") as caught:
         loaded.predict(np.zeros((2, 9, 9, 1), np.uint8))
     assert 1 == len(str(caught.value).splitlines())
-    assert "Traceback" in caught.value.__notes__[0]
+    assert f"The {engine_name} worker printed:" == caught.value.__notes__[0].splitlines()[0]
+    assert "Error: " in caught.value.__notes__[0]
 
 
 def test_a_worker_that_is_killed_says_so(engine_name):

@@ -6,8 +6,8 @@ from math import prod
 import pytest
 
 from diptych.errors import SpecError
+from diptych.spec import arithmetic, zoo
 from diptych.spec import layers as L
-from diptych.spec import zoo
 from diptych.spec.codec import model_from_json, model_to_json
 
 ARRAYS_OF_A_NORM = ("weight", "bias", "running_mean", "running_var")
@@ -40,7 +40,7 @@ def test_resnet20_multiplies_and_adds_as_often_as_counted_by_hand():
     head = 640
     spec = zoo.model("resnet20")
     weighted = [layer for layer in spec.layers if isinstance(layer, L.Conv | L.Dense)]
-    flops = sum(L.flops(layer, spec.input_shapes(layer), spec.shapes[layer.name]) for layer in weighted)
+    flops = sum(arithmetic.flops(layer, spec.input_shapes(layer), spec.shapes[layer.name]) for layer in weighted)
     biases = 10
     assert 40_551_040 == stem + stage1 + stage2 + stage3 + head
     assert 2 * 40_551_040 + biases == flops

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from diptych import api
 from diptych.cli.arguments import MaybeEngine, RunPath, parsed, print_json
+from diptych.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Predict and print."""
     asked = parsed(Predict, "predict", arguments)
     if not asked.images:
-        raise UsageError("predict: wants IMAGES: files, folders, or patterns such as 'photos/*.png'.")
+        raise UsageError("predict: wants IMAGE...: files, folders, or patterns such as 'photos/*.png'.")
     predictions = api.predict(asked.run, asked.images, engine=asked.engine, top=asked.top)
     if asked.json:
         print_json([asdict(prediction) for prediction in predictions])

@@ -10,12 +10,12 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.augment import Images, augment
 from diptych.data.mix import blend, is_mixed, own_shares, partners
+from diptych.data.opencv import cv2
 from diptych.data.prefetch import prefetched
 from diptych.data.randomness import Draws
 from diptych.data.splits import Split

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
+from textwrap import shorten
 from typing import Any, BinaryIO
 
 from diptych import engines
@@ -64,11 +66,8 @@ class Session:
             return {"error": type(error).__name__, "message": str(error)}, {}
         except Exception as error:  # a framework raises what it likes; the parent raises it as an EngineError
             traceback.print_exc()
-            last_line = traceback.format_exception_only(error)[-1].strip()
-            return {
-                "error": "EngineError",
-                "message": f"{self.engine_name} failed at '{header['verb']}': {last_line}",
-            }, {}
+            message = f"{self.engine_name} failed at '{header['verb']}': {_one_line(error)}"
+            return {"error": "EngineError", "message": message}, {}
 
     def _runtime(self, header: dict[str, Any], arrays: Arrays) -> Reply:
         return self.engine.runtime(), {}
@@ -108,3 +107,9 @@ class Session:
         reply = {f"weights/{name}": array for name, array in weights.items()}
         reply.update({f"state/{name}": array for name, array in state.items()})
         return asdict(totals), reply
+
+
+def _one_line(error: Exception) -> str:
+    """Class and message; Keras writes pages, in colours."""
+    text = "".join(traceback.format_exception_only(error))
+    return shorten(re.sub(r"\x1b\[[0-9;]*m", "", text), width=300, placeholder=" …")

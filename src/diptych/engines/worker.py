@@ -36,7 +36,7 @@ _KEEP_MEMORY = (
 )
 _SETTINGS = {"torch": {}, "tensorflow": {"KERAS_BACKEND": "tensorflow"}}
 _DEFAULTS = {"GLIBC_TUNABLES": _KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
-_TAIL_LINES = 20
+_TAIL_LINES = 40
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from diptych.errors import SpecError
+from diptych.spec import arithmetic
 from diptych.spec import layers as L
 from diptych.spec.layers import ArraySpec, Layer, Normalize, Shape
 
@@ -75,7 +76,7 @@ class ModelSpec:
         """Output shape of every layer (without the batch), and of `input`."""
         shapes: dict[str, Shape] = {"input": self.input_shape}
         for layer in self.layers:
-            shapes[layer.name] = L.output_shape(layer, self.input_shapes(layer, shapes))
+            shapes[layer.name] = arithmetic.output_shape(layer, self.input_shapes(layer, shapes))
         return shapes
 
     def input_shapes(self, layer: Layer, shapes: dict[str, Shape] | None = None) -> tuple[Shape, ...]:
@@ -86,7 +87,7 @@ class ModelSpec:
     @cached_property
     def arrays(self) -> tuple[ArraySpec, ...]:
         """Every array, in layer order, with canonical name, shape and role."""
-        return tuple(array for layer in self.layers for array in L.arrays(layer, self.input_shapes(layer)))
+        return tuple(array for layer in self.layers for array in arithmetic.arrays(layer, self.input_shapes(layer)))
 
     @property
     def trainable(self) -> tuple[ArraySpec, ...]:
@@ -101,7 +102,7 @@ class ModelSpec:
     @cached_property
     def flops(self) -> int:
         """Floating-point operations of one image's forward pass; a multiply-add counts as two."""
-        return sum(L.flops(layer, self.input_shapes(layer), self.shapes[layer.name]) for layer in self.layers)
+        return sum(arithmetic.flops(layer, self.input_shapes(layer), self.shapes[layer.name]) for layer in self.layers)
 
     @property
     def num_classes(self) -> int:

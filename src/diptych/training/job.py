@@ -51,6 +51,13 @@ class Source:
         )
 
 
+def absolute(data: str | Path) -> str:
+    """A folder as an absolute path, so that a run finds it from anywhere; a dataset's name as it is."""
+    folder = Path(data).expanduser()
+    named = str(data) in {dataset.name for dataset in datasets.names()}
+    return str(folder.resolve()) if folder.is_dir() and not named else str(data)
+
+
 def create(
     parent: Path,
     name: str,
