@@ -10,6 +10,7 @@ from rich.table import Table
 
 from diptych import api
 from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, RunPath, parsed, print_json
+from diptych.cli.quiet import framework_silent
 from diptych.evaluation.metrics import classification_report
 
 
@@ -32,14 +33,15 @@ class Evaluate:
 def main(arguments: list[str]) -> int:
     """Evaluate and print."""
     asked = parsed(Evaluate, "evaluate", arguments)
-    metrics = api.evaluate(asked.run, asked.data, engine=asked.engine, data_dir=asked.data_dir)
+    with framework_silent():
+        metrics = api.evaluate(asked.run, asked.data, engine=asked.engine, data_dir=asked.data_dir)
     if asked.json:
         print_json(metrics)
         return 0
     console = Console()
     console.print(
-        f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}   "
-        f"calibration error {metrics['expected_calibration_error']:.4f}   ({metrics['num_samples']:,} images)\n",
+        f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
+        f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,}\n",
         highlight=False,
     )
     console.print(classification_report(metrics), highlight=False, markup=False)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from diptych import api
 from diptych.cli.arguments import MaybeEngine, RunPath, parsed, print_json
+from diptych.cli.quiet import framework_silent
 from diptych.errors import UsageError
 
 
@@ -35,7 +36,10 @@ def main(arguments: list[str]) -> int:
     asked = parsed(Predict, "predict", arguments)
     if not asked.images:
         raise UsageError("predict: wants IMAGE...: files, folders, or patterns such as 'photos/*.png'.")
-    predictions = api.predict(asked.run, asked.images, engine=asked.engine, top=asked.top)
+    if asked.top < 1:
+        raise UsageError(f"--top wants a whole number of at least 1, got {asked.top}.")
+    with framework_silent():
+        predictions = api.predict(asked.run, asked.images, engine=asked.engine, top=asked.top)
     if asked.json:
         print_json([asdict(prediction) for prediction in predictions])
         return 0

@@ -70,17 +70,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(asked: Train) -> list[Run]:
+    _check(asked)
     common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after}
     if asked.json:
         common["notify"] = lambda kind, fields: None
     if asked.resume:
-        if asked.engine == "both":
-            raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
         return [api.resume(asked.resume, engine=asked.engine, **common)]
-    if asked.data is None:
-        raise UsageError(
-            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
-        )
     run = api.train(
         asked.data,
         engine=asked.engine or "torch",
@@ -94,6 +89,29 @@ def _train(asked: Train) -> list[Run]:
         **common,
     )
     return list(run) if isinstance(run, tuple) else [run]
+
+
+def _check(asked: Train) -> None:
+    for name, count in (("threads", asked.threads), ("stop-after", asked.stop_after), ("image-size", asked.image_size)):
+        if count is not None and count < 1:
+            raise UsageError(f"--{name} wants a whole number of at least 1, got {count}.")
+    if asked.resume:
+        _check_resume(asked)
+    elif asked.data is None:
+        raise UsageError(
+            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
+        )
+
+
+def _check_resume(asked: Train) -> None:
+    if asked.engine == "both":
+        raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
+    beside = {name: getattr(asked, name) for name in ("resume", "engine", "threads", "stop_after", "json")}
+    if asked != Train(**beside):
+        raise UsageError(
+            "--resume keeps the data, model, recipe and seed of its run; "
+            "only --engine, --threads, --stop-after and --json go with it."
+        )
 
 
 def _named_recipe(arguments: list[str]) -> Recipe:
