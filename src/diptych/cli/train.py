@@ -70,12 +70,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(asked: Train) -> list[Run]:
-    _check(asked)
+    _check_counts(asked)
     common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after}
     if asked.json:
         common["notify"] = lambda kind, fields: None
     if asked.resume:
+        _check_resume(asked)
         return [api.resume(asked.resume, engine=asked.engine, **common)]
+    if asked.data is None:
+        raise UsageError(
+            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
+        )
     run = api.train(
         asked.data,
         engine=asked.engine or "torch",
@@ -91,16 +96,10 @@ def _train(asked: Train) -> list[Run]:
     return list(run) if isinstance(run, tuple) else [run]
 
 
-def _check(asked: Train) -> None:
+def _check_counts(asked: Train) -> None:
     for name, count in (("threads", asked.threads), ("stop-after", asked.stop_after), ("image-size", asked.image_size)):
         if count is not None and count < 1:
             raise UsageError(f"--{name} wants a whole number of at least 1, got {count}.")
-    if asked.resume:
-        _check_resume(asked)
-    elif asked.data is None:
-        raise UsageError(
-            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
-        )
 
 
 def _check_resume(asked: Train) -> None:
