@@ -27,7 +27,7 @@ SURPRISING = (
     "norm-running-variance",
     "sgd-velocity",
     "weight-decay",
-    "norm-fused-epsilon",
+    "constant-cast",
 )
 NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 

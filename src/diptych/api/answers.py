@@ -16,7 +16,6 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.preprocess import resize
-from diptych.engines.worker import num_threads
 from diptych.errors import DataError, UsageError
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.evaluation.softmax import softmax
@@ -139,7 +138,6 @@ def _finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
 
 def _logits(run: Run, record: dict[str, Any], images: np.ndarray, engine: str | None) -> np.ndarray:
     chosen = engines.get(engine or _usable(record["engines"][-1]["engine"]))
-    chosen.configure(num_threads())
     spec = job.spec_of(record)
     precision = evaluation_precision(job.recipe_of(record))
     return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images, precision)

@@ -75,6 +75,8 @@ def _train(asked: Train) -> list[Run]:
     if asked.json:
         common["notify"] = lambda kind, fields: None
     if asked.resume:
+        if asked.engine == "both":
+            raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
         _check_resume(asked)
         return [api.resume(asked.resume, engine=asked.engine, **common)]
     if asked.data is None:
@@ -103,8 +105,6 @@ def _check_counts(asked: Train) -> None:
 
 
 def _check_resume(asked: Train) -> None:
-    if asked.engine == "both":
-        raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
     beside = {name: getattr(asked, name) for name in ("resume", "engine", "threads", "stop_after", "json")}
     if asked != Train(**beside):
         raise UsageError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.artifacts.store import atomic_write, write_json
+from diptych.comparison.difference import Difference
 
 LEGEND = "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element."
 SEEN = "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much."
@@ -37,6 +38,12 @@ class Rung:
     departs_at: str | None = None
     note: str = ""
 
+    @classmethod
+    def judged(cls, name: str, precision: str, tolerance: float | None, apart: Difference, note: str = "") -> Rung:
+        """A rung out of what was found `apart`."""
+        departs_at = None if tolerance is None else apart.departs_at(tolerance)
+        return cls(name, precision, tolerance, apart.relative, apart.absolute, apart.worst, departs_at, note)
+
     @property
     def passed(self) -> bool:
         """Whether nothing departs."""
@@ -59,6 +66,7 @@ class Certificate:
         spec_digest: SHA-256 of the spec's canonical JSON.
         seed: of weights, images and batches.
         steps: steps that each optimizer took.
+        recipes: each optimizer's settings, as JSON data.
         versions: of diptych, Python, NumPy and the frameworks.
         processor: the machine's.
         time: when, UTC, ISO 8601.
@@ -71,6 +79,7 @@ class Certificate:
     spec_digest: str
     seed: int
     steps: int
+    recipes: Mapping[str, Mapping[str, Any]]
     versions: Mapping[str, str]
     processor: str
     time: str

@@ -52,8 +52,9 @@ def _apart(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) -> 
         return np.inf, np.inf
     if np.array_equal(ours, theirs):
         return 0.0, 0.0
-    gap = ours.astype(np.float64) - theirs
-    relative = _rms(gap) / max(_rms(theirs), SMALL * scale, TINY)
+    with np.errstate(all="ignore"):
+        gap = ours.astype(np.float64) - theirs
+        relative = _rms(gap) / max(_rms(theirs), SMALL * scale, TINY)
     return relative if np.isfinite(relative) else np.inf, float(np.abs(gap).max())
 
 

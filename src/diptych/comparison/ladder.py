@@ -1,4 +1,4 @@
-"""The ladder: from equal weights to equal predictions after a training, one comparison a rung.
+"""The ladder: from equal weights to equal weights after 50 steps, one comparison a rung.
 
 Arrays come out of two workers and meet here in NumPy; nothing is believed because an engine says so.
 """
@@ -6,7 +6,7 @@ Arrays come out of two workers and meet here in NumPy; nothing is believed becau
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
 
@@ -21,9 +21,7 @@ from diptych.engines import slots
 from diptych.engines.contract import Arrays
 from diptych.engines.worker import Trained, Worker
 from diptych.spec import ModelSpec, Recipe
-from diptych.spec.init import initial_weights
 from diptych.spec.recipe import Rule
-from diptych.training.schedule import learning_rates
 
 BATCH_SIZE = 7  # odd, and small enough for a running variance without n/(n − 1) to show
 USUAL_BATCH_SIZE = 64
@@ -81,7 +79,7 @@ class Setting:
 def rungs(
     pair: Pair, spec: ModelSpec, precision: str, *, optimizers: Sequence[Rule], steps: int, seed: int
 ) -> Iterator[Rung]:
-    """Every rung but the digits, in one precision.
+    """Every rung in one precision; the last one, a training on digits, is in `digits`.
 
     Args:
         pair: who computes.
@@ -93,37 +91,13 @@ def rungs(
     """
     weights, batches = samples.weights(spec, seed), samples.batches(spec, steps, BATCH_SIZE, seed)
     setting = Setting(pair, spec, precision, weights, batches, seed)
-    pair.ask(lambda worker: _start(worker, spec, precision, weights))
+    pair.ask(lambda worker: worker.build(spec, precision))
+    pair.ask(lambda worker: worker.load_weights(weights))
     yield _round_trip(setting)
     yield _forward(setting, training=False)
     yield _forward(setting, training=True)
     yield from _gradients(setting)
     yield from _optimizers(setting, optimizers)
-
-
-def digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> Rung:
-    """The last rung: a whole training on scikit-learn's digits in float64 ends in equal predictions."""
-    train, test = samples.digits(spec)
-    recipe = Recipe(epochs=epochs, batch_size=USUAL_BATCH_SIZE)
-    generator = np.random.default_rng(seed)
-    by_epoch = [samples.epoch(train, spec.num_classes, recipe.batch_size, generator) for _ in range(epochs)]
-    rates = [learning_rates(recipe, epoch, len(by_epoch[0])) for epoch in range(1, epochs + 1)]
-
-    def trained(worker: Worker) -> np.ndarray:
-        _start(worker, spec, "float64", initial_weights(spec.arrays, seed))
-        worker.make_optimizer(recipe)
-        for batches, epoch_rates in zip(by_epoch, rates, strict=True):
-            worker.train(batches, epoch_rates, seed)
-        return worker.predict(test.images)
-
-    logits, other_logits = pair.ask(trained)
-    chosen, other_chosen = logits.argmax(1), other_logits.argmax(1)
-    same = int((chosen == other_chosen).sum())
-    accuracies = " and ".join(f"{(found == test.labels).mean():.3f}" for found in (chosen, other_chosen))
-    logits_apart = difference({"logits": other_logits}, {"logits": logits}, ["logits"]).relative
-    note = f"{same} of {len(test)} predictions equal; accuracy {accuracies}; logits differ by {logits_apart:.0e}"
-    apart = difference({"predictions": other_chosen}, {"predictions": chosen}, ["predictions"])
-    return replace(_rung(f"{epochs} epochs of digits", "float64", 0.0, apart), note=note)
 
 
 def _round_trip(setting: Setting) -> Rung:
@@ -135,7 +109,7 @@ def _round_trip(setting: Setting) -> Rung:
     )
     expected = {f"{name}/{array}": values for name in names for array, values in wanted.items()}
     apart = difference({**ours, **theirs}, expected, expected)
-    return _rung("weights, there and back", setting.precision, 0.0, apart)
+    return Rung.judged("weights, there and back", setting.precision, 0.0, apart)
 
 
 def _forward(setting: Setting, training: bool) -> Rung:
@@ -187,11 +161,6 @@ def _stepped(setting: Setting, rule: Rule, worker: Worker) -> tuple[Trained, Tra
     return first, worker.train(setting.batches[1:], rates[1:], setting.seed)
 
 
-def _start(worker: Worker, spec: ModelSpec, precision: str, weights: Arrays) -> None:
-    worker.build(spec, precision)
-    worker.load_weights(weights)
-
-
 def _all(end: Trained) -> Arrays:
     totals = np.array([end.totals.loss, end.totals.weight, end.totals.correct])
     return {**end.weights, **end.state, "totals": totals}
@@ -216,9 +185,4 @@ def _cosine(peak: float, steps: int) -> list[float]:
 
 def _judged(setting: Setting, name: str, apart: Difference) -> Rung:
     tolerance = FLOAT32.get(name) if setting.precision == "float32" else REFEREE
-    return _rung(name, setting.precision, tolerance, apart)
-
-
-def _rung(name: str, precision: str, tolerance: float | None, apart: Difference) -> Rung:
-    departs_at = None if tolerance is None else apart.departs_at(tolerance)
-    return Rung(name, precision, tolerance, apart.relative, apart.absolute, apart.worst, departs_at)
+    return Rung.judged(name, setting.precision, tolerance, apart)

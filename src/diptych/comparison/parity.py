@@ -13,12 +13,12 @@ from hashlib import sha256
 import numpy as np
 
 import diptych
-from diptych.comparison import ladder
+from diptych.comparison import digits, ladder
 from diptych.comparison.certificate import Certificate, Rung
 from diptych.comparison.pair import Pair, started
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec
-from diptych.spec.codec import did_you_mean, model_to_json
+from diptych.spec.codec import did_you_mean, model_to_json, recipe_to_json
 from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
 from diptych.training.machine import machine
@@ -81,6 +81,7 @@ def verify(
         spec_digest=sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest(),
         seed=seed,
         steps=steps,
+        recipes={rule: recipe_to_json(ladder.RECIPES[rule]) for rule in optimizers},
         versions=versions,
         processor=machine()["processor"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,7 +102,7 @@ def _climb(
     for precision in precisions:
         yield from ladder.rungs(pair, spec, precision, optimizers=optimizers, steps=steps, seed=seed)
     if digits_epochs:
-        yield ladder.digits(pair, spec, digits_epochs, seed)
+        yield digits.training(pair, spec, digits_epochs, seed)
 
 
 def _without_dropout(spec: ModelSpec) -> ModelSpec:

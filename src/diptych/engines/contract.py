@@ -59,7 +59,7 @@ class Engine(Protocol):
     """The verbs of an engine."""
 
     def configure(self, threads: int) -> None:
-        """Settle threads, determinism and logging; call once, before anything else.
+        """Settle threads, determinism and logging; for a process of its own, once, before anything else.
 
         Args:
             threads: processor threads to compute with.

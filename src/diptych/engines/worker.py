@@ -25,6 +25,7 @@ from diptych import engines, errors
 from diptych.data.batches import Batch
 from diptych.engines.contract import Arrays, Totals
 from diptych.engines.frames import read_frame, write_frame
+from diptych.engines.session import serve
 from diptych.errors import EngineError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
@@ -182,8 +183,6 @@ def num_threads() -> int:
 
 def main(arguments: list[str]) -> int:
     """Answer requests until standard input ends."""
-    from diptych.engines.session import serve
-
     engine, *threads = arguments
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)

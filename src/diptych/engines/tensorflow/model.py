@@ -163,7 +163,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     """The stock layer with PyTorch's running variance, by TensorFlow's fused kernel (3 times faster on a CPU).
 
     Weights and configuration are the stock layer's, so a model that holds it can be exported with the stock one.
-    The raw operation is called because `tf.compat.v1.nn.fused_batch_norm` raises epsilon to at least 1.001e-5.
+    The raw operation is called because older `tf.compat.v1.nn.fused_batch_norm` raised epsilon to at least 1.001e-5.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: None = None) -> Tensor:

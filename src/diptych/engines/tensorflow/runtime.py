@@ -22,7 +22,7 @@ if keras.backend.backend() != "tensorflow":
 
 
 def configure(threads: int) -> None:
-    """Settle threads, determinism and logging; call once, before anything else."""
+    """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     # differs: tf32

@@ -9,7 +9,7 @@ import torch
 
 
 def configure(threads: int) -> None:
-    """Settle threads, determinism and logging; call once, before anything else."""
+    """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
     torch.set_num_threads(threads)
     # differs: tf32
     torch.backends.cuda.matmul.allow_tf32 = False

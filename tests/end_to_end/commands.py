@@ -1,0 +1,53 @@
+"""Ways to call the command line: in this process, or in one of its own where that matters."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+from diptych.artifacts import Run
+from diptych.cli import main
+
+# Frameworks that wait for each other's cores are fifty times slower.
+ONE_THREAD = ("--threads", 1)
+
+
+class Told(NamedTuple):
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def diptych(*arguments):
+    """The command line, called in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code or 0
+    return Told(code, out.getvalue(), err.getvalue())
+
+
+def process(*arguments, python=sys.executable, **settings):
+    """`python -m diptych ARGUMENTS`, in a process of its own."""
+    command = [python, "-m", "diptych", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, **{"env": environment, **settings}, capture_output=True, text=True, check=False)
+    return Told(done.returncode, done.stdout, done.stderr)
+
+
+def train(*arguments):
+    """The runs of one training command."""
+    told = diptych("train", *arguments, *ONE_THREAD, "--json")
+    assert (0, "") == (told.code, told.err)
+    return [Run.open(summary["run"]) for summary in told.json]

@@ -1,0 +1,48 @@
+"""Trainings that are done once and shared by all that looks at them."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+from commands import ONE_THREAD, process
+
+from diptych.artifacts import Run
+from diptych.data import datasets
+from diptych.engines import NAMES
+
+
+def pytest_ignore_collect(config):
+    """Almost everything here hands work from one framework to the other, so choosing one engine deselects it."""
+    chosen = config.getoption("engine")
+    return True if chosen and set(chosen) != set(NAMES) else None
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The dataset that the shared runs learned from."""
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="session")
+def digits_trained(tmp_path_factory):
+    """What `diptych train digits --engine both` says, in a process of its own."""
+    out = tmp_path_factory.mktemp("runs")
+    settings = ("--epochs", 20, "--precision", "float32", "--out", out)
+    return process("train", "digits", "--engine", "both", *settings, *ONE_THREAD, "--json")
+
+
+@pytest.fixture(scope="session")
+def digits_runs(digits_trained):
+    """The runs that it left, by engine."""
+    assert 0 == digits_trained.code, digits_trained.err
+    return {name: Run.open(Path(run["run"])) for name, run in zip(NAMES, digits_trained.json, strict=True)}
+
+
+@pytest.fixture(scope="session")
+def digit_files(tmp_path_factory, digits):
+    """Every test image of digits as a PNG, in the order of the split."""
+    folder = tmp_path_factory.mktemp("digits")
+    paths = [folder / f"{place:03}.png" for place in range(len(digits.test))]
+    for path, image_hwc in zip(paths, digits.test.images, strict=True):
+        cv2.imwrite(str(path), image_hwc)
+    return paths

@@ -1,0 +1,128 @@
+"""`diptych train digits --engine both` leaves two whole run directories that differ only in who trained."""
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.artifacts import read_arrays, read_events
+from diptych.spec import zoo
+from diptych.spec.codec import model_from_json, recipe_from_json
+
+FILES = {
+    "run.json",
+    "events.jsonl",
+    "metrics.json",
+    "predictions.npz",
+    "model.safetensors",
+    "checkpoints/last.safetensors",
+    "plots/curves.png",
+    "plots/confusion_matrix.png",
+    "plots/reliability.png",
+    "plots/samples.png",
+    "plots/mistakes.png",
+    "log.txt",
+    "manifest.json",
+}
+
+
+@pytest.fixture
+def run(digits_runs, engine_name):
+    return digits_runs[engine_name]
+
+
+def files_of(run):
+    return {path.relative_to(run.directory).as_posix() for path in run.directory.rglob("*") if path.is_file()}
+
+
+def test_training_says_nothing_but_its_result(digits_trained):
+    assert (0, "") == (digits_trained.code, digits_trained.err)
+    assert ["finished", "finished"] == [run["status"] for run in digits_trained.json]
+
+
+def test_a_run_holds_every_file_and_no_other(run):
+    curves = [name for name in files_of(run) if name.startswith("tensorboard/events.out.tfevents.")]
+    assert 1 == len(curves)
+    assert FILES | set(curves) == files_of(run)
+
+
+def test_the_manifest_lists_every_other_file_and_verifies(run):
+    assert files_of(run) - {"manifest.json"} == set(run.read_manifest())
+    run.verify()
+
+
+def test_a_run_is_above_97_percent_on_the_test_split(run):
+    assert run.read_metrics()["accuracy"] > 0.97
+
+
+def test_metrics_are_those_of_the_predictions(run, digits):
+    predictions = run.read_predictions()
+    np.testing.assert_array_equal(digits.test.labels, predictions.labels_n)
+    right = predictions.logits_nk.argmax(1) == predictions.labels_n
+    assert right.mean() == run.read_metrics()["accuracy"]
+
+
+def test_the_record_says_what_was_trained_on_what(run, digits, engine_name):
+    record = run.read_record()
+    expected = {"format": "diptych-run", "version": 1, "status": "finished", "engine": engine_name, "seed": 0}
+    assert expected == {name: record[name] for name in expected}
+    assert digits.fingerprint == record["data"]["fingerprint"]
+    assert list(digits.class_names) == record["class_names"]
+    sizes = {name: len(getattr(digits, name)) for name in ("train", "validation", "test")}
+    assert sizes == record["split_sizes"]
+    assert record["versions"][engine_name] == record["engines"][0]["version"]
+
+
+def test_nothing_in_the_record_is_left_to_a_default(run):
+    recipe = recipe_from_json(run.read_record()["recipe"])
+    assert ("float32", "none") == (recipe.precision, recipe.flip)
+    assert None is not recipe.learning_rate
+    assert None is not recipe.decoupled_decay
+
+
+def test_the_record_holds_the_default_model_with_the_statistics_of_the_training_split(run, digits):
+    spec = model_from_json(run.read_record()["spec"])
+    pixels = digits.train.images / 255
+    assert pytest.approx([pixels.mean()]) == spec.layers[0].mean
+    assert pytest.approx([pixels.std()]) == spec.layers[0].std
+    assert zoo.model("cnn", (8, 8, 1)).layers[1:] == spec.layers[1:]
+
+
+def test_the_weights_are_every_array_of_the_spec(run):
+    spec = model_from_json(run.read_record()["spec"])
+    arrays, metadata = read_arrays(run.model_path)
+    assert {array.name: array.shape for array in spec.arrays} == {name: a.shape for name, a in arrays.items()}
+    assert "0\n1\n2\n3\n4\n5\n6\n7\n8\n9" == metadata["classes"]
+
+
+def test_every_epoch_is_an_event(run):
+    epochs = read_events(run.events_path, "epoch")
+    assert list(range(1, 21)) == [epoch["epoch"] for epoch in epochs]
+    assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
+    assert all(epoch["images_per_second"] > 0 for epoch in epochs)
+
+
+@pytest.mark.parametrize("name", ["curves", "confusion_matrix", "reliability", "samples", "mistakes"])
+def test_pictures_are_png_images_of_a_readable_size(run, name):
+    path = run.plots_dir / f"{name}.png"
+    assert b"\x89PNG\r\n\x1a\n" == path.read_bytes()[:8]
+    height, width, _ = cv2.imread(str(path)).shape
+    assert min(height, width) > 200
+
+
+def test_both_engines_were_given_the_same(digits_runs):
+    ours, theirs = (run.read_record() for run in digits_runs.values())
+    for name in ("data", "class_names", "split_sizes", "preprocessing", "spec", "recipe", "seed", "command"):
+        assert ours[name] == theirs[name]
+
+
+def test_both_engines_were_given_the_same_learning_rates(digits_runs):
+    ours, theirs = (read_events(run.events_path, "epoch") for run in digits_runs.values())
+    assert [epoch["learning_rate"] for epoch in ours] == [epoch["learning_rate"] for epoch in theirs]
+
+
+def test_both_engines_write_the_same_curves(digits_runs, read_scalars):
+    ours, theirs = (read_scalars(run.tensorboard_dir) for run in digits_runs.values())
+    assert ours.keys() == theirs.keys() >= {"train/loss", "validation/accuracy", "learning_rate"}
+    assert ours["learning_rate"] == theirs["learning_rate"]
+    for tag, points in ours.items():
+        assert list(range(1, 21)) == [step for step, _ in points], tag
