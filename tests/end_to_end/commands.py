@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 from diptych.artifacts import Run
@@ -50,4 +51,4 @@ def train(*arguments):
     """The runs of one training command."""
     told = diptych("train", *arguments, *ONE_THREAD, "--json")
     assert (0, "") == (told.code, told.err)
-    return [Run.open(summary["run"]) for summary in told.json]
+    return [Run.open(Path(summary["run"])) for summary in told.json]

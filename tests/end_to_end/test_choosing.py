@@ -1,0 +1,62 @@
+"""Early stopping, the best checkpoint and the plateau schedule follow the validation split, and say so."""
+
+import numpy as np
+import pytest
+from commands import train
+
+from diptych import engines
+from diptych.artifacts import read_arrays, read_events
+from diptych.training import checkpoint, job
+
+PATIENCE = 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A training that learns too fast to go on learning for long."""
+    choosing = ("--early-stopping", PATIENCE, "--keep-best", "--schedule", "plateau", "--plateau-patience", 1)
+    settings = ("--model", "mlp", "--optimizer", "adam", "--learning-rate", 0.01, "--crop-padding", 0, "--epochs", 60)
+    return train("digits", *settings, *choosing, "--precision", "float32", "--out", tmp_path_factory.mktemp("runs"))[0]
+
+
+@pytest.fixture(scope="module")
+def epochs(run):
+    return read_events(run.events_path, "epoch")
+
+
+def test_it_stops_when_the_lowest_validation_loss_lies_patience_epochs_back(run, epochs):
+    losses = [epoch["validation_loss"] for epoch in epochs]
+    assert PATIENCE == len(losses) - 1 - int(np.argmin(losses))
+    assert len(losses) < 60
+    (stop,) = read_events(run.events_path, "early_stop")
+    assert len(losses) == stop["epoch"]
+    assert "finished" == run.read_record()["status"]
+
+
+def test_the_rate_falls_after_every_epoch_without_a_new_lowest_loss(epochs):
+    lowest, rate, expected = float("inf"), 0.01, []
+    for epoch in epochs:
+        expected.append(rate)
+        if epoch["validation_loss"] >= lowest:
+            rate *= 0.1
+        lowest = min(lowest, epoch["validation_loss"])
+    assert pytest.approx(expected) == [epoch["learning_rate"] for epoch in epochs]
+    assert rate < 0.01
+
+
+def test_the_kept_weights_are_those_of_the_first_epoch_of_the_best_validation_accuracy(run, epochs):
+    accuracies = [epoch["validation_accuracy"] for epoch in epochs]
+    best, metadata = read_arrays(checkpoint.best_path(run))
+    kept, _ = read_arrays(run.model_path)
+    assert str(1 + int(np.argmax(accuracies))) == metadata["epoch"]
+    assert all(np.array_equal(best[name], kept[name]) for name in kept)
+    assert not np.array_equal(checkpoint.load(run).weights["fc1.weight"], kept["fc1.weight"])
+
+
+def test_the_kept_weights_reach_that_accuracy_on_the_validation_split(run, epochs):
+    record = run.read_record()
+    split = job.load_data(record).validation
+    kept, _ = read_arrays(run.model_path)
+    logits_nk = job.predict_logits(engines.get("torch"), job.spec_of(record), kept, split.images, "float32")
+    best = max(epoch["validation_accuracy"] for epoch in epochs)
+    assert pytest.approx(best) == (logits_nk.argmax(1) == split.labels).mean()

@@ -1,0 +1,96 @@
+"""A training begun in one framework and ended in the other is the training that neither interrupted.
+
+In float64 and without dropout, whose random streams cannot be equal, the engines do the same mathematics; what is
+left between them is rounding.
+"""
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+from commands import train
+
+from diptych.artifacts import read_arrays, read_events
+from diptych.engines import NAMES
+from diptych.spec import layers as L
+from diptych.spec import zoo
+from diptych.spec.codec import write_model
+
+pytestmark = pytest.mark.slow
+EPOCHS = 10
+ROUNDING = 1e-7
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """The arguments of the training: the default model and recipe, but float64 and dropout rates of 0."""
+    folder = tmp_path_factory.mktemp("handover")
+    spec = zoo.model("cnn", (8, 8, 1))
+    layers = (replace(layer, rate=0.0) if isinstance(layer, L.Dropout) else layer for layer in spec.layers)
+    write_model(replace(spec, layers=tuple(layers)), folder / "spec.json")
+    settings = ("--model", folder / "spec.json", "--precision", "float64", "--epochs", EPOCHS)
+    return ("digits", *settings, "--out", folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def unbroken(asked):
+    """A whole training in each engine."""
+    return dict(zip(NAMES, train(*asked, "--engine", "both"), strict=True))
+
+
+@pytest.fixture(scope="module", params=permutations(NAMES), ids="-then-".join)
+def handed_over(request, asked):
+    """The same training, stopped in the middle in one engine and gone on with in the other."""
+    first, second = request.param
+    (run,) = train(*asked, "--engine", first, "--stop-after", EPOCHS // 2)
+    assert "stopped" == run.read_record()["status"]
+    return train("--resume", run.directory, "--engine", second)[0]
+
+
+def largest_difference(run, other):
+    """Of two elements at one place, in weights and in logits."""
+    (ours, _), (theirs, _) = (read_arrays(one.model_path) for one in (run, other))
+    assert ours.keys() == theirs.keys()
+    weights = max(np.abs(ours[name] - theirs[name]).max() for name in ours)
+    logits = np.abs(run.read_predictions().logits_nk - other.read_predictions().logits_nk).max()
+    return weights, logits
+
+
+def predicted(run):
+    return run.read_predictions().logits_nk.argmax(1)
+
+
+def test_both_engines_predict_the_same_for_every_test_image(unbroken):
+    ours, theirs = map(predicted, unbroken.values())
+    np.testing.assert_array_equal(ours, theirs)
+    assert 359 == len(ours)
+
+
+def test_both_engines_learned_something_worth_comparing_from_augmented_images(unbroken):
+    assert min(run.read_metrics()["accuracy"] for run in unbroken.values()) > 0.9
+    assert 2 == unbroken["torch"].read_record()["recipe"]["crop_padding"]
+
+
+def test_both_engines_end_with_the_same_weights(unbroken):
+    weights, logits = largest_difference(*unbroken.values())
+    assert weights < ROUNDING
+    assert logits < ROUNDING
+
+
+def test_a_handed_over_training_ends_where_the_unbroken_ones_do(handed_over, unbroken):
+    for run in unbroken.values():
+        weights, logits = largest_difference(handed_over, run)
+        assert weights < ROUNDING
+        assert logits < ROUNDING
+        np.testing.assert_array_equal(predicted(run), predicted(handed_over))
+
+
+def test_the_record_says_who_trained_from_which_epoch_on(handed_over):
+    record = handed_over.read_record()
+    began, ended = ((start["engine"], start["after_epoch"]) for start in record["engines"])
+    assert (record["engine"], 0) == began
+    assert ({*NAMES} - {record["engine"]}).pop() == ended[0]
+    assert EPOCHS // 2 == ended[1]
+    assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(handed_over.events_path, "epoch")]
+    handed_over.verify()
