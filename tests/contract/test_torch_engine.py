@@ -1,10 +1,14 @@
 """What a PyTorch user relies on, besides the contract."""
 
+import pytest
 import tiny
 import torch
 from torch import nn
 
 from diptych.comparison import samples
+from diptych.errors import SpecError
+from diptych.spec import layers as L
+from diptych.spec.zoo.graph import Graph
 
 
 def test_a_model_is_a_module_whose_modules_have_the_layers_names(configured):
@@ -41,3 +45,11 @@ def test_a_plain_loop_trains_the_model(configured):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_layer_named_like_a_part_of_a_module_is_refused_by_name(configured):
+    graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
+    graph.add(L.Flatten, "forward")
+    graph.add(L.Dense, "head", units=2)
+    with pytest.raises(SpecError, match="Layer 'forward': PyTorch's modules have a 'forward'"):
+        configured["torch"].build(graph.model("clash"))

@@ -210,3 +210,18 @@ def test_layers_of_one_kind_may_share_their_first_letters_but_not_a_name():
     assert 2 == ModelSpec("fine", (4, 4, 1), layers).num_classes
     with pytest.raises(SpecError, match="Layer 'fc': names must be unique"):
         ModelSpec("not", (4, 4, 1), (*layers, L.Dense("fc", ("fc1",), units=2)))
+
+
+def test_a_layer_cannot_take_the_name_of_the_models_input():
+    graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
+    graph.add(L.Flatten, "images")
+    graph.add(L.Dense, "head", units=2)
+    with pytest.raises(SpecError, match="Layer 'images'"):
+        graph.model("clash")
+
+
+def test_a_model_without_weights_is_refused():
+    graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
+    graph.add(L.Flatten, "flatten")
+    with pytest.raises(SpecError, match="nothing to train"):
+        graph.model("idle")

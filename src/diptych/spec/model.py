@@ -39,6 +39,8 @@ class ModelSpec:
                 f"Model '{self.name}': the first layer must be a Normalize, so that scaling lives in the model."
             )
         self._check_names()
+        if not self.trainable:
+            raise SpecError(f"Model '{self.name}': no layer has weights, so there is nothing to train; add a Dense.")
         if len(self.shapes[self.layers[-1].name]) != 1:
             raise SpecError(
                 f"Layer '{self.layers[-1].name}': the last layer must give a vector of logits, "

@@ -24,7 +24,7 @@ def train_epoch(
     """Train on every batch, one step each, at that step's learning rate."""
     if optimizer.train_steps is None:
         # differs: compile
-        optimizer.train_steps = tf.function(_steps(model, optimizer), autograph=False, reduce_retracing=True)
+        optimizer.train_steps = tf.function(_steps(model, optimizer), _signature(model, optimizer), autograph=False)
     sums = np.zeros(3)
     count = 0
     for group, group_rates in _groups(batches, rates):
@@ -85,6 +85,18 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         return tf.while_loop(lambda place, _: place < tf.shape(rates)[0], body, start, parallel_iterations=1)[1]
 
     return steps
+
+
+def _signature(model: keras.Model, optimizer: Optimizer) -> list[tf.TensorSpec]:
+    """Any number of batches of any size, so that one trace serves them all."""
+    dtype, spec = optimizer.dtype, model.spec
+    return [
+        tf.TensorSpec((None, None, *spec.input_shape), tf.uint8),
+        tf.TensorSpec((None, None, spec.num_classes), dtype),
+        tf.TensorSpec((None, None), dtype),
+        tf.TensorSpec((None,), dtype),
+        tf.TensorSpec((), dtype),
+    ]
 
 
 def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:

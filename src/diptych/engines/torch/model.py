@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diptych.engines.torch.runtime import device
+from diptych.errors import SpecError
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
@@ -58,10 +59,16 @@ def build(spec: ModelSpec, precision: str = "float32") -> Network:
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     *path, last = name.split(".")
     for part in path:
-        if not hasattr(root, part):
-            root.add_module(part, nn.Module())
+        if part not in dict(root.named_children()):
+            _add(root, name, part, nn.Module())
         root = root.get_submodule(part)
-    root.add_module(last, module)
+    _add(root, name, last, module)
+
+
+def _add(root: nn.Module, name: str, part: str, module: nn.Module) -> None:
+    if hasattr(root, part):
+        raise SpecError(f"Layer '{name}': PyTorch's modules have a '{part}' of their own; choose another name.")
+    root.add_module(part, module)
 
 
 def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0912  (a table)
