@@ -13,7 +13,7 @@ demo: .venv/ready
 
 ## make test   run every test (sets up what the tests need)
 test: .venv/ready-for-tests check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 ## make check  style, types and structure: seconds, no framework needed
 check: .venv/ready-for-tests

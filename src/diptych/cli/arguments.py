@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -20,6 +20,7 @@ from diptych.errors import UsageError
 from diptych.spec.codec import did_you_mean
 
 T = TypeVar("T")
+_RULE = re.compile("[─╰-]{4}")
 MaybeInt: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 MaybePath: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 MaybeEngine: TypeAlias = Annotated[Literal["torch", "tensorflow"] | None, tyro.conf.arg(metavar="torch|tensorflow")]
@@ -114,8 +115,9 @@ def _check_value(name: str, given: str, option: _Option) -> None:
 
 
 def _gist(box: str) -> str:
-    """The first paragraph of what tyro printed in a box, on one line."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    paragraph = lines[: next((place for place, line in enumerate(lines) if re.match(r"─|╰|$", line)), None)]
-    gist = " ".join(" ".join(paragraph).split()).removesuffix(" (required)").rstrip(".")
-    return re.sub(r"^Missing from .+?: (\w+)", r"wants \1:", gist) + "."
+    """The first paragraph of what tyro printed in a box, drawn with lines or with hyphens, on one line."""
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    below_title = lines[1:] if _RULE.match(lines[0]) else lines
+    paragraph = " ".join(takewhile(lambda line: line and not _RULE.match(line), below_title))
+    gist = " ".join(paragraph.split()).removesuffix(" (required)").rstrip(".")
+    return re.sub(r"^Missing from .+?: (\S+)", r"wants \1:", gist) + "."

@@ -56,6 +56,8 @@ class ModelSpec:
                 raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a layer before it.")
             if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
                 raise SpecError(f"Layer '{layer.name}': names must be unique, of letters, digits, '_' and '.'.")
+            if layer.name == "images":
+                raise SpecError("Layer 'images': that is what the model's input is called; choose another name.")
             if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
                 raise SpecError(f"Layer '{layer.name}': exactly the Normalize layer reads the 'input'.")
             known.add(layer.name)
