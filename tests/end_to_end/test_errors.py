@@ -1,7 +1,10 @@
 """Whatever is asked wrongly is answered in one line on standard error, with exit code 2 and no traceback."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 
 import pytest
 from commands import diptych, process
@@ -68,6 +71,7 @@ verify mlp --optimizer adan
 verify mlp --steps 1
 verify mlp --input-shape 8 8
 models --input-shape 8 8
+models --num-classes 0
 differences --jason
 """.strip().splitlines()
 
@@ -110,6 +114,20 @@ def test_a_process_ends_with_2_and_one_line(arguments):
     assert (2, "") == (told.code, told.out)
     assert 1 == len(told.err.splitlines())
     assert told.err.startswith("diptych: ")
+
+
+@pytest.mark.parametrize("arguments", ["evaluate", "train digits extra", "models --input-shape 8 8"])
+def test_on_a_terminal_too_it_is_one_line_without_colours(arguments):
+    terminal, end = os.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-m", "diptych", *arguments.split()]
+    told = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, env=environment, text=True, check=False)
+    os.close(end)
+    os.close(terminal)
+    assert 2 == told.returncode
+    assert 1 == len(told.stderr.splitlines())
+    assert "\x1b" not in told.stderr
+    assert "─" not in told.stderr
 
 
 def test_a_run_whose_record_is_broken_is_named(folder):

@@ -20,6 +20,7 @@ from diptych.errors import UsageError
 from diptych.spec.codec import did_you_mean
 
 T = TypeVar("T")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RULE = re.compile("[─╰-]{4}")
 MaybeInt: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 MaybePath: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
@@ -116,7 +117,7 @@ def _check_value(name: str, given: str, option: _Option) -> None:
 
 def _gist(box: str) -> str:
     """The first paragraph of what tyro printed in a box, drawn with lines or with hyphens, on one line."""
-    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    lines = [line.strip("│ ") for line in _COLOUR.sub("", box).splitlines()[1:]]
     below_title = lines[1:] if _RULE.match(lines[0]) else lines
     paragraph = " ".join(takewhile(lambda line: line and not _RULE.match(line), below_title))
     gist = " ".join(paragraph.split()).removesuffix(" (required)").rstrip(".")
