@@ -72,7 +72,7 @@ def speeds() -> list[str]:
         return []
     found = json.loads(path.read_text())
     lines = [
-        "Training throughput against the plain script of each framework, side by side (`make bench`: `fashion_cnn`, Adam, batch 64):",
+        "Training throughput beside the plain script of each framework (`make bench`: `fashion_cnn`, Adam, batch 64):",
         "",
         "| | plain script | diptych, float32 | diptych, default precision |",
         "|---|---|---|---|",
