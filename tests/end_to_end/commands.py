@@ -12,7 +12,7 @@ from typing import NamedTuple
 from diptych.artifacts import Run
 from diptych.cli import main
 
-# Frameworks that wait for each other's cores are fifty times slower.
+# PyTorch's threads become fifty times slower when they wait for a core that another process has.
 ONE_THREAD = ("--threads", 1)
 
 
@@ -50,5 +50,5 @@ def process(*arguments, python=sys.executable, **settings):
 def train(*arguments):
     """The runs of one training command."""
     told = diptych("train", *arguments, *ONE_THREAD, "--json")
-    assert (0, "") == (told.code, told.err)
+    assert (0, "") == (told.code, told.err), told
     return [Run.open(Path(summary["run"])) for summary in told.json]

@@ -15,6 +15,7 @@ PATIENCE = 4
 def run(tmp_path_factory):
     """A training that learns too fast to go on learning for long."""
     choosing = ("--early-stopping", PATIENCE, "--keep-best", "--schedule", "plateau", "--plateau-patience", 1)
+    choosing += ("--stop-after", 50)  # comes too late, so what ends early is finished and not only stopped
     settings = ("--model", "mlp", "--optimizer", "adam", "--learning-rate", 0.01, "--crop-padding", 0, "--epochs", 60)
     return train("digits", *settings, *choosing, "--precision", "float32", "--out", tmp_path_factory.mktemp("runs"))[0]
 

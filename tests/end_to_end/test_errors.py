@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from commands import diptych, process
-from golden import assert_golden
+from golden import golden
 
 from diptych.spec import zoo
 from diptych.spec.codec import model_to_json
@@ -105,7 +105,7 @@ def test_every_wrong_command_is_answered_in_one_line_that_changes_on_purpose_onl
         assert told.err.startswith("diptych: ")
         assert 1 == len(told.err.splitlines()), told.err
         transcript.append(f"$ diptych {line}\n{told.err.replace(f'{folder}/', '')}\n")
-    assert_golden("errors.txt", "".join(transcript))
+    assert golden("errors.txt", "".join(transcript)) == "".join(transcript)
 
 
 @pytest.mark.parametrize("arguments", [("trian",), ("train", "digts"), ("evaluate", "absent"), ("verify",)])
