@@ -114,3 +114,8 @@ def test_a_manifest_without_digests_is_an_artifact_error(run, manifest):
     run.manifest_path.write_text(manifest)
     with pytest.raises(ArtifactError, match=r"manifest\.json': it lists no digests"):
         run.verify()
+
+
+def test_a_run_opens_by_a_path_in_text(tmp_path):
+    run = Run.create(tmp_path, "digits", {"status": "created"})
+    assert run == Run.open(str(run.directory))

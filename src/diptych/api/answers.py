@@ -122,6 +122,8 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
         if not matches:
             raise DataError(f"No image at '{image}': wanted a file, a folder of images or a pattern such as '*.png'.")
         found += matches
+    if not found:
+        raise DataError("No image was named: wanted at least one file, folder or pattern such as '*.png'.")
     return found
 
 

@@ -57,11 +57,11 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
+    def open(cls, directory: str | Path) -> Self:
         """Open an existing run; raises ArtifactError when `directory` is not one."""
-        run = cls(directory)
+        run = cls(Path(directory))
         if not run.record_path.is_file():
-            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(directory)}")
+            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
         return run
 
     @property
