@@ -77,6 +77,19 @@ def test_adams_epsilon_is_added_after_bias_correction(both):
     assert_same_training(both, Recipe(optimizer="adam", epsilon=epsilon))
 
 
+def test_adams_second_moment_parts_in_float32_alone(both):
+    spec = tiny.linear()
+    apart = {}
+    for precision in ("float64", "float32"):
+        recipe = Recipe(optimizer="adam", precision=precision)
+        trained = [tiny.train(engine, spec, recipe, (0.0,), precision=precision) for engine in both]
+        states = [engine.read_optimizer(one.optimizer) for engine, one in zip(both, trained, strict=True)]
+        first, second = (state["second_moment/head.weight"].astype(np.float64) for state in states)
+        apart[precision] = np.linalg.norm(first - second) / np.linalg.norm(first)
+    assert apart["float64"] < 1e-12
+    assert 1e-5 < apart["float32"] < 2e-5
+
+
 def test_both_weight_decays_have_a_name(both):
     rates, settings = (0.1, 0.1, 0.1), {"weight_decay": 0.5}
     plain = keras_steps(keras.optimizers.SGD(), rates)

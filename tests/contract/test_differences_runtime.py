@@ -30,14 +30,40 @@ for name in engines.NAMES:
 print(json.dumps([before, tf32()]))
 """
 
+DENORMALS = """
+import json, sys
+import numpy as np
+from diptych import engines
+import tensorflow as tf
+import torch
+
+for name in sys.argv[1:]:
+    engines.get(name).configure(2)
+smallest = np.full(100_000, np.finfo(np.float32).tiny)
+theirs = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
+print(json.dumps([sorted(set(values.numpy().tolist())) for values in theirs]))
+"""
+
+
+def alone(script, *arguments):
+    """What a script prints, in a process of its own, where nothing has been configured yet."""
+    command = [sys.executable, "-c", script, *arguments]
+    finished = subprocess.run(command, env=environment("tensorflow"), capture_output=True, text=True, check=True)
+    return json.loads(finished.stdout)
+
 
 def test_tf32_is_off_in_both():
-    """Read in a process of its own, where nothing has been configured yet."""
-    command = [sys.executable, "-c", SETTINGS]
-    finished = subprocess.run(command, env=environment("tensorflow"), capture_output=True, text=True, check=True)
-    before, after = json.loads(finished.stdout)
+    before, after = alone(SETTINGS)
     assert [True, False, True] == before
     assert [False, False, False] == after
+
+
+def test_denormal_numbers_are_zero_in_both():
+    pytorch, tensorflow = alone(DENORMALS)
+    assert 0.0 not in pytorch
+    assert [0.0] == tensorflow
+
+    assert [[0.0], [0.0]] == alone(DENORMALS, *engines.NAMES)
 
 
 def test_compilation_is_a_recorded_choice(both):

@@ -150,7 +150,7 @@ def _adam(
     first_moment: tf.Variable,
     second_moment: tf.Variable,
 ) -> None:
-    # differs: adam-epsilon
+    # differs: adam-epsilon, adam-complements
     beta1, beta2 = (tf.constant(beta, gradient.dtype) for beta in (recipe.beta1, recipe.beta2))
     beta2_power = tf.pow(beta2, step)
     tf.raw_ops.ResourceApplyAdam(

@@ -115,7 +115,7 @@ def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.
             nesterov = recipe.nesterov and recipe.momentum > 0
             return torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=nesterov, fused=True)
         case "adam" | "adamw":
-            # differs: adam-epsilon
+            # differs: adam-epsilon, adam-complements
             betas = (recipe.beta1, recipe.beta2)
             return torch.optim.Adam(groups, lr=0.0, betas=betas, eps=recipe.epsilon, fused=True)
         case "rmsprop":

@@ -10,6 +10,8 @@ import torch
 
 def configure(threads: int) -> None:
     """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
+    # differs: denormals
+    torch.set_flush_denormal(True)  # before there are threads, which inherit it
     torch.set_num_threads(threads)
     # differs: tf32
     torch.backends.cuda.matmul.allow_tf32 = False

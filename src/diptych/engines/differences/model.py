@@ -1,0 +1,141 @@
+"""Rows about what a model computes: layouts, layers, number formats."""
+
+from diptych.engines.differences.row import Difference
+
+_PROOFS = "tests/contract/test_differences_"
+
+MODEL: tuple[Difference, ...] = (
+    Difference(
+        "image-layout",
+        torch="Maps are (N, C, H, W).",
+        tensorflow="Maps are (N, H, W, C).",
+        rule="Images are (N, H, W, C); a transposed view, never a copy, reaches PyTorch.",
+        proof=_PROOFS + "layout.py::test_images_are_nhwc_outside_and_reach_pytorch_without_a_copy",
+    ),
+    Difference(
+        "conv-kernel-axes",
+        torch="(out, in / groups, height, width).",
+        tensorflow="(height, width, in / groups, out); depthwise (height, width, in, multiplier).",
+        rule="PyTorch's outside; the TensorFlow engine maps.",
+        proof=_PROOFS + "layout.py::test_convolution_kernels_are_oihw_outside",
+    ),
+    Difference(
+        "dense-kernel-axes",
+        torch="(out, in).",
+        tensorflow="(in, out).",
+        rule="PyTorch's outside; the TensorFlow engine maps.",
+        proof=_PROOFS + "layout.py::test_dense_kernels_are_outputs_by_inputs_outside",
+    ),
+    Difference(
+        "flatten-order",
+        torch="Channel, height, width.",
+        tensorflow="Height, width, channel.",
+        rule="PyTorch's outside; the rows of a Dense kernel after a Flatten follow Keras's order inside.",
+        proof=_PROOFS + "layout.py::test_flattened_maps_are_in_channel_height_width_order",
+    ),
+    Difference(
+        "same-padding",
+        torch="Refuses 'same' with a stride; an amount pads opposite sides alike.",
+        tensorflow="'same' with a stride puts the odd pixel at the bottom and the right.",
+        rule="Specs say how much goes on each side, and no engine says 'same' with a stride.",
+        proof=_PROOFS + "layout.py::test_convolutions_are_padded_by_explicit_amounts",
+    ),
+    Difference(
+        "max-pool-padding",
+        torch="Minus infinity, on opposite sides alike.",
+        tensorflow="Minus infinity, more of it at the bottom and the right.",
+        rule="Explicit amounts of minus infinity, on opposite sides alike.",
+        proof=_PROOFS + "layout.py::test_max_pooling_pads_with_minus_infinity_on_both_sides",
+    ),
+    Difference(
+        "avg-pool-padding",
+        torch="Padding counts in the divisor.",
+        tensorflow="Padding is left out of the divisor.",
+        rule="Padding is left out of the divisor.",
+        proof=_PROOFS + "layout.py::test_average_pooling_leaves_padding_out_of_the_divisor",
+    ),
+    Difference(
+        "norm-epsilon",
+        torch="1e-5.",
+        tensorflow="1e-3.",
+        rule="The spec's.",
+        proof=_PROOFS + "layers.py::test_a_norms_epsilon_is_the_specs",
+    ),
+    Difference(
+        "norm-momentum",
+        torch="The share of the new statistics: 0.1.",
+        tensorflow="The share of the old statistics: 0.99.",
+        rule="The spec's decay, the share of the old.",
+        proof=_PROOFS + "layers.py::test_a_norms_decay_is_the_share_of_the_old_statistics",
+    ),
+    Difference(
+        "norm-running-variance",
+        torch="Unbiased, n / (n - 1).",
+        tensorflow="The Keras layer's is biased; the fused kernel's is unbiased and 3 times as fast on a CPU.",
+        rule="Unbiased: the fused kernel, and its arithmetic by hand in float64, which it lacks.",
+        proof=_PROOFS + "layers.py::test_a_norms_running_variance_is_the_unbiased_one",
+    ),
+    Difference(
+        "norm-one-value",
+        torch="A norm over a single value raises.",
+        tensorflow="It gives zeros.",
+        rule="A last sample on its own joins the batch before it.",
+        proof=_PROOFS + "data.py::test_a_last_sample_on_its_own_joins_the_batch_before",
+    ),
+    Difference(
+        "leaky-relu",
+        torch="Slope 0.01.",
+        tensorflow="Slope 0.3 as a layer, 0.2 as a function.",
+        rule="The spec's.",
+        proof=_PROOFS + "layers.py::test_leaky_relus_slope_is_the_specs",
+    ),
+    Difference(
+        "gelu",
+        torch="Exact.",
+        tensorflow="Exact as an activation, its tanh approximation as `keras.ops.gelu`.",
+        rule="Exact.",
+        proof=_PROOFS + "layers.py::test_gelu_is_the_exact_one",
+    ),
+    Difference(
+        "rescaling-constants",
+        torch="A tensor of the module keeps its digits.",
+        tensorflow="Rescaling reads Python numbers as float32, even for float64.",
+        rule="Arrays of the layer's own number format.",
+        proof=_PROOFS + "layers.py::test_normalisation_constants_keep_their_last_digits",
+    ),
+    Difference(
+        "constant-cast",
+        torch="Python numbers meet a float64 tensor as float64.",
+        tensorflow="`tf.cast` takes them through float32; so do the √2 of gelu and the slope of leaky_relu.",
+        rule="`tf.constant` with a type; both activations by hand in float64.",
+        proof=_PROOFS + "layers.py::test_constants_keep_their_float64_digits",
+    ),
+    Difference(
+        "dropout-stream",
+        torch="Masks from PyTorch's generator.",
+        tensorflow="Masks from Keras's counter.",
+        rule="Each engine's own, from seed and step alone; what must be exact uses rate 0.",
+        proof=_PROOFS + "layers.py::test_dropout_masks_differ_but_rate_and_scale_do_not",
+    ),
+    Difference(
+        "train-mode",
+        torch="A state of the module, training at first.",
+        tensorflow="An argument of the call, inference by default.",
+        rule="Each verb settles it for itself.",
+        proof=_PROOFS + "layers.py::test_training_and_inference_are_never_a_state_left_behind",
+    ),
+    Difference(
+        "initial-weights",
+        torch="U(±1/√fan_in), biases too; He's normal reaches as far as it likes.",
+        tensorflow="Glorot's uniform, biases zero; He's normal is cut at two deviations.",
+        rule="Drawn in NumPy by the rule that the spec names, from the seed and the array's name.",
+        proof=_PROOFS + "layers.py::test_initial_weights_are_drawn_by_the_spec_for_both",
+    ),
+    Difference(
+        "mixed-precision",
+        torch="autocast decides operation by operation.",
+        tensorflow="A policy decides layer by layer.",
+        rule="Weights, first and last layer stay float32; agreement is statistical, never exact.",
+        proof=_PROOFS + "layers.py::test_bfloat16_is_arithmetic_and_weights_and_logits_stay_float32",
+    ),
+)
