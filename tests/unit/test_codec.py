@@ -302,7 +302,7 @@ def test_a_written_spec_is_read_back(tmp_path):
             "Recipe, 'optimizer': wants one of sgd, adam, adamw, rmsprop, got \"rmsprob\" (did you mean 'rmsprop'?).",
         ),
         ({"epochs": 2.5}, "Recipe, 'epochs': wants int, got 2.5."),
-        ({"epochs": 0}, "Recipe field 'epochs': wants a whole number of at least 1, got 0."),
+        ({"epochs": 0}, "Recipe, 'epochs': wants a whole number of at least 1, got 0."),
         ({"nesterov": 1}, "Recipe, 'nesterov': wants bool, got 1."),
         ({"learning_rate": "fast"}, "Recipe, 'learning_rate': wants float, got \"fast\"."),
         ({"step_epochs": [1, 2.5]}, "Recipe, 'step_epochs': wants int, got 2.5."),

@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError, fields, replace
 
+import numpy as np
 import pytest
 
 from diptych.errors import SpecError
@@ -38,13 +39,24 @@ from diptych.spec.recipe import field_names
         ("schedule", "linear", "one of constant, step, cosine, one_cycle, plateau"),
         ("precision", "float8", "one of auto, float32, bfloat16, float16, float64"),
         ("flip", "sideways", "one of auto, none, horizontal, vertical, both"),
-        ("class_weights", "equal", "none, balanced or numbers"),
+        ("class_weights", "equal", "one of none, balanced"),
+        ("epochs", "5", "int"),
+        ("epochs", 2.5, "int"),
+        ("nesterov", 1, "bool"),
+        ("momentum", True, "float"),
+        ("no_decay", "bias", "a list"),
     ],
 )
 def test_a_value_out_of_range_names_the_field_and_what_it_wants(name, value, wanted):
     with pytest.raises(SpecError) as caught:
         Recipe(**{name: value})
-    assert str(caught.value).startswith(f"Recipe field '{name}': wants {wanted}, got ")
+    assert str(caught.value).startswith(f"Recipe, '{name}': wants {wanted}, got ")
+
+
+def test_numbers_and_lists_of_any_kind_become_the_fields_own():
+    recipe = Recipe(epochs=np.int64(3), momentum=np.float32(0.5), l2=1, step_epochs=[1, 2])
+    assert (3, 0.5, 1.0, (1, 2)) == (recipe.epochs, recipe.momentum, recipe.l2, recipe.step_epochs)
+    assert (int, float, float) == (type(recipe.epochs), type(recipe.momentum), type(recipe.l2))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +64,7 @@ def test_a_value_out_of_range_names_the_field_and_what_it_wants(name, value, wan
 )
 def test_what_looks_at_a_validation_split_is_refused_without_one(field):
     Recipe(**field)
-    with pytest.raises(SpecError, match=r"Recipe field 'validation_fraction': .* never at the test set"):
+    with pytest.raises(SpecError, match=r"Recipe, 'validation_fraction': .* never at the test set"):
         Recipe(**field, validation_fraction=0.0)
 
 

@@ -225,3 +225,10 @@ def test_a_model_without_weights_is_refused():
     graph.add(L.Flatten, "flatten")
     with pytest.raises(SpecError, match="nothing to train"):
         graph.model("idle")
+
+
+def test_fields_of_another_type_are_named_with_their_layer():
+    with pytest.raises(SpecError, match=r"Layer 'fc' \(Dense\), 'units': wants int, got \"2\""):
+        ModelSpec("typed", (4, 4, 1), (NORMALIZE, L.Flatten("flat", ("normalize",)), L.Dense("fc", ("flat",), "2")))
+    with pytest.raises(SpecError, match="Model spec, 'input_shape': wants 3 values, got 2"):
+        ModelSpec("typed", (4, 4), (NORMALIZE,))

@@ -17,8 +17,9 @@ from diptych.engines.worker import num_threads
 from diptych.errors import SpecError, UsageError
 from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
-from diptych.spec.codec import did_you_mean, read_recipe
+from diptych.spec.codec import read_recipe
 from diptych.spec.recipe import field_names
+from diptych.spec.typed import did_you_mean
 from diptych.training import job
 from diptych.training.fit import Notify
 from diptych.training.job import Source
@@ -68,6 +69,7 @@ def train(
     Raises:
         DiptychError: bad arguments, data or a training that failed.
     """
+    _check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
@@ -109,6 +111,7 @@ def resume(
     Raises:
         ArtifactError: there is no such run, it is finished, or its data has changed.
     """
+    _check_counts(threads=threads, stop_after=stop_after)
     opened = Run.open(Path(run))
     record = opened.read_record()
     if record["status"] == "finished":
@@ -143,6 +146,12 @@ def _complete(
 
         pictures.draw(run, dataset.test)
         run.seal()
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"'{name}' wants a whole number of at least 1, got {count}.")
 
 
 def _spec_for(name: str, dataset: Dataset) -> ModelSpec:

@@ -62,7 +62,7 @@ def _dispatch(given: list[str]) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        from diptych.spec.codec import did_you_mean
+        from diptych.spec.typed import did_you_mean
 
         raise UsageError(f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     code: int = import_module(f"diptych.cli.{verb}").main(rest)

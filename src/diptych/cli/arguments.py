@@ -17,7 +17,7 @@ import tyro
 
 from diptych.artifacts.store import json_text
 from diptych.errors import UsageError
-from diptych.spec.codec import did_you_mean
+from diptych.spec.typed import did_you_mean
 
 T = TypeVar("T")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -70,7 +70,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(asked: Train) -> list[Run]:
-    _check_counts(asked)
     common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after}
     if asked.json:
         common["notify"] = lambda kind, fields: None
@@ -91,17 +90,11 @@ def _train(asked: Train) -> list[Run]:
         seed=asked.seed,
         out=asked.out,
         data_dir=asked.data_dir,
-        image_size=(asked.image_size, asked.image_size) if asked.image_size else None,
+        image_size=None if asked.image_size is None else (asked.image_size, asked.image_size),
         channels=asked.channels,
         **common,
     )
     return list(run) if isinstance(run, tuple) else [run]
-
-
-def _check_counts(asked: Train) -> None:
-    for name, count in (("threads", asked.threads), ("stop-after", asked.stop_after), ("image-size", asked.image_size)):
-        if count is not None and count < 1:
-            raise UsageError(f"--{name} wants a whole number of at least 1, got {count}.")
 
 
 def _check_resume(asked: Train) -> None:

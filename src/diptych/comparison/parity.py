@@ -18,9 +18,10 @@ from diptych.comparison.certificate import Certificate, Rung
 from diptych.comparison.pair import Pair, started
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec
-from diptych.spec.codec import did_you_mean, model_to_json, recipe_to_json
+from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
+from diptych.spec.typed import did_you_mean
 from diptych.training.machine import machine
 
 OPTIMIZERS: tuple[Rule, ...] = tuple(ladder.RECIPES)

@@ -67,7 +67,7 @@ def epoch_batches(
         SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.
     """
     if recipe.flip == "auto":
-        raise SpecError("Recipe field 'flip': got auto, whose meaning only the dataset knows; replace it first.")
+        raise SpecError("Recipe, 'flip': got auto, whose meaning only the dataset knows; replace it first.")
     stream = _Stream(
         split,
         recipe,
@@ -128,7 +128,7 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
         return np.where(counts_k > 0, balanced_k, 1).astype(np.float32)
     if len(given) != num_classes or not all(0 < weight < np.inf for weight in given):
         raise SpecError(
-            f"Recipe field 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
+            f"Recipe, 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
         )
     return np.array(given, dtype=np.float32)
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from diptych.engines.contract import Engine
 from diptych.errors import MissingEngine, UsageError
-from diptych.spec.codec import did_you_mean
+from diptych.spec.typed import did_you_mean
 
 NAMES = ("torch", "tensorflow")
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, fields
-from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args
 
 from diptych.errors import SpecError
 from diptych.spec.layers import Layer
 from diptych.spec.model import ModelSpec
 from diptych.spec.recipe import Recipe
+from diptych.spec.typed import brief, converted, did_you_mean, settled
 
 VERSION = 1
 _LAYERS: dict[str, type] = {kind.__name__: kind for kind in get_args(Layer)}
@@ -39,10 +38,10 @@ def model_from_json(data: Any) -> ModelSpec:
     """
     _check_header(data, "diptych-model", {"name", "input_shape", "layers"})
     if not isinstance(data["layers"], list):
-        raise SpecError(f"Model spec: 'layers' wants a list of layers, got {_brief(data['layers'])}.")
+        raise SpecError(f"Model spec: 'layers' wants a list of layers, got {brief(data['layers'])}.")
     return ModelSpec(
-        name=_converted(data["name"], str, "Model spec, 'name'"),
-        input_shape=_converted(data["input_shape"], tuple[int, int, int], "Model spec, 'input_shape'"),
+        name=converted(data["name"], str, "Model spec, 'name'"),
+        input_shape=converted(data["input_shape"], tuple[int, int, int], "Model spec, 'input_shape'"),
         layers=tuple(_layer(entry, place) for place, entry in enumerate(data["layers"])),
     )
 
@@ -101,7 +100,7 @@ def _from_file(path: Path, convert: Callable[[Any], T]) -> T:
 
 def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
     if not isinstance(data, dict) or data.get("format") != wanted:
-        came = data.get("format") if isinstance(data, dict) else _brief(data)
+        came = data.get("format") if isinstance(data, dict) else brief(data)
         raise SpecError(f'Wants a JSON object with "format": "{wanted}", got {came!r}.')
     if data.get("version") != VERSION:
         raise SpecError(f"This {wanted} is of version {data.get('version')!r}; this diptych reads version {VERSION}.")
@@ -116,7 +115,7 @@ def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
 def _layer(entry: Any, place: int) -> Any:
     where = f"Layer {place}"
     if not isinstance(entry, dict) or "type" not in entry:
-        raise SpecError(f"{where}: wants an object with a 'type', got {_brief(entry)}.")
+        raise SpecError(f"{where}: wants an object with a 'type', got {brief(entry)}.")
     where = f"Layer '{entry.get('name', place)}'"
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:
@@ -132,63 +131,8 @@ def _built(kind: type[T], entries: dict[str, Any], where: str) -> T:
     missing = [name for name, field in known.items() if field.default is MISSING and name not in entries]
     if missing:
         raise SpecError(f"{where}: field '{missing[0]}' is missing.")
-    hints = get_type_hints(kind)
-    return kind(**{key: _converted(value, hints[key], f"{where}, '{key}'") for key, value in entries.items()})
-
-
-def _converted(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`, where JSON can hold it; lists become tuples, whole numbers may be floats."""
-    origin = get_origin(hint)
-    if origin in (Union, UnionType):
-        return _first_fitting(value, get_args(hint), where)
-    if origin is tuple:
-        return _tuple(value, get_args(hint), where)
-    if origin is Literal:
-        if value in get_args(hint):
-            return value
-        options = [str(option) for option in get_args(hint)]
-        raise SpecError(
-            f"{where}: wants one of {', '.join(options)}, got {_brief(value)}{did_you_mean(str(value), options)}."
-        )
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise SpecError(f"{where}: wants {hint.__name__}, got {_brief(value)}.")
-
-
-def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
-    if value is None and NoneType in options:
-        return None
-    failures = []
-    for option in (option for option in options if option is not NoneType):
-        try:
-            return _converted(value, option, where)
-        except SpecError as error:
-            failures.append(error)
-    raise failures[-1]
-
-
-def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise SpecError(f"{where}: wants a list, got {_brief(value)}.")
-    if kinds[-1] is Ellipsis:
-        return tuple(_converted(item, kinds[0], where) for item in value)
-    if len(value) != len(kinds):
-        raise SpecError(f"{where}: wants {len(kinds)} values, got {len(value)}.")
-    return tuple(_converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
-
-
-def did_you_mean(word: str, options: Any) -> str:
-    """A closing ` (did you mean '…'?)`, or nothing where no option is near."""
-    near = get_close_matches(word, list(options), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    return settled(kind(**entries), where)
 
 
 def _listed(entries: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

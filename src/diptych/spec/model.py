@@ -9,6 +9,7 @@ from diptych.errors import SpecError
 from diptych.spec import arithmetic
 from diptych.spec import layers as L
 from diptych.spec.layers import ArraySpec, Layer, Normalize, Shape
+from diptych.spec.typed import settled
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Check the whole graph once; behind this border a spec is sound."""
+        settled(self, "Model spec")
+        for layer in self.layers:
+            settled(layer, f"Layer '{layer.name}' ({type(layer).__name__})")
         if len(self.input_shape) != 3 or min(self.input_shape) < 1:
             raise SpecError(
                 f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias, get_args, get_type_hints
+from typing import Literal, TypeAlias
 
 from diptych.errors import SpecError
+from diptych.spec.typed import settled
 
 Rule: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
 ScheduleKind: TypeAlias = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
@@ -61,7 +62,7 @@ class Recipe:
     step_factor: float = 0.1
     """Factor of the step and plateau schedules."""
     final_factor: float = 0.01
-    """Last learning rate of cosine and one_cycle, as a share of the peak."""
+    """Learning rate that cosine and one_cycle fall towards, as a share of the peak."""
     rise: float = 0.25
     """Share of the training in which one_cycle rises."""
     plateau_patience: int = 3
@@ -104,22 +105,15 @@ class Recipe:
         Raises:
             SpecError: names the field, what it wants and what came.
         """
-        for name, options in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in options:
-                raise SpecError(f"Recipe field '{name}': wants one of {', '.join(options)}, got '{value}'.")
+        settled(self, "Recipe")
         for names, holds, wanted in _RANGES:
             for name in names:
                 value = getattr(self, name)
                 if value is not None and not holds(value):
-                    raise SpecError(f"Recipe field '{name}': wants {wanted}, got {value}.")
-        if isinstance(self.class_weights, str) and self.class_weights not in ("none", "balanced"):
-            raise SpecError(
-                f"Recipe field 'class_weights': wants none, balanced or numbers, got '{self.class_weights}'."
-            )
+                    raise SpecError(f"Recipe, '{name}': wants {wanted}, got {value}.")
         if (self.early_stopping or self.keep_best or self.schedule == "plateau") and not self.validation_fraction:
             raise SpecError(
-                "Recipe field 'validation_fraction': early stopping, keep_best and the plateau schedule look at a "
+                "Recipe, 'validation_fraction': early stopping, keep_best and the plateau schedule look at a "
                 "validation split, never at the test set; give it a share above 0."
             )
 
@@ -137,11 +131,6 @@ class Recipe:
 
 
 _USUAL_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 5e-4}
-_CHOICES = {
-    name: get_args(hint)
-    for name, hint in get_type_hints(Recipe).items()
-    if name in ("precision", "optimizer", "schedule", "flip")
-}
 _RANGES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
     (("epochs", "batch_size", "plateau_patience"), lambda n: n >= 1, "a whole number of at least 1"),
     (("learning_rate", "epsilon"), lambda x: x > 0, "a number above 0"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diptych.errors import SpecError
-from diptych.spec.codec import did_you_mean
 from diptych.spec.recipe import Recipe
+from diptych.spec.typed import did_you_mean
 
 
 def default() -> Recipe:

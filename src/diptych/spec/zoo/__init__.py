@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diptych.errors import SpecError
-from diptych.spec.codec import did_you_mean
 from diptych.spec.model import ModelSpec
+from diptych.spec.typed import did_you_mean
 from diptych.spec.zoo import plain, resnet
 
 MODELS: dict[str, tuple[Callable[..., ModelSpec], str]] = {
@@ -42,6 +42,11 @@ def model(
     """
     if name not in MODELS:
         raise SpecError(f"Unknown model '{name}'{did_you_mean(name, MODELS)}. `diptych models` lists them.")
-    channels = input_shape[-1]
+    height, width, channels = input_shape
     write, _ = MODELS[name]
-    return write(tuple(input_shape), num_classes, mean or (0.5,) * channels, std or (0.25,) * channels)
+    try:
+        return write((height, width, channels), num_classes, mean or (0.5,) * channels, std or (0.25,) * channels)
+    except SpecError as error:
+        raise SpecError(
+            f"{error} Images are {height} × {width} here; image_size brings them to another size."
+        ) from error

@@ -1,0 +1,94 @@
+"""The fields of a frozen dataclass, held to their types wherever the values come from: Python, JSON, a command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from diptych.errors import SpecError
+
+T = TypeVar("T")
+_NUMBERS = {int: Integral, float: Real}
+
+
+def settled(instance: T, where: str) -> T:
+    """The instance itself, each of its fields converted to the type that its class states.
+
+    Raises:
+        SpecError: a field is of another type; begins with `where` and names the field.
+    """
+    hints = _hints(type(instance))  # type: ignore[arg-type]
+    for field in fields(instance):  # type: ignore[arg-type]
+        value = converted(getattr(instance, field.name), hints[field.name], f"{where}, '{field.name}'")
+        object.__setattr__(instance, field.name, value)  # frozen to everyone else
+    return instance
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def converted(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`: lists become tuples, whole numbers may be floats, NumPy's numbers are numbers.
+
+    Raises:
+        SpecError: it is of another type; begins with `where`.
+    """
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return _first_fitting(value, get_args(hint), where)
+    if origin is tuple:
+        return _tuple(value, get_args(hint), where)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+        options = [str(option) for option in get_args(hint)]
+        raise SpecError(
+            f"{where}: wants one of {', '.join(options)}, got {brief(value)}{did_you_mean(str(value), options)}."
+        )
+    if hint in _NUMBERS and isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool):
+        return hint(value)
+    if hint not in _NUMBERS and isinstance(value, hint):
+        return value
+    raise SpecError(f"{where}: wants {hint.__name__}, got {brief(value)}.")
+
+
+def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    if value is None and NoneType in options:
+        return None
+    failures = []
+    for option in (option for option in options if option is not NoneType):
+        try:
+            return converted(value, option, where)
+        except SpecError as error:
+            failures.append(error)
+    raise failures[-1]
+
+
+def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{where}: wants a list, got {brief(value)}.")
+    if kinds[-1] is Ellipsis:
+        return tuple(converted(item, kinds[0], where) for item in value)
+    if len(value) != len(kinds):
+        raise SpecError(f"{where}: wants {len(kinds)} values, got {len(value)}.")
+    return tuple(converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """A closing ` (did you mean '…'?)`, or nothing where no option is near."""
+    near = get_close_matches(word, list(options), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def brief(value: Any) -> str:
+    """A value as JSON would show it, cut to 60 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

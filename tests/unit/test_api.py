@@ -1,0 +1,16 @@
+"""The Python functions refuse in words what the command line refuses, before anything is read or written."""
+
+import pytest
+
+import diptych
+from diptych.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "count", [{"threads": 0}, {"stop_after": -1}, {"image_size": (28, 0)}], ids=lambda count: next(iter(count))
+)
+def test_counts_below_one_are_named(count, tmp_path):
+    (name,) = count
+    with pytest.raises(UsageError, match=f"'{name}' wants a whole number of at least 1, got "):
+        diptych.train(tmp_path, out=tmp_path / "runs", **count)
+    assert not (tmp_path / "runs").exists()
