@@ -1,13 +1,14 @@
-"""Measures what the README states, on Fashion-MNIST, and writes it there: results, speeds, a picture, ledger rows.
+"""Writes what was measured into the README: results on Fashion-MNIST with a picture, speeds, ledger rows.
 
-Trains what is not yet in `runs/readme` (an hour on two cores), so a broken-off call goes on where it was.
-`make bench` measures the speeds; this only copies them.
+With `--train`, first trains what is not yet in `runs/readme` (an hour on two cores; a broken-off call goes on where it
+was) and writes its results; without, those stay as they are. `make bench` measures the speeds; this copies them.
 
-    DIPTYCH_DATA=... python benchmarks/results.py
+    DIPTYCH_DATA=... python benchmarks/results.py [--train]
 """
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -33,10 +34,12 @@ NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 
 
 def main() -> None:
-    runs = {key: trained(*key) for key in TRAININGS}
-    picture(ROOT / "docs" / "pictures" / "curves.png", runs["cnn", "default"])
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = replaced(text, "results", "\n".join([*results(runs), "", *speeds()]))
+    if "--train" in sys.argv[1:]:
+        runs = {key: trained(*key) for key in TRAININGS}
+        picture(ROOT / "docs" / "pictures" / "curves.png", runs["cnn", "default"])
+        text = replaced(text, "results", "\n".join(results(runs)))
+    text = replaced(text, "speeds", "\n".join(speeds()))
     text = replaced(text, "ledger", "\n".join(ledger()))
     (ROOT / "README.md").write_text(text, encoding="utf-8")
 
@@ -66,10 +69,7 @@ def results(runs: dict[tuple[str, str], tuple[Run, Run]]) -> list[str]:
 
 
 def speeds() -> list[str]:
-    path = ROOT / "benchmarks" / "training.json"
-    if not path.exists():
-        return []
-    found = json.loads(path.read_text())
+    found = json.loads((ROOT / "benchmarks" / "training.json").read_text())
     lines = [
         "Training throughput beside the plain script of each framework (`make bench`: `fashion_cnn`, Adam, batch 64):",
         "",
@@ -82,7 +82,7 @@ def speeds() -> list[str]:
             f"{speed[f'{engine} {way}']:,.0f} images/s ({ratio[f'{engine} {way}']:.2f}×)" for way in ("float32", "auto")
         ]
         lines.append(f"| {name} | {speed[f'{engine} plain']:,.0f} images/s | {' | '.join(cells)} |")
-    return lines
+    return [*lines, "", f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds."]
 
 
 def ledger() -> list[str]:

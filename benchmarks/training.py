@@ -4,7 +4,7 @@ Model `fashion_cnn`, Adam, no augmentation, Fashion-MNIST from $DIPTYCH_DATA. Ea
 round runs every contender once, so that a change of the machine's mood meets them all; an epoch's speed counts from
 the second epoch on. Prints the median ratio over rounds and writes `benchmarks/training.json`.
 
-    python benchmarks/training.py [--rounds 5] [--epochs 3]
+    python benchmarks/training.py [--rounds 5] [--epochs 4]
 """
 
 import argparse
@@ -19,7 +19,9 @@ from statistics import median
 
 import numpy as np
 
+from diptych.engines.worker import num_threads
 from diptych.spec import zoo
+from diptych.training.machine import machine
 
 BATCH_SIZE = 64
 HERE = Path(__file__).parent
@@ -30,7 +32,7 @@ PLAIN = {"torch": "plain_torch.py", "tensorflow": "plain_keras.py"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
     asked = parser.parse_args()
     data = os.environ.get("DIPTYCH_DATA")
     folder = Path(data or ".") / "fashion-mnist"
@@ -98,7 +100,14 @@ def summary(rounds: list[dict[str, float]]) -> dict:
         for way in ("float32", "auto")
     }
     floor = medians["convolution GFLOP/s"] * 1e9 / flops
-    return {"images_per_second": medians, "ratio_to_plain": ratios, "floor_images_per_second": floor, "rounds": rounds}
+    return {
+        "images_per_second": medians,
+        "ratio_to_plain": ratios,
+        "floor_images_per_second": floor,
+        "processor": machine()["processor"],
+        "threads": num_threads(),
+        "rounds": rounds,
+    }
 
 
 def table(result: dict) -> str:
