@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -19,6 +20,11 @@ from diptych.spec import ArraySpec, ModelSpec, Recipe
 Arrays: TypeAlias = dict[str, np.ndarray]
 Model: TypeAlias = Any
 Optimizer: TypeAlias = Any
+# What every shipped file calls its input, its outputs, and the text in it that says what it is.
+INPUT = "images"
+OUTPUTS = ("logits", "probabilities")
+CARD = "diptych.json"
+OPSET = 18
 
 
 @dataclass(frozen=True)
@@ -121,3 +127,14 @@ class Engine(Protocol):
 
     def layer_outputs(self, model: Model, images: np.ndarray, training: bool) -> Arrays:
         """Output of every layer by name; maps as (N, H, W, C), flattened maps in channel, height, width order."""
+
+    def export(self, model: Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
+        """Write a model as a file (or folder) of the named format.
+
+        Args:
+            model: a float32 model; it is not changed.
+            form: one of the formats that `export/formats.py` gives this engine.
+            path: where; nothing may be there yet.
+            card: JSON text that says what the file is; it travels inside.
+            calibration: uint8 images, (N, H, W, C), from which integer formats take their ranges.
+        """

@@ -1,6 +1,7 @@
 """The TensorFlow engine: a `keras.Model` and a `tf.function` step."""
 
 from diptych.engines.tensorflow.runtime import configure, runtime  # isort: skip  (settles Keras's backend first)
+from diptych.engines.tensorflow.export import export
 from diptych.engines.tensorflow.model import build
 from diptych.engines.tensorflow.optimizer import load_optimizer, make_optimizer, read_optimizer
 from diptych.engines.tensorflow.predict import layer_outputs, predict
@@ -10,6 +11,7 @@ from diptych.engines.tensorflow.weights import load_weights, read_weights
 __all__ = [
     "build",
     "configure",
+    "export",
     "gradients",
     "layer_outputs",
     "load_optimizer",

@@ -1,5 +1,6 @@
 """The PyTorch engine: an `nn.Module` and a `zero_grad / backward / step` loop."""
 
+from diptych.engines.torch.export import export
 from diptych.engines.torch.model import build
 from diptych.engines.torch.optimizer import load_optimizer, make_optimizer, read_optimizer
 from diptych.engines.torch.predict import layer_outputs, predict
@@ -10,6 +11,7 @@ from diptych.engines.torch.weights import load_weights, read_weights
 __all__ = [
     "build",
     "configure",
+    "export",
     "gradients",
     "layer_outputs",
     "load_optimizer",

@@ -1,0 +1,146 @@
+"""Files that Keras's and TensorFlow's own exporters write: weights, whole models, SavedModel, TFLite and ONNX."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+
+from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
+from diptych.engines.tensorflow.model import BatchNorm
+from diptych.errors import UsageError
+
+__all__ = ["export"]
+
+Tensor: TypeAlias = Any
+
+
+def export(model: keras.Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
+    """Write a model as a file (or folder) of the named format."""
+    served = _served(model)
+    match form:
+        case "keras":
+            served.save(path)
+            _append(path, card)
+        case "h5":
+            served.save(path)
+            _attribute(path, card)
+        case "weights-h5":
+            served.save_weights(path)
+            _attribute(path, card)
+        case "saved-model":
+            _saved_model(served, model.spec.input_shape, path, card)
+        case "onnx":
+            _onnx(served, path, card)
+        case "tflite" | "tflite-fp16" | "tflite-dynamic" | "tflite-int8":
+            path.write_bytes(_tflite(served, form, calibration))
+            _append(path, card)
+        case _:
+            raise UsageError(f"TensorFlow writes no '{form}'.")
+
+
+def _served(model: keras.Model) -> keras.Model:
+    """What is shipped: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name.
+
+    Of Keras's own layers only, so that it loads where diptych is not.
+    """
+    stock = keras.models.clone_model(model, clone_function=_stock)
+    stock.set_weights(model.get_weights())
+    logits_nk = stock.outputs[0]
+    outputs = (keras.layers.Identity(name=OUTPUTS[0])(logits_nk), keras.layers.Softmax(name=OUTPUTS[1])(logits_nk))
+    return keras.Model(stock.inputs[0], dict(zip(OUTPUTS, outputs, strict=True)), name=model.spec.name)
+
+
+def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
+    kind = keras.layers.BatchNormalization if isinstance(layer, BatchNorm) else layer.__class__
+    return kind.from_config(layer.get_config())
+
+
+def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, card: str) -> None:
+    """TF Serving's layout, `path/1/`, with a signature on pixels and one on encoded files."""
+    height, width, channels = shape
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)], autograph=False)
+    def on_images(images: Tensor) -> dict[str, Tensor]:
+        return dict(served(images, training=False))
+
+    def decoded(text: Tensor) -> Tensor:
+        pixels = tf.io.decode_image(text, channels=channels, expand_animations=False)
+        pixels = tf.ensure_shape(pixels, (None, None, channels))
+        resized = tf.image.resize(pixels, (height, width), method="area")
+        return tf.cast(tf.round(resized), tf.uint8)
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")], autograph=False)
+    def on_bytes(encoded: Tensor) -> dict[str, Tensor]:
+        images = tf.map_fn(decoded, encoded, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+        return dict(served(images, training=False))
+
+    module = tf.Module()
+    module.model = served
+    with TemporaryDirectory() as folder:
+        (Path(folder) / CARD).write_text(card, encoding="utf-8")
+        module.card = tf.saved_model.Asset(str(Path(folder) / CARD))
+        signatures = {"serving_default": on_images, "serving_bytes": on_bytes}
+        tf.saved_model.save(module, str(path / "1"), signatures)
+
+
+def _onnx(served: keras.Model, path: Path, card: str) -> None:
+    import onnx
+
+    served(tf.zeros((1, *served.inputs[0].shape[1:]), tf.uint8))  # Keras exports only what was called
+    served.export(path, format="onnx", opset_version=OPSET, verbose=False)
+    program = onnx.load(path)
+    program.metadata_props.add(key=CARD, value=card)
+    onnx.save(program, path)
+
+
+def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> bytes:
+    if form == "tflite-int8":
+        # From floats on, which the converter quantises: uint8 then is the input's own number format.
+        floats = keras.Input(served.inputs[0].shape[1:], dtype="float32", name=INPUT)
+        weights = served.get_weights()
+        served = keras.models.clone_model(served, floats)
+        served.set_weights(weights)
+    # As constants: what the converter finds in variables it neither folds nor quantises.
+    groups = (served.trainable_variables, served.non_trainable_variables)
+    frozen = [[tf.constant(weight.numpy()) for weight in group] for group in groups]
+
+    images = tf.TensorSpec(served.inputs[0].shape, served.inputs[0].dtype, name=INPUT)
+
+    @tf.function(input_signature=[images], autograph=False)
+    def infer(images: Tensor) -> dict[str, Tensor]:
+        return served.stateless_call(*frozen, images, training=False)[0]
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([infer.get_concrete_function()], tf.Module())
+    if form != "tflite":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if form == "tflite-fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if form == "tflite-int8":
+        converter.representative_dataset = lambda: _samples(calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+    return converter.convert()
+
+
+def _samples(calibration: np.ndarray | None) -> Iterator[list[np.ndarray]]:
+    for image in () if calibration is None else calibration:
+        yield [image[None].astype(np.float32)]
+
+
+def _append(path: Path, card: str) -> None:
+    """Put the card into a file as a zip entry; a flatbuffer's reader overlooks what stands behind it."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD, card)
+
+
+def _attribute(path: Path, card: str) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs[CARD] = card

@@ -1,0 +1,77 @@
+"""Files that PyTorch's own exporters write: a model's weights, TorchScript, `torch.export` and ONNX."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
+from diptych.engines.torch.model import Network
+from diptych.engines.torch.runtime import device
+from diptych.errors import UsageError
+
+__all__ = ["export"]
+
+
+def export(model: Network, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
+    """Write a model as a file (or folder) of the named format."""
+    served = Served(model).eval()
+    # Two images, because an exporter takes a batch of one for a constant.
+    images = torch.zeros((2, *model.spec.input_shape), dtype=torch.uint8, device=device())
+    match form:
+        case "state-dict":
+            torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+            _append(path, card)
+        case "torchscript":
+            with torch.no_grad():
+                script = torch.jit.trace(served, (images,), strict=False)
+            torch.jit.save(torch.jit.freeze(script), path, _extra_files={CARD: card})
+        case "torch-export":
+            torch.export.save(_program(served, images), path, extra_files={CARD: card})
+        case "onnx":
+            _onnx(served, images, path, card)
+        case _:
+            raise UsageError(f"PyTorch writes no '{form}'.")
+
+
+class Served(nn.Module):
+    """What is shipped: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name."""
+
+    def __init__(self, model: Network) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits and their softmax."""
+        logits_nk = self.model(images)
+        return dict(zip(OUTPUTS, (logits_nk, logits_nk.softmax(1)), strict=True))
+
+
+def _program(served: Served, images: Tensor) -> torch.export.ExportedProgram:
+    batch = {0: torch.export.Dim("batch", min=1)}
+    return torch.export.export(served, (images,), dynamic_shapes={INPUT: batch})
+
+
+def _onnx(served: Served, images: Tensor, path: Path, card: str) -> None:
+    program = torch.onnx.export(
+        _program(served, images),
+        (images,),
+        input_names=[INPUT],
+        output_names=list(OUTPUTS),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    program.model.metadata_props[CARD] = card
+    program.save(path)
+
+
+def _append(path: Path, card: str) -> None:
+    """Put the card into a file that PyTorch wrote; its reader asks for entries by name and overlooks others."""
+    with zipfile.ZipFile(path, "a") as archive:
+        folder = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{folder}/{CARD}", card)
