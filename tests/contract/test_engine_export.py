@@ -57,6 +57,14 @@ def test_a_shipped_file_answers_as_the_model_does_without_diptych(configured, na
     np.testing.assert_allclose(softmax(found["logits"]), found["probabilities"], atol=1e-2 if "int8" in form else 1e-5)
 
 
+def test_integer_formats_want_calibration_images(configured, tmp_path):
+    engine = configured["tensorflow"]
+    model = tiny.loaded(engine, tiny.linear(), "float32")
+    with pytest.raises(UsageError, match="calibration images"):
+        engine.export(model, "tflite-int8", tmp_path / "model.tflite", "{}", None)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_format_of_the_other_engine_is_refused(configured, name, tmp_path):
     model = tiny.loaded(configured[name], tiny.linear(), "float32")

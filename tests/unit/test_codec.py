@@ -323,8 +323,9 @@ def test_a_whole_number_may_stand_for_a_float_and_becomes_one():
     assert isinstance(recipe.l2, float)
 
 
-SHARES = st.floats(0.0, 1.0, exclude_max=True)
-POSITIVE = st.floats(1e-9, 1e3)
+# Without subnormals: PyTorch, in the same process, may have had the processor flush them.
+SHARES = st.floats(0.0, 1.0, exclude_max=True, allow_subnormal=False)
+POSITIVE = st.floats(1e-9, 1e3, allow_subnormal=False)
 
 
 @st.composite

@@ -105,8 +105,8 @@ def test_a_smooth_schedule_never_jumps(schedule):
     st.sampled_from(["constant", "step", "cosine", "one_cycle", "plateau"]),
     st.integers(1, 12),
     st.integers(1, 30),
-    st.floats(0.0, 3.0),
-    st.floats(0.01, 1.0),
+    st.floats(0.0, 3.0, allow_subnormal=False),
+    st.floats(0.01, 1.0, allow_subnormal=False),
 )
 def test_every_rate_of_every_schedule_is_above_0_and_at_most_the_peak(schedule, epochs, steps, warmup, rise):
     rates = whole(recipe_of(schedule, epochs=epochs, warmup_epochs=warmup, rise=rise), steps)

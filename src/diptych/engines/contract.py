@@ -133,8 +133,11 @@ class Engine(Protocol):
 
         Args:
             model: a float32 model; it is not changed.
-            form: one of the formats that `export/formats.py` gives this engine.
+            form: a format that this framework writes, such as onnx.
             path: where; nothing may be there yet.
             card: JSON text that says what the file is; it travels inside.
             calibration: uint8 images, (N, H, W, C), from which integer formats take their ranges.
+
+        Raises:
+            UsageError: this framework writes no such format, or it needs calibration images.
         """

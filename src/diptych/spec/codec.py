@@ -12,7 +12,7 @@ from diptych.errors import SpecError
 from diptych.spec.layers import Layer
 from diptych.spec.model import ModelSpec
 from diptych.spec.recipe import Recipe
-from diptych.spec.typed import brief, converted, did_you_mean, settled
+from diptych.spec.typed import brief, did_you_mean
 
 VERSION = 1
 _LAYERS: dict[str, type] = {kind.__name__: kind for kind in get_args(Layer)}
@@ -40,8 +40,8 @@ def model_from_json(data: Any) -> ModelSpec:
     if not isinstance(data["layers"], list):
         raise SpecError(f"Model spec: 'layers' wants a list of layers, got {brief(data['layers'])}.")
     return ModelSpec(
-        name=converted(data["name"], str, "Model spec, 'name'"),
-        input_shape=converted(data["input_shape"], tuple[int, int, int], "Model spec, 'input_shape'"),
+        name=data["name"],
+        input_shape=data["input_shape"],
         layers=tuple(_layer(entry, place) for place, entry in enumerate(data["layers"])),
     )
 
@@ -131,7 +131,7 @@ def _built(kind: type[T], entries: dict[str, Any], where: str) -> T:
     missing = [name for name, field in known.items() if field.default is MISSING and name not in entries]
     if missing:
         raise SpecError(f"{where}: field '{missing[0]}' is missing.")
-    return settled(kind(**entries), where)
+    return kind(**entries)
 
 
 def _listed(entries: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class ModelSpec:
         settled(self, "Model spec")
         for layer in self.layers:
             settled(layer, f"Layer '{layer.name}' ({type(layer).__name__})")
-        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+        if min(self.input_shape) < 1:
             raise SpecError(
                 f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}."
             )

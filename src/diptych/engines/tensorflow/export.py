@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +104,8 @@ def _onnx(served: keras.Model, path: Path, card: str) -> None:
 
 def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> bytes:
     if form == "tflite-int8":
+        if calibration is None or not len(calibration):
+            raise UsageError("'tflite-int8' takes its ranges from calibration images: give some, none came.")
         # From floats on, which the converter quantises: uint8 then is the input's own number format.
         floats = keras.Input(served.inputs[0].shape[1:], dtype="float32", name=INPUT)
         weights = served.get_weights()
@@ -123,15 +126,15 @@ def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> b
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if form == "tflite-fp16":
         converter.target_spec.supported_types = [tf.float16]
-    if form == "tflite-int8":
-        converter.representative_dataset = lambda: _samples(calibration)
+    if form == "tflite-int8" and calibration is not None:
+        converter.representative_dataset = functools.partial(_samples, calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
     return converter.convert()
 
 
-def _samples(calibration: np.ndarray | None) -> Iterator[list[np.ndarray]]:
-    for image in () if calibration is None else calibration:
+def _samples(calibration: np.ndarray) -> Iterator[list[np.ndarray]]:
+    for image in calibration:
         yield [image[None].astype(np.float32)]
 
 

@@ -100,9 +100,8 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: P
             return [lambda *inputs: keras.layers.Add(**named)(list(inputs))]
         case L.Concat():
             return [lambda *inputs: keras.layers.Concatenate(axis=-1, **named)(list(inputs))]
-        case L.PadChannels(before=before, after=after):
-            widths = [(0, 0)] * len(shape) + [(before, after)]
-            return [partial(ops.pad, pad_width=widths), keras.layers.Identity(**named)]
+        case L.PadChannels():
+            return _pad_channels(layer, shape, named)
 
 
 def _conv(layer: L.Conv, channels: int, named: dict[str, str]) -> list[Call]:
@@ -201,6 +200,18 @@ class BatchNorm(keras.layers.BatchNormalization):
 def _pads(padding: L.Padding) -> list[tuple[int, int]]:
     top, bottom, left, right = padding
     return [(0, 0), (top, bottom), (left, right), (0, 0)]
+
+
+def _pad_channels(layer: L.PadChannels, shape: L.Shape, named: dict[str, str]) -> list[Call]:
+    """Zero channels, by layers that every Keras file knows: the channels pass for the columns of one long map."""
+    *area, channels = shape
+    rows, policy = int(np.prod(area)), named["dtype"]
+    margins = ((0, 0), (layer.before, layer.after))
+    return [
+        keras.layers.Reshape((rows, channels, 1), name=f"{layer.name}.rows", dtype=policy),
+        keras.layers.ZeroPadding2D(margins, name=f"{layer.name}.margins", dtype=policy),
+        keras.layers.Reshape((*area, layer.before + channels + layer.after), **named),
+    ]
 
 
 def _padded_mean(layer: L.AvgPool, shape: L.Shape) -> list[Call]:

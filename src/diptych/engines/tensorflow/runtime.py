@@ -25,8 +25,7 @@ def configure(threads: int) -> None:
     """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    # differs: denormals
-    # differs: tf32
+    # differs: denormals, tf32
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
 
