@@ -21,17 +21,33 @@ __all__ = [
     "Prediction",
     "Recipe",
     "Run",
+    "benchmark",
     "build",
+    "describe",
     "evaluate",
+    "export",
     "predict",
     "resume",
     "train",
+    "transfer",
     "verify",
 ]
 _HOMES = {"DiptychError": "errors", "ModelSpec": "spec", "Recipe": "spec", "Run": "artifacts.run"}
 
 if TYPE_CHECKING:
-    from diptych.api import Prediction, build, evaluate, predict, resume, train, verify
+    from diptych.api import (
+        Prediction,
+        benchmark,
+        build,
+        describe,
+        evaluate,
+        export,
+        predict,
+        resume,
+        train,
+        transfer,
+        verify,
+    )
     from diptych.artifacts.run import Run
     from diptych.errors import DiptychError
     from diptych.spec import ModelSpec, Recipe

@@ -13,6 +13,10 @@ Each message is one line that says what came, what was wanted and what to do. Th
 prints it and exits 2; a traceback is a bug.
 """
 
+import re
+
+_MOST_WORDS = 200
+
 
 class DiptychError(Exception):
     """Base of all errors raised on purpose."""
@@ -44,3 +48,10 @@ class MissingEngine(EngineError):  # noqa: N818  (the state of the machine, not 
 
 class UsageError(DiptychError):
     """An argument makes no sense."""
+
+
+def in_one_line(error: Exception) -> str:
+    """Class and message of what others raised, on one line that a terminal only prints, cut where it is long."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)[: 10 * _MOST_WORDS]).split())
+    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return f"{type(error).__name__}: {plain[:_MOST_WORDS]}"

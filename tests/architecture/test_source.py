@@ -9,8 +9,16 @@ import diptych
 
 PACKAGE = Path(diptych.__file__).parent
 MOST_LINES = 300
-UNSAFE_CALLS = {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}
-UNSAFE_KEYWORDS = {("shell", True), ("allow_pickle", True), ("weights_only", False)}
+UNSAFE_CALLS = {
+    *("eval", "exec", "compile", "__import__"),
+    *("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open"),
+    *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("yaml.load", "yaml.unsafe_load", "keras.config.enable_unsafe_deserialization"),
+}
+UNSAFE_KEYWORDS = {("shell", True), ("allow_pickle", True), ("weights_only", False), ("safe_mode", False)}
+# Calls that are safe when told so in so many words: what they do untold has changed between versions.
+TOLD_SAFE = {"torch.load": "weights_only=True", "keras.models.load_model": "safe_mode=True"}
+GUARDED = {*UNSAFE_CALLS, *TOLD_SAFE}
 BROAD = {None, "Exception", "BaseException"}
 
 
@@ -27,13 +35,21 @@ def faults(source):
 def _faults_of(node):
     match node:
         case ast.Call(func=function, keywords=keywords):
-            if ast.unparse(function) in UNSAFE_CALLS:
-                yield f"{ast.unparse(function)}()"
-            for keyword in keywords:
-                if isinstance(keyword.value, ast.Constant) and (keyword.arg, keyword.value.value) in UNSAFE_KEYWORDS:
-                    yield ast.unparse(keyword)
-        case ast.ImportFrom(module="pickle", names=names):
-            yield from (f"from pickle import {alias.name}" for alias in names if alias.name in ("load", "loads"))
+            name, told = ast.unparse(function), [ast.unparse(keyword) for keyword in keywords]
+            if name in UNSAFE_CALLS:
+                yield f"{name}()"
+            if name in TOLD_SAFE and TOLD_SAFE[name] not in told:
+                yield f"{name}() without {TOLD_SAFE[name]}"
+            yield from (one for one in told if one in {f"{key}={value}" for key, value in UNSAFE_KEYWORDS})
+        case ast.ClassDef(bases=bases, body=body) if "pickle.Unpickler" in map(ast.unparse, bases):
+            if "find_class" not in {getattr(item, "name", None) for item in body}:
+                yield "a pickle.Unpickler without find_class"
+        case ast.Import(names=names):  # under another name, a call would not be known again
+            modules = {name.rpartition(".")[0] for name in GUARDED}
+            yield from (ast.unparse(node) for alias in names if alias.asname and alias.name in modules)
+        case ast.ImportFrom(module=module, names=names):
+            unsafe = [alias.name for alias in names if f"{module}.{alias.name}" in GUARDED]
+            yield from (f"from {module} import {name}" for name in unsafe)
         case ast.ExceptHandler(type=kind, body=[ast.Pass()]) if (kind and ast.unparse(kind)) in BROAD:
             yield "an error that is swallowed, whatever it is"
 
@@ -50,10 +66,24 @@ def test_a_file_holds_nothing_it_should_not(path):
         ("exec(text)", "2: exec()"),
         ("pickle.load(file)", "2: pickle.load()"),
         ("from pickle import loads", "2: from pickle import loads"),
+        ("import pickle as sound", "2: import pickle as sound"),
+        ("pickle.Unpickler(file).load()", "2: pickle.Unpickler()"),
+        ("class Reader(pickle.Unpickler): pass", "2: a pickle.Unpickler without find_class"),
+        ("marshal.loads(code)", "2: marshal.loads()"),
+        ("__import__(name)", "2: __import__()"),
+        ("compile(text, name, 'exec')", "2: compile()"),
+        ("yaml.load(file)", "2: yaml.load()"),
         ("os.system(command)", "2: os.system()"),
+        ("subprocess.getoutput(command)", "2: subprocess.getoutput()"),
         ("subprocess.run(command, shell=True)", "2: shell=True"),
         ("np.load(path, allow_pickle=True)", "2: allow_pickle=True"),
-        ("torch.load(path, weights_only=False)", "2: weights_only=False"),
+        ("load(path, weights_only=False)", "2: weights_only=False"),
+        ("torch.load(path)", "2: torch.load() without weights_only=True"),
+        ("torch.load(path, weights_only=trust)", "2: torch.load() without weights_only=True"),
+        ("from torch import load", "2: from torch import load"),
+        ("load_model(path, safe_mode=False)", "2: safe_mode=False"),
+        ("keras.models.load_model(path)", "2: keras.models.load_model() without safe_mode=True"),
+        ("keras.config.enable_unsafe_deserialization()", "2: keras.config.enable_unsafe_deserialization()"),
         ("try: run()\nexcept Exception: pass", "3: an error that is swallowed, whatever it is"),
         ("try: run()\nexcept: pass", "3: an error that is swallowed, whatever it is"),
         ("\n" * MOST_LINES, f"{MOST_LINES + 1}: more than {MOST_LINES} lines"),
@@ -67,5 +97,16 @@ def test_a_file_without_a_docstring_is_found():
     assert ["1: no docstring"] == faults("x = 1\n")
 
 
-def test_what_only_looks_alike_is_left_alone():
-    assert [] == faults('"""Sound."""\nmodel.eval()\nrun(shell=False)\ntry: run()\nexcept OSError: pass\n')
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "model.eval()\nmodel.compile()\nre.compile(text)",
+        "run(shell=False)\nnp.load(path)\nnp.load(path, allow_pickle=False)",
+        "torch.load(path, weights_only=True)\nkeras.models.load_model(path, safe_mode=True)",
+        "import torch\nimport pickle\nimport numpy as np",
+        "class Reader(pickle.Unpickler):\n    def find_class(self, module, name): raise pickle.UnpicklingError",
+        "try: run()\nexcept OSError: pass",
+    ],
+)
+def test_what_only_looks_alike_is_left_alone(lines):
+    assert [] == faults(f'"""Sound."""\n{lines}\n')

@@ -1,27 +1,24 @@
-"""What a user writes to run each shipped file with its own tools: `path` and `images` in, two arrays out."""
+"""What the docs tell users to write to run each shipped file, taken from the page itself."""
 
-_TORCH = "import torch\n{load}\nwith torch.no_grad(): answer = model(torch.from_numpy(images))\n"
-_TORCH += "logits, probabilities = answer['logits'].numpy(), answer['probabilities'].numpy()"
-_KERAS = """import keras
-answer = keras.models.load_model(path, safe_mode=True)(images)
-logits, probabilities = answer["logits"].numpy(), answer["probabilities"].numpy()"""
-_TFLITE = """from ai_edge_litert.interpreter import Interpreter
-answer = Interpreter(model_path=path).get_signature_runner()(images=images)
-logits, probabilities = answer["logits"], answer["probabilities"]"""
+import re
+from pathlib import Path
 
-LOADERS = {
-    "torchscript": _TORCH.format(load="model = torch.jit.load(path)"),
-    "torch-export": _TORCH.format(load="model = torch.export.load(path).module()"),
-    "onnx": """import onnxruntime
-session = onnxruntime.InferenceSession(path)
-logits, probabilities = session.run(["logits", "probabilities"], {"images": images})""",
-    "keras": _KERAS,
-    "h5": _KERAS,
-    "saved-model": """import tensorflow as tf
-answer = tf.saved_model.load(path + "/1").signatures["serving_default"](images=tf.constant(images))
-logits, probabilities = answer["logits"].numpy(), answer["probabilities"].numpy()""",
-    **dict.fromkeys(("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8"), _TFLITE),
-}
-SUFFIXES = {"torchscript": ".pt", "torch-export": ".pt2", "onnx": ".onnx", "keras": ".keras", "h5": ".h5"}
-SUFFIXES |= {"weights-h5": ".weights.h5", "state-dict": ".pt"}
-SUFFIXES |= dict.fromkeys(("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8"), ".tflite")
+from diptych.deployment.formats import FORMATS
+
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+BLOCK = re.compile(r"^### (\S+)\n(?:[^#`]|`[^`]+`)*?```python\n(.*?)```", re.MULTILINE | re.DOTALL)
+ALIKE = {"tflite-fp16": "tflite", "tflite-dynamic": "tflite", "tflite-int8": "tflite", "onnx-int8": "onnx"}
+MODEL = "cnn"
+
+_SHOWN = dict(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
+
+
+def file_name(form):
+    """What the page calls the file of a format."""
+    return MODEL + FORMATS[form].suffix
+
+
+def lines_for(form):
+    """The page's lines for a format, with its own file's name."""
+    shown = ALIKE.get(form, form)
+    return _SHOWN[shown].replace(f'"{file_name(shown)}', f'"{file_name(form)}')

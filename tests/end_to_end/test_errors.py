@@ -10,6 +10,8 @@ import pytest
 from commands import diptych, process
 from golden import golden
 
+from diptych.artifacts.store import write_arrays
+from diptych.comparison import samples
 from diptych.spec import zoo
 from diptych.spec.codec import model_to_json
 
@@ -70,6 +72,18 @@ verify cnnn
 verify mlp --optimizer adan
 verify mlp --steps 1
 verify mlp --input-shape 8 8
+transfer
+transfer weights.safetensors
+transfer absent.pt new.keras
+transfer weights.safetensors new.onnx
+transfer weights.safetensors whole
+transfer weights.safetensors new.keras
+transfer weights.safetensors new.pt --model mlpp
+transfer weights.safetensors new.pt --model mlp
+transfer weights.safetensors new.pt --model mlp --input-shape 8 8 1
+transfer weights.safetensors new.pt --model three_classes.json --map fc1
+transfer weights.safetensors new.pt --model three_classes.json --map fc9=fc1
+transfer digit.png new.pt --model mlp
 models --input-shape 8 8
 models --num-classes 0
 differences --jason
@@ -84,7 +98,9 @@ def folder(tmp_path, monkeypatch, digits_runs, digit_files):
     (tmp_path / "digit.png").write_bytes(digit_files[0].read_bytes())
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "broken.json").write_text("{'single': 'quotes'}")
-    spec = model_to_json(zoo.model("mlp", (8, 8, 1), num_classes=3))
+    model = zoo.model("mlp", (8, 8, 1), num_classes=3)
+    write_arrays(tmp_path / "weights.safetensors", samples.weights(model, seed=0), {})
+    spec = model_to_json(model)
     (tmp_path / "three_classes.json").write_text(json.dumps(spec))
     spec["layers"][-1]["inputs"] = ["relu3"]
     (tmp_path / "faulty.json").write_text(json.dumps(spec))

@@ -1,7 +1,20 @@
 """The Python API: each verb of the command line as a function."""
 
 from diptych.api.answers import Prediction, evaluate, predict
-from diptych.api.models import build, verify
+from diptych.api.deployments import benchmark, describe, export
+from diptych.api.models import build, transfer, verify
 from diptych.api.trainings import resume, train
 
-__all__ = ["Prediction", "build", "evaluate", "predict", "resume", "train", "verify"]
+__all__ = [
+    "Prediction",
+    "benchmark",
+    "build",
+    "describe",
+    "evaluate",
+    "export",
+    "predict",
+    "resume",
+    "train",
+    "transfer",
+    "verify",
+]

@@ -9,6 +9,8 @@ import json
 import math
 import os
 import secrets
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +44,41 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
     except OSError as error:
         raise ArtifactError(f"Cannot write '{path}': {error.strerror or error}.") from error
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder inside `folder` (made when missing), for what others write; it is gone afterwards.
+
+    What is whole is moved out of it by `settle`. Raises ArtifactError when the system refuses to write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".staging-") as name:
+            yield Path(name)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
+
+
+def settle(staged: Path, path: Path) -> None:
+    """Move a finished file or folder to its place, in the same file system, over what is there."""
+    for file in [staged, *staged.rglob("*")]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():  # a folder cannot be renamed over another
+        path.rename(staged.with_name(f"{staged.name}.old"))
+    staged.replace(path)
+    _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

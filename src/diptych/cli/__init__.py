@@ -11,8 +11,12 @@ from diptych.errors import DiptychError, UsageError
 
 VERBS = {
     "train": "train a classifier in PyTorch, TensorFlow, or both",
-    "evaluate": "measure a run on a test set, in either framework",
+    "evaluate": "measure a run or a shipped file on a test set",
     "predict": "classify images",
+    "export": "write a run's model in any format, proved against what was trained",
+    "describe": "what a shipped file says of itself",
+    "benchmark": "every format and runtime on this machine: accuracy, latency, size",
+    "transfer": "bring weights from one file into another, across frameworks",
     "verify": "prove that a model is the same in both frameworks",
     "models": "list the models that have a name",
     "datasets": "list the datasets that have a name",

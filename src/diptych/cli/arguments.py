@@ -26,6 +26,7 @@ MaybeInt: TypeAlias = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 MaybePath: TypeAlias = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 MaybeEngine: TypeAlias = Annotated[Literal["torch", "tensorflow"] | None, tyro.conf.arg(metavar="torch|tensorflow")]
 RunPath: TypeAlias = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+ModelPath: TypeAlias = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|FILE")]
 MaybeData: TypeAlias = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 
 

@@ -9,21 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych import api
-from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, RunPath, parsed, print_json
+from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, ModelPath, parsed, print_json
 from diptych.cli.quiet import framework_silent
 from diptych.evaluation.metrics import classification_report
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a run: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
+    """Measure a run or a shipped file: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
 
-    run: RunPath
-    """A finished run."""
+    model: ModelPath
+    """A finished run, or a file that `diptych export` wrote."""
     data: MaybeData = None
-    """A dataset's name or folder, whose test split is used; the run's own unless given."""
+    """A dataset's name or folder, whose test split is used; what it was trained on unless given."""
     engine: MaybeEngine = None
     """Who computes; the one that trained it unless given."""
+    trust: bool = False
+    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
     data_dir: MaybePath = None
     """Where named datasets are kept."""
     json: bool = False
@@ -34,11 +36,11 @@ def main(arguments: list[str]) -> int:
     """Evaluate and print."""
     asked = parsed(Evaluate, "evaluate", arguments)
     with framework_silent():
-        metrics = api.evaluate(asked.run, asked.data, engine=asked.engine, data_dir=asked.data_dir)
+        metrics = api.evaluate(asked.model, asked.data, engine=asked.engine, data_dir=asked.data_dir, trust=asked.trust)
     if asked.json:
         print_json(metrics)
         return 0
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(
         f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
         f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,}\n",

@@ -7,7 +7,7 @@ An engine is a module. Its functions take and return NumPy arrays with canonical
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -25,6 +25,8 @@ INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
 CARD = "diptych.json"
 OPSET = 18
+# More than any classifier's weights; what claims to hold more is not read.
+MOST_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,24 @@ class Totals:
     weight: float
     correct: int
     count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a weights file holds: float arrays called and laid out as in a PyTorch state dict, and their layers' order.
+
+    Attributes:
+        arrays: `<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, under the file's own names of layers.
+        sequences: layers that the file keeps in the order in which they are defined; one may be in none.
+        inputs: what each layer reads, arrays or not, where the file keeps the model's graph.
+        permutes: layers that reorder the axes of maps, in a framework that flattens in height, width, channel
+            order; None in one that flattens in channel, height, width order.
+    """
+
+    arrays: Arrays
+    sequences: Sequence[Sequence[str]] = ()
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    permutes: Sequence[str] | None = None
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:
@@ -140,4 +160,14 @@ class Engine(Protocol):
 
         Raises:
             UsageError: this framework writes no such format, or it needs calibration images.
+        """
+
+    def read_file(self, path: Path) -> Stored:
+        """What a weights file of this framework holds; nothing in it is run.
+
+        Args:
+            path: a zip archive among them has been looked over for its size.
+
+        Raises:
+            ArtifactError: it is damaged, holds more than weights, or refers to other files.
         """

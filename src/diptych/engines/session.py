@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
+from pathlib import Path
 from textwrap import shorten
 from typing import Any, BinaryIO
 
@@ -49,6 +50,8 @@ class Session:
             "gradients": self._gradients,
             "make_optimizer": self._make_optimizer,
             "train": self._train,
+            "export": self._export,
+            "read_file": self._read_file,
         }
 
     @cached_property
@@ -66,7 +69,7 @@ class Session:
             return {"error": type(error).__name__, "message": str(error)}, {}
         except Exception as error:  # a framework raises what it likes; the parent raises it as an EngineError
             traceback.print_exc()
-            message = f"{self.engine_name} failed at '{header['verb']}': {_one_line(error)}"
+            message = f"{self.engine_name} failed at '{header['verb']}': {one_line(error)}"
             return {"error": "EngineError", "message": message}, {}
 
     def _runtime(self, header: dict[str, Any], arrays: Arrays) -> Reply:
@@ -108,8 +111,16 @@ class Session:
         reply.update({f"state/{name}": array for name, array in state.items()})
         return asdict(totals), reply
 
+    def _export(self, header: dict[str, Any], arrays: Arrays) -> Reply:
+        self.engine.export(self.model, header["form"], Path(header["path"]), header["card"], arrays.get("calibration"))
+        return {}, {}
 
-def _one_line(error: Exception) -> str:
+    def _read_file(self, header: dict[str, Any], arrays: Arrays) -> Reply:
+        stored = vars(self.engine.read_file(Path(header["path"])))
+        return {key: value for key, value in stored.items() if key != "arrays"}, stored["arrays"]
+
+
+def one_line(error: Exception) -> str:
     """Class and message; Keras writes pages, in colours."""
     text = "".join(traceback.format_exception_only(error))
     return shorten(re.sub(r"\x1b\[[0-9;]*m", "", text), width=300, placeholder=" …")

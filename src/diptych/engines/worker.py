@@ -23,7 +23,7 @@ import numpy as np
 import diptych
 from diptych import engines, errors
 from diptych.data.batches import Batch
-from diptych.engines.contract import Arrays, Totals
+from diptych.engines.contract import Arrays, Stored, Totals
 from diptych.engines.frames import read_frame, write_frame
 from diptych.engines.session import serve
 from diptych.errors import EngineError
@@ -35,7 +35,7 @@ from diptych.spec.codec import model_to_json, recipe_to_json
 _KEEP_MEMORY = (
     "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
 )
-_SETTINGS = {"torch": {}, "tensorflow": {"KERAS_BACKEND": "tensorflow"}}
+_SETTINGS: dict[str | None, dict[str, str]] = {None: {}, "torch": {}, "tensorflow": {"KERAS_BACKEND": "tensorflow"}}
 _DEFAULTS = {"GLIBC_TUNABLES": _KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
 _TAIL_LINES = 40
 
@@ -137,6 +137,16 @@ class Worker:
         totals, reply = self._ask({"verb": "train", "rates": list(rates), "seed": seed}, arrays)
         return Trained(_under("weights/", reply), _under("state/", reply), Totals(**totals))
 
+    def export(self, form: str, path: Path, card: str, calibration: np.ndarray | None = None) -> None:
+        """Write the model as a file (or folder) of a format that this framework writes."""
+        arrays = {} if calibration is None else {"calibration": calibration}
+        self._ask({"verb": "export", "form": form, "path": str(path.resolve()), "card": card}, arrays)
+
+    def read_file(self, path: Path) -> Stored:
+        """What a weights file of this framework holds."""
+        header, arrays = self._ask({"verb": "read_file", "path": str(path.resolve())})
+        return Stored(arrays, **header)
+
     def _ask(
         self, request: dict[str, Any], arrays: Mapping[str, np.ndarray] | None = None
     ) -> tuple[dict[str, Any], Arrays]:
@@ -167,8 +177,8 @@ class Worker:
         return self._log.read().decode(errors="replace").rstrip().splitlines()[-_TAIL_LINES:]
 
 
-def environment(engine: str) -> dict[str, str]:
-    """This process's environment, with what must be settled before a process for `engine` starts."""
+def environment(engine: str | None = None) -> dict[str, str]:
+    """This process's environment, with what must be settled before a process for `engine`, if any, starts."""
     found = {**_DEFAULTS, **os.environ, **_SETTINGS[engine], "PYTHONUNBUFFERED": "1"}
     source = str(Path(diptych.__file__).parents[1])
     if source != sysconfig.get_path("purelib"):

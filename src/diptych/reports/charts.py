@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diptych.artifacts.store import atomic_write
 from diptych.errors import UsageError
 from diptych.evaluation.calibration import reliability_bins
+from diptych.reports import canvas
+from diptych.reports.canvas import GREY, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 ENGINE_COLOURS = {"torch": "#D55E00", "tensorflow": "#0072B2"}
 NEUTRAL = "#009E73"
-INK = "#222222"
-GREY = "#8A8A8A"
 RIGHT = "#00704F"
 WRONG = "#B3261E"
 
@@ -42,11 +40,11 @@ def curves(
     """
     if not epochs:
         raise UsageError(f"Cannot draw '{path}': there are no epochs. Train for at least one.")
-    figure = _figure(10, 4)
+    figure = canvas.figure(10, 4)
     best = _best(epochs, best_epoch)
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         _curve(axes, epochs, quantity, best, colour)
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def _best(epochs: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Mapping[str, Any] | None:
@@ -77,12 +75,12 @@ def _curve(
         axes.plot(best["epoch"], value, "o", markersize=11, mfc="none", color=INK, label="best epoch")
         text = f"{value:.1%}" if quantity == "accuracy" else f"{value:.3f}"
         title += f": {text} in validation at epoch {best['epoch']}"
-    _plain_axes(axes, title)
+    canvas.plain_axes(axes, title)
     axes.set_xlabel("epoch")
     axes.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if quantity == "accuracy":
-        axes.yaxis.set_major_formatter(_percent)
+        axes.yaxis.set_major_formatter(canvas.percent)
     axes.legend(frameon=False)
 
 
@@ -104,10 +102,10 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     is_legible = len(counts) <= 150
-    labels = [_short(name, 24) for name in class_names] if is_legible else []
+    labels = [canvas.short(name, 24) for name in class_names] if is_legible else []
     grid_inches = float(np.clip(4.5 * (len(counts) / 10) ** 0.6, 3, 20))
     margin_inches = 0.7 + 0.08 * max(map(len, labels), default=0)
-    figure = _figure(grid_inches + margin_inches + 0.8, grid_inches + margin_inches)
+    figure = canvas.figure(grid_inches + margin_inches + 0.8, grid_inches + margin_inches)
     axes = figure.subplots()
     seaborn.heatmap(
         shares,
@@ -122,7 +120,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
         yticklabels=labels,
         cbar_kws={
             "label": "share of the true class",
-            "format": _percent,
+            "format": canvas.percent,
             "ticks": [0, 0.01, 0.1, 0.25, 0.5, 1],
             "fraction": 0.03,
             "pad": 0.02,
@@ -138,7 +136,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
     axes.set_ylabel("true class", fontsize=heading_points)
     title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} right"
     axes.set_title(title, color=INK, loc="left", fontsize=heading_points + 1)
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray, cell_points: float) -> None:
@@ -211,12 +209,12 @@ def _image_grid(
 ) -> None:
     num_columns = 5
     num_rows = -(-len(samples) // num_columns)
-    figure = _figure(10, 0.8 + 2.2 * num_rows)
+    figure = canvas.figure(10, 0.8 + 2.2 * num_rows)
     figure.suptitle(title, color=INK, fontsize=13)
     for position, (image_hwc, label, probabilities_k) in enumerate(samples, start=1):
         axes = figure.add_subplot(num_rows, num_columns, position)
         _image(axes, image_hwc, label, probabilities_k, class_names)
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def _image(
@@ -224,9 +222,9 @@ def _image(
 ) -> None:
     predicted = int(probabilities_k.argmax())
     right = predicted == label
-    text = f"{'✓' if right else '✗'} {_short(class_names[predicted], 14)} ({probabilities_k[predicted]:.0%})"
+    text = f"{'✓' if right else '✗'} {canvas.short(class_names[predicted], 14)} ({probabilities_k[predicted]:.0%})"
     if not right:
-        text += f"\ntrue: {_short(class_names[label], 14)}"
+        text += f"\ntrue: {canvas.short(class_names[label], 14)}"
     is_grey = image_hwc.shape[-1] == 1
     axes.imshow(image_hwc[..., 0] if is_grey else image_hwc, cmap="gray", vmin=0, vmax=255)
     axes.set_axis_off()
@@ -244,55 +242,19 @@ def reliability(path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, 
     """
     bins = reliability_bins(probabilities_nk, labels_n, num_bins)
     shares = bins.counts / bins.counts.sum()
-    figure = _figure(6, 7)
+    figure = canvas.figure(6, 7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bar = {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge", "edgecolor": "white"}
     upper.bar(height=bins.accuracy, color=NEUTRAL, label="accuracy", **bar)
     upper.plot([0, 1], [0, 1], color=INK, linestyle="--", label="perfectly calibrated")
     upper.legend(frameon=False, loc="upper left")
     lower.bar(height=shares, color=GREY, **bar)
-    _plain_axes(upper, f"Calibration: expected error {bins.expected_calibration_error:.1%}")
-    _plain_axes(lower, "")
+    canvas.plain_axes(upper, f"Calibration: expected error {bins.expected_calibration_error:.1%}")
+    canvas.plain_axes(lower, "")
     upper.set_ylabel("share that is right")
     lower.set_ylabel("share of samples")
     lower.set_xlabel("probability of the predicted class")
     for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
-        axis.set_major_formatter(_percent)
+        axis.set_major_formatter(canvas.percent)
     upper.set(xlim=(0, 1), ylim=(0, 1))
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """Make an empty figure of so many inches, unknown to pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
-    figure = Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _plain_axes(axes: "Axes", title: str) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#E5E5E5")
-    axes.set_axisbelow(True)
-    axes.set_title(title, color=INK, loc="left")
-
-
-def _percent(share: float, _position: float = 0) -> str:
-    """A share as text, also in the form in which Matplotlib asks for the texts of ticks."""
-    return f"{100 * share:.4g}%"
-
-
-def _short(name: str, width: int) -> str:
-    """`name` with its middle left out beyond `width` characters; dollars are kept from starting formulas."""
-    half = width // 2
-    cut = name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
-    return cut.replace("$", r"\$")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png")
+    canvas.save(figure, path)

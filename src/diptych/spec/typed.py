@@ -84,7 +84,7 @@ def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A closing ` (did you mean '…'?)`, or nothing where no option is near."""
-    near = get_close_matches(word, list(options), n=1)
+    near = get_close_matches(word[:60], list(options), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

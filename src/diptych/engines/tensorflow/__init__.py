@@ -2,6 +2,7 @@
 
 from diptych.engines.tensorflow.runtime import configure, runtime  # isort: skip  (settles Keras's backend first)
 from diptych.engines.tensorflow.export import export
+from diptych.engines.tensorflow.files import read_file
 from diptych.engines.tensorflow.model import build
 from diptych.engines.tensorflow.optimizer import load_optimizer, make_optimizer, read_optimizer
 from diptych.engines.tensorflow.predict import layer_outputs, predict
@@ -18,6 +19,7 @@ __all__ = [
     "load_weights",
     "make_optimizer",
     "predict",
+    "read_file",
     "read_optimizer",
     "read_weights",
     "runtime",

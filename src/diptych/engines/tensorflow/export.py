@@ -66,21 +66,15 @@ def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, card: str) -> None:
     """TF Serving's layout, `path/1/`, with a signature on pixels and one on encoded files."""
-    height, width, channels = shape
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)], autograph=False)
     def on_images(images: Tensor) -> dict[str, Tensor]:
         return dict(served(images, training=False))
 
-    def decoded(text: Tensor) -> Tensor:
-        pixels = tf.io.decode_image(text, channels=channels, expand_animations=False)
-        pixels = tf.ensure_shape(pixels, (None, None, channels))
-        resized = tf.image.resize(pixels, (height, width), method="area")
-        return tf.cast(tf.round(resized), tf.uint8)
-
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")], autograph=False)
     def on_bytes(encoded: Tensor) -> dict[str, Tensor]:
-        images = tf.map_fn(decoded, encoded, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+        read = functools.partial(pixels_of, shape=shape)
+        images = tf.map_fn(read, encoded, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
         return dict(served(images, training=False))
 
     module = tf.Module()
@@ -90,6 +84,25 @@ def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, c
         module.card = tf.saved_model.Asset(str(Path(folder) / CARD))
         signatures = {"serving_default": on_images, "serving_bytes": on_bytes}
         tf.saved_model.save(module, str(path / "1"), signatures)
+
+
+def pixels_of(encoded: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """A JPEG or PNG as uint8 pixels of `shape` (height, width, channels), as `data/decode` and `data/preprocess` do it.
+
+    Within a grey level or two: OpenCV interpolates in fixed point, and EXIF orientation is not looked at here.
+    """
+    height, width, channels = shape
+    # differs: decode
+    jpeg = functools.partial(tf.io.decode_jpeg, encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    pixels = tf.cond(tf.io.is_jpeg(encoded), jpeg, functools.partial(tf.io.decode_png, encoded, channels=3))
+    if channels == 1:
+        luma = tf.reduce_sum(tf.cast(pixels, tf.int32) * tf.constant((4899, 9617, 1868)), axis=-1, keepdims=True)
+        pixels = (luma + 8192) // 16384
+    # differs: resize
+    shrunk = tf.minimum(tf.shape(pixels)[:2], (height, width))
+    pixels = tf.round(tf.image.resize(pixels, shrunk, method="area"))
+    pixels = tf.round(tf.image.resize(pixels, (height, width), method="bilinear"))
+    return tf.cast(tf.ensure_shape(pixels, shape), tf.uint8)
 
 
 def _onnx(served: keras.Model, path: Path, card: str) -> None:

@@ -1,6 +1,7 @@
 """The PyTorch engine: an `nn.Module` and a `zero_grad / backward / step` loop."""
 
 from diptych.engines.torch.export import export
+from diptych.engines.torch.files import read_file
 from diptych.engines.torch.model import build
 from diptych.engines.torch.optimizer import load_optimizer, make_optimizer, read_optimizer
 from diptych.engines.torch.predict import layer_outputs, predict
@@ -18,6 +19,7 @@ __all__ = [
     "load_weights",
     "make_optimizer",
     "predict",
+    "read_file",
     "read_optimizer",
     "read_weights",
     "runtime",

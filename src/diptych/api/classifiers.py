@@ -1,0 +1,129 @@
+"""What answers: a finished run in either engine, or a shipped file in its runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych import engines
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_arrays
+from diptych.data import datasets
+from diptych.data.datasets import Dataset
+from diptych.deployment.containers import is_artifact, open_artifact
+from diptych.deployment.predictor import Predictor
+from diptych.deployment.runtimes import RUNTIMES
+from diptych.errors import UsageError
+from diptych.training import job
+from diptych.training.fit import evaluation_precision
+from diptych.training.job import Source
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model that answers."""
+
+    input_shape: tuple[int, int, int]
+    """Height, width and channels of its images."""
+    class_names: tuple[str, ...]
+    logits: Callable[[np.ndarray], np.ndarray]
+    """(N, K), of uint8 images, (N, H, W, C)."""
+    data: Callable[[], Dataset]
+    """What it was trained on."""
+    data_like: Callable[[str | Path | None, str | Path | None], Dataset]
+    """Other data (or what it was trained on), kept elsewhere, as it would have been read for this model."""
+
+
+def opened(model: str | Path | Run, engine: str | None = None, trust: bool = False) -> Classifier:
+    """A run or a shipped file, ready to answer.
+
+    Args:
+        model: a finished run, or a file that `export` wrote.
+        engine: who computes; settled when not given.
+        trust: whether to load a file whose format can run code.
+
+    Raises:
+        DiptychError: there is no such run or file, or nothing that can run it.
+    """
+    return (
+        _file(Path(model), engine, trust) if not isinstance(model, Run) and is_artifact(model) else _run(model, engine)
+    )
+
+
+def finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
+    """A run and its record.
+
+    Raises:
+        UsageError: it is not finished.
+    """
+    found = run if isinstance(run, Run) else Run.open(Path(run))
+    record = found.read_record()
+    if record["status"] != "finished":
+        raise UsageError(
+            f"'{found.directory}' is not finished ({record['status']}). "
+            f"Go on with: diptych train --resume {found.directory}"
+        )
+    return found, record
+
+
+def load_like(record: dict[str, Any], data: str | Path, data_dir: str | Path | None) -> Dataset:
+    """Other data, with images of a run's size and colours."""
+    directory = str(data_dir) if data_dir else record["data"]["data_dir"]
+    return _load(data, directory, tuple(record["spec"]["input_shape"]))
+
+
+def _run(model: str | Path | Run, engine: str | None) -> Classifier:
+    run, record = finished(model)
+    spec = job.spec_of(record)
+
+    def logits(images_nhwc: np.ndarray) -> np.ndarray:
+        chosen = engines.get(engine or _usable(record["engines"][-1]["engine"]))
+        precision = evaluation_precision(job.recipe_of(record))
+        return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images_nhwc, precision)
+
+    return Classifier(
+        spec.input_shape,
+        tuple(record["class_names"]),
+        logits,
+        lambda: job.load_data(record),
+        lambda data, directory: load_like(record, data or record["data"]["data"], directory),
+    )
+
+
+def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
+    artifact = open_artifact(path, trust=trust)
+    runtime = None
+    if engine:
+        fitting = [name for name in artifact.form.runtimes if RUNTIMES[name].engine == engine]
+        if not fitting:
+            here = ", ".join(RUNTIMES[name].title for name in artifact.form.runtimes)
+            raise UsageError(f"'{path}' is {artifact.form.name}, which runs in {here}; leave --engine out.")
+        runtime = fitting[0]
+    predictor = Predictor.load(path, runtime=runtime, trust=trust)
+    card = artifact.card
+
+    def data_like(data: str | Path | None, directory: str | Path | None) -> Dataset:
+        if data is None and card.dataset not in {dataset.name for dataset in datasets.names()}:
+            raise UsageError(f"'{path}' was trained on '{card.dataset}', wherever that is: name the DATA.")
+        return _load(data or card.dataset, str(directory) if directory else None, card.spec.input_shape)
+
+    return Classifier(
+        card.spec.input_shape,
+        card.class_names,
+        lambda images_nhwc: predictor(images_nhwc)[0],
+        lambda: data_like(None, None),
+        data_like,
+    )
+
+
+def _load(data: str | Path, directory: str | None, shape: tuple[int, int, int]) -> Dataset:
+    return Source(job.absolute(data), directory, shape[:2], shape[2]).load()
+
+
+def _usable(preferred: str) -> str:
+    installed = engines.installed()
+    return preferred if preferred in installed or not installed else installed[0]

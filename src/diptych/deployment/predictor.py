@@ -1,0 +1,85 @@
+"""A shipped file as a function from images to probabilities, whatever runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diptych.deployment import runtimes
+from diptych.deployment.containers import Artifact, open_artifact
+from diptych.deployment.runtimes import Infer, Runtime
+from diptych.engines.contract import OUTPUTS
+from diptych.engines.worker import num_threads
+from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
+
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Runs one shipped file."""
+
+    artifact: Artifact
+    runtime: Runtime
+    infer: Infer
+    shape: tuple[int, int, int]
+    """Height, width and channels of its images."""
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
+    ) -> Predictor:
+        """Load a file that `diptych export` wrote.
+
+        Args:
+            path: the file or folder.
+            runtime: who runs it; the first of its format's that is installed when not given.
+            threads: processor threads; every core when not given.
+            trust: whether to load formats that can run code.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or cannot be loaded.
+            UsageError: it could run code, and is not trusted.
+            MissingEngine: what runs it is not installed.
+        """
+        artifact = open_artifact(path, trust=trust)
+        chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
+        infer = runtimes.load(artifact, chosen, threads or num_threads())
+        return cls(artifact, chosen, infer, artifact.card.spec.input_shape)
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C).
+
+        Raises:
+            DataError: the images are of another type or size.
+            EngineError: the runtime fails.
+            ArtifactError: the file answers something else than its card promises.
+        """
+        shape = self.shape
+        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+            raise DataError(
+                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
+                f"{images.dtype} of {images.shape} came."
+            )
+        if not (images.flags.c_contiguous and images.flags.writeable):  # PyTorch wants both
+            images = images.copy()
+        if len(images) <= CHUNK:
+            return self._answer(images)
+        answers = [self._answer(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
+        return np.concatenate([answer[0] for answer in answers]), np.concatenate([answer[1] for answer in answers])
+
+    def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            answer = self.infer(images)
+        except Exception as error:  # a runtime raises what it likes
+            raise EngineError(f"{self.runtime.title} failed: {in_one_line(error)}") from error
+        wanted = (len(images), len(self.artifact.card.class_names))
+        for name, values in zip(OUTPUTS, answer, strict=True):
+            if values.shape != wanted or values.dtype != np.float32:
+                raise ArtifactError(
+                    f"'{self.artifact.path.name}' gives {values.dtype} '{name}' of {values.shape}; "
+                    f"its card promises float32 of {wanted}."
+                )
+        return answer

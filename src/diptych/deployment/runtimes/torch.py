@@ -1,0 +1,62 @@
+"""PyTorch's own whole-model files, and networks from weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from diptych import engines
+from diptych.deployment.containers import Artifact
+from diptych.deployment.runtimes import Infer
+from diptych.deployment.runtimes.weights import arrays
+from diptych.engines.contract import OUTPUTS
+from diptych.engines.torch.export import Served
+from diptych.errors import MissingEngine
+
+
+def eager(artifact: Artifact, threads: int) -> Infer:
+    """The network of the file's spec, operation by operation."""
+    return _named(_network(artifact, threads))
+
+
+def compiled(artifact: Artifact, threads: int) -> Infer:
+    """The network of the file's spec, compiled for each batch size it meets."""
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise MissingEngine(f"torch.compile needs a C++ compiler; '{compiler}' is not installed: set CXX to another.")
+    return _named(torch.compile(_network(artifact, threads), dynamic=False))
+
+
+def torchscript(artifact: Artifact, threads: int) -> Infer:
+    """A TorchScript file."""
+    torch.set_num_threads(threads)
+    return _named(torch.jit.load(artifact.path, map_location="cpu"))
+
+
+def exported(artifact: Artifact, threads: int) -> Infer:
+    """A `torch.export` program."""
+    torch.set_num_threads(threads)
+    return _named(torch.export.load(artifact.path).module())
+
+
+def _network(artifact: Artifact, threads: int) -> Served:
+    engine = engines.get("torch")
+    engine.configure(threads)
+    held = arrays(artifact)  # before a model is built, as large as the card says
+    model = engine.build(artifact.card.spec)
+    engine.load_weights(model, held)
+    return Served(model).eval()
+
+
+def _named(model: Callable[[Any], dict[str, Any]]) -> Infer:
+    def infer(images_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            answer = model(torch.from_numpy(images_nhwc))
+            return answer[OUTPUTS[0]].numpy(), answer[OUTPUTS[1]].numpy()
+
+    return infer

@@ -1,0 +1,128 @@
+"""HDF5 files that anybody may have sent: float arrays that lie in the file itself, and attributes; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from diptych.engines.contract import MOST_BYTES, Arrays
+from diptych.errors import ArtifactError, in_one_line
+
+_MOST_OBJECTS = 20_000
+_MOST_DEPTH = 32
+_MOST_RATIO = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """What a file holds, by path without a leading slash: float arrays, and the attributes of groups."""
+
+    arrays: Arrays = field(default_factory=dict)
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = ()) -> Tree:
+    """Read a file whole.
+
+    Args:
+        source: the file.
+        where: what to call it in errors.
+        leave_out: groups at its top that are not looked at.
+
+    Raises:
+        ArtifactError: it is damaged or too large, or keeps something in other files.
+    """
+    with _opened(source, where) as file:
+        found = list(_objects(file, where, leave_out))
+        datasets = {path: item for path, item in found if _is_float(item)}
+        _check_size(datasets, where)
+        groups = {path: item for path, item in found if isinstance(item, h5py.Group)}
+        return Tree(
+            {path: _values(dataset) for path, dataset in datasets.items()},
+            {path: dict(group.attrs) for path, group in groups.items()},
+        )
+
+
+def root_attributes(source: Path | BinaryIO, where: str) -> dict[str, Any]:
+    """What a file says of itself, once all that is in it has been looked over; no array is read.
+
+    Raises:
+        ArtifactError: it is damaged or too large, or keeps something in other files.
+    """
+    with _opened(source, where) as file:
+        found = _objects(file, where, ())
+        _check_size({path: item for path, item in found if isinstance(item, h5py.Dataset)}, where)
+        return dict(file.attrs)
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO, where: str) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(source, "r") as file:
+            yield file
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"Cannot read '{where}': it is no whole HDF5 file ({in_one_line(error)}).") from error
+
+
+def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Every group and dataset; counted, because hard links can go round in circles."""
+    todo = [("", file)]
+    count = 0
+    while todo:
+        path, group = todo.pop()
+        yield path, group
+        count += len(group)
+        if count > _MOST_OBJECTS or path.count("/") > _MOST_DEPTH:
+            raise ArtifactError(
+                f"Cannot read '{where}': its groups go round in circles, or hold more than {_MOST_OBJECTS:,} things."
+            )
+        for name in group:
+            inner = f"{path}/{name}".lstrip("/")
+            if inner not in leave_out:
+                item = _own(group, name, where, inner)
+                if isinstance(item, h5py.Group):
+                    todo.append((inner, item))
+                else:
+                    yield inner, item
+
+
+def _own(group: h5py.Group, name: str, where: str, path: str) -> Any:
+    """What a name in a group stands for, provided that it lies in this very file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ArtifactError(f"Cannot read '{where}': '{path}' is a link, which could lead anywhere; wanted an array.")
+    item = group[name]
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise ArtifactError(f"Cannot read '{where}': '{path}' is kept in another file; wanted one file with all in it.")
+    return item
+
+
+def _is_float(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and (item.dtype.kind == "f" or _is_bfloat16(item))
+
+
+def _is_bfloat16(dataset: h5py.Dataset) -> bool:
+    return bool(dataset.dtype == np.dtype("V2")) and dataset.attrs.get("dtype") == "bfloat16"
+
+
+def _check_size(datasets: dict[str, Any], where: str) -> None:
+    num_bytes = sum(dataset.nbytes for dataset in datasets.values())
+    num_stored = sum(dataset.id.get_storage_size() for dataset in datasets.values())
+    if num_bytes > min(MOST_BYTES, _MOST_RATIO * max(num_stored, 2**20)):
+        raise ArtifactError(
+            f"Cannot read '{where}': its {num_stored:,} bytes of arrays unpack to {num_bytes:,}; "
+            f"at most {MOST_BYTES:,} bytes and {_MOST_RATIO} times are read."
+        )
+
+
+def _values(dataset: h5py.Dataset) -> np.ndarray:
+    """An array; bfloat16, which NumPy lacks, as float32, to the bit."""
+    values = dataset[()]
+    if dataset.dtype.kind == "f":
+        return np.asarray(values)
+    return (np.ascontiguousarray(values).view("<u2").astype("<u4") << 16).view("<f4")

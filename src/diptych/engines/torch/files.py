@@ -1,0 +1,82 @@
+"""Weights files that PyTorch wrote, and that anybody may have sent: nothing but tensors is taken from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diptych.engines.contract import MOST_BYTES, Stored
+from diptych.errors import ArtifactError, in_one_line
+
+__all__ = ["read_file"]
+
+_EXACT = (torch.float16, torch.float32, torch.float64)
+_REMEDY = "Save nothing but model.state_dict()."
+
+
+def read_file(path: Path) -> Stored:
+    """What a weights file of this framework holds; nothing in it is run."""
+    tensors = {name: tensor for name, tensor in _state_dict(_loaded(path), path).items() if tensor.is_floating_point()}
+    odd = next((name for name, tensor in tensors.items() if not _is_plain(tensor)), None)
+    if odd:
+        raise ArtifactError(f"Cannot read '{path}': '{odd}' is no plain tensor. {_REMEDY}")
+    # Before a copy is made, because a tensor can claim one element's memory many times over.
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if num_bytes > MOST_BYTES:
+        raise ArtifactError(f"Cannot read '{path}': it holds {num_bytes:,} bytes; at most {MOST_BYTES:,} are read.")
+    arrays = {name: _to_numpy(tensor) for name, tensor in tensors.items()}
+    return Stored(arrays, sequences=(tuple(dict.fromkeys(name.rpartition(".")[0] for name in arrays)),))
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises almost anything
+        raise ArtifactError(f"Cannot read '{path}': {_fault(error)}") from error
+
+
+def _fault(error: Exception) -> str:
+    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if asked or "TorchScript" in str(error):
+        what = f"asks for {asked[1]}" if asked else "is a TorchScript program"
+        return f"it {what}, and loading that could run code. {_REMEDY}"
+    if "Weights only load failed" in str(error):  # what follows advises to load it all the same
+        return f"it holds something else than weights. {_REMEDY}"
+    return f"it is no whole PyTorch file ({in_one_line(error)})."
+
+
+def _state_dict(content: Any, path: Path) -> Mapping[str, Tensor]:
+    """The state dict that a file is, or the one that it wraps beside epoch numbers and such."""
+    if not isinstance(content, Mapping):
+        raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a state dict. {_REMEDY}")
+    wrapped = [key for key, value in content.items() if isinstance(value, Mapping) and _is_state_dict(value)]
+    if len(wrapped) > 1:
+        names = ", ".join(f"'{key}'" for key in wrapped)
+        raise ArtifactError(f"Cannot read '{path}': it holds {len(wrapped)} state dicts, {names}. {_REMEDY}")
+    found = _tensors(content[wrapped[0]] if wrapped else content)
+    if not found:
+        raise ArtifactError(f"Cannot read '{path}': it holds no state dict. {_REMEDY}")
+    return found
+
+
+def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _is_state_dict(content: Mapping[Any, Any]) -> bool:
+    return len(_tensors(content)) == len(content) > 0
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy; bfloat16, which NumPy lacks, as float32, to the bit."""
+    return np.array(tensor.detach().to(tensor.dtype if tensor.dtype in _EXACT else torch.float32).numpy(), order="C")

@@ -1,0 +1,285 @@
+"""Keras's weights files: those that people write by hand load, those that could do harm are refused unread."""
+
+import io
+import json
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tiny
+
+from diptych.deployment.transfer import read_weights
+from diptych.engines import tensorflow as engine
+from diptych.errors import ArtifactError
+from diptych.spec import layers as L
+from diptych.spec import zoo
+
+SUFFIXES = (".keras", ".h5", ".weights.h5")
+WITH_GRAPH = SUFFIXES[:2]
+pytestmark = pytest.mark.filterwarnings("ignore")  # Keras warns of what it itself calls
+
+
+def save(model, path):
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+
+
+def stirred(model):
+    """The model with weights of which none are all zeros or ones."""
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.uniform(0.5, 1.5, array.shape) - array.ndim // 2 for array in model.get_weights()])
+    return model
+
+
+def hand_written_chain():
+    """TensorFlow's tutorial CNN, as a tutorial writes it."""
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Rescaling(4 / 255, offset=-2.0),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(64, 3, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(64, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def residual_spec():
+    graph = tiny.graph()
+    start = graph.conv("conv1", 4, padding=1, use_bias=False)
+    graph.conv("block.conv1", 4, padding=1, use_bias=False)
+    graph.add(L.BatchNorm, "block.bn1")
+    graph.relu("block.relu")
+    graph.conv("block.conv2", 8, kernel=1, use_bias=False)
+    last = graph.add(L.BatchNorm, "block.bn2")
+    graph.add(L.Conv, "block.shortcut.0", inputs=(start,), filters=8, kernel=(1, 1), use_bias=False)
+    shortcut = graph.add(L.BatchNorm, "block.shortcut.1")
+    graph.add(L.Add, "block.add", inputs=(last, shortcut))
+    graph.add(L.GlobalAvgPool, "pool")
+    return tiny.with_head(graph)
+
+
+def hand_written_residual():
+    """The same with stock layers, under the names that Keras gives them."""
+    images = keras.Input((8, 8, 3))
+    scale, offset = L.scale_and_offset(tiny.MEAN, tiny.STD)
+    start = hand_written_conv(4, 3)(keras.layers.Rescaling(scale, offset)(images))
+    maps = keras.layers.ReLU()(hand_written_norm()(hand_written_conv(4, 3)(start)))
+    maps = hand_written_norm()(hand_written_conv(8, 1)(maps))
+    shortcut = hand_written_norm()(hand_written_conv(8, 1)(start))
+    maps = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([shortcut, maps]))
+    return keras.Model(images, keras.layers.Dense(3)(maps))
+
+
+def hand_written_conv(filters, kernel):
+    return keras.layers.Conv2D(filters, kernel, padding="same", use_bias=False)
+
+
+def hand_written_norm():
+    return keras.layers.BatchNormalization(epsilon=1e-5)
+
+
+def assert_same_logits(spec, path, model):
+    images_nhwc = tiny.images(spec, 8)
+    built = engine.build(spec)
+    engine.load_weights(built, read_weights(path, spec))
+    wanted_nk = model.predict(images_nhwc.astype(np.float32), verbose=0)
+    found_nk = engine.predict(built, images_nhwc)
+    np.testing.assert_allclose(found_nk, wanted_nk, atol=1e-5 * np.abs(wanted_nk).max())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_hand_written_chain_gives_its_own_logits(suffix, tmp_path):
+    model = hand_written_chain()
+    model.compile("adam", "mse")
+    # An optimizer's arrays lie in the file too.
+    model.fit(np.zeros((2, 32, 32, 3)), np.zeros((2, 10)), shuffle=False, verbose=0)
+    path = tmp_path / f"model{suffix}"
+    save(model, path)
+    assert_same_logits(zoo.model("cifar_sequential"), path, model)
+
+
+@pytest.mark.parametrize("suffix", WITH_GRAPH)
+def test_a_hand_written_graph_tells_its_shortcut(suffix, tmp_path):
+    path, model = tmp_path / f"model{suffix}", stirred(hand_written_residual())
+    save(model, path)
+    assert_same_logits(residual_spec(), path, model)
+
+
+def test_weights_without_a_graph_leave_the_shortcut_open(tmp_path):
+    save(stirred(hand_written_residual()), tmp_path / "model.weights.h5")
+    with pytest.raises(ArtifactError, match=r"Cannot tell which layer of .* is 'block\.conv2': 'conv2d_\d+' and"):
+        read_weights(tmp_path / "model.weights.h5", residual_spec())
+
+
+class Subclassed(keras.Model):
+    """Layers as attributes, as in PyTorch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)
+        self.norms = [keras.layers.BatchNormalization(), keras.layers.BatchNormalization()]
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.head = keras.layers.Dense(3)
+
+    def call(self, images):
+        return self.head(self.pool(self.norms[1](self.norms[0](self.conv1(images)))))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_layers_that_are_attributes_are_found(suffix, tmp_path):
+    graph = tiny.graph()
+    graph.conv("conv1", 4, padding=1, use_bias=False)
+    for place in range(2):
+        graph.add(L.BatchNorm, f"norm{place}")
+    graph.add(L.GlobalAvgPool, "pool")
+    spec = tiny.with_head(graph)
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    save(stirred(model), tmp_path / f"model{suffix}")
+    found = read_weights(tmp_path / f"model{suffix}", spec)
+    np.testing.assert_array_equal(model.norms[1].gamma.numpy(), found["norm1.weight"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_depthwise_convolution_comes_into_canonical_axes(suffix, tmp_path):
+    spec = tiny.one_layer(L.Conv, filters=6, kernel=(3, 3), groups=3)
+    stock = keras.layers
+    layers = [stock.DepthwiseConv2D(3, depth_multiplier=2), stock.Flatten(), stock.Dense(3)]
+    model = stirred(keras.Sequential([keras.Input((8, 8, 3)), stock.Rescaling(1 / 255), *layers]))
+    save(model, tmp_path / f"model{suffix}")
+    found = read_weights(tmp_path / f"model{suffix}", spec)
+    wanted = model.layers[1].kernel.numpy()
+    np.testing.assert_array_equal(wanted[:, :, 2, 1], found["layer.weight"][5, 0])
+
+
+def test_bfloat16_arrives_to_the_bit(tmp_path):
+    spec = tiny.linear()
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, dtype="bfloat16")])
+    save(stirred(model), tmp_path / "model.weights.h5")
+    found = read_weights(tmp_path / "model.weights.h5", spec)
+    np.testing.assert_array_equal(np.float32(model.layers[-1].bias.numpy()), found["head.bias"])
+
+
+def test_a_layer_that_would_run_code_is_not_made(tmp_path):
+    path = tmp_path / "model.keras"
+    save(hand_written_chain(), path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    config["config"]["layers"][1] |= {"class_name": "Lambda", "module": "os", "registered_name": "system"}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (parts | {"config.json": json.dumps(config)}).items():
+            archive.writestr(name, content)
+    assert 10 == len(read_weights(path, zoo.model("cifar_sequential")))
+
+
+def linked(file, folder):
+    with h5py.File(folder / "secret.h5", "w") as other:
+        other["0"] = np.zeros((3, 3, 3, 4), np.float32)
+    del file["layers/dense/vars/0"]
+    return file["layers/dense/vars"], folder / "secret.h5"
+
+
+def external_link(file, folder):
+    group, secret = linked(file, folder)
+    group["0"] = h5py.ExternalLink(str(secret), "0")
+
+
+def soft_link(file, folder):
+    linked(file, folder)[0]["0"] = h5py.SoftLink("/layers/dense/vars/1")
+
+
+def virtual(file, folder):
+    group, secret = linked(file, folder)
+    layout = h5py.VirtualLayout((48, 3), np.float32)
+    layout[:] = h5py.VirtualSource(str(secret), "0", (48, 3))
+    group.create_virtual_dataset("0", layout)
+
+
+def external_storage(file, folder):
+    group, secret = linked(file, folder)
+    group.create_dataset("0", (48, 3), np.float32, external=[(str(secret), 0, 576)])
+
+
+def bomb(file, folder):
+    zeros = {"dtype": np.float32, "chunks": (2**20,), "compression": "gzip"}
+    file.create_dataset("layers/bomb/vars/0", (2**30,), **zeros)
+
+
+def circle(file, folder):
+    file["layers/dense/inner"] = file["layers"]
+
+
+HOSTILE = {
+    external_link: "'layers/dense/vars/0' is a link, which could lead anywhere",
+    soft_link: "'layers/dense/vars/0' is a link, which could lead anywhere",
+    virtual: "'layers/dense/vars/0' is kept in another file",
+    external_storage: "'layers/dense/vars/0' is kept in another file",
+    bomb: "bytes of arrays unpack to 4,294,967,8",
+    circle: "its groups go round in circles",
+}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("spoil", HOSTILE, ids=lambda spoil: spoil.__name__)
+def test_a_file_that_leads_elsewhere_is_refused_in_one_line(spoil, suffix, tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    weights = tmp_path / "model.weights.h5"
+    model.save_weights(weights)
+    with h5py.File(weights, "a") as file:
+        spoil(file, tmp_path)
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".keras":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": []}}))
+            archive.write(weights, "model.weights.h5")
+    with pytest.raises(ArtifactError, match=HOSTILE[spoil]) as told:
+        read_weights(path, tiny.linear())
+    assert "\n" not in str(told.value)
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        with archive.open("model.weights.h5", "w", force_zip64=True) as entry:
+            for _ in range(400):
+                entry.write(bytes(2**20))
+    with pytest.raises(ArtifactError, match=r"unpacks to 419,430,402 bytes in 2 entries"):
+        read_weights(tmp_path / "model.keras", tiny.linear())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_file_is_refused_in_one_line(suffix, tmp_path):
+    save(
+        keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]),
+        tmp_path / f"a{suffix}",
+    )
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    for cut in (0, 8, 600, len(content) // 2, len(content) - 1):
+        (tmp_path / f"b{suffix}").write_bytes(content[:cut])
+        with pytest.raises(ArtifactError) as told:
+            read_weights(tmp_path / f"b{suffix}", tiny.linear())
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("config", ["[", "[]", '{"config": {"layers": 3}}', '"text"', "[" * 100_000, '{"config": []}'])
+def test_a_config_that_is_none_is_refused_in_one_line(config, tmp_path):
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((48, 3), np.float32)
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("model.weights.h5", weights.getvalue())
+    with pytest.raises(ArtifactError) as told:
+        read_weights(tmp_path / "model.keras", tiny.linear())
+    assert "\n" not in str(told.value)

@@ -1,0 +1,163 @@
+"""PyTorch's weights files: those that the field publishes load, those that could do harm are refused unread."""
+
+import os
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from diptych.deployment.transfer import read_weights
+from diptych.engines import torch as engine
+from diptych.errors import ArtifactError
+from diptych.spec import zoo
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+class Block(nn.Module):
+    """As the ports of He et al. 2015 for CIFAR write it."""
+
+    def __init__(self, width, filters, stride, option):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.option, self.stride, self.margin = option, stride, (filters - width) // 2
+        self.shortcut = nn.Sequential()
+        if stride > 1 and option == "B":
+            self.shortcut = nn.Sequential(nn.Conv2d(width, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))
+
+    def forward(self, maps):
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(maps)))))
+        if self.stride > 1 and self.option == "A":
+            maps = F.pad(maps[:, :, ::2, ::2], (0, 0, 0, 0, self.margin, self.margin))
+        return F.relu(out + self.shortcut(maps))
+
+
+class Port(nn.Module):
+    def __init__(self, blocks, option):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
+        for place, (width, filters, stride) in enumerate(widths, start=1):
+            rest = [Block(filters, filters, 1, option) for _ in range(blocks - 1)]
+            self.add_module(f"layer{place}", nn.Sequential(Block(width, filters, stride, option), *rest))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, images):
+        maps = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(images))))))
+        return self.linear(maps.mean((2, 3)))
+
+
+def trained(model):
+    """The model with running statistics that are not all zeros and ones."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.7, 1.5)
+    return model.eval()
+
+
+def loaded(path, spec):
+    model = engine.build(spec)
+    engine.load_weights(model, read_weights(path, spec))
+    return model
+
+
+def wrapped(model, **more):
+    """What the ports' training scripts save, from several GPUs."""
+    state = OrderedDict((f"module.{name}", tensor) for name, tensor in model.state_dict().items())
+    return {"state_dict": state, "epoch": 199, "best_prec1": 92.6, "args": {"lr": 0.1}, **more}
+
+
+@pytest.mark.parametrize(("option", "name"), [("A", "resnet20"), ("B", "resnet20_b")])
+def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, tmp_path):
+    model, spec = trained(Port(3, option)), zoo.model(name)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    torch.save(wrapped(model, optimizer=optimizer.state_dict()), tmp_path / "resnet20.th")
+    images_nhwc = tiny.images(spec, 8)
+    normalised = (torch.from_numpy(images_nhwc).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    with torch.no_grad():
+        wanted_nk = model(normalised).numpy()
+    found_nk = engine.predict(loaded(tmp_path / "resnet20.th", spec), images_nhwc)
+    np.testing.assert_allclose(found_nk, wanted_nk, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        torch.save,
+        lambda state, path: torch.save({"net": state, "acc": torch.tensor(92.6), "epoch": 3}, path),
+        lambda state, path: torch.save({"model_state_dict": state}, path, _use_new_zipfile_serialization=False),
+        lambda state, path: torch.save({name: tensor.bfloat16() for name, tensor in state.items()}, path),
+    ],
+    ids=["bare", "wrapped", "before 2020", "bfloat16"],
+)
+def test_every_way_to_save_a_state_dict_is_read(save, tmp_path):
+    spec = tiny.conv_net()
+    state = tiny.loaded(engine, spec, "float32").state_dict()
+    rounded = {name: tensor.bfloat16().float() for name, tensor in state.items()}
+    save(rounded, tmp_path / "model.pt")
+    found = read_weights(tmp_path / "model.pt", spec)
+    tiny.assert_same_arrays({name: rounded[name].numpy() for name in found}, found)
+
+
+class Marker:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def many_times_over():
+    return {"head.weight": torch.zeros(1).expand(2**40), "head.bias": torch.zeros(3)}
+
+
+HOSTILE = {
+    "code": (lambda folder: {"state_dict": {}, "evil": Marker(folder / "ran")}, r"asks for \S*\.mkdir, and loading"),
+    "model": (lambda folder: Port(1, "A"), r"asks for \S+\.Port, and loading that could run code"),
+    "list": (lambda folder: [torch.zeros(3)], "it holds a list, not a state dict"),
+    "nothing": (lambda folder: {"epoch": 3}, "it holds no state dict"),
+    "two": (lambda folder: {"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, "2 state dicts, 'model', 'em"),
+    "expanded": (lambda folder: many_times_over(), r"it holds 4,398,046,511,116 bytes; at most"),
+    "sparse": (lambda folder: {"w": torch.eye(3).to_sparse()}, "'w' is no plain tensor"),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_file_with_more_or_less_than_weights_is_refused_in_one_line(case, legacy, tmp_path):
+    content, fault = HOSTILE[case]
+    torch.save(content(tmp_path), tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ArtifactError, match=fault) as told:
+        read_weights(tmp_path / "model.pt", tiny.linear())
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_torchscript_program_is_refused(tmp_path):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "model.pt")
+    with pytest.raises(ArtifactError, match="it is a TorchScript program, and loading that could run code"):
+        read_weights(tmp_path / "model.pt", tiny.linear())
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "pickle"])
+def test_a_damaged_file_is_refused_in_one_line(legacy, tmp_path):
+    torch.save({"w": torch.zeros(99)}, tmp_path / "whole.pt", _use_new_zipfile_serialization=not legacy)
+    content = (tmp_path / "whole.pt").read_bytes()
+    for cut in (0, 1, 30, len(content) // 2, len(content) - 1):
+        (tmp_path / "model.pt").write_bytes(content[:cut])
+        with pytest.raises(ArtifactError) as told:
+            read_weights(tmp_path / "model.pt", tiny.linear())
+        assert "\n" not in str(told.value)

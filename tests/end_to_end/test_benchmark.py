@@ -1,0 +1,91 @@
+"""`diptych benchmark` measures every file in every runtime, names the best, and can hold a build to limits."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from commands import ONE_THREAD, diptych
+
+from diptych.artifacts import Run, read_npz, write_npz
+
+pytestmark = pytest.mark.slow
+QUICK = ("--seconds", 0.05, *ONE_THREAD)
+
+
+@pytest.fixture(scope="module")
+def run(digits_runs, tmp_path_factory):
+    return Run.open(shutil.copytree(digits_runs["torch"].directory, tmp_path_factory.mktemp("benchmark") / "run"))
+
+
+@pytest.fixture(scope="module")
+def told(run):
+    limits = ("--fail-under", "accuracy=0.5,agreement=0.9")
+    return diptych("benchmark", run.directory, "--to", "onnx", "tflite-int8", "torchscript", *QUICK, *limits, "--json")
+
+
+@pytest.fixture(scope="module")
+def rows(told):
+    assert (0, "") == (told.code, told.err), told
+    return {row["form"]: row for row in told.json["rows"]}
+
+
+def test_every_row_is_verified_and_measured(rows, run):
+    assert ["torchscript", "onnx", "tflite-int8"] == list(rows)
+    for row in rows.values():
+        assert ("ok", None) == (row["status"], row["reason"])
+        assert 0.9 <= row["agreement"] <= 1
+        assert 0 < row["latency_p50"] <= row["latency_p95"]
+        assert row["images_per_second"] > 0 < row["load_seconds"]
+        assert 10e6 < row["peak_memory"] < 4e9
+    metrics = run.read_metrics()
+    assert pytest.approx(metrics["accuracy"]) == rows["onnx"]["accuracy"]
+
+
+def test_a_process_is_not_charged_for_what_another_one_held(rows):
+    """LiteRT needs some tens of megabytes, wherever it was started from."""
+    assert rows["tflite-int8"]["peak_memory"] < 0.7 * rows["torchscript"]["peak_memory"]
+
+
+def test_the_best_are_named_with_what_keeps_float32(told):
+    best = told.json["best"]
+    assert "tflite-int8" == best["size"]["all"]["format"]
+    assert best["size"]["lossless"]["format"] in ("onnx", "torchscript")
+    assert {"latency", "throughput", "size"} == best.keys()
+    assert 1 == told.json["threads"]
+    assert "onnxruntime" in told.json["machine"]["versions"]
+
+
+def test_table_and_picture_are_left_beside_the_files(told, run):
+    assert told.json == json.loads((run.export_dir / "benchmark.json").read_text())
+    with (run.export_dir / "benchmark.csv").open() as file:
+        assert [row["form"] for row in told.json["rows"]] == [line["form"] for line in csv.DictReader(file)]
+    assert (run.export_dir / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_row_that_is_not_what_was_trained_fails_the_gate_and_wins_nothing(run, tmp_path):
+    spoilt = Run.open(shutil.copytree(run.directory, tmp_path / "run"))
+    arrays = read_npz(spoilt.predictions_path)
+    nudge = np.linspace(0, 1e-2, 10, dtype=np.float32)
+    write_npz(spoilt.predictions_path, {**arrays, "logits": arrays["logits"] + nudge})
+    told = diptych("benchmark", spoilt.directory, "--to", "onnx", "tflite-int8", *QUICK, "--fail-under", "accuracy=0.5")
+    assert 1 == told.code
+    assert "diptych: onnx in ONNX Runtime: a probability differs by" in told.err
+    assert "fastest answer: tflite-int8 in LiteRT" in told.out
+    assert (spoilt.export_dir / "failed" / "cnn.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gist"),
+    [
+        (("--fail-under", "speed=9"), "--fail-under wants accuracy=SHARE"),
+        (("--seconds", 0), "more than 0 seconds"),
+        (("--to", "onxx"), "No format 'onxx' (did you mean 'onnx'?)"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_written(digits_runs, tmp_path, arguments, gist):
+    told = diptych("benchmark", digits_runs["torch"].directory, "--out", tmp_path / "out", *arguments)
+    assert (2, "") == (told.code, told.out)
+    assert gist in told.err
+    assert not (tmp_path / "out").exists()

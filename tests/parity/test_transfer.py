@@ -1,0 +1,134 @@
+"""Weights go through every kind of file, from framework to framework, and come back bit for bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.artifacts.store import read_arrays, write_arrays
+from diptych.comparison import samples
+from diptych.deployment import transfer as transfers
+from diptych.deployment.card import Card, parity_digest
+from diptych.deployment.containers import find_card
+from diptych.deployment.transfer import transfer
+from diptych.engines import NAMES
+from diptych.errors import ArtifactError, UsageError
+from diptych.spec import zoo
+
+GREY = ("mlp", "fashion_cnn")
+WAY = ("b.pt", "c.keras", "d.pth", "e.h5", "f.safetensors", "g.weights.h5", "h.safetensors")
+WAY_ON_ONE_SIDE = ("b.keras", "c.h5", "d.weights.h5", "e.keras", "f.pt", "g.pth", "h.safetensors")
+
+
+@pytest.fixture(scope="module")
+def workers(pair):
+    return dict(zip(NAMES, pair.workers, strict=True))
+
+
+def spec_of(name):
+    return zoo.model(name, (28, 28, 1) if name in GREY else (32, 32, 3))
+
+
+def drawn(spec):
+    """Weights of which two are odd: no rounding on the way would leave them alone."""
+    arrays = {name: array.astype(np.float32) for name, array in samples.weights(spec, seed=0).items()}
+    first = next(iter(arrays.values())).reshape(-1)
+    first[:2] = np.float32(1e-42), -np.float32(0.0)
+    return arrays
+
+
+def card_of(spec):
+    names = tuple(f"class {place}" for place in range(spec.num_classes))
+    return Card("safetensors", spec, names, "area", "digits", ("torch",), parity_digest(spec, drawn(spec)))
+
+
+def write(path, spec, card=None):
+    write_arrays(path, drawn(spec), {"diptych.json": card.to_text()} if card else {})
+    return path
+
+
+def assert_same_bits(expected, found):
+    assert {name: array.tobytes() for name, array in expected.items()} == {
+        name: array.tobytes() for name, array in found.items()
+    }
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_every_way_there_and_back_keeps_every_bit(name, workers, tmp_path):
+    spec = spec_of(name)
+    source = write(tmp_path / "a.safetensors", spec, card_of(spec))
+    for target in map(tmp_path.joinpath, WAY):
+        done = transfer(source, target, workers=workers)
+        assert (name, len(spec.arrays), 0, 0) == (done.model, done.num_arrays, done.by_structure, done.by_map)
+        assert done.verified
+        source = target
+    assert_same_bits(drawn(spec), read_arrays(source)[0])
+    assert {"a.safetensors", *WAY} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_card_goes_along(workers, tmp_path):
+    spec = spec_of("mlp")
+    source = write(tmp_path / "a.safetensors", spec, card_of(spec))
+    for target in map(tmp_path.joinpath, WAY_ON_ONE_SIDE):
+        transfer(source, target, workers=workers)
+        found = find_card(target)
+        assert card_of(spec).for_format(found.form) == found
+        source = target
+    assert_same_bits(drawn(spec), read_arrays(source)[0])
+
+
+def test_without_a_card_the_model_must_be_named_and_classes_have_numbers(workers, tmp_path):
+    spec = spec_of("mlp")
+    source = write(tmp_path / "a.safetensors", spec)
+    with pytest.raises(UsageError, match="does not say which model it holds: add --model"):
+        transfer(source, tmp_path / "b.pt", workers=workers)
+    transfer(source, tmp_path / "b.pt", spec=spec, workers=workers)
+    found = find_card(tmp_path / "b.pt")
+    assert (tuple("0123456789"), parity_digest(spec, drawn(spec))) == (found.class_names, found.parity)
+
+
+def test_a_target_that_is_there_is_replaced_only_when_forced(workers, tmp_path):
+    spec = spec_of("mlp")
+    source, target = write(tmp_path / "a.safetensors", spec), tmp_path / "b.safetensors"
+    target.write_text("precious")
+    with pytest.raises(UsageError, match="exists already; --force replaces it"):
+        transfer(source, target, spec=spec, workers=workers)
+    assert "precious" == target.read_text()
+    transfer(source, target, spec=spec, workers=workers, force=True)
+    assert_same_bits(drawn(spec), read_arrays(target)[0])
+
+
+def test_a_file_that_does_not_read_back_leaves_nothing(workers, tmp_path, monkeypatch):
+    spec = spec_of("mlp")
+    source = write(tmp_path / "a.safetensors", spec)
+
+    def rounded(path, arrays, metadata):
+        write_arrays(path, {**arrays, "fc3.bias": arrays["fc3.bias"].round(1)}, metadata)
+
+    monkeypatch.setattr(transfers, "write_arrays", rounded)
+    with pytest.raises(ArtifactError, match=r"'fc3\.bias' does not read back as it was written"):
+        transfer(source, tmp_path / "b.safetensors", spec=spec, workers=workers)
+    assert [source] == list(tmp_path.iterdir())
+
+
+def test_a_source_that_does_not_fit_leaves_nothing(workers, tmp_path):
+    source = write(tmp_path / "a.safetensors", spec_of("mlp"))
+    with pytest.raises(ArtifactError, match="Cannot load"):
+        transfer(source, tmp_path / "new" / "b.pt", spec=spec_of("resnet20"), workers=workers)
+    assert [source] == list(tmp_path.iterdir())
+
+
+def test_a_source_may_be_replaced_by_itself(workers, tmp_path):
+    spec = spec_of("mlp")
+    path = write(tmp_path / "a.safetensors", spec)
+    transfer(path, path, spec=spec, force=True, workers=workers)
+    assert_same_bits(drawn(spec), read_arrays(path)[0])
+    assert card_of(spec).parity == find_card(path).parity
+
+
+def test_what_is_no_kind_of_weights_file_is_refused(workers, tmp_path):
+    source = write(tmp_path / "a.safetensors", spec_of("mlp"))
+    with pytest.raises(UsageError, match=r"is of no kind that transfer knows; wanted a name with \.pt"):
+        transfer(source, tmp_path / "b.onnx", workers=workers)
+    with pytest.raises(ArtifactError, match="There is no file"):
+        transfer(Path("absent.pt"), tmp_path / "b.pt", workers=workers)

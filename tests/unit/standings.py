@@ -1,0 +1,29 @@
+"""Invented rows of a benchmark."""
+
+from pathlib import Path
+
+from diptych.deployment.formats import FORMATS
+from diptych.deployment.probe import Speed
+from diptych.deployment.standings import Benchmark, Row
+
+
+def make_speed(latency=1e-3, rate=1000.0):
+    return Speed(0.5, latency, 1.2 * latency, rate, 100_000_000)
+
+
+def make_row(form, *, runtime=None, status="ok", reason=None, latency=1e-3, rate=1000.0, **fields):
+    """A row that passed, unless told otherwise."""
+    known = {
+        "path": Path("export") / form,
+        "num_bytes": 1000,
+        "accuracy": 0.9,
+        "agreement": 1.0,
+        "worst_difference": 1e-7,
+        "speed": make_speed(latency, rate),
+        "spread": 0.01,
+    }
+    return Row(form, runtime or FORMATS[form].runtimes[0], status, reason, **known | fields)
+
+
+def make_benchmark(*rows):
+    return Benchmark("cnn", "0" * 64, 0.9, "2025-01-01T00:00:00+00:00", {"processor": "an abacus"}, 2, 1.0, rows)

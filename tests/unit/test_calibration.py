@@ -1,0 +1,51 @@
+"""Calibration images are drawn by a rule that can be repeated, and must be like what the model was trained on."""
+
+import numpy as np
+import pytest
+
+from diptych.data import datasets
+from diptych.deployment import calibration
+from diptych.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def train():
+    return datasets.load("digits").train
+
+
+def test_every_class_gives_the_same_share(train):
+    drawn = calibration.draw(train, "digits", num_images=50)
+    labels = train.labels[drawn.record["indices"]]
+    assert [5] * 10 == np.bincount(labels).tolist()
+    np.testing.assert_array_equal(train.images[drawn.record["indices"]], drawn.images_nhwc)
+
+
+def test_the_draw_follows_from_the_seed(train):
+    first, again, other = (calibration.draw(train, "digits", 50, seed) for seed in (1, 1, 2))
+    assert first.record == again.record
+    assert first.record["sha256"] != other.record["sha256"]
+
+
+def test_a_small_class_gives_all_that_it_has(train):
+    drawn = calibration.draw(train, "digits", num_images=10**6)
+    assert len(train) == drawn.record["num_images"]
+
+
+def test_images_like_the_training_images_are_welcome(train):
+    calibration.check(datasets.load("digits").test.images, train.images)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda images: images / 255.0, "float64 of shape .* from 0 to 1 came"),
+        (lambda images: (images / 255.0).astype(np.uint8), "highest value that came is 1. Were they scaled to 0–1?"),
+        (lambda images: 255 - images, "Were they normalised or inverted?"),
+        (lambda images: np.full_like(images, 77), "Were they normalised or inverted?"),
+        (lambda images: images[:, :4], r"of shape \(N, 8, 8, 1\); uint8 of shape \(.*, 4, 8, 1\)"),
+        (lambda images: images[:0], r"uint8 of shape \(0, 8, 8, 1\) came"),
+    ],
+)
+def test_images_of_another_range_are_refused(train, spoil, said):
+    with pytest.raises(DataError, match=said):
+        calibration.check(spoil(train.images), train.images)

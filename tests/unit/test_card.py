@@ -1,0 +1,63 @@
+"""The card in a shipped file says what the model is, and is believed only where it makes sense."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from diptych.deployment.card import Card, parity_digest
+from diptych.errors import ArtifactError
+from diptych.spec import init, zoo
+
+SPEC = zoo.model("mlp", (4, 4, 1), 3)
+CARD = Card("onnx", SPEC, ("cat", "dog", "emu"), "area when shrinking", "pets", ("torch",), "0" * 64)
+
+
+def changed(**entries):
+    return json.dumps({**json.loads(CARD.to_text()), **entries})
+
+
+def test_a_card_comes_back_as_it_was():
+    assert CARD == Card.from_text(CARD.to_text(), "here")
+
+
+def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
+    told = json.loads(CARD.to_text())
+    wanted = {"name": "images", "dtype": "uint8", "layout": "NHWC", "range": [0, 255], "height": 4, "channels": 1}
+    assert wanted == {key: told["input"][key] for key in wanted}
+    assert (["logits", "probabilities"], ["cat", "dog", "emu"], 18) == (
+        told["outputs"],
+        told["class_names"],
+        told["opset"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no JSON", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError: 'kind'"),
+        (changed(version=2), "of version 2, wanted 'diptych-model' of version 1"),
+        (changed(class_names=["cat"]), "it names 1 classes, its model has 3"),
+        (changed(class_names=[1, 2, 3]), "wanted text, got 1"),
+        (changed(spec={"layers": []}), "SpecError"),
+        ('{"kind":' + "[" * 100_000, "RecursionError"),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused_in_one_line(text, said):
+    with pytest.raises(ArtifactError) as raised:
+        Card.from_text(text, "'model.onnx'")
+    assert str(raised.value).startswith("Cannot read the card in 'model.onnx': ")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_equal_models_have_one_parity_digest_and_others_another():
+    weights = {name: array.astype(np.float32) for name, array in init.initial_weights(SPEC.arrays, 0).items()}
+    assert parity_digest(SPEC, weights) == parity_digest(SPEC, {name: weights[name] for name in reversed(weights)})
+    nudged = {**weights, "fc3.bias": np.nextafter(weights["fc3.bias"], np.float32(1))}
+    renamed = replace(SPEC, name="other")
+    others = {parity_digest(SPEC, weights), parity_digest(SPEC, nudged), parity_digest(renamed, weights)}
+    assert 3 == len(others)

@@ -1,0 +1,72 @@
+"""A shipped file is judged by its probabilities, its classes and its accuracy."""
+
+import numpy as np
+import pytest
+
+from diptych.artifacts.run import Predictions
+from diptych.data.splits import Split
+from diptych.deployment.formats import FORMATS
+from diptych.deployment.verify import Reference, class_changes, judge
+from diptych.errors import ArtifactError
+from diptych.evaluation import softmax
+
+NUM = 400
+
+
+@pytest.fixture
+def reference():
+    generator = np.random.default_rng(0)
+    labels_n = np.arange(NUM) % 4
+    logits_nk = generator.normal(size=(NUM, 4)) + 3 * np.eye(4)[labels_n]
+    images_nhwc = np.zeros((NUM, 2, 2, 1), np.uint8)
+    return Reference.of(Split(images_nhwc, labels_n), Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
+
+
+def test_the_same_probabilities_pass_everywhere(reference):
+    for form in FORMATS.values():
+        verdict = judge(form, reference, reference.probabilities_nk)
+        assert (0.0, 1.0, reference.accuracy, None) == (
+            verdict.worst_difference,
+            verdict.agreement,
+            verdict.accuracy,
+            verdict.fault,
+        )
+
+
+def test_a_probability_beyond_the_formats_tolerance_is_a_fault(reference):
+    nudged_nk = reference.probabilities_nk.copy()
+    nudged_nk[reference.golden_g[0], 0] += 2e-5
+    assert "differs by 2e-05, at most 1e-05 was wanted" in judge(FORMATS["onnx"], reference, nudged_nk).fault
+    assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).fault is None
+
+
+def test_too_many_other_classes_are_a_fault(reference):
+    turned_nk = reference.probabilities_nk.copy()
+    turned_nk[: NUM // 5] = np.roll(turned_nk[: NUM // 5], 1, axis=1)
+    verdict = judge(FORMATS["onnx-int8"], reference, turned_nk)
+    assert 0.8 == verdict.agreement
+    assert "80.00% of the images get the trained model's class, at least 90.0%" in (verdict.fault or "")
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
+def test_answers_of_another_shape_or_without_a_number_are_a_fault(reference, spoil):
+    assert "wanted finite ones" in judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk)).fault
+
+
+def test_predictions_of_another_test_set_are_no_reference(reference):
+    labels_n = np.roll(reference.labels_n, 1)
+    with pytest.raises(ArtifactError, match="not of this test set"):
+        Reference.of(
+            Split(reference.images_nhwc, labels_n),
+            Predictions(reference.logits_nk, reference.labels_n, reference.labels_n),
+            tuple("abcd"),
+        )
+
+
+def test_each_class_is_told_with_its_accuracy_before_and_after(reference):
+    blind_nk = reference.logits_nk.copy()
+    blind_nk[:, 2] = -100
+    entries = class_changes(reference, blind_nk)
+    assert ["a", "b", "c", "d"] == [entry["class"] for entry in entries]
+    assert entries[2]["trained"] > 0.9 > 0.0 == entries[2]["shipped"]
+    assert softmax(blind_nk).argmax(1).max() == 3

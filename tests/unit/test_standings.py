@@ -1,0 +1,97 @@
+"""A benchmark names the best of what passed, tells what falls short, and reads the same as JSON and as CSV."""
+
+import csv
+import io
+import json
+
+import pytest
+from standings import make_benchmark, make_row
+
+from diptych.artifacts.store import json_text
+from diptych.cli.benchmark import limits_of
+from diptych.errors import UsageError
+
+
+def named(winner):
+    return winner.row.form, winner.lossless and winner.lossless.form
+
+
+def test_each_aim_has_its_winner_and_the_best_that_keeps_float32():
+    found = make_benchmark(
+        make_row("onnx", latency=2e-3, rate=500, num_bytes=900),
+        make_row("tflite", latency=3e-3, rate=900, num_bytes=800),
+        make_row("tflite-int8", latency=1e-3, rate=400, num_bytes=200),
+    )
+    latency, throughput, size = found.best
+    assert ("latency", ("tflite-int8", "onnx")) == (latency.aim, named(latency))
+    assert ("throughput", ("tflite", None)) == (throughput.aim, named(throughput))
+    assert ("size", ("tflite-int8", "tflite")) == (size.aim, named(size))
+
+
+def test_what_failed_wins_nothing_and_weights_alone_are_no_smallest_model():
+    found = make_benchmark(
+        make_row("onnx", latency=1e-3, status="failed", reason="a probability differs"),
+        make_row("safetensors", latency=2e-3, num_bytes=100),
+        make_row("keras", latency=3e-3, num_bytes=900),
+    )
+    assert ["safetensors", "safetensors", "keras"] == [winner.row.form for winner in found.best]
+
+
+def test_where_nothing_passed_nothing_is_best():
+    found = make_benchmark(make_row("onnx", status="unrunnable", reason="it died", speed=None))
+    assert [] == found.best
+
+
+def test_a_row_below_a_limit_is_named_with_what_it_has():
+    found = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
+    assert [] == found.shortfalls({"accuracy": 0.85, "agreement": 0.9})
+    assert ["tflite-int8 in LiteRT: accuracy is 0.8500, at least 0.9 was wanted"] == found.shortfalls({"accuracy": 0.9})
+
+
+@pytest.mark.parametrize("status", ["failed", "impossible", "unrunnable"])
+def test_a_row_that_failed_falls_short_of_any_limit(status):
+    found = make_benchmark(make_row("onnx"), make_row("tflite", status=status, reason="it broke"))
+    assert ["tflite in LiteRT: it broke"] == found.shortfalls({"accuracy": 0.0})
+
+
+def test_what_is_not_installed_does_not_fall_short_unless_nothing_else_is_there():
+    absent = make_row("openvino", status="absent", reason="not installed", speed=None)
+    assert [] == make_benchmark(make_row("onnx"), absent).shortfalls({"accuracy": 0.0})
+    (line,) = make_benchmark(absent).shortfalls({"accuracy": 0.0})
+    assert "nothing was measured" in line
+
+
+def test_json_and_csv_say_the_same_of_every_row():
+    found = make_benchmark(make_row("onnx"), make_row("tflite", status="impossible", reason='it says "no", twice'))
+    told = json.loads(json_text(found.to_json()))
+    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in told["rows"]] == lines
+    assert {"format": "onnx", "runtime": "onnxruntime"} == told["best"]["latency"]["all"]
+    assert (0.9, 2, "an abacus") == (told["trained_accuracy"], told["threads"], told["machine"]["processor"])
+
+
+def test_a_row_tells_what_it_is_and_how_fast():
+    told = make_row("tflite-int8", latency=1e-3).to_json()
+    assert ("LiteRT", True, False) == (told["title"], told["is_quantised"], told["is_lossless"])
+    assert (1e-3, "tflite-int8") == (told["latency_p50"], told["path"])
+
+
+def test_limits_are_read_from_text():
+    assert {"accuracy": 0.9, "agreement": 0.99} == limits_of("accuracy=0.9, agreement=0.99")
+
+
+@pytest.mark.parametrize(
+    ("text", "gist"),
+    [
+        ("acuracy=0.9", "got 'acuracy=0.9' (did you mean 'accuracy'?)"),
+        ("", "wants accuracy=SHARE, agreement=SHARE or both"),
+        ("accuracy", "a share from 0 to 1 for accuracy, got ''"),
+        ("accuracy=90", "a share from 0 to 1 for accuracy, got '90'"),
+        ("agreement=nan", "a share from 0 to 1 for agreement, got 'nan'"),
+        ("accuracy=much", "a share from 0 to 1 for accuracy, got 'much'"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(text, gist):
+    with pytest.raises(UsageError) as error:
+        limits_of(text)
+    assert gist in str(error.value)
