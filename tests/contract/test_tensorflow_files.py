@@ -258,6 +258,17 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
         read_weights(tmp_path / "model.keras", tiny.linear())
 
 
+def test_a_heap_that_hdf5_would_read_for_ever_is_refused(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    save(keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]), path)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"GCOL") + 16 + 8
+    content[place : place + 8] = (2**64 - 16).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"the heap of texts at byte \d+ is damaged"):
+        read_weights(path, tiny.linear())
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_damaged_file_is_refused_in_one_line(suffix, tmp_path):
     save(

@@ -1,4 +1,4 @@
-"""Rows are measured in turn and in reverse, again where that disagrees; what one runtime cannot do is told of it alone."""
+"""Rows are measured in turn and in reverse, again where that disagrees; a fault is told of its row alone."""
 
 from pathlib import Path
 from types import SimpleNamespace

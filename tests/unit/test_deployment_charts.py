@@ -6,7 +6,7 @@ from standings import make_benchmark, make_row
 from test_charts import count_pixels, read_picture
 
 from diptych.reports.charts import ENGINE_COLOURS, NEUTRAL
-from diptych.reports.deployment_charts import COLOURS, LABEL_GAP, spread, accuracy_by_latency
+from diptych.reports.deployment_charts import COLOURS, LABEL_GAP, accuracy_by_latency, spread
 
 
 def test_rows_that_passed_have_dots_in_the_colours_of_their_makers(tmp_path):

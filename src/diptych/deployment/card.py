@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Self
 from unicodedata import category
 
@@ -13,13 +14,14 @@ import numpy as np
 
 from diptych import __version__
 from diptych.artifacts.store import json_text
-from diptych.engines.contract import INPUT, OPSET, OUTPUTS
+from diptych.engines.contract import INPUT, MOST_BYTES, OPSET, OUTPUTS
 from diptych.errors import ArtifactError, SpecError, in_one_line
 from diptych.spec import ModelSpec
 from diptych.spec.codec import model_from_json, model_to_json
 
 KIND = "diptych-model"
 VERSION = 1
+_MOST_ACTIVATIONS = 2**28
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Card:
                 calibration=_record(content.get("calibration")),
             )
         except (ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
-            raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error)}.") from error
+            raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
         if len(card.class_names) != card.spec.num_classes:
             raise ArtifactError(
                 f"Cannot read the card in {where}: it names {len(card.class_names)} classes, "
@@ -141,8 +143,13 @@ def parity_digest(spec: ModelSpec, weights: Mapping[str, np.ndarray]) -> str:
 
 
 def _spec(value: Any) -> ModelSpec:
+    """A spec that a machine can hold; one of larger numbers would be met by whoever builds it, or prints it."""
     spec = model_from_json(value)
     _text(spec.name)
+    if sum(array.size for array in spec.arrays) > MOST_BYTES // 4:
+        raise SpecError(f"it has more than {MOST_BYTES // 4:,} weights")
+    if max(map(prod, spec.shapes.values())) > _MOST_ACTIVATIONS:
+        raise SpecError(f"a layer of it gives more than {_MOST_ACTIVATIONS:,} numbers for one image")
     return spec
 
 

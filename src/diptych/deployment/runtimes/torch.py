@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,10 @@ def compiled(artifact: Artifact, threads: int) -> Infer:
 def torchscript(artifact: Artifact, threads: int) -> Infer:
     """A TorchScript file."""
     torch.set_num_threads(threads)
-    return _named(torch.jit.load(artifact.path, map_location="cpu"))
+    with warnings.catch_warnings():
+        # TorchScript is deprecated; whoever has such a file knows.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _named(torch.jit.load(artifact.path, map_location="cpu"))
 
 
 def exported(artifact: Artifact, threads: int) -> Infer:

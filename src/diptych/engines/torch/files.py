@@ -25,7 +25,7 @@ def read_file(path: Path) -> Stored:
     tensors = {name: tensor for name, tensor in _state_dict(_loaded(path), path).items() if tensor.is_floating_point()}
     odd = next((name for name, tensor in tensors.items() if not _is_plain(tensor)), None)
     if odd:
-        raise ArtifactError(f"Cannot read '{path}': '{odd}' is no plain tensor. {_REMEDY}")
+        raise ArtifactError(f"Cannot read '{path}': {odd!r:.80} is no plain tensor. {_REMEDY}")
     # Before a copy is made, because a tensor can claim one element's memory many times over.
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if num_bytes > MOST_BYTES:
@@ -42,7 +42,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _fault(error: Exception) -> str:
-    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    asked = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
     if asked or "TorchScript" in str(error):
         what = f"asks for {asked[1]}" if asked else "is a TorchScript program"
         return f"it {what}, and loading that could run code. {_REMEDY}"
@@ -57,7 +57,7 @@ def _state_dict(content: Any, path: Path) -> Mapping[str, Tensor]:
         raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a state dict. {_REMEDY}")
     wrapped = [key for key, value in content.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(wrapped) > 1:
-        names = ", ".join(f"'{key}'" for key in wrapped)
+        names = ", ".join(f"{key!r:.40}" for key in wrapped)
         raise ArtifactError(f"Cannot read '{path}': it holds {len(wrapped)} state dicts, {names}. {_REMEDY}")
     found = _tensors(content[wrapped[0]] if wrapped else content)
     if not found:

@@ -1,0 +1,91 @@
+"""Sound files of every kind, of one small model, to be spoilt; and what a case may use and must leave alone."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from diptych.artifacts.store import write_arrays
+from diptych.comparison import samples
+from diptych.deployment.card import Card, parity_digest
+from diptych.deployment.convert import convert
+from diptych.deployment.formats import FORMATS
+from diptych.engines.contract import CARD
+from diptych.engines.worker import Worker
+from diptych.spec import zoo
+
+SPEC = zoo.model("mlp", (4, 4, 1), num_classes=3)
+WRITTEN = {
+    "torch": ("state-dict", "torchscript", "torch-export", "onnx"),
+    "tensorflow": ("keras", "h5", "weights-h5", "saved-model", "tflite"),
+}
+SECRET = "SECRET-OF-ANOTHER-FILE"
+
+
+def sound_files(folder):
+    """Every float format, by name."""
+    weights = {name: array.astype("float32") for name, array in samples.weights(SPEC, seed=0).items()}
+    card = Card("safetensors", SPEC, ("a", "b", "c"), "area", "digits", ("torch",), parity_digest(SPEC, weights))
+    paths = {name: folder / f"sound{form.suffix}" for name, form in FORMATS.items() if not form.is_quantised}
+    write_arrays(paths["safetensors"], weights, {"format": "pt", CARD: card.to_text()})
+    for engine, forms in WRITTEN.items():
+        with Worker(engine, 1) as worker:
+            worker.build(SPEC, "float32")
+            worker.load_weights(weights)
+            for form in forms:
+                worker.export(form, paths[form], card.for_format(form).to_text())
+    openvino = card.for_format("openvino").to_text()
+    convert(FORMATS["openvino"], paths["onnx"], paths["openvino"], openvino, None)
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+def make_outside(folder):
+    """Files that no model has any business with."""
+    folder.mkdir()
+    (folder / "secret.txt").write_text(f"{SECRET}\n" * 1000)
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file["values"] = np.full((16, 256), 0.5, "float32")
+    return folder
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a case builds its file."""
+
+    sound: dict[str, Path]
+    folder: Path
+    """The case's own."""
+    outside: Path
+
+    @property
+    def command(self):
+        """What a shell would do to leave a trace."""
+        return f"touch {self.outside / 'canary'}"
+
+    @property
+    def python(self):
+        """What Python would do to leave a trace."""
+        return f"open({str(self.outside / 'canary')!r}, 'w').close()"
+
+    @property
+    def secret(self):
+        return self.outside / "secret.txt"
+
+    def card(self, form, **entries):
+        """The text of a sound card, but for these entries."""
+        with zipfile.ZipFile(self.sound["keras"]) as archive:
+            content = json.loads(archive.read(CARD))
+        return json.dumps({**content, "format": form, **entries})
+
+    def path(self, name="model", *, like):
+        """A path with the suffix of a format."""
+        return self.folder / f"{name}{FORMATS[like].suffix}"
+
+    def spoilt(self, form, change):
+        """A copy of a sound file, its bytes changed."""
+        path = self.path(like=form)
+        path.write_bytes(change(self.sound[form].read_bytes()))
+        return path

@@ -1,0 +1,98 @@
+"""Files from a stranger: no code in them runs, no other file is touched, each is answered by one typed line."""
+
+from collections import defaultdict
+
+import pytest
+from corpus import CORPUS
+from ground import SECRET
+from hostile_cards import MARKUP
+
+from diptych import errors
+
+pytestmark = pytest.mark.slow
+WEIGHTS = ("safetensors", "state-dict", "keras", "h5", "weights-h5")
+MOST_MEBIBYTES = 512
+MOST_SECONDS = 20
+MOST_LETTERS = 600
+
+
+@pytest.fixture(scope="session")
+def by_name(outcomes):
+    """What came of each file, by door."""
+    found = defaultdict(list)
+    for told in outcomes.found:
+        if told.get("door") or "fault" in told:
+            found[told["name"]].append(told)
+    return found
+
+
+def test_sound_files_pass_through_every_door_that_fits(sound, by_name):
+    for form in sound:
+        answers = {told["door"]: told for told in by_name[form]}
+        assert 0 == answers["describe"]["answer"]["code"], form
+        assert 2 == len(answers["predict"]["answer"]), (form, answers["predict"])
+        assert ("answer" in answers["transfer"]) == (form in WEIGHTS), (form, answers["transfer"])
+
+
+def faults(tolds, harmless):
+    """What is wrong with what came of one file."""
+    if ["describe", "predict", "transfer"] != [told.get("door") for told in tolds]:
+        yield f"not every door was tried: {tolds}"
+    for told in tolds:
+        checks = {
+            "no error of ours": "fault" not in told,
+            "let in": "answer" not in told or told["door"] in harmless,
+            "code ran": not told.get("called"),
+            "another file was read": not told.get("read") and SECRET not in str(told),
+            "too much memory": told.get("mebibytes", 0) < MOST_MEBIBYTES,
+            "too slow": told.get("seconds", 0) < MOST_SECONDS,
+            "no line that a terminal only prints": told.get("message", " ").isprintable(),
+            "no short line": len(told.get("message", "")) < MOST_LETTERS,
+            "a worker died": "worker" not in told.get("message", ""),
+            "of no type of ours": issubclass(getattr(errors, told.get("error", "DiptychError")), errors.DiptychError),
+        }
+        yield from (f"{fault}: {told}" for fault, holds in checks.items() if not holds)
+
+
+def test_every_hostile_file_is_refused_in_one_line_at_no_cost(by_name):
+    found = {name: [*faults(by_name[name], harmless)] for name, (_, harmless) in CORPUS.items()}
+    assert {} == {name: wrong for name, wrong in found.items() if wrong}
+
+
+def test_what_is_described_is_what_the_card_says(sound, by_name):
+    wanted = by_name["safetensors"][0]["answer"]["told"]
+    for name, (_, harmless) in CORPUS.items():
+        told = by_name[name][0]
+        if "answer" in told and harmless != {"describe", "predict", "transfer"}:
+            found = told["answer"]["told"]
+            assert (wanted["parity"], wanted["spec"]["name"]) == (found["parity"], found["spec"]["name"]), name
+
+
+def test_weights_that_could_be_had_are_the_sound_ones(by_name):
+    arrays = by_name["keras"][2]["answer"]
+    for name in CORPUS:
+        assert by_name[name][2].get("answer") in (None, arrays), name
+
+
+def test_a_class_is_printed_as_it_is_called(by_name):
+    printed = by_name["a card whose classes are a terminal's markup"][0]["answer"]["said"]
+    assert ", ".join(MARKUP) in printed
+
+
+def test_no_file_outside_is_changed_and_none_is_left(outcomes):
+    assert outcomes.before == outcomes.after
+    assert [] == outcomes.left
+
+
+def test_there_are_many_of_every_kind():
+    assert len(CORPUS) > 150
+
+
+def test_formats_that_run_code_are_refused_until_they_are_trusted(sound, by_name):
+    for form in ("torchscript", "torch-export", "h5", "saved-model"):
+        assert "answer" in by_name[form][1]
+    for name in ("a SavedModel", "a TorchScript file", "a torch.export file"):
+        told = by_name[f"{name} from a stranger"][1]
+        assert "UsageError" == told["error"]
+        assert told["message"].endswith("Add --trust if it comes from someone you trust."), told
+    assert "UsageError" == by_name["an .h5 with a Lambda"][1]["error"]
