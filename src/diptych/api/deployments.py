@@ -114,6 +114,9 @@ def benchmark(
 def describe(path: str | Path) -> dict[str, Any]:
     """What a shipped file says of itself: model, input, outputs, classes, where it is from. Nothing in it is run.
 
+    Args:
+        path: a file or folder that `export` wrote.
+
     Raises:
         ArtifactError: there is no such file, it is damaged, or it carries no card.
     """
