@@ -40,5 +40,5 @@ clean:
 
 .venv/ready-for-tests: .venv/ready
 	@echo "Adding what the tests need ..."
-	@$(PIP) --editable '.[torch,tensorflow,export,dev]'
+	@$(PIP) --editable '.[torch,tensorflow,export,openvino,dev]'
 	@touch $@

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from diptych.deployment.sources import read_card
 from diptych.deployment.transfer import read_weights
 from diptych.engines import torch as engine
 from diptych.errors import ArtifactError
@@ -66,6 +67,7 @@ def trained(model):
 
 
 def loaded(path, spec):
+    assert read_card(path) is None
     model = engine.build(spec)
     engine.load_weights(model, read_weights(path, spec))
     return model
@@ -105,6 +107,7 @@ def test_every_way_to_save_a_state_dict_is_read(save, tmp_path):
     state = tiny.loaded(engine, spec, "float32").state_dict()
     rounded = {name: tensor.bfloat16().float() for name, tensor in state.items()}
     save(rounded, tmp_path / "model.pt")
+    assert read_card(tmp_path / "model.pt") is None
     found = read_weights(tmp_path / "model.pt", spec)
     tiny.assert_same_arrays({name: rounded[name].numpy() for name in found}, found)
 

@@ -259,6 +259,11 @@ def test_a_conversion_that_loses_digits_is_said():
     assert {np.dtype(np.float32)} == {array.dtype for array in found.arrays.values()}
 
 
+def test_a_name_that_a_terminal_would_obey_is_refused():
+    with pytest.raises(ArtifactError, match=r"in which '\\x1b\[2J\.weight' is the name"):
+        Stored({"\x1b[2J.weight": np.zeros(3, np.float32)})
+
+
 def flattened(*behind):
     """A model that flattens a map of 2 × 3 pixels and 4 channels, with more layers behind."""
     graph = Graph((2, 3, 1), (0.5,), (0.25,))

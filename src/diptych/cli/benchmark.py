@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -133,18 +133,22 @@ def limits_of(text: str) -> dict[str, float]:
 def _print(found: standings.Benchmark) -> None:
     console = Console()
     console.print(_table(found.rows, console.width))
-    processor = f"{found.threads} threads of {found.machine['processor']}"
-    unquiet = [row for row in found.rows if (row.spread or 0) > NOISY]
     for line in (
         *(f"{row.label}: {row.reason}" for row in found.rows if row.reason),
-        *(
-            f"{row.label}: its speeds differ {1 + (row.spread or 0):.2g} times; was the machine busy?"
-            for row in unquiet
-        ),
+        *_unquiet(found.rows),
         *(f"{AIMS[winner.aim]}: {_choice(winner)}" for winner in found.best),
-        f"measured on {processor}; p50 and p95 of one image, images/s in batches of 32",
+        f"threads: {found.threads} of {found.machine['processor']}; p50, p95: one image; images/s: batches of 32",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _unquiet(rows: Sequence[Row]) -> Iterator[str]:
+    spreads = [row.spread for row in rows if row.spread and row.spread > NOISY]
+    if spreads:
+        yield (
+            f"The measurements of {len(spreads)} rows disagree, by up to {1 + max(spreads):.2g} times: "
+            "was the machine busy?"
+        )
 
 
 def _table(rows: Sequence[Row], width: int) -> Table:

@@ -71,5 +71,6 @@ def _openvino(source: Path, target: Path, card: str) -> None:
     import openvino
 
     target.mkdir()
-    openvino.save_model(openvino.convert_model(source), target / "model.xml", compress_to_fp16=False)
+    # Not `convert_model`, which reports to its makers.
+    openvino.save_model(openvino.Core().read_model(source), target / "model.xml", compress_to_fp16=False)
     (target / CARD).write_text(card, encoding="utf-8")

@@ -19,7 +19,6 @@ from diptych.spec.typed import did_you_mean
 
 Layers: TypeAlias = dict[str, Arrays]
 _SHOWN = 3
-_LONGEST = 200
 # Of PyTorch's norms; a float where somebody has converted all that there was.
 _COUNTER = "num_batches_tracked"
 
@@ -59,7 +58,6 @@ def match(stored: Stored, spec: ModelSpec, where: str, layer_map: Mapping[str, s
         ArtifactError: the file holds another model, or does not tell two of its layers apart; names them.
         UsageError: the map names a layer that there is not, or one that does not fit.
     """
-    _check_names([*stored.arrays, *(stored.permutes or ())], where)
     held, wanted = _held(stored.arrays), _wanted(spec)
     names = _Names(list(held), _bare(list(held), set(wanted)), list(wanted))
     shapes = [{role: array.shape for role, array in layer.items()} for layer in held.values()]
@@ -73,13 +71,6 @@ def match(stored: Stored, spec: ModelSpec, where: str, layer_map: Mapping[str, s
     found, casts = _as_float32(canonical_rows(spec, arrays, stored.permutes, where))
     by_name = int((pairs & ~told & evidence.same_names(names.bare, names.wanted)).sum())
     return Match(found, by_name, len(wanted) - by_name - int(told.sum()), int(told.sum()), casts)
-
-
-def _check_names(names: Sequence[str], where: str) -> None:
-    """Refuse names that a message could not show as they are."""
-    odd = next((name for name in names if not name.isprintable() or len(name) > _LONGEST), None)
-    if odd is not None:
-        raise ArtifactError(f"Cannot load '{where}': {odd!r:.60} is no name of an array.")
 
 
 def _held(arrays: Arrays) -> Layers:

@@ -56,6 +56,12 @@ class Stored:
     inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     permutes: Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse names that a message could not show as they are."""
+        odd = next((name for name in (*self.arrays, *(self.permutes or ())) if not name.isprintable()), None)
+        if odd is not None:
+            raise ArtifactError(f"Cannot read a weights file in which {odd!r:.60} is the name of an array or a layer.")
+
 
 def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:
     """Refuse arrays that are not exactly the `wanted` ones.

@@ -41,7 +41,7 @@ def accuracy_by_latency(path: Path, found: Benchmark) -> None:
     axes = figure.subplots()
     canvas.plain_axes(axes, "")
     figure.suptitle(_title(found, rows), color=INK, x=0.01, ha="left", fontsize=13)
-    axes.set_xlabel(f"median latency of one image in milliseconds, {found.threads} threads (logarithmic)")
+    axes.set_xlabel(f"median latency of one image in milliseconds (logarithmic; threads: {found.threads})")
     axes.set_ylabel("accuracy on the test set")
     axes.yaxis.set_major_formatter(canvas.percent)
     _span(axes, rows, found.trained_accuracy)
