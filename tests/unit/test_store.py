@@ -149,6 +149,13 @@ def test_a_safetensors_file_of_ours_is_aligned_as_the_format_asks(tmp_path):
     assert {"key": "é" * 3} == json.loads(content[8 : 8 + header_length])["__metadata__"]
 
 
+def test_numbers_that_numpy_lacks_are_an_artifact_error(tmp_path):
+    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(ArtifactError, match="NumPy has no such numbers"):
+        read_arrays(tmp_path / "a.safetensors")
+
+
 def test_a_truncated_safetensors_file_is_an_artifact_error(tmp_path):
     path = tmp_path / "model.safetensors"
     write_arrays(path, ARRAYS, {})

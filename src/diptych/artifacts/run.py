@@ -60,7 +60,11 @@ class Run:
     def open(cls, directory: str | Path) -> Self:
         """Open an existing run; raises ArtifactError when `directory` is not one."""
         run = cls(Path(directory))
-        if not run.record_path.is_file():
+        try:
+            is_run = run.record_path.is_file()
+        except OSError as error:  # a name that is too long
+            raise ArtifactError(f"'{directory!s:.60}…' is not a run: {error.strerror}.") from error
+        if not is_run:
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
         return run
 

@@ -167,6 +167,8 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise ArtifactError(f"Cannot read '{path}': {error}.") from error
     except safetensors.SafetensorError as error:
         raise ArtifactError(f"Cannot read '{path}': it is no whole safetensors file ({error}).") from error
+    except TypeError as error:  # bfloat16 and the eight-bit floats
+        raise ArtifactError(f"Cannot read '{path}': NumPy has no such numbers as it holds ({error}).") from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -121,5 +121,5 @@ def _gist(box: str) -> str:
     lines = [line.strip("│ ") for line in _COLOUR.sub("", box).splitlines()[1:]]
     below_title = lines[1:] if _RULE.match(lines[0]) else lines
     paragraph = " ".join(takewhile(lambda line: line and not _RULE.match(line), below_title))
-    gist = " ".join(paragraph.split()).removesuffix(" (required)").rstrip(".")
+    gist = re.sub(r"\.? \(required\) ?", "; ", " ".join(paragraph.split())).rstrip(".; ")
     return re.sub(r"^Missing from .+?: (\S+)", r"wants \1:", gist) + "."

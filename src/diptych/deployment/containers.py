@@ -59,7 +59,10 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
 def is_artifact(path: str | Path) -> bool:
     """Whether a path is a file, or a folder that a format has, and no run."""
     found = Path(path).expanduser()
-    return found.is_file() or (found / "model.xml").exists() or (found / "1" / "saved_model.pb").exists()
+    try:
+        return found.is_file() or any((found / inside).exists() for inside in ("model.xml", "1/saved_model.pb"))
+    except OSError:  # a name that is too long
+        return False
 
 
 def find_card(path: Path) -> Card | None:
