@@ -1,4 +1,4 @@
-"""What diptych's predictor costs on top of the bare runtime: both in one process, call by call in turn.
+"""What diptych's predictor costs on top of the bare runtime: both in one process, a tenth of a second each in turn.
 
 The bare side is the runtime's own calls and nothing else, on an instance of its own, giving the same two arrays. Takes
 files that `diptych export RUN --to all` wrote, prints the ratio of median latencies at batch 1 and 32 for each runtime
@@ -17,7 +17,6 @@ from statistics import median
 
 import numpy as np
 
-from diptych.deployment.containers import open_artifact
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Predictor
 from diptych.engines.worker import environment, num_threads
@@ -49,7 +48,7 @@ def main() -> int:
             mark = "" if row["ratio"] <= WANTED[int(batch)] else f"  (wanted {WANTED[int(batch)]})"
             bare, ours = (f"{1e6 * row[side]:8,.0f} µs" for side in ("bare", "diptych"))
             print(f"{subject:28} {batch:>5} {bare} {ours}  {row['ratio']:.3f}{mark}", flush=True)
-    model = open_artifact(next(asked.folder.glob("*.onnx"))).card.spec.name
+    model = next(asked.folder.glob("*.onnx")).name.partition(".")[0]
     result = {"model": model, "threads": num_threads(), "machine": machine(), "rows": rows}
     (HERE / "overhead.json").write_text(json.dumps(result, indent=2) + "\n")
     return 0
@@ -57,9 +56,8 @@ def main() -> int:
 
 def measured(folder: Path, form: str, runtime: str, seconds: float) -> dict[str, dict[str, float]]:
     """Median seconds of a bare call and of the predictor's, and the median of their ratio over slices of the time."""
-    paths = [path for path in folder.iterdir() if path.suffix != ".json" and path.stem != "golden"]
-    artifacts = [open_artifact(path) for path in paths if path.name != "failed"]
-    path = next(artifact.path for artifact in artifacts if artifact.form.name == form)
+    model = next(folder.glob("*.onnx")).name.partition(".")[0]
+    path = folder / f"{model}{FORMATS[form].suffix}"
     predictor = Predictor.load(path, runtime=runtime, trust=True)
     bare = BARE[runtime](predictor)
     found = {}
@@ -74,20 +72,28 @@ def measured(folder: Path, form: str, runtime: str, seconds: float) -> dict[str,
 
 
 def in_turn(bare, predictor, images, seconds: float) -> dict[str, float]:
-    times: list[tuple[float, float]] = []
+    """Slices of a tenth of a second, so that neither side computes while the other's threads still wait for work."""
+    medians: dict[str, list[float]] = {"bare": [], "diptych": []}
+    sides = {"bare": bare, "diptych": predictor}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 20:
-        calls = (bare, predictor) if len(times) % 2 else (predictor, bare)
-        taken = {}
-        for call in calls:
-            started = time.perf_counter()
-            call(images)
-            taken[call] = time.perf_counter() - started
-        times.append((taken[bare], taken[predictor]))
-    slices = [np.median(part, axis=0) for part in np.array_split(np.array(times), 10)]
-    bare_seconds, our_seconds = np.median(times, axis=0)
-    ratio = median(ours / plain for plain, ours in slices)
-    return {"bare": bare_seconds, "diptych": our_seconds, "ratio": ratio}
+    while time.perf_counter() < end or len(medians["bare"]) < 10:
+        for side in reversed(sides) if len(medians["bare"]) % 2 else sides:
+            medians[side].append(slice_of(sides[side], images))
+    pairs = zip(medians["bare"], medians["diptych"], strict=True)
+    ratio = median(ours / plain for plain, ours in pairs)
+    return {"bare": median(medians["bare"]), "diptych": median(medians["diptych"]), "ratio": ratio}
+
+
+def slice_of(call, images) -> float:
+    """Median seconds of a call, after one that is not counted."""
+    call(images)
+    times = []
+    end = time.perf_counter() + 0.1
+    while not times or time.perf_counter() < end:
+        started = time.perf_counter()
+        call(images)
+        times.append(time.perf_counter() - started)
+    return median(times)
 
 
 def torch_network(predictor):

@@ -1,14 +1,16 @@
-"""Writes what was measured into the README: results on Fashion-MNIST with a picture, speeds, ledger rows.
+"""Writes what was measured into the README: results on Fashion-MNIST with a picture, speeds, shipping, ledger rows.
 
 With `--train`, first trains what is not yet in `runs/readme` (an hour on two cores; a broken-off call goes on where it
-was) and writes its results; without, those stay as they are. `make bench` measures the speeds; this copies them.
+was) and writes its results; without, those stay as they are. With `--shipping RUN`, takes over what
+`diptych benchmark RUN` found. `make bench` and the other scripts here measure the rest; this copies them.
 
-    DIPTYCH_DATA=... python benchmarks/results.py [--train]
+    DIPTYCH_DATA=... python benchmarks/results.py [--train] [--shipping RUN]
 """
 
+import argparse
 import json
 import re
-import sys
+import shutil
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -19,7 +21,8 @@ from diptych.artifacts.run import Run
 from diptych.engines.differences import LEDGER
 from diptych.reports.charts import ENGINE_COLOURS
 
-ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+ROOT = HERE.parent
 OUT = ROOT / "runs" / "readme"
 TRAININGS = (("cnn", "default"), ("fashion_cnn", "sgd"))
 SURPRISING = (
@@ -34,12 +37,20 @@ NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--shipping", type=Path, metavar="RUN")
+    asked = parser.parse_args()
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    if "--train" in sys.argv[1:]:
+    if asked.shipping:
+        shutil.copy(asked.shipping / "export" / "benchmark.json", HERE / "shipping.json")
+        shutil.copy(asked.shipping / "export" / "benchmark.png", ROOT / "docs" / "pictures" / "shipping.png")
+    if asked.train:
         runs = {key: trained(*key) for key in TRAININGS}
         picture(ROOT / "docs" / "pictures" / "curves.png", runs["cnn", "default"])
         text = replaced(text, "results", "\n".join(results(runs)))
     text = replaced(text, "speeds", "\n".join(speeds()))
+    text = replaced(text, "shipping", "\n".join(shipping()))
     text = replaced(text, "ledger", "\n".join(ledger()))
     (ROOT / "README.md").write_text(text, encoding="utf-8")
 
@@ -83,6 +94,37 @@ def speeds() -> list[str]:
         ]
         lines.append(f"| {name} | {speed[f'{engine} plain']:,.0f} images/s | {' | '.join(cells)} |")
     return [*lines, "", f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds."]
+
+
+def shipping() -> list[str]:
+    found, overhead, peer = (
+        json.loads((HERE / f"{name}.json").read_text()) for name in ("shipping", "overhead", "litert_torch")
+    )
+    lines = [
+        f"`{found['model']}`, trained in PyTorch on Fashion-MNIST ({found['trained_accuracy']:.2%}), "
+        f"as `diptych benchmark` measures it ({found['threads']} threads of {found['machine']['processor']}):",
+        "",
+        "| format | runtime | size | accuracy | same class | one image, median | images/s, batches of 32 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| `{row['form']}` | {row['title']} | {row['num_bytes'] / 1000:,.0f} kB | {row['accuracy']:.2%} "
+            f"| {row['agreement']:.2%} | {1e3 * row['latency_p50']:.3f} ms | {row['images_per_second']:,.0f} |"
+        )
+    ratios = {batch: [row[batch]["ratio"] for row in overhead["rows"].values()] for batch in ("1", "32")}
+    ours, theirs = peer["rows"]["diptych"], peer["rows"]["litert-torch"]
+    return [
+        *lines,
+        "",
+        f"diptych's predictor takes {min(ratios['1']):.2f} to {max(ratios['1']):.2f} times as long as the bare runtime "
+        f"for one image and {min(ratios['32']):.2f} to {max(ratios['32']):.2f} times for 32 "
+        f"(`benchmarks/overhead.py`, {len(overhead['rows'])} runtimes). The same PyTorch model to TFLite: "
+        f"{ours['seconds_to_convert']:.1f} s, {ours['bytes'] / 1000:,.0f} kB, {1e3 * ours['latency']:.3f} ms, worst "
+        f"difference of a probability {ours['worst_difference']:.0e}; by litert-torch {peer['litert-torch']} "
+        f"{theirs['seconds_to_convert']:.1f} s, {theirs['bytes'] / 1000:,.0f} kB, {1e3 * theirs['latency']:.3f} ms, "
+        f"{theirs['worst_difference']:.0e} (`benchmarks/litert_torch.py`).",
+    ]
 
 
 def ledger() -> list[str]:

@@ -1,4 +1,4 @@
-"""What the README tells people to type exists: verbs, options, names, make targets, files and the Python example."""
+"""What the README and the docs tell people to type exists: verbs, options, names, make targets, files, the example."""
 
 import re
 import shlex
@@ -17,13 +17,14 @@ from diptych.spec import zoo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = README + "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 CONSOLE = [
     line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", PAGES, re.DOTALL)
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
-TYPED = [*CONSOLE, *re.findall(r"`((?:diptych|make) [^`]+)`", README)]
+TYPED = [*CONSOLE, *re.findall(r"`((?:diptych|make) [^`]+)`", PAGES)]
 COMMANDS = [shlex.split(line, comments=True) for line in TYPED]
 DIPTYCH = [command[1:] for command in COMMANDS if command[0] == "diptych"]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -67,7 +67,8 @@ NUMBERS = (
 class Benchmark:
     """Measure every format in every runtime on this machine, each in a process of its own, and name the best.
 
-    Leave the machine alone meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files.
+    Leave the machine alone meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files. Exits
+    with 1 when a row failed; what needs a package that is not installed is passed over.
     """
 
     run: RunPath
@@ -81,7 +82,7 @@ class Benchmark:
     seconds: float = 1.0
     """How long to measure each speed."""
     fail_under: Annotated[str | None, tyro.conf.arg(metavar="accuracy=SHARE,agreement=SHARE")] = None
-    """Exit with 1 when a row is below or failed; what needs a package that is not installed is passed over."""
+    """Least shares of every row; one that is below counts as failed."""
     json: bool = False
     """Print as JSON."""
 
@@ -89,7 +90,7 @@ class Benchmark:
 def main(arguments: list[str]) -> int:
     """Measure, tell, and hold the rows to the limits."""
     asked = parsed(Benchmark, "benchmark", arguments)
-    limits = limits_of(asked.fail_under) if asked.fail_under is not None else None
+    limits = limits_of(asked.fail_under) if asked.fail_under is not None else {}
     with Console(stderr=True).status("reading the run ...") as status, framework_silent():
         found = api.benchmark(
             asked.run,
@@ -103,7 +104,9 @@ def main(arguments: list[str]) -> int:
         print_json(found.to_json())
     else:
         _print(found)
-    shortfalls = found.shortfalls(limits) if limits is not None else []
+        folder = asked.out or asked.run / "export"
+        print(f"written: {folder / 'benchmark.json'}, .csv and .png")
+    shortfalls = found.shortfalls(limits)
     for line in shortfalls:
         Console(stderr=True).print(f"diptych: {line}", highlight=False, markup=False, soft_wrap=True)
     return 1 if shortfalls else 0
