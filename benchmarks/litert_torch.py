@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 
 from diptych.artifacts.run import Run
-from diptych.deployment.export import Trained
+from diptych.deployment.trained import Trained
 from diptych.engines.worker import Worker, environment, num_threads
 from diptych.training.machine import machine
 

@@ -177,3 +177,45 @@ def test_unknown_formats_are_refused_with_what_may_have_been_meant(copy):
     told = diptych("export", copy.directory, "--to", "onxx")
     assert (2, "") == (told.code, told.out)
     assert "No format 'onxx' (did you mean 'onnx'?)" in told.err
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(copy, tmp_path):
+    mine = tmp_path / "shipped" / "cnn" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    told = diptych("export", copy.directory, "--to", "saved-model", "--out", tmp_path / "shipped", *ONE_THREAD)
+    assert 1 == told.code
+    assert "is a folder that diptych did not write" in " ".join(told.out.split())
+    assert "mine" == mine.read_text()
+
+
+def test_a_file_that_passed_stays_when_a_later_one_fails(copy):
+    assert 0 == diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD).code
+    arrays = read_npz(copy.predictions_path)
+    write_npz(copy.predictions_path, {**arrays, "logits": arrays["logits"][:, ::-1].copy()})
+    assert 1 == diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD).code
+    assert (copy.export_dir / "cnn.safetensors").exists()
+    assert (copy.export_dir / "failed" / "cnn.safetensors").exists()
+
+
+def test_data_that_is_gone_is_told_before_anything_is_written(copy):
+    record = copy.read_record()
+    copy.write_record({**record, "data": {**record["data"], "data": "gone"}})
+    told = diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
+    assert (2, "") == (told.code, told.out)
+    assert "Cannot verify without the test set" in told.err
+    assert "--no-verify" in told.err
+    assert 0 == diptych("export", copy.directory, "--to", "safetensors", "--no-verify", *ONE_THREAD).code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--to", "onnx", "--threads", 0), "'threads' wants a whole number of at least 1, got 0"),
+        (("--to", "onnx", "--to", "keras"), "--to is given twice; name all its values after one --to"),
+    ],
+)
+def test_what_would_be_lost_or_makes_no_sense_is_refused(copy, arguments, said):
+    told = diptych("export", copy.directory, *arguments)
+    assert (2, "") == (told.code, told.out)
+    assert said in told.err

@@ -339,7 +339,7 @@ def models(draw):
         add(draw, graph, f"layer{place}")
     graph.add(draw(st.sampled_from([L.Flatten, L.GlobalAvgPool])), "vector")
     graph.add(L.Dense, "head", units=draw(st.integers(1, 5)), use_bias=draw(st.booleans()))
-    return graph.model(draw(st.text(min_size=1)))
+    return graph.model(draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]*", fullmatch=True)))
 
 
 def _conv(draw, graph, name):

@@ -10,15 +10,17 @@ import numpy as np
 
 from diptych.api.classifiers import finished, load_like
 from diptych.api.models import EngineName
+from diptych.api.trainings import check_counts
 from diptych.artifacts.run import Run
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.benchmark import write
 from diptych.deployment.calibration import Calibration, draw
 from diptych.deployment.containers import open_artifact
-from diptych.deployment.export import Shipped, Trained
+from diptych.deployment.export import Shipped
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import chosen
 from diptych.deployment.standings import Benchmark
+from diptych.deployment.trained import Trained
 from diptych.engines.worker import num_threads
 from diptych.errors import UsageError
 from diptych.reports.deployment_charts import accuracy_by_latency
@@ -56,11 +58,12 @@ def export(
     Raises:
         DiptychError: no such run or format, or data that is not what was trained on.
     """
+    check_counts(threads=threads)
     opened, record = finished(run)
     forms = chosen((to,) if isinstance(to, str) else tuple(to))
     images = None if calibration is None else _calibration(calibration, record, data_dir)
     return ship(
-        Trained.of(opened),
+        Trained.of(opened, data_dir),
         forms,
         Path(out) if out else opened.export_dir,
         writer=writer,
@@ -76,6 +79,7 @@ def benchmark(
     to: str | tuple[str, ...] = "all",
     *,
     out: str | Path | None = None,
+    data_dir: str | Path | None = None,
     threads: int | None = None,
     seconds: float = 1.0,
     on_step: Callable[[str], None] = lambda words: None,
@@ -88,6 +92,7 @@ def benchmark(
         run: a finished run, whichever engine trained it.
         to: names of formats, or `all`.
         out: folder for the files; the run's `export/` when not given.
+        data_dir: where named datasets are kept.
         threads: processor threads; every core when not given.
         seconds: how long to measure each speed of each row; two processes share it.
         on_step: told what comes next.
@@ -100,11 +105,12 @@ def benchmark(
     """
     if not seconds > 0:
         raise UsageError(f"A benchmark wants more than 0 seconds for each speed, got {seconds:g}.")
+    check_counts(threads=threads)
     opened, _ = finished(run)
     forms = chosen((to,) if isinstance(to, str) else tuple(to))
     folder = Path(out) if out else opened.export_dir
     found = measure(
-        Trained.of(opened), forms, folder, threads=threads or num_threads(), seconds=seconds, on_step=on_step
+        Trained.of(opened, data_dir), forms, folder, threads=threads or num_threads(), seconds=seconds, on_step=on_step
     )
     write(found, folder)
     accuracy_by_latency(folder / "benchmark.png", found)

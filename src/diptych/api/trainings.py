@@ -69,7 +69,7 @@ def train(
     Raises:
         DiptychError: bad arguments, data or a training that failed.
     """
-    _check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
+    check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
@@ -111,7 +111,7 @@ def resume(
     Raises:
         ArtifactError: there is no such run, it is finished, or its data has changed.
     """
-    _check_counts(threads=threads, stop_after=stop_after)
+    check_counts(threads=threads, stop_after=stop_after)
     opened = Run.open(Path(run))
     record = opened.read_record()
     if record["status"] == "finished":
@@ -148,7 +148,12 @@ def _complete(
         run.seal()
 
 
-def _check_counts(**counts: int | None) -> None:
+def check_counts(**counts: int | None) -> None:
+    """Refuse what is given and below 1.
+
+    Raises:
+        UsageError: names it.
+    """
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"'{name}' wants a whole number of at least 1, got {count}.")

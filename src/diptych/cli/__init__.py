@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("diptych: interrupted; a training goes on with --resume.", file=sys.stderr)
+        hint = " The training goes on with --resume." if given[:1] == ["train"] else ""
+        print(f"diptych: interrupted.{hint}", file=sys.stderr)
         return 130
 
 

@@ -51,6 +51,16 @@ def parsed(kind: type[T], verb: str, arguments: list[str], default: T | None = N
     return found
 
 
+def given_once(arguments: list[str], option: str) -> None:
+    """Refuse an option with several values that is given twice, of which the first would be lost.
+
+    Raises:
+        UsageError: says how to write it.
+    """
+    if sum(argument.partition("=")[0] == option for argument in arguments) > 1:
+        raise UsageError(f"{option} is given twice; name all its values after one {option}.")
+
+
 def print_json(content: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))

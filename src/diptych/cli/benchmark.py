@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from diptych import api
-from diptych.cli.arguments import MaybeInt, MaybePath, RunPath, parsed, print_json
-from diptych.cli.quiet import framework_silent
+from diptych.cli.arguments import MaybeInt, MaybePath, RunPath, given_once, parsed, print_json
+from diptych.cli.quiet import framework_silent, progress
 from diptych.deployment import standings
 from diptych.deployment.benchmark import NOISY
 from diptych.deployment.standings import LIMITS, Aim, Row, Winner
@@ -77,6 +77,8 @@ class Benchmark:
     """Formats, as `diptych export` takes them."""
     out: MaybePath = None
     """Folder for the files; the run's export/ unless given."""
+    data_dir: MaybePath = None
+    """Where named datasets are kept."""
     threads: MaybeInt = None
     """Processor threads; every core unless given."""
     seconds: float = 1.0
@@ -89,13 +91,15 @@ class Benchmark:
 
 def main(arguments: list[str]) -> int:
     """Measure, tell, and hold the rows to the limits."""
+    given_once(arguments, "--to")
     asked = parsed(Benchmark, "benchmark", arguments)
     limits = limits_of(asked.fail_under) if asked.fail_under is not None else {}
-    with Console(stderr=True).status("reading the run ...") as status, framework_silent():
+    with progress("reading the run ...") as status, framework_silent():
         found = api.benchmark(
             asked.run,
             asked.to,
             out=asked.out,
+            data_dir=asked.data_dir,
             threads=asked.threads,
             seconds=asked.seconds,
             on_step=lambda words: status.update(f"{words} ..."),

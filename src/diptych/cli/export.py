@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych import api
-from diptych.cli.arguments import MaybeEngine, MaybePath, RunPath, parsed, print_json
-from diptych.cli.quiet import framework_silent
+from diptych.cli.arguments import MaybeEngine, MaybePath, RunPath, given_once, parsed, print_json
+from diptych.cli.quiet import framework_silent, progress
 from diptych.deployment.export import NOTED_DROP, Shipped
 
 _SHOWN = {
@@ -54,9 +54,9 @@ class Export:
 
 def main(arguments: list[str]) -> int:
     """Export, verify, and tell what became of each format."""
+    given_once(arguments, "--to")
     asked = parsed(Export, "export", arguments)
-    progress = Console(stderr=True)
-    with progress.status("reading the run ...") as status, framework_silent():
+    with progress("reading the run ...") as status, framework_silent():
         results = api.export(
             asked.run,
             asked.to,

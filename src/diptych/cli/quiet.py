@@ -8,7 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
+from rich.status import Status
+
 from diptych.errors import DiptychError
+
+
+@contextmanager
+def progress(words: str) -> Iterator[Status]:
+    """A line on the terminal that tells what is going on, on a way of its own past `framework_silent`."""
+    with os.fdopen(os.dup(2), "w") as terminal, Console(file=terminal).status(words) as status:
+        yield status
 
 
 @contextmanager

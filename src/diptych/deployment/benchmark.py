@@ -16,10 +16,11 @@ import numpy as np
 
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.deployment import probe, runtimes
-from diptych.deployment.export import Shipped, Trained, export, judged
+from diptych.deployment.export import Shipped, export, judged
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.probe import Answers, Speed
 from diptych.deployment.standings import Benchmark, Row, Status
+from diptych.deployment.trained import Trained
 from diptych.deployment.verify import Reference
 from diptych.errors import DiptychError, MissingEngine
 from diptych.training.machine import machine, versions

@@ -12,23 +12,21 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych import engines
-from diptych.artifacts.run import Run
-from diptych.artifacts.store import read_arrays, read_json, remove, settle, sha256_of, staging, write_arrays, write_json
-from diptych.data.datasets import Dataset
+from diptych.artifacts.store import read_json, remove, settle, sha256_of, staging, write_arrays, write_json
 from diptych.deployment import calibration, probe, runtimes
 from diptych.deployment.audit import lost_signal
 from diptych.deployment.calibration import Calibration
-from diptych.deployment.card import Card, card_of
-from diptych.deployment.containers import num_bytes
+from diptych.deployment.card import Card
+from diptych.deployment.containers import is_artifact, num_bytes
 from diptych.deployment.convert import convert
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.golden import write_golden
 from diptych.deployment.probe import Answers, Speed
+from diptych.deployment.trained import Trained
 from diptych.deployment.verify import Reference, class_changes, judge
-from diptych.engines.contract import CARD, Arrays
+from diptych.engines.contract import CARD
 from diptych.engines.worker import Worker
-from diptych.errors import DiptychError, MissingEngine
-from diptych.training import job
+from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
 
 REPORT = "export.json"
 NOTED_DROP = 0.01
@@ -72,32 +70,6 @@ class Shipped:
         return {key: value for key, value in asdict(self).items() if value is not None} | {"drop": self.drop}
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A finished run: its weights, its card, and its data when that is needed."""
-
-    run: Run
-    record: dict[str, Any]
-    weights: Arrays
-    card: Card
-
-    @classmethod
-    def of(cls, run: Run) -> Trained:
-        """Read a finished run."""
-        record, weights = run.read_record(), read_arrays(run.model_path)[0]
-        return cls(run, record, weights, card_of(record, weights))
-
-    @cached_property
-    def data(self) -> Dataset:
-        """What it was trained and tested on."""
-        return job.load_data(self.record)
-
-    @cached_property
-    def reference(self) -> Reference:
-        """What it said of the test set."""
-        return Reference.of(self.data.test, self.run.read_predictions(), self.card.class_names)
-
-
 def export(
     trained: Trained,
     forms: Sequence[Format],
@@ -127,6 +99,8 @@ def export(
         What became of each format, in the order of `forms`.
     """
     with staging(folder) as staged, ExitStack() as stack:
+        if verify:
+            trained.check_reference()
         workshop = _Workshop(trained, staged, folder, stack, threads, writer, calibrate, seconds)
         results = []
         for form in forms:
@@ -186,12 +160,15 @@ class _Workshop:
             return self.written[form.name]
         name = self.writer_of(form)
         path = self.staged / f"{self.trained.card.spec.name}{form.suffix}"
+        for place in (self.folder / path.name, self.folder / "failed" / path.name):
+            _check_place(place)
         images, record = (self.calibration.images_nhwc, self.calibration.record) if form.is_quantised else (None, None)
         card = self.trained.card.for_format(form.name, record).to_text()
         if form.made_of:
             convert(form, self.write(FORMATS[form.made_of]), path, card, images)
         elif name is None:
-            write_arrays(path, self.trained.weights, {"format": "pt", CARD: card})
+            arrays = {name: array.astype(np.float32) for name, array in self.trained.weights.items()}
+            write_arrays(path, arrays, {"format": "pt", CARD: card})
         else:
             self._worker(name).export(form.name, path, card, images)
         self.written[form.name] = path
@@ -206,14 +183,22 @@ class _Workshop:
         return self.workers[name]
 
     def place(self, form: Format, passed: bool) -> Path:
-        """Move what was written to where it belongs."""
+        """Move what was written to where it belongs; what passed takes the place of what failed before."""
         staged = self.written[form.name]
-        path, stale = self.folder / staged.name, self.folder / "failed" / staged.name
-        path, stale = (path, stale) if passed else (stale, path)
+        failed = self.folder / "failed" / staged.name
+        path = self.folder / staged.name if passed else failed
         settle(staged, path)
-        remove(stale)
+        if passed:
+            remove(failed)
         self.written[form.name] = path
         return path
+
+
+def _check_place(path: Path) -> None:
+    """Refuse to replace a folder that is not one of our files."""
+    ours = {"1", "model.xml", "model.bin", CARD}
+    if path.is_dir() and not ({inside.name for inside in path.iterdir()} <= ours and is_artifact(path)):
+        raise UsageError(f"'{path}' is a folder that diptych did not write; choose another place with --out.")
 
 
 def _shipped(workshop: _Workshop, form: Format, verify: bool) -> Shipped:
@@ -261,17 +246,28 @@ def _audited(workshop: _Workshop, form: Format, path: Path, found: Shipped, logi
     found = replace(found, classes=class_changes(workshop.trained.reference, logits_nk))
     if found.drop <= NOTED_DROP:
         return found
-    source = workshop.write(FORMATS[form.made_of or "tflite"])
-    return replace(
-        found, layers=lost_signal(form, workshop.trained.card.spec, source, path, workshop.calibration.images_nhwc)
-    )
+    try:
+        source = workshop.write(FORMATS[form.made_of or "tflite"])
+        spec, images_nhwc = workshop.trained.card.spec, workshop.calibration.images_nhwc
+        return replace(found, layers=lost_signal(form, spec, source, path, images_nhwc))
+    except Exception as error:  # the runtimes' debuggers raise what they like; the file is as good as it was
+        return replace(found, reason=f"its layers could not be compared: {in_one_line(error)}")
+
+
+def _read_report(path: Path, card: Card) -> dict[str, Any]:
+    """What earlier exports of this very model wrote; nothing where there was none, or none that can be read."""
+    try:
+        found = read_json(path)
+    except ArtifactError:
+        return {}
+    return found if found.get("parity") == card.parity else {}
 
 
 def _report(folder: Path, card: Card, workshop: _Workshop, results: Sequence[Shipped]) -> None:
     """Bring `export.json` up to date; what other exports of the same model wrote stays in it."""
     path = folder / REPORT
-    before = read_json(path) if path.exists() else {}
-    known = before.get("formats", {}) if before.get("parity") == card.parity else {}
+    before = _read_report(path, card)
+    known = before.get("formats", {})
     entries = {
         shipped.form: shipped.to_json()
         | {"path": shipped.path and shipped.path.relative_to(folder).as_posix()}

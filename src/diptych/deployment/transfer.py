@@ -76,6 +76,8 @@ def transfer(
     with ExitStack() as stack:
         processes = _Workers(stack) if workers is None else workers
         form = format_of(target)
+        if target.is_dir():
+            raise UsageError(f"'{target}' is a folder; wanted the name of a file.")
         if target.exists() and not force:
             raise UsageError(f"'{target}' exists already; --force replaces it.")
         card = _card_for(form, source, spec)

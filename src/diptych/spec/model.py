@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,8 @@ from diptych.spec import arithmetic
 from diptych.spec import layers as L
 from diptych.spec.layers import ArraySpec, Layer, Normalize, Shape
 from diptych.spec.typed import settled
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the whole graph once; behind this border a spec is sound."""
         settled(self, "Model spec")
+        if not _NAME.fullmatch(self.name):
+            raise SpecError(
+                f"Model {self.name!r:.60}: a name of letters, digits, '_', '-' and '.' is wanted, as it names files."
+            )
         for layer in self.layers:
             settled(layer, f"Layer '{layer.name}' ({type(layer).__name__})")
         if min(self.input_shape) < 1:

@@ -16,7 +16,9 @@ def session(artifact: Artifact, threads: int) -> Infer:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     here = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in here]
+    # differs: tf32
+    settings = {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+    providers = [(name, options) for name, options in settings.items() if name in here]
     # From bytes, so that nothing beside the file can be read.
     run = onnxruntime.InferenceSession(artifact.path.read_bytes(), options, providers=providers).run
     names = list(OUTPUTS)

@@ -54,7 +54,7 @@ def _network(artifact: Artifact, threads: int) -> Served:
     held = arrays(artifact)  # before a model is built, as large as the card says
     model = engine.build(artifact.card.spec)
     engine.load_weights(model, held)
-    return Served(model).eval()
+    return Served(model.cpu()).eval()
 
 
 def _named(model: Callable[[Any], dict[str, Any]]) -> Infer:

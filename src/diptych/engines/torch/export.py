@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
 from diptych.engines.torch.model import Network
-from diptych.engines.torch.runtime import device
 from diptych.errors import UsageError
 
 __all__ = ["export"]
@@ -19,9 +19,11 @@ __all__ = ["export"]
 
 def export(model: Network, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
     """Write a model as a file (or folder) of the named format."""
+    # On the processor, so that a file written where there is a GPU runs where there is none.
+    model = copy.deepcopy(model).cpu()
     served = Served(model).eval()
     # Two images, because an exporter takes a batch of one for a constant.
-    images = torch.zeros((2, *model.spec.input_shape), dtype=torch.uint8, device=device())
+    images = torch.zeros((2, *model.spec.input_shape), dtype=torch.uint8)
     match form:
         case "state-dict":
             torch.save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
