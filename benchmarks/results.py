@@ -102,7 +102,7 @@ def shipping() -> list[str]:
     )
     lines = [
         f"`{found['model']}`, trained in PyTorch on Fashion-MNIST ({found['trained_accuracy']:.2%}), "
-        f"as `diptych benchmark` measures it ({found['threads']} threads of {found['machine']['processor']}):",
+        f"as `diptych benchmark RUN` measures it ({found['threads']} threads of {found['machine']['processor']}):",
         "",
         "| format | runtime | size | accuracy | same class | one image, median | images/s, batches of 32 |",
         "|---|---|---|---|---|---|---|",

@@ -161,7 +161,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            arrays = {name: _plain_numbers(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  (not a dict)
             return arrays, file.metadata() or {}
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error}.") from error
@@ -169,6 +169,12 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise ArtifactError(f"Cannot read '{path}': it is no whole safetensors file ({error}).") from error
     except TypeError as error:  # bfloat16 and the eight-bit floats
         raise ArtifactError(f"Cannot read '{path}': NumPy has no such numbers as it holds ({error}).") from error
+
+
+def _plain_numbers(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biufc":  # bfloat16, where another package has taught it to NumPy
+        raise TypeError(f"data type '{array.dtype}'")
+    return array
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -42,10 +42,13 @@ def lost_signal(form: Format, spec: ModelSpec, source: Path, shipped: Path, imag
     return sorted(losses, key=lambda entry: -entry["lost"])
 
 
-def _decibels(wanted: np.ndarray, found: np.ndarray) -> float:
-    wanted, found = wanted.astype(np.float64), found.astype(np.float64)
-    noise = np.square(wanted - found).sum()
-    return min(CLEAN, float(10 * np.log10(max(np.square(wanted).sum(), 1e-30) / max(noise, 1e-30))))
+def _decibels(wanted_ncm: np.ndarray, found_ncm: np.ndarray) -> float:
+    """Mean over channels, because one that is loud would drown what the others lose."""
+    wanted_ncm, found_ncm = wanted_ncm.astype(np.float64), found_ncm.astype(np.float64)
+    power_c, noise_c = (np.square(values).sum((0, 2)) for values in (wanted_ncm, wanted_ncm - found_ncm))
+    heard_c = power_c > 0
+    ratio_c = power_c[heard_c] / np.maximum(noise_c[heard_c], 1e-30)
+    return float(np.clip(10 * np.log10(ratio_c), 0, CLEAN).mean()) if heard_c.any() else CLEAN
 
 
 def _tflite(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
@@ -56,7 +59,9 @@ def _tflite(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) ->
     for name, values in wanted.items():
         layers = [layer for layer, pattern in patterns.items() if pattern.search(name)]
         if layers and name in found:
-            measured.setdefault(layers[0], _decibels(values, found[name]))
+            shape = (len(images), -1, values.shape[-1])
+            pair = (part.reshape(shape).transpose(0, 2, 1) for part in (values, found[name]))
+            measured.setdefault(layers[0], _decibels(*pair))
     return measured.items()
 
 
@@ -104,7 +109,10 @@ def _onnx(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> I
     for node in nodes:
         pair = pairs.get(node.output[0], {})
         if node.output[0] in owners and "float" in pair:
-            measured.setdefault(owners[node.output[0]], _decibels(pair["float"][0], pair["post_qdq"][0]))
+            owner = owners[node.output[0]]
+            channels = spec.shapes[owner][-1]
+            both = (np.stack(pair[key]).reshape(len(images), channels, -1) for key in ("float", "post_qdq"))
+            measured.setdefault(owner, _decibels(*both))
     return measured.items()
 
 
