@@ -52,7 +52,7 @@ def test_a_norms_running_variance_is_the_unbiased_one(both):
     other = torch.nn.BatchNorm1d(1, momentum=1.0)
     other(torch.from_numpy(values))
     assert pytest.approx(2.0) == other.running_var.item()
-    fused = BatchNorm(momentum=0.0)
+    fused = BatchNorm("unbiased", momentum=0.0)
     fused(values, training=True)
     assert pytest.approx(2.0) == fused.moving_variance.numpy()[0]
 
@@ -62,6 +62,30 @@ def test_a_norms_running_variance_is_the_unbiased_one(both):
         np.testing.assert_allclose(
             weights["layer.running_var"], 0.75 * old["layer.running_var"] + 0.25 * unbiased, rtol=1e-12
         )
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 1, 3)], ids=["maps", "vectors"])
+def test_a_biased_running_variance_is_that_of_kerass_stock_layer(both, shape, precision, tolerance):
+    model = tiny.graph(shape)
+    if shape[:2] == (1, 1):
+        model.add(L.Flatten, "flatten")
+    model.add(L.BatchNorm, "layer", decay=0.75, running_variance="biased")
+    spec = tiny.with_head(model)
+    start, batches = samples.weights(spec, seed=0), samples.batches(spec, 20, 6, seed=0)
+    source = spec.layer("layer").inputs[0]
+    stock = keras.layers.BatchNormalization(momentum=0.75, epsilon=1e-5, dtype=precision)
+    for place, batch in enumerate(batches):
+        seen = both[0].layer_outputs(tiny.loaded(both[0], spec, precision), batch.images, training=False)[source]
+        if not place:
+            stock.build(seen.shape)
+            stock.set_weights([start[array.name] for array in spec.arrays if array.name.startswith("layer.")])
+        stock(seen.astype(precision), training=True)
+    expected = dict(zip(("layer.running_mean", "layer.running_var"), stock.get_weights()[2:], strict=True))
+    for engine in both:
+        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0] * 20, batches=batches, precision=precision)
+        found = engine.read_weights(trained.model)
+        tiny.assert_same_arrays(expected, {name: found[name] for name in expected}, rtol=tolerance, atol=tolerance)
 
 
 def test_leaky_relus_slope_is_the_specs(both):
@@ -154,6 +178,20 @@ def test_initial_weights_are_drawn_by_the_spec_for_both(both):
         model = engine.build(spec, "float64")
         engine.load_weights(model, drawn)
         tiny.assert_same_arrays(drawn, engine.read_weights(model))
+
+
+def test_biases_drawn_uniformly_by_fan_in_have_the_bounds_of_pytorchs_own():
+    model = tiny.graph()
+    model.add(L.Conv, "conv", filters=6000, kernel=(3, 2), groups=3, bias_initializer="uniform_fan_in")
+    model.add(L.GlobalAvgPool, "pool")
+    model.add(L.Dense, "dense", units=3000, bias_initializer="uniform_fan_in")
+    own = {"conv": torch.nn.Conv2d(3, 6000, (3, 2), groups=3), "dense": torch.nn.Linear(6000, 3000)}
+    drawn = initial_weights(tiny.with_head(model).arrays, seed=0)
+    for name, module in own.items():
+        bound = module.bias.abs().max().item()
+        assert bound == pytest.approx(np.abs(drawn[f"{name}.bias"]).max(), rel=0.01)
+        assert bound == pytest.approx(module.weight.abs().max().item(), rel=0.01)
+    assert not drawn["head.bias"].any()
 
 
 def test_training_and_inference_are_never_a_state_left_behind(both):

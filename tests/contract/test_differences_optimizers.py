@@ -49,6 +49,100 @@ def assert_same_training(both, recipe, rates=(0.1, 0.02, 0.05)):
     tiny.assert_same_arrays(*states, rtol=1e-9, atol=1e-11)
 
 
+# Numbers that float32 holds exactly, because Keras takes some of them through it.
+RATES = (0.125, 0.03125, 0.09375, 0.0625) * 10
+MOMENTUM, RHO, BETAS, EPSILON, DECAY = 0.875, 0.9375, (0.875, 0.96875), 2.0**-7, 0.25
+_ADAM = {"beta1": BETAS[0], "beta2": BETAS[1], "epsilon": EPSILON}
+RULES = {
+    "sgd": (
+        {"optimizer": "sgd", "momentum": MOMENTUM, "nesterov": False},
+        lambda: keras.optimizers.SGD(momentum=MOMENTUM),
+        lambda weights: torch.optim.SGD(weights, momentum=MOMENTUM),
+    ),
+    "sgd, nesterov": (
+        {"optimizer": "sgd", "momentum": MOMENTUM},
+        lambda: keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True),
+        lambda weights: torch.optim.SGD(weights, momentum=MOMENTUM, nesterov=True),
+    ),
+    "adam": (
+        {"optimizer": "adam", **_ADAM},
+        lambda: keras.optimizers.Adam(beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON),
+        lambda weights: torch.optim.Adam(weights, betas=BETAS, eps=EPSILON),
+    ),
+    "adamw": (
+        {"optimizer": "adamw", **_ADAM, "decoupled_decay": DECAY, "no_decay": ()},
+        lambda: keras.optimizers.AdamW(beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON, weight_decay=DECAY),
+        lambda weights: torch.optim.AdamW(weights, betas=BETAS, eps=EPSILON, weight_decay=DECAY),
+    ),
+    "rmsprop": (
+        {"optimizer": "rmsprop", "rho": RHO, "epsilon": EPSILON, "momentum": 0.0},
+        lambda: keras.optimizers.RMSprop(rho=RHO, epsilon=EPSILON),
+        lambda weights: torch.optim.RMSprop(weights, alpha=RHO, eps=EPSILON),
+    ),
+    "rmsprop, momentum": (
+        {"optimizer": "rmsprop", "rho": RHO, "epsilon": EPSILON, "momentum": MOMENTUM},
+        lambda: keras.optimizers.RMSprop(rho=RHO, epsilon=EPSILON, momentum=MOMENTUM),
+        lambda weights: torch.optim.RMSprop(weights, alpha=RHO, eps=EPSILON, momentum=MOMENTUM),
+    ),
+}
+
+
+def keras_training(optimizer, start, batches):
+    """Weights of softmax regression after Keras's own optimizer took a step at each of `RATES`."""
+    weights = {name: keras.Variable(array, dtype="float64") for name, array in start.items()}
+    optimizer.build([*weights.values()])
+    for batch, rate in zip(batches, RATES, strict=True):
+        _, slopes = tiny.linear_gradients({name: weight.numpy() for name, weight in weights.items()}, batch)
+        optimizer.learning_rate = rate
+        optimizer.apply([tf.constant(slopes[name]) for name in weights])
+    return {name: weight.numpy() for name, weight in weights.items()}
+
+
+def torch_training(make, start, batches):
+    """The same by PyTorch's own optimizer."""
+    weights = {name: torch.tensor(array, requires_grad=True) for name, array in start.items()}
+    optimizer = make([*weights.values()])
+    for batch, rate in zip(batches, RATES, strict=True):
+        _, slopes = tiny.linear_gradients({name: weight.detach().numpy() for name, weight in weights.items()}, batch)
+        for name, weight in weights.items():
+            weight.grad = torch.from_numpy(slopes[name])
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+    return {name: weight.detach().numpy() for name, weight in weights.items()}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_in_a_frameworks_form_is_that_frameworks_own(both, rule):
+    settings, theirs, other = RULES[rule]
+    spec = tiny.linear()
+    start, batches = samples.weights(spec, seed=0), samples.batches(spec, len(RATES), 6, seed=0)
+    own = {"keras": keras_training(theirs(), start, batches), "torch": torch_training(other, start, batches)}
+    assert 1e-3 < np.abs(own["keras"]["head.weight"] - own["torch"]["head.weight"]).max()
+    for form, expected in own.items():
+        recipe = Recipe(update_form=form, **settings)
+        for engine in both:
+            model = tiny.train(engine, spec, recipe, RATES, batches=batches).model
+            tiny.assert_same_arrays(expected, engine.read_weights(model), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam", "rmsprop"])
+def test_a_training_in_kerass_form_is_the_same_in_both_and_changes_sides(both, rule):
+    recipe = Recipe(optimizer=rule, update_form="keras", epsilon=1e-3, l2=0.1)
+    assert_same_training(both, recipe, RATES)
+    spec = tiny.conv_net(dropout=0.0)
+    batches = samples.batches(spec, len(RATES), 6, seed=0)
+    half = len(RATES) // 2
+    for first, second in (both, both[::-1]):
+        whole = tiny.train(second, spec, recipe, RATES, batches=batches)
+        begun = tiny.train(first, spec, recipe, RATES[:half], batches=batches[:half])
+        model = second.build(spec, "float64")
+        second.load_weights(model, first.read_weights(begun.model))
+        optimizer = second.make_optimizer(model, recipe)
+        second.load_optimizer(optimizer, first.read_optimizer(begun.optimizer))
+        second.train_epoch(model, optimizer, batches[half:], RATES[half:], seed=0)
+        tiny.assert_same_arrays(second.read_weights(whole.model), second.read_weights(model), rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_the_learning_rate_stays_outside_sgds_buffer(both, nesterov):
     theirs = keras.optimizers.SGD(momentum=0.9, nesterov=nesterov)

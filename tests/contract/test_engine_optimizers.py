@@ -20,6 +20,13 @@ RECIPES = {
     "adamw, averaged": Recipe(optimizer="adamw", average_decay=0.3),
     "rmsprop": Recipe(optimizer="rmsprop", momentum=0.0, rho=0.9),
     "rmsprop, momentum": Recipe(optimizer="rmsprop", epsilon=1e-3),
+    "sgd, keras": Recipe(optimizer="sgd", momentum=0.0, update_form="keras"),
+    "sgd, keras, momentum": Recipe(optimizer="sgd", nesterov=False, update_form="keras"),
+    "sgd, keras, nesterov, l2": Recipe(optimizer="sgd", l2=0.2, no_decay=("bias",), clip_norm=0.3, update_form="keras"),
+    "adam, keras": Recipe(optimizer="adam", epsilon=1e-3, l2=0.2, update_form="keras"),
+    "adamw, keras": Recipe(optimizer="adamw", epsilon=1e-3, update_form="keras"),
+    "rmsprop, keras": Recipe(optimizer="rmsprop", momentum=0.0, epsilon=1e-3, update_form="keras"),
+    "rmsprop, keras, momentum": Recipe(optimizer="rmsprop", epsilon=1e-3, l2=0.2, update_form="keras"),
 }
 
 
@@ -70,40 +77,47 @@ class Reference:
                 slope = share * gradient + recipe.l2 * self.weights[name]
             else:
                 slope = share * gradient
-            self.weights[name] = self.weights[name] - rate * self._direction(name, slope)
+            self.weights[name] = self.weights[name] - self._move(name, slope, rate)
             self._average(name)
         return loss
 
-    def _direction(self, name, slope):
+    def _move(self, name, slope, rate):
+        """PyTorch's momentum gathers directions, Keras's gathers moves."""
+        inside, outside = (rate, 1.0) if self.recipe.update_form == "keras" else (1.0, rate)
         match self.recipe.optimizer:
             case "sgd":
-                return self._sgd(name, slope)
+                return outside * self._sgd(name, inside * slope)
             case "rmsprop":
-                return self._rmsprop(name, slope)
+                return outside * self._rmsprop(name, slope, inside)
             case _:
-                return self._adam(name, slope)
+                return rate * self._adam(name, slope)
 
     def _sgd(self, name, slope):
-        """Sutskever et al. 2013, with the learning rate outside the velocity."""
+        """Sutskever et al. 2013."""
         if not self.recipe.momentum:
             return slope
         velocity = self._keep("momentum", name, lambda old: self.recipe.momentum * old + slope)
         return slope + self.recipe.momentum * velocity if self.recipe.nesterov else velocity
 
     def _adam(self, name, slope):
-        """Kingma and Ba 2015, algorithm 1."""
+        """Kingma and Ba 2015, algorithm 1; Keras has its epsilon hat, of the line before section 2.1."""
         beta1, beta2 = self.recipe.beta1, self.recipe.beta2
         first = self._keep("first_moment", name, lambda old: beta1 * old + (1.0 - beta1) * slope)
         second = self._keep("second_moment", name, lambda old: beta2 * old + (1.0 - beta2) * slope**2)
         first_corrected = first / (1.0 - beta1**self.num_steps)
         second_corrected = second / (1.0 - beta2**self.num_steps)
+        if self.recipe.update_form == "keras":
+            return np.sqrt(1.0 - beta2**self.num_steps) * first_corrected / (np.sqrt(second) + self.recipe.epsilon)
         return first_corrected / (np.sqrt(second_corrected) + self.recipe.epsilon)
 
-    def _rmsprop(self, name, slope):
+    def _rmsprop(self, name, slope, rate):
         """Tieleman and Hinton 2012, lecture 6.5, with momentum as Graves 2013 has it."""
         rho = self.recipe.rho
         square = self._keep("square", name, lambda old: rho * old + (1.0 - rho) * slope**2)
-        direction = slope / (np.sqrt(square) + self.recipe.epsilon)
+        if self.recipe.update_form == "keras":
+            direction = rate * slope / np.sqrt(square + self.recipe.epsilon)
+        else:
+            direction = rate * slope / (np.sqrt(square) + self.recipe.epsilon)
         if not self.recipe.momentum:
             return direction
         return self._keep("momentum", name, lambda old: self.recipe.momentum * old + direction)

@@ -17,6 +17,9 @@ RULES = {
     "adam": Recipe(optimizer="adam", average_decay=0.9, clip_norm=1.0),
     "adamw": Recipe(optimizer="adamw", average_decay=0.9),
     "rmsprop": Recipe(optimizer="rmsprop", average_decay=0.9),
+    "sgd, keras": Recipe(optimizer="sgd", update_form="keras", average_decay=0.9),
+    "adam, keras": Recipe(optimizer="adam", update_form="keras", average_decay=0.9),
+    "rmsprop, keras": Recipe(optimizer="rmsprop", update_form="keras", average_decay=0.9),
     "float16": Recipe(optimizer="sgd", average_decay=0.9, precision="float16"),
 }
 

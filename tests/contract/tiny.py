@@ -69,7 +69,7 @@ def branching():
     model.add(L.AvgPool, "average", kernel=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
     model.add(L.MaxPool, "largest", inputs=("sum",), kernel=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
     model.add(L.Concat, "both", inputs=("average", "largest"))
-    model.add(L.BatchNorm, "norm")
+    model.add(L.BatchNorm, "norm", running_variance="biased")
     model.add(L.Activation, "silu", function="silu")
     model.add(L.GlobalAvgPool, "pool")
     return with_head(model)

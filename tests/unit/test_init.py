@@ -92,14 +92,16 @@ def test_a_model_starts_with_every_array_in_its_shape_and_in_float64():
     assert (weights["fc1.bias"] == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("expected", "initializer"),
-    [("zeros", "he_normal"), ("zeros", "glorot_uniform"), ("uniform_fan_in", "uniform_fan_in")],
-)
-def test_biases_start_at_zero_except_under_pytorchs_own_rule(expected, initializer):
+@pytest.mark.parametrize("initializer", ["zeros", "uniform_fan_in"])
+def test_a_bias_is_drawn_by_its_own_rule_and_its_kernels_fan_in(initializer):
     graph = Graph((2, 2, 1), (0.5,), (0.25,))
+    graph.add(L.Conv, "conv", filters=2, kernel=(2, 1), bias_initializer=initializer)
     graph.add(L.Flatten, "flatten")
-    graph.add(L.Dense, "head", units=3, initializer=initializer)
-    bias = graph.model("linear").array("head.bias")
-    assert expected == bias.initializer
-    assert 4 == bias.fan_in
+    graph.add(L.Dense, "head", units=3, bias_initializer=initializer)
+    model = graph.model("linear")
+    for expected, name in ((2, "conv"), (4, "head")):
+        assert ("he_normal", initializer) == (
+            model.array(f"{name}.weight").initializer,
+            model.array(f"{name}.bias").initializer,
+        )
+        assert expected == model.array(f"{name}.bias").fan_in

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, BinaryIO
 
 from diptych import engines
 from diptych.data.batches import Batch
 from diptych.engines.contract import Arrays, Engine, Model, Optimizer
 from diptych.engines.frames import read_frame, write_frame
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, in_one_line
 from diptych.spec.codec import model_from_json, recipe_from_json
 
 Reply = tuple[dict[str, Any], Arrays]
@@ -69,7 +67,7 @@ class Session:
             return {"error": type(error).__name__, "message": str(error)}, {}
         except Exception as error:  # a framework raises what it likes; the parent raises it as an EngineError
             traceback.print_exc()
-            message = f"{self.engine_name} failed at '{header['verb']}': {one_line(error)}"
+            message = f"{self.engine_name} failed at '{header['verb']}': {in_one_line(error)}"
             return {"error": "EngineError", "message": message}, {}
 
     def _runtime(self, header: dict[str, Any], arrays: Arrays) -> Reply:
@@ -118,9 +116,3 @@ class Session:
     def _read_file(self, header: dict[str, Any], arrays: Arrays) -> Reply:
         stored = vars(self.engine.read_file(Path(header["path"])))
         return {key: value for key, value in stored.items() if key != "arrays"}, stored["arrays"]
-
-
-def one_line(error: Exception) -> str:
-    """Class and message; Keras writes pages, in colours."""
-    text = "".join(traceback.format_exception_only(error))
-    return shorten(re.sub(r"\x1b\[[0-9;]*m", "", text), width=300, placeholder=" …")

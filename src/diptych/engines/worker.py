@@ -12,7 +12,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -175,6 +176,32 @@ class Worker:
     def _tail(self) -> list[str]:
         self._log.seek(0)
         return self._log.read().decode(errors="replace").rstrip().splitlines()[-_TAIL_LINES:]
+
+
+class Workers(dict[str, Worker]):
+    """A worker for each engine, started when it is first asked for; all end with the `with` block."""
+
+    def __init__(self, threads: int | None = None, prepare: Callable[[Worker], None] = lambda worker: None) -> None:
+        """Start none yet.
+
+        Args:
+            threads: processor threads of each; every core when not given.
+            prepare: what is done with each before it is used.
+        """
+        super().__init__()
+        self._threads, self._prepare, self._stack = threads, prepare, ExitStack()
+
+    def __missing__(self, engine: str) -> Worker:
+        worker = self._stack.enter_context(Worker(engine, self._threads))
+        self._prepare(worker)
+        self[engine] = worker
+        return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def environment(engine: str | None = None) -> dict[str, str]:

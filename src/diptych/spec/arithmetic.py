@@ -6,7 +6,6 @@ from collections.abc import Callable
 from math import prod
 
 from diptych.errors import SpecError
-from diptych.spec.init import Initializer
 from diptych.spec.layers import (
     Activation,
     Add,
@@ -72,13 +71,13 @@ def arrays(layer: Layer, inputs: tuple[Shape, ...]) -> tuple[ArraySpec, ...]:
     """The arrays that `layer` owns, in canonical order and layout."""
     channels = inputs[0][-1]
     match layer:
-        case Conv(name=name, filters=filters, kernel=kernel, groups=groups):
+        case Conv(filters=filters, kernel=kernel, groups=groups):
             shape = (filters, channels // groups, *kernel)
             area = prod(kernel)
             fan_in, fan_out = shape[1] * area, filters // groups * area
-            return _kernel_and_bias(name, shape, layer.initializer, fan_in, fan_out, layer.use_bias)
-        case Dense(name=name, units=units):
-            return _kernel_and_bias(name, (units, channels), layer.initializer, channels, units, layer.use_bias)
+            return _kernel_and_bias(layer, shape, fan_in, fan_out)
+        case Dense(units=units):
+            return _kernel_and_bias(layer, (units, channels), channels, units)
         case BatchNorm(name=name):
             return (
                 ArraySpec(f"{name}.weight", (channels,), "scale", "ones"),
@@ -168,13 +167,11 @@ def _windows(layer: Conv | MaxPool | AvgPool, shape: Shape) -> Pair:
     )
 
 
-def _kernel_and_bias(
-    name: str, shape: Shape, initializer: Initializer, fan_in: int, fan_out: int, use_bias: bool
-) -> tuple[ArraySpec, ...]:
-    kernel = ArraySpec(f"{name}.weight", shape, "kernel", initializer, fan_in, fan_out)
-    bias_rule: Initializer = "uniform_fan_in" if initializer == "uniform_fan_in" else "zeros"
-    bias = ArraySpec(f"{name}.bias", shape[:1], "bias", bias_rule, fan_in, fan_out)
-    return (kernel, bias) if use_bias else (kernel,)
+def _kernel_and_bias(layer: Conv | Dense, shape: Shape, fan_in: int, fan_out: int) -> tuple[ArraySpec, ...]:
+    """Both with the kernel's fans, by which PyTorch draws its biases too."""
+    kernel = ArraySpec(f"{layer.name}.weight", shape, "kernel", layer.initializer, fan_in, fan_out)
+    bias = ArraySpec(f"{layer.name}.bias", shape[:1], "bias", layer.bias_initializer, fan_in, fan_out)
+    return (kernel, bias) if layer.use_bias else (kernel,)
 
 
 def _want_map(layer: Layer, shape: Shape) -> None:

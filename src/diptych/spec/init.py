@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +12,12 @@ if TYPE_CHECKING:
 
     from diptych.spec.layers import ArraySpec
 
-Initializer: TypeAlias = Literal["he_normal", "glorot_uniform", "uniform_fan_in", "zeros", "ones"]
-
 
 def draw(array: ArraySpec, seed: int) -> np.ndarray:
     """The first values of one array, float64, canonical layout; a function of (seed, name) alone.
 
     `he_normal` is N(0, 2/fan_in), not truncated (He et al. 2015, eq. 10); `glorot_uniform` is
-    U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's own default.
+    U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's own default, for biases too.
     """
     # differs: initial-weights
     generator = np.random.Generator(np.random.Philox(key=_key(seed, array.name)))

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
-from diptych.spec.init import Initializer
-
 Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = tuple[int, int, int, int]
+Initializer: TypeAlias = Literal["he_normal", "glorot_uniform", "uniform_fan_in", "zeros", "ones"]
 Role: TypeAlias = Literal["kernel", "bias", "scale", "shift", "mean", "variance"]
+RunningVariance: TypeAlias = Literal["unbiased", "biased"]
 Function: TypeAlias = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"]
 
 
@@ -73,16 +73,21 @@ class Conv:
     groups: int = 1
     use_bias: bool = True
     initializer: Initializer = "he_normal"
+    bias_initializer: Initializer = "zeros"
 
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation over the last axis. `decay` is the share of the *old* running statistics."""
+    """Batch normalisation over the last axis. `decay` is the share of the *old* running statistics.
+
+    `running_variance` is which of a batch's variances the running one follows: PyTorch's, or Keras's biased one.
+    """
 
     name: str
     inputs: tuple[str, ...]
     decay: float = 0.9
     epsilon: float = 1e-5
+    running_variance: RunningVariance = "unbiased"
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class Dense:
     units: int
     use_bias: bool = True
     initializer: Initializer = "he_normal"
+    bias_initializer: Initializer = "zeros"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from diptych.errors import SpecError
 from diptych.spec.typed import settled
 
 Rule: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
+UpdateForm: TypeAlias = Literal["torch", "keras"]
 ScheduleKind: TypeAlias = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 Flip: TypeAlias = Literal["auto", "none", "horizontal", "vertical", "both"]
@@ -27,7 +28,7 @@ class Recipe:
     """Number format of the training; auto is bfloat16 where the processor computes in it, else float32."""
 
     optimizer: Rule = "adamw"
-    """Update rule, in PyTorch's form in both engines."""
+    """Update rule, the same in both engines."""
     learning_rate: float | None = None
     """Peak learning rate; left out, 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
     momentum: float = 0.9
@@ -40,8 +41,10 @@ class Recipe:
     """Decay of adam's second moment."""
     rho: float = 0.99
     """Decay of rmsprop's squared gradient."""
+    update_form: UpdateForm = "torch"
+    """Whose form of the rule: where epsilon is added, and whether momentum holds the learning rate."""
     epsilon: float = 1e-8
-    """Added to the root, outside it, after bias correction."""
+    """Added to the root; in torch's form outside it, after bias correction."""
     l2: float = 0.0
     """Weight decay as a term of the gradient: gradient + l2 · weight."""
     decoupled_decay: float | None = None

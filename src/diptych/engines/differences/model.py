@@ -72,7 +72,7 @@ MODEL: tuple[Difference, ...] = (
         "norm-running-variance",
         torch="Unbiased, n / (n - 1).",
         tensorflow="The Keras layer's is biased; the fused kernel's is unbiased and 3 times as fast on a CPU.",
-        rule="Unbiased: the fused kernel, and its arithmetic by hand in float64, which it lacks.",
+        rule="Unbiased, or biased where the spec says so: the fused kernel's, corrected, and by hand in float64.",
         proof=_PROOFS + "layers.py::test_a_norms_running_variance_is_the_unbiased_one",
     ),
     Difference(
@@ -128,7 +128,7 @@ MODEL: tuple[Difference, ...] = (
         "initial-weights",
         torch="U(±1/√fan_in), biases too; He's normal reaches as far as it likes.",
         tensorflow="Glorot's uniform, biases zero; He's normal is cut at two deviations.",
-        rule="Drawn in NumPy by the rule that the spec names, from the seed and the array's name.",
+        rule="Drawn in NumPy by the spec's rules for kernels and for biases, from the seed and the array's name.",
         proof=_PROOFS + "layers.py::test_initial_weights_are_drawn_by_the_spec_for_both",
     ),
     Difference(

@@ -15,15 +15,15 @@ TRAINING: tuple[Difference, ...] = (
     Difference(
         "sgd-velocity",
         torch="buffer = m · buffer + gradient; weight -= rate · buffer.",
-        tensorflow="buffer = m · buffer - rate · gradient; weight += buffer.",
-        rule="PyTorch's: the two part as soon as the rate changes.",
+        tensorflow="buffer = m · buffer - rate · gradient; weight += buffer. RMSprop's holds the rate too.",
+        rule="PyTorch's, or Keras's where the recipe says `update_form keras`; they part as soon as the rate changes.",
         proof=_PROOFS + "optimizers.py::test_the_learning_rate_stays_outside_sgds_buffer",
     ),
     Difference(
         "adam-epsilon",
         torch="1e-8, added after bias correction.",
         tensorflow="1e-7, added before it.",
-        rule="The recipe's, after: Keras's form takes epsilon · √(1 - beta2^t) to match.",
+        rule="PyTorch's form, or Keras's where the recipe says `update_form keras`: √(1 - beta2^t) lies between them.",
         proof=_PROOFS + "optimizers.py::test_adams_epsilon_is_added_after_bias_correction",
     ),
     Difference(
@@ -44,7 +44,7 @@ TRAINING: tuple[Difference, ...] = (
         "rmsprop-epsilon",
         torch="1e-8 outside the root; decay 0.99.",
         tensorflow="1e-7 inside the root; decay 0.9.",
-        rule="The recipe's, outside.",
+        rule="PyTorch's form, or Keras's where the recipe says `update_form keras`.",
         proof=_PROOFS + "optimizers.py::test_rmsprops_epsilon_is_outside_the_root",
     ),
     Difference(

@@ -1,4 +1,4 @@
-"""Update rules: TensorFlow's fused kernels where they have PyTorch's form, its arithmetic where they have not."""
+"""Update rules: TensorFlow's fused kernels where they have the recipe's form, its arithmetic where they have not."""
 
 from __future__ import annotations
 
@@ -131,6 +131,7 @@ def _sgd(
     if momentum is None:
         parameter.assign_sub(rate * gradient)
         return
+    gradient, rate = _held(recipe, gradient, rate)
     tf.raw_ops.ResourceApplyMomentum(
         var=parameter.handle,
         accum=momentum.handle,
@@ -153,6 +154,7 @@ def _adam(
     # differs: adam-epsilon, adam-complements
     beta1, beta2 = (tf.constant(beta, gradient.dtype) for beta in (recipe.beta1, recipe.beta2))
     beta2_power = tf.pow(beta2, step)
+    epsilon = tf.constant(recipe.epsilon, gradient.dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=parameter.handle,
         m=first_moment.handle,
@@ -162,7 +164,7 @@ def _adam(
         lr=rate,
         beta1=beta1,
         beta2=beta2,
-        epsilon=recipe.epsilon * tf.sqrt(1.0 - beta2_power),
+        epsilon=epsilon if recipe.update_form == "keras" else epsilon * tf.sqrt(1.0 - beta2_power),
         grad=gradient,
     )
 
@@ -177,10 +179,18 @@ def _rmsprop(
 ) -> None:
     # differs: rmsprop-epsilon
     mean = square.assign(recipe.rho * square + (1.0 - recipe.rho) * gradient * gradient)
-    direction = gradient / (tf.sqrt(mean) + recipe.epsilon)
+    keras_form = recipe.update_form == "keras"
+    root = tf.sqrt(mean + recipe.epsilon) if keras_form else tf.sqrt(mean) + recipe.epsilon
+    direction, rate = _held(recipe, gradient / root, rate)
     if momentum is not None:
         direction = momentum.assign(recipe.momentum * momentum + direction)
     parameter.assign_sub(rate * direction)
+
+
+def _held(recipe: Recipe, direction: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """What momentum gathers and the rate that it is applied with: Keras's momentum holds the rate itself."""
+    # differs: sgd-velocity
+    return (rate * direction, tf.ones_like(rate)) if recipe.update_form == "keras" else (direction, rate)
 
 
 def _clipped(gradients: list[Tensor], largest: float) -> list[Tensor]:

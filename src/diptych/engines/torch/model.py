@@ -7,6 +7,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from diptych.engines.torch.runtime import device
 from diptych.errors import SpecError
@@ -80,7 +81,8 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             return Conv2d(layer, channels)
         case L.BatchNorm():
             # differs: norm-epsilon, norm-momentum, norm-running-variance
-            norm = nn.BatchNorm2d if len(inputs[0]) == 3 else nn.BatchNorm1d
+            stock = nn.BatchNorm2d if len(inputs[0]) == 3 else nn.BatchNorm1d
+            norm = BiasedBatchNorm if layer.running_variance == "biased" else stock
             return norm(channels, eps=layer.epsilon, momentum=1.0 - layer.decay)
         case L.Activation():
             return _activation(layer)
@@ -164,6 +166,28 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's own name)
         """The convolved maps, (N, filters, height, width)."""
         return super().forward(F.pad(input, self.margins) if self.margins else input)
+
+
+class BiasedBatchNorm(_BatchNorm):
+    """A norm, of maps or of vectors, whose running variance follows the biased one, as Keras's stock layer's does."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's own name)
+        """PyTorch's stock norms want either maps or vectors."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's own name)
+        """Normalised values, shaped as the inputs; in training, running statistics move by the batch's."""
+        if not self.training:
+            return super().forward(input)
+        # A copy, because the backward pass keeps what the kernel moved and wants it as it was.
+        moved = self.running_var.clone()
+        output = F.batch_norm(input, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps)
+        share = input.shape[1] / input.numel()
+        self.running_var.mul_((1.0 - self.momentum) * share).add_(moved, alpha=1.0 - share)
+        return output
 
 
 class GlobalAvgPool(nn.Module):

@@ -1,8 +1,9 @@
-"""Update rules: `torch.optim`'s own, which are the canonical ones, with both decays and the running average."""
+"""Update rules: `torch.optim`'s own, in Keras's form where asked, with both decays and the running average."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 
 import numpy as np
 import torch
@@ -55,14 +56,28 @@ class Optimizer:
         if recipe.decay:
             with torch.no_grad():
                 torch._foreach_mul_(self.decayed, 1.0 - rate * recipe.decay)
-        for group in self.rule.param_groups:
-            # differs: sgd-velocity
-            group["lr"] = rate
+        self._settle(rate)
         self.rule.step()
         self.step += 1
         if self.averages:
             with torch.no_grad():
                 torch._foreach_lerp_(self.averages, self.tracked, 1.0 - slots.average_decay(recipe, self.step))
+
+    def _settle(self, rate: float) -> None:
+        """Give `torch.optim` the numbers of this step; with others, its SGD and Adam have Keras's form."""
+        recipe, keras_form = self.recipe, self.recipe.update_form == "keras"
+        settings: dict[str, float] = {"lr": rate}
+        l2 = recipe.l2
+        if keras_form and recipe.optimizer == "sgd":
+            # differs: sgd-velocity
+            # Its velocity is PyTorch's buffer over gradients that hold the rate, with the sign turned.
+            torch._foreach_mul_([parameter.grad for parameter in self.parameters], rate)
+            settings, l2 = {"lr": 1.0}, rate * l2
+        if keras_form and recipe.optimizer in ("adam", "adamw"):
+            # differs: adam-epsilon
+            settings["eps"] = recipe.epsilon / sqrt(1.0 - recipe.beta2 ** (self.step + 1))
+        for group in self.rule.param_groups:
+            group.update(settings, weight_decay=l2 if group["decays"] else 0.0)
 
     @torch.no_grad()
     def _unscale(self) -> bool:
@@ -87,6 +102,34 @@ class Optimizer:
                 state["step"].fill_(self.step)
 
 
+class KerasRMSprop(torch.optim.RMSprop):
+    """Keras's form, which no numbers give `torch.optim`: epsilon inside the root, and momentum holds the rate."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step over the gradients that `backward` left."""
+        # differs: rmsprop-epsilon, sgd-velocity
+        for group in self.param_groups:
+            weights = group["params"]
+            slopes = [weight.grad for weight in weights]
+            if group["weight_decay"]:
+                slopes = torch._foreach_add(slopes, weights, alpha=group["weight_decay"])
+            squares = self._slot("square_avg", weights)
+            torch._foreach_mul_(squares, group["alpha"])
+            torch._foreach_addcmul_(squares, slopes, slopes, 1.0 - group["alpha"])
+            roots = torch._foreach_sqrt(torch._foreach_add(squares, group["eps"]))
+            moves = torch._foreach_div(torch._foreach_mul(slopes, group["lr"]), roots)
+            if group["momentum"]:
+                buffers = self._slot("momentum_buffer", weights)
+                torch._foreach_mul_(buffers, group["momentum"])
+                torch._foreach_add_(buffers, moves)
+                moves = buffers
+            torch._foreach_sub_(weights, moves)
+
+    def _slot(self, name: str, weights: list[Tensor]) -> list[Tensor]:
+        return [self.state[weight][name] for weight in weights]
+
+
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
     """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
     return Optimizer(model, recipe)
@@ -108,7 +151,7 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
 
 
 def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
-    groups = [{"params": decayed, "weight_decay": recipe.l2}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "decays": True}, {"params": others, "decays": False}]
     groups = [group for group in groups if group["params"]]
     match recipe.optimizer:
         case "sgd":
@@ -121,7 +164,8 @@ def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.
         case "rmsprop":
             # differs: rmsprop-epsilon
             settings = {"alpha": recipe.rho, "eps": recipe.epsilon, "momentum": recipe.momentum}
-            return torch.optim.RMSprop(groups, lr=0.0, **settings, foreach=True)
+            kind = KerasRMSprop if recipe.update_form == "keras" else torch.optim.RMSprop
+            return kind(groups, lr=0.0, **settings, foreach=True)
 
 
 def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
