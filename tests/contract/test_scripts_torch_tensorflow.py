@@ -1,0 +1,248 @@
+"""Native training scripts: their models are the spec's, and they train where diptych is not to be had."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tiny
+import torch
+from sklearn.datasets import load_digits
+
+from diptych.comparison import samples
+from diptych.comparison.scripts import scripts
+from diptych.data.batches import Batch, class_weights
+from diptych.spec import Recipe
+from diptych.spec import layers as L
+from diptych.spec.zoo import model
+from diptych.spec.zoo.graph import Graph
+from diptych.training.schedule import learning_rates
+
+ZOO = ("mlp", "cifar_sequential", "fashion_cnn", "cnn", "resnet20", "resnet20_b")
+WITHOUT_DIPTYCH = (
+    "import runpy, sys; sys.modules['diptych'] = None; del sys.argv[0]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+RECIPE = Recipe(epochs=3, flip="none", crop_padding=1, label_smoothing=0.05, clip_norm=5.0, class_weights="balanced")
+
+
+def zoo_model(name):
+    return model(name, (24, 24, 3), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+
+
+def oddly_named():
+    """Rows that count from 2, a block in a block, a number as a name, and what lies between blocks."""
+    graph = Graph((12, 12, 3), tiny.MEAN, tiny.STD)
+    graph.conv("features.2", 4, padding=1)
+    graph.relu("features.3")
+    graph.conv("features.5", 4, padding=1)
+    graph.conv("class.0.conv", 6, padding=1, use_bias=False)
+    graph.add(L.BatchNorm, "class.0.norm", decay=0.99, epsilon=1e-3)
+    graph.max_pool("between")
+    graph.conv("class.1.conv", 6, padding=1, use_bias=False)
+    start = graph.add(L.BatchNorm, "class.1.norm")
+    graph.conv("stem.inner.0.conv", 6, padding=1)
+    graph.add(L.Activation, "stem.inner.0.act", function="leaky_relu", slope=0.2)
+    graph.conv("stem.conv", 6, padding=1)
+    graph.add(L.Concat, "joined", inputs=(start, graph.last, start))
+    graph.add(L.Flatten, "flatten")
+    graph.add(L.Dense, "7", units=5, initializer="uniform_fan_in", bias_initializer="uniform_fan_in")
+    graph.add(L.Activation, "tanh", function="tanh")
+    graph.add(L.Dense, "mean", units=3, initializer="glorot_uniform")
+    return graph.model("odd")
+
+
+SPECS = {**{name: zoo_model(name) for name in ZOO}, "branching": tiny.branching(), "odd": oddly_named()}
+
+
+def defined_by(script):
+    """What a script defines; its `main` is not run."""
+    names = {"__name__": "script"}
+    exec(compile(script.source, script.file, "exec"), names)
+    return names
+
+
+def assert_same_logits(expected, found):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_torch_model_takes_our_arrays_by_name_and_gives_our_logits(both, spec):
+    engine, weights, images = both[0], samples.weights(spec, seed=0), tiny.images(spec, 8)
+    ours = engine.build(spec)
+    engine.load_weights(ours, weights)
+    net = defined_by(scripts(spec, Recipe())[0])["Net"]()
+    net.load_state_dict({name: torch.tensor(array) for name, array in weights.items()}, strict=True)
+    with torch.no_grad():
+        assert_same_logits(engine.predict(ours, images), net.eval()(torch.tensor(images)).numpy())
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_keras_model_takes_our_arrays_layer_by_layer_and_gives_our_logits(both, spec):
+    engine, images = both[1], tiny.images(spec, 8)
+    ours = engine.build(spec)
+    engine.load_weights(ours, samples.weights(spec, seed=0))
+    built = defined_by(scripts(spec, Recipe(l2=1e-4))[1])["build_model"]()
+    weighted = [layer for layer in ours.layers if layer.weights]
+    assert {layer.name for layer in weighted} == {layer.name for layer in built.layers if layer.weights}
+    for layer in weighted:
+        built.get_layer(layer.name).set_weights(layer.get_weights())
+    logits = engine.predict(ours, images)
+    assert_same_logits(logits, built(images).numpy())
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, when it saves
+@pytest.mark.parametrize("name", ["resnet20", "branching"])
+def test_a_keras_file_of_what_is_no_stock_layer_loads(name, tmp_path):
+    spec = SPECS[name]
+    built = defined_by(scripts(spec, Recipe(l2=1e-4))[1])["build_model"]()
+    built.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    images = tiny.images(spec, 2)
+    np.testing.assert_array_equal(built(images), loaded(images))
+
+
+@pytest.mark.parametrize("spec", [SPECS["cnn"], SPECS["odd"]], ids=["cnn", "odd"])
+def test_first_weights_are_drawn_by_the_specs_rules(spec):
+    net, built = (defined_by(script) for script in scripts(spec, Recipe()))
+    net, built = net["Net"](), built["build_model"]()
+    deviations = {
+        "he_normal": lambda array: (2 / array.fan_in) ** 0.5,
+        "glorot_uniform": lambda array: (2 / (array.fan_in + array.fan_out)) ** 0.5,
+        "uniform_fan_in": lambda array: (1 / array.fan_in / 3) ** 0.5,
+        "zeros": lambda array: 0.0,
+    }
+    for array in spec.trainable:
+        if array.role in ("kernel", "bias") and (array.size > 100 or array.initializer == "zeros"):
+            drawn = getattr(built.get_layer(spec.owner(array).name), array.role).numpy()
+            wanted = pytest.approx(deviations[array.initializer](array), rel=0.2)
+            assert (wanted, wanted) == (drawn.std(), net.get_parameter(array.name).detach().numpy().std()), array
+
+
+def test_layers_of_one_shape_start_apart_in_keras_too():
+    graph = tiny.graph()
+    graph.add(L.Flatten, "flatten")
+    for name in ("first", "second", "third"):
+        graph.add(L.Dense, name, units=6, initializer="uniform_fan_in")
+    built = defined_by(scripts(graph.model("equal"), Recipe())[1])["build_model"]()
+    assert not np.array_equal(built.get_layer("second").kernel, built.get_layer("third").kernel)
+
+
+BARE = Recipe(batch_size=32, epochs=6, precision="float32", flip="none", crop_padding=0)
+TRAININGS = {
+    "adamw": replace(BARE, clip_norm=0.5, label_smoothing=0.2, class_weights=(1.0, 3.0, 0.5)),
+    "sgd": replace(
+        BARE,
+        optimizer="sgd",
+        schedule="cosine",
+        warmup_epochs=2.0,
+        l2=0.1,
+        no_decay=("bias",),
+        class_weights="balanced",
+    ),
+    "rmsprop": replace(BARE, optimizer="rmsprop", schedule="step", step_epochs=(4,), epsilon=1e-3, decoupled_decay=5.0),
+}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("recipe", TRAININGS.values(), ids=TRAININGS)
+def test_a_script_trains_as_we_do_by_the_frameworks_own_rule(engine_name, engine, recipe, tmp_path, monkeypatch):
+    """One batch an epoch, so that its order does not matter."""
+    graph = tiny.graph()
+    graph.conv("conv", 4, padding=1, use_bias=False)
+    graph.add(L.BatchNorm, "norm")
+    graph.relu("relu")
+    spec = tiny.with_head(graph)
+    weights = samples.weights(spec, seed=0)
+    images, labels = tiny.images(spec, 32), np.arange(32) % 5 % 3
+    ours = engine.build(spec)
+    engine.load_weights(ours, weights)
+    recipe = replace(recipe, update_form={"torch": "torch", "tensorflow": "keras"}[engine_name])
+    _train(engine, ours, recipe, images, labels)
+
+    script = next(script for script in scripts(spec, recipe) if script.engine == engine_name)
+    names = defined_by(script)
+    np.savez(tmp_path / "data.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script.file, "data.npz"])
+    started = engine.build(spec)
+    engine.load_weights(started, weights)
+    if engine_name == "torch":
+        net = names["Net"]()
+        net.load_state_dict(started.state_dict(), strict=True)
+        names["Net"] = lambda: net
+        names["main"]()
+        found, expected = ([one.get_parameter(array.name) for array in spec.trainable] for one in (net, ours))
+    else:
+        built = names["build_model"]()
+        built.set_weights(started.get_weights())
+        names["build_model"] = lambda: built
+        names["main"]()
+        found, expected = built.trainable_variables, ours.trainable_variables
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(one.detach() if engine_name == "torch" else one.numpy()),
+            np.asarray(other.detach() if engine_name == "torch" else other.numpy()),
+            rtol=1e-3,
+            atol=1e-5,
+        )
+
+
+def _train(engine, model, recipe, images, labels):
+    """Our own training, its batch made as data/batches.py makes it."""
+    optimizer = engine.make_optimizer(model, recipe)
+    targets = np.eye(3)[labels] * (1 - recipe.label_smoothing) + recipe.label_smoothing / 3
+    batch = Batch(images, targets.astype(np.float32), class_weights(recipe, labels, 3)[labels])
+    for epoch in range(1, recipe.epochs + 1):
+        engine.train_epoch(model, optimizer, [batch], learning_rates(recipe, epoch, 1), seed=0)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """scikit-learn's digits as data.npz, in a folder of its own."""
+    images, labels = load_digits(return_X_y=True)
+    images_nhwc = (images.reshape(-1, 8, 8, 1) * 15).astype(np.uint8)
+    folder = tmp_path_factory.mktemp("digits")
+    np.savez(
+        folder / "data.npz",
+        train_images=images_nhwc[:1400],
+        train_labels=labels[:1400],
+        test_images=images_nhwc[1400:],
+        test_labels=labels[1400:],
+    )
+    return folder
+
+
+def test_a_script_trains_where_diptych_cannot_be_imported(engine_name, digits):
+    spec = model("cnn", (8, 8, 1))
+    script = next(script for script in scripts(spec, RECIPE) if script.engine == engine_name)
+    (digits / script.file).write_text(script.source, encoding="utf-8")
+    command = [sys.executable, "-I", "-c", WITHOUT_DIPTYCH, script.file, "data.npz", "--epochs", "3"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=digits, env=environment, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr[-2000:]
+    epochs = [line for line in done.stdout.splitlines() if "loss" in line and "accuracy" in line]
+    assert 3 == len(epochs), done.stdout
+    assert 0.8 < float(re.search(r"test accuracy ([\d.]+)", done.stdout)[1])
+    if engine_name == "torch":
+        saved = torch.load(digits / "model.pt", weights_only=True)
+        assert {array.name for array in spec.arrays} == {name for name in saved if "num_batches" not in name}
+    else:
+        saved = keras.models.load_model(digits / "model.keras", safe_mode=True)
+        assert (None, 10) == saved.output_shape
+
+
+def test_diptych_is_out_of_reach_in_these_runs(digits):
+    (digits / "asks.py").write_text("import diptych\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_DIPTYCH, "asks.py"],
+        cwd=digits,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ModuleNotFoundError" in done.stderr
