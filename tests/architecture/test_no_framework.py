@@ -16,6 +16,10 @@ PACKAGE = Path(diptych.__file__).parent
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax"}
 REPORT = f"import sys; print('LOADED', *sorted({FRAMEWORKS!r} & set(sys.modules)))"
 HEAVY = "import sys; print('LOADED', *sorted({'numpy', 'scipy', 'sklearn', 'cv2', 'rich'} & set(sys.modules)))"
+# Each takes a tenth of a second and more; what wants one imports it when it is used.
+SLOW = {"scipy.special", "scipy.stats", "scipy.optimize", "sklearn", "matplotlib", "tensorboard"}
+SLOW_REPORT = f"import sys; print('LOADED', *sorted({SLOW!r} & set(sys.modules)))"
+LISTS = ("models", "datasets", "recipes", "differences")
 MOST_SECONDS = 0.1
 
 
@@ -49,10 +53,16 @@ def test_the_report_sees_a_framework_that_is_loaded():
     assert "LOADED torch\n" == run(f"import sys, types; sys.modules['torch'] = types.ModuleType('torch'); {REPORT}")
 
 
-@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)], ids=lambda verb: " ".join(verb) or "diptych")
-def test_help_imports_no_framework(verb):
-    asked = f"from diptych.cli import main\ntry: main({[*verb, '--help']})\nexcept SystemExit: pass\n{REPORT}"
-    assert run(asked).endswith("LOADED\n")
+@pytest.mark.parametrize(
+    "asked", [("--help",), *((verb, "--help") for verb in VERBS), *((verb,) for verb in LISTS)], ids=" ".join
+)
+def test_help_and_lists_import_no_framework_and_nothing_slow(asked):
+    called = f"from diptych.cli import main\ntry: main({list(asked)})\nexcept SystemExit: pass"
+    assert run(f"{called}\n{REPORT}\n{SLOW_REPORT}").endswith("LOADED\nLOADED\n")
+
+
+def test_the_report_sees_what_is_slow():
+    assert "LOADED scipy.special\n" == run(f"import scipy; scipy.special.betaincinv; {SLOW_REPORT}")
 
 
 def test_importing_diptych_takes_under_a_tenth_of_a_second():

@@ -12,7 +12,9 @@ from commands import ONE_THREAD, diptych
 from test_evaluate import assert_close
 
 from diptych.artifacts import Run, read_arrays, read_npz, write_arrays, write_npz
+from diptych.deployment import containers
 from diptych.deployment.formats import FORMATS
+from diptych.deployment.kinds import kind_of
 from diptych.engines import NAMES
 
 pytestmark = pytest.mark.slow
@@ -206,6 +208,33 @@ def test_data_that_is_gone_is_told_before_anything_is_written(copy):
     assert "Cannot verify without the test set" in told.err
     assert "--no-verify" in told.err
     assert 0 == diptych("export", copy.directory, "--to", "safetensors", "--no-verify", *ONE_THREAD).code
+
+
+@pytest.mark.parametrize(
+    ("form", "absent", "said"),
+    [
+        ("onnx", {"onnx"}, "onnx: writing it needs the package 'onnx', which is not installed: {} 'diptych[export]'."),
+        (
+            "safetensors",
+            {"torch", "tensorflow"},
+            "safetensors: PyTorch, eager needs the package 'torch', which is not installed: {} 'diptych[torch]'.",
+        ),
+    ],
+    ids=["not written", "not checked"],
+)
+def test_what_needs_a_package_that_is_not_there_says_so_and_ends_with_1(copy, monkeypatch, form, absent, said):
+    monkeypatch.setattr("diptych.deployment.packages.find_spec", lambda name: None if name in absent else object())
+    told = diptych("export", copy.directory, "--to", form, *ONE_THREAD)
+    assert (1, "") == (told.code, told.err)
+    assert said.format("pip install") in told.out.splitlines()
+
+
+def test_a_file_is_looked_over_once(copy, digit_files, monkeypatch):
+    assert 0 == diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD, "--no-verify").code
+    seen = []
+    monkeypatch.setattr(containers, "kind_of", lambda path: seen.append(path) or kind_of(path))
+    assert 0 == diptych("predict", copy.export_dir / "cnn.safetensors", digit_files[0]).code
+    assert [copy.export_dir / "cnn.safetensors"] == seen
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,6 @@ def test_every_way_there_and_back_keeps_every_bit(name, workers, tmp_path):
     for target in map(tmp_path.joinpath, WAY):
         done = transfer(source, target, workers=workers)
         assert (name, len(spec.arrays), 0, 0) == (done.model, done.num_arrays, done.by_structure, done.by_map)
-        assert done.verified
         source = target
     assert_same_bits(drawn(spec), read_arrays(source)[0])
     assert {"a.safetensors", *WAY} == {path.name for path in tmp_path.iterdir()}

@@ -18,6 +18,7 @@ def test_every_class_gives_the_same_share(train):
     labels = train.labels[drawn.record["indices"]]
     assert [5] * 10 == np.bincount(labels).tolist()
     np.testing.assert_array_equal(train.images[drawn.record["indices"]], drawn.images_nhwc)
+    np.testing.assert_array_equal(calibration.stratified(train.labels, 50), drawn.record["indices"])
 
 
 def test_the_draw_follows_from_the_seed(train):

@@ -10,7 +10,7 @@ import pytest
 
 from diptych.comparison import samples
 from diptych.engines.frames import read_frame, write_frame
-from diptych.engines.worker import Worker, environment, num_threads
+from diptych.engines.worker import Worker, Workers, environment, num_threads
 from diptych.errors import ArtifactError, EngineError, UsageError
 from diptych.spec import Recipe, zoo
 
@@ -138,6 +138,16 @@ def test_a_worker_ends_when_nobody_asks_any_more(engine_name):
         left_alone._process.stdin.close()
         assert 0 == left_alone._process.wait(timeout=30)
         left_alone._process.stdin = None
+
+
+def test_workers_are_started_once_prepared_once_and_end_together(engine_name):
+    prepared = []
+    with Workers(threads=1, prepare=prepared.append) as workers:
+        worker = workers[engine_name]
+        assert worker is workers[engine_name]
+        assert [worker] == prepared
+        assert worker._process.poll() is None
+    assert worker._process.poll() is not None
 
 
 def test_an_unknown_engine_is_refused_before_anything_starts():

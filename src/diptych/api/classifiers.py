@@ -103,7 +103,7 @@ def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
             here = ", ".join(RUNTIMES[name].title for name in artifact.form.runtimes)
             raise UsageError(f"'{path}' is {artifact.form.name}, which runs in {here}; leave --engine out.")
         runtime = fitting[0]
-    predictor = Predictor.load(path, runtime=runtime, trust=trust)
+    predictor = Predictor.of(artifact, runtime=runtime)
     card = artifact.card
 
     def data_like(data: str | Path | None, directory: str | Path | None) -> Dataset:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
+from types import FrameType
 
 from diptych import __version__
 from diptych.errors import DiptychError, UsageError
@@ -16,6 +18,7 @@ VERBS = {
     "export": "write a run's model in any format, proved against what was trained",
     "describe": "what a shipped file says of itself",
     "benchmark": "every format and runtime on this machine: accuracy, latency, size",
+    "compare": "PyTorch or TensorFlow, for your data: paired runs and a report",
     "transfer": "bring weights from one file into another, across frameworks",
     "verify": "prove that a model is the same in both frameworks",
     "models": "list the models that have a name",
@@ -25,9 +28,21 @@ VERBS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: an interruption like any other, so that every `with` block cleans up."""
+
+
+_HINTS = {
+    "train": " The training goes on with --resume.",
+    "compare": " The same command goes on where it was.",
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 143 terminated."""
     given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the process is ours
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _dispatch(given)
     except DiptychError as error:
@@ -37,10 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read the output has seen enough; Python would complain again when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        hint = " The training goes on with --resume." if given[:1] == ["train"] else ""
+    except KeyboardInterrupt as interruption:
+        hint = _HINTS.get(given[0], "") if given else ""
         print(f"diptych: interrupted.{hint}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(interruption, Terminated) else 130
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def help_text() -> str:

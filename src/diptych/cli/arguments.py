@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 
 import tyro
 
-from diptych.artifacts.store import json_text
 from diptych.errors import UsageError
 from diptych.spec.typed import did_you_mean
 
@@ -63,6 +62,8 @@ def given_once(arguments: list[str], option: str) -> None:
 
 def print_json(content: Any) -> None:
     """One JSON document on standard output."""
+    from diptych.artifacts.store import json_text  # imports NumPy, which lists need as little as --help does
+
     print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
 
 

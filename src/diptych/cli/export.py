@@ -25,7 +25,10 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's model in other formats; exits with 1 when one could not be written or is not what was trained.
+    """Write a run's model in other formats, each file proved against what was trained.
+
+    Exits with 1 when a file could not be written, is not what was trained, or could not be checked because its runtime
+    is not installed; with `--to all`, what cannot be written for want of a package is passed over.
 
     Every file takes uint8 images, (N, H, W, C), and gives logits and probabilities. Formats: all, safetensors,
     state-dict, torchscript, torch-export, onnx, keras, h5, weights-h5, saved-model, tflite, tflite-fp16,

@@ -12,6 +12,8 @@ from diptych.errors import DataError
 
 CHUNK_IMAGES = 1024
 GREY_LEVEL = 1 / 255
+RESIZING = "area when shrinking, bilinear when growing"
+"""What `resize` does, for records and cards."""
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

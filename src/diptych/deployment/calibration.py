@@ -36,11 +36,7 @@ def draw(split: Split, dataset: str, num_images: int = NUM_IMAGES, seed: int = S
         num_images: how many in all; a class that has too few gives all that it has.
         seed: of the choice.
     """
-    generator = np.random.default_rng(seed)
-    classes = np.unique(split.labels)
-    share = -(-num_images // max(len(classes), 1))
-    parts = [generator.permutation(np.flatnonzero(split.labels == label))[:share] for label in classes]
-    places_n = np.sort(np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64))
+    places_n = stratified(split.labels, num_images, seed)
     images_nhwc = np.ascontiguousarray(split.images[places_n])
     record = {
         "dataset": dataset,
@@ -52,6 +48,15 @@ def draw(split: Split, dataset: str, num_images: int = NUM_IMAGES, seed: int = S
         "sha256": hashlib.sha256(images_nhwc.data).hexdigest(),
     }
     return Calibration(images_nhwc, record)
+
+
+def stratified(labels_n: np.ndarray, num: int, seed: int = SEED) -> np.ndarray:
+    """Places of about `num` samples, in order: as many of each class, chosen by `seed`, or all that a class has."""
+    generator = np.random.default_rng(seed)
+    classes = np.unique(labels_n)
+    share = -(-num // max(len(classes), 1))
+    parts = [generator.permutation(np.flatnonzero(labels_n == label))[:share] for label in classes]
+    return np.sort(np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64))
 
 
 def check(images: np.ndarray, trained_on: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,7 @@ from diptych.deployment.probe import Answers, Speed
 from diptych.deployment.trained import Trained
 from diptych.deployment.verify import Reference, class_changes, judge
 from diptych.engines.contract import CARD
-from diptych.engines.worker import Worker
+from diptych.engines.worker import Worker, Workers
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
 
 REPORT = "export.json"
@@ -98,10 +97,15 @@ def export(
     Returns:
         What became of each format, in the order of `forms`.
     """
-    with staging(folder) as staged, ExitStack() as stack:
+
+    def prepare(worker: Worker) -> None:
+        worker.build(trained.card.spec, "float32")
+        worker.load_weights(trained.weights)
+
+    with staging(folder) as staged, Workers(threads, prepare) as workers:
         if verify:
             trained.check_reference()
-        workshop = _Workshop(trained, staged, folder, stack, threads, writer, calibrate, seconds)
+        workshop = _Workshop(trained, staged, folder, workers, threads, writer, calibrate, seconds)
         results = []
         for form in forms:
             on_format(form.name)
@@ -120,15 +124,15 @@ class _Workshop:
         trained: Trained,
         staged: Path,
         folder: Path,
-        stack: ExitStack,
+        workers: Workers,
         threads: int,
         writer: str | None,
         calibrate: Calibration | None,
         seconds: float,
     ) -> None:
-        self.trained, self.staged, self.folder, self.threads = trained, staged, folder, threads
-        self.stack, self.writer, self.calibrate, self.seconds = stack, writer, calibrate, seconds
-        self.workers: dict[str, Worker] = {}
+        self.trained, self.staged, self.folder = trained, staged, folder
+        self.workers, self.threads = workers, threads
+        self.writer, self.calibrate, self.seconds = writer, calibrate, seconds
         self.written: dict[str, Path] = {}
 
     @cached_property
@@ -144,7 +148,7 @@ class _Workshop:
         Raises:
             MissingEngine: what is needed is not installed.
         """
-        runtimes.check_installed(form.name, form.packages)
+        runtimes.check_installed("writing it", form.packages)
         if not form.writers:
             return None
         if self.writer in form.writers:
@@ -170,17 +174,9 @@ class _Workshop:
             arrays = {name: array.astype(np.float32) for name, array in self.trained.weights.items()}
             write_arrays(path, arrays, {"format": "pt", CARD: card})
         else:
-            self._worker(name).export(form.name, path, card, images)
+            self.workers[name].export(form.name, path, card, images)
         self.written[form.name] = path
         return path
-
-    def _worker(self, name: str) -> Worker:
-        if name not in self.workers:
-            worker = self.stack.enter_context(Worker(name, self.threads))
-            worker.build(self.trained.card.spec, "float32")
-            worker.load_weights(self.trained.weights)
-            self.workers[name] = worker
-        return self.workers[name]
 
     def place(self, form: Format, passed: bool) -> Path:
         """Move what was written to where it belongs; what passed takes the place of what failed before."""

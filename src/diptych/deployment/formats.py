@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diptych.engines.contract import OPSET
 from diptych.errors import UsageError
 from diptych.spec.typed import did_you_mean
 
@@ -45,7 +46,7 @@ _FORMATS = (
         ".onnx",
         ("torch", "tensorflow"),
         ("onnxruntime",),
-        "ONNX, opset 18",
+        f"ONNX, opset {OPSET}",
         packages=("onnx", "onnxscript", "tf2onnx"),
     ),
     Format("keras", ".keras", ("tensorflow",), ("keras",), "Keras's own archive"),

@@ -22,4 +22,6 @@ def check_installed(what: str, packages: tuple[str, ...]) -> None:
     """
     for package in missing(packages):
         extra = _EXTRAS.get(package, "export")
-        raise MissingEngine(f"{what} needs '{package}', which is not installed: pip install 'diptych[{extra}]'.")
+        raise MissingEngine(
+            f"{what} needs the package '{package}', which is not installed: pip install 'diptych[{extra}]'."
+        )

@@ -31,12 +31,12 @@ class Predictor:
     def load(
         cls, path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
     ) -> Predictor:
-        """Load a file that `diptych export` wrote.
+        """Look over and load a file that `diptych export` wrote; see `of`.
 
         Args:
             path: the file or folder.
-            runtime: who runs it; the first of its format's that is installed when not given.
-            threads: processor threads; every core when not given.
+            runtime: who runs it.
+            threads: processor threads.
             trust: whether to load formats that can run code.
 
         Raises:
@@ -44,7 +44,21 @@ class Predictor:
             UsageError: it could run code, and is not trusted.
             MissingEngine: what runs it is not installed.
         """
-        artifact = open_artifact(path, trust=trust)
+        return cls.of(open_artifact(path, trust=trust), runtime=runtime, threads=threads)
+
+    @classmethod
+    def of(cls, artifact: Artifact, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
+        """Load a file that has been looked over.
+
+        Args:
+            artifact: what `open_artifact` found.
+            runtime: who runs it; the first of its format's that is installed when not given.
+            threads: processor threads; every core when not given.
+
+        Raises:
+            ArtifactError: the file cannot be loaded.
+            MissingEngine: what runs it is not installed.
+        """
         chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
         infer = runtimes.load(artifact, chosen, threads or num_threads())
         return cls(artifact, chosen, infer, artifact.card.spec.input_shape)

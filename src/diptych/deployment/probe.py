@@ -22,9 +22,8 @@ from diptych.artifacts.store import read_json, read_npz, write_json, write_npz
 from diptych.deployment.formats import Format
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import Runtime
-from diptych.engines.session import one_line
 from diptych.engines.worker import environment
-from diptych.errors import DiptychError, EngineError
+from diptych.errors import DiptychError, EngineError, in_one_line
 
 ROUNDS = 5
 LARGE_BATCH = 32
@@ -105,7 +104,7 @@ def main(arguments: list[str]) -> int:
     except DiptychError as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:  # the parent raises it as an EngineError
-        answer = {"error": "EngineError", "message": one_line(error)}
+        answer = {"error": "EngineError", "message": in_one_line(error)}
     write_json(folder / "answer.json", answer)
     return 0
 

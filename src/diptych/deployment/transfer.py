@@ -10,17 +10,16 @@ from typing import Any, cast
 
 from diptych import engines
 from diptych.artifacts.store import settle, staging, write_arrays
+from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.formats import Format
 from diptych.deployment.matching import match
 from diptych.deployment.sources import format_of, read_card, read_stored
 from diptych.engines.contract import CARD, Arrays, Stored
-from diptych.engines.worker import Worker
+from diptych.engines.worker import Worker, Workers
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
 from diptych.spec.layers import Normalize
-
-_RESIZE = "area when shrinking, bilinear when growing"
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,6 @@ class Transfer:
     mean: tuple[float, ...]
     """What the target's model normalises by, with `std`; weights alone do not say."""
     std: tuple[float, ...]
-    verified: bool = True
-    """The target was read back, and every bit is as it was read from the source."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -74,7 +71,7 @@ def transfer(
         MissingEngine: a framework that one of the files needs is not installed.
     """
     with ExitStack() as stack:
-        processes = _Workers(stack) if workers is None else workers
+        processes = stack.enter_context(Workers()) if workers is None else workers
         form = format_of(target)
         if target.is_dir():
             raise UsageError(f"'{target}' is a folder; wanted the name of a file.")
@@ -110,18 +107,6 @@ def read_weights(path: Path, spec: ModelSpec) -> Arrays:
     return match(read_stored(path, lambda engine: engines.get(engine).read_file), spec, str(path)).arrays
 
 
-class _Workers(dict[str, Worker]):
-    """A process for each engine, started when it is first asked for."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        super().__init__()
-        self.stack = stack
-
-    def __missing__(self, engine: str) -> Worker:
-        self[engine] = self.stack.enter_context(Worker(engine))
-        return self[engine]
-
-
 def _stored(path: Path, workers: Mapping[str, Worker]) -> Stored:
     return read_stored(path, lambda engine: workers[engine].read_file)
 
@@ -138,7 +123,7 @@ def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:
     if card and card.spec.num_classes == wanted.num_classes:
         return replace(card.for_format(form.name), spec=wanted)
     names = tuple(map(str, range(wanted.num_classes)))
-    return Card(form.name, wanted, names, _RESIZE, dataset="unknown", trained_by=(), parity="")
+    return Card(form.name, wanted, names, RESIZING, dataset="unknown", trained_by=(), parity="")
 
 
 def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapping[str, Worker]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from diptych.artifacts.run import Predictions
 from diptych.data.splits import Split
-from diptych.deployment.calibration import draw
+from diptych.deployment.calibration import stratified
 from diptych.deployment.formats import Format
 from diptych.errors import ArtifactError, DataError
 from diptych.evaluation.metrics import evaluate_logits
@@ -41,7 +41,7 @@ class Reference:
             raise ArtifactError("The run's predictions are not of this test set; train a new run.")
         if not len(test):
             raise DataError("The test split is empty, so there is nothing to verify with.")
-        golden_g = np.array(draw(test, "test", NUM_GOLDEN).record["indices"])
+        golden_g = stratified(test.labels, NUM_GOLDEN)
         return cls(test.images, test.labels, predictions.logits_nk, golden_g, class_names)
 
     @cached_property

@@ -6,6 +6,7 @@ It writes one JSON object a line to its standard output; whatever else prints th
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ def main(arguments: list[str]) -> int:
     """Train one run; returns the exit code."""
     directory, engine, threads, *rest = arguments
     stop_after = int(rest[0]) if rest else None
+    # Who started this process ends it, after Ctrl-C too, and what is being written is cleaned up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as reports:
         os.dup2(2, 1)
 

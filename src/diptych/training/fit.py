@@ -21,7 +21,6 @@ from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
 from diptych.training import checkpoint, schedule
 from diptych.training.machine import computes_bfloat16
-from diptych.training.tensorboard import TensorBoardWriter
 
 Notify = Callable[[str, dict[str, Any]], None]
 SECONDS_BETWEEN_TICKS = 0.2
@@ -60,6 +59,8 @@ def fit(engine: Engine, job: Job, run: Run, notify: Notify, stop_after: int | No
     Returns:
         The weights to keep: the last, averaged or best ones, as the recipe says.
     """
+    from diptych.training.tensorboard import TensorBoardWriter  # takes a fifth of a second to import
+
     training = _Training(engine, job, run)
     last = min(stop_after or job.recipe.epochs, job.recipe.epochs)
     with EventLog(run.events_path) as events, TensorBoardWriter(run.tensorboard_dir) as tensorboard:

@@ -14,6 +14,8 @@ from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError
 from diptych.training.fit import Notify
 
+SECONDS_TO_END = 5
+
 
 def train_in_process(run: Run, engine: str, threads: int, notify: Notify, stop_after: int | None = None) -> None:
     """Train a run in a process of its own; what its framework prints goes to `log.txt` in the run.
@@ -37,12 +39,16 @@ def train_in_process(run: Run, engine: str, threads: int, notify: Notify, stop_a
     ):
         assert child.stdout is not None
         failure: dict[str, Any] | None = None
-        for line in child.stdout:
-            message = json.loads(line)
-            if message["kind"] == "error":
-                failure = message
-            else:
-                notify(message.pop("kind"), message)
+        try:
+            for line in child.stdout:
+                message = json.loads(line)
+                if message["kind"] == "error":
+                    failure = message
+                else:
+                    notify(message.pop("kind"), message)
+        except BaseException:  # an interruption among them
+            _end(child)
+            raise
     if failure:
         raise _as_raised(failure)
     if child.returncode:
@@ -50,6 +56,15 @@ def train_in_process(run: Run, engine: str, threads: int, notify: Notify, stop_a
             f"The {engine} training ended with code {child.returncode}: {_last_line(run)} "
             f"All it said is in '{log_path}'."
         )
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End a process, which may finish the file that it is writing."""
+    child.terminate()
+    try:
+        child.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        child.kill()
 
 
 def _as_raised(failure: dict[str, Any]) -> DiptychError:
