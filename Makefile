@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make demo   set up .venv, train a small CNN on digits in both frameworks, prove them equal
+## make demo   set up .venv, train a small CNN on digits in both frameworks, prove them equal, write a report
 demo: .venv/ready
 	@$(BIN)/python examples/demo.py
 
@@ -35,7 +35,7 @@ clean:
 	@echo "Setting up .venv (a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) torch
-	@$(PIP) --editable '.[torch,tensorflow]'
+	@$(PIP) --editable '.[torch,tensorflow,export]'
 	@touch $@
 
 .venv/ready-for-tests: .venv/ready

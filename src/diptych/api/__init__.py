@@ -1,6 +1,7 @@
 """The Python API: each verb of the command line as a function."""
 
 from diptych.api.answers import Prediction, evaluate, predict
+from diptych.api.comparisons import compare, compare_runs
 from diptych.api.deployments import benchmark, describe, export
 from diptych.api.models import build, transfer, verify
 from diptych.api.trainings import resume, train
@@ -9,6 +10,8 @@ __all__ = [
     "Prediction",
     "benchmark",
     "build",
+    "compare",
+    "compare_runs",
     "describe",
     "evaluate",
     "export",

@@ -73,7 +73,7 @@ def train(
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
-    settled = _changed(recipe, changes)
+    settled = changed(recipe, changes)
     spec = model if isinstance(model, ModelSpec) else spec_from_file(model)
     if spec:
         image_size, channels = spec.input_shape[:2], spec.input_shape[2]
@@ -82,11 +82,11 @@ def train(
     dataset = source.load()
     spec = spec or _spec_for(str(model), dataset)
     runs = []
-    with _told(notify) as tell:
+    with told(notify) as tell:
         for name in names:
             run_name = f"{dataset.name}-{spec.name}-{name}"
             run = job.create(Path(out), run_name, source, dataset, spec, settled, seed, name)
-            _complete(run, name, dataset, threads, tell, stop_after)
+            complete(run, name, dataset, threads, tell, stop_after)
             runs.append(run)
     return (runs[0], runs[1]) if engine == "both" else runs[0]
 
@@ -121,13 +121,14 @@ def resume(
     name = engine or record["engine"]
     engines.check_installed(name)
     dataset = job.load_data(record)
-    with _told(notify) as tell:
-        _complete(opened, name, dataset, threads, tell, stop_after)
+    with told(notify) as tell:
+        complete(opened, name, dataset, threads, tell, stop_after)
     return opened
 
 
 @contextmanager
-def _told(notify: Notify | None) -> Iterator[Notify]:
+def told(notify: Notify | None) -> Iterator[Notify]:
+    """Whom to tell of a training: `notify`, or a live display."""
     if notify:
         yield notify
         return
@@ -135,9 +136,10 @@ def _told(notify: Notify | None) -> Iterator[Notify]:
         yield progress.notify
 
 
-def _complete(
+def complete(
     run: Run, engine: str, dataset: Dataset, threads: int | None, tell: Notify, stop_after: int | None
 ) -> None:
+    """Train a created or interrupted run to its end, draw its pictures and seal it."""
     epochs = run.read_record()["recipe"]["epochs"]
     tell("start", {"engine": engine, "run": str(run.directory), "epochs": stop_after or epochs})
     train_in_process(run, engine, threads or num_threads(), tell, stop_after)
@@ -164,7 +166,8 @@ def _spec_for(name: str, dataset: Dataset) -> ModelSpec:
     return zoo.model(name, dataset.image_shape, dataset.num_classes, mean, std)
 
 
-def _changed(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+def changed(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    """A recipe, named or given, with some of its fields changed."""
     if isinstance(recipe, str | Path):
         recipe = read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipes.recipe(str(recipe))
     unknown = sorted(changes.keys() - set(field_names()))

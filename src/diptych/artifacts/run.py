@@ -5,6 +5,7 @@ runs/<name>/
                      command, engine, status
   events.jsonl       what happened, as it happened
   metrics.json       the numbers of the test set
+  cost.json          speed and memory, where a comparison measured them
   predictions.npz    test logits, labels, sample ids
   model.safetensors  the weights, canonical names and layout
   checkpoints/ tensorboard/ plots/ export/
@@ -82,6 +83,11 @@ class Run:
     def metrics_path(self) -> Path:
         """`metrics.json`."""
         return self.directory / "metrics.json"
+
+    @property
+    def cost_path(self) -> Path:
+        """`cost.json`: what a comparison measured of its speed and memory."""
+        return self.directory / "cost.json"
 
     @property
     def predictions_path(self) -> Path:

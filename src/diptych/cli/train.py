@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +12,10 @@ from rich.console import Console
 from diptych import api
 from diptych.artifacts.run import Run
 from diptych.cli.arguments import MaybeData, MaybeInt, MaybePath, parsed, print_json
+from diptych.cli.settings import named_recipe
 from diptych.cli.tables import runs_table
 from diptych.errors import UsageError
-from diptych.spec import Recipe, recipes
-from diptych.spec.codec import read_recipe
+from diptych.spec import Recipe
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Train:
 
 def main(arguments: list[str]) -> int:
     """Train, then print what came of it."""
-    asked = parsed(Train, "train", arguments, Train(settings=_named_recipe(arguments)))
+    asked = parsed(Train, "train", arguments, Train(settings=named_recipe(arguments)))
     runs = _train(asked)
     if asked.json:
         print_json([_summary(run) for run in runs])
@@ -104,14 +103,6 @@ def _check_resume(asked: Train) -> None:
             "--resume keeps the data, model, recipe and seed of its run; "
             "only --engine, --threads, --stop-after and --json go with it."
         )
-
-
-def _named_recipe(arguments: list[str]) -> Recipe:
-    """The recipe that the arguments name: its fields are the defaults of the options."""
-    names = [after for before, after in pairwise(arguments) if before == "--recipe"]
-    names += [argument.partition("=")[2] for argument in arguments if argument.startswith("--recipe=")]
-    name = names[-1] if names else "default"
-    return read_recipe(Path(name)) if name.endswith(".json") else recipes.recipe(name)
 
 
 def _summary(run: Run) -> dict[str, Any]:

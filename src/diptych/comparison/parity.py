@@ -79,7 +79,7 @@ def verify(
         model=spec.name,
         input_shape=spec.input_shape,
         num_parameters=spec.num_parameters,
-        spec_digest=sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest(),
+        spec_digest=digest_of(spec),
         seed=seed,
         steps=steps,
         recipes={rule: recipe_to_json(ladder.RECIPES[rule]) for rule in optimizers},
@@ -88,6 +88,11 @@ def verify(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         rungs=tuple(rungs),
     )
+
+
+def digest_of(spec: ModelSpec) -> str:
+    """SHA-256 of the spec's canonical JSON."""
+    return sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest()
 
 
 def _climb(

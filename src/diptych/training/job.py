@@ -16,6 +16,7 @@ from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import write_arrays
 from diptych.data import datasets
 from diptych.data.datasets import Dataset
+from diptych.data.preprocess import RESIZING
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
 from diptych.evaluation.metrics import evaluate_logits
@@ -67,8 +68,10 @@ def create(
     recipe: Recipe,
     seed: int,
     engine: str,
+    *,
+    key: str | None = None,
 ) -> Run:
-    """Make a run directory that says all about the training to come.
+    """Make a run directory that says all about the training to come; `key` is what a comparison finds it by.
 
     Raises:
         SpecError: the model does not fit the data.
@@ -83,14 +86,19 @@ def create(
         "command": sys.argv,
         "engine": engine,
         "seed": seed,
-        "data": {**vars(source), "name": dataset.name, "fingerprint": dataset.fingerprint},
+        "data": {
+            **vars(source),
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "test_fingerprint": dataset.test_fingerprint,
+        },
         "class_names": dataset.class_names,
         "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "preprocessing": {
             "height": spec.input_shape[0],
             "width": spec.input_shape[1],
             "channels": spec.input_shape[2],
-            "resize": "area when shrinking, bilinear when growing",
+            "resize": RESIZING,
         },
         "spec": model_to_json(spec),
         "recipe": recipe_to_json(recipe),
@@ -98,7 +106,7 @@ def create(
         "versions": versions(),
         "engines": [],
     }
-    return Run.create(parent, name, record)
+    return Run.create(parent, name, record if key is None else {**record, "key": key})
 
 
 def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
@@ -149,7 +157,8 @@ def load_data(record: Mapping[str, Any]) -> Dataset:
     Raises:
         ArtifactError: what is there now is not what was there then.
     """
-    entries = {key: value for key, value in record["data"].items() if key not in ("name", "fingerprint")}
+    found = ("name", "fingerprint", "test_fingerprint")
+    entries = {key: value for key, value in record["data"].items() if key not in found}
     size = entries.pop("image_size")
     dataset = Source(image_size=tuple(size) if size else None, **entries).load()
     if dataset.fingerprint != record["data"]["fingerprint"]:

@@ -1,0 +1,95 @@
+"""Does what an experiment lacks: trains, measures, exports, proves; each only where it is not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diptych import engines
+from diptych.api.trainings import complete, told
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_json
+from diptych.comparison import certificate, meter, parity
+from diptych.comparison.experiment import Cell, Experiment, is_whole
+from diptych.comparison.sides import TITLES, Answered, Side
+from diptych.deployment.export import REPORT
+from diptych.deployment.export import export as ship
+from diptych.deployment.formats import FORMATS
+from diptych.deployment.trained import Trained
+from diptych.training.fit import Notify
+
+OnStep = Callable[[str], None]
+PARITY_STEPS = 10
+
+
+def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:
+    """Train what is not there yet, in order; measure what is reported as it is trained."""
+    cells = experiment.cells
+    with told(notify) as tell:
+        for place, cell in enumerate(cells, start=1):
+            run = experiment.find(cell)
+            label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
+            if run is None or not is_whole(run, run.read_record()):
+                on_step(f"training {label}")
+                run = run or experiment.create(cell)
+                complete(run, cell.engine, experiment.data(cell.seed), experiment.threads, tell, None)
+            if thorough and experiment.is_reported(cell) and not run.cost_path.exists():
+                on_step(f"measuring {label}")
+                meter.measure(run, experiment.threads)
+                run.seal()
+
+
+def export_all(experiment: Experiment, on_step: OnStep) -> None:
+    """What each framework writes itself of its first run, proved in each format's own runtime."""
+    for engine in engines.NAMES:
+        run = _run(experiment, experiment.cell(experiment.arm, experiment.seeds[0], engine))
+        if (run.export_dir / REPORT).exists():
+            continue
+        forms = [form for form in FORMATS.values() if not form.writers or engine in form.writers]
+        ship(
+            Trained.of(run),
+            forms,
+            run.export_dir,
+            writer=engine,
+            threads=experiment.threads,
+            on_format=partial(_tell_format, on_step, engine),
+        )
+        run.seal()
+
+
+def _tell_format(on_step: OnStep, engine: str, form: str) -> None:
+    on_step(f"exporting from {TITLES[engine]}: {form}")
+
+
+def _run(experiment: Experiment, cell: Cell) -> Run:
+    run = experiment.find(cell)
+    assert run is not None, "every cell has been run"
+    return run
+
+
+def sides_of(experiment: Experiment, arm: str) -> list[Side]:
+    """One side a framework, in the ledger's order."""
+    return [
+        Side(
+            TITLES[engine],
+            tuple(Answered.of(_run(experiment, experiment.cell(arm, seed, engine))) for seed in experiment.seeds),
+        )
+        for engine in engines.NAMES
+    ]
+
+
+def certificate_of(experiment: Experiment, directory: Path, on_step: OnStep) -> dict[str, Any]:
+    """The aligned model's certificate, from an earlier call where it is of this model and these versions."""
+    path = directory / "parity.json"
+    known = read_json(path) if path.exists() else {}
+    rule = experiment.recipe.optimizer
+    if known.get("spec_digest") != parity.digest_of(experiment.spec) or rule not in known.get("recipes", {}):
+        on_step("climbing the parity ladder")
+        found = parity.verify(
+            experiment.spec, optimizers=(rule,), precisions=("float64",), steps=PARITY_STEPS, digits_epochs=0
+        )
+        certificate.write(found, directory)
+        known = read_json(path)
+    return known

@@ -1,0 +1,84 @@
+"""Finished runs without a training: run directories whose answers are drawn by NumPy."""
+
+import numpy as np
+
+from diptych.artifacts.events import EventLog
+from diptych.artifacts.run import Predictions, Run
+from diptych.evaluation.metrics import evaluate_logits
+from diptych.spec import Recipe, zoo
+from diptych.spec.codec import model_to_json, recipe_to_json
+
+NUM_IMAGES, CLASSES = 200, ("apple", "pear", "plum")
+
+
+def labels():
+    return np.arange(NUM_IMAGES) % len(CLASSES)
+
+
+def logits(share_right, seed, labels_n=None):
+    """Answers of which about this share is right."""
+    generator = np.random.default_rng(seed)
+    labels_n = labels() if labels_n is None else labels_n
+    answers_n = np.where(generator.random(len(labels_n)) < share_right, labels_n, (labels_n + 1) % len(CLASSES))
+    logits_nk = generator.normal(0, 0.3, (len(labels_n), len(CLASSES))).astype(np.float32)
+    logits_nk[np.arange(len(labels_n)), answers_n] += 3
+    return logits_nk
+
+
+def finished(
+    parent,
+    name,
+    *,
+    engine="torch",
+    seed=0,
+    model="mlp",
+    logits_nk=None,
+    labels_n=None,
+    record=None,
+    epochs=2,
+    **changes,
+):
+    """A run directory with all that a comparison reads."""
+    labels_n = labels() if labels_n is None else labels_n
+    logits_nk = logits(0.9, seed + 100 * (engine == "torch")) if logits_nk is None else logits_nk
+    spec = zoo.model(model, (8, 8, 1), len(CLASSES), (0.5,), (0.25,))
+    run = Run.create(
+        parent,
+        name,
+        {
+            "format": "diptych-run",
+            "status": "finished",
+            "engine": engine,
+            "seed": seed,
+            "data": {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint": "t"},
+            "class_names": CLASSES,
+            "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
+            "preprocessing": {"height": 8, "width": 8, "channels": 1},
+            "spec": model_to_json(spec),
+            "recipe": recipe_to_json(Recipe(epochs=epochs, precision="float32", flip="none", **changes)),
+            "machine": {"processor": "abacus", "cores": 1, "system": "none", "python": "3.11"},
+            "versions": {engine: "1.0"},
+            "engines": [{"engine": engine, "threads": 1}],
+            **(record or {}),
+        },
+    )
+    with EventLog(run.events_path) as events:
+        for epoch in range(1, epochs + 1):
+            events.write("epoch", epoch_of(epoch))
+    run.write_metrics(evaluate_logits(logits_nk, labels_n, CLASSES))
+    run.write_predictions(Predictions(logits_nk, labels_n, np.arange(len(labels_n))))
+    run.seal()
+    return run
+
+
+def epoch_of(epoch):
+    return {
+        "epoch": epoch,
+        "train_loss": 1 / epoch,
+        "train_accuracy": 0.5 + 0.1 * epoch,
+        "validation_loss": 1.1 / epoch,
+        "validation_accuracy": 0.45 + 0.1 * epoch,
+        "learning_rate": 0.1,
+        "images_per_second": 1000.0 * epoch,
+        "seconds": 2.0,
+    }
