@@ -41,4 +41,9 @@ clean:
 .venv/ready-for-tests: .venv/ready
 	@echo "Adding what the tests need ..."
 	@$(PIP) --editable '.[torch,tensorflow,export,openvino,dev]'
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core) >/dev/null \
+		|| echo "Chromium could not be installed: the report's tests will fail (leave them out: pytest -m 'not browser')."
+	@command -v npm >/dev/null || apt-get install -qq --no-install-recommends npm >/dev/null || true
+	@npm install --silent --no-audit --no-fund --prefix .venv axe-core@4.14.1 \
+		|| echo "axe-core could not be installed with npm: the report's tests will fail (leave them out: pytest -m 'not browser')."
 	@touch $@

@@ -1,10 +1,9 @@
-"""Writes what was measured into the README: results on Fashion-MNIST with a picture, speeds, shipping, ledger rows.
+"""Writes what was measured into the README and docs: the comparison, speeds, shipping, ledger rows, defaults.
 
-With `--train`, first trains what is not yet in `runs/readme` (an hour on two cores; a broken-off call goes on where it
-was) and writes its results; without, those stay as they are. With `--shipping RUN`, takes over what
+With `--comparison FOLDER`, takes over what `diptych compare` found there; with `--shipping RUN`, what
 `diptych benchmark RUN` found. `make bench` and the other scripts here measure the rest; this copies them.
 
-    DIPTYCH_DATA=... python benchmarks/results.py [--train] [--shipping RUN]
+    python benchmarks/results.py [--comparison FOLDER] [--shipping RUN]
 """
 
 import argparse
@@ -13,18 +12,14 @@ import re
 import shutil
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-import diptych
-from diptych.artifacts.events import read_events
-from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_json, write_json
+from diptych.comparison.defaults import DEFAULTS
 from diptych.engines.differences import LEDGER
-from diptych.reports.charts import ENGINE_COLOURS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-OUT = ROOT / "runs" / "readme"
-TRAININGS = (("cnn", "default"), ("fashion_cnn", "sgd"))
+KEPT = ("title", "verdict", "subject", "sides", "pairs", "contrasts", "costs", "conditions", "explained")
+SHOWN = ("train_throughput", "predict_throughput", "latency_p50", "import_seconds", "first_step_seconds", "peak_memory")
 SURPRISING = (
     "adam-epsilon",
     "norm-momentum",
@@ -38,45 +33,62 @@ NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--comparison", type=Path, metavar="FOLDER")
     parser.add_argument("--shipping", type=Path, metavar="RUN")
     asked = parser.parse_args()
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if asked.comparison:
+        found = read_json(asked.comparison / "comparison.json")
+        write_json(HERE / "comparison.json", {name: found[name] for name in KEPT})
     if asked.shipping:
         shutil.copy(asked.shipping / "export" / "benchmark.json", HERE / "shipping.json")
         shutil.copy(asked.shipping / "export" / "benchmark.png", ROOT / "docs" / "pictures" / "shipping.png")
-    if asked.train:
-        runs = {key: trained(*key) for key in TRAININGS}
-        picture(ROOT / "docs" / "pictures" / "curves.png", runs["cnn", "default"])
-        text = replaced(text, "results", "\n".join(results(runs)))
-    text = replaced(text, "speeds", "\n".join(speeds()))
-    text = replaced(text, "shipping", "\n".join(shipping()))
-    text = replaced(text, "ledger", "\n".join(ledger()))
-    (ROOT / "README.md").write_text(text, encoding="utf-8")
+    for page, blocks in BLOCKS.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, lines in blocks.items():
+            text = replaced(text, name, "\n".join(lines()))
+        (ROOT / page).write_text(text, encoding="utf-8")
 
 
-def trained(model: str, recipe: str) -> tuple[Run, Run]:
-    folder = OUT / f"{model}-{recipe}"
-    found = sorted(folder.glob("*/manifest.json"), key=lambda path: "tensorflow" in path.parent.name)
-    if len(found) == 2:
-        return Run.open(found[0].parent), Run.open(found[1].parent)
-    return diptych.train("fashion-mnist", engine="both", model=model, recipe=recipe, out=folder)
-
-
-def results(runs: dict[tuple[str, str], tuple[Run, Run]]) -> list[str]:
+def comparison() -> list[str]:
+    found = read_json(HERE / "comparison.json")
+    first, second = (side["name"] for side in found["sides"])
     lines = [
-        "| Fashion-MNIST, 10 epochs | engine | test accuracy | test loss | macro F1 |",
-        "|---|---|---|---|---|",
+        f"| {found['subject']['data']}, {len(found['subject']['seeds'])} seeds | {first} | {second} |",
+        "|---|---|---|",
     ]
-    for (model, recipe), pair in runs.items():
-        for run in pair:
-            metrics, record = run.read_metrics(), run.read_record()
+    for measure in found["contrasts"][0]["measures"]:
+        cells = [
+            f"{100 * mean:.2f} ± {100 * spread:.2f} %" if measure["unit"] == "share" else f"{mean:.4f} ± {spread:.4f}"
+            for mean, spread in zip(measure["means"], measure["deviations"], strict=True)
+        ]
+        lines.append(f"| {measure['title']} | {cells[0]} | {cells[1]} |")
+    for cost in found["costs"]:
+        if cost["key"] in SHOWN:
             lines.append(
-                f"| `{model}`, recipe `{recipe}`, {record['recipe']['precision']} | {NAMES[record['engine']]} "
-                f"| {metrics['accuracy']:.2%} | {metrics['loss']:.4f} | {metrics['macro']['f1']:.4f} |"
+                f"| {cost['title']} | {' | '.join(amount(value, cost['unit']) for value in cost['medians'])} |"
             )
-    record = next(iter(runs.values()))[0].read_record()
-    return [*lines, "", f"Seed 0, {record['machine']['processor']}, {record['engines'][0]['threads']} threads."]
+    conditions = found["conditions"]
+    return [
+        *lines,
+        "",
+        f"**{found['verdict']['headline']}** {found['verdict']['details'][0]}",
+        "",
+        f"`{found['sides'][0]['model']}`, {found['sides'][0]['epochs']} epochs, {conditions['precision']}, "
+        f"{conditions['threads']} threads of {conditions['processor']}; mean ± deviation over seeds; costs are medians.",
+    ]
+
+
+def amount(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value / 1e6:,.0f} MB"
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.2f} {unit}"
+
+
+def defaults() -> list[str]:
+    lines = ["| default | PyTorch | Keras |", "|---|---|---|"]
+    for default in DEFAULTS:
+        lines.append(f"| {default.title} (`{default.key}`) | {' | '.join(default.values.values())} |")
+    return lines
 
 
 def speeds() -> list[str]:
@@ -135,36 +147,15 @@ def ledger() -> list[str]:
     return lines
 
 
-def picture(path: Path, runs: tuple[Run, Run]) -> None:
-    figure = Figure(figsize=(10, 4), layout="constrained", dpi=150)
-    axes = figure.subplots(1, 2)
-    for run, style in zip(runs, ("-", "--"), strict=True):
-        epochs = read_events(run.events_path, "epoch")
-        engine = run.read_record()["engine"]
-        for axis, field in zip(axes, ("validation_loss", "validation_accuracy"), strict=True):
-            numbers = [epoch["epoch"] for epoch in epochs]
-            axis.plot(
-                numbers,
-                [epoch[field] for epoch in epochs],
-                style,
-                marker="o",
-                color=ENGINE_COLOURS[engine],
-                label=NAMES[engine],
-            )
-    for axis, title in zip(axes, ("validation loss", "validation accuracy"), strict=True):
-        axis.set_title(title, loc="left")
-        axis.set_xlabel("epoch")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", color="#dddddd")
-        axis.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-
-
 def replaced(text: str, name: str, content: str) -> str:
     pattern = rf"(<!-- {name}[^\n]*-->\n).*?(<!-- end of {name} -->)"
     return re.sub(pattern, lambda match: f"{match[1]}{content}\n{match[2]}", text, flags=re.DOTALL)
 
+
+BLOCKS = {
+    "README.md": {"comparison": comparison, "speeds": speeds, "shipping": shipping, "ledger": ledger},
+    "docs/comparing.md": {"defaults": defaults},
+}
 
 if __name__ == "__main__":
     main()

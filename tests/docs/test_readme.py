@@ -16,6 +16,10 @@ from diptych.errors import UsageError
 from diptych.spec import zoo
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import results  # noqa: E402  (a script beside the package)
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = README + "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 CONSOLE = [
@@ -81,3 +85,11 @@ def test_a_python_example_runs_with_one_epoch(block, tmp_path, request):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
     assert 1 == len(list((tmp_path / "runs").iterdir()))
+
+
+@pytest.mark.parametrize("page", sorted(results.BLOCKS))
+def test_what_is_generated_is_current(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name, lines in results.BLOCKS[page].items():
+        assert results.replaced(text, name, "\n".join(lines())) == text, f"{name}: run python benchmarks/results.py"
+        assert f"<!-- {name}:" in text

@@ -14,7 +14,7 @@ from diptych.errors import ArtifactError, MissingEngine
 def test_a_missing_reader_is_named_with_what_to_install(tmp_path, monkeypatch, name, content, package, extra):
     (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    with pytest.raises(MissingEngine, match=rf"needs '{package}', .*pip install 'diptych\[{extra}\]'"):
+    with pytest.raises(MissingEngine, match=rf"needs the package '{package}', .*pip install 'diptych\[{extra}\]'"):
         open_artifact(tmp_path / name)
 
 

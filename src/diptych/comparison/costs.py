@@ -86,7 +86,7 @@ def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
     )
     yield Cost(
         "latency_p50",
-        "latency of one image, median",
+        "latency of one image (p50)",
         "ms",
         "lower",
         "float32, batch of 1, in the framework itself; shipped formats are faster",
@@ -94,7 +94,7 @@ def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
     )
     yield Cost(
         "latency_p95",
-        "latency of one image, 95th percentile",
+        "latency of one image (p95)",
         "ms",
         "lower",
         "the same calls",

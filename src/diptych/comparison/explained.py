@@ -11,7 +11,7 @@ from diptych.comparison.contrasts import difference_json
 from diptych.comparison.defaults import Default
 from diptych.comparison.experiment import ALIGNED, NATIVE
 from diptych.comparison.sides import Side
-from diptych.comparison.verdict import points
+from diptych.comparison.verdict import points, span
 
 # Accuracies by arm and engine, one a seed.
 Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
@@ -53,8 +53,7 @@ def told(found: Mapping[str, Any]) -> str:
     effect = largest["gap"]
     return (
         f"{gap}; the default that moves it most is {largest['title']} (`{largest['key']}`): "
-        f"{points(effect['mean'], signed=True)} ({points(effect['low'], signed=True)} to "
-        f"{points(effect['high'], signed=True)})."
+        f"{points(effect['mean'], signed=True)} ({span(effect)})."
     )
 
 

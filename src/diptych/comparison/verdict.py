@@ -33,8 +33,16 @@ def verdict(names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[
 
 def points(share: float, *, signed: bool = False) -> str:
     """A difference of shares in percentage points."""
-    text = f"{100 * share:+.2f}" if signed else f"{100 * abs(share):.2f}"
-    return f"{text} points"
+    return f"{_number(share) if signed else f'{100 * abs(share):.2f}'} points"
+
+
+def span(interval: Mapping[str, float]) -> str:
+    """An interval of shares in percentage points."""
+    return f"{_number(interval['low'])} to {_number(interval['high'])} points"
+
+
+def _number(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
 
 
 def _told(names: Sequence[str], contrast: Contrast, pairs: Sequence[Any], margin: float) -> tuple[str, str, list[str]]:
@@ -85,7 +93,7 @@ def _single(
         headline,
         [
             f"McNemar's test over the test images gives p = {pair['mcnemar_p']:.2g}; with other test images the gap "
-            f"would lie between {points(interval['low'], signed=True)} and {points(interval['high'], signed=True)}.",
+            f"would lie between {span(interval).replace(' to ', ' and ')}.",
             f"The two give the same class to {agreement:.2%} of the test images.",
             "Another seed may change more than this gap: how a training varies takes at least two pairs to see.",
         ],
@@ -96,8 +104,7 @@ def _interval(accuracy: Any, second: str, first: str) -> str:
     found = accuracy["difference"]
     return (
         f"{second} minus {first}: {points(found['mean'], signed=True)} of accuracy on average over "
-        f"{found['num_pairs']} seeds, 95 % interval {points(found['low'], signed=True)} to "
-        f"{points(found['high'], signed=True)} (paired t, p = {found['p_value']:.2g}; "
+        f"{found['num_pairs']} seeds, 95 % interval {span(found)} (paired t, p = {found['p_value']:.2g}; "
         f"equivalence p = {accuracy['equivalence_p']:.2g})."
     )
 
@@ -107,9 +114,9 @@ def _evidence(contrast: Contrast, accuracy: Any, pairs: Sequence[Any]) -> list[s
     significant = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
     return [
         f"{len(pairs)} pairs can see a true difference of {points(accuracy['detectable'])} four times in five.",
-        f"With other test images the gap would lie between {points(images['low'], signed=True)} and "
-        f"{points(images['high'], signed=True)} (bootstrap); McNemar's test tells {significant} of {len(pairs)} pairs "
-        f"apart. Two models of a pair give the same class to {contrast['agreement']:.2%} of the images.",
+        f"With other test images the gap would lie between {span(images).replace(' to ', ' and ')} (bootstrap).",
+        f"McNemar's test tells {significant} of {len(pairs)} pairs apart; two models of a pair give the same class to "
+        f"{contrast['agreement']:.2%} of the images.",
     ]
 
 
