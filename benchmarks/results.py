@@ -74,7 +74,7 @@ def comparison() -> list[str]:
         f"**{found['verdict']['headline']}** {found['verdict']['details'][0]}",
         "",
         f"`{found['sides'][0]['model']}`, {found['sides'][0]['epochs']} epochs, {conditions['precision']}, "
-        f"{conditions['threads']} threads of {conditions['processor']}; mean ± deviation over seeds; costs are medians.",
+        f"{conditions['threads']} threads of {conditions['processor']}; ± deviation over seeds; costs: medians.",
     ]
 
 

@@ -12,6 +12,7 @@ start = time.perf_counter()
 
 
 def tell(words: str) -> None:
+    """What begins, and when."""
     console.print(f"[dim]{time.perf_counter() - start:4.0f} s[/]  {words}", highlight=False)
 
 

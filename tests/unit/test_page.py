@@ -348,7 +348,6 @@ def test_ticks_are_round_and_few(low, high):
         (wording.ratio(2.0, 3.0), "1.50×"),
         (wording.plural(1, "class"), "1 class"),
         (wording.plural(2, "class"), "2 classes"),
-        (wording.listed(["a", "b", "c"]), "a, b and c"),
         (wording.shortened("abcdefghij", 5), "ab…ij"),
     ],
 )

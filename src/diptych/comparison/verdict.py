@@ -104,7 +104,7 @@ def _interval(accuracy: Any, second: str, first: str) -> str:
     found = accuracy["difference"]
     return (
         f"{second} minus {first}: {points(found['mean'], signed=True)} of accuracy on average over "
-        f"{found['num_pairs']} seeds, 95 % interval {span(found)} (paired t, p = {found['p_value']:.2g}; "
+        f"{found['num_pairs']} seeds, 95% interval {span(found)} (paired t, p = {found['p_value']:.2g}; "
         f"equivalence p = {accuracy['equivalence_p']:.2g})."
     )
 

@@ -124,12 +124,6 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - half - 1]}…{name[-half:]}"
 
 
-def listed(names: Sequence[Any]) -> str:
-    """One, two and three."""
-    texts = [str(name) for name in names]
-    return ", ".join(texts[:-1]) + f" and {texts[-1]}" if len(texts) > 1 else "".join(texts)
-
-
 def plural(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`; images and classes follow their own rule by an ending in s."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
