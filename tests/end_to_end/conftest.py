@@ -1,10 +1,13 @@
 """Trainings that are done once and shared by all that looks at them."""
 
+import fcntl
+import json
+import os
 from pathlib import Path
 
 import cv2
 import pytest
-from commands import ONE_THREAD, process
+from commands import ONE_THREAD, Told, process
 
 from diptych.artifacts import Run
 from diptych.data import datasets
@@ -15,6 +18,23 @@ def pytest_ignore_collect(config):
     """Almost everything here hands work from one framework to the other, so choosing one engine deselects it."""
     chosen = config.getoption("engine")
     return True if chosen and set(chosen) != set(NAMES) else None
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Does what is long once for all of pytest's workers; gives what was told and the folder it was done in."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def done(name, command):
+        folder, said = root / name, root / f"{name}.json"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not said.exists():
+                said.write_text(json.dumps(command(folder)))
+        return Told(*json.loads(said.read_text())), folder
+
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,15 @@ from diptych.engines import NAMES
 QUICK = ("--model", "mlp", "--precision", "float32", "--no-thorough", *ONE_THREAD)
 
 
+THOROUGH = ("--seeds", 2, "--epochs", 4, "--precision", "float32", *ONE_THREAD)
+
+
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory):
+def compared(once):
     """What a thorough comparison of two seeds says of digits, and where it was made."""
-    folder = tmp_path_factory.mktemp("compared")
-    settings = ("--seeds", 2, "--epochs", 4, "--precision", "float32", "--out", folder, *ONE_THREAD)
-    told = process("compare", "digits", *settings, "--json")
+    told, folder = once("compared", lambda folder: process("compare", "digits", *THOROUGH, "--out", folder, "--json"))
     assert (0, "") == (told.code, told.err), told
-    return told.json, folder, settings
+    return told.json, folder
 
 
 def read(folder):
@@ -38,7 +39,7 @@ def read(folder):
 
 @pytest.mark.slow
 def test_a_comparison_leaves_a_report_and_the_same_numbers_as_json_and_as_markdown(compared):
-    found, folder, _ = compared
+    found, folder = compared
     report = Path(found.pop("report"))
     assert json.loads((report.parent / "comparison.json").read_text()) == found
     accuracy = found["contrasts"][0]["measures"][0]["means"]
@@ -56,7 +57,7 @@ def test_an_independent_script_finds_the_same_numbers_in_the_predictions(compare
 
 @pytest.mark.slow
 def test_pairs_start_alike_and_take_turns_at_going_first(compared):
-    found, _, _ = compared
+    found, _ = compared
     first, second = ([Run.open(run).read_record() for run in side["runs"]] for side in found["sides"])
     assert [0, 1] == [record["seed"] for record in first] == [record["seed"] for record in second]
     assert first[0]["spec"] == second[0]["spec"]
@@ -104,7 +105,7 @@ def test_the_report_carries_the_certificate_the_code_and_the_ledgers_rows(compar
 
 @pytest.mark.slow
 def test_a_plan_says_what_is_there_and_runs_nothing(compared, tmp_path):
-    _, _, settings = compared
+    settings = (*THOROUGH, "--out", compared[1])
     done = diptych("compare", "digits", *settings, "--plan", "--json")
     assert ({"finished"}, 0) == ({run["status"] for run in done.json["runs"]}, done.json["seconds"])
     more = diptych("compare", "digits", *settings, "--seeds", 3, "--plan", "--json").json["runs"]
@@ -130,10 +131,10 @@ def test_finished_runs_are_compared_without_either_framework(compared, tmp_path)
 
 
 @pytest.fixture(scope="session")
-def unbroken(tmp_path_factory):
-    """A quick comparison that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    told = diptych("compare", "digits", *QUICK, "--seeds", 2, "--epochs", 6, "--out", folder, "--json")
+def unbroken(once):
+    """The folder of a quick comparison that nothing disturbed."""
+    settings = (*QUICK, "--seeds", 2, "--epochs", 6, "--json")
+    told, folder = once("unbroken", lambda folder: process("compare", "digits", *settings, "--out", folder))
     assert 0 == told.code, told
     return folder
 
