@@ -15,6 +15,7 @@ from diptych.comparison.sides import grouped
 from diptych.comparison.touched import TOUCHES, touched
 from diptych.comparison.verdict import verdict
 from diptych.engines.differences import LEDGER
+from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec import Recipe, zoo
 
 
@@ -174,3 +175,34 @@ def test_a_model_is_told_the_rows_that_it_touches():
     keys = {row.key for row in touched(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))}
     assert {"norm-momentum", "sgd-velocity", "conv-kernel-axes"} <= keys
     assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
+
+
+def test_intervals_over_images_of_every_measure_are_those_of_resampled_evaluations(tmp_path):
+    first, second = ([logits(share, seed) for seed in (1, 2)] for share in (0.8, 0.9))
+    found = {m["name"]: m["image_interval"] for m in contrast(*two_sides(tmp_path, first, second), 1, 0.05)["measures"]}
+    generator = np.random.default_rng(1)
+    differences = {name: [] for name in found}
+    for _ in range(200):
+        drawn = generator.integers(0, NUM_IMAGES, NUM_IMAGES)
+        means = [
+            {
+                name: np.mean([value(evaluate_logits(one[drawn], labels()[drawn], CLASSES)) for one in side])
+                for name, value in VALUES.items()
+            }
+            for side in (first, second)
+        ]
+        for name, values in differences.items():
+            values.append(means[1][name] - means[0][name])
+    for name, values in differences.items():
+        low, high = np.quantile(values, [0.025, 0.975])
+        reach = high - low
+        assert abs(found[name]["low"] - low) < 0.2 * reach, name
+        assert abs(found[name]["high"] - high) < 0.2 * reach, name
+
+
+VALUES = {
+    "accuracy": lambda metrics: metrics["accuracy"],
+    "macro_f1": lambda metrics: metrics["macro"]["f1"],
+    "loss": lambda metrics: metrics["loss"],
+    "calibration_error": lambda metrics: metrics["expected_calibration_error"],
+}

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych.comparison import statistics
+from diptych.comparison.resampling import image_intervals
 from diptych.comparison.sides import Answered, Side
+from diptych.comparison.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ def contrast(first: Side, second: Side, place: int, margin: float) -> dict[str, 
         margin: the difference in accuracy that would not matter, as a share.
     """
     agreements = [pair["agreement"] for pair in pairs(first, second)]
+    intervals = {"accuracy": statistics.image_interval(first.correct_sn, second.correct_sn)}
+    intervals |= image_intervals(first, second)
     return {
         "second": place,
         "agreement": float(np.mean(agreements)),
-        "measures": [_measured(measure, first, second, margin) for measure in MEASURES],
+        "measures": [_measured(measure, first, second, margin, intervals[measure.name]) for measure in MEASURES],
     }
 
 
@@ -73,18 +77,17 @@ def _pair(first: Answered, second: Answered) -> dict[str, Any]:
     }
 
 
-def _measured(measure: Measure, first: Side, second: Side, margin: float) -> dict[str, Any]:
+def _measured(measure: Measure, first: Side, second: Side, margin: float, images: Interval) -> dict[str, Any]:
     values = [[answer.value(measure.name) for answer in side.answers] for side in (first, second)]
     several = len(values[0]) > 1
     found = difference_json(*values)
     judged = measure.name == "accuracy"
-    images = asdict(statistics.image_interval(first.correct_sn, second.correct_sn)) if judged else None
     return {
         **asdict(measure),
         "means": [float(np.mean(value)) for value in values],
         "deviations": [float(np.std(value, ddof=1)) for value in values] if several else None,
         "difference": found,
-        "image_interval": images,
+        "image_interval": asdict(images),
         "equivalence_p": statistics.equivalence(values[0], values[1], margin) if judged and found else None,
         "detectable": (
             statistics.detectable_mean(found["deviation"], found["num_pairs"]) if judged and found else None

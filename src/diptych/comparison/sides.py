@@ -14,7 +14,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.errors import UsageError
-from diptych.evaluation.softmax import softmax
+from diptych.evaluation.softmax import log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job
 
@@ -60,9 +60,15 @@ class Answered:
         return name
 
     @cached_property
+    def log_probabilities_nk(self) -> np.ndarray:
+        """float64, (N, K)."""
+        return log_softmax(self.logits_nk)
+
+    @cached_property
     def probabilities_nk(self) -> np.ndarray:
         """float64, (N, K)."""
-        return softmax(self.logits_nk)
+        found: np.ndarray = np.exp(self.log_probabilities_nk)
+        return found
 
     @cached_property
     def predicted_n(self) -> np.ndarray:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NUM_BINS = 15
+
 
 @dataclass(frozen=True)
 class ReliabilityBins:
@@ -25,7 +27,7 @@ class ReliabilityBins:
         return float(np.sum(gaps * self.counts) / self.counts.sum())
 
 
-def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15) -> ReliabilityBins:
+def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> ReliabilityBins:
     """Group samples into bins of equal width by the probability of the class that they are given.
 
     Args:
@@ -35,19 +37,23 @@ def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bin
     """
     confidence_n = probabilities_nk.max(axis=1).astype(np.float64)
     correct_n = probabilities_nk.argmax(axis=1) == labels_n
-    edges = np.linspace(0.0, 1.0, num_bins + 1)
-    # Inner edges only: rounding can put a confidence a hair above 1.
-    bin_n = np.searchsorted(edges[1:-1], confidence_n, side="left")
+    bin_n = bin_of(confidence_n, num_bins)
     counts = np.bincount(bin_n, minlength=num_bins)
     divisors = np.maximum(counts, 1)
     return ReliabilityBins(
-        edges=edges,
+        edges=np.linspace(0.0, 1.0, num_bins + 1),
         counts=counts,
         confidence=np.bincount(bin_n, weights=confidence_n, minlength=num_bins) / divisors,
         accuracy=np.bincount(bin_n, weights=correct_n, minlength=num_bins) / divisors,
     )
 
 
-def expected_calibration_error(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = 15) -> float:
+def bin_of(confidence_n: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+    """The number of each confidence's bin, from 0, (N,)."""
+    # Inner edges only: rounding can put a confidence a hair above 1.
+    return np.searchsorted(np.linspace(0.0, 1.0, num_bins + 1)[1:-1], confidence_n, side="left")
+
+
+def expected_calibration_error(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> float:
     """Expected calibration error of `reliability_bins`; takes the same arguments."""
     return reliability_bins(probabilities_nk, labels_n, num_bins).expected_calibration_error
