@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
+APT := apt-get update -qq && apt-get install -qq --no-install-recommends
+WITHOUT := $(BIN)/pytest -m 'not browser' leaves them out
 
 .PHONY: help demo test check bench clean
 help:
@@ -41,9 +43,9 @@ clean:
 .venv/ready-for-tests: .venv/ready
 	@echo "Adding what the tests need ..."
 	@$(PIP) --editable '.[torch,tensorflow,export,openvino,dev]'
-	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core) >/dev/null \
-		|| echo "Chromium could not be installed: the report's tests will fail (leave them out: pytest -m 'not browser')."
-	@command -v npm >/dev/null || apt-get install -qq --no-install-recommends npm >/dev/null || true
+	@(command -v chromium || command -v chromium-browser || command -v google-chrome) >/dev/null || ($(APT) chromium fonts-dejavu-core) >/dev/null \
+		|| $(BIN)/playwright install chromium || echo "No Chromium: the report's tests will fail ($(WITHOUT))."
+	@command -v npm >/dev/null || ($(APT) npm) >/dev/null || true
 	@npm install --silent --no-audit --no-fund --prefix .venv axe-core@4.14.1 \
-		|| echo "axe-core could not be installed with npm: the report's tests will fail (leave them out: pytest -m 'not browser')."
+		|| echo "No npm for axe-core: the report's tests will fail ($(WITHOUT))."
 	@touch $@

@@ -20,10 +20,12 @@ def pytest_collection_modifyitems(items):
 def browser():
     from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.fail("Chromium is missing: 'apt-get install -y chromium', or '-m \"not browser\"'.", pytrace=False)
+    installed = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
     with sync_playwright() as playwright:
+        found = next(installed, playwright.chromium.executable_path)
+        if not Path(found).exists():
+            wanted = "'apt-get install -y chromium' or 'playwright install chromium'"
+            pytest.fail(f"Chromium is missing: {wanted}, or '-m \"not browser\"'.", pytrace=False)
         running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield running
         running.close()

@@ -114,7 +114,7 @@ def test_a_plan_says_what_is_there_and_runs_nothing(compared, tmp_path):
     fresh = diptych("compare", "digits", "--out", tmp_path / "none", "--plan")
     assert (0, False) == (fresh.code, (tmp_path / "none").exists())
     assert "6" in fresh.out
-    assert "nothing was run" in fresh.out
+    assert "Nothing was run" in fresh.out
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
     with told(notify) as tell:
         for place, cell in enumerate(cells, start=1):
             run = experiment.find(cell)
+            if run:
+                experiment.check(run, cell)
             label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
             if run is None or not is_whole(run, run.read_record()):
                 on_step(f"training {label}")

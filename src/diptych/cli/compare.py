@@ -142,7 +142,9 @@ def _print_plan(experiment: Experiment, as_json: bool) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"about {_minutes(total)} of training in all, one run after the other; nothing was run.", highlight=False
+        f"about {_minutes(total)} of training in all, one run after the other; measuring and exporting come on top. "
+        "Nothing was run.",
+        highlight=False,
     )
 
 

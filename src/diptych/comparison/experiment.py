@@ -176,24 +176,23 @@ class Experiment:
         return {"processor": machine()["processor"], **versions()}
 
     def find(self, cell: Cell) -> Run | None:
-        """The run of a cell, where it has been begun.
-
-        Raises:
-            ArtifactError: it is finished and no longer as it was written, or its data has changed.
-        """
+        """The run of a cell, where it has been begun."""
         wanted = self.digest(cell)
         for folder in sorted(self.pool.glob(f"{self._name(cell)}*")):
             if not (folder / "run.json").is_file():
                 continue
             run = Run.open(folder)
-            record = run.read_record()
-            if record.get("key") != wanted:
-                continue
-            self._check(run, record, cell)
-            return run
+            if run.read_record().get("key") == wanted:
+                return run
         return None
 
-    def _check(self, run: Run, record: Mapping[str, Any], cell: Cell) -> None:
+    def check(self, run: Run, cell: Cell) -> None:
+        """Refuse a run that cannot be gone on with.
+
+        Raises:
+            ArtifactError: it is finished and no longer as it was written, or its data has changed.
+        """
+        record = run.read_record()
         if record["data"]["fingerprint"] != self.data(cell.seed).fingerprint:
             raise ArtifactError(
                 f"The data at '{self.source.data}' has changed since '{run.directory}' was made. "
@@ -235,6 +234,8 @@ class Experiment:
 
     def _planned(self, cell: Cell, measured: float | None) -> Planned:
         run = self.find(cell)
+        if run:
+            self.check(run, cell)
         if run and is_whole(run, run.read_record()):
             return Planned(cell, "finished", 0.0)
         done = len(read_events(run.events_path, "epoch")) if run and run.events_path.exists() else 0
