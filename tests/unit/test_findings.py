@@ -121,10 +121,10 @@ def test_time_to_target_is_up_to_the_first_epoch_that_every_run_reaches(tmp_path
     assert "peak_memory" not in found  # nothing measured it
 
 
-def accuracies(seeds, effects):
+def accuracies(seeds, effects, seed=0):
     """Accuracies by arm: the aligned ones, one default's effects on TensorFlow each, and all together."""
     base = np.linspace(0.90, 0.91, seeds)
-    noise = np.random.default_rng(0).normal(0, 1e-4, (len(effects) + 2, 2, seeds))
+    noise = np.random.default_rng(seed).normal(0, 1e-4, (len(effects) + 2, 2, seeds))
     arms = {"aligned": 0.0, **effects, "native": sum(effects.values())}
     return {
         arm: {"torch": base + noise[place, 0], "tensorflow": base + effect + noise[place, 1]}
@@ -137,16 +137,25 @@ def test_the_gap_is_attributed_to_the_default_that_makes_it():
     spec = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,))
     known = defaults.of((spec, recipe))
     effects = {default.key: -0.05 if default.key == "norm-momentum" else 0.0 for default in known}
-    found = explained(accuracies(3, effects), known)
+    found = explained(accuracies(3, effects), (spec, recipe), 1e-4)
     assert "norm-momentum" == max(found["defaults"], key=lambda row: abs(row["gap"]["mean"]))["key"]
     assert pytest.approx(-0.05, abs=1e-3) == found["sum"]
     assert "`norm-momentum`" in told(found)
 
 
 def test_where_no_default_matters_none_is_blamed():
-    known = defaults.of((zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe(optimizer="sgd")))
-    found = explained(accuracies(2, {default.key: 0.0 for default in known}), known)
-    assert "no single default moves it by more than chance" in told(found)
+    setup = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe(optimizer="sgd")
+    effects = {default.key: 0.0 for default in defaults.of(setup)}
+    blamed = ["moves it most" in told(explained(accuracies(3, effects, seed), setup, 1e-6)) for seed in range(300)]
+    assert np.mean(blamed) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+
+
+def test_one_pair_cannot_tell_which_default_it_is():
+    setup = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe(optimizer="sgd")
+    effects = {default.key: -0.2 if default.key == "norm-momentum" else 0.0 for default in defaults.of(setup)}
+    found = told(explained(accuracies(1, effects), setup, 1e-4))
+    assert "`norm-momentum`) moves it most" in found
+    assert "one pair cannot tell that from chance" in found
 
 
 def test_a_switched_arm_has_one_default_as_the_framework_does_and_all_else_aligned():
@@ -172,7 +181,7 @@ def test_every_row_of_the_ledger_says_which_models_it_touches():
 
 def test_a_model_is_told_the_rows_that_it_touches():
     spec = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,))
-    keys = {row.key for row in touched(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))}
+    keys = {row.key for row in touched([(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))])}
     assert {"norm-momentum", "sgd-velocity", "conv-kernel-axes"} <= keys
     assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
 
@@ -182,7 +191,7 @@ def test_intervals_over_images_of_every_measure_are_those_of_resampled_evaluatio
     found = {m["name"]: m["image_interval"] for m in contrast(*two_sides(tmp_path, first, second), 1, 0.05)["measures"]}
     generator = np.random.default_rng(1)
     differences = {name: [] for name in found}
-    for _ in range(200):
+    for _ in range(120):
         drawn = generator.integers(0, NUM_IMAGES, NUM_IMAGES)
         means = [
             {
@@ -196,8 +205,8 @@ def test_intervals_over_images_of_every_measure_are_those_of_resampled_evaluatio
     for name, values in differences.items():
         low, high = np.quantile(values, [0.025, 0.975])
         reach = high - low
-        assert abs(found[name]["low"] - low) < 0.2 * reach, name
-        assert abs(found[name]["high"] - high) < 0.2 * reach, name
+        assert abs(found[name]["low"] - low) < 0.25 * reach, name
+        assert abs(found[name]["high"] - high) < 0.25 * reach, name
 
 
 VALUES = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as oracle_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -105,6 +106,27 @@ def test_the_image_interval_is_what_resampling_approaches():
 def test_mcnemar_finds_a_difference_that_is_not_there_in_one_of_twenty():
     found = [statistics.mcnemar(*(right[0] for right in rights(3000, seed))) < 0.05 for seed in range(NUM_SIMULATIONS)]
     assert abs(np.mean(found) - 0.05) < ALLOWANCE
+
+
+@pytest.mark.parametrize("num_pairs", [2, 3])
+@pytest.mark.parametrize("num_images", [360, 1000])
+def test_counts_of_few_images_are_not_taken_for_certain(num_pairs, num_images):
+    """Accuracies come in steps of one image, so equal differences are common and say little."""
+    generator = np.random.default_rng(num_images)
+    common = generator.binomial(num_images, 0.9, (NUM_SIMULATIONS, num_pairs))
+    first, second = (common + generator.poisson(0.006 * num_images, common.shape) for _ in range(2))
+    pairs = [(a / num_images, b / num_images) for a, b in zip(first, second, strict=True)]
+    found = [statistics.paired_difference(a, b, 1 / num_images).p_value < 0.05 for a, b in pairs]
+    assert np.mean(found) < 0.05 + ALLOWANCE
+    margin = 0.006
+    moved = [(a, b + margin) for a, b in pairs]
+    equal = [statistics.equivalence(a, b, margin, 1 / num_images) < 0.05 for a, b in moved]
+    assert np.mean(equal) < 0.05 + ALLOWANCE
+
+
+def test_holms_correction_is_statsmodels():
+    p_values = [0.04, 0.001, 0.3, 0.02, 0.02]
+    assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
 def test_runs_that_are_all_alike_are_equivalent_and_not_different():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,14 @@ from diptych.api.experiments import OnStep, certificate_of, export_all, run_all,
 from diptych.api.models import spec_from_file
 from diptych.api.trainings import changed, check_counts
 from diptych.artifacts.run import Run
-from diptych.artifacts.store import atomic_write, read_json, write_json
-from diptych.comparison import defaults, gallery, sides
+from diptych.artifacts.store import atomic_write, json_text, write_json
+from diptych.comparison import gallery, sides
 from diptych.comparison.experiment import Arm, Experiment
 from diptych.comparison.explained import accuracies, explained
 from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
+from diptych.data.datasets import at_hand
 from diptych.engines.worker import num_threads
 from diptych.errors import DiptychError, UsageError
 from diptych.spec import ModelSpec, Recipe
@@ -144,15 +146,15 @@ def conduct(
     on_step: OnStep = lambda words: None,
 ) -> Comparison:
     """Run what a design still lacks, and report; arguments as of `compare`."""
-    _check_margin(margin)
+    check_margin(margin)
     run_all(experiment, thorough, notify, on_step)
     directory = experiment.pool / experiment.name
     if thorough:
         export_all(experiment, on_step)
     on_step("comparing")
     by_arm = {arm: sides_of(experiment, arm) for arm in experiment.arms}
-    why = explained(accuracies(by_arm), defaults.of(experiment.setup)) if experiment.explains else None
     data = experiment.data(experiment.seeds[0])
+    why = explained(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
     found = findings(
         by_arm[experiment.arm],
         kind=experiment.arm,
@@ -179,7 +181,7 @@ def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: 
     Raises:
         UsageError: fewer than two kinds of runs, unequal numbers of them, or other test sets.
     """
-    _check_margin(margin)
+    check_margin(margin)
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     found_sides = sides.grouped(opened)
     names = [side.name for side in found_sides]
@@ -195,22 +197,33 @@ def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: 
         margin=margin / 100,
         remarks=remarks,
     )
-    folder = "-and-".join(dict.fromkeys(side.first.run.directory.resolve().name for side in found_sides[:2]))
-    directory = Path(out) if out else first.run.directory.parent / f"compare-{folder}"
+    folders = [side.first.run.directory.resolve() for side in found_sides]
+    directory = Path(out) if out else folders[0].parent / f"compare-{'-and-'.join(path.name for path in folders)}"
     return _written(directory, found, images)
 
 
-def _check_margin(margin: float) -> None:
+def check_margin(margin: float) -> None:
+    """Refuse a margin that is no difference in points.
+
+    Raises:
+        UsageError: says what is wanted.
+    """
     if not 0 < margin < 100:
         raise UsageError(f"'margin' wants points of accuracy above 0 and below 100, got {margin}.")
 
 
 def _pictures(answer: Answered) -> tuple[np.ndarray | None, list[str]]:
-    """The test images of a run that may have been made elsewhere, or why they cannot be shown."""
+    """The test images of a run that may have been made elsewhere, or why they cannot be shown; fetches nothing."""
+    directory = answer.record["data"].get("data_dir")
+    if not at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
+        return None, ["The gallery has no pictures, as the data are not at hand."]
     try:
-        return job.load_data(answer.record).test.images, []
+        images = job.load_data(answer.record).test.images
     except DiptychError as error:
-        return None, [f"The gallery has no pictures, as the data are not at hand: {error}"]
+        return None, [f"The gallery has no pictures: {error}"]
+    if len(images) != len(answer.labels_n):
+        return None, ["The gallery has no pictures, as the data are not those of the runs."]
+    return images, []
 
 
 def _written(directory: Path, found: dict[str, Any], images_nhwc: np.ndarray | None) -> Comparison:
@@ -220,11 +233,10 @@ def _written(directory: Path, found: dict[str, Any], images_nhwc: np.ndarray | N
     comparison = Comparison(directory, found)
     ids = gallery.ids(found["gallery"]) if images_nhwc is not None else []
     pictures = {} if images_nhwc is None else {place: images_nhwc[place] for place in ids}
+    plain = json.loads(json_text(found))
+    texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}
     write_json(comparison.json_path, found)
-    for path, text in (
-        (comparison.markdown_path, tables.markdown(found)),
-        (comparison.report_path, page.render(read_json(comparison.json_path), pictures)),
-    ):
+    for path, text in texts.items():
         with atomic_write(path) as file:
             file.write(text.encode())
     return comparison

@@ -14,7 +14,6 @@ from diptych.artifacts.store import read_json
 from diptych.comparison import certificate, meter, parity
 from diptych.comparison.experiment import Cell, Experiment, is_whole
 from diptych.comparison.sides import TITLES, Answered, Side
-from diptych.deployment.export import REPORT
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.trained import Trained
@@ -47,9 +46,14 @@ def export_all(experiment: Experiment, on_step: OnStep) -> None:
     """What each framework writes itself of its first run, proved in each format's own runtime."""
     for engine in engines.NAMES:
         run = _run(experiment, experiment.cell(experiment.arm, experiment.seeds[0], engine))
-        if (run.export_dir / REPORT).exists():
+        written = Answered.of(run).shipped
+        forms = [
+            form
+            for form in FORMATS.values()
+            if form.name not in written and (not form.writers or engine in form.writers)
+        ]
+        if not forms:
             continue
-        forms = [form for form in FORMATS.values() if not form.writers or engine in form.writers]
         ship(
             Trained.of(run),
             forms,
@@ -58,7 +62,6 @@ def export_all(experiment: Experiment, on_step: OnStep) -> None:
             threads=experiment.threads,
             on_format=partial(_tell_format, on_step, engine),
         )
-        run.seal()
 
 
 def _tell_format(on_step: OnStep, engine: str, form: str) -> None:

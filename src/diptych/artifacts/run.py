@@ -10,7 +10,7 @@ runs/<name>/
   model.safetensors  the weights, canonical names and layout
   checkpoints/ tensorboard/ plots/ export/
   report.html
-  manifest.json      sha256 of every file above; written last, so it says that the run is whole
+  manifest.json      sha256 of every file above but those in export/; written last, so it says that the run is whole
 """
 
 from collections.abc import Mapping
@@ -61,11 +61,7 @@ class Run:
     def open(cls, directory: str | Path) -> Self:
         """Open an existing run; raises ArtifactError when `directory` is not one."""
         run = cls(Path(directory))
-        try:
-            is_run = run.record_path.is_file()
-        except OSError as error:  # a name that is too long
-            raise ArtifactError(f"'{directory!s:.60}…' is not a run: {error.strerror}.") from error
-        if not is_run:
+        if not is_run(directory):
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
         return run
 
@@ -198,13 +194,29 @@ class Run:
             raise ArtifactError(f"'{self.directory}' is not as it was written: {', '.join(faults)}.")
 
     def _file_names(self) -> list[str]:
-        """Paths below the run directory with `/`, sorted; without the manifest and temporary files."""
-        files = (path for path in self.directory.rglob("*") if path.is_file())
+        """Paths below the run directory with `/`, sorted; without the manifest and what is temporary.
+
+        Nor is there what `export/` holds: it is written anew at will, and keeps digests of its own.
+        """
+        files = (path.relative_to(self.directory) for path in self.directory.rglob("*") if path.is_file())
         return sorted(
-            path.relative_to(self.directory).as_posix()
+            path.as_posix()
             for path in files
-            if path != self.manifest_path and not path.name.startswith(".")
+            if path.name != self.manifest_path.name
+            and path.parts[0] != self.export_dir.name
+            and not any(part.startswith(".") for part in path.parts)
         )
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path is that of a run directory.
+
+    Raises ArtifactError when it can be no path, such as a name that is too long.
+    """
+    try:
+        return (Path(path) / "run.json").is_file()
+    except OSError as error:
+        raise ArtifactError(f"'{path!s:.60}…' is not a run: {error.strerror}.") from error
 
 
 def _make_free_folder(parent: Path, name: str) -> Path:

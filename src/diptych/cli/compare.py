@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from diptych.api import comparisons
 from diptych.api.comparisons import Comparison
-from diptych.artifacts.run import Run
+from diptych.artifacts.run import Run, is_run
 from diptych.cli.arguments import MaybeInt, MaybePath, parsed, print_json
 from diptych.cli.settings import named_recipe
 from diptych.comparison.experiment import Experiment
@@ -74,7 +75,8 @@ def main(arguments: list[str]) -> int:
     if len(asked.what) > 1:
         _tell(_compared(asked), asked.json)
         return 0
-    if (Path(asked.what[0]) / "run.json").is_file():
+    comparisons.check_margin(asked.margin)
+    if is_run(asked.what[0]):
         raise UsageError(f"compare wants at least two runs; '{asked.what[0]}' is one. Name another, or DATA.")
     experiment = _designed(asked)
     if asked.plan:
@@ -87,7 +89,9 @@ def main(arguments: list[str]) -> int:
         experiment,
         margin=asked.margin,
         thorough=asked.thorough,
-        on_step=lambda words: None if quiet else console.print(f"[dim]{words} ...[/]", highlight=False),
+        on_step=lambda words: (
+            None if quiet else console.print(f"{words} ...", style="dim", highlight=False, markup=False)
+        ),
         **settings,
     )
     _tell(found, asked.json)
@@ -175,12 +179,12 @@ def _tell(comparison: Comparison, as_json: bool) -> None:
 def _table(found: Any) -> Table:
     """One row a side: the measures' means, and the cost that most people ask for."""
     speeds = next((cost["medians"] for cost in found["costs"] if cost["key"] == "train_throughput"), None)
-    table = Table("", "accuracy", "macro F1", "loss", "training images/s", title=found["title"])
+    table = Table("", "accuracy", "macro F1", "loss", "training images/s", title=Text(found["title"]))
     for place, side in enumerate(found["sides"]):
         contrast = found["contrasts"][max(place - 1, 0)]
         means = [measure["means"][min(place, 1)] for measure in contrast["measures"]]
         spread = contrast["measures"][0]["deviations"]
         accuracy = f"{means[0]:.2%}" + (f" ± {points(spread[min(place, 1)]).split()[0]}" if spread else "")
         speed = f"{speeds[place]:,.0f}" if speeds and speeds[place] else ""
-        table.add_row(side["name"], accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed)
+        table.add_row(Text(side["name"]), accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed)
     return table

@@ -56,11 +56,13 @@ def contrast(first: Side, second: Side, place: int, margin: float) -> dict[str, 
     }
 
 
-def difference_json(first_s: Sequence[float], second_s: Sequence[float]) -> dict[str, Any] | None:
+def difference_json(
+    first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0
+) -> dict[str, Any] | None:
     """A paired difference as plain data; None for a single pair."""
     if len(first_s) < 2:
         return None
-    found: dict[str, Any] = asdict(statistics.paired_difference(first_s, second_s))
+    found: dict[str, Any] = asdict(statistics.paired_difference(first_s, second_s, resolution))
     interval = found.pop("interval")
     return {**found, **interval}
 
@@ -80,15 +82,16 @@ def _pair(first: Answered, second: Answered) -> dict[str, Any]:
 def _measured(measure: Measure, first: Side, second: Side, margin: float, images: Interval) -> dict[str, Any]:
     values = [[answer.value(measure.name) for answer in side.answers] for side in (first, second)]
     several = len(values[0]) > 1
-    found = difference_json(*values)
     judged = measure.name == "accuracy"
+    resolution = 1 / len(first.first.labels_n) if judged else 0.0
+    found = difference_json(values[0], values[1], resolution)
     return {
         **asdict(measure),
         "means": [float(np.mean(value)) for value in values],
         "deviations": [float(np.std(value, ddof=1)) for value in values] if several else None,
         "difference": found,
         "image_interval": asdict(images),
-        "equivalence_p": statistics.equivalence(values[0], values[1], margin) if judged and found else None,
+        "equivalence_p": statistics.equivalence(values[0], values[1], margin, resolution) if judged and found else None,
         "detectable": (
             statistics.detectable_mean(found["deviation"], found["num_pairs"]) if judged and found else None
         ),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from diptych.artifacts.store import read_json
 from diptych.comparison.sides import Answered, Side
+from diptych.training.fit import evaluation_precision
 
 Value = Callable[[Answered], float | None]
 NATIVE_FILES = {"torch": "state-dict", "tensorflow": "keras"}
@@ -41,7 +40,7 @@ def target(sides: Sequence[Side]) -> float | None:
         if not reached:
             return None
         best.append(max(reached))
-    return floor(100 * min(best)) / 100
+    return floor(100 * min(best) + 1e-9) / 100
 
 
 def _row(cost: Cost, sides: Sequence[Side]) -> dict[str, Any]:
@@ -61,6 +60,7 @@ def _row(cost: Cost, sides: Sequence[Side]) -> dict[str, Any]:
 
 def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
     wanted = target(sides)
+    evaluated = " and ".join(dict.fromkeys(evaluation_precision(side.recipe) for side in sides))
     own = "in a process of its own, warm-up left out, median of five rounds"
     measured = all(answer.cost for side in sides for answer in side.answers)
     if measured:
@@ -81,7 +81,7 @@ def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
         "prediction throughput",
         "images/s",
         "higher",
-        f"float32, {own}",
+        f"{evaluated}, {own}",
         _cost("predict_throughput", median),
     )
     yield Cost(
@@ -89,7 +89,7 @@ def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
         "latency of one image (p50)",
         "ms",
         "lower",
-        "float32, batch of 1, in the framework itself; shipped formats are faster",
+        f"{evaluated}, batch of 1, in the framework itself; shipped formats are faster",
         _cost("latency_p50", _milliseconds),
     )
     yield Cost(
@@ -101,7 +101,12 @@ def _costs(sides: Sequence[Side]) -> Iterator[Cost]:
         _cost("latency_p95", _milliseconds),
     )
     yield Cost(
-        "train_seconds", "training", "s", "lower", "sum of the epochs, validation and start left out", _train_seconds
+        "train_seconds",
+        "training",
+        "s",
+        "lower",
+        "sum of the epochs, with the first step; validation left out",
+        _train_seconds,
     )
     if wanted:
         yield Cost(
@@ -167,13 +172,6 @@ def _seconds_to(answer: Answered, wanted: float) -> float | None:
 
 
 def _file_size(answer: Answered) -> float | None:
-    entry = shipped(answer.run.export_dir).get(NATIVE_FILES[answer.engine], {})
+    entry = answer.shipped.get(NATIVE_FILES[answer.engine], {})
     size: int | None = entry.get("num_bytes")
     return size
-
-
-def shipped(folder: Path) -> dict[str, Any]:
-    """What a run's export report says of each format; empty where nothing was exported."""
-    path = folder / "export.json"
-    formats: dict[str, Any] = read_json(path)["formats"] if path.exists() else {}
-    return formats

@@ -1,6 +1,7 @@
 """Each framework's own defaults, as changes of a spec and a recipe: what most people compare without knowing it.
 
-Values are those of PyTorch 2.13 and Keras 3.15; tests/contract/test_defaults.py reads them off the installed ones.
+Values are those of PyTorch 2.13 and Keras 3.15; tests/contract/test_differences_defaults.py reads them off what is
+installed.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ class Default:
     """What each framework does, by engine."""
     switch: Callable[[Setup, str], Setup]
     """The setup with this setting as the named engine's framework has it."""
+    matters: Callable[[Recipe], bool] = lambda recipe: True
+    """Whether a training with this recipe can feel it, where specs and recipes do not tell."""
 
     def concerns(self, setup: Setup) -> bool:
         """Whether the two frameworks part over it in this setup."""
-        return self.switch(setup, "torch") != self.switch(setup, "tensorflow")
+        return self.matters(setup[1]) and self.switch(setup, "torch") != self.switch(setup, "tensorflow")
 
 
 def of(setup: Setup) -> tuple[Default, ...]:
@@ -80,7 +83,10 @@ def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, A
 
 
 def _decay(setup: Setup, engine: str) -> Setup:
-    """AdamW decays unasked; elsewhere both frameworks take the same word, `weight_decay`, for different things."""
+    """AdamW decays unasked; elsewhere both frameworks take the same word, `weight_decay`, for different things.
+
+    A recipe that asks for no decay gets none.
+    """
     spec, recipe = setup
     amount = recipe.l2 or recipe.decay
     if recipe.optimizer == "adamw":
@@ -134,8 +140,8 @@ DEFAULTS = (
     ),
     Default(
         "rmsprop-epsilon",
-        "RMSprop's epsilon, where it is added, and its decay",
-        {"torch": "1e-8, outside the root; 0.99", "tensorflow": "1e-7, inside the root; 0.9"},
+        "RMSprop's epsilon, its decay, and whether momentum holds the learning rate",
+        {"torch": "1e-8, outside the root; 0.99; no", "tensorflow": "1e-7, inside the root; 0.9; yes"},
         _rule(
             ("rmsprop",),
             {"update_form": "torch", "epsilon": 1e-8, "rho": 0.99},
@@ -147,6 +153,8 @@ DEFAULTS = (
         "whether SGD's buffer holds the learning rate",
         {"torch": "no", "tensorflow": "yes"},
         _rule(("sgd",), {"update_form": "torch"}, {"update_form": "keras"}),
+        # With a rate that never changes, or nothing that remembers it, both are the same numbers.
+        matters=lambda recipe: recipe.momentum > 0 and (recipe.schedule != "constant" or recipe.warmup_epochs > 0),
     ),
     Default(
         "weight-decay",

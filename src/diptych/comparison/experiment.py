@@ -7,10 +7,12 @@ numbers follow from, so comparisons share runs, and an interrupted one goes on w
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -23,7 +25,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import Default, Setup
-from diptych.data.datasets import Dataset
+from diptych.data.datasets import Dataset, Whole
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec, Recipe, zoo
@@ -107,15 +109,21 @@ class Experiment:
         return zoo.model(self.model, data.image_shape, data.num_classes, mean, std)
 
     @cached_property
-    def _loaded(self) -> dict[int, Dataset]:
+    def _read(self) -> Whole:
+        return self.source.read()
+
+    @cached_property
+    def _prints(self) -> dict[int, str]:
         return {}
 
     def data(self, seed: int) -> Dataset:
-        """The data of one pair; the last one is kept."""
-        if seed not in self._loaded:
-            self._loaded.clear()
-            self._loaded[seed] = self.source_of(seed).load()
-        return self._loaded[seed]
+        """The data of one pair: read once, divided for every seed."""
+        return self.source_of(seed).divide(self._read)
+
+    def _fingerprint(self, seed: int) -> str:
+        if seed not in self._prints:
+            self._prints[seed] = self.data(seed).fingerprint
+        return self._prints[seed]
 
     def source_of(self, seed: int) -> Source:
         """The source with a pair's own validation split."""
@@ -173,18 +181,22 @@ class Experiment:
 
     @cached_property
     def _world(self) -> dict[str, Any]:
-        return {"processor": machine()["processor"], **versions()}
+        accelerator = (os.environ.get("CUDA_VISIBLE_DEVICES"), Path("/dev/nvidia0").exists())
+        return {"processor": machine()["processor"], "accelerator": accelerator, **versions()}
 
     def find(self, cell: Cell) -> Run | None:
         """The run of a cell, where it has been begun."""
         wanted = self.digest(cell)
-        for folder in sorted(self.pool.glob(f"{self._name(cell)}*")):
-            if not (folder / "run.json").is_file():
-                continue
-            run = Run.open(folder)
-            if run.read_record().get("key") == wanted:
+        for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
+            run = Run.open(path.parent)
+            record = run.read_record()
+            if record.get("key") == wanted and all(self._is_own(start, cell) for start in record["engines"]):
                 return run
         return None
+
+    def _is_own(self, start: Mapping[str, Any], cell: Cell) -> bool:
+        """Whether a run was gone on with as it was begun; `diptych train --resume` may take another engine."""
+        return bool(start["engine"] == cell.engine and start["threads"] == self.threads)
 
     def check(self, run: Run, cell: Cell) -> None:
         """Refuse a run that cannot be gone on with.
@@ -193,7 +205,7 @@ class Experiment:
             ArtifactError: it is finished and no longer as it was written, or its data has changed.
         """
         record = run.read_record()
-        if record["data"]["fingerprint"] != self.data(cell.seed).fingerprint:
+        if record["data"]["fingerprint"] != self._fingerprint(cell.seed):
             raise ArtifactError(
                 f"The data at '{self.source.data}' has changed since '{run.directory}' was made. "
                 "Move that run away, or name another --out, and compare again."
@@ -217,15 +229,15 @@ class Experiment:
         )
 
     def _name(self, cell: Cell) -> str:
-        name = f"{self.data(cell.seed).name}-{cell.spec.name}-{cell.engine}"
+        name = f"{self._read.name}-{cell.spec.name}-{cell.engine}"
         return f"{name}-s{cell.seed}-{self.digest(cell)[:10]}"
 
     @cached_property
     def name(self) -> str:
         """Of the comparison's own folder: the same for more seeds, another for other settings."""
-        first = self.digest(replace(self.cell(ALIGNED, 0, engines.NAMES[0]), seed=0))
+        first = self.digest(self.cell(ALIGNED, 0, engines.NAMES[0]))
         arms = sha256(" ".join((first, *self.arms)).encode()).hexdigest()[:6]
-        return f"compare-{self.data(self.seeds[0]).name}-{self.spec.name}-{self.arms[0]}-{arms}"
+        return f"compare-{self._read.name}-{self.spec.name}-{self.arms[0]}-{arms}"
 
     def plan(self) -> list[Planned]:
         """What is there and what is to be done, and about how long it takes."""

@@ -11,17 +11,19 @@ import numpy as np
 
 from diptych.comparison import sides as grouping
 from diptych.comparison.contrasts import contrast, pairs
-from diptych.comparison.costs import costs, shipped
+from diptych.comparison.costs import costs
 from diptych.comparison.gallery import gallery
 from diptych.comparison.scripts import scripts
 from diptych.comparison.sides import Side
 from diptych.comparison.touched import touched
+from diptych.comparison.unlike import unlike
 from diptych.comparison.verdict import verdict
-from diptych.deployment.formats import FORMATS
+from diptych.deployment.formats import FORMATS, Format
 from diptych.evaluation.calibration import reliability_bins
 
 VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
+NOT_TRIED = "not exported"
 NOT_ITS_OWN = "not written by this framework"
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
@@ -87,10 +89,10 @@ def findings(
         "deployment": _deployment(sides),
         "differences": [
             {key: value for key, value in asdict(row).items() if key != "proof"}
-            for row in touched(first.spec, first.recipe)
+            for row in touched([(side.spec, side.recipe) for side in sides])
         ],
         "settings": _settings(sides),
-        "remarks": list(remarks),
+        "remarks": [*remarks, *unlike(sides)],
     }
 
 
@@ -109,16 +111,11 @@ def _side(side: Side) -> dict[str, Any]:
 
 def _curves(side: Side) -> dict[str, Any]:
     """Every seed's epochs; None where one stopped before the others."""
-    longest = max(len(answer.epochs) for answer in side.answers)
+    numbers = sorted({epoch["epoch"] for answer in side.answers for epoch in answer.epochs})
+    by_number = [{epoch["epoch"]: epoch for epoch in answer.epochs} for answer in side.answers]
     return {
-        "epochs": list(range(1, longest + 1)),
-        **{
-            name: [
-                [epoch[name] for epoch in answer.epochs] + [None] * (longest - len(answer.epochs))
-                for answer in side.answers
-            ]
-            for name in CURVES
-        },
+        "epochs": numbers,
+        **{name: [[run.get(number, {}).get(name) for number in numbers] for run in by_number] for name in CURVES},
     }
 
 
@@ -159,10 +156,11 @@ def _conditions(sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def _code(first: Side, second: Side) -> dict[str, Any] | None:
-    """Native scripts of the compared model, where it is one and the same."""
-    if {first.first.engine, second.first.engine} != {"torch", "tensorflow"}:
+    """What is compared as native scripts, where the two sides are of the two frameworks."""
+    by_engine = {side.first.engine: scripts(side.spec, side.recipe) for side in (first, second)}
+    if len(by_engine) < 2:
         return None
-    torch, tensorflow = scripts(first.spec, first.recipe)
+    torch, tensorflow = by_engine["torch"][0], by_engine["tensorflow"][1]
     left_out = dict.fromkeys((*torch.left_out, *tensorflow.left_out))
     kept = ("engine", "file", "source", "model_lines", "training_lines")
     return {
@@ -173,7 +171,7 @@ def _code(first: Side, second: Side) -> dict[str, Any] | None:
 
 def _deployment(sides: Sequence[Side]) -> list[dict[str, Any]] | None:
     """What each side's own framework wrote of its first run, as its export report says."""
-    reports = [shipped(side.first.run.export_dir) for side in sides]
+    reports = [side.first.shipped for side in sides]
     if not any(reports):
         return None
     rows = []
@@ -184,12 +182,19 @@ def _deployment(sides: Sequence[Side]) -> list[dict[str, Any]] | None:
                 {
                     "format": form.name,
                     "summary": form.summary,
-                    "status": [entry["status"] if entry else NOT_ITS_OWN for entry in entries],
+                    "status": [
+                        entry["status"] if entry else _absent(form, side)
+                        for entry, side in zip(entries, sides, strict=True)
+                    ],
                     "reason": [entry.get("reason") if entry else None for entry in entries],
                     "num_bytes": [entry.get("num_bytes") if entry else None for entry in entries],
                 }
             )
     return rows
+
+
+def _absent(form: Format, side: Side) -> str:
+    return NOT_TRIED if not form.writers or side.first.engine in form.writers else NOT_ITS_OWN
 
 
 def _settings(sides: Sequence[Side]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a run's model costs in its framework on this machine, measured in a process of its own beside the run.
 
-`python -m diptych.comparison.meter RUN THREADS SECONDS` measures a finished run and leaves `cost.json` in it.
+`python -m diptych.comparison.meter RUN THREADS SECONDS ANSWER` measures a finished run and writes the answer as JSON.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
@@ -18,7 +19,7 @@ import numpy as np
 from diptych import engines, errors
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, read_json, write_json
-from diptych.data.batches import Batch, epoch_batches
+from diptych.data.batches import Batch, batch_bounds, epoch_batches
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import Engine, Model, Optimizer
 from diptych.engines.worker import environment
@@ -47,27 +48,29 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> dict[str, Any]:
         DiptychError: as the process raised it, or an EngineError when it died.
     """
     name = run.read_record()["engines"][-1]["engine"]
-    finished = subprocess.run(
-        [sys.executable, "-m", "diptych.comparison.meter", str(run.directory), str(threads), str(seconds)],
-        env=environment(name),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    said = finished.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing."]
-    if not run.cost_path.exists():
-        raise EngineError(f"Measuring '{run.directory}' ended with code {finished.returncode}: {said[-1]:.200}")
-    answer = read_json(run.cost_path)
+    with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
+        path = Path(folder) / "answer.json"
+        finished = subprocess.run(
+            [sys.executable, "-m", "diptych.comparison.meter", str(run.directory), str(threads), str(seconds), path],
+            env=environment(name),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if not path.exists():
+            said = finished.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing."]
+            raise EngineError(f"Measuring '{run.directory}' ended with code {finished.returncode}: {said[-1]:.200}")
+        answer = read_json(path)
     if "error" in answer:
-        run.cost_path.unlink()
         raise getattr(errors, answer["error"])(answer["message"])
+    write_json(run.cost_path, answer)
     return answer
 
 
 def main(arguments: list[str]) -> int:
     """Measure one run; what fails is written down for the parent to raise."""
-    directory, threads, seconds = arguments
+    directory, threads, seconds, path = arguments
     run = Run.open(Path(directory))
     try:
         answer = _measured(run, int(threads), float(seconds))
@@ -75,7 +78,7 @@ def main(arguments: list[str]) -> int:
         answer = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
         answer = {"error": "EngineError", "message": in_one_line(error)}
-    write_json(run.cost_path, answer)
+    write_json(Path(path), answer)
     return 0
 
 
@@ -90,7 +93,9 @@ def _measured(run: Run, threads: int, seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     model = engine.build(spec, recipe.precision)
     engine.load_weights(model, weights)
-    training = _Training(engine, model, engine.make_optimizer(model, recipe), _batches(data, recipe, record["seed"]))
+    training = _Training(
+        engine, model, engine.make_optimizer(model, recipe), full_batches(data, recipe, record["seed"])
+    )
     training.steps(1)
     first_step_seconds = time.perf_counter() - start
     throughputs = training.throughputs(seconds)
@@ -129,9 +134,9 @@ class _Training:
         return [images / elapsed for images, elapsed in (self.steps(number) for _ in range(ROUNDS))]
 
 
-def _batches(data: Dataset, recipe: Recipe, seed: int) -> Iterator[Batch]:
-    """Full batches, as the training sees them, epoch after epoch."""
-    size = min(recipe.batch_size, len(data.train))
+def full_batches(data: Dataset, recipe: Recipe, seed: int) -> Iterator[Batch]:
+    """Full batches, as the training sees them, epoch after epoch; all are as large as the first."""
+    size = batch_bounds(len(data.train), recipe.batch_size)[0].stop
     for epoch in count(1):
         for batch in epoch_batches(data.train, recipe, num_classes=data.num_classes, seed=seed, epoch=epoch):
             if len(batch.images) == size:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ import numpy as np
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
-from diptych.errors import UsageError
+from diptych.comparison import border
+from diptych.data import datasets
+from diptych.errors import ArtifactError, UsageError
+from diptych.evaluation.metrics import evaluate_logits
 from diptych.evaluation.softmax import log_softmax
 from diptych.spec import ModelSpec, Recipe
+from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import job
 
 TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
@@ -24,11 +29,10 @@ MOST_SIDES = 6
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A finished run and what it said of the test set."""
+    """A finished run and what it said of the test set; every number follows from its predictions."""
 
     run: Run
     record: Mapping[str, Any]
-    metrics: Mapping[str, Any]
     logits_nk: np.ndarray
     labels_n: np.ndarray
 
@@ -38,14 +42,30 @@ class Answered:
 
         Raises:
             UsageError: it is not finished.
+            ArtifactError: one of its files is not what it should be.
         """
         record = run.read_record()
-        if record["status"] != "finished":
+        border.check(record, border.RECORD, run.record_path)
+        border.check_all(record["engines"], border.START, run.record_path, "engines")
+        if record["status"] != "finished" or not record["engines"]:
             raise UsageError(
                 f"'{run.directory}' is {record['status']}, not finished; `diptych train --resume` goes on with it."
             )
+        strangers = [start["engine"] for start in record["engines"] if start["engine"] not in TITLES]
+        if strangers:
+            raise ArtifactError(f"Cannot read '{run.record_path}': no engine is called '{strangers[0]:.40}'.")
         predictions = run.read_predictions()
-        return cls(run, record, run.read_metrics(), predictions.logits_nk, predictions.labels_n)
+        kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
+        if kinds[0] != "f" or kinds[1] not in "iu" or predictions.logits_nk.ndim != 2:
+            raise ArtifactError(
+                f"Cannot read '{run.predictions_path}': wanted float logits, (N, K), and whole labels, (N,)."
+            )
+        return cls(run, record, predictions.logits_nk, predictions.labels_n)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any]:
+        """The numbers of the test set."""
+        return evaluate_logits(self.logits_nk, self.labels_n, self.record["class_names"])
 
     @property
     def seed(self) -> int:
@@ -58,6 +78,11 @@ class Answered:
         """Who ended the training."""
         name: str = self.record["engines"][-1]["engine"]
         return name
+
+    @property
+    def title(self) -> str:
+        """Its framework, or those that had a part in it, in order."""
+        return ", then ".join(dict.fromkeys(TITLES[start["engine"]] for start in self.record["engines"]))
 
     @cached_property
     def log_probabilities_nk(self) -> np.ndarray:
@@ -85,12 +110,33 @@ class Answered:
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """One record an epoch; of an epoch that was repeated after a crash, the later one."""
-        return list({event["epoch"]: event for event in read_events(self.run.events_path, "epoch")}.values())
+        events = read_events(self.run.events_path, "epoch")
+        border.check_all(events, border.EPOCH, self.run.events_path, "epoch")
+        return list({event["epoch"]: event for event in events}.values())
 
     @cached_property
     def cost(self) -> dict[str, Any] | None:
         """What was measured of its speed and memory, if anything was."""
-        return read_json(self.run.cost_path) if self.run.cost_path.exists() else None
+        path = self.run.cost_path
+        if not path.exists():
+            return None
+        found = read_json(path)
+        border.check(found, border.COST, path)
+        for name in ("train_throughput", "predict_throughput"):
+            border.numbers(found[name], path, name)
+        return found
+
+    @cached_property
+    def shipped(self) -> dict[str, Any]:
+        """What its export report says of each format; empty where nothing was exported."""
+        path = self.run.export_dir / "export.json"
+        if not path.exists():
+            return {}
+        report = read_json(path)
+        border.check(report, border.EXPORT, path)
+        border.check_all(list(report["formats"].values()), border.SHIPPED, path, "formats")
+        formats: dict[str, Any] = report["formats"]
+        return formats
 
     def value(self, measure: str) -> float:
         """Accuracy, macro_f1, loss or calibration_error on the test set."""
@@ -156,10 +202,22 @@ def check(sides: Sequence[Side]) -> None:
     Raises:
         UsageError: says why.
     """
-    counts = {side.name: len(side.answers) for side in sides}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    if len({len(side.answers) for side in sides}) > 1:
+        listed = ", ".join(f"{len(side.answers)} of {side.name}" for side in sides)
         raise UsageError(f"As many runs of each are wanted, one a seed; there are {listed}.")
+    for side in sides:
+        for one, other in pairwise(side.answers):
+            if one.seed == other.seed:
+                raise UsageError(
+                    f"'{one.run.directory}' and '{other.run.directory}' are of one seed, {one.seed}: "
+                    "the second says nothing new. Leave one of them out."
+                )
+    seeds = [{answer.seed for answer in side.answers} for side in sides]
+    if any(one != other and one & other for one, other in combinations(seeds, 2)):
+        raise UsageError(
+            "The runs share some seeds and not others, so some would stand in two pairs: "
+            "name runs of the same seeds on every side, or of none in common."
+        )
     reference = sides[0].first
     for answer in (answer for side in sides for answer in side.answers):
         reason = _otherwise_tested(reference, answer)
@@ -177,15 +235,13 @@ def paired(sides: Sequence[Side]) -> tuple[int, ...] | None:
 
 
 def _settings(answer: Answered) -> str:
-    """All that makes a run what it is, apart from its seed."""
+    """All that makes a run what it is, apart from its seed; settings that came later have their defaults."""
     record = answer.record
-    return json.dumps([answer.engine, record["spec"]["name"], _shape(record), record["recipe"]], sort_keys=True)
-
-
-def _shape(record: Mapping[str, Any]) -> Any:
-    """The model without its normalisation, which follows the training split and so the seed."""
-    layers = [layer for layer in record["spec"]["layers"] if layer["type"] != "Normalize"]
-    return [record["spec"]["input_shape"], layers]
+    spec, recipe = model_to_json(job.spec_of(record)), recipe_to_json(job.recipe_of(record))
+    # The normalisation follows the training split, and so the seed.
+    spec["layers"] = [layer for layer in spec["layers"] if layer["type"] != "Normalize"]
+    data = [record["data"]["name"], record["split_sizes"]["train"]]
+    return json.dumps([answer.title, spec, recipe, data], sort_keys=True)
 
 
 def _otherwise_tested(one: Answered, other: Answered) -> str | None:
@@ -197,29 +253,36 @@ def _otherwise_tested(one: Answered, other: Answered) -> str | None:
     if not np.array_equal(one.labels_n, other.labels_n):
         return "their labels are not the same"
     prints = [record["data"].get("test_fingerprint") for record in (first, second)]
-    resized = first["preprocessing"] != second["preprocessing"] and first["data"]["data"] == second["data"]["data"]
+    if None not in prints and prints[0] == prints[1]:
+        return None
+    published = first["data"]["name"] == second["data"]["name"] in {dataset.name for dataset in datasets.names()}
+    if published and (None in prints or first["preprocessing"] != second["preprocessing"]):
+        return None  # the same published images, of an older record or of another size
     if None in prints:
-        return None if first["data"]["name"] == second["data"]["name"] else "their data have other names"
-    return None if prints[0] == prints[1] or resized else "their pixels are not the same"
+        return (
+            None if first["data"]["fingerprint"] == second["data"]["fingerprint"] else "their data may not be the same"
+        )
+    return "their pixels are not the same"
 
 
 def _names(groups: Sequence[tuple[Answered, ...]]) -> list[str]:
-    """What tells the sides apart, in words: framework, model, then what the recipes have otherwise."""
+    """What tells the sides apart, in words: framework, model, data, then what the recipes have otherwise."""
     firsts = [answers[0] for answers in groups]
     parts: list[list[str]] = [[] for _ in firsts]
     for values in (
-        [TITLES[answer.engine] for answer in firsts],
+        [answer.title for answer in firsts],
         [str(answer.record["spec"]["name"]) for answer in firsts],
-        *_differing_fields([answer.record["recipe"] for answer in firsts]),
+        [f"{answer.record['split_sizes']['train']:,} images" for answer in firsts],
+        *_differing_fields([recipe_to_json(job.recipe_of(answer.record)) for answer in firsts]),
+        [answer.run.directory.resolve().name for answer in firsts],
+        [str(place) for place in range(1, len(firsts) + 1)],
     ):
         if len(set(values)) > 1 and len({tuple(part) for part in parts}) < len(parts):
             for part, value in zip(parts, values, strict=True):
                 part.append(value)
-    names = [", ".join(part) or answer.run.directory.name for part, answer in zip(parts, firsts, strict=True)]
-    unique = len(set(names)) == len(names)
-    return names if unique else [answer.run.directory.name for answer in firsts]
+    return [", ".join(part) for part in parts]
 
 
 def _differing_fields(recipes: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    fields = [name for name in recipes[0] if len({json.dumps(recipe.get(name)) for recipe in recipes}) > 1]
-    return [[f"{name.replace('_', ' ')} {recipe.get(name)}" for recipe in recipes] for name in fields]
+    fields = [name for name in recipes[0] if len({json.dumps(recipe[name]) for recipe in recipes}) > 1]
+    return [[f"{name.replace('_', ' ')} {recipe[name]}" for recipe in recipes] for name in fields]

@@ -40,15 +40,21 @@ class Difference:
     """Of a mean of zero, two-sided."""
 
 
-def paired_difference(first_s: Sequence[float], second_s: Sequence[float]) -> Difference:
+def paired_difference(first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0) -> Difference:
     """Mean of the differences of paired measurements, (S,) each.
+
+    Args:
+        first_s: of the first arm.
+        second_s: of the second arm, in the same order.
+        resolution: the step in which measurements come, such as 1/N for accuracy. Differences that are equal by luck
+            of so coarse a scale would else pass for certain: the deviation is at least that of rounding to it.
 
     Raises:
         UsageError: fewer than two pairs, or not as many on one side as on the other.
     """
     differences_s = _differences(first_s, second_s)
     num_pairs = len(differences_s)
-    mean, deviation = float(differences_s.mean()), float(differences_s.std(ddof=1))
+    mean, deviation = float(differences_s.mean()), _deviation(differences_s, resolution)
     error = deviation / np.sqrt(num_pairs)
     reach = float(scipy.stats.t.ppf(1 - LEVEL / 2, num_pairs - 1)) * error
     return Difference(
@@ -60,8 +66,14 @@ def paired_difference(first_s: Sequence[float], second_s: Sequence[float]) -> Di
     )
 
 
-def equivalence(first_s: Sequence[float], second_s: Sequence[float], margin: float) -> float:
+def equivalence(first_s: Sequence[float], second_s: Sequence[float], margin: float, resolution: float = 0.0) -> float:
     """P value of two one-sided t tests (Schuirmann 1987): small where the mean difference lies within ± `margin`.
+
+    Args:
+        first_s: of the first arm.
+        second_s: of the second arm, in the same order.
+        margin: the difference that would not matter.
+        resolution: as for `paired_difference`.
 
     Raises:
         UsageError: fewer than two pairs, unequal numbers, or a margin that is not above 0.
@@ -69,7 +81,7 @@ def equivalence(first_s: Sequence[float], second_s: Sequence[float], margin: flo
     if not margin > 0:
         raise UsageError(f"'margin' wants a number above 0, got {margin}.")
     differences_s = _differences(first_s, second_s)
-    error = differences_s.std(ddof=1) / np.sqrt(len(differences_s))
+    error = _deviation(differences_s, resolution) / np.sqrt(len(differences_s))
     if error == 0:
         return float(abs(differences_s.mean()) >= margin)
     freedom = len(differences_s) - 1
@@ -131,6 +143,21 @@ def mcnemar(first_n: np.ndarray, second_n: np.ndarray) -> float:
         return 1.0 - 0.5 * float(scipy.stats.binom.pmf(fewer, num_discordant, 0.5)) if num_discordant else 1.0
     tail = scipy.stats.binom.cdf(fewer, num_discordant, 0.5) - 0.5 * scipy.stats.binom.pmf(fewer, num_discordant, 0.5)
     return float(2 * tail)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for their number (Holm 1979): any below a level is found with at most that error in all."""
+    order = np.argsort(p_values)
+    found, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        found[place] = largest
+    return found
+
+
+def _deviation(differences_s: np.ndarray, resolution: float) -> float:
+    """Over seeds, and no less than rounding alone would bring."""
+    return max(float(differences_s.std(ddof=1)), resolution / 12**0.5)
 
 
 def _two_sided(mean: float, error: float, num_pairs: int) -> float:

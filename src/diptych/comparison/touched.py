@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from diptych.engines.differences import LEDGER, Difference
 from diptych.spec import ModelSpec, Recipe
@@ -10,9 +10,10 @@ from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
 
-def touched(spec: ModelSpec, recipe: Recipe) -> list[Difference]:
-    """The rows that would change this model's numbers or files if nobody minded them, in the ledger's order."""
-    return [row for row in LEDGER if TOUCHES[row.key](spec, recipe)]
+def touched(setups: Iterable[tuple[ModelSpec, Recipe]]) -> list[Difference]:
+    """The rows that would change some model's numbers or files if nobody minded them, in the ledger's order."""
+    known = list(setups)
+    return [row for row in LEDGER if any(TOUCHES[row.key](spec, recipe) for spec, recipe in known)]
 
 
 Touch = Callable[[ModelSpec, Recipe], bool]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diptych.comparison.statistics import LEVEL
+from diptych.comparison import wording
+from diptych.comparison.statistics import LEVEL, holm
 
 Contrast = Mapping[str, Any]
 
@@ -19,33 +20,54 @@ def verdict(names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[
         pairs: of each contrast, by the further side's place.
         margin: the difference in accuracy that would not matter, as a share.
     """
-    told = [_told(names, contrast, pairs[str(contrast["second"])], margin) for contrast in contrasts]
+    corrected = _corrected(contrasts)
+    told = [
+        _told(names, contrast, pairs[str(contrast["second"])], margin, *ps)
+        for contrast, ps in zip(contrasts, corrected, strict=True)
+    ]
     outcomes = {outcome for outcome, _, _ in told}
     details = [line for _, _, lines in told for line in lines]
     if len(told) == 1:
         outcome, headline, _ = told[0]
         return {"headline": headline, "details": details, "outcome": outcome}
     details = [line for _, headline, lines in told for line in (headline, lines[0])]
-    details.append(f"Each was compared with {names[0]} on its own; p values are not corrected for their number.")
+    details.append(
+        f"Each was compared with {names[0]} on its own, not with the others; what counts as different or equivalent "
+        f"is corrected for {len(contrasts)} comparisons (Holm), the p values as told are not."
+    )
     outcome = next(word for word in ("too-few", "different", "undecided", "equivalent") if word in outcomes)
     return {"headline": _ranking(names, contrasts), "details": details, "outcome": outcome}
 
 
 def points(share: float, *, signed: bool = False) -> str:
-    """A difference of shares in percentage points."""
-    return f"{_number(share) if signed else f'{100 * abs(share):.2f}'} points"
+    """A difference of shares in percentage points, as exact as it is small."""
+    digits = 2 if abs(share) >= 1e-4 or not share else 4
+    text = wording.points(share, digits)
+    return f"{text if signed else text.lstrip('+−')} points"
 
 
 def span(interval: Mapping[str, float]) -> str:
     """An interval of shares in percentage points."""
-    return f"{_number(interval['low'])} to {_number(interval['high'])} points"
+    return f"{wording.interval(interval)} points"
 
 
-def _number(share: float) -> str:
-    return f"{100 * share:+.2f}".replace("-", "−")
+def _corrected(contrasts: Sequence[Contrast]) -> list[tuple[float, float]]:
+    """P values of a difference and of equivalence, corrected for their number; 1 for a single pair."""
+    accuracies = [contrast["measures"][0] for contrast in contrasts]
+    if accuracies[0]["difference"] is None:
+        return [(1.0, 1.0)] * len(accuracies)
+    differences = holm([accuracy["difference"]["p_value"] for accuracy in accuracies])
+    return list(zip(differences, holm([accuracy["equivalence_p"] for accuracy in accuracies]), strict=True))
 
 
-def _told(names: Sequence[str], contrast: Contrast, pairs: Sequence[Any], margin: float) -> tuple[str, str, list[str]]:
+def _told(
+    names: Sequence[str],
+    contrast: Contrast,
+    pairs: Sequence[Any],
+    margin: float,
+    difference_p: float,
+    equivalence_p: float,
+) -> tuple[str, str, list[str]]:
     """The outcome, its sentence, and those that carry it."""
     first, second = names[0], names[contrast["second"]]
     accuracy = contrast["measures"][0]
@@ -55,15 +77,15 @@ def _told(names: Sequence[str], contrast: Contrast, pairs: Sequence[Any], margin
     ahead, behind = (second, first) if found["mean"] > 0 else (first, second)
     others = _other_measures(first, second, contrast)
     bound = f"{100 * margin:g}"
-    if accuracy["equivalence_p"] < LEVEL:
+    if equivalence_p < LEVEL:
         outcome = "equivalent"
         headline = f"Equivalent in accuracy: {first} and {second} differ by less than {bound} points."
-        if found["p_value"] < LEVEL:
+        if difference_p < LEVEL:
             headline = (
                 f"Equivalent within {bound} points: {ahead} is ahead of {behind} by {points(found['mean'])}, "
                 "which the margin allows."
             )
-    elif found["p_value"] < LEVEL:
+    elif difference_p < LEVEL:
         outcome = "different"
         headline = f"Different: {ahead} is more accurate than {behind}, by {points(found['mean'])}."
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.named import NAMED, NamedDataset, read_named
+from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers.folder import read_folder
 from diptych.data.splits import Parts, Split, cut
@@ -108,31 +108,57 @@ def load(
         UsageError: no such dataset or folder, or an argument out of range.
         DataError: files that are missing, damaged or contradictory; see the readers.
     """
-    _check_arguments(image_size, channels, seed, validation_fraction)
-    folder = Path(data).expanduser()
-    if data in NAMED:
-        parts = _fit(read_named(NAMED[data], data_dir or _default_data_dir()), image_size, channels)
-        name, mirror = data, NAMED[data].mirror
-    elif folder.is_dir():
-        parts = read_folder(folder, image_size or FOLDER_IMAGE_SIZE, channels or FOLDER_CHANNELS)
-        name, mirror = folder.resolve().name, False
-    else:
-        raise UsageError(_unknown(data))
-    train, validation, test = _complete(parts, seed, validation_fraction)
-    return Dataset(name, parts.class_names, train, validation, test, mirror)
+    whole = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
+    return divide(whole, seed, validation_fraction)
 
 
-def _check_arguments(
-    image_size: tuple[int, int] | None, channels: int | None, seed: int, validation_fraction: float
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A dataset as its source brings it, its images of one size; what it does not bring is yet to be cut off."""
+
+    name: str
+    parts: Parts
+    mirror: bool
+
+
+def read(
+    data: str,
+    *,
+    data_dir: Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> Whole:
+    """The first half of `load`, which takes long: what no seed changes."""
     if image_size is not None and min(image_size) < 1:
         raise UsageError(f"Image size {image_size} makes no sense: wanted a height and a width of at least 1.")
     if channels not in (None, 1, 3):
         raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
+    folder = Path(data).expanduser()
+    if data in NAMED:
+        parts = _fit(read_named(NAMED[data], data_dir or _default_data_dir()), image_size, channels)
+        return Whole(data, parts, NAMED[data].mirror)
+    if folder.is_dir():
+        parts = read_folder(folder, image_size or FOLDER_IMAGE_SIZE, channels or FOLDER_CHANNELS)
+        return Whole(folder.resolve().name, parts, False)
+    raise UsageError(_unknown(data))
+
+
+def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
+    """The second half of `load`: the splits that the source does not bring."""
     if seed < 0:
         raise UsageError(f"Seed {seed} makes no sense: wanted 0 or more.")
     if not 0 <= validation_fraction < 1:
         raise UsageError(f"Validation fraction {validation_fraction} makes no sense: wanted 0 up to below 1.")
+    train, validation, test = _complete(whole.parts, seed, validation_fraction)
+    return Dataset(whole.name, whole.parts.class_names, train, validation, test, whole.mirror)
+
+
+def at_hand(data: str, data_dir: Path | None = None) -> bool:
+    """Whether a dataset can be read without fetching anything."""
+    if data not in NAMED:
+        return Path(data).expanduser().is_dir()
+    folder = (data_dir or _default_data_dir()) / data
+    return NAMED[data] is DIGITS or (folder.is_dir() and any(folder.iterdir()))
 
 
 def _default_data_dir() -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from diptych.reports import svg, wording
+from diptych.comparison import wording
+from diptych.reports import svg
 from diptych.reports.confusions import LEVELS, Confusion, level
 from diptych.reports.sides import Side
 from diptych.reports.svg import Scale

@@ -14,7 +14,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from diptych.reports import confusions, figures, figures_bars, figures_panels, svg, wording
+from diptych.comparison import wording
+from diptych.reports import confusions, figures, figures_bars, figures_panels, svg
 from diptych.reports.gallery import picture
 from diptych.reports.highlight import highlighted
 from diptych.reports.sides import Side, sides_of
@@ -54,7 +55,7 @@ def render(comparison: Mapping[str, Any], pictures: Mapping[int, np.ndarray]) ->
         "over": "seeds" if comparison["subject"]["seeds"] else "runs",
         "num_seeds": len(comparison["sides"][0]["runs"]),
         "speed": next((cost for cost in comparison["costs"] if cost["key"] == "train_throughput"), None),
-        "pictures": _pictures(comparison, pictures),
+        "pictures": {place: picture(pixels) for place, pixels in pictures.items()},
         **_charts(comparison, sides),
         **_matrices(comparison, sides),
         **_classes(comparison, sides),
@@ -144,12 +145,6 @@ def _classes(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]
         "class_rows": sorted(rows, key=lambda row: row["difference"]),
         "strip_axis": figures_bars.strip_axis(across),
     }
-
-
-def _pictures(comparison: Mapping[str, Any], pictures: Mapping[int, np.ndarray]) -> dict[int, Any]:
-    gallery = comparison["gallery"]
-    ids = {entry["id"] for part in ("disagreements", "shared_mistakes") for entry in gallery[part]}
-    return {one: picture(pictures[one]) for one in sorted(ids) if one in pictures}
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from diptych.reports import wording
+from diptych.comparison import wording
 from diptych.reports.figures import pair_name
 
 

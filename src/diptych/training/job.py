@@ -15,7 +15,7 @@ from diptych import engines
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import write_arrays
 from diptych.data import datasets
-from diptych.data.datasets import Dataset
+from diptych.data.datasets import Dataset, Whole
 from diptych.data.preprocess import RESIZING
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
@@ -41,15 +41,17 @@ class Source:
     validation_fraction: float = 0.1
 
     def load(self) -> Dataset:
-        """Read the data."""
-        return datasets.load(
-            self.data,
-            data_dir=Path(self.data_dir) if self.data_dir else None,
-            image_size=self.image_size,
-            channels=self.channels,
-            seed=self.seed,
-            validation_fraction=self.validation_fraction,
-        )
+        """Read the data and divide it."""
+        return self.divide(self.read())
+
+    def read(self) -> Whole:
+        """Read the data, which are the same for every seed."""
+        directory = Path(self.data_dir) if self.data_dir else None
+        return datasets.read(self.data, data_dir=directory, image_size=self.image_size, channels=self.channels)
+
+    def divide(self, whole: Whole) -> Dataset:
+        """Cut the splits that the data do not bring."""
+        return datasets.divide(whole, self.seed, self.validation_fraction)
 
 
 def absolute(data: str | Path) -> str:
