@@ -222,7 +222,7 @@ def test_a_planted_default_is_attributed_to_its_own_row(tmp_path):
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec))
     # Few steps: running averages that keep 0.99 of the old ones have hardly left their start.
-    recipe = ("--epochs", 3, "--optimizer", "sgd", "--learning-rate", 0.1, "--precision", "float32")
+    recipe = ("--epochs", 1, "--optimizer", "sgd", "--learning-rate", 0.1, "--precision", "float32")
     told = process(
         "compare", "digits", "--model", path, *recipe, "--explain", "--no-thorough", "--out", tmp_path, *ONE_THREAD,
         "--json",
