@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 APT := apt-get update -qq && apt-get install -qq --no-install-recommends
 WITHOUT := $(BIN)/pytest -m 'not browser' leaves them out
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-long check bench clean
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -16,6 +16,10 @@ demo: .venv/ready
 ## make test   run every test (sets up what the tests need)
 test: .venv/ready-for-tests check
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+## make test-long  the long forms: hundreds of kills, ten thousand files (half an hour and more)
+test-long: .venv/ready-for-tests
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long -s
 
 ## make check  style, types and structure: seconds, no framework needed
 check: .venv/ready-for-tests

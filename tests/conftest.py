@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from diptych.engines import NAMES
 
 
@@ -12,6 +14,12 @@ def pytest_addoption(parser):
         choices=NAMES,
         help="run the tests that take an engine for this one only; without it, a missing engine fails the run",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """What tests decode is kept apart from what a person keeps."""
+    os.environ["DIPTYCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 def pytest_report_header(config):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diptych.cli.arguments import parsed
-from diptych.data.datasets import names
+from diptych.data.sources import names
 from diptych.engines import NAMES
 from diptych.errors import UsageError
 from diptych.spec import zoo

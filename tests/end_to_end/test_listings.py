@@ -3,7 +3,7 @@
 import pytest
 from commands import diptych
 
-from diptych.data.datasets import names
+from diptych.data.sources import names
 from diptych.engines.differences import LEDGER
 from diptych.spec import recipes, zoo
 from diptych.spec.codec import model_from_json, recipe_from_json

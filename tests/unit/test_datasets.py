@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diptych.data import datasets
+from diptych.data import datasets, sources
 from diptych.data.readers import cifar
 from diptych.data.splits import Split, cut
 from diptych.errors import DataError, DownloadError, UsageError
@@ -120,7 +120,7 @@ def splits(dataset):
 
 
 def test_names_lists_every_named_dataset_with_its_measures():
-    measures = {row.name: (row.image_shape, len(row.class_names), row.num_test) for row in datasets.names()}
+    measures = {row.name: (row.image_shape, len(row.class_names), row.num_test) for row in sources.names()}
     assert measures == {
         "digits": ((8, 8, 1), 10, 359),
         "fashion-mnist": ((28, 28, 1), 10, 10_000),
@@ -130,7 +130,7 @@ def test_names_lists_every_named_dataset_with_its_measures():
 
 
 def test_a_mirrored_image_keeps_its_class_where_it_does():
-    assert {row.name for row in datasets.names() if row.mirror} == {"fashion-mnist", "cifar10"}
+    assert {row.name for row in sources.names() if row.mirror} == {"fashion-mnist", "cifar10"}
 
 
 @pytest.mark.parametrize(

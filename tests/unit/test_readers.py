@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from diptych.data.ingest import ingest
 from diptych.data.readers import cifar
-from diptych.data.readers.folder import read_folder
+from diptych.data.readers.folder import list_folder
 from diptych.data.readers.idx import read_idx, read_idx_pair
+from diptych.data.rows import Form, Keeping
 from diptych.errors import DataError
 
 
@@ -320,6 +322,14 @@ def test_a_missing_batch_in_a_folder_is_named(tmp_path):
         cifar.read_cifar(tmp_path / "cifar-10-batches-py", cifar.PYTHON)
 
 
+def read_folder(root, image_size, channels):
+    return ingest(list_folder(root), Form(image_size, channels), Keeping("never"))
+
+
+def levels_of(split):
+    return split.images[:][:, 0, 0, 0].tolist()
+
+
 def write_images(folder, *levels, suffix=".png"):
     """Write one flat image for each level, in an order of names that is not the order of writing."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -334,14 +344,14 @@ def test_a_folder_is_read_in_sorted_order_of_classes_and_paths(tmp_path):
     parts = read_folder(tmp_path, (6, 8), 3)
     assert ("B", "a", "b") == parts.class_names
     assert [0, 1, 1, 2, 2] == parts.train.labels.tolist()
-    assert [50, 10, 20, 30, 40] == parts.train.images[:, 0, 0, 0].tolist()
+    assert [50, 10, 20, 30, 40] == levels_of(parts.train)
 
 
 def test_images_of_a_folder_get_the_wanted_size_and_channels(tmp_path):
     write_images(tmp_path / "a", 10)
     write_images(tmp_path / "b", 20, suffix=".JPG")
     parts = read_folder(tmp_path, (5, 4), 1)
-    assert ((2, 5, 4, 1), np.uint8) == (parts.train.images.shape, parts.train.images.dtype)
+    assert ((2, 5, 4, 1), np.uint8) == (parts.train.images.shape, parts.train.images[:].dtype)
 
 
 def test_hidden_files_other_files_and_folders_within_classes_are_handled(tmp_path):
@@ -351,7 +361,7 @@ def test_hidden_files_other_files_and_folders_within_classes_are_handled(tmp_pat
     (tmp_path / "b" / "._000.png").write_text("resource fork")
     (tmp_path / "b" / "Thumbs.db").write_text("thumbs")
     parts = read_folder(tmp_path, (6, 8), 3)
-    assert (("a", "b"), [10, 20]) == (parts.class_names, parts.train.images[:, 0, 0, 0].tolist())
+    assert (("a", "b"), [10, 20]) == (parts.class_names, levels_of(parts.train))
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
@@ -360,7 +370,7 @@ def test_a_divided_folder_brings_its_splits(validation, tmp_path):
         write_images(tmp_path / split / "a", 10 * level)
         write_images(tmp_path / split / "b", 10 * level + 1, 10 * level + 2)
     parts = read_folder(tmp_path, (6, 8), 3)
-    levels = [split.images[:, 0, 0, 0].tolist() for split in (parts.train, parts.validation, parts.test)]
+    levels = [levels_of(split) for split in (parts.train, parts.validation, parts.test)]
     assert [[0, 1, 2], [10, 11, 12], [20, 21, 22]] == levels
 
 

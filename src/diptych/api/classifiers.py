@@ -12,8 +12,9 @@ import numpy as np
 from diptych import engines
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
-from diptych.data import datasets
+from diptych.data import sources
 from diptych.data.datasets import Dataset
+from diptych.data.images import Images
 from diptych.deployment.containers import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
@@ -30,7 +31,7 @@ class Classifier:
     input_shape: tuple[int, int, int]
     """Height, width and channels of its images."""
     class_names: tuple[str, ...]
-    logits: Callable[[np.ndarray], np.ndarray]
+    logits: Callable[[Images], np.ndarray]
     """(N, K), of uint8 images, (N, H, W, C)."""
     data: Callable[[], Dataset]
     """What it was trained on."""
@@ -80,7 +81,7 @@ def _run(model: str | Path | Run, engine: str | None) -> Classifier:
     run, record = finished(model)
     spec = job.spec_of(record)
 
-    def logits(images_nhwc: np.ndarray) -> np.ndarray:
+    def logits(images_nhwc: Images) -> np.ndarray:
         chosen = engines.get(engine or _usable(record["engines"][-1]["engine"]))
         precision = evaluation_precision(job.recipe_of(record))
         return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images_nhwc, precision)
@@ -107,21 +108,21 @@ def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
     card = artifact.card
 
     def data_like(data: str | Path | None, directory: str | Path | None) -> Dataset:
-        if data is None and card.dataset not in {dataset.name for dataset in datasets.names()}:
+        if data is None and card.dataset not in {dataset.name for dataset in sources.names()}:
             raise UsageError(f"'{path}' was trained on '{card.dataset}', wherever that is: name the DATA.")
         return _load(data or card.dataset, str(directory) if directory else None, card.spec.input_shape)
 
     return Classifier(
         card.spec.input_shape,
         card.class_names,
-        lambda images_nhwc: predictor(images_nhwc)[0],
+        lambda images_nhwc: predictor(np.asarray(images_nhwc))[0],
         lambda: data_like(None, None),
         data_like,
     )
 
 
 def _load(data: str | Path, directory: str | None, shape: tuple[int, int, int]) -> Dataset:
-    return Source(job.absolute(data), directory, shape[:2], shape[2]).load()
+    return Source(sources.absolute(data), directory, shape[:2], shape[2]).load()
 
 
 def _usable(preferred: str) -> str:

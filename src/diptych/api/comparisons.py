@@ -24,8 +24,8 @@ from diptych.comparison.explained import accuracies, explained
 from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
-from diptych.data.datasets import at_hand
-from diptych.engines.worker import num_threads
+from diptych.data import sources
+from diptych.data.prefetch import num_threads
 from diptych.errors import DiptychError, UsageError
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job
@@ -126,7 +126,7 @@ def design(
         image_size, channels = spec.input_shape[:2], spec.input_shape[2]
     directory = str(Path(data_dir).resolve()) if data_dir else None
     return Experiment(
-        source=Source(job.absolute(data), directory, image_size, channels, seed, settled.validation_fraction),
+        source=Source(sources.absolute(data), directory, image_size, channels, seed, settled.validation_fraction),
         model=spec or str(model),
         recipe=settled,
         seeds=tuple(range(seed, seed + seeds)),
@@ -167,7 +167,7 @@ def conduct(
     )
     if why:
         found["verdict"]["details"].append(in_words(why))
-    return _written(directory, found, data.test.images)
+    return _written(directory, found, np.asarray(data.test.images))
 
 
 def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: str | Path | None = None) -> Comparison:
@@ -215,7 +215,7 @@ def check_margin(margin: float) -> None:
 def _pictures(answer: Answered) -> tuple[np.ndarray | None, list[str]]:
     """The test images of a run that may have been made elsewhere, or why they cannot be shown; fetches nothing."""
     directory = answer.record["data"].get("data_dir")
-    if not at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
+    if not sources.at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
         return None, ["The gallery has no pictures, as the data are not at hand."]
     try:
         images = job.load_data(answer.record).test.images
@@ -223,7 +223,7 @@ def _pictures(answer: Answered) -> tuple[np.ndarray | None, list[str]]:
         return None, [f"The gallery has no pictures: {error}"]
     if len(images) != len(answer.labels_n):
         return None, ["The gallery has no pictures, as the data are not those of the runs."]
-    return images, []
+    return np.asarray(images), []
 
 
 def _written(directory: Path, found: dict[str, Any], images_nhwc: np.ndarray | None) -> Comparison:

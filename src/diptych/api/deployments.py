@@ -12,6 +12,7 @@ from diptych.api.classifiers import finished, load_like
 from diptych.api.models import EngineName
 from diptych.api.trainings import check_counts
 from diptych.artifacts.run import Run
+from diptych.data.prefetch import num_threads
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.benchmark import write
 from diptych.deployment.calibration import Calibration, draw
@@ -21,7 +22,6 @@ from diptych.deployment.export import export as ship
 from diptych.deployment.formats import chosen
 from diptych.deployment.standings import Benchmark
 from diptych.deployment.trained import Trained
-from diptych.engines.worker import num_threads
 from diptych.errors import UsageError
 from diptych.reports.deployment_charts import accuracy_by_latency
 

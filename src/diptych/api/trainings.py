@@ -11,9 +11,10 @@ from typing import Any, Literal, overload
 from diptych import engines
 from diptych.api.models import EngineName, spec_from_file
 from diptych.artifacts.run import Run
+from diptych.data import sources
 from diptych.data.datasets import Dataset
+from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
-from diptych.engines.worker import num_threads
 from diptych.errors import SpecError, UsageError
 from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
@@ -78,7 +79,7 @@ def train(
     if spec:
         image_size, channels = spec.input_shape[:2], spec.input_shape[2]
     directory = str(Path(data_dir).resolve()) if data_dir else None
-    source = Source(job.absolute(data), directory, image_size, channels, seed, settled.validation_fraction)
+    source = Source(sources.absolute(data), directory, image_size, channels, seed, settled.validation_fraction)
     dataset = source.load()
     spec = spec or _spec_for(str(model), dataset)
     runs = []

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych.cli.arguments import parsed, print_json
-from diptych.data.datasets import names
+from diptych.data.sources import names
 
 
 @dataclass(frozen=True)

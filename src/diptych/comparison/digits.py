@@ -35,7 +35,7 @@ def training(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> Rung:
         worker.make_optimizer(recipe)
         for batches, epoch_rates in zip(by_epoch, rates, strict=True):
             worker.train(batches, epoch_rates, seed)
-        return worker.predict(test.images)
+        return worker.predict(np.asarray(test.images))
 
     return _compared(*pair.ask(trained), test.labels, epochs)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from diptych import engines
-from diptych.engines.worker import Worker, num_threads
+from diptych.data.prefetch import num_threads
+from diptych.engines.worker import Worker
 
 T = TypeVar("T")
 

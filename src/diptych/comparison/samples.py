@@ -43,7 +43,7 @@ def epoch(split: Split, num_classes: int, batch_size: int, generator: np.random.
 def _fitted(split: Split, spec: ModelSpec) -> Split:
     height, width, num_channels = spec.input_shape
     known = split.take(np.flatnonzero(split.labels < spec.num_classes))
-    return Split(np.repeat(resize(known.images, (height, width)), num_channels, axis=3), known.labels)
+    return Split(np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3), known.labels)
 
 
 def _stir(array: ArraySpec, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.comparison import border
-from diptych.data import datasets
+from diptych.data import sources
 from diptych.errors import ArtifactError, UsageError
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.evaluation.softmax import log_softmax
@@ -255,7 +255,7 @@ def _otherwise_tested(one: Answered, other: Answered) -> str | None:
     prints = [record["data"].get("test_fingerprint") for record in (first, second)]
     if None not in prints and prints[0] == prints[1]:
         return None
-    published = first["data"]["name"] == second["data"]["name"] in {dataset.name for dataset in datasets.names()}
+    published = first["data"]["name"] == second["data"]["name"] in {dataset.name for dataset in sources.names()}
     if published and (None in prints or first["preprocessing"] != second["preprocessing"]):
         return None  # the same published images, of an older record or of another size
     if None in prints:

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from diptych.data.images import Images
 from diptych.data.opencv import cv2
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Flip, Recipe
 
-Images = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
-def augment(images_nhwc: Images, recipe: Recipe, draws: Draws, mean_color: Images) -> Images:
+def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) -> Pixels:
     """Copy the drawn samples out of a split and change each at random.
 
     Args:
-        images_nhwc: uint8, (M, H, W, 1 or 3), the whole split; it is only read.
+        images: uint8, (M, H, W, 1 or 3), the whole split; it is only read.
         recipe: says which changes and how large; its flip is not "auto".
         draws: the N samples' positions in the split, and their random numbers.
         mean_color: uint8, (C,), what cutout paints with.
@@ -29,7 +30,7 @@ def augment(images_nhwc: Images, recipe: Recipe, draws: Draws, mean_color: Image
         uint8, (N, H, W, C).
     """
     # differs: augmentation
-    chosen_nhwc = np.ascontiguousarray(images_nhwc[draws.indices])
+    chosen_nhwc = np.ascontiguousarray(images[draws.indices])
     _flip_in_place(chosen_nhwc, recipe.flip, draws)
     if recipe.crop_padding:
         chosen_nhwc = _crop(chosen_nhwc, recipe.crop_padding, draws)
@@ -70,7 +71,7 @@ def _interval(centers_n: NDArray[np.int64], lengths_n: NDArray[np.int64], size: 
     return (offsets >= 0) & (offsets < lengths_n[:, np.newaxis])
 
 
-def _flip_in_place(images_nhwc: Images, flip: Flip, draws: Draws) -> None:
+def _flip_in_place(images_nhwc: Pixels, flip: Flip, draws: Draws) -> None:
     if flip in ("horizontal", "both"):
         flipped = draws.coin("horizontal flip")
         if flipped.any():  # OpenCV returns None for no rows
@@ -82,7 +83,7 @@ def _flip_in_place(images_nhwc: Images, flip: Flip, draws: Draws) -> None:
         images_nhwc[flipped] = images_nhwc[flipped, ::-1]
 
 
-def _crop(images_nhwc: Images, padding: int, draws: Draws) -> Images:
+def _crop(images_nhwc: Pixels, padding: int, draws: Draws) -> Pixels:
     """Pad with zeros (black) and cut a window of the old size at random (He et al. 2016, section 4.2)."""
     num_images, height, width, num_channels = images_nhwc.shape
     padded_nhwc = np.zeros((num_images, height + 2 * padding, width + 2 * padding, num_channels), dtype=np.uint8)
@@ -91,11 +92,11 @@ def _crop(images_nhwc: Images, padding: int, draws: Draws) -> Images:
     lefts_n = draws.below("crop left", 2 * padding + 1)
     rows = padded_nhwc.reshape(num_images, height + 2 * padding, -1)
     windows = sliding_window_view(rows, (height, width * num_channels), axis=(1, 2))
-    cut: Images = windows[np.arange(num_images), tops_n, lefts_n * num_channels]
+    cut: Pixels = windows[np.arange(num_images), tops_n, lefts_n * num_channels]
     return cut.reshape(images_nhwc.shape)
 
 
-def rotate(images_nhwc: Images, degrees_n: NDArray[np.float64]) -> Images:
+def rotate(images_nhwc: Pixels, degrees_n: NDArray[np.float64]) -> Pixels:
     """Rotate each image about its centre, counter-clockwise as seen, bilinear, with zeros (black) around it.
 
     Args:
@@ -114,7 +115,7 @@ def rotate(images_nhwc: Images, degrees_n: NDArray[np.float64]) -> Images:
     return rotated_nhwc
 
 
-def _shift_color(images_nhwc: Images, recipe: Recipe, draws: Draws) -> Images:
+def _shift_color(images_nhwc: Pixels, recipe: Recipe, draws: Draws) -> Pixels:
     """Change brightness, then contrast about the image's mean grey, then saturation; round and clip once, at the end.
 
     With nothing clipped in between, the three together are own · pixel + rest · grey + offset.
@@ -133,11 +134,11 @@ def _shift_color(images_nhwc: Images, recipe: Recipe, draws: Draws) -> Images:
     return shifted_nhwc.clip(0, 255, out=shifted_nhwc).astype(np.uint8)
 
 
-def _grey(images_nhwc: Images) -> Images:
+def _grey(images_nhwc: Pixels) -> Pixels:
     """Return ITU-R BT.601 luma, (N, H, W, 1), by one call on all rows of all images."""
     num_images, height, width, num_channels = images_nhwc.shape
     if num_channels == 1:
         return images_nhwc
     rows = images_nhwc.reshape(num_images * height, width, num_channels)
-    grey: Images = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
+    grey: Pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
     return grey.reshape(num_images, height, width, 1)

@@ -13,16 +13,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.augment import Images, augment
+from diptych.data.augment import Pixels, augment
+from diptych.data.images import Images
 from diptych.data.mix import blend, is_mixed, own_shares, partners
-from diptych.data.opencv import cv2
 from diptych.data.prefetch import prefetched
+from diptych.data.preprocess import channel_moments
 from diptych.data.randomness import Draws
 from diptych.data.splits import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
-
-CHUNK_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class _Stream:
     num_classes: int
     draws: Draws
     class_weights_k: NDArray[np.float32]
-    mean_color: Images
+    mean_color: Pixels
 
     def batch(self, bounds: slice) -> Batch:
         draws = Draws(self.draws.seed, self.draws.epoch, self.draws.indices[bounds])
@@ -157,17 +156,14 @@ class _Stream:
         smoothed_nk = (1 - smoothing) * targets_nk + smoothing / self.num_classes
         return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
 
-    def _samples(self, draws: Draws) -> tuple[Images, NDArray[np.float32], NDArray[np.float32]]:
+    def _samples(self, draws: Draws) -> tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]:
         labels_n = self.split.labels[draws.indices]
         targets_nk = (labels_n[:, np.newaxis] == np.arange(self.num_classes)).astype(np.float32)
         images_nhwc = augment(self.split.images, self.recipe, draws, self.mean_color)
         return images_nhwc, targets_nk, self.class_weights_k[labels_n]
 
 
-def _mean_color(images_nhwc: Images) -> Images:
-    sums = np.zeros(4)
-    for start in range(0, len(images_nhwc), CHUNK_IMAGES):
-        chunk_nhwc = images_nhwc[start : start + CHUNK_IMAGES]
-        sums += cv2.sumElems(chunk_nhwc.reshape(-1, *chunk_nhwc.shape[2:]))
-    num_pixels = np.prod(images_nhwc.shape[:3])
-    return np.rint(sums[: images_nhwc.shape[-1]] / num_pixels).astype(np.uint8)
+def _mean_color(images: Images) -> Pixels:
+    num_pixels = np.prod(images.shape[:3])
+    mean: Pixels = np.rint(channel_moments(images)[0] / num_pixels).astype(np.uint8)
+    return mean

@@ -1,23 +1,25 @@
-"""The one door to data: a name or a folder in, three splits of uint8 images out."""
+"""The one door to data: a name or a path in, three splits of uint8 images out."""
 
-import difflib
+from __future__ import annotations
+
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
+from diptych.data.decode import VERSION
+from diptych.data.images import Kept
+from diptych.data.ingest import BadImages, ingest
+from diptych.data.listing import Listing
 from diptych.data.preprocess import resize, to_channels
-from diptych.data.readers.folder import read_folder
+from diptych.data.rows import Form, Keeping
+from diptych.data.sources import find
 from diptych.data.splits import Parts, Split, cut
 from diptych.errors import UsageError
 
-FOLDER_IMAGE_SIZE = (64, 64)
-FOLDER_CHANNELS = 3
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: every seed of an experiment must be tested on the same samples
 
@@ -27,12 +29,13 @@ class Dataset:
     """Everything a training needs to know of its data.
 
     Attributes:
-        name: the named dataset, or the folder's own name.
+        name: the named dataset, or the folder's or file's own name.
         class_names: one for each label, in label order.
         train: samples to learn from.
         validation: samples to choose by; may be empty.
         test: samples to judge by.
         mirror: whether a mirrored image keeps its class.
+        skipped: the images that could not be decoded and were left out, each with its reason.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Dataset:
     validation: Split
     test: Split
     mirror: bool
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -55,7 +59,10 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of class names, and of each split's shape, labels and pixels, in hexadecimal."""
+        """The SHA-256 of class names, and of each split's shape, labels and images, in hexadecimal.
+
+        Images are their pixels, or, where they come from files, the files' content and the decoder's version.
+        """
         return self._digest(self.train, self.validation, self.test)
 
     @cached_property
@@ -68,13 +75,15 @@ class Dataset:
         for split in splits:
             digest.update(json.dumps(split.images.shape).encode())
             digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
-            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(_content(split))
         return digest.hexdigest()
 
 
-def names() -> list[NamedDataset]:
-    """Return the datasets that have a name, smallest first."""
-    return list(NAMED.values())
+def _content(split: Split) -> memoryview:
+    if isinstance(split.images, Kept):
+        made_by = np.full((1, 32), VERSION, dtype=np.uint8)
+        return np.concatenate([made_by, split.images.digests]).data
+    return np.ascontiguousarray(split.images).data
 
 
 def load(
@@ -92,20 +101,15 @@ def load(
     20 %, always the same samples, and from the rest `validation_fraction`, chosen by `seed`.
 
     Args:
-        data: a name out of `names()`, or a folder of class folders. A name wins; `./mnist` is a folder.
-        data_dir: where named datasets are kept, each in a folder of its name. Unless given, the environment
-            variable DIPTYCH_DATA, or else `~/.cache/diptych`.
-        image_size: the (height, width) to bring images to. Unless given, a named dataset keeps its own
-            and a folder's images become 64 by 64.
-        channels: 3 for RGB, 1 for grey. Unless given, a named dataset keeps its own and a folder is RGB.
+        data: a dataset's name or a path, as in `read`.
+        data_dir: as in `read`.
+        image_size: as in `read`.
+        channels: as in `read`.
         seed: what chooses the validation samples, 0 or more.
         validation_fraction: the share for validation, in [0, 1). With 0 the validation split is empty.
 
-    Returns:
-        The dataset, wholly in memory.
-
     Raises:
-        UsageError: no such dataset or folder, or an argument out of range.
+        UsageError: no such dataset or path, or an argument out of range.
         DataError: files that are missing, damaged or contradictory; see the readers.
     """
     whole = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
@@ -127,20 +131,41 @@ def read(
     data_dir: Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    root: Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    bad_images: BadImages = "fail",
+    keeping: Keeping | None = None,
 ) -> Whole:
-    """The first half of `load`, which takes long: what no seed changes."""
+    """The first half of `load`, which takes long: what no seed changes.
+
+    Args:
+        data: a name out of `sources.names()`, a folder of class folders, a CSV or Parquet file (or a folder of
+            them), or an archive of any of these. A name wins; `./mnist` is a path.
+        data_dir: where named datasets are kept, each in a folder of its name. Unless given, the environment
+            variable DIPTYCH_DATA, or else `~/.cache/diptych`.
+        image_size: the (height, width) to bring images to. Unless given, images that come as pixels keep their
+            size and image files become 64 by 64 (ImageNet's 224 by 224).
+        channels: 3 for RGB, 1 for grey. Unless given, pixels keep theirs and image files are RGB.
+        root: what the paths in a table are relative to; the table's own folder unless given.
+        pixel_shape: the (height, width, channels) of a CSV's pixels; inferred unless given.
+        bad_images: what to do about image files that cannot be decoded.
+        keeping: where decoded images are kept.
+
+    Raises:
+        UsageError: no such dataset or path, or an argument out of range.
+        DataError: files that are missing, damaged or contradictory; see the readers.
+    """
     if image_size is not None and min(image_size) < 1:
         raise UsageError(f"Image size {image_size} makes no sense: wanted a height and a width of at least 1.")
     if channels not in (None, 1, 3):
         raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
-    folder = Path(data).expanduser()
-    if data in NAMED:
-        parts = _fit(read_named(NAMED[data], data_dir or _default_data_dir()), image_size, channels)
-        return Whole(data, parts, NAMED[data].mirror)
-    if folder.is_dir():
-        parts = read_folder(folder, image_size or FOLDER_IMAGE_SIZE, channels or FOLDER_CHANNELS)
-        return Whole(folder.resolve().name, parts, False)
-    raise UsageError(_unknown(data))
+    found = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape)
+    if isinstance(found.content, Listing):
+        form = Form(image_size or found.image_size, channels or 3)
+        parts = ingest(found.content, form, keeping or Keeping(), bad_images)
+    else:
+        parts = _fit(found.content, image_size, channels)
+    return Whole(found.name, parts, found.mirror)
 
 
 def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
@@ -150,33 +175,13 @@ def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
     if not 0 <= validation_fraction < 1:
         raise UsageError(f"Validation fraction {validation_fraction} makes no sense: wanted 0 up to below 1.")
     train, validation, test = _complete(whole.parts, seed, validation_fraction)
-    return Dataset(whole.name, whole.parts.class_names, train, validation, test, whole.mirror)
-
-
-def at_hand(data: str, data_dir: Path | None = None) -> bool:
-    """Whether a dataset can be read without fetching anything."""
-    if data not in NAMED:
-        return Path(data).expanduser().is_dir()
-    folder = (data_dir or _default_data_dir()) / data
-    return NAMED[data] is DIGITS or (folder.is_dir() and any(folder.iterdir()))
-
-
-def _default_data_dir() -> Path:
-    return Path(os.environ.get("DIPTYCH_DATA") or "~/.cache/diptych").expanduser()
-
-
-def _unknown(data: str) -> str:
-    if Path(data).expanduser().exists():
-        return f"{data!r} is no folder; wanted a folder of class folders or one of {', '.join(NAMED)}."
-    close = difflib.get_close_matches(data.lower(), NAMED, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"No dataset or folder {data!r}: {hint}Known are {', '.join(NAMED)}, and any folder of class folders."
+    return Dataset(whole.name, whole.parts.class_names, train, validation, test, whole.mirror, whole.parts.skipped)
 
 
 def _fit(parts: Parts, image_size: tuple[int, int] | None, channels: int | None) -> Parts:
     def fit(split: Split) -> Split:
-        images_nhwc = to_channels(split.images, channels or split.images.shape[3])
-        return Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), split.labels)
+        images_nhwc = to_channels(np.asarray(split.images), channels or split.images.shape[3])
+        return Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), split.labels, split.ids)
 
     validation, test = (split and fit(split) for split in (parts.validation, parts.test))
     return Parts(parts.class_names, fit(parts.train), validation, test)

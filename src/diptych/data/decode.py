@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from diptych.data.opencv import MAX_PIXELS, cv2
 from diptych.errors import DataError
 
+VERSION = 1
+"""Of the decoder: a new one for every change of pixels."""
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 

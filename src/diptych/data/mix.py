@@ -8,7 +8,7 @@ import numpy as np
 import scipy  # which imports its parts as they are used: `special` takes a third of a second
 from numpy.typing import NDArray
 
-from diptych.data.augment import Images, box_mask
+from diptych.data.augment import Pixels, box_mask
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Recipe
 
@@ -50,7 +50,7 @@ def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> Shares:
     return pixels, np.where(is_blend_n, blend_labels_n, patch_labels_n)
 
 
-def blend(images_nhwc: Images, others_nhwc: Images, own_share: NDArray[np.float32]) -> Images:
+def blend(images_nhwc: Pixels, others_nhwc: Pixels, own_share: NDArray[np.float32]) -> Pixels:
     """Mix images with others pixel by pixel, rounded to nearest.
 
     Args:

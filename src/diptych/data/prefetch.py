@@ -1,8 +1,10 @@
-"""Compute ahead of the consumer, in threads, without changing what it gets or in which order."""
+"""Compute in threads: ahead of the consumer without changing what it gets or in which order, or side by side."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -36,3 +38,36 @@ def prefetched(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def each(
+    compute: Callable[[int], None], count: int, tell: Callable[[int], None] | None = None, num_at_once: int = 32
+) -> None:
+    """Call `compute` for every number below `count`, side by side; an error in a thread is raised here.
+
+    Args:
+        compute: must not depend on the order of its calls.
+        count: how many there are.
+        tell: told of how many are done, now and then.
+        num_at_once: how many a thread takes at a time.
+    """
+
+    def some(start: int) -> int:
+        stop = min(start + num_at_once, count)
+        for number in range(start, stop):
+            compute(number)
+        return stop
+
+    for done in _pool().map(some, range(0, count, num_at_once)):
+        if tell:
+            tell(done)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="diptych-decode")
+
+
+def num_threads() -> int:
+    """Processor threads that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,9 +4,12 @@ Images stay uint8 here. Scaling to 0–1 and normalising are the first layer of 
 that layer come from `channel_statistics`.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.images import Images, Kept
 from diptych.data.opencv import cv2
 from diptych.errors import DataError
 
@@ -75,32 +78,37 @@ def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np
     return grey_nhwc
 
 
-def channel_statistics(images_nhwc: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure each channel's mean and standard deviation.
 
-    The levels are counted, in chunks, and the rest is arithmetic on 256 whole numbers: exact, whatever the
-    number of images.
-
     Args:
-        images_nhwc: uint8, (N, H, W, C).
+        images: uint8, (N, H, W, C).
 
     Returns:
-        Means and (population) standard deviations in units of 0–1, C of each. A deviation is never below
-        one grey level, so that a blank channel can be divided by it.
+        Means and (population) standard deviations in units of 0–1, C of each, to the last digit whatever N. A
+        deviation is never below one grey level, so that a blank channel can be divided by it.
 
     Raises:
         DataError: there are no images.
     """
-    if images_nhwc.size == 0:
+    if not len(images):
         raise DataError("Cannot take the mean of no images: the training split is empty.")
-    counts_cl = np.zeros((images_nhwc.shape[-1], 256), dtype=np.int64)
-    for start in range(0, len(images_nhwc), CHUNK_IMAGES):
-        chunk_nhwc = images_nhwc[start : start + CHUNK_IMAGES]
+    count = int(np.prod(images.shape[:3]))
+    moments = channel_moments(images).tolist()
+    mean = tuple(total / (255 * count) for total in moments[0])
+    variances = ((count * squares - total**2) / (255 * count) ** 2 for total, squares in zip(*moments, strict=True))
+    return mean, tuple(max(math.sqrt(variance), GREY_LEVEL) for variance in variances)
+
+
+def channel_moments(images: Images) -> NDArray[np.int64]:
+    """Sum each channel's levels, and their squares: int64, (2, C), exact."""
+    if isinstance(images, Kept):
+        total: NDArray[np.int64] = images.moments.sum(axis=0)
+        return total
+    counts_cl = np.zeros((images.shape[-1], 256), dtype=np.int64)
+    for start in range(0, len(images), CHUNK_IMAGES):
+        chunk_nhwc = images[start : start + CHUNK_IMAGES]
         for channel in range(len(counts_cl)):
             counts_cl[channel] += np.bincount(chunk_nhwc[..., channel].ravel(), minlength=256)
-    levels_l = np.arange(256) / 255
-    weights_cl = counts_cl / counts_cl.sum(axis=1, keepdims=True)
-    mean_c = weights_cl @ levels_l
-    variance_c = (weights_cl * (levels_l - mean_c[:, np.newaxis]) ** 2).sum(axis=1)
-    std_c = np.maximum(np.sqrt(variance_c), GREY_LEVEL)
-    return tuple(mean_c.tolist()), tuple(std_c.tolist())
+    levels_l = np.arange(256)
+    return np.stack([counts_cl @ levels_l, counts_cl @ levels_l**2])

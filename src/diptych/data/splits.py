@@ -4,11 +4,15 @@ The cut is stratified and a pure function of (labels, fraction, seed). Its rando
 words, a stream that NumPy promises never to change, so a seed means the same samples in every version.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.images import Images, pick
 from diptych.errors import DataError
 
 
@@ -19,27 +23,38 @@ class Split:
     Attributes:
         images: uint8, (N, H, W, C), 0–255; RGB for three channels, grey for one.
         labels: int64, (N,), the index of each sample's class.
+        ids: (N,), what each sample is called in its source: a file's path, or a number unless given.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
+    ids: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Count the samples that have no names."""
+        if not len(self.ids):
+            object.__setattr__(self, "ids", np.arange(len(self.labels)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: NDArray[np.intp]) -> "Split":
-        """Return the samples at `indices`, copied, in that order."""
-        return Split(self.images[indices], self.labels[indices])
+    def take(self, indices: NDArray[np.intp]) -> Split:
+        """Return the samples at `indices`, in that order; of an array's images a copy."""
+        return Split(pick(self.images, indices), self.labels[indices], self.ids[indices])
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a source of data brings by itself; a split that it does not bring is None."""
+    """What a source of data brings by itself; a split that it does not bring is None.
+
+    `skipped` names the images that could not be read and were left out, each with its reason.
+    """
 
     class_names: tuple[str, ...]
     train: Split
     validation: Split | None = None
     test: Split | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) -> tuple[Split, Split]:

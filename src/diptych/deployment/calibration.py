@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.preprocess import channel_statistics
+from diptych.data.images import Images
+from diptych.data.preprocess import channel_moments, channel_statistics
 from diptych.data.splits import Split
 from diptych.errors import DataError
 
@@ -59,7 +60,7 @@ def stratified(labels_n: np.ndarray, num: int, seed: int = SEED) -> np.ndarray:
     return np.sort(np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64))
 
 
-def check(images: np.ndarray, trained_on: np.ndarray) -> None:
+def check(images: np.ndarray, trained_on: Images) -> None:
     """Refuse calibration images that are not like those that the model was trained on.
 
     Args:
@@ -73,7 +74,8 @@ def check(images: np.ndarray, trained_on: np.ndarray) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != trained_on.shape[1:] or not len(images):
         span = f" from {images.min():g} to {images.max():g}" if images.size else ""
         raise DataError(f"Calibration wants {wanted}; {images.dtype} of shape {images.shape}{span} came.")
-    if images.max() <= 1 < trained_on.max():
+    levels, squares = channel_moments(trained_on)
+    if images.max() <= 1 and (squares > levels).any():  # some level of the training images is above 1
         raise DataError(
             f"Calibration wants {wanted}; the highest value that came is {images.max()}. "
             "Were they scaled to 0–1? The model does that itself."

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from diptych.data.prefetch import num_threads
 from diptych.deployment import runtimes
 from diptych.deployment.containers import Artifact, open_artifact
 from diptych.deployment.runtimes import Infer, Runtime
 from diptych.engines.contract import OUTPUTS
-from diptych.engines.worker import num_threads
 from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
 
 CHUNK = 256

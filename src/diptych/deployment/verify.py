@@ -42,7 +42,7 @@ class Reference:
         if not len(test):
             raise DataError("The test split is empty, so there is nothing to verify with.")
         golden_g = stratified(test.labels, NUM_GOLDEN)
-        return cls(test.images, test.labels, predictions.logits_nk, golden_g, class_names)
+        return cls(np.asarray(test.images), test.labels, predictions.logits_nk, golden_g, class_names)
 
     @cached_property
     def probabilities_nk(self) -> np.ndarray:

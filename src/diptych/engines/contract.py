@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from diptych.data.batches import Batch
+from diptych.data.images import Images
 from diptych.errors import ArtifactError
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
@@ -145,7 +146,7 @@ class Engine(Protocol):
             seed: of the dropout streams; a step's masks follow from it and from the optimizer's step count.
         """
 
-    def predict(self, model: Model, images: np.ndarray) -> np.ndarray:
+    def predict(self, model: Model, images: Images) -> np.ndarray:
         """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
 
     def gradients(self, model: Model, batch: Batch) -> tuple[float, Arrays]:

@@ -24,6 +24,7 @@ import numpy as np
 import diptych
 from diptych import engines, errors
 from diptych.data.batches import Batch
+from diptych.data.prefetch import num_threads
 from diptych.engines.contract import Arrays, Stored, Totals
 from diptych.engines.frames import read_frame, write_frame
 from diptych.engines.session import serve
@@ -211,11 +212,6 @@ def environment(engine: str | None = None) -> dict[str, str]:
     if source != sysconfig.get_path("purelib"):
         found["PYTHONPATH"] = os.pathsep.join(filter(None, [source, found.get("PYTHONPATH")]))
     return found
-
-
-def num_threads() -> int:
-    """Processor threads that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diptych.data.images import Images
 from diptych.errors import UsageError
 from diptych.evaluation.calibration import reliability_bins
 from diptych.reports import canvas
@@ -156,7 +157,7 @@ def _write_counts(axes: "Axes", counts: np.ndarray, shares: np.ndarray, cell_poi
 
 def sample_predictions(
     path: Path,
-    images_nhwc: np.ndarray,
+    images_nhwc: Images,
     labels_n: np.ndarray,
     probabilities_nk: np.ndarray,
     class_names: Sequence[str],
@@ -182,7 +183,7 @@ def sample_predictions(
 
 def worst_mistakes(
     path: Path,
-    images_nhwc: np.ndarray,
+    images_nhwc: Images,
     labels_n: np.ndarray,
     probabilities_nk: np.ndarray,
     class_names: Sequence[str],
@@ -199,7 +200,7 @@ def worst_mistakes(
 
 
 def _samples(
-    images_nhwc: np.ndarray, labels_n: np.ndarray, probabilities_nk: np.ndarray, chosen: np.ndarray
+    images_nhwc: Images, labels_n: np.ndarray, probabilities_nk: np.ndarray, chosen: np.ndarray
 ) -> list[tuple[np.ndarray, int, np.ndarray]]:
     return [(images_nhwc[i], int(labels_n[i]), probabilities_nk[i]) for i in chosen]
 

@@ -16,7 +16,10 @@ from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import write_arrays
 from diptych.data import datasets
 from diptych.data.datasets import Dataset, Whole
+from diptych.data.images import Images
+from diptych.data.ingest import BadImages
 from diptych.data.preprocess import RESIZING
+from diptych.data.rows import Caching, Keeping
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
 from diptych.evaluation.metrics import evaluate_logits
@@ -39,6 +42,10 @@ class Source:
     channels: int | None = None
     seed: int = 0
     validation_fraction: float = 0.1
+    root: str | None = None
+    pixel_shape: tuple[int, int, int] | None = None
+    bad_images: BadImages = "fail"
+    caching: Caching = "auto"
 
     def load(self) -> Dataset:
         """Read the data and divide it."""
@@ -46,19 +53,20 @@ class Source:
 
     def read(self) -> Whole:
         """Read the data, which are the same for every seed."""
-        directory = Path(self.data_dir) if self.data_dir else None
-        return datasets.read(self.data, data_dir=directory, image_size=self.image_size, channels=self.channels)
+        return datasets.read(
+            self.data,
+            data_dir=Path(self.data_dir) if self.data_dir else None,
+            image_size=self.image_size,
+            channels=self.channels,
+            root=Path(self.root) if self.root else None,
+            pixel_shape=self.pixel_shape,
+            bad_images=self.bad_images,
+            keeping=Keeping(self.caching),
+        )
 
     def divide(self, whole: Whole) -> Dataset:
         """Cut the splits that the data do not bring."""
         return datasets.divide(whole, self.seed, self.validation_fraction)
-
-
-def absolute(data: str | Path) -> str:
-    """A folder as an absolute path, so that a run finds it from anywhere; a dataset's name as it is."""
-    folder = Path(data).expanduser()
-    named = str(data) in {dataset.name for dataset in datasets.names()}
-    return str(folder.resolve()) if folder.is_dir() and not named else str(data)
 
 
 def create(
@@ -93,6 +101,7 @@ def create(
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "test_fingerprint": dataset.test_fingerprint,
+            "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
         },
         "class_names": dataset.class_names,
         "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
@@ -159,10 +168,10 @@ def load_data(record: Mapping[str, Any]) -> Dataset:
     Raises:
         ArtifactError: what is there now is not what was there then.
     """
-    found = ("name", "fingerprint", "test_fingerprint")
+    found = ("name", "fingerprint", "test_fingerprint", "skipped")
     entries = {key: value for key, value in record["data"].items() if key not in found}
-    size = entries.pop("image_size")
-    dataset = Source(image_size=tuple(size) if size else None, **entries).load()
+    shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
+    dataset = Source(**{**entries, **shapes}).load()
     if dataset.fingerprint != record["data"]["fingerprint"]:
         raise ArtifactError(
             f"The data at '{entries['data']}' has changed since this run began "
@@ -181,7 +190,7 @@ def recipe_of(record: Mapping[str, Any]) -> Recipe:
     return recipe_from_json(record["recipe"])
 
 
-def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: np.ndarray, precision: str) -> np.ndarray:
+def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Images, precision: str) -> np.ndarray:
     """Logits, (N, K), of a fresh model with these weights."""
     model = engine.build(spec, precision)
     engine.load_weights(model, weights)
@@ -197,6 +206,6 @@ def _finish(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
     precision = evaluation_precision(job.recipe)
     logits_nk = predict_logits(engine, job.spec, weights, test.images, precision)
     run.write_metrics(evaluate_logits(logits_nk, test.labels, job.dataset.class_names))
-    run.write_predictions(Predictions(logits_nk, test.labels, np.arange(len(test))))
+    run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
     metadata = {"format": "pt", "model": job.spec.name, "classes": "\n".join(job.dataset.class_names)}
     write_arrays(run.model_path, weights, metadata)

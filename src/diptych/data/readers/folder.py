@@ -4,15 +4,12 @@ Classes are the class folders' names in sorted order, images are taken in the so
 folders within a class folder included. Names that begin with a dot or an underscore are passed over.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from diptych.data.decode import SUFFIXES, decode_file
-from diptych.data.preprocess import resize
-from diptych.data.splits import Parts, Split
+from diptych.data.decode import SUFFIXES
+from diptych.data.listing import Files, Listed, Listing
 from diptych.errors import DataError
 
 SPLIT_FOLDERS = {
@@ -22,29 +19,24 @@ SPLIT_FOLDERS = {
     "validation": "validation",
     "test": "test",
 }
-_FILES_PER_TASK = 32
 
 
-def read_folder(root: Path, image_size: tuple[int, int], channels: int) -> Parts:
-    """Decode every image of a folder and bring it to one size.
+def list_folder(root: Path) -> Listing:
+    """Find every image of a folder.
 
     Args:
         root: the folder. It is divided into splits when it has a folder `train` that holds folders.
-        image_size: the (height, width) that every image gets.
-        channels: 3 for RGB, 1 for grey.
 
     Returns:
         The splits that the folder brings; only `train` when it is not divided.
 
     Raises:
-        DataError: no classes, a class without images, splits whose classes differ, or an image that
-            cannot be decoded.
+        DataError: no classes, a class without images, or splits whose classes differ.
     """
     split_roots = _split_roots(root)
     class_names = _class_names(split_roots["train"])
-    files = {split: _class_files(folder, class_names) for split, folder in split_roots.items()}
-    splits = {split: _decode_split(per_class, image_size, channels) for split, per_class in files.items()}
-    return Parts(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    splits = {split: _listed(root, folder, class_names) for split, folder in split_roots.items()}
+    return Listing(class_names, splits["train"], splits.get("validation"), splits.get("test"))
 
 
 def _split_roots(root: Path) -> dict[str, Path]:
@@ -80,6 +72,13 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return class_names
 
 
+def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> Listed:
+    files_by_class = _class_files(folder, class_names)
+    names = np.array([file.relative_to(root).as_posix() for files in files_by_class for file in files], dtype=np.str_)
+    labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(files) for files in files_by_class])
+    return Listed(Files(root, names), labels, names)
+
+
 def _class_files(root: Path, class_names: tuple[str, ...]) -> list[list[Path]]:
     found = {folder.name for folder in _folders(root)}
     if found != set(class_names):
@@ -100,21 +99,3 @@ def _image_files(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
     return files
-
-
-def _decode_split(files_by_class: list[list[Path]], image_size: tuple[int, int], channels: int) -> Split:
-    files = [file for class_files in files_by_class for file in class_files]
-    images_nhwc = np.empty((len(files), *image_size, channels), dtype=np.uint8)
-
-    def decode_some(start: int) -> None:
-        for index in range(start, min(start + _FILES_PER_TASK, len(files))):
-            images_nhwc[index] = resize(decode_file(files[index], channels), image_size)
-
-    with ThreadPoolExecutor() as pool:  # OpenCV lets go of the interpreter lock while it decodes
-        for _ in pool.map(decode_some, range(0, len(files), _FILES_PER_TASK)):
-            pass
-    return Split(images_nhwc, _labels([len(class_files) for class_files in files_by_class]))
-
-
-def _labels(num_images_by_class: list[int]) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(num_images_by_class), dtype=np.int64), num_images_by_class)

@@ -6,13 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from diptych.data.images import Images
 from diptych.engines.contract import Arrays
 from diptych.engines.tensorflow.weights import load_weights, native_order, read_weights
 
 CHUNK = 256
 
 
-def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def predict(model: keras.Model, images: Images) -> np.ndarray:
     """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
     if not hasattr(model, "inference"):
         # differs: train-mode

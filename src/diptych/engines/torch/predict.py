@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diptych.data.images import Images
 from diptych.engines.contract import Arrays
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.runtime import device
@@ -16,7 +17,7 @@ from diptych.engines.torch.weights import load_weights, read_weights
 CHUNK = 256
 
 
-def predict(model: Network, images: np.ndarray) -> np.ndarray:
+def predict(model: Network, images: Images) -> np.ndarray:
     """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
     # differs: train-mode
     model.eval()

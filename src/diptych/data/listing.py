@@ -1,0 +1,76 @@
+"""What a source of image files holds, before one of them is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DataError
+
+
+class Encoded(Protocol):
+    """Images as files keep them, one at a time."""
+
+    def read(self, place: int) -> bytes:
+        """The bytes of the image at a place, from any thread.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Images that are files below one folder."""
+
+    root: Path
+    names: NDArray[np.str_]
+    """(N,), their paths below `root`, with `/`."""
+
+    def read(self, place: int) -> bytes:
+        """The bytes of the image at a place, from any thread."""
+        path = self.root / str(self.names[place])
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """The images of one split.
+
+    Attributes:
+        encoded: where they are read from.
+        labels: int64, (N,), the index of each one's class.
+        ids: (N,), what each is called: unique within the split, the same on every machine.
+    """
+
+    encoded: Encoded
+    labels: NDArray[np.int64]
+    ids: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """All images of a source; a split that it does not bring is None."""
+
+    class_names: tuple[str, ...]
+    train: Listed
+    validation: Listed | None = None
+    test: Listed | None = None
+
+    def splits(self) -> Iterator[tuple[str, Listed]]:
+        """The splits that are there, by name."""
+        for name in ("train", "validation", "test"):
+            listed = getattr(self, name)
+            if listed is not None:
+                yield name, listed
