@@ -6,6 +6,7 @@ TensorBoard's own `EventFileWriter` opens its file through TensorFlow wherever t
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from diptych.errors import ArtifactError
+from diptych.artifacts.store import refusal
 
 TAGS = {
     "train_loss": "train/loss",
@@ -31,12 +32,12 @@ class TensorBoardWriter:
 
     def __init__(self, directory: Path) -> None:
         # TensorBoard reads the files of a folder in the order of their names.
-        path = directory / f"events.out.tfevents.{time.time_ns()}"
+        self._path = directory / f"events.out.tfevents.{time.time_ns()}"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._records = RecordWriter(path.open("xb"))
+            self._records = RecordWriter(self._path.open("xb"))
         except OSError as error:
-            raise ArtifactError(f"Cannot write '{path}': {error.strerror}.") from error
+            raise refusal(self._path, error) from error
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def write_epoch(self, epoch: Mapping[str, Any]) -> None:
@@ -47,12 +48,21 @@ class TensorBoardWriter:
         self._write(Event(wall_time=time.time(), step=epoch["epoch"], summary=Summary(value=values)))
 
     def _write(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
-        self._records.flush()
+        content = event.SerializeToString()
+        try:
+            self._records.write(content)
+            self._records.flush()
+        except OSError as error:
+            with suppress(OSError):  # closing tries once more to write
+                self._records.close()
+            raise refusal(self._path, error, 0, len(content)) from error
 
     def close(self) -> None:
         """Close the event file."""
-        self._records.close()
+        try:
+            self._records.close()
+        except OSError as error:
+            raise refusal(self._path, error) from error
 
     def __enter__(self) -> Self:
         return self
