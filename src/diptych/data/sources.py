@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.archives import is_archive, unpacked
-from diptych.data.decode import SUFFIXES as IMAGES
 from diptych.data.listing import Listing
 from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
 from diptych.data.readers import tables
 from diptych.data.readers.folder import list_folder
 from diptych.data.rows import cache_dir
 from diptych.data.splits import Parts
-from diptych.errors import DataError, UsageError
+from diptych.errors import UsageError
 
 FILE_IMAGE_SIZE = (64, 64)
 KINDS = (
@@ -117,14 +116,12 @@ def _check_unasked(data: str, root: Path | None, pixel_shape: tuple[int, int, in
 
 
 def _without_wrapping(folder: Path) -> Path:
-    """The first folder that holds more than one other folder: archives often wrap everything in one, or two."""
-    while True:
+    """What an archive is about: the first folder that is class folders or tables, or holds more than one folder."""
+    while not (tables.find_tables(folder) or tables.is_tree(folder)):
         inside = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
         if len(inside) != 1 or not inside[0].is_dir():
             break
         folder = inside[0]
-    if len(inside) == 1 and inside[0].suffix.lower() not in tables.SUFFIXES | IMAGES:
-        raise DataError(f"The archive holds nothing but {inside[0].name!r}: wanted {KINDS}.")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def _sorted(texts: list[str], where: str) -> list[str]:
     if not _are_numbers(texts):
         return sorted(texts)
     texts = sorted(texts, key=int)
-    for first, second in zip(texts, texts[1:], strict=False):
+    for first, second in pairwise(texts):
         if int(first) == int(second):
             raise DataError(f"{where} has the labels {first!r} and {second!r}, one number: write it in one way.")
     return texts

@@ -36,6 +36,8 @@ PATH_COLUMNS = (
     "img",
     "name",
 )
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Where in a row what is wanted stands; None for what is not there."""
@@ -137,7 +139,9 @@ def _name(told: str, root: Path, where: str) -> str:
         raise DataError(f"{where} leads elsewhere. {error}") from error
     except OSError:  # a name too long for the file system
         pass
-    raise DataError(f"{where} names the image {shown(told)}, which is no file below {str(root)!r}; --root names another.")
+    raise DataError(
+        f"{where} names the image {shown(told)}, which is no file below {str(root)!r}; --root names another."
+    )
 
 
 def _name_class(class_names: dict[str, str], label: str, name: str, where: str) -> None:

@@ -133,7 +133,9 @@ def _label_column(head: Head, *, has_header: bool) -> int:
 def _shape(path: Path, num_levels: int, shape: Shape | None) -> Shape:
     if shape is not None:
         if math.prod(shape) != num_levels:
-            raise DataError(f"{str(path)!r} has {num_levels} pixel columns, the shape {shape} wants {math.prod(shape)}.")
+            raise DataError(
+                f"{str(path)!r} has {num_levels} pixel columns, the shape {shape} wants {math.prod(shape)}."
+            )
         return shape
     for channels in (1, 3):  # never both: the root of 3 is irrational
         side = math.isqrt(num_levels // channels)

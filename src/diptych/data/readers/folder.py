@@ -55,9 +55,7 @@ def _split_roots(root: Path) -> dict[str, Path]:
     for folder in _folders(root):
         split = SPLITS.get(folder.name)
         if split is None:
-            raise DataError(
-                f"{str(folder)!r} is no split: beside a folder train, {', '.join(SPLITS)} are known."
-            )
+            raise DataError(f"{str(folder)!r} is no split: beside a folder train, {', '.join(SPLITS)} are known.")
         if roots.setdefault(split, folder) != folder:
             raise DataError(f"{str(root)!r} holds {roots[split].name} and {folder.name}: keep one of them.")
     return roots

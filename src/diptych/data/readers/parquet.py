@@ -167,7 +167,7 @@ def _codes(path: Path, columns: _Columns, code_of: dict[str, int]) -> NDArray[np
         return np.array([code_of.setdefault(str(text).strip(), len(code_of)) for text in texts], dtype=np.int64)
     if _is_text(column.type):
         raise DataError(f"{str(path)!r} has texts in {columns.label!r}, numbers of its classes were wanted.")
-    labels_n = column.to_numpy().astype(np.int64)
+    labels_n: NDArray[np.int64] = column.to_numpy().astype(np.int64)
     wrong = (labels_n < 0) | (labels_n >= len(columns.class_names))
     if wrong.any():
         row = int(wrong.argmax())

@@ -98,9 +98,7 @@ def split_of(path: Path) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
-def _read_csv(
-    tables: Mapping[str, Path], root: Path | None, shape: tuple[int, int, int] | None
-) -> Listing | Parts:
+def _read_csv(tables: Mapping[str, Path], root: Path | None, shape: tuple[int, int, int] | None) -> Listing | Parts:
     path = next(iter(tables.values()))
     head = csv_text.read_head(path)
     if csv_paths.looks_like_paths(head):
