@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +16,7 @@ from diptych.errors import DataError
 SUFFIXES = frozenset({".csv", ".tsv"})
 DELIMITERS = ",;\t"
 LONGEST_LINE = 2**24
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,18 @@ class Head:
 
 
 def read_head(path: Path) -> Head:
-    """Read how a table begins; its delimiter is the one that divides the first line into the most cells.
+    """Read how a table begins; its delimiter is the one that the first line has most of, outside quotes.
 
     Raises:
         DataError: it cannot be read, is empty, or is no text in UTF-8.
     """
-    heads = []
-    for delimiter in DELIMITERS:
-        found = rows(path, delimiter)
-        line, row = next(found, None), next(found, None)
-        if line is None:
-            raise DataError(f"{str(path)!r} is empty: wanted a header and rows.")
-        heads.append(Head(path, delimiter, tuple(line[1]), tuple(row[1]) if row else ()))
-    return max(heads, key=lambda head: len(head.line))
+    with opened(path) as stream:
+        line = _QUOTED.sub("", next(_lines(stream, path), ""))
+    delimiter = max(DELIMITERS, key=line.count)
+    head = [cells for _, cells in islice(rows(path, delimiter), 2)]
+    if not head:
+        raise DataError(f"{str(path)!r} is empty: wanted a header and rows.")
+    return Head(path, delimiter, tuple(head[0]), tuple(head[1]) if len(head) > 1 else ())
 
 
 def rows(path: Path, delimiter: str, width: int | None = None) -> Iterator[tuple[int, list[str]]]:
