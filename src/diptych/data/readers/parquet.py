@@ -93,7 +93,9 @@ def _metadata(path: Path) -> pq.FileMetaData:
 def _columns(path: Path, schema: pa.Schema) -> _Columns:
     features = _features(schema)
     images = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
-    images = images or _known([name for name in schema.names if _holds_images(schema.field(name).type)], _IMAGE_COLUMNS)
+    if not images:
+        likely = [name for name in schema.names if _holds_images(schema.field(name).type)]
+        images = _known([name for name in likely if name.lower() not in LABEL_COLUMNS], _IMAGE_COLUMNS)
     image = _only(path, schema, "images", images, "an image column of bytes, of paths, or of {bytes, path}")
     others = [name for name in schema.names if name != image]
     labels = [name for name in others if features.get(name, {}).get("_type") == "ClassLabel"]
