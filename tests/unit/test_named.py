@@ -459,10 +459,10 @@ WRONG_TREES = {
     "a damaged table": (
         {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},
         DataError, r"meta\.mat cannot be read"),
-    "a truth of other classes": (
+    "a truth of a synset that is no class": (
         {**train_files(), **flat_files(), **devkit_members(),
-         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"1\n1001\n"},
-        DataError, "validation image 2 is of synset '1001'"),
+         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"1\n4\n"},
+        DataError, "validation image 2 is of synset '4'"),
     "a solution that is none": (
         {**train_files(), **flat_files(), devkit.SOLUTION: b"ImageId,PredictionString\nx\n"},
         DataError, "line 2, is not of the form"),
