@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych.cli.arguments import parsed, print_json
-from diptych.data.sources import KINDS, NamedDataset, names
+from diptych.data.named import NamedDataset
+from diptych.data.sources import KINDS, names
 
 
 @dataclass(frozen=True)
