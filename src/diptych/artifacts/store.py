@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,6 +81,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files of one folder; that they are gone is safe on the disk when this returns.
+
+    Raises:
+        ArtifactError: the system refuses.
+    """
+    path = None
+    for path in paths:
+        path.unlink(missing_ok=True)
+    if path:
+        _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     # Windows neither needs this nor can open a folder.
     if os.name == "posix":
@@ -133,17 +146,33 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write named arrays and text metadata as safetensors; arrays keep shape and dtype."""
+    try:
+        parts = array_parts(arrays, metadata)
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"Cannot write '{path}': {error}.") from error
+    write_parts(path, *parts)
+
+
+def write_parts(path: Path, *parts: bytes | memoryview) -> str:
+    """Write a file whose content lies in memory, in parts; its SHA-256."""
+    with atomic_write(path) as file:
+        for part in parts:
+            file.write(part)
+    return digest_of(*parts)
+
+
+def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    """Header and numbers of a safetensors file.
+
+    Raises:
+        safetensors.SafetensorError: the format has no such arrays.
+    """
     # safetensors 0.8 copies the memory of a transposed array as it lies and so permutes its values.
     # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    try:
-        content = safetensors.numpy.save(contiguous)
-    except safetensors.SafetensorError as error:
-        raise ArtifactError(f"Cannot write '{path}': {error}.") from error
+    content = safetensors.numpy.save(contiguous)
     header_end = 8 + int.from_bytes(content[:8], "little")
-    with atomic_write(path) as file:
-        file.write(_header(content[8:header_end], metadata))
-        file.write(memoryview(content)[header_end:])
+    return _header(content[8:header_end], metadata), memoryview(content)[header_end:]
 
 
 def _header(header_json: bytes, metadata: Mapping[str, str]) -> bytes:
@@ -195,6 +224,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"Cannot read '{path}': it is no whole .npz file ({error}).") from error
+
+
+def digest_of(*parts: bytes | memoryview) -> str:
+    """Hexadecimal SHA-256 of content that lies in memory, in parts."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

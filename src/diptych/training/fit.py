@@ -11,7 +11,6 @@ import numpy as np
 
 from diptych.artifacts.events import EventLog
 from diptych.artifacts.run import Run
-from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.batches import Batch, epoch_batches, steps_per_epoch
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import Arrays, Engine
@@ -84,12 +83,14 @@ class _Training:
         self.model = engine.build(job.spec, job.recipe.precision)
         self.evaluator = engine.build(job.spec, evaluation_precision(job.recipe))
         self.epochs: list[dict[str, Any]] = []
-        if checkpoint.last_path(run).exists():
+        self.best: Arrays | None = None
+        self.best_epoch = 0
+        if checkpoint.exists(run):
             state = checkpoint.load(run)
             engine.load_weights(self.model, state.weights)
             self.optimizer = engine.make_optimizer(self.model, job.recipe)
             engine.load_optimizer(self.optimizer, state.optimizer)
-            self.epochs = state.epochs
+            self.epochs, self.best, self.best_epoch = state.epochs, state.best, state.best_epoch
         else:
             engine.load_weights(self.model, initial_weights(job.spec.arrays, job.seed))
             self.optimizer = engine.make_optimizer(self.model, job.recipe)
@@ -145,12 +146,14 @@ class _Training:
         arrays = (self.engine.read_weights(self.model), self.engine.read_optimizer(self.optimizer))
         accuracies = [record["validation_accuracy"] or 0.0 for record in self.epochs]
         if self.job.recipe.keep_best and accuracies[-1] > max(accuracies[:-1], default=-1.0):
-            write_arrays(checkpoint.best_path(self.run), self.weights(), {"epoch": str(len(accuracies))})
-        checkpoint.save(self.run, checkpoint.Checkpoint(*arrays, self.epochs))
+            self.best, self.best_epoch = self.weights(), len(accuracies)
+        checkpoint.save(
+            self.run, checkpoint.Checkpoint(*arrays, self.epochs, best=self.best, best_epoch=self.best_epoch)
+        )
 
     def kept_weights(self) -> Arrays:
         """The best epoch's weights where the recipe keeps them, else the latest."""
-        return read_arrays(checkpoint.best_path(self.run))[0] if self.job.recipe.keep_best else self.weights()
+        return self.best if self.best is not None else self.weights()
 
     def _validate(self) -> tuple[float | None, float | None]:
         split = self.job.dataset.validation

@@ -149,13 +149,13 @@ def execute(run: Run, engine_name: str, threads: int, notify: Notify, stop_after
     engine = engines.get(engine_name)
     engine.configure(threads)
     recipe = resolve(recipe_of(record), dataset, engine.runtime()["device"])
-    start = {"engine": engine_name, "after_epoch": _epochs_done(run), **engine.runtime()}
+    start = {"engine": engine_name, "after_epoch": checkpoint.num_epochs(run), **engine.runtime()}
     record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": [*record["engines"], start]}
     run.unseal()
     run.write_record(record)
     job = Job(spec_of(record), recipe, dataset, record["seed"])
     weights = fit(engine, job, run, notify, stop_after)
-    if stop_after and stop_after <= _epochs_done(run) < recipe.epochs:
+    if stop_after and stop_after <= checkpoint.num_epochs(run) < recipe.epochs:
         run.write_record({**record, "status": "stopped"})
         return
     _finish(run, engine, job, weights)
@@ -195,10 +195,6 @@ def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Ima
     model = engine.build(spec, precision)
     engine.load_weights(model, weights)
     return engine.predict(model, images)
-
-
-def _epochs_done(run: Run) -> int:
-    return len(checkpoint.load(run).epochs) if checkpoint.last_path(run).exists() else 0
 
 
 def _finish(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
