@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from diptych.artifacts.store import json_text
+from diptych.artifacts.store import refusal
 from diptych.errors import ArtifactError
 
 NAME = ".lock"
@@ -32,14 +32,13 @@ def locked(folder: Path, doing: str) -> Iterator[int]:
     """
     path = folder / NAME
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise ArtifactError(f"Cannot lock '{folder}': {error.strerror}.") from error
+        raise refusal(path, error) from error
     try:
         _take(folder, descriptor)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "doing": doing}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{json_text(holder)}\n".encode(), 0)
+        holder = f"process {os.getpid()} on {socket.gethostname()}, {doing} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        _write(path, descriptor, holder.encode())
         yield descriptor
     finally:
         os.close(descriptor)
@@ -49,13 +48,20 @@ def _take(folder: Path, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        # Its holder may be about to write who it is.
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
         raise ArtifactError(
-            f"'{folder}' is in use: {_holder(descriptor)}. Wait until it ends, or end it, and try again."
+            f"'{folder}' is in use: {holder}. Wait until it ends, or end it; then try again."
         ) from error
     except OSError as error:
-        raise ArtifactError(f"Cannot lock '{folder}': {error.strerror}.") from error
+        raise ArtifactError(
+            f"Cannot lock '{folder}': {error.strerror}. Write to a file system that has locks."
+        ) from error
 
 
-def _holder(descriptor: int) -> str:
-    """Who wrote the lock file, in words."""
-    return os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
+def _write(path: Path, descriptor: int, holder: bytes) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder, 0)
+    except OSError as error:
+        raise refusal(path, error, 0, len(holder)) from error

@@ -15,9 +15,11 @@ and the one before it share a file, so damage to any file costs one of them. Who
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -26,7 +28,6 @@ from typing import Any
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import (
     array_parts,
-    atomic_write,
     digest_of,
     read_arrays,
     remove_files,
@@ -37,6 +38,8 @@ from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.errors import ArtifactError
 
 VERSION = 2
+# What reading says of a file that is gone or whose place on the disk is broken; another reason may pass.
+LOST = {errno.ENOENT, errno.EIO}
 Tell = Callable[[str, dict[str, Any]], None]
 
 
@@ -75,18 +78,14 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
     Raises:
         ArtifactError: the system refuses to write; the checkpoints that were there stay.
     """
-    folder, step = run.checkpoints_dir, int(checkpoint.optimizer["step"])
-    _sweep(folder)
-    older = [path for path in _manifests(folder) if _step_of(path) < step]
-    digests = _write_best(folder, checkpoint, _named(older[:1]))
-    named = _named(_manifests(folder))
-    state = next(name for name in _names(f"step-{step:08d}") if name not in named)
-    digests[state] = write_parts(folder / state, *_state_parts(checkpoint))
-    manifest = folder / f"step-{step:08d}.sha256"
-    with atomic_write(manifest) as file:
-        file.write("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode())
-    kept = {manifest, *older[: keep - 1]}
-    remove_files(path for path in _manifests(folder) if path not in kept)
+    folder = run.checkpoints_dir
+    try:
+        _sweep(folder)
+        _write(folder, checkpoint, keep)
+    except ArtifactError as error:
+        with suppress(ArtifactError):
+            _sweep(folder)
+        raise ArtifactError(f"{error} The training goes on with --resume.") from error
     _sweep(folder)
 
 
@@ -122,9 +121,22 @@ def exists(run: Run) -> bool:
 
 def num_epochs(run: Run) -> int:
     """Finished epochs in a run's newest whole checkpoint; 0 without one."""
-    if all(_fault(manifest) for manifest in _manifests(run.checkpoints_dir)):
-        return 0
-    return len(load(run).epochs)
+    whole = (manifest for manifest in _manifests(run.checkpoints_dir) if not _fault(manifest))
+    return next((len(_read(run, manifest).epochs) for manifest in whole), 0)
+
+
+def _write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
+    """Write the files of a checkpoint, its manifest last, and remove the manifests of those that go."""
+    step = int(checkpoint.optimizer["step"])
+    older = [path for path in _manifests(folder) if _step_of(path) < step]
+    digests = _write_best(folder, checkpoint, _named(older[:1]))
+    taken = _named(_manifests(folder))
+    state = next(name for name in _names(f"step-{step:08d}") if name not in taken)
+    digests[state] = write_parts(folder / state, *_state_parts(checkpoint))
+    manifest = folder / f"step-{step:08d}.sha256"
+    write_parts(manifest, "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode())
+    kept = {manifest, *older[: keep - 1]}
+    remove_files(path for path in _manifests(folder) if path not in kept)
 
 
 def _state_parts(checkpoint: Checkpoint) -> tuple[bytes, memoryview]:
@@ -150,14 +162,11 @@ def _write_best(folder: Path, checkpoint: Checkpoint, before: set[str]) -> dict[
         return {}
     parts = array_parts(checkpoint.best, {"epoch": str(checkpoint.best_epoch)})
     digest, named = digest_of(*parts), _named(_manifests(folder))
-    for name in _names(f"best-{checkpoint.best_epoch:08d}"):
-        path = folder / name
-        if name not in named:
-            write_parts(path, *parts)
-            return {name: digest}
-        if name not in before and path.is_file() and sha256_of(path) == digest:
-            return {name: digest}
-    raise AssertionError("names never end")
+    names = _names(f"best-{checkpoint.best_epoch:08d}")
+    name = next(n for n in names if n not in named or (n not in before and not _change(folder / n, digest)))
+    if name not in named:
+        write_parts(folder / name, *parts)
+    return {name: digest}
 
 
 def _names(stem: str) -> Iterator[str]:
@@ -182,11 +191,13 @@ def _named(manifests: Iterable[Path]) -> set[str]:
 
 
 def _digests(manifest: Path) -> dict[str, str]:
-    """SHA-256 by file name, the state last; nothing when a byte is not as `save` writes it."""
+    """SHA-256 by file name, the state last; nothing when it cannot be read or a byte is not as `save` writes it."""
     try:
         content = manifest.read_bytes()
-    except OSError:
-        return {}
+    except OSError as error:
+        if error.errno in LOST:
+            return {}
+        raise ArtifactError(f"Cannot read '{manifest}': {error.strerror}.") from error
     line = rb"([0-9a-f]{64})  (%b(?:-\d+)?\.safetensors)\n"
     best, state = line % rb"best-\d{8,}", line % re.escape(manifest.stem).encode()
     found = re.fullmatch(rb"(?:%b)?%b" % (best, state), content)
@@ -199,13 +210,19 @@ def _fault(manifest: Path) -> tuple[str, str] | None:
     digests = _digests(manifest)
     if not digests:
         return manifest.name, "is no manifest of a checkpoint"
-    for name, digest in digests.items():
-        path = manifest.with_name(name)
-        if not path.is_file():
-            return name, "is missing"
-        if (found := sha256_of(path)) != digest:
-            return name, f"has sha256 {found[:12]}…, its manifest says {digest[:12]}…"
-    return None
+    faults = ((name, _change(manifest.with_name(name), digest)) for name, digest in digests.items())
+    return next(((name, fault) for name, fault in faults if fault), None)
+
+
+def _change(path: Path, digest: str) -> str:
+    """How a file's content differs from that with a digest; empty when it does not."""
+    try:
+        found = sha256_of(path)
+    except ArtifactError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in LOST:
+            return f"cannot be read ({error.__cause__.strerror})"
+        raise
+    return "" if found == digest else f"has sha256 {found[:12]}…, its manifest says {digest[:12]}…"
 
 
 def _read(run: Run, manifest: Path) -> Checkpoint:
@@ -216,15 +233,15 @@ def _read(run: Run, manifest: Path) -> Checkpoint:
         raise ArtifactError(f"Cannot resume '{run.directory}': its checkpoint is of version {came}, not {VERSION}.")
     facts = {name: json.loads(text) for name, text in texts.items()}
     return Checkpoint(
-        _below("weights", arrays),
-        _below("optimizer", arrays),
-        facts["epochs"],
-        facts["position"],
-        Totals(**facts["totals"]),
-        read_arrays(manifest.with_name(best_name[0]))[0] if best_name else None,
-        facts["best_epoch"],
-        facts["origin"],
-        facts["seconds"],
+        weights=_below("weights", arrays),
+        optimizer=_below("optimizer", arrays),
+        epochs=facts["epochs"],
+        position=facts["position"],
+        totals=Totals(**facts["totals"]),
+        best=read_arrays(manifest.with_name(best_name[0]))[0] if best_name else None,
+        best_epoch=facts["best_epoch"],
+        origin=facts["origin"],
+        seconds=facts["seconds"],
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych import engines
-from diptych.artifacts.events import EventLog
+from diptych.artifacts.events import EventLog, rewind
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import write_arrays
 from diptych.data.datasets import Dataset
@@ -61,19 +61,23 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
     recipe = resolve(job.recipe_of(record), dataset, runtime["device"])
     asked = Job(job.spec_of(record), recipe, dataset, record["seed"], settings.workers)
     now = origin.origin(dataset, asked.spec, recipe, runtime)
+    told: list[tuple[str, dict[str, Any]]] = []
+    found = checkpoint.load(run, lambda *event: told.append(event)) if checkpoint.exists(run) else None
+    changes = origin.differences(_then(record, found, now), now)
+    if changes:
+        _check_forced(run, asked, changes, settings.force)
+        told.append(("forced", {"differences": changes}))
+        found = found and _anew(found, now)
+        record |= _described(dataset, record, changes)
+    rewind(run.events_path, found.epochs if found else ())
     with EventLog(run.events_path) as events:
 
         def tell(kind: str, fields: dict[str, Any]) -> None:
             events.write(kind, fields)
             notify(kind, fields)
 
-        found = checkpoint.load(run, tell) if checkpoint.exists(run) else None
-        changes = origin.differences(_then(record, found, now), now)
-        if changes:
-            _check_forced(run, asked, changes, settings.force)
-            tell("forced", {"differences": changes})
-            found = found and _anew(found, now)
-            record |= _described(dataset, record, changes)
+        for kind, fields in told:
+            tell(kind, fields)
         learner = Learner(engine, asked, found)
         start = {"engine": settings.engine, "after_epoch": learner.epoch - 1, "after_step": learner.totals.steps}
         starts = [*record["engines"], {**start, **runtime}]
