@@ -70,7 +70,7 @@ def told(learner: Learner, run: Run, saved: tuple[int, int], arrays: Sequence[st
         "step": step,
         "global_step": (learner.epoch - 1) * learner.num_steps + step,
         "loss": text(learner.totals.loss) if learner.totals.diverged else None,
-        "arrays": list(arrays),
+        "arrays": [] if learner.totals.diverged else list(arrays),
         "learning_rate": learner.rates[step - 1],
         "batch_digest": digest,
         "samples": samples(job, learner.epoch, step),

@@ -37,7 +37,7 @@ def fit(
         learner: a training as far as it has come.
         saver: decides when it is saved.
         run: where curves, and what is said of a divergence, go.
-        events: told of every epoch, when it is finished.
+        events: told of every epoch, when it is finished, and of an early stop.
         notify: told of every `step` (a few times a second) and every `epoch`.
         origin: what the training follows from, as each checkpoint keeps it.
         stopping: ends the training, its state saved, when that is asked for.
@@ -65,6 +65,8 @@ def fit(
                     tensorboard.write_epoch(record)
                     notify("epoch", record)
             with stopping.held():
+                if learner.epoch <= last:
+                    events.write("early_stop", {"epoch": learner.epoch - 1})
                 saver.save(learner.state(origin))
         except Stopped:
             saver.save(learner.state(origin))
