@@ -63,6 +63,18 @@ def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path):
         write_json(tmp_path / "file" / "a.json", {})
 
 
+def test_what_cannot_be_written_is_named_with_its_bytes(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match=r"Cannot write '.*/folder': Is a directory after 3 of 3 bytes\. Write to"):
+        write_json(tmp_path / "folder", {})
+    with (
+        pytest.raises(ArtifactError, match=r"Cannot write '.*/folder': Is a directory after 2 bytes\. "),
+        atomic_write(tmp_path / "folder") as file,
+    ):
+        file.write(b"ab")
+    assert [tmp_path / "folder"] == list(tmp_path.iterdir())
+
+
 def test_json_comes_back_as_plain_values(tmp_path):
     content = {
         "path": tmp_path,

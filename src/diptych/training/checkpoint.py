@@ -82,11 +82,11 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
     try:
         _sweep(folder)
         _write(folder, checkpoint, keep)
+        _sweep(folder)
     except ArtifactError as error:
         with suppress(ArtifactError):
             _sweep(folder)
         raise ArtifactError(f"{error} The training goes on with --resume.") from error
-    _sweep(folder)
 
 
 def load(run: Run, tell: Tell = lambda kind, fields: None) -> Checkpoint:

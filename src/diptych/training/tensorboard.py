@@ -6,6 +6,7 @@ TensorBoard's own `EventFileWriter` opens its file through TensorFlow wherever t
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,6 +58,8 @@ class TensorBoardWriter:
             self._records.write(content)
             self._records.flush()
         except OSError as error:
+            with suppress(OSError):  # closing tries once more to write
+                self._records.close()
             raise refusal(self._path, error, 0, len(content)) from error
 
     def close(self) -> None:
