@@ -100,5 +100,5 @@ def test_a_folder_that_has_changed_is_not_gone_on_with(pictures, tmp_path):
     cv2.imwrite(str(changed), 255 - cv2.imread(str(changed)))
     told = diptych("train", "--resume", run.directory)
     assert (2, "") == (told.code, told.out)
-    assert "has changed since this run began" in told.err
+    assert "the data's fingerprint was " in told.err
     assert 1 == len(told.err.splitlines())

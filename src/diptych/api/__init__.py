@@ -4,7 +4,7 @@ from diptych.api.answers import Prediction, evaluate, predict
 from diptych.api.comparisons import compare, compare_runs
 from diptych.api.deployments import benchmark, describe, export
 from diptych.api.models import build, transfer, verify
-from diptych.api.trainings import resume, train
+from diptych.api.trainings import replay, resume, train
 
 __all__ = [
     "Prediction",
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate",
     "export",
     "predict",
+    "replay",
     "resume",
     "train",
     "transfer",

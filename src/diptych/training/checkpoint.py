@@ -34,11 +34,10 @@ from diptych.artifacts.store import (
     sha256_of,
     write_parts,
 )
-from diptych.engines.contract import Arrays, Totals
+from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.errors import ArtifactError
 
 VERSION = 2
-NO_STEPS = Totals(0.0, 0.0, 0, 0)
 # What reading says of a file that is gone or whose place on the disk is broken; another reason may pass.
 LOST = {errno.ENOENT, errno.EIO}
 Tell = Callable[[str, dict[str, Any]], None]
@@ -57,6 +56,7 @@ class Checkpoint:
         best: weights of the best epoch so far, where the recipe keeps them.
         best_epoch: which epoch that was, from 1.
         origin: what the training follows from, as JSON holds it; whoever resumes compares it.
+        seconds: what the steps of the epoch under way took.
     """
 
     weights: Arrays
@@ -67,6 +67,7 @@ class Checkpoint:
     best: Arrays | None = None
     best_epoch: int = 0
     origin: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
@@ -150,6 +151,7 @@ def _state_parts(checkpoint: Checkpoint) -> list[bytes | memoryview]:
         "totals": asdict(checkpoint.totals),
         "best_epoch": checkpoint.best_epoch,
         "origin": dict(checkpoint.origin),
+        "seconds": checkpoint.seconds,
     }
     return array_parts(arrays, {name: json.dumps(fact) for name, fact in facts.items()})
 
@@ -241,6 +243,7 @@ def _read(run: Run, manifest: Path) -> Checkpoint:
         best=read_arrays(manifest.with_name(best_name[0]))[0] if best_name else None,
         best_epoch=facts["best_epoch"],
         origin=facts["origin"],
+        seconds=facts["seconds"],
     )
 
 

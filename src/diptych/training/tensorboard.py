@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -28,9 +28,13 @@ TAGS = {
 
 
 class TensorBoardWriter:
-    """Writes one event file into `directory`; a resumed training adds another beside it."""
+    """Writes one event file into `directory`; a resumed training adds another beside it.
 
-    def __init__(self, directory: Path) -> None:
+    What earlier files say of `first_epoch` and later ones is no more shown, for a training that was killed trains
+    them again.
+    """
+
+    def __init__(self, directory: Path, first_epoch: int = 1) -> None:
         # TensorBoard reads the files of a folder in the order of their names.
         self._path = directory / f"events.out.tfevents.{time.time_ns()}"
         try:
@@ -39,6 +43,7 @@ class TensorBoardWriter:
         except OSError as error:
             raise refusal(self._path, error) from error
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._write(Event(wall_time=time.time(), step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
     def write_epoch(self, epoch: Mapping[str, Any]) -> None:
         """Write one epoch's record at step `epoch["epoch"]`, leaving out what is None."""
