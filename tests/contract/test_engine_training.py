@@ -1,5 +1,8 @@
 """The contract on training, kept by each engine: epochs, their totals, dropout, and going on from a state."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import tiny
@@ -7,6 +10,7 @@ import tiny
 from diptych.comparison import samples
 from diptych.data.batches import Batch
 from diptych.engines import slots
+from diptych.engines.contract import NO_STEPS
 from diptych.errors import ArtifactError
 from diptych.spec import Recipe
 from diptych.spec import layers as L
@@ -123,15 +127,36 @@ def test_an_epochs_totals_count_every_sample_of_unequal_batches(engine):
     assert sum(batch.weights.sum(dtype=float) for batch in batches) == pytest.approx(totals.weight, rel=1e-6)
 
 
-def test_an_epoch_of_many_steps_is_the_same_in_one_call_or_several(engine):
-    spec = tiny.conv_net()
-    batches = samples.batches(spec, 20, 2, seed=0)
-    rates = np.linspace(0.01, 0.05, 20).tolist()
-    whole = tiny.train(engine, spec, Recipe(), rates, batches=batches)
-    parts = tiny.train(engine, spec, Recipe(), rates[:7], batches=batches[:7])
-    engine.train_epoch(parts.model, parts.optimizer, batches[7:], rates[7:], 0)
-    tiny.assert_same_arrays(engine.read_weights(whole.model), engine.read_weights(parts.model), atol=1e-12)
-    assert 20 == engine.read_optimizer(whole.optimizer)["step"]
+@pytest.mark.parametrize("recipe", ["float32", "bfloat16", "float16"])
+def test_an_epoch_cut_anywhere_gives_the_same_bits(engine, recipe):
+    precision, recipe = recipe, Recipe(optimizer="adam", average_decay=0.9, precision=recipe)
+    spec, rates = tiny.conv_net(), np.linspace(0.01, 0.05, 20).tolist()
+    batches = [*samples.batches(spec, 19, 4, seed=0), *samples.batches(spec, 1, 3, seed=1)]
+    whole = tiny.train(engine, spec, recipe, rates, batches=batches, precision=precision, seed=5)
+    for cuts, is_crash in (([7], True), (range(1, 20), False)):
+        totals, model = NO_STEPS, tiny.loaded(engine, spec, precision)
+        optimizer = engine.make_optimizer(model, recipe)
+        for first, last in pairwise([0, *cuts, 20]):
+            if is_crash:  # all that is kept has gone through NumPy
+                weights, state = engine.read_weights(model), engine.read_optimizer(optimizer)
+                model = engine.build(spec, precision)
+                engine.load_weights(model, weights)
+                optimizer = engine.make_optimizer(model, recipe)
+                engine.load_optimizer(optimizer, state)
+            totals = engine.train_epoch(model, optimizer, batches[first:last], rates[first:last], 5, totals)
+        assert whole.totals == totals
+        tiny.assert_same_arrays(engine.read_weights(whole.model), engine.read_weights(model))
+        tiny.assert_same_arrays(engine.read_optimizer(whole.optimizer), engine.read_optimizer(optimizer))
+
+
+@pytest.mark.parametrize("broken", [1, 3, 6])
+def test_an_epoch_ends_with_the_first_loss_that_is_not_finite(engine, broken):
+    spec = tiny.linear()
+    batches = samples.batches(spec, 6, 6, seed=0)
+    batches[broken - 1] = replace(batches[broken - 1], weights=np.full(6, np.inf, np.float32))
+    found = tiny.train(engine, spec, Recipe(), RATES, batches=batches)
+    assert (True, broken, 6 * broken) == (found.totals.diverged, found.totals.steps, found.totals.count)
+    assert broken == engine.read_optimizer(found.optimizer)["step"]
 
 
 def test_batches_beyond_the_rates_are_left_alone(engine):

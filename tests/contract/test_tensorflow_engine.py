@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tiny
 
-from diptych.spec import zoo
+from diptych.comparison import samples
+from diptych.engines.tensorflow import train
+from diptych.spec import Recipe, zoo
 
 
 @pytest.mark.parametrize("name", ["mlp", "cifar_sequential", "fashion_cnn", "cnn"])
@@ -34,3 +36,17 @@ def test_plain_keras_trains_the_model(configured):
     labels = np.arange(8) % tiny.NUM_CLASSES
     losses = model.fit(tiny.images(spec, 8), labels, epochs=20, shuffle=False, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_how_many_steps_a_call_takes_follows_from_their_time_and_changes_no_bit(configured, monkeypatch):
+    spec, engine = tiny.conv_net(), configured["tensorflow"]
+    batches = samples.batches(spec, 40, 4, seed=0)
+    found = []
+    for seconds, steps in ((1e-9, 1), (1e9, 16)):
+        monkeypatch.setattr(train, "SECONDS_PER_CALL", seconds)
+        trained = tiny.train(engine, spec, Recipe(), [0.02] * 40, batches=batches, precision="float32")
+        assert steps == trained.optimizer.steps_per_call
+        found.append(trained)
+    one, many = found
+    assert one.totals == many.totals
+    tiny.assert_same_arrays(engine.read_weights(one.model), engine.read_weights(many.model))

@@ -1,7 +1,7 @@
-"""Trainings whose process kills itself with SIGKILL at a chosen moment, however fast or slow the machine is.
+"""Trainings whose process sends itself a signal at a chosen moment, however fast or slow the machine is.
 
 The process is the one that `diptych train` starts; only its `main` is called by a script that has put a counter before
-one function. What is counted is named in `PLACES`; a `delay` is in seconds.
+one function.
 """
 
 import json
@@ -17,30 +17,33 @@ from diptych.artifacts import read_events
 from diptych.engines.worker import environment
 from diptych.training import checkpoint
 
-# Each with how many calls there are at least in a run of a dozen steps.
 PLACES = {
     "step": "before a step",
     "validated": "in a validation, when its logits are there",
+    "evaluated": "in the final evaluation",
     "synced": "before an fsync: in a save, or as an event is written",
     "renamed": "before a rename: in a save",
     "moved": "after a rename",
-    "evaluated": "in the final evaluation",
-    "delay": "after so many seconds from the first step",
+    "delay": "so many seconds after the first step has begun",
+    "never": "not at all",
 }
 SCRIPT = """
-import os, signal, sys, threading
+import json, os, signal, sys, threading, time
 
-place, number = sys.argv[1], float(sys.argv[2])
-calls = 0
+place, number, which = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+calls = given = 0
+sent = None
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+def send():
+    global sent
+    sent = {"given_before": given, "time": time.perf_counter()}
+    os.kill(os.getpid(), which)
 
 def count():
     global calls
     calls += 1
     if calls == number:
-        die()
+        send()
 
 def before(function):
     def call(*arguments, **settings):
@@ -59,17 +62,18 @@ from diptych.training import child, execute, fit, learner
 
 def watched(batches):
     def give(*arguments):
+        global given
         for batch in batches(*arguments):
+            if place == "delay" and not given:
+                threading.Timer(number, send).start()
             if place == "step":
                 count()
-            elif place == "delay" and not calls:
-                threading.Timer(number, die).start()
+            given += 1
             yield batch
     return give
 
+fit._until = watched(fit._until)
 match place:
-    case "step" | "delay":
-        fit._until = watched(fit._until)
     case "validated":
         learner.log_softmax = before(learner.log_softmax)
     case "evaluated":
@@ -81,24 +85,47 @@ match place:
     case "moved":
         os.replace = after(os.replace)
 
-sys.exit(child.main(sys.argv[3:]))
+code = child.main(sys.argv[4:])
+if sent:
+    seconds = time.perf_counter() - sent["time"]
+    print(json.dumps({"given_before": sent["given_before"], "given": given, "seconds": seconds}), file=sys.stderr)
+sys.exit(code)
 """
 
 
 class Moment(NamedTuple):
-    """When a process kills itself."""
+    """When a process sends itself a signal: see `PLACES`; the `number` of the call, or the seconds."""
 
     place: str
     number: float
 
 
+class Stop(NamedTuple):
+    """How a process took SIGTERM: batches given to the engine before the signal and in all, and how long it took."""
+
+    given_before: int
+    given: int
+    seconds: float
+
+
+def _trained(run, settings, moment, which):
+    command = [sys.executable, "-c", SCRIPT, moment.place, str(moment.number), str(int(which))]
+    command += [str(run.directory), json.dumps(asdict(settings))]
+    return subprocess.run(command, env=environment(settings.engine), capture_output=True, text=True, check=False)
+
+
 def killed(run, settings, moment):
     """Whether a training, begun or gone on with, came to a moment and was killed there; else it ended."""
-    command = [sys.executable, "-c", SCRIPT, moment.place, str(moment.number)]
-    command += [str(run.directory), json.dumps(asdict(settings))]
-    done = subprocess.run(command, env=environment(settings.engine), capture_output=True, text=True, check=False)
+    done = _trained(run, settings, moment, signal.SIGKILL)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
+
+
+def terminated(run, settings, moment):
+    """How a training that came to a moment took SIGTERM there."""
+    done = _trained(run, settings, moment, signal.SIGTERM)
+    assert 128 + signal.SIGTERM == done.returncode, done.stderr
+    return Stop(**json.loads(done.stderr.splitlines()[-1]))
 
 
 def finish(run, settings):
@@ -112,7 +139,7 @@ def record_of(epoch):
 
 
 def assert_same_to_the_last_bit(expected, run):
-    """Kept weights, last state with its averages, test logits, metrics, and the log of epochs; how many arrays it was."""
+    """Kept weights, last state with its averages, test logits, metrics and log of epochs; returns how many arrays."""
     assert expected.model_path.read_bytes() == run.model_path.read_bytes()
     ours, theirs = (checkpoint.load(one) for one in (expected, run))
     num_arrays = 0

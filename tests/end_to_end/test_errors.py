@@ -55,6 +55,14 @@ train --resume empty
 train --resume whole
 train --resume whole --engine both
 train --resume whole --epochs 30
+train --resume whole --checkpoint-steps 3
+train --replay absent
+train --replay whole
+train --replay whole --engine torch
+train digits --force
+train digits --checkpoint-steps 0
+train digits --keep-checkpoints 0
+train digits --workers -1
 evaluate
 evaluate absent
 evaluate whole --engine jax

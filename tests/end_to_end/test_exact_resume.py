@@ -4,10 +4,9 @@ import random
 from functools import cache
 
 import pytest
-from killing import Moment, assert_same_to_the_last_bit, finish, killed
+from killing import Moment, assert_same_to_the_last_bit, finish, killed, terminated
 
 from diptych.artifacts import read_events
-from diptych.data import datasets
 from diptych.spec import Recipe, zoo
 from diptych.training import checkpoint, job
 from diptych.training.execute import Settings
@@ -99,3 +98,23 @@ def test_killed_five_times_it_ends_as_if_nothing_had_happened(begun, unbroken, e
 def test_killed_twenty_times_it_ends_as_if_nothing_had_happened(begun, unbroken, engine_name):
     planned = moments(19, seed=engine_name)
     check(begun(engine_name), unbroken(engine_name), engine_name, [*planned, Moment("evaluated", 1)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [Moment("step", 5), Moment("delay", 0.05), Moment("validated", 1)], ids=str)
+def test_sigterm_ends_a_training_within_one_step_and_one_save(begun, unbroken, engine_name, moment):
+    run = begun(engine_name, checkpoint_steps=None)
+    stop = terminated(run, Settings(engine_name, 1), moment)
+    state = checkpoint.load(run)
+    num_steps = int(state.optimizer["step"])
+    print(
+        f"\n{engine_name}, SIGTERM at {moment}: {stop.given - stop.given_before} steps begun after it, "
+        f"{stop.seconds:.3f} s until the process ended, {num_steps} steps saved"
+    )
+    assert "stopped" == run.read_record()["status"]
+    assert stop.given - stop.given_before <= 1
+    assert stop.given == num_steps == state.position + len(state.epochs) * 11
+    assert stop.seconds < 10
+    if moment.place == "step":
+        finish(run, Settings(engine_name, 1))
+        assert_same_to_the_last_bit(unbroken(engine_name), run)

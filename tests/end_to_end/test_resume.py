@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 from commands import diptych, train
+from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts import Run, read_arrays, read_events
 from diptych.training import checkpoint
@@ -30,27 +31,12 @@ def unbroken(out):
     return cache(lambda engine: train(*ASKED, "--engine", engine, "--out", out)[0])
 
 
-def assert_bit_equal(expected, run):
-    """Kept weights, the whole last state, and the test logits."""
-    states = [checkpoint.load(one) for one in (expected, run)]
-    pairs = [
-        (read_arrays(expected.model_path)[0], read_arrays(run.model_path)[0]),
-        tuple(state.weights for state in states),
-        tuple(state.optimizer for state in states),
-    ]
-    for ours, theirs in pairs:
-        assert ours.keys() == theirs.keys()
-        for name, array in ours.items():
-            np.testing.assert_array_equal(array, theirs[name], strict=True, err_msg=name)
-    np.testing.assert_array_equal(expected.read_predictions().logits_nk, run.read_predictions().logits_nk)
-
-
 def test_a_stopped_tensorflow_training_goes_on_bit_for_bit(out, unbroken):
     (run,) = train(*ASKED, "--engine", "tensorflow", "--out", out, "--stop-after", 2)
     assert "stopped" == run.read_record()["status"]
     assert not run.model_path.exists()
     train("--resume", run.directory)
-    assert_bit_equal(unbroken("tensorflow"), run)
+    assert_same_to_the_last_bit(unbroken("tensorflow"), run)
     assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(run.events_path, "epoch")]
     run.verify()
 
@@ -93,5 +79,5 @@ def test_a_run_that_has_not_finished_answers_nothing_yet(interrupted):
 def test_an_interrupted_pytorch_training_goes_on_bit_for_bit(interrupted, unbroken):
     run, _ = interrupted
     train("--resume", run.directory)
-    assert_bit_equal(unbroken("torch"), run)
+    assert_same_to_the_last_bit(unbroken("torch"), run)
     run.verify()

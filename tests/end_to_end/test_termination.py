@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from commands import train
+from commands import diptych, train
 
 from diptych.artifacts import Run, read_events
 from diptych.training import checkpoint
@@ -62,14 +62,86 @@ def test_an_export_leaves_nothing_behind(run, tmp_path, form, begun):
     assert [] == [*target.iterdir(), *scratch.iterdir()]
 
 
-def test_a_training_can_go_on(tmp_path, engine_name):
-    started = start("train", *SETTINGS, "--epochs", 1000, "--engine", engine_name, "--out", tmp_path)
+@pytest.fixture
+def training(tmp_path, engine_name):
+    """A training in a process group of its own, and its run; both are there, and steps are taken."""
+    started = start("train", *SETTINGS, "--epochs", 100_000, "--engine", engine_name, "--out", tmp_path)
     directory = tmp_path / f"digits-mlp-{engine_name}"
     events = directory / "events.jsonl"
-    told = told_when_terminated(started, lambda: events.exists() and read_events(events, "epoch"))
-    assert (143, "", "diptych: interrupted. The training goes on with --resume.\n") == told
-    assert [] == [*directory.rglob(".*")]
-    num_epochs = len(checkpoint.load(Run.open(directory)).epochs)
-    assert num_epochs >= len(read_events(events, "epoch")) > 0
-    (gone_on,) = train("--resume", directory, "--stop-after", num_epochs + 1)
-    assert num_epochs + 1 == len(checkpoint.load(gone_on).epochs)
+    try:
+        while started.poll() is None and not (events.exists() and read_events(events, "epoch")):
+            time.sleep(0.02)
+        assert started.poll() is None
+        yield started, Run.open(directory)
+    finally:
+        if num_living(started.pid):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+
+
+def hidden(run):
+    """Hidden files, but for the lock."""
+    return [path for path in run.directory.rglob(".*") if path.name != ".lock"]
+
+
+def child_of(started):
+    command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
+    (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return int(found)
+
+
+def wait_until_nobody_lives(started):
+    end = time.monotonic() + SECONDS
+    while num_living(started.pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to the whole group"])
+def test_a_training_can_go_on(training, send):
+    started, run = training
+    sent = time.monotonic()
+    send(started.pid, signal.SIGTERM)
+    out, err = started.communicate(timeout=SECONDS)
+    print(f"\nSIGTERM {send.__name__}: ended after {time.monotonic() - sent:.2f} s")
+    assert (143, "", "diptych: interrupted. The training goes on with --resume.\n") == (started.returncode, out, err)
+    assert 0 == num_living(started.pid)
+    assert [] == hidden(run)
+    state, events = checkpoint.load(run), read_events(run.events_path, "epoch")
+    assert "stopped" == run.read_record()["status"]
+    assert len(events) == len(state.epochs) > 0
+    (gone_on,) = train("--resume", run.directory, "--stop-after", len(events) + 1)
+    assert len(events) + 1 == len(checkpoint.load(gone_on).epochs)
+    (resume,) = read_events(run.events_path, "resume")
+    assert (len(events), state.position) == (resume["after_epoch"], resume["after_step"])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_a_second_signal_leaves_at_once(training, number, code):
+    started, _ = training
+    os.kill(child_of(started), signal.SIGSTOP)  # as if its step took for ever
+    os.kill(started.pid, number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(1.0)
+    os.kill(started.pid, number)
+    assert code == started.wait(SECONDS)
+    wait_until_nobody_lives(started)
+
+
+def test_a_training_whose_command_is_killed_saves_its_state_and_ends(training):
+    started, run = training
+    os.kill(started.pid, signal.SIGKILL)
+    wait_until_nobody_lives(started)
+    assert "stopped" == run.read_record()["status"]
+    assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
+    # Its lock file is still there, and nobody's.
+    assert (run.directory / ".lock").exists()
+    train("--resume", run.directory, "--stop-after", checkpoint.num_epochs(run) + 1)
+
+
+def test_a_second_training_in_the_same_folder_is_refused_at_once(training):
+    started, run = training
+    told = diptych("train", "--resume", run.directory)
+    assert (2, "") == (told.code, told.out)
+    assert f"'{run.directory}' is in use: process {started.pid} on " in told.err
+    assert started.poll() is None

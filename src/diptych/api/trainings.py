@@ -183,7 +183,7 @@ def resume(
 
 
 def replay(run: str | Path, *, threads: int | None = None, workers: int = 1) -> dict[str, Any]:
-    """Repeat the step at which a training diverged, from the last checkpoint before it; changes nothing in the run.
+    """Repeat the step at which a training diverged, from the last checkpoint before it; the run stays as it is.
 
     Args:
         run: the run's directory.

@@ -37,7 +37,11 @@ from diptych.spec.codec import model_to_json, recipe_to_json
 _KEEP_MEMORY = (
     "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
 )
-_SETTINGS: dict[str | None, dict[str, str]] = {None: {}, "torch": {}, "tensorflow": {"KERAS_BACKEND": "tensorflow"}}
+_SETTINGS: dict[str | None, dict[str, str]] = {
+    None: {},
+    "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},  # without it an accelerator's matrix products may differ
+    "tensorflow": {"KERAS_BACKEND": "tensorflow"},
+}
 _DEFAULTS = {"GLIBC_TUNABLES": _KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
 _TAIL_LINES = 40
 

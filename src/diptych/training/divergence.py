@@ -57,31 +57,40 @@ def told(learner: Learner, run: Run, saved: tuple[int, int], arrays: Sequence[st
         learner: a training whose loss, or whose weights, are not finite.
         run: where it is written.
         saved: finished epochs, and steps of the next one, in the last checkpoint.
-        arrays: which weights are broken, where the loss is not.
+        arrays: which weights are broken, where the loss is not. After which step is then for the replay to find.
     """
-    step, job = learner.totals.steps, learner.job
-    with closing(learner.batches(step - 1)) as batches:
-        digest = digest_of(next(batches))
+    step = learner.totals.steps
     content = {
         "format": "diptych-divergence",
         "version": VERSION,
-        "what": "loss" if learner.totals.diverged else "weights",
         "epoch": learner.epoch,
         "step": step,
         "global_step": (learner.epoch - 1) * learner.num_steps + step,
-        "loss": text(learner.totals.loss) if learner.totals.diverged else None,
-        "arrays": [] if learner.totals.diverged else list(arrays),
         "learning_rate": learner.rates[step - 1],
-        "batch_digest": digest,
-        "samples": samples(job, learner.epoch, step),
         "replays_from": {"epochs": saved[0], "steps": saved[1]},
+        **(_loss(learner) if learner.totals.diverged else {"what": "weights", "arrays": list(arrays)}),
     }
     write_json(path_of(run), content)
+    # Weights are looked at from time to time, a loss at every step.
+    place = f"{'at' if learner.totals.diverged else 'by'} step {step} of {learner.num_steps}"
     return Diverged(
-        f"The training diverged in epoch {learner.epoch} at step {step} of {learner.num_steps}: {in_words(content)}. "
+        f"The training diverged in epoch {learner.epoch} {place}: {in_words(content)}. "
         "Train anew with a lower learning rate, clipped gradients or float32. "
-        f"'{path_of(run)}' names the samples; `diptych train --replay {run.directory}` repeats the step."
+        f"'{path_of(run)}' says more; `diptych train --replay {run.directory}` repeats the step."
     )
+
+
+def _loss(learner: Learner) -> dict[str, Any]:
+    """What is said of a loss that is not finite, and of the batch that gave it."""
+    step = learner.totals.steps
+    with closing(learner.batches(step - 1)) as batches:
+        digest = digest_of(next(batches))
+    return {
+        "what": "loss",
+        "loss": text(learner.totals.loss),
+        "batch_digest": digest,
+        "samples": samples(learner.job, learner.epoch, step),
+    }
 
 
 def in_words(content: Mapping[str, Any]) -> str:

@@ -80,8 +80,8 @@ def _taken(learner: Learner, wanted: Mapping[str, Any], step: int) -> dict[str, 
         learner.train([batch], step)
     digest = batch and divergence.digest_of(batch)
     loss = text(learner.totals.loss)
-    same = (wanted["epoch"], wanted["step"], wanted["loss"], wanted["batch_digest"])
     if wanted["what"] == "loss":
+        same = (wanted["epoch"], wanted["step"], wanted["loss"], wanted["batch_digest"])
         reproduced = same == (learner.epoch, step, loss, digest)
     else:
         reproduced = bool(divergence.broken(learner.engine.read_weights(learner.model)))

@@ -18,6 +18,9 @@ def configure(threads: int) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    # Where an accelerator has no such kernel, PyTorch warns and takes the one it has.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def runtime() -> dict[str, Any]:
