@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +45,16 @@ def find(
     data_dir: Path | None = None,
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
+    list_classes: Callable[[Path], Listing] = list_folder,
 ) -> Found:
     """Find what DATA names; image files are listed, and decoded later. See `datasets.read` for the arguments.
+
+    Args:
+        data: see there.
+        data_dir: see there.
+        root: see there.
+        pixel_shape: see there.
+        list_classes: what lists a folder of class folders.
 
     Raises:
         UsageError: no such dataset or path.
@@ -56,7 +65,7 @@ def find(
         return Found(data, read_named(named, data_dir or _default_data_dir()), named.mirror)
     path = Path(data).expanduser()
     if path.is_dir():
-        return Found(path.resolve().name, list_folder(path))
+        return Found(path.resolve().name, list_classes(path))
     raise UsageError(_unknown(data))
 
 
