@@ -39,7 +39,7 @@ def test_images_are_decoded_once_and_turned_upright():
     np.testing.assert_array_equal(np.rot90(pillow, -1), decode(turned, "photo.jpg"))
 
 
-def test_images_are_resized_once_by_area():
+def test_images_are_resized_once_by_means_of_blocks():
     stripes = np.tile(np.array([0, 255, 255, 0], np.uint8), (16, 4))
     assert {255.0} == set(tf.image.resize(stripes[..., np.newaxis], (4, 4)).numpy().ravel())
     pillow = np.array(Image.fromarray(stripes).resize((4, 4), Image.Resampling.BILINEAR))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from diptych.errors import DiptychError, EngineError, in_one_line
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job
 from diptych.training.fit import evaluation_precision
-from diptych.training.machine import peak_memory
+from diptych.training.measuring import peak_memory, times
 
 ROUNDS = 5
 # The TensorFlow engine takes so many batches a call; a round of whole calls is fair to both.
@@ -148,27 +148,14 @@ def _prediction(
 ) -> dict[str, Any]:
     model = engine.build(spec, evaluation_precision(recipe))
     engine.load_weights(model, weights)
-    many = _times(lambda: engine.predict(model, images), seconds)
-    one = _times(lambda: engine.predict(model, images[:1]), seconds)
+    many = times(lambda: engine.predict(model, images), seconds)
+    one = times(lambda: engine.predict(model, images[:1]), seconds)
     rounds = [len(images) / np.median(part) for part in np.array_split(many, min(ROUNDS, len(many)))]
     return {
         "predict_throughput": [float(speed) for speed in rounds],
         "latency_p50": float(np.percentile(one, 50)),
         "latency_p95": float(np.percentile(one, 95)),
     }
-
-
-def _times(call: Callable[[], object], seconds: float) -> np.ndarray:
-    """Seconds of each call, as many as fit into the time, after a warm-up of a fifth of it."""
-    times: list[float] = []
-    for share in (seconds / 5, seconds):
-        times.clear()
-        end = time.perf_counter() + share
-        while not times or time.perf_counter() < end:
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-    return np.array(times)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import Runtime
 from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError, in_one_line
+from diptych.training.measuring import peak_memory, times
 
 ROUNDS = 5
 LARGE_BATCH = 32
@@ -117,44 +117,20 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     load_seconds = time.perf_counter() - started
     speed = None
     if request["seconds"]:
-        single = _timed(predictor, images[:1], request["seconds"])
+        single = times(lambda: predictor(images[:1]), request["seconds"])
         batch_images = np.resize(images, (LARGE_BATCH, *images.shape[1:]))
-        batches = _timed(predictor, batch_images, request["seconds"])
+        batches = times(lambda: predictor(batch_images), request["seconds"])
         rounds = [LARGE_BATCH / np.median(part) for part in np.array_split(batches, min(ROUNDS, len(batches)))]
         speed = Speed(
             load_seconds,
             float(np.percentile(single, 50)),
             float(np.percentile(single, 95)),
             float(np.median(rounds)),
-            _peak_memory(),
+            peak_memory(),
         )
     logits_nk, probabilities_nk = predictor(images)
     write_npz(folder / "answers.npz", {"logits": logits_nk, "probabilities": probabilities_nk})
     return {"speed": speed and asdict(speed)}
-
-
-def _timed(predictor: Predictor, images: np.ndarray, seconds: float) -> np.ndarray:
-    """Seconds of each call, as many as fit into the time, after a warm-up of a fifth of it."""
-    times: list[float] = []
-    for share in (seconds / 5, seconds):
-        times.clear()
-        end = time.perf_counter() + share
-        while not times or time.perf_counter() < end:
-            started = time.perf_counter()
-            predictor(images)
-            times.append(time.perf_counter() - started)
-    return np.array(times)
-
-
-def _peak_memory() -> int:
-    """Bytes. Linux's `ru_maxrss` starts with what the parent held, so its own status is read where there is one."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    if kilobytes:
-        return kilobytes[0] * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

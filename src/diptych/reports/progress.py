@@ -1,4 +1,4 @@
-"""Live progress of trainings on a terminal: epoch, loss, accuracy, images a second, time left."""
+"""Live progress on a terminal: images read and decoded; of trainings epoch, loss, accuracy, speed, time left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Progress:
         self._bars = progress.Progress(
             progress.TextColumn("{task.description:>10}"),
             progress.BarColumn(),
-            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            progress.TextColumn("{task.fields[place]}"),
             progress.TextColumn("{task.fields[measured]}"),
             progress.TextColumn("{task.fields[speed]}"),
             progress.TextColumn("{task.fields[left]}"),
@@ -26,6 +26,8 @@ class Progress:
         )
         self._task: Any = None
         self._start = 0.0
+        self._epochs = 0
+        self._reading: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -35,20 +37,33 @@ class Progress:
         self._bars.stop()
 
     def notify(self, kind: str, fields: dict[str, Any]) -> None:
-        """Take in one `start`, `step` or `epoch`."""
+        """Take in one `data`, `start`, `step` or `epoch`."""
         match kind:
+            case "data":
+                self._read(fields)
             case "start":
                 self._begin(fields)
             case "step":
                 done = fields["epoch"] - 1 + fields["step"] / fields["steps"]
-                self._show(done, epoch=fields["epoch"], speed=f"{fields['images_per_second']:,.0f} images/s")
+                self._show(done, place=self._place(fields), speed=f"{fields['images_per_second']:,.0f} images/s")
             case "epoch":
-                self._show(fields["epoch"], epoch=fields["epoch"], measured=_measured(fields))
+                self._show(fields["epoch"], place=self._place(fields), measured=_measured(fields))
+
+    def _read(self, fields: dict[str, Any]) -> None:
+        doing, done, total = fields["doing"], fields["done"], fields["total"]
+        if doing not in self._reading:
+            texts = {"measured": "", "speed": "", "left": ""}
+            self._reading[doing] = self._bars.add_task(doing, total=total, place="", **texts)
+        self._bars.update(self._reading[doing], completed=done, place=f"{done:,}/{total:,} images")
 
     def _begin(self, fields: dict[str, Any]) -> None:
         self._start = time.monotonic()
-        texts = {"epoch": 0, "epochs": fields["epochs"], "measured": "starting", "speed": "", "left": ""}
-        self._task = self._bars.add_task(fields["engine"], total=fields["epochs"], **texts)
+        self._epochs = fields["epochs"]
+        texts = {"place": self._place({"epoch": 0}), "measured": "starting", "speed": "", "left": ""}
+        self._task = self._bars.add_task(fields["engine"], total=self._epochs, **texts)
+
+    def _place(self, fields: dict[str, Any]) -> str:
+        return f"epoch {fields['epoch']}/{self._epochs}"
 
     def _show(self, done: float, **texts: Any) -> None:
         total = self._bars.tasks[self._task].total or 1

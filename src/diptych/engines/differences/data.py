@@ -16,8 +16,8 @@ DATA: tuple[Difference, ...] = (
         "resize",
         torch="Pillow antialiases; `interpolate` does not, and has its own bicubic.",
         tensorflow="No antialiasing.",
-        rule="Resized once, in `data/preprocess`: area when shrinking, linear when growing.",
-        proof=_PROOFS + "data.py::test_images_are_resized_once_by_area",
+        rule="Resized once, in `data/preprocess`: means of whole blocks, then linear.",
+        proof=_PROOFS + "data.py::test_images_are_resized_once_by_means_of_blocks",
     ),
     Difference(
         "shuffle",

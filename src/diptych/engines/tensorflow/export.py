@@ -99,8 +99,11 @@ def pixels_of(encoded: Tensor, shape: tuple[int, int, int]) -> Tensor:
         luma = tf.reduce_sum(tf.cast(pixels, tf.int32) * tf.constant((4899, 9617, 1868)), axis=-1, keepdims=True)
         pixels = (luma + 8192) // 16384
     # differs: resize
-    shrunk = tf.minimum(tf.shape(pixels)[:2], (height, width))
-    pixels = tf.round(tf.image.resize(pixels, shrunk, method="area"))
+    blocks = tf.maximum(tf.shape(pixels)[:2] // (height, width), 1)
+    means = tf.shape(pixels)[:2] // blocks
+    edges = tf.shape(pixels)[:2] % blocks // 2
+    pixels = tf.slice(pixels, (*tf.unstack(edges), 0), (*tf.unstack(means * blocks), -1))
+    pixels = tf.round(tf.image.resize(pixels, means, method="area"))
     pixels = tf.round(tf.image.resize(pixels, (height, width), method="bilinear"))
     return tf.cast(tf.ensure_shape(pixels, shape), tf.uint8)
 

@@ -1,0 +1,178 @@
+"""Image files as rows: kept or streamed they are the same, bad ones are found first, and no order of loading shows."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.data import datasets
+from diptych.data.batches import epoch_batches
+from diptych.data.decode import decode_file
+from diptych.data.ingest import ingest
+from diptych.data.preprocess import channel_moments, channel_statistics, resize
+from diptych.data.readers.folder import list_folder
+from diptych.data.rows import Form, Keeping
+from diptych.errors import DataError
+from diptych.spec import Recipe
+
+SIZE = (12, 16)
+FORM = Form(SIZE, 3)
+NUM_OF_CLASS = 30
+RECIPE = Recipe(batch_size=8, flip="horizontal", crop_padding=2, rotation=10, brightness=0.2, cutout=3, mixup=0.2)
+
+
+def picture(generator):
+    """A smooth coloured image of some size, unlike every other."""
+    height, width = generator.integers(20, 40, 2).tolist()
+    return cv2.resize(generator.integers(0, 256, (4, 5, 3), dtype=np.uint8), (width, height))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(NUM_OF_CLASS):
+            suffix = (".jpg", ".png")[number % 2]
+            cv2.imwrite(str(tmp_path / "pets" / name / f"{number:02}{suffix}"), picture(generator))
+    return tmp_path / "pets"
+
+
+class Told(list):
+    """Remembers what is being done."""
+
+    def __call__(self, doing, done, total):
+        self.append(doing)
+
+
+def rows_of(folder, keeping, **settings):
+    return ingest(list_folder(folder), FORM, keeping, **settings)
+
+
+def keeping(folder, caching="always"):
+    return Keeping(caching, folder.parent / "kept", Told())
+
+
+def test_kept_and_streamed_rows_are_the_decoded_and_resized_files(folder):
+    expected = [resize(decode_file(path), SIZE) for path in sorted(folder.rglob("*.*"))]
+    for caching in ("always", "never", "auto"):
+        train = rows_of(folder, keeping(folder, caching)).train
+        np.testing.assert_array_equal(expected, train.images[:])
+        np.testing.assert_array_equal(expected[3], train.images[3])
+        np.testing.assert_array_equal([expected[5], expected[2]], train.images[np.array([5, 2])])
+        assert ["cat/00.jpg", "cat/01.png"] == train.ids[:2].tolist()
+        assert (60, *SIZE, 3) == train.images.shape
+
+
+def test_what_is_kept_is_not_decoded_again_whatever_its_time_or_place(folder):
+    rows_of(folder, keeping(folder))
+    for path in folder.rglob("*.*"):
+        os.utime(path, (1, 1))
+    moved = folder.rename(folder.with_name("elsewhere"))
+    again = keeping(moved)
+    rows_of(moved, again)
+    assert "Decoding" not in again.tell
+
+
+@pytest.mark.parametrize("caching", ["always", "never"])
+def test_another_content_of_the_same_size_and_time_is_decoded(caching, folder):
+    before = rows_of(folder, keeping(folder, caching)).train.images[:]
+    path = folder / "cat" / "01.png"
+    time, content = path.stat().st_mtime_ns, bytearray(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1])
+    path.write_bytes(content)
+    os.utime(path, ns=(time, time))
+    after = rows_of(folder, keeping(folder, caching)).train.images[:]
+    assert [1] == np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist()
+
+
+def test_kept_pixels_that_a_disk_has_damaged_are_made_again(folder):
+    expected = rows_of(folder, keeping(folder)).train.images[:]
+    (kept,) = (folder.parent / "kept").glob("*.npy")
+    content = bytearray(kept.read_bytes())
+    content[-5] ^= 1
+    kept.write_bytes(content)
+    again = keeping(folder)
+    np.testing.assert_array_equal(expected, rows_of(folder, again).train.images[:])
+    assert "Decoding" in again.tell
+
+
+def test_statistics_are_those_of_the_pixels_without_looking_at_them_again(folder):
+    images = rows_of(folder, keeping(folder, "never")).train.images
+    np.testing.assert_array_equal(channel_moments(images[:]), channel_moments(images))
+    assert channel_statistics(images[:]) == channel_statistics(images)
+
+
+def break_files(folder):
+    broken = {"cat/00.jpg": b"", "cat/03.png": b"<html>no image</html>"}
+    whole = folder / "dog" / "04.jpg"
+    broken["dog/04.jpg"] = whole.read_bytes()[:300]
+    for name, content in broken.items():
+        (folder / name).write_bytes(content)
+    return broken
+
+
+@pytest.mark.parametrize("caching", ["always", "never"])
+def test_bad_images_are_told_before_anything_is_trained(caching, folder):
+    names = break_files(folder)
+    for _ in range(2):  # found, then remembered
+        with pytest.raises(DataError, match="3 of 60 images cannot be decoded") as caught:
+            rows_of(folder, keeping(folder, caching))
+        told = str(caught.value)
+        assert all(name in told for name in names)
+        assert "--bad-images skip" in told
+        assert "\n" not in told
+
+
+@pytest.mark.parametrize("caching", ["always", "never"])
+def test_bad_images_can_be_left_out_and_are_named(caching, folder):
+    whole = rows_of(folder, keeping(folder, caching)).train
+    names = break_files(folder)
+    parts = rows_of(folder, keeping(folder, caching), bad_images="skip")
+    good = np.flatnonzero(~np.isin(whole.ids, list(names)))
+    np.testing.assert_array_equal(whole.images[good], parts.train.images[:])
+    np.testing.assert_array_equal(whole.ids[good], parts.train.ids)
+    assert sorted(names) == sorted(name for name, _ in parts.skipped)
+    assert all(fault for _, fault in parts.skipped)
+
+
+def test_a_class_that_loses_every_image_is_an_error(folder):
+    for path in (folder / "dog").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="Class 'dog' has no image left for train"):
+        rows_of(folder, keeping(folder), bad_images="skip")
+
+
+def digest_of(batches):
+    digest = hashlib.sha256()
+    for batch in batches:
+        for array in vars(batch).values():
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
+    whole, tails = set(), set()
+    for caching in ("always", "never"):
+        train = rows_of(folder, keeping(folder, caching)).train
+        for workers in (0, 1, 2, 4, 2):
+            settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
+            whole.add(digest_of(epoch_batches(train, RECIPE, **settings)))
+            tails.add(digest_of(epoch_batches(train, RECIPE, first_step=4, **settings)))
+    assert (1, 1) == (len(whole), len(tails))
+    print(f"0, 1, 2, 4 workers, kept and streamed, repeated: {len(whole)} digest; resumed at step 4: {len(tails)}")
+
+
+def test_the_fingerprint_follows_from_content_and_not_from_how_it_is_kept(folder, monkeypatch):
+    def fingerprint(path=folder, caching="always"):
+        whole = datasets.read(str(path), image_size=SIZE, keeping=keeping(folder, caching))
+        return datasets.divide(whole, 0, 0.1).fingerprint
+
+    first = fingerprint()
+    assert first == fingerprint(caching="never")
+    moved = Path(folder).rename(folder.with_name("moved"))
+    assert first == fingerprint(moved)
+    (moved / "cat" / "00.jpg").write_bytes((moved / "cat" / "02.jpg").read_bytes())
+    assert first != fingerprint(moved)
