@@ -132,7 +132,12 @@ def over_the_cap(rng):
     """A few bytes that promise billions of pixels."""
     if rng.integers(2):
         header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-        parts = (b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(b"")), _chunk(b"IEND", b""))
+        parts = (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", header),
+            _chunk(b"IDAT", zlib.compress(b"")),
+            _chunk(b"IEND", b""),
+        )
         return ".png", b"".join(parts)
     whole = bytearray(encoded(picture(rng)))
     at = whole.index(b"\xff\xc0")

@@ -13,7 +13,7 @@ import numpy as np
 
 from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing
-from diptych.data.readers.folder import SPLIT_FOLDERS
+from diptych.data.readers.folder import SPLITS
 from diptych.errors import DataError
 
 
@@ -41,9 +41,9 @@ def _splits(root: Path) -> dict[str, str]:
         return {"train": ""}
     splits: dict[str, str] = {}
     for name in names:
-        split = SPLIT_FOLDERS.get(name)
+        split = SPLITS.get(name)
         if split is None or split in splits:
-            known = f"beside a folder train, {', '.join(SPLIT_FOLDERS)} are known, and one of a kind"
+            known = f"beside a folder train, {', '.join(SPLITS)} are known, and one of a kind"
             raise DataError(f"{str(root / name)!r} is no split: {known}.")
         splits[split] = name
     return splits
