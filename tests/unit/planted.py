@@ -1,4 +1,4 @@
-"""Images of varied content, and twelve ways to damage their files."""
+"""Images of varied content, twelve ways to damage their files, and a folder with everything that can be found."""
 
 import io
 import struct
@@ -206,3 +206,64 @@ def write_damaged(root, num_images, rng, num_classes=10):
         plant(root / name, content)
         wanted[name] = (damage.__name__, kinds)
     return wanted
+
+
+def again(image_hwc):
+    """The same picture in other files: (name, suffix, bytes)."""
+    height, width = image_hwc.shape[:2]
+    for quality in (95, 75, 60):
+        yield f"quality {quality}", ".jpg", encoded(image_hwc, quality=quality)
+    for percent in (90, 70, 130):
+        size = width * percent // 100, height * percent // 100
+        resized = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA if percent < 100 else cv2.INTER_CUBIC)
+        yield f"at {percent} %", ".png", encoded(resized, "png")
+    for change in (15, -15):
+        brighter = np.clip(image_hwc.astype(int) + change, 0, 255).astype(np.uint8)
+        yield f"brighter by {change}", ".png", encoded(brighter, "png")
+    duller = np.rint(image_hwc * 0.8).astype(np.uint8)
+    yield "at 80 % of its light", ".png", encoded(duller, "png")
+
+
+def write_every_kind(root, rng):
+    """A folder in which everything is wrong that can be: the kind of finding, and the file that it must name."""
+    for split, count in (("train", 33), ("test", 6)):
+        for label in ("cat", "dog", "owl"):
+            for number in range(count):
+                plant(root / f"{split}/{label}/{number:03}.png", encoded(picture(rng), "png"))
+    image = picture(rng, 100, 80)
+    whole = encoded(image)
+    odd = {
+        "unreadable": ("train/cat/link.jpg", "link"),
+        "empty": ("train/cat/empty.jpg", b""),
+        "not-an-image": ("train/cat/page.jpg", TEXTS[0]),
+        "truncated": ("train/cat/cut.jpg", whole[:-200]),
+        "damaged": ("train/dog/damaged.png", bad_checksum(rng)[1]),
+        "too-large": ("train/dog/large.png", over_the_cap(np.random.default_rng(0))[1]),
+        "unsupported": ("train/dog/lossless.jpg", whole.replace(b"\xff\xc0", b"\xff\xc3", 1)),
+        "mislabelled": ("train/dog/named.png", encoded(picture(rng))),
+        "conflict": ("train/dog/as-dog.png", (root / "train/cat/000.png").read_bytes()),
+        "leakage": ("test/cat/leaked.png", (root / "train/cat/001.png").read_bytes()),
+        "duplicate": ("train/owl/twice.bmp", encoded(np.asarray(Image.open(root / "train/owl/000.png")), "bmp")),
+        "near-leakage": ("test/owl/again.jpg", encoded(np.asarray(Image.open(root / "train/owl/001.png")), quality=75)),
+        "near-duplicate": (
+            "train/owl/near.jpg",
+            encoded(np.asarray(Image.open(root / "train/owl/002.png")), quality=60),
+        ),
+        "blank": ("train/owl/blank.png", encoded(np.full_like(image, 130), "png")),
+        "dark": ("train/owl/dark.png", encoded(image // 16, "png")),
+        "blurry": ("train/owl/blurry.png", encoded(cv2.GaussianBlur(picture(rng, 100, 100), (0, 0), 9), "png")),
+        "odd-size": ("train/owl/tiny.png", encoded(picture(rng, 7, 7), "png")),
+        "odd-shape": ("train/owl/flat.png", encoded(picture(rng, 20, 160), "png")),
+    }
+    for path, content in odd.values():
+        plant(root / path, content)
+    for split, label, count in (
+        ("test", "untrained", 4),
+        ("train", "absent", 12),
+        ("train", "tiny", 3),
+        ("test", "tiny", 2),
+    ):
+        for number in range(count):
+            plant(root / f"{split}/{label}/{number}.png", encoded(picture(rng), "png"))
+    (root / "train/void").mkdir()
+    return {kind: path for kind, (path, _) in odd.items()}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -18,10 +15,8 @@ from diptych.cli.arguments import MaybePath, parsed, print_json
 from diptych.data.check.findings import KINDS
 from diptych.errors import UsageError
 from diptych.reports.check_page import headline
+from diptych.reports.progress import Progress
 from diptych.spec.typed import did_you_mean
-
-if TYPE_CHECKING:
-    from diptych.data.rows import Tell
 
 ACTIONS = {"check": "find what is wrong with a dataset before anybody trains on it"}
 HELP = f"""Look into data.
@@ -71,7 +66,7 @@ def main(arguments: list[str]) -> int:
     if action not in ACTIONS:
         raise UsageError(f"data has no action '{action}'{did_you_mean(action, ACTIONS)}. `diptych data` lists them.")
     asked = parsed(Check, "data check", rest)
-    with _bar(not asked.json) as tell:
+    with Progress() as progress:
         report = checks.check_data(
             asked.data,
             data_dir=asked.data_dir,
@@ -79,22 +74,13 @@ def main(arguments: list[str]) -> int:
             pixel_shape=asked.pixel_shape,
             quarantine=asked.quarantine,
             out=asked.out,
-            tell=tell,
+            tell=lambda doing, done, total: progress.notify("data", {"doing": doing, "done": done, "total": total}),
         )
     if asked.json:
         print_json(report.to_json())
     else:
         _tell(report)
     return 1 if report.count("error") or (asked.strict and report.count("warning")) else 0
-
-
-@contextmanager
-def _bar(is_shown: bool) -> Iterator[Tell]:
-    """How many images are done, on a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (is_shown and console.is_terminal), transient=True) as bars:
-        task = bars.add_task("Reading", total=None)
-        yield lambda doing, done, total: bars.update(task, description=doing, completed=done, total=total)
 
 
 def _tell(report: checks.Report) -> None:

@@ -24,6 +24,8 @@ MOST_TINT = 16.0
 """Levels of chroma, on average, by which near-duplicates may differ."""
 LEAST_CONTRAST = 4.0
 """Levels of standard deviation below which a picture is too flat to be told from another."""
+MOST_PAIRS = 100
+"""Pairs met, for each image, at which the search ends: a crowd hangs together by fewer."""
 _BLOCKS = 9
 _REACH = 32
 _PAIRS_AT_ONCE = 2**16
@@ -70,23 +72,35 @@ def near(subject: Subject, found: Measures) -> Iterator[Finding]:
 
 
 def _candidates(hashes_n: NDArray[np.uint64]) -> Pairs:
-    """Pairs of places whose hashes differ in few bits, (P, 2), the smaller one first."""
-    found = [np.empty(0, dtype=np.intp)]
+    """Pairs of places whose hashes are the same or differ in few bits, (P, 2).
+
+    Of places with the same hash, one is compared with those of other hashes. In a crowd not all pairs are listed.
+    """
+    distinct_d, first_d = np.unique(hashes_n, return_index=True)
     width = 63 // _BLOCKS
     blocks = [((1 << width) - 1) << (width * block) for block in range(_BLOCKS)]
+    found = [np.empty(0, dtype=np.intp)]
     for chosen in combinations(blocks, _BLOCKS - MOST_BITS):
-        keys_n = hashes_n & np.uint64(sum(chosen))
-        order = np.lexsort((hashes_n, keys_n))
-        keys_n, ordered_n = keys_n[order], hashes_n[order]
-        # Among many of one key, the nearest alone: the others are reached through them.
-        for reach in range(1, _REACH + 1):
-            same = np.flatnonzero(keys_n[reach:] == keys_n[:-reach])
-            if not len(same):
-                break
-            same = same[np.bitwise_count(ordered_n[same] ^ ordered_n[same + reach]) <= MOST_BITS]
-            one, other = order[same], order[same + reach]
-            found.append(np.minimum(one, other) * len(hashes_n) + np.maximum(one, other))
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(len(hashes_n), 1)), axis=1)
+        pairs = _neighbours(distinct_d & np.uint64(sum(chosen)), distinct_d)
+        found.append(pairs[:, 0] * len(distinct_d) + pairs[:, 1])
+        if sum(map(len, found)) > MOST_PAIRS * len(distinct_d):
+            break
+    others = np.stack(np.divmod(np.unique(np.concatenate(found)), max(len(distinct_d), 1)), axis=1)
+    return np.concatenate([_neighbours(hashes_n, hashes_n), first_d[others]])
+
+
+def _neighbours(keys_n: NDArray[np.uint64], hashes_n: NDArray[np.uint64]) -> Pairs:
+    """Pairs of places of one key whose hashes differ in few bits, the smaller first; of many, the nearest alone."""
+    order = np.lexsort((hashes_n, keys_n))
+    keys_n, ordered_n = keys_n[order], hashes_n[order]
+    found = [np.empty((0, 2), dtype=np.intp)]
+    for reach in range(1, _REACH + 1):
+        same = np.flatnonzero(keys_n[reach:] == keys_n[:-reach])
+        if not len(same):
+            break
+        same = same[np.bitwise_count(ordered_n[same] ^ ordered_n[same + reach]) <= MOST_BITS]
+        found.append(np.sort(np.stack([order[same], order[same + reach]], axis=1), axis=1))
+    return np.concatenate(found)
 
 
 def _compared(pairs: Pairs, found: Measures) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
