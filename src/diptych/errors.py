@@ -40,7 +40,7 @@ class ImageError(DataError):
 
     KINDS = ("unreadable", "empty", "unknown", "truncated", "damaged", "too large", "unsupported")
 
-    def __init__(self, message: str, kind: str) -> None:
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
         super().__init__(message)
         self.kind = kind
 

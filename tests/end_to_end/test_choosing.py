@@ -47,11 +47,11 @@ def test_the_rate_falls_after_every_epoch_without_a_new_lowest_loss(epochs):
 
 def test_the_kept_weights_are_those_of_the_first_epoch_of_the_best_validation_accuracy(run, epochs):
     accuracies = [epoch["validation_accuracy"] for epoch in epochs]
-    best, metadata = read_arrays(checkpoint.best_path(run))
+    state = checkpoint.load(run)
     kept, _ = read_arrays(run.model_path)
-    assert str(1 + int(np.argmax(accuracies))) == metadata["epoch"]
-    assert all(np.array_equal(best[name], kept[name]) for name in kept)
-    assert not np.array_equal(checkpoint.load(run).weights["fc1.weight"], kept["fc1.weight"])
+    assert 1 + int(np.argmax(accuracies)) == state.best_epoch
+    assert all(np.array_equal(state.best[name], kept[name]) for name in kept)
+    assert not np.array_equal(state.weights["fc1.weight"], kept["fc1.weight"])
 
 
 def test_the_kept_weights_reach_that_accuracy_on_the_validation_split(run, epochs):

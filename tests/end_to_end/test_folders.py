@@ -81,8 +81,10 @@ def test_it_is_evaluated_from_anywhere(run, tmp_path, monkeypatch):
 
 def test_changed_test_labels_change_the_numbers_and_nothing_of_the_training(run, tmp_path):
     other = run_of(write(tmp_path / "pictures", mislabel=1), tmp_path)
-    for path in (lambda one: one.model_path, checkpoint.best_path, checkpoint.last_path):
-        (ours, _), (theirs, _) = read_arrays(path(run)), read_arrays(path(other))
+    names = ["model.safetensors", *(f"checkpoints/{path.name}" for path in run.checkpoints_dir.glob("*.safetensors"))]
+    assert 1 < len(names)
+    for name in names:
+        (ours, _), (theirs, _) = read_arrays(run.directory / name), read_arrays(other.directory / name)
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     for name in ("learning_rate", "validation_loss", "validation_accuracy", "train_loss"):
         ours, theirs = ([epoch[name] for epoch in checkpoint.load(one).epochs] for one in (run, other))
@@ -98,5 +100,5 @@ def test_a_folder_that_has_changed_is_not_gone_on_with(pictures, tmp_path):
     cv2.imwrite(str(changed), 255 - cv2.imread(str(changed)))
     told = diptych("train", "--resume", run.directory)
     assert (2, "") == (told.code, told.out)
-    assert "has changed since this run began" in told.err
+    assert "the data's fingerprint was " in told.err
     assert 1 == len(told.err.splitlines())

@@ -32,8 +32,13 @@ def unbroken(out):
 
 def assert_bit_equal(expected, run):
     """Kept weights, the whole last state, and the test logits."""
-    for path in (lambda one: one.model_path, checkpoint.last_path):
-        (ours, _), (theirs, _) = read_arrays(path(expected)), read_arrays(path(run))
+    states = [checkpoint.load(one) for one in (expected, run)]
+    pairs = [
+        (read_arrays(expected.model_path)[0], read_arrays(run.model_path)[0]),
+        tuple(state.weights for state in states),
+        tuple(state.optimizer for state in states),
+    ]
+    for ours, theirs in pairs:
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name], strict=True, err_msg=name)

@@ -2,6 +2,7 @@
 
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ FILES = {
     "metrics.json",
     "predictions.npz",
     "model.safetensors",
-    "checkpoints/last.safetensors",
     "plots/curves.png",
     "plots/confusion_matrix.png",
     "plots/reliability.png",
@@ -43,9 +43,11 @@ def test_training_says_nothing_but_its_result(digits_trained):
 
 
 def test_a_run_holds_every_file_and_no_other(run):
-    curves = [name for name in files_of(run) if name.startswith("tensorboard/events.out.tfevents.")]
+    curves = {name for name in files_of(run) if name.startswith("tensorboard/events.out.tfevents.")}
     assert 1 == len(curves)
-    assert FILES | set(curves) == files_of(run)
+    checkpoints = {name for name in files_of(run) if name.startswith("checkpoints/step-")}
+    assert [".safetensors", ".sha256"] * 2 == [Path(name).suffix for name in sorted(checkpoints)]
+    assert FILES | curves | checkpoints == files_of(run)
 
 
 def test_the_manifest_lists_every_other_file_and_verifies(run):

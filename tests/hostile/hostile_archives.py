@@ -94,6 +94,7 @@ def tar_names(canary):
         yield f"a tar member whose pax name {title}", Case(named(name), word)
     names = [unicodedata.normalize(form, "good/é.txt").encode() for form in ("NFC", "NFD")]
     yield "two tar members, é in one letter and in two", Case(tar(*map(member, names)), "accents")
+    yield "two tar members of one letter", Case(tar(member(b"a"), member(b"a")), "twice")
     names = ["good/straße.txt".encode(), b"good/STRASSE.txt"]
     yield "two tar members, ß and SS", Case(tar(*map(member, names)), "case")
     yield "a tar member with a long name that climbs", Case(tar(long_name(b"../" * 50 + b"a"), member(b"a")), "climbs")

@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import os
 import random
 import stat
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,23 @@ def test_every_hostile_archive_is_refused_in_one_line_and_writes_nothing_outside
     assert len(names) == len(set(names))
     assert sum(" tar" in name or "tars" in name for name in names) > 100
     assert sum(" zip" in name for name in names) > 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a tar member whose name climbs out by two",
+        "a tar member whose name is at the root",
+        "a tar that makes a folder of a link to write through it",
+        "a tar that writes through a hard link",
+    ],
+)
+def test_the_sandbox_sees_what_an_unguarded_extractor_writes(sandbox, name):
+    before = sandbox.outside()
+    case = dict(cases(str(sandbox.elsewhere).encode()))[name]
+    with tarfile.open(fileobj=io.BytesIO(case.content)) as archive:
+        archive.extractall(sandbox.target, filter="fully_trusted")
+    assert before != sandbox.outside()
 
 
 SOUND = (
@@ -195,4 +214,4 @@ def test_changed_headers_give_a_typed_error_or_files_inside(sandbox):
 
 @pytest.mark.long
 def test_many_changed_headers_give_a_typed_error_or_files_inside(sandbox):
-    fuzz(sandbox, 20_000, seed=1)
+    fuzz(sandbox, 5_000, seed=1)

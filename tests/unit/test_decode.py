@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tarfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -296,6 +297,23 @@ def test_many_threads_get_what_one_gets():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda name: outcome(name, CORPUS[name].encoded), names))
     assert [wanted[name] for name in names] == found
+
+
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.long)])
+def test_no_jpeg_of_cifar_10_is_refused_and_all_are_opencvs(step):
+    archive = Path(os.environ.get("DIPTYCH_DATA") or "/nowhere") / "cifar10-jpeg.tar.gz"
+    if not archive.is_file():
+        pytest.skip("CIFAR-10 as JPEGs is not there: set DIPTYCH_DATA to a directory with cifar10-jpeg.tar.gz in it")
+    num_files = num_unlike = 0
+    with tarfile.open(archive) as tar:
+        for number, member in enumerate(tar):
+            if number % step == 0 and member.name.endswith((".jpg", ".jpeg")):
+                encoded = tar.extractfile(member).read()
+                image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+                num_unlike += not np.array_equal(image, decode(encoded, member.name))
+                num_files += 1
+    print(f"{num_files:,} files: 0 false alarms, {num_unlike} unlike OpenCV's")
+    assert num_files >= 2_000 and num_unlike == 0
 
 
 # The cap

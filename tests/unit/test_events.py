@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych.artifacts.events import EventLog, read_events
+from diptych.artifacts.events import EventLog, read_events, rewind
 from diptych.errors import ArtifactError
 
 
@@ -61,3 +61,47 @@ def test_a_line_that_is_no_event_is_named(tmp_path):
 def test_a_missing_log_is_an_artifact_error(tmp_path):
     with pytest.raises(ArtifactError, match=r"Cannot read '.*events\.jsonl': No such file"):
         read_events(tmp_path / "events.jsonl")
+
+
+EPOCHS = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
+
+
+def log_of(path, *events):
+    with EventLog(path) as log:
+        for kind, fields in events:
+            log.write(kind, fields)
+    return path
+
+
+def test_a_rewound_log_has_the_epochs_of_the_checkpoint_and_all_else(tmp_path):
+    events = [("start", {}), *(("epoch", epoch) for epoch in EPOCHS), ("early_stop", {"epoch": 3}), ("note", {})]
+    path = log_of(tmp_path / "events.jsonl", *events)
+    before = path.read_bytes().splitlines()
+    rewind(path, EPOCHS[:2])
+    assert [*before[:3], before[5]] == path.read_bytes().splitlines()
+
+
+def test_an_epoch_that_a_crash_kept_from_the_log_is_added(tmp_path):
+    path = log_of(tmp_path / "events.jsonl", ("epoch", EPOCHS[0]))
+    rewind(path, EPOCHS)
+    assert EPOCHS == [{name: event[name] for name in EPOCHS[0]} for event in read_events(path, "epoch")]
+
+
+def test_a_log_that_has_nothing_to_lose_is_left_as_it_is(tmp_path):
+    path = log_of(tmp_path / "events.jsonl", ("start", {}), ("epoch", EPOCHS[0]))
+    before = path.stat()
+    rewind(path, EPOCHS[:1])
+    assert (before.st_ino, before.st_mtime_ns) == (path.stat().st_ino, path.stat().st_mtime_ns)
+
+
+def test_a_log_that_is_not_there_begins_with_the_epochs_of_the_checkpoint(tmp_path):
+    rewind(tmp_path / "events.jsonl", EPOCHS)
+    assert [1, 2, 3] == [event["epoch"] for event in read_events(tmp_path / "events.jsonl")]
+
+
+def test_a_rewound_log_has_lost_what_is_no_event_and_says_so(tmp_path):
+    path = log_of(tmp_path / "events.jsonl", ("epoch", EPOCHS[0]), ("epoch", EPOCHS[1]))
+    path.write_bytes(path.read_bytes().replace(b'{"kind"', b'{"kin\xff', 1) + b'{"kind": "torn')
+    rewind(path, EPOCHS[:2])
+    assert [2, 1] == [event["epoch"] for event in read_events(path, "epoch")]
+    assert [1] == [event["lines"] for event in read_events(path, "damaged_events")]

@@ -345,6 +345,11 @@ WRONG_PIXELS = {
     "a huge label": (with_cell(3, 0, "y" * 500), "line 3, has the label 'yyy"),
     "a NUL": (with_cell(3, 0, "a\0"), "line 3, holds a NUL"),
     "a NUL in a level": (with_cell(3, 2, "1\0"), "line 3, holds a NUL"),
+    "256 before the label": (
+        pixel_table(np.full((2, 3, 3, 1), 256), [0, 1], label_at=9), "line 2, has '256' in column 'pixel0'"),
+    "a counted header without a label": (
+        pixel_table(random_images(2, 3, 3, 1), [0, 1], header=False).join([",".join(map(str, range(10))) + "\n", ""]),
+        "has no column of labels"),
     "a row cut short": (
         "\n".join([*GOOD[:3], GOOD[3].rpartition(",")[0], GOOD[4]]), "line 4, has 9 cells, the header 10"),
     "a row too long": ("\n".join([*GOOD[:4], GOOD[4] + ",7"]), "line 5, has 11 cells, the header 10"),

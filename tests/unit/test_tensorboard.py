@@ -69,10 +69,19 @@ def test_what_was_not_measured_is_not_in_the_file(tmp_path, read_scalars):
 
 def test_a_resumed_training_continues_the_curves_in_a_second_file(tmp_path, read_scalars):
     for epoch in (1, 2):
-        with TensorBoardWriter(tmp_path) as writer:
+        with TensorBoardWriter(tmp_path, epoch) as writer:
             writer.write_epoch({**EPOCH, "epoch": epoch})
     assert 2 == len(list(tmp_path.iterdir()))
     assert [(1, 0.5), (2, 0.5)] == read_scalars(tmp_path)["train/loss"]
+
+
+def test_an_epoch_that_is_trained_again_is_shown_once(tmp_path, read_scalars):
+    with TensorBoardWriter(tmp_path) as writer:
+        for epoch in (1, 2, 3):
+            writer.write_epoch({**EPOCH, "epoch": epoch})
+    with TensorBoardWriter(tmp_path, first_epoch=2) as writer:
+        writer.write_epoch({**EPOCH, "epoch": 2, "train_loss": 0.25})
+    assert [(1, 0.5), (2, 0.25)] == read_scalars(tmp_path)["train/loss"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_artifact_error(tmp_path):

@@ -5,7 +5,7 @@ from diptych.api.checks import check_data
 from diptych.api.comparisons import compare, compare_runs
 from diptych.api.deployments import benchmark, describe, export
 from diptych.api.models import build, transfer, verify
-from diptych.api.trainings import resume, train
+from diptych.api.trainings import replay, resume, train
 
 __all__ = [
     "Prediction",
@@ -18,6 +18,7 @@ __all__ = [
     "evaluate",
     "export",
     "predict",
+    "replay",
     "resume",
     "train",
     "transfer",

@@ -20,8 +20,8 @@ from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import UsageError
 from diptych.training import job
-from diptych.training.fit import evaluation_precision
 from diptych.training.job import Source
+from diptych.training.learner import evaluation_precision
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from diptych.comparison.sides import TITLES, Answered, Side
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.trained import Trained
+from diptych.training.execute import Settings
 from diptych.training.fit import Notify
 
 OnStep = Callable[[str], None]
@@ -35,7 +36,7 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
             if run is None or not is_whole(run, run.read_record()):
                 on_step(f"training {label}")
                 run = run or experiment.create(cell)
-                complete(run, cell.engine, experiment.data(cell.seed), experiment.threads, tell, None)
+                complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
             if thorough and experiment.is_reported(cell) and not run.cost_path.exists():
                 on_step(f"measuring {label}")
                 meter.measure(run, experiment.threads)

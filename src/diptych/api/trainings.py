@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 from diptych import engines
 from diptych.api.models import EngineName, spec_from_file
+from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
 from diptych.data import sources
 from diptych.data.datasets import Dataset
@@ -21,10 +22,11 @@ from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import read_recipe
 from diptych.spec.recipe import field_names
 from diptych.spec.typed import did_you_mean
-from diptych.training import job
+from diptych.training import divergence, job
+from diptych.training.execute import Settings
 from diptych.training.fit import Notify
 from diptych.training.job import Source
-from diptych.training.launch import train_in_process
+from diptych.training.launch import replay_in_process, train_in_process
 
 
 @overload
@@ -43,7 +45,10 @@ def train(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     threads: int | None = None,
+    workers: int = 1,
     stop_after: int | None = None,
+    checkpoint_steps: int | None = None,
+    keep_checkpoints: int = 2,
     notify: Notify | None = None,
     **changes: Any,
 ) -> Run | tuple[Run, Run]:
@@ -60,7 +65,11 @@ def train(
         image_size: (height, width) to bring images to.
         channels: 3 for RGB, 1 for grey.
         threads: processor threads; every core when not given.
+        workers: threads that prepare batches; they change no number.
         stop_after: stop after this many epochs, to be resumed later.
+        checkpoint_steps: save the state after so many steps, and at every epoch's end; as often as it takes less than
+            2 % of the time when not given.
+        keep_checkpoints: how many of these states stay.
         notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
         changes: fields of the recipe, by name.
 
@@ -71,6 +80,7 @@ def train(
         DiptychError: bad arguments, data or a training that failed.
     """
     check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
+    check_counts(checkpoint_steps=checkpoint_steps, keep_checkpoints=keep_checkpoints)
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
@@ -86,8 +96,19 @@ def train(
     with told(notify) as tell:
         for name in names:
             run_name = f"{dataset.name}-{spec.name}-{name}"
-            run = job.create(Path(out), run_name, source, dataset, spec, settled, seed, name)
-            complete(run, name, dataset, threads, tell, stop_after)
+            run = job.create(
+                Path(out),
+                run_name,
+                source,
+                dataset,
+                spec,
+                settled,
+                seed,
+                name,
+                checkpoint_steps=checkpoint_steps,
+                keep_checkpoints=keep_checkpoints,
+            )
+            complete(run, Settings(name, threads or num_threads(), workers, stop_after), lambda: dataset, tell)
             runs.append(run)
     return (runs[0], runs[1]) if engine == "both" else runs[0]
 
@@ -97,34 +118,79 @@ def resume(
     *,
     engine: EngineName | None = None,
     threads: int | None = None,
+    workers: int = 1,
     stop_after: int | None = None,
+    force: bool = False,
     notify: Notify | None = None,
 ) -> Run:
     """Go on with an interrupted training from its last checkpoint, in either engine.
 
+    In the same engine, with as many threads, it ends as if nothing had interrupted it, bit for bit.
+
     Args:
         run: the run's directory.
-        engine: torch or tensorflow; the one that began it when not given.
-        threads: processor threads; every core when not given.
+        engine: torch or tensorflow; the one that trained it last when not given.
+        threads: processor threads; as many as before when not given.
+        workers: threads that prepare batches; they change no number.
         stop_after: stop after this many epochs in all.
+        force: go on even where data, classes, model, recipe or the framework's major version are others than they
+            were, or where the training has diverged; the run records it.
         notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
 
     Raises:
-        ArtifactError: there is no such run, it is finished, or its data has changed.
+        ArtifactError: there is no such run, another process trains it, or what it follows from has changed.
+        UsageError: it is finished, or it has diverged.
     """
     check_counts(threads=threads, stop_after=stop_after)
     opened = Run.open(Path(run))
     record = opened.read_record()
-    if record["status"] == "finished":
+    if record["status"] == "finished" and opened.manifest_path.exists():
         raise UsageError(
             f"'{run}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further."
         )
-    name = engine or record["engine"]
-    engines.check_installed(name)
-    dataset = job.load_data(record)
+    if record["status"] == "diverged" and not force:
+        raise UsageError(
+            f"'{run}' has diverged ({divergence.in_words(divergence.read(opened))}), and would again; `diptych train "
+            f"--replay {run}` looks at the step. Train anew with a lower learning rate, or go on with --force."
+        )
+    name, before = _last_start(record)
+    chosen = engine or name
+    engines.check_installed(chosen)
+    settings = Settings(chosen, threads or before or num_threads(), workers, stop_after, force)
     with told(notify) as tell:
-        complete(opened, name, dataset, threads, tell, stop_after)
+        complete(opened, settings, lambda: job.load_data(opened.read_record()), tell)
     return opened
+
+
+def replay(run: str | Path, *, threads: int | None = None, workers: int = 1) -> dict[str, Any]:
+    """Repeat the step at which a training diverged, from the last checkpoint before it; changes nothing in the run.
+
+    Args:
+        run: the run's directory.
+        threads: processor threads; as many as before when not given.
+        workers: threads that prepare batches; they change no number.
+
+    Returns:
+        Whether it was `reproduced`, and what there was to see: `epoch`, `step`, `loss`, `learning_rate`,
+        `batch_digest`, `samples`, `largest_logit`, `largest_weight`, `largest_gradient` and `first_layer`, the first
+        whose output is not finite.
+
+    Raises:
+        UsageError: it has not diverged.
+        ArtifactError: there is no such run, or its data has changed.
+    """
+    check_counts(threads=threads)
+    opened = Run.open(Path(run))
+    divergence.read(opened)
+    name, before = _last_start(opened.read_record())
+    engines.check_installed(name)
+    return replay_in_process(opened, Settings(name, threads or before or num_threads(), workers))
+
+
+def _last_start(record: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Engine and threads that a run was trained with last."""
+    start = record["engines"][-1] if record["engines"] else record
+    return start["engine"], start.get("threads")
 
 
 @contextmanager
@@ -137,18 +203,21 @@ def told(notify: Notify | None) -> Iterator[Notify]:
         yield progress.notify
 
 
-def complete(
-    run: Run, engine: str, dataset: Dataset, threads: int | None, tell: Notify, stop_after: int | None
-) -> None:
-    """Train a created or interrupted run to its end, draw its pictures and seal it."""
-    epochs = run.read_record()["recipe"]["epochs"]
-    tell("start", {"engine": engine, "run": str(run.directory), "epochs": stop_after or epochs})
-    train_in_process(run, engine, threads or num_threads(), tell, stop_after)
-    if run.read_record()["status"] == "finished":
-        from diptych.reports import pictures
+def complete(run: Run, settings: Settings, load: Callable[[], Dataset], tell: Notify) -> None:
+    """Train a created or interrupted run to its end, draw its pictures and seal it; `load` gives its data.
 
-        pictures.draw(run, dataset.test)
-        run.seal()
+    Raises:
+        ArtifactError: another process trains it.
+    """
+    with locked(run.directory, "training") as lock:
+        epochs = run.read_record()["recipe"]["epochs"]
+        tell("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
+        train_in_process(run, settings, tell, [lock])
+        if run.read_record()["status"] == "finished":
+            from diptych.reports import pictures
+
+            pictures.draw(run, load().test)
+            run.seal()
 
 
 def check_counts(**counts: int | None) -> None:

@@ -1,6 +1,7 @@
 """Files that a training leaves behind: the run directory, its events, and how files are written."""
 
-from diptych.artifacts.events import EventLog, read_events
+from diptych.artifacts.events import EventLog, read_events, rewind
+from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import (
     atomic_write,
@@ -23,11 +24,13 @@ __all__ = [
     "Run",
     "atomic_write",
     "json_text",
+    "locked",
     "read_arrays",
     "read_events",
     "read_json",
     "read_npz",
     "remove",
+    "rewind",
     "settle",
     "sha256_of",
     "staging",

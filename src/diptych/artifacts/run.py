@@ -20,7 +20,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from diptych.artifacts.store import read_json, read_npz, sha256_of, write_json, write_npz
+from diptych.artifacts.store import (
+    make_folder,
+    read_json,
+    read_npz,
+    sha256_of,
+    sync_folder,
+    write_json,
+    write_npz,
+)
 from diptych.errors import ArtifactError
 
 
@@ -224,7 +232,9 @@ def _make_free_folder(parent: Path, name: str) -> Path:
     while True:
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(parent)
+            folder.mkdir()
+            sync_folder(parent)
         except FileExistsError:
             number += 1
         except OSError as error:

@@ -4,6 +4,7 @@ A file is written under a temporary name beside its target, flushed, fsynced and
 gives equal bytes, so digests of two runs can be compared.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -12,38 +13,80 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 
 from diptych.errors import ArtifactError
 
+_NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
+SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
+
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that becomes `path` when the block ends without an error.
 
-    Missing parent folders are made. Raises ArtifactError when the system refuses to write.
+    Missing parent folders are made.
+
+    Args:
+        path: what is there stays until the new file is whole and safe on the disk.
+        size: bytes that will be written, where they are known; an error names them.
+
+    Raises:
+        ArtifactError: the system refuses to write; names path, bytes and the space that is left.
     """
     # Hidden, so that whoever lists the folder does not take it for a finished file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    written = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            written = temporary.stat().st_size
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                written = temporary.stat().st_size
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
     except OSError as error:
-        raise ArtifactError(f"Cannot write '{path}': {error.strerror or error}.") from error
+        raise refusal(path, error, written, size) from error
+
+
+def refusal(path: Path, error: OSError, written: int = 0, size: int | None = None) -> ArtifactError:
+    """What to raise when the system refused to write `path` after some bytes, of `size` where that is known."""
+    advice = "Write to another folder, or make this one writable"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            advice = f"{_free(path):,} bytes are free there; make room, or raise the quota"
+        case errno.EFBIG:
+            advice = "Allow larger files (ulimit -f), or write to another file system"
+        case errno.EIO:
+            advice = "The disk may be failing; write to another one"
+    of = "" if size is None else f" of {size:,}"
+    return ArtifactError(f"Cannot write '{path}': {error.strerror or error} after {written:,}{of} bytes. {advice}.")
+
+
+def _free(path: Path) -> int:
+    """Bytes that are free where a file is to be."""
+    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; that they are there is safe on the disk when this returns."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 @contextmanager
@@ -62,15 +105,13 @@ def staging(folder: Path) -> Iterator[Path]:
 
 def settle(staged: Path, path: Path) -> None:
     """Move a finished file or folder to its place, in the same file system, over what is there."""
-    for file in [staged, *staged.rglob("*")]:
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for inside in [staged, *staged.rglob("*")]:
+        (sync_folder if inside.is_dir() else _sync)(inside)
+    make_folder(path.parent)
     if path.is_dir():  # a folder cannot be renamed over another
         path.rename(staged.with_name(f"{staged.name}.old"))
     staged.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -81,14 +122,38 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files; that they are gone is safe on the disk when this returns.
+
+    Raises:
+        ArtifactError: the system refuses; names the file.
+    """
+    removed = list(paths)
+    for path in removed:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"Cannot remove '{path}': {error.strerror}.") from error
+    for folder in {path.parent for path in removed}:
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            raise refusal(folder, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder that are new, changed or gone safe on the disk."""
     # Windows neither needs this nor can open a folder.
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def json_text(content: object, *, indent: int | None = None) -> str:
@@ -114,8 +179,7 @@ def _plain(value: object) -> object:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented JSON (see `json_text`)."""
-    with atomic_write(path) as file:
-        file.write(f"{json_text(content, indent=2)}\n".encode())
+    write_parts(path, f"{json_text(content, indent=2)}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -133,25 +197,48 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write named arrays and text metadata as safetensors; arrays keep shape and dtype."""
-    # safetensors 0.8 copies the memory of a transposed array as it lies and so permutes its values.
-    # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
-        content = safetensors.numpy.save(contiguous)
-    except safetensors.SafetensorError as error:
-        raise ArtifactError(f"Cannot write '{path}': {error}.") from error
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    with atomic_write(path) as file:
-        file.write(_header(content[8:header_end], metadata))
-        file.write(memoryview(content)[header_end:])
+        parts = array_parts(arrays, metadata)
+    except ArtifactError as error:
+        raise ArtifactError(f"Cannot write '{path}': {error}") from error
+    write_parts(path, *parts)
 
 
-def _header(header_json: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Length and JSON of a safetensors header with sorted metadata; the library's own order is random."""
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(header_json)}
+def write_parts(path: Path, *parts: bytes | memoryview) -> str:
+    """Write a file whose content lies in memory, in parts; its SHA-256."""
+    digest = hashlib.sha256()
+    with atomic_write(path, sum(map(len, parts))) as file:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """A safetensors file in parts: its header, and the memory of each array.
+
+    The library's own `save` copies all numbers twice, permutes those of transposed arrays, and orders metadata at
+    random. The format: https://github.com/huggingface/safetensors#format
+
+    Raises:
+        ArtifactError: the format has no such numbers.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    numbers: list[memoryview] = []
+    end = 0
+    # The widest first, so that each array is aligned.
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        if array.dtype.name not in SAFETENSORS_TYPES:
+            raise ArtifactError(f"safetensors has no numbers of type {array.dtype.name}, such as '{name}' holds.")
+        # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
+        plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        start, end = end, end + plain.nbytes
+        kind = SAFETENSORS_TYPES[array.dtype.name]
+        header[name] = {"dtype": kind, "shape": plain.shape, "data_offsets": [start, end]}
+        numbers.append(plain.reshape(-1).view(np.uint8).data)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return [len(text).to_bytes(8, "little"), text, *numbers]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

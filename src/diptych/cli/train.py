@@ -32,7 +32,7 @@ class Train:
     engine: Annotated[Literal["torch", "tensorflow", "both"] | None, tyro.conf.arg(metavar="torch|tensorflow|both")] = (
         None
     )
-    """Which framework trains: torch unless given; with --resume, the one that began."""
+    """Which framework trains: torch unless given; with --resume, the one that trained last."""
     recipe: str = "default"
     """A recipe's name (see `diptych recipes`) or a recipe.json."""
     seed: int = 0
@@ -46,11 +46,21 @@ class Train:
     channels: Annotated[Literal[1, 3] | None, tyro.conf.arg(metavar="1|3")] = None
     """3 for RGB, 1 for grey."""
     threads: MaybeInt = None
-    """Processor threads; every core unless given."""
-    resume: MaybePath = None
-    """An interrupted run to go on with, in the engine that began it or in another."""
+    """Processor threads; every core unless given; with --resume, as many as before."""
+    workers: int = 1
+    """Threads that prepare batches; they change no number."""
+    checkpoint_steps: MaybeInt = None
+    """Save the state after so many steps, and at every epoch's end; unless given, as often as it costs below 2 %."""
+    keep_checkpoints: int = 2
+    """How many saved states stay."""
     stop_after: MaybeInt = None
     """Stop after this many epochs, to be resumed later."""
+    resume: MaybePath = None
+    """An interrupted run to go on with, in the engine that trained it last or in another."""
+    force: bool = False
+    """With --resume: go on even with other data, model or recipe than before, and record it."""
+    replay: MaybePath = None
+    """A run that diverged: repeat that step, and look at it."""
     json: bool = False
     """Print the result as JSON."""
     settings: Recipe = field(default_factory=Recipe)
@@ -60,6 +70,8 @@ class Train:
 def main(arguments: list[str]) -> int:
     """Train, then print what came of it."""
     asked = parsed(Train, "train", arguments, Train(settings=named_recipe(arguments)))
+    if asked.replay:
+        return _replay(asked, asked.replay)
     runs = _train(asked)
     if asked.json:
         print_json([_summary(run) for run in runs])
@@ -69,14 +81,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(asked: Train) -> list[Run]:
-    common: dict[str, Any] = {"threads": asked.threads, "stop_after": asked.stop_after}
+    common: dict[str, Any] = {"threads": asked.threads, "workers": asked.workers, "stop_after": asked.stop_after}
     if asked.json:
         common["notify"] = lambda kind, fields: None
     if asked.resume:
         if asked.engine == "both":
             raise UsageError("--resume goes on with one run: name --engine torch or --engine tensorflow, not both.")
-        _check_resume(asked)
-        return [api.resume(asked.resume, engine=asked.engine, **common)]
+        _check_beside(asked, "resume", ("engine", "threads", "workers", "stop_after", "force", "json"))
+        return [api.resume(asked.resume, engine=asked.engine, force=asked.force, **common)]
+    if asked.force:
+        raise UsageError("--force goes with --resume.")
     if asked.data is None:
         raise UsageError(
             "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
@@ -91,18 +105,45 @@ def _train(asked: Train) -> list[Run]:
         data_dir=asked.data_dir,
         image_size=None if asked.image_size is None else (asked.image_size, asked.image_size),
         channels=asked.channels,
+        checkpoint_steps=asked.checkpoint_steps,
+        keep_checkpoints=asked.keep_checkpoints,
         **common,
     )
     return list(run) if isinstance(run, tuple) else [run]
 
 
-def _check_resume(asked: Train) -> None:
-    beside = {name: getattr(asked, name) for name in ("resume", "engine", "threads", "stop_after", "json")}
+def _check_beside(asked: Train, option: str, others: tuple[str, ...]) -> None:
+    """Refuse what does not go with an option that names a run."""
+    beside = {name: getattr(asked, name) for name in (option, *others)}
     if asked != Train(**beside):
+        names = [f"--{name.replace('_', '-')}" for name in others]
         raise UsageError(
-            "--resume keeps the data, model, recipe and seed of its run; "
-            "only --engine, --threads, --stop-after and --json go with it."
+            f"--{option} keeps the data, model, recipe and seed of its run; "
+            f"only {', '.join(names[:-1])} and {names[-1]} go with it."
         )
+
+
+def _replay(asked: Train, run: Path) -> int:
+    """Repeat the step of a divergence and show it; 0 when it came out as it was recorded."""
+    _check_beside(asked, "replay", ("threads", "workers", "json"))
+    found = api.replay(run, threads=asked.threads, workers=asked.workers)
+    if asked.json:
+        print_json(found)
+    else:
+        print(_told(found))
+    return 0 if found["reproduced"] else 1
+
+
+def _told(found: dict[str, Any]) -> str:
+    """What a replay found, in lines."""
+    step = f"epoch {found['epoch']}, step {found['step']}, learning rate {found['learning_rate']:g}"
+    lines = [f"{'reproduced' if found['reproduced'] else 'not reproduced'}: {step}, loss {found['loss']}"]
+    if "largest_logit" in found:
+        largest = (f"{name} {float(found[f'largest_{name}']):.3g}" for name in ("logit", "weight", "gradient"))
+        lines.append(f"before it, the largest {', '.join(largest)}")
+        layer = found["first_layer"]
+        lines.append(f"first layer with an output that is not finite: {layer}" if layer else "all outputs are finite")
+    return "\n".join(lines)
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Literal
 
 from diptych.comparison.sides import Answered, Side
-from diptych.training.fit import evaluation_precision
+from diptych.training.learner import evaluation_precision
 
 Value = Callable[[Answered], float | None]
 NATIVE_FILES = {"torch": "state-dict", "tensorflow": "keras"}

@@ -26,7 +26,7 @@ from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError, in_one_line
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job
-from diptych.training.fit import evaluation_precision
+from diptych.training.learner import evaluation_precision
 from diptych.training.measuring import peak_memory, times
 
 ROUNDS = 5

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.decode import read
+from diptych.data import decode
 
 
 class Encoded(Protocol):
@@ -34,7 +34,7 @@ class Files:
 
     def read(self, place: int) -> bytes:
         """The bytes of the image at a place, from any thread."""
-        return read(self.root / str(self.names[place]))
+        return decode.read(self.root / str(self.names[place]))
 
 
 @dataclass(frozen=True, eq=False)

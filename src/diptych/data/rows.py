@@ -119,7 +119,13 @@ class Streamed:
         images_nhwc = np.empty((len(places), *self.shape[1:]), dtype=np.uint8)
 
         def one(target: int) -> None:
-            images_nhwc[target] = self.form.load(self.encoded.read(int(places[target])))
+            try:
+                images_nhwc[target] = self.form.load(self.encoded.read(int(places[target])))
+            except DataError as error:
+                raise DataError(
+                    f"An image that could be decoded at the start cannot be now: {_fault(error)} "
+                    "Did its file change? Start again; what is there is looked over first."
+                ) from error
 
         each(one, len(places), num_at_once=-(-len(places) // (4 * num_threads())))
         return images_nhwc
@@ -177,7 +183,7 @@ def _scan(
         try:
             image_hwc = form.load(encoded.read(place))
         except DataError as error:
-            faults[place] = str(error).partition(": ")[2] or str(error)
+            faults[place] = _fault(error)
             return
         # Sums of whole numbers in float64, far below 2**53: exact.
         squares_hwc = cv2.multiply(image_hwc, image_hwc, dtype=cv2.CV_16U)
@@ -187,6 +193,11 @@ def _scan(
 
     each(one, len(digests), lambda done: tell("Decoding", done, len(digests)))
     return Scan(digests, np.array(faults, dtype=np.str_), moments)
+
+
+def _fault(error: DataError) -> str:
+    """What is wrong with an image, without its name, which may be another next time."""
+    return str(error).partition(": ")[2] or str(error)
 
 
 def _is_cached(keeping: Keeping, shape: tuple[int, ...]) -> bool:

@@ -6,6 +6,7 @@ An engine is a module. Its functions take and return NumPy arrays with canonical
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +33,29 @@ MOST_BYTES = 8 * 2**30
 
 @dataclass(frozen=True)
 class Totals:
-    """An epoch summed up: `loss` is weighted by `weight`; `correct` of `count` samples hit their largest target."""
+    """An epoch summed up as far as it has come, step by step in float64.
 
-    loss: float
-    weight: float
-    correct: int
-    count: int
+    Attributes:
+        loss: the sum of the samples' losses, each by its weight; not finite once a step's loss was not.
+        weight: the sum of the samples' weights.
+        correct: how many of `count` samples hit their largest target.
+        count: samples seen.
+        steps: steps taken.
+    """
+
+    loss: float = 0.0
+    weight: float = 0.0
+    correct: int = 0
+    count: int = 0
+    steps: int = 0
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last step's loss was not a finite number."""
+        return not math.isfinite(self.loss)
+
+
+NO_STEPS = Totals()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,16 +152,28 @@ class Engine(Protocol):
         """
 
     def train_epoch(
-        self, model: Model, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        batches: Iterable[Batch],
+        rates: Sequence[float],
+        seed: int,
+        so_far: Totals = NO_STEPS,
     ) -> Totals:
-        """Train on every batch, one step each, at that step's learning rate.
+        """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite.
+
+        An epoch cut anywhere into several calls gives the same bits as one.
 
         Args:
             model: changed in place.
             optimizer: changed in place.
-            batches: at least as many as `rates`.
+            batches: what ends before `rates` ends the call.
             rates: learning rate of each step.
             seed: of the dropout streams; a step's masks follow from it and from the optimizer's step count.
+            so_far: what the epoch's earlier steps came to.
+
+        Returns:
+            The epoch's totals, the earlier steps' among them.
         """
 
     def predict(self, model: Model, images: Images) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A run from its record to its end: what `run.json` asks for is loaded, trained, evaluated and written."""
+"""What a run's record, `run.json`, says of its training, written and read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych import engines
-from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import write_arrays
+from diptych.artifacts.run import Run
 from diptych.data import datasets
 from diptych.data.datasets import Dataset, Whole
 from diptych.data.images import Images
@@ -22,11 +20,8 @@ from diptych.data.preprocess import RESIZING
 from diptych.data.rows import Caching, Keeping
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
-from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, model_to_json, recipe_from_json, recipe_to_json
-from diptych.training import checkpoint
-from diptych.training.fit import Job, Notify, evaluation_precision, fit, resolve
 from diptych.training.machine import machine, versions
 
 VERSION = 1
@@ -80,8 +75,23 @@ def create(
     engine: str,
     *,
     key: str | None = None,
+    checkpoint_steps: int | None = None,
+    keep_checkpoints: int = 2,
 ) -> Run:
-    """Make a run directory that says all about the training to come; `key` is what a comparison finds it by.
+    """Make a run directory that says all about the training to come.
+
+    Args:
+        parent: folder of all runs.
+        name: of the run's own folder, unless there is one already.
+        source: where the data comes from.
+        dataset: the data.
+        spec: the model.
+        recipe: the training.
+        seed: of all that is drawn.
+        engine: torch or tensorflow.
+        key: what a comparison finds the run by.
+        checkpoint_steps: see `saving.Saver`.
+        keep_checkpoints: how many checkpoints stay.
 
     Raises:
         SpecError: the model does not fit the data.
@@ -96,15 +106,7 @@ def create(
         "command": sys.argv,
         "engine": engine,
         "seed": seed,
-        "data": {
-            **vars(source),
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "test_fingerprint": dataset.test_fingerprint,
-            "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
-        },
-        "class_names": dataset.class_names,
-        "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        **described(dataset, vars(source)),
         "preprocessing": {
             "height": spec.input_shape[0],
             "width": spec.input_shape[1],
@@ -115,9 +117,25 @@ def create(
         "recipe": recipe_to_json(recipe),
         "machine": machine(),
         "versions": versions(),
+        "checkpoints": {"steps": checkpoint_steps, "keep": keep_checkpoints},
         "engines": [],
     }
     return Run.create(parent, name, record if key is None else {**record, "key": key})
+
+
+def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of the data."""
+    return {
+        "data": {
+            **source,
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "test_fingerprint": dataset.test_fingerprint,
+            "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
+        },
+        "class_names": dataset.class_names,
+        "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+    }
 
 
 def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
@@ -138,46 +156,27 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
         )
 
 
-def execute(run: Run, engine_name: str, threads: int, notify: Notify, stop_after: int | None = None) -> None:
-    """Train a created or interrupted run with the named engine and, when it is done, evaluate it on the test split.
-
-    Raises:
-        DiptychError: the engine, the data or the state does not fit; the run stays resumable.
-    """
-    record = run.read_record()
-    dataset = load_data(record)
-    engine = engines.get(engine_name)
-    engine.configure(threads)
-    recipe = resolve(recipe_of(record), dataset, engine.runtime()["device"])
-    start = {"engine": engine_name, "after_epoch": _epochs_done(run), **engine.runtime()}
-    record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": [*record["engines"], start]}
-    run.unseal()
-    run.write_record(record)
-    job = Job(spec_of(record), recipe, dataset, record["seed"])
-    weights = fit(engine, job, run, notify, stop_after)
-    if stop_after and stop_after <= _epochs_done(run) < recipe.epochs:
-        run.write_record({**record, "status": "stopped"})
-        return
-    _finish(run, engine, job, weights)
-    run.write_record({**record, "status": "finished", "finished": time.time()})
-
-
 def load_data(record: Mapping[str, Any]) -> Dataset:
     """The data that a run was made with.
 
     Raises:
         ArtifactError: what is there now is not what was there then.
     """
-    found = ("name", "fingerprint", "test_fingerprint", "skipped")
-    entries = {key: value for key, value in record["data"].items() if key not in found}
-    shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
-    dataset = Source(**{**entries, **shapes}).load()
+    dataset = source_of(record).load()
     if dataset.fingerprint != record["data"]["fingerprint"]:
         raise ArtifactError(
-            f"The data at '{entries['data']}' has changed since this run began "
+            f"The data at '{record['data']['data']}' has changed since this run began "
             f"(fingerprint {dataset.fingerprint[:12]}, wanted {record['data']['fingerprint'][:12]}). Start a new run."
         )
     return dataset
+
+
+def source_of(record: Mapping[str, Any]) -> Source:
+    """Where a run's data comes from."""
+    found = ("name", "fingerprint", "test_fingerprint", "skipped")
+    entries = {key: value for key, value in record["data"].items() if key not in found}
+    shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
+    return Source(**{**entries, **shapes})
 
 
 def spec_of(record: Mapping[str, Any]) -> ModelSpec:
@@ -195,17 +194,3 @@ def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Ima
     model = engine.build(spec, precision)
     engine.load_weights(model, weights)
     return engine.predict(model, images)
-
-
-def _epochs_done(run: Run) -> int:
-    return len(checkpoint.load(run).epochs) if checkpoint.last_path(run).exists() else 0
-
-
-def _finish(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
-    test = job.dataset.test
-    precision = evaluation_precision(job.recipe)
-    logits_nk = predict_logits(engine, job.spec, weights, test.images, precision)
-    run.write_metrics(evaluate_logits(logits_nk, test.labels, job.dataset.class_names))
-    run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
-    metadata = {"format": "pt", "model": job.spec.name, "classes": "\n".join(job.dataset.class_names)}
-    write_arrays(run.model_path, weights, metadata)

@@ -6,65 +6,97 @@ import json
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from diptych import errors
 from diptych.artifacts.run import Run
 from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError
+from diptych.training.execute import Settings
 from diptych.training.fit import Notify
+from diptych.training.stopping import TERMINATED
 
-SECONDS_TO_END = 5
 
-
-def train_in_process(run: Run, engine: str, threads: int, notify: Notify, stop_after: int | None = None) -> None:
+def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequence[int] = ()) -> None:
     """Train a run in a process of its own; what its framework prints goes to `log.txt` in the run.
+
+    Ctrl-C and SIGTERM are passed on, and waited for: the training takes its step to the end and saves its state. When
+    another comes meanwhile, the process is killed.
+
+    Args:
+        run: a created or interrupted run.
+        settings: how to go on with it.
+        notify: told of all that the training tells.
+        holds: file descriptors that the process holds until it ends, such as the run's lock.
 
     Raises:
         DiptychError: as the training raised it, or an EngineError when its process died.
     """
-    command = [sys.executable, "-m", "diptych.training.child", str(run.directory), engine, str(threads)]
-    command += [str(stop_after)] if stop_after else []
+    command = [sys.executable, "-m", "diptych.training.child", str(run.directory), json.dumps(asdict(settings))]
     log_path = run.directory / "log.txt"
     with (
         log_path.open("ab") as log,
         subprocess.Popen(
             command,
-            env=environment(engine),
+            env=environment(settings.engine),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            pass_fds=holds,
         ) as child,
     ):
-        assert child.stdout is not None
-        failure: dict[str, Any] | None = None
         try:
-            for line in child.stdout:
-                message = json.loads(line)
-                if message["kind"] == "error":
-                    failure = message
-                else:
-                    notify(message.pop("kind"), message)
-        except BaseException:  # an interruption among them
-            _end(child)
-            raise
+            try:
+                failure = _relayed(child, notify)
+            except BaseException:  # an interruption among them
+                child.terminate()
+                failure = _relayed(child, lambda kind, fields: None)
+                if failure is None:
+                    raise
+        finally:
+            child.kill()  # nothing, when it has ended
     if failure:
         raise _as_raised(failure)
+    if child.returncode == TERMINATED:
+        raise EngineError(
+            f"The {settings.engine} training was ended by SIGTERM; "
+            f"`diptych train --resume {run.directory}` goes on with it."
+        )
     if child.returncode:
         raise EngineError(
-            f"The {engine} training ended with code {child.returncode}: {_last_line(run)} "
+            f"The {settings.engine} training ended with code {child.returncode}: {_last_line(run)} "
             f"All it said is in '{log_path}'."
         )
 
 
-def _end(child: subprocess.Popen[str]) -> None:
-    """End a process, which may finish the file that it is writing."""
-    child.terminate()
-    try:
-        child.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        child.kill()
+def replay_in_process(run: Run, settings: Settings) -> dict[str, Any]:
+    """What `replay` finds of a run, in a process of its own.
+
+    Raises:
+        DiptychError: as `train_in_process` does.
+    """
+    found: dict[str, Any] = {}
+    train_in_process(run, replace(settings, replays=True), lambda kind, fields: found.update(fields))
+    return found
+
+
+def _relayed(child: subprocess.Popen[str], notify: Notify) -> dict[str, Any] | None:
+    """Pass on what a process tells until it ends; the error that it told of, if any."""
+    assert child.stdout is not None
+    failure = None
+    for line in child.stdout:
+        if not line.endswith("\n"):  # the process was killed as it wrote
+            break
+        message = json.loads(line)
+        if message["kind"] == "error":
+            failure = message
+        else:
+            notify(message.pop("kind"), message)
+    child.wait()
+    return failure
 
 
 def _as_raised(failure: dict[str, Any]) -> DiptychError:

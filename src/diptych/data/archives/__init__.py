@@ -106,7 +106,9 @@ def _unpack(packed: Packed, target: Path, limits: Limits) -> Path:
             packed.finish()
     except OSError as error:
         why = error.strerror or error
-        raise DataError(f"Cannot write {str(target)!r}: {why}, after {meter.num_bytes:,} bytes.") from error
+        raise DataError(
+            f"Cannot unpack {packed.name!r} into {str(target)!r}: {why}, after {meter.num_bytes:,} bytes."
+        ) from error
     return target
 
 

@@ -25,7 +25,7 @@ def staged(target: Path) -> Iterator[Path]:
         FileExistsError: something is at `target`, before or after.
     """
     if os.path.lexists(target):
-        raise FileExistsError(None, "something is there already")
+        raise FileExistsError(None, "something is there already, remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
     with _hidden(target.parent) as hidden:

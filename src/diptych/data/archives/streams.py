@@ -23,6 +23,7 @@ class Packed:
     """An archive as it lies on disk; tells its reader how far it is."""
 
     def __init__(self, file: BufferedReader, progress: Progress | None = None) -> None:
+        self.name = str(file.name)
         self._file = file
         self._state = self._now()
         self.size = self._state[0]

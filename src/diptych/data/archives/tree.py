@@ -66,11 +66,10 @@ class Tree:
         key = folded(name)
         if key in others:
             raise unsafe(name, "is both a file and a folder")
-        known = same.setdefault(key, name)
-        if known is not name:
-            raise unsafe(
-                name, "is there twice" if known == name else f"differs from {known!a:.100} in case or accents only"
-            )
+        if known := same.get(key):
+            fault = "is there twice" if known == name else f"differs from {known!a:.100} in case or accents only"
+            raise unsafe(name, fault)
+        same[key] = name
 
     def _write(self, name: str, member: Member) -> None:
         self._claim(name, self._files, self._folders)

@@ -43,6 +43,7 @@ class Optimizer:
             self.slots["loss_scale"] = self.loss_scale
         self.dtype = self.parameters[0].dtype
         self.train_steps: Any = None
+        self.steps_per_call = 1  # until it is known how long one takes
 
     def scaled(self, loss: Tensor) -> Tensor:
         """The loss to go backward from: with float16, so large that small gradients survive."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -10,24 +11,31 @@ import numpy as np
 import tensorflow as tf
 
 from diptych.data.batches import Batch
-from diptych.engines.contract import Arrays, Totals
+from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.engines.tensorflow.optimizer import Optimizer
 from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
 
 Tensor: TypeAlias = Any
+# Python, and with it a signal, waits for a call to end.
 STEPS_PER_CALL = 16
+SECONDS_PER_CALL = 0.25
 
 
 def train_epoch(
-    model: keras.Model, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+    model: keras.Model,
+    optimizer: Optimizer,
+    batches: Iterable[Batch],
+    rates: Sequence[float],
+    seed: int,
+    so_far: Totals = NO_STEPS,
 ) -> Totals:
-    """Train on every batch, one step each, at that step's learning rate."""
+    """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
     if optimizer.train_steps is None:
         # differs: compile
         optimizer.train_steps = tf.function(_steps(model, optimizer), _signature(model, optimizer), autograph=False)
-    sums = np.zeros(3)
-    count = 0
-    for group, group_rates in _groups(batches, rates):
+    sums = np.array([so_far.loss, so_far.weight, so_far.correct])
+    count, steps = so_far.count, so_far.steps
+    for group, group_rates in _groups(batches, rates, optimizer):
         # differs: dropout-stream
         _seed_dropout(model, seed, optimizer.step)
         arrays = [np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")]
@@ -35,11 +43,22 @@ def train_epoch(
         dtype = optimizer.dtype
         first = tf.cast(optimizer.step + 1, dtype)
         rate = tf.constant(group_rates, dtype)
-        sums += optimizer.train_steps(images, tf.cast(targets, dtype), tf.cast(weights, dtype), rate, first).numpy()
-        optimizer.step += len(group)
-        count += images.shape[0] * images.shape[1]
+        start = time.perf_counter()
+        taken, sums = (
+            value.numpy()
+            for value in optimizer.train_steps(
+                images, tf.cast(targets, dtype), tf.cast(weights, dtype), rate, first, sums
+            )
+        )
+        fitting = SECONDS_PER_CALL * len(group) / (time.perf_counter() - start)
+        optimizer.steps_per_call = max(1, min(STEPS_PER_CALL, int(fitting)))
+        optimizer.step += int(taken)
+        count += int(taken) * images.shape[1]
+        steps += int(taken)
+        if not np.isfinite(sums[0]):
+            break
     loss_sum, weight, correct = sums.tolist()
-    return Totals(loss_sum, weight, int(correct), count)
+    return Totals(loss_sum, weight, int(correct), count, steps)
 
 
 def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
@@ -65,7 +84,7 @@ def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
 
 
 def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
-    """The native step, `STEPS_PER_CALL` of them a call: Python is entered once for them all."""
+    """The native step, up to `STEPS_PER_CALL` of them a call: Python is entered once for them all."""
 
     def step(images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
@@ -76,13 +95,17 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         optimizer.update(tape.gradient(scaled, optimizer.parameters), rate, number)
         return _sums(loss, logits_nk, targets_nk, weights_n)
 
-    def steps(images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor) -> Tensor:
+    def steps(
+        images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor, so_far: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        def goes_on(place: Tensor, sums: Tensor) -> Tensor:
+            return (place < tf.shape(rates)[0]) & tf.math.is_finite(sums[0])
+
         def body(place: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
             number = first + tf.cast(place, first.dtype)
             return place + 1, sums + step(images[place], targets[place], weights[place], rates[place], number)
 
-        start = (tf.constant(0), tf.zeros(3, tf.float64))
-        return tf.while_loop(lambda place, _: place < tf.shape(rates)[0], body, start, parallel_iterations=1)[1]
+        return tf.while_loop(goes_on, body, (tf.constant(0), so_far), parallel_iterations=1)
 
     return steps
 
@@ -96,6 +119,7 @@ def _signature(model: keras.Model, optimizer: Optimizer) -> list[tf.TensorSpec]:
         tf.TensorSpec((None, None), dtype),
         tf.TensorSpec((None,), dtype),
         tf.TensorSpec((), dtype),
+        tf.TensorSpec((3,), tf.float64),
     ]
 
 
@@ -106,12 +130,14 @@ def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor
     return tf.stack([tf.cast(loss * weight, tf.float64), tf.cast(weight, tf.float64), correct])
 
 
-def _groups(batches: Iterable[Batch], rates: Sequence[float]) -> Iterator[tuple[list[Batch], list[float]]]:
-    """Runs of up to `STEPS_PER_CALL` batches of one size, with their learning rates."""
+def _groups(
+    batches: Iterable[Batch], rates: Sequence[float], optimizer: Optimizer
+) -> Iterator[tuple[list[Batch], list[float]]]:
+    """Runs of up to `optimizer.steps_per_call` batches of one size, with their learning rates."""
     group: list[Batch] = []
     group_rates: list[float] = []
     for rate, batch in zip(rates, batches, strict=False):
-        if group and (len(group) == STEPS_PER_CALL or group[0].images.shape != batch.images.shape):
+        if group and (len(group) >= optimizer.steps_per_call or group[0].images.shape != batch.images.shape):
             yield group, group_rates
             group, group_rates = [], []
         group.append(batch)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.data.batches import Batch
-from diptych.engines.contract import Arrays, Totals
+from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device
@@ -18,13 +18,18 @@ from diptych.engines.torch.weights import from_numpy, read_weights, to_numpy, va
 
 
 def train_epoch(
-    model: Network, optimizer: Optimizer, batches: Iterable[Batch], rates: Sequence[float], seed: int
+    model: Network,
+    optimizer: Optimizer,
+    batches: Iterable[Batch],
+    rates: Sequence[float],
+    seed: int,
+    so_far: Totals = NO_STEPS,
 ) -> Totals:
-    """Train on every batch, one step each, at that step's learning rate."""
+    """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
     # differs: train-mode
     model.train()
-    sums = torch.zeros(3, dtype=torch.float64)
-    count = 0
+    sums = torch.tensor([so_far.loss, so_far.weight, so_far.correct], dtype=torch.float64)
+    count, steps = so_far.count, so_far.steps
     for rate, batch in zip(rates, batches, strict=False):
         # differs: dropout-stream
         # PyTorch's CPU generator reads 32 bits of a seed.
@@ -37,8 +42,11 @@ def train_epoch(
         optimizer.update(rate)
         sums += _sums(loss, logits_nk, targets_nk, weights_n)
         count += len(images_nhwc)
+        steps += 1
+        if not sums[0].isfinite():
+            break
     loss_sum, weight, correct = sums.tolist()
-    return Totals(loss_sum, weight, int(correct), count)
+    return Totals(loss_sum, weight, int(correct), count, steps)
 
 
 def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:

@@ -1,0 +1,144 @@
+"""A run from its record to its end: what `run.json` asks for is loaded, trained, evaluated and written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diptych import engines
+from diptych.artifacts.events import EventLog, rewind
+from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import write_arrays
+from diptych.data.datasets import Dataset
+from diptych.engines.contract import NO_STEPS, Arrays, Engine
+from diptych.errors import ArtifactError
+from diptych.evaluation.metrics import evaluate_logits
+from diptych.spec.codec import recipe_to_json
+from diptych.training import checkpoint, divergence, job, origin
+from diptych.training.checkpoint import Checkpoint
+from diptych.training.divergence import Diverged
+from diptych.training.fit import Notify, fit
+from diptych.training.learner import Job, Learner, evaluation_precision, resolve
+from diptych.training.saving import Saver
+from diptych.training.stopping import Stopped, Stopping
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is gone on with: of these, only another engine or other threads change a bit of it.
+
+    Attributes:
+        engine: torch or tensorflow.
+        threads: processor threads to compute with.
+        workers: threads that prepare batches.
+        stop_after: stop when this many epochs are done, to be resumed later.
+        force: go on even where the training would follow from other things than it began with.
+        replays: repeat the step at which the run diverged, and no more.
+    """
+
+    engine: str
+    threads: int
+    workers: int = 1
+    stop_after: int | None = None
+    force: bool = False
+    replays: bool = False
+
+
+def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) -> None:
+    """Train a created or interrupted run and, when it is done, evaluate it on the test split.
+
+    Raises:
+        DiptychError: the engine, the data or the state does not fit; the run stays resumable.
+        Stopped: that was asked for; the state is saved.
+    """
+    record = run.read_record()
+    dataset = job.source_of(record).load()
+    engine = engines.get(settings.engine)
+    engine.configure(settings.threads)
+    runtime = engine.runtime()
+    recipe = resolve(job.recipe_of(record), dataset, runtime["device"])
+    asked = Job(job.spec_of(record), recipe, dataset, record["seed"], settings.workers)
+    now = origin.origin(dataset, asked.spec, recipe, runtime)
+    told: list[tuple[str, dict[str, Any]]] = []
+    found = checkpoint.load(run, lambda *event: told.append(event)) if checkpoint.exists(run) else None
+    changes = origin.differences(_then(record, found, now), now)
+    if changes:
+        _check_forced(run, asked, changes, settings.force)
+        told.append(("forced", {"differences": changes}))
+        found = found and _anew(found, now)
+        record |= _described(dataset, record, changes)
+    rewind(run.events_path, found.epochs if found else ())
+    with EventLog(run.events_path) as events:
+
+        def tell(kind: str, fields: dict[str, Any]) -> None:
+            events.write(kind, fields)
+            notify(kind, fields)
+
+        for kind, fields in told:
+            tell(kind, fields)
+        learner = Learner(engine, asked, found)
+        start = {"engine": settings.engine, "after_epoch": learner.epoch - 1, "after_step": learner.totals.steps}
+        starts = [*record["engines"], {**start, **runtime}]
+        record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": starts}
+        run.unseal()
+        divergence.path_of(run).unlink(missing_ok=True)
+        run.write_record(record)
+        if found:
+            tell("resume", start)
+        saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
+        try:
+            weights = fit(
+                learner, saver, run, events, notify, origin=now, stopping=stopping, stop_after=settings.stop_after
+            )
+            if settings.stop_after is not None and settings.stop_after <= learner.epoch - 1 < recipe.epochs:
+                run.write_record({**record, "status": "stopped"})
+                return
+            _evaluate(run, engine, asked, weights)
+            run.write_record({**record, "status": "finished", "finished": time.time()})
+        except Diverged as error:
+            tell("diverged", {"message": str(error)})
+            run.write_record({**record, "status": "diverged"})
+            raise
+        except Stopped:
+            run.write_record({**record, "status": "stopped"})
+            raise
+
+
+def _then(record: Mapping[str, Any], found: Checkpoint | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the training followed from when it was saved last, or else when the run was made."""
+    made = {"fingerprint": record["data"]["fingerprint"], "class_names": record["class_names"]}
+    return found.origin if found else {**now, **made}
+
+
+def _check_forced(run: Run, asked: Job, changes: list[str], force: bool) -> None:
+    if not force:
+        raise ArtifactError(
+            f"Cannot resume '{run.directory}': {'; '.join(changes)}. "
+            "Bring back what it was, start a new run, or go on all the same with --force."
+        )
+    job.check_fit(asked.spec, asked.dataset)
+
+
+def _anew(found: Checkpoint, now: Mapping[str, Any]) -> Checkpoint:
+    """A state that can be gone on from with other data: where batches are others, the epoch under way begins anew."""
+    if origin.keeps_batches(found.origin, now):
+        return found
+    return replace(found, position=0, totals=NO_STEPS, seconds=0.0)
+
+
+def _described(dataset: Dataset, record: Mapping[str, Any], changes: list[str]) -> dict[str, Any]:
+    """What a run's record says after it was made to go on all the same."""
+    forced = [*record.get("forced", []), {"time": time.time(), "differences": changes}]
+    return {**job.described(dataset, record["data"]), "forced": forced}
+
+
+def _evaluate(run: Run, engine: Engine, asked: Job, weights: Arrays) -> None:
+    test = asked.dataset.test
+    precision = evaluation_precision(asked.recipe)
+    logits_nk = job.predict_logits(engine, asked.spec, weights, test.images, precision)
+    run.write_metrics(evaluate_logits(logits_nk, test.labels, asked.dataset.class_names))
+    run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
+    metadata = {"format": "pt", "model": asked.spec.name, "classes": "\n".join(asked.dataset.class_names)}
+    write_arrays(run.model_path, weights, metadata)

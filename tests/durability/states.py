@@ -1,0 +1,80 @@
+"""Small checkpoints, told apart by a number, and what has to be true of a run after whatever happened to it."""
+
+import numpy as np
+
+from diptych.engines.contract import Totals
+from diptych.training import checkpoint
+from diptych.training.checkpoint import Checkpoint
+
+
+def arrays_of(seed, *names):
+    random = np.random.default_rng(abs(seed) + (seed < 0) * 10_000)
+    return {name: random.standard_normal((4, 8), dtype=np.float32) for name in names}
+
+
+def state(number, step, best_epoch=0):
+    """A checkpoint whose content follows from its number, its best weights from their epoch."""
+    return Checkpoint(
+        weights=arrays_of(number, "conv.weight", "fc.bias"),
+        optimizer={"step": np.array(step, np.int64), **arrays_of(-number, "momentum/conv.weight")},
+        epochs=[{"epoch": epoch, "train_loss": 0.1 + epoch} for epoch in range(1, number + 1)],
+        position=number,
+        totals=Totals(0.1 * number, 1 / 3, number, number + 1),
+        best=arrays_of(1000 + best_epoch, "conv.weight", "fc.bias") if best_epoch else None,
+        best_epoch=best_epoch,
+        origin={"number": number},
+    )
+
+
+# The same step twice, a step before the last, the same best weights twice and new ones: all that a save can meet.
+SAVES = [state(1, 10, 1), state(2, 20, 1), state(3, 20, 2), state(4, 30, 2), state(5, 40, 2), state(6, 35, 3)]
+NEXT = state(7, 50, 3)
+
+
+def assert_equal(expected, found):
+    """Both are the same to the last bit."""
+    for ours, theirs in ((expected.weights, found.weights), (expected.optimizer, found.optimizer)):
+        _assert_equal_arrays(ours, theirs)
+    _assert_equal_arrays(expected.best or {}, found.best or {})
+    for name in ("epochs", "position", "totals", "best_epoch", "origin"):
+        assert getattr(expected, name) == getattr(found, name), name
+
+
+def saved(number):
+    """The checkpoint with a number."""
+    return (*SAVES, NEXT)[number - 1]
+
+
+def load(run, saved=saved):
+    """The number of the checkpoint that a run goes on from, 0 without one, and what was told of damage."""
+    told = []
+    if not checkpoint.exists(run):
+        return 0, told
+    found = checkpoint.load(run, lambda kind, fields: told.append((kind, fields)))
+    number = found.origin["number"]
+    assert_equal(saved(number), found)
+    assert number == checkpoint.num_epochs(run)
+    return number, told
+
+
+def assert_tidy(run, most=2):
+    """`checkpoints/` holds that many checkpoints at most, and nothing else."""
+    manifests = sorted(run.checkpoints_dir.glob("*.sha256"))
+    named = {line.split()[1] for manifest in manifests for line in manifest.read_text().splitlines()}
+    assert len(manifests) <= most
+    assert named | {path.name for path in manifests} == {path.name for path in run.checkpoints_dir.iterdir()}
+
+
+def assert_goes_on(run, returned):
+    """After `returned` saves and a stop, a whole checkpoint is found, the next is saved, and all is tidy again."""
+    number, told = load(run)
+    assert (number in {returned, returned + 1}, []) == (True, told), (number, returned)
+    checkpoint.save(run, NEXT)
+    assert (7, []) == load(run)
+    assert_tidy(run)
+
+
+def _assert_equal_arrays(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], strict=True)

@@ -1,0 +1,204 @@
+"""A full, broken or read-only disk and a limit on files cost no checkpoint, and the message says path and bytes."""
+
+import errno
+import os
+import re
+import resource
+import signal
+from itertools import count
+
+import faults
+import numpy as np
+import pytest
+import states
+
+from diptych.artifacts import EventLog, Run, locked, read_events
+from diptych.errors import ArtifactError
+from diptych.training import checkpoint
+from diptych.training.tensorboard import TensorBoardWriter
+
+EPOCH = {
+    "epoch": 1,
+    "train_loss": 0.5,
+    "train_accuracy": 0.75,
+    "validation_loss": None,
+    "validation_accuracy": None,
+    "learning_rate": 0.125,
+    "images_per_second": 1000.0,
+}
+
+
+def begun(parent, num_saves=1):
+    """A run with some checkpoints; nothing waits for the disk."""
+    with faults.watched(parent):
+        run = Run.create(parent, "run", {})
+        for state in states.SAVES[:num_saves]:
+            checkpoint.save(run, state)
+    return run
+
+
+def large():
+    """A checkpoint of more than a megabyte."""
+    weights = {"weight": np.arange(2**18, dtype=np.float32)}
+    return checkpoint.Checkpoint(weights, states.SAVES[1].optimizer, states.SAVES[1].epochs)
+
+
+WORTH_READING = re.compile(r"Cannot (write '/[^']+': .* after [\d,]+( of [\d,]+)? bytes|remove '/[^']+': [^.]+)\. .*")
+
+
+def refused(change):
+    """The message that a change ends with: one line that names path and bytes."""
+    with pytest.raises(ArtifactError) as raised:
+        change()
+    message = str(raised.value)
+    assert WORTH_READING.fullmatch(message), message
+    return message
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, r"No space left on device after .* [\d,]+ bytes are free there; make room, or raise the quota"),
+        (errno.EDQUOT, "quota exceeded after .* raise the quota"),
+        (errno.EIO, "Input/output error after .* The disk may be failing; write to another one"),
+        (errno.EFBIG, r"File too large after .* Allow larger files \(ulimit -f\)"),
+        (errno.EROFS, "Read-only file system after .* Write to another folder, or make this one writable"),
+    ],
+    ids=lambda code: errno.errorcode[code] if isinstance(code, int) else "",
+)
+def test_a_save_that_is_refused_a_change_costs_no_checkpoint(tmp_path, code, advice, lasting, half):
+    names = (tmp_path / str(number) for number in count())
+    run, state = begun(next(names), num_saves=2), states.SAVES[3]
+    with faults.watched(run.directory) as changes:
+        checkpoint.save(run, state)
+    visible = max(number for number, change in enumerate(changes) if change.to.endswith(".sha256"))
+    refusals = [number for number, change in enumerate(changes) if change.kind == "write" or not half]
+    for number in refusals:
+        run = begun(next(names), num_saves=2)
+        with faults.watched(run.directory, faults.failing_at(number, code, half=half, lasting=lasting)):
+            message = refused(lambda run=run: checkpoint.save(run, state))
+        assert str(run.checkpoints_dir) in message
+        assert message.endswith("The training goes on with --resume.")
+        assert changes[number].kind == "unlink" or re.search(advice, message), message
+        assert (4 if number > visible else 2, []) == states.load(run)
+        states.assert_tidy(run, most=3)
+        with faults.watched(run.directory):
+            checkpoint.save(run, state)
+        assert (4, []) == states.load(run)
+        states.assert_tidy(run)
+    print(
+        f"\n{errno.errorcode[code]} at each of {len(refusals)} changes of a save: 0 checkpoints lost, 0 files left over"
+    )
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_a_refused_event_leaves_no_half_line(tmp_path, code):
+    path = tmp_path / "events.jsonl"
+    with EventLog(path) as log:
+        log.write("start", {})
+        with faults.watched(tmp_path, faults.failing_at(0, code)):
+            message = refused(lambda: log.write("epoch", EPOCH))  # its fsync fails
+        assert str(path) in message
+        log.write("end", {})
+    assert ["start", "end"] == [event["kind"] for event in read_events(path)]
+    with faults.watched(tmp_path, faults.failing_at(3, code, half=True)) as changes, EventLog(path) as log:
+        assert ["truncate", "close", "fsync"] == [change.kind for change in changes]
+        message = refused(lambda: log.write("epoch", EPOCH))
+    assert re.search(r" after 0 of \d+ bytes", message)
+    assert path.read_bytes().endswith(b"}\n")
+    assert ["start", "end"] == [event["kind"] for event in read_events(path)]
+
+
+def test_curves_that_cannot_be_written_are_an_artifact_error(tmp_path):
+    for number in range(4):
+        with faults.watched(tmp_path, faults.failing_at(number, errno.ENOSPC, lasting=True)):
+            message = refused(lambda: TensorBoardWriter(tmp_path / "tensorboard").write_epoch(EPOCH))
+        assert str(tmp_path / "tensorboard") in message
+
+
+def test_what_a_killed_save_left_makes_room_for_the_next(tmp_path):
+    run = begun(tmp_path)
+    left = {".step-00000020.safetensors.1234abcd.tmp", "step-00000020.safetensors", "best-00000002.safetensors"}
+    for name in left:
+        (run.checkpoints_dir / name).write_bytes(b"partly")
+    with faults.watched(run.checkpoints_dir) as changes:
+        checkpoint.save(run, states.SAVES[1])
+    assert [("unlink", name) for name in sorted(left)] == sorted((one.kind, one.path) for one in changes[:3])
+    assert (2, []) == states.load(run)
+    states.assert_tidy(run)
+
+
+def test_a_limit_on_the_size_of_files_costs_no_checkpoint(tmp_path):
+    run = begun(tmp_path)
+
+    def save():
+        assert signal.SIG_IGN == signal.getsignal(signal.SIGXFSZ)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+        message = refused(lambda: checkpoint.save(run, large()))
+        assert re.search(r"step-00000020\.safetensors': File too large after 400,000 of 1,04\d,\d+ bytes\.", message), (
+            message
+        )
+        print(f"\n{message}")
+
+    assert 0 == faults.in_child(save)
+    assert (1, []) == states.load(run)
+    states.assert_tidy(run)
+
+
+def test_a_disk_that_is_full_costs_no_checkpoint(mounted):
+    disk = mounted("size=1m")
+    run = begun(disk)
+    message = refused(lambda: checkpoint.save(run, large()))
+    assert re.search(
+        r"safetensors': No space left on device after [\d,]+ of 1,04\d,\d+ bytes\. [\d,]+ bytes are free", message
+    )
+    print(f"\n{message}")
+    assert (1, []) == states.load(run)
+    states.assert_tidy(run)
+    assert {"run.json", "checkpoints"} == {path.name for path in run.directory.iterdir()}
+    checkpoint.save(run, states.SAVES[1])  # a smaller one has room
+    assert (2, []) == states.load(run)
+
+
+def test_a_log_on_a_full_disk_keeps_whole_lines(mounted):
+    path = mounted("size=64k") / "events.jsonl"
+    with EventLog(path) as log:
+
+        def fill():
+            for number in range(100):
+                log.write("note", {"number": number, "text": "x" * 3000})
+
+        message = refused(fill)
+    assert re.search(r"No space left on device after [\d,]+ of 3,\d+ bytes", message)
+    numbers = [event["number"] for event in read_events(path)]
+    assert 10 < len(numbers) < 30
+    assert list(range(len(numbers))) == numbers
+    assert path.read_bytes().endswith(b"}\n")
+
+
+def test_a_disk_that_became_read_only_costs_no_checkpoint(mounted):
+    disk = mounted("size=1m")
+    run = begun(disk)
+    mounted("remount,ro")
+    for change in (
+        lambda: checkpoint.save(run, states.SAVES[1]),
+        lambda: EventLog(run.events_path),
+        lambda: TensorBoardWriter(run.tensorboard_dir),
+        lambda: run.write_record({}),
+        lambda: locked(run.directory, "training").__enter__(),
+    ):
+        message = refused(change)
+        assert "Read-only file system after 0" in message
+    print(f"\n{message}")
+    assert (1, []) == states.load(run)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="LEFT OUT: no folder is closed to root; the read-only disk stands for it")
+def test_a_folder_that_is_closed_costs_no_checkpoint(tmp_path):
+    run = begun(tmp_path)
+    run.checkpoints_dir.chmod(0o500)
+    assert "Permission denied after 0" in refused(lambda: checkpoint.save(run, states.SAVES[1]))
+    assert (1, []) == states.load(run)
+    run.checkpoints_dir.chmod(0o700)

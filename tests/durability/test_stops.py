@@ -1,0 +1,171 @@
+"""Wherever a process stops or the power fails, the last checkpoint is whole, or the one in the making."""
+
+import json
+import os
+import sys
+from collections import Counter
+from itertools import count
+
+import faults
+import pytest
+import states
+
+from diptych.artifacts import EventLog, Run, atomic_write, read_events, rewind
+from diptych.artifacts.run import is_run
+from diptych.errors import ArtifactError
+from diptych.training import checkpoint
+
+
+@pytest.fixture
+def new_folder(tmp_path):
+    """A function that makes a new, empty folder."""
+    numbers = count()
+
+    def made():
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return folder
+
+    return made
+
+
+def saves(folder):
+    """A new run, and a checkpoint at each step."""
+    run = Run.create(folder, "run", {})
+    for state in states.SAVES:
+        checkpoint.save(run, state)
+        yield
+
+
+def assert_goes_on(folder, returned):
+    """A whole checkpoint is there, or no run yet; the run goes on and is tidy."""
+    with faults.watched(folder):  # so that nothing waits for the disk
+        if returned or is_run(folder / "run"):
+            states.assert_goes_on(Run.open(folder / "run"), returned)
+
+
+def test_a_process_that_stops_at_any_change_leaves_a_whole_checkpoint(new_folder):
+    folder = new_folder()
+    changes, marks = faults.changes_of(lambda: saves(folder), folder)
+    counts = Counter()
+    for number, change in enumerate(changes):
+        for when in ("before", "half", "after") if change.kind == "write" else ("before", "after"):
+            folder = new_folder()
+            returned, code = faults.stopped_at(number, when, lambda folder=folder: saves(folder), folder)
+            assert faults.STOPPED == code
+            assert sum(mark <= number for mark in marks) == returned
+            assert_goes_on(folder, returned)
+            counts[f"{change.kind}, {when}"] += 1
+    print(f"\n{counts.total()} stops in {len(marks)} saves, 0 without a whole checkpoint: {dict(counts)}")
+    assert {"create", "write", "fsync", "close", "rename", "unlink", "mkdir"} == {change.kind for change in changes}
+
+
+def test_a_power_loss_at_any_change_leaves_a_whole_checkpoint(new_folder):
+    folder = new_folder()
+    changes, marks = faults.changes_of(lambda: saves(folder), folder)
+    num_states = 0
+    for number, files in faults.power_losses({}, changes):
+        num_states += 1
+        folder = new_folder()
+        faults.write_files(folder, files)
+        assert_goes_on(folder, sum(mark <= number for mark in marks))
+    print(f"\n{num_states} states after a power loss in {len(changes)} changes, 0 without a whole checkpoint")
+    assert num_states > len(changes)
+
+
+@pytest.mark.parametrize("what", ["files", "folders"])
+def test_a_store_that_does_not_fsync_is_found_out(new_folder, what):
+    folder = new_folder()
+    changes, marks = faults.changes_of(lambda: saves(folder), folder)
+    left = [one for one in changes if one.kind != "fsync" or one.path.endswith(".tmp") == (what == "folders")]
+    marks = [sum(one in left for one in changes[:mark]) for mark in marks]
+    with pytest.raises((AssertionError, ArtifactError)):
+        for number, files in faults.power_losses({}, left):
+            folder = new_folder()
+            faults.write_files(folder, files)
+            assert_goes_on(folder, sum(mark <= number for mark in marks))
+
+
+def test_nothing_that_a_save_does_escapes_the_injector(new_folder):
+    folder, seen = new_folder(), Counter()
+
+    def hear(event, arguments):
+        if event == "open" and str(arguments[0]).startswith(str(folder)) and arguments[2] & os.O_CREAT:
+            seen["create"] += 1
+        if event in {"os.rename", "os.remove", "os.mkdir", "os.truncate", "os.link", "os.rmdir"}:
+            seen[event.removeprefix("os.").replace("remove", "unlink")] += str(arguments[0]).startswith(str(folder))
+
+    def check():
+        sys.addaudithook(hear)
+        changes, _ = faults.changes_of(lambda: saves(folder), folder)
+        assert Counter(one.kind for one in changes if one.kind not in {"write", "fsync", "close"}) == seen
+
+    assert 0 == faults.in_child(check)
+
+
+EPOCHS = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
+
+
+def log(folder):
+    """A log of three epochs, brought back to two of them, that goes on."""
+    path = folder / "events.jsonl"
+    with EventLog(path) as events:
+        for epoch in EPOCHS:
+            events.write("epoch", epoch)
+            yield
+    rewind(path, EPOCHS[:2])
+    with EventLog(path) as events:
+        events.write("epoch", EPOCHS[2])
+    yield
+
+
+def assert_log_goes_on(folder, returned):
+    """What a returned write or a rewind left is there; brought to where a checkpoint stands, the log is as unbroken."""
+    path = folder / "events.jsonl"
+    if returned:
+        lines = path.read_bytes().splitlines()[: min(returned, 2)]
+        assert list(range(1, len(lines) + 1)) == [json.loads(line)["epoch"] for line in lines]
+    rewind(path, EPOCHS)
+    with EventLog(path) as events:
+        events.write("end", {})
+    assert EPOCHS == [{name: event[name] for name in EPOCHS[0]} for event in read_events(path, "epoch")]
+
+
+def test_a_log_loses_no_event_when_its_process_stops(new_folder):
+    folder = new_folder()
+    changes, _ = faults.changes_of(lambda: log(folder), folder)
+    for number, change in enumerate(changes):
+        for when in ("before", "half", "after") if change.kind == "write" else ("before", "after"):
+            folder = new_folder()
+            returned, _ = faults.stopped_at(number, when, lambda folder=folder: log(folder), folder)
+            assert_log_goes_on(folder, returned)
+    print(f"\n{len(changes)} changes, a stop at each: 0 events lost")
+
+
+def test_a_log_loses_no_event_when_the_power_fails(new_folder):
+    folder = new_folder()
+    changes, marks = faults.changes_of(lambda: log(folder), folder)
+    num_states = 0
+    for number, files in faults.power_losses({}, changes):
+        num_states += 1
+        folder = new_folder()
+        faults.write_files(folder, files)
+        assert_log_goes_on(folder, sum(mark <= number for mark in marks))
+    print(f"\n{num_states} states after a power loss in {len(changes)} changes: 0 events lost")
+
+
+def replacements(folder):
+    """A file that is written anew three times."""
+    for content in (b"1" * 99, b"2" * 9999, b"3"):
+        with atomic_write(folder / "run.json", len(content)) as file:
+            file.write(content)
+        yield
+
+
+def test_a_file_that_is_written_anew_is_the_old_or_the_new_one_after_a_power_loss(new_folder):
+    folder = new_folder()
+    changes, marks = faults.changes_of(lambda: replacements(folder), folder)
+    whole = {0: None, 1: b"1" * 99, 2: b"2" * 9999, 3: b"3"}
+    for number, files in faults.power_losses({}, changes):
+        returned = sum(mark <= number for mark in marks)
+        assert files.get("run.json") in {whole[returned], whole[min(returned + 1, 3)]}
