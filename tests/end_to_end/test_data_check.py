@@ -1,6 +1,7 @@
 """`diptych data check` in a process of its own or in this one: what it prints, writes, and how it exits."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,6 +93,42 @@ def test_an_archive_is_checked(clean, tmp_path):
     assert [("truncated", "dog/cut.png")] == [
         (found["kind"], found["images"][0]["name"]) for found in told.json["findings"]
     ]
+
+
+CHECK = """
+import resource, sys, time
+from diptych.api import check_data
+from diptych.training.measuring import peak_memory
+start = time.perf_counter()
+check_data(sys.argv[1], out=sys.argv[2])
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, peak_memory() / 2**20)
+"""
+
+
+def measured(root, num_images):
+    """Seconds, seconds of processor and MiB that a check of so many small JPEG files takes."""
+    rng = np.random.default_rng(num_images)
+    for number in range(num_images):
+        image = picture(rng, 32, 32)
+        path = root / f"{num_images}/{number % 10}/{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+    command = [sys.executable, "-c", CHECK, str(root / str(num_images)), str(root / "report")]
+    seconds, processor, memory = map(float, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    print(f"{num_images:,} JPEG files: {seconds:.1f} s, {processor:.1f} s of processor, {memory:.0f} MiB at most")
+    return seconds, processor, memory
+
+
+def test_memory_hardly_grows_with_the_number_of_images(tmp_path):
+    few, many = (measured(tmp_path, num_images)[2] for num_images in (400, 4_000))
+    assert many - few < 16
+
+
+@pytest.mark.long
+def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_two_cores(tmp_path):
+    _, processor, _ = measured(tmp_path, 60_000)
+    assert processor < 2 * 60
 
 
 @pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])

@@ -290,3 +290,15 @@ def test_every_kind_is_documented_with_its_severity():
     documented = {key.strip("`"): row[1] for row in rows for key in row[0].removeprefix("| ").split(", ")}
     assert {key: kind.severity for key, kind in KINDS.items()} == documented
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
+
+
+def test_data_of_which_nothing_can_be_decoded_are_told_as_such(tmp_path):
+    for number in range(4):
+        plant(tmp_path / f"{number % 2}/{number}.jpg", b"")
+    assert ["empty"] * 4 + ["empty-class"] * 2 == kinds(check(tmp_path))
+
+
+def test_a_single_image_can_be_checked(tmp_path, rng):
+    plant(tmp_path / "a/1.png", encoded(picture(rng), "png"))
+    (tmp_path / "b").mkdir()
+    assert ["empty-class", "tiny-class"] == kinds(check(tmp_path))
