@@ -52,7 +52,7 @@ def check_quarantine(subject: Subject, data: str, folder: Path) -> None:
         UsageError: the data are not files in folders of the user's own, or the quarantine is inside of them.
     """
     root, own = _root(subject), Path(data).expanduser()
-    if root is None or not (own.is_dir() or own.suffix.lower() == ".csv"):
+    if root is None or not (own.is_dir() or own.suffix.lower() in (".csv", ".tsv")):
         raise UsageError(f"--quarantine moves files out of a folder; {data!r} is none: mend its files where they are.")
     if folder.expanduser().resolve().is_relative_to(root.resolve()):
         raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: name a folder outside.")
