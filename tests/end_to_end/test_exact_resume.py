@@ -43,9 +43,7 @@ def begun(tmp_path_factory):
 
     def begin(engine, **settings):
         settings = {"checkpoint_steps": STEPS, **settings}
-        return job.create(
-            tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, 0, engine, **settings
-        )
+        return job.create(tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, 0, engine, **settings)
 
     return begin
 

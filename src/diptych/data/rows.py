@@ -47,6 +47,10 @@ class Form:
         return resize(decode(encoded, "", self.channels), self.image_size)
 
 
+def quiet(doing: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Keeping:
     """What is kept, and where.
@@ -59,7 +63,7 @@ class Keeping:
 
     caching: Caching = "auto"
     folder: Path = field(default_factory=lambda: cache_dir() / "pixels")
-    tell: Tell = lambda doing, done, total: None
+    tell: Tell = quiet
 
 
 def cache_dir() -> Path:
