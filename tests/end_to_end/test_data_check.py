@@ -78,7 +78,7 @@ def test_pixels_in_a_csv_are_checked(tmp_path):
     rows = [",".join(map(str, [number % 2, *image])) for number, image in enumerate(images)]
     header = ",".join(["label", *(f"pixel{place}" for place in range(120))])
     (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
-    told = diptych("data", "check", tmp_path / "train.csv", "--pixel-shape", 10, 12, 1, "--out", tmp_path, "--json")
+    told = diptych("data", "check", tmp_path / "train.csv", "--pixel-shape", "10x12x1", "--out", tmp_path, "--json")
     assert [("conflict", ["train 3", "train 20"])] == [
         (found["kind"], [image["name"] for image in found["images"]]) for found in told.json["findings"]
     ]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from diptych.api import checks
 from diptych.cli.arguments import MaybePath, parsed, print_json
+from diptych.cli.settings import PixelShape, shape_of
 from diptych.data.check.findings import KINDS
 from diptych.errors import UsageError
 from diptych.reports.check_page import headline
@@ -50,9 +51,9 @@ class Check:
     data_dir: MaybePath = None
     """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
     root: MaybePath = None
-    """What the paths in a table are relative to; its own folder unless given."""
-    pixel_shape: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="H W C")] = None
-    """Shape of a CSV's pixels; inferred unless given."""
+    """What the paths in a table are relative to; the table's own folder unless given."""
+    pixel_shape: PixelShape = None
+    """Height, width and channels of a CSV's pixels, such as 28x28x1; inferred unless given."""
     json: bool = False
     """Print as JSON."""
 
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> int:
             asked.data,
             data_dir=asked.data_dir,
             root=asked.root,
-            pixel_shape=asked.pixel_shape,
+            pixel_shape=shape_of(asked.pixel_shape),
             quarantine=asked.quarantine,
             out=asked.out,
             tell=lambda doing, done, total: progress.notify("data", {"doing": doing, "done": done, "total": total}),
