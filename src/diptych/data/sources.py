@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +53,20 @@ def find(
     data_dir: Path | None = None,
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
+    list_classes: Callable[[Path], Listing] = list_folder,
 ) -> Found:
     """Find what DATA names; image files are listed, and decoded later. See `datasets.read` for the arguments.
 
     A folder is read as class folders where it, or its `train`, holds two folders of images; else as tables, where it
     has some (see `tables.find_tables`). An archive is unpacked into the cache and read like a folder; folders that
     hold nothing but one other folder are passed through.
+
+    Args:
+        data: see there.
+        data_dir: see there.
+        root: see there.
+        pixel_shape: see there.
+        list_classes: what lists a folder of class folders.
 
     Raises:
         UsageError: no such dataset or path, or a root or a pixel shape where none is wanted.
@@ -72,12 +81,12 @@ def find(
         return _named(NAMED[data], data_dir or _default_data_dir())
     path = Path(data).expanduser()
     if path.is_dir():
-        return Found(path.resolve().name, _read_folder(path, root, pixel_shape))
+        return Found(path.resolve().name, _read_folder(path, root, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
         return Found(path.stem, tables.read_table(path, root, pixel_shape))
     if is_archive(path):
         folder = _without_wrapping(unpacked(path, cache_dir()))
-        return Found(_archive_name(path), _read_folder(folder, root, pixel_shape))
+        return Found(_archive_name(path), _read_folder(folder, root, pixel_shape, list_classes))
     raise UsageError(_unknown(data))
 
 
@@ -101,12 +110,14 @@ def _named(dataset: NamedDataset, data_dir: Path) -> Found:
     return Found(name, content, dataset.mirror, (height, width))
 
 
-def _read_folder(folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> Listing | Parts:
+def _read_folder(
+    folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None, list_classes: Callable[[Path], Listing]
+) -> Listing | Parts:
     found = tables.find_tables(folder)
     if found and not tables.is_tree(folder):
         return tables.read_tables(found, root, pixel_shape)
     _check_unasked(str(folder), root, pixel_shape)
-    return list_folder(folder)
+    return list_classes(folder)
 
 
 def _check_unasked(data: str, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> None:
