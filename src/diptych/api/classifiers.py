@@ -13,10 +13,10 @@ from diptych import engines
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
-from diptych.data.rows import Caching
 from diptych.deployment.containers import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES

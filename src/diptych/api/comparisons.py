@@ -25,9 +25,9 @@ from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
+from diptych.data.cache import Caching
 from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
-from diptych.data.rows import Caching
 from diptych.errors import DiptychError, UsageError
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job

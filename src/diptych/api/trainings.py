@@ -12,11 +12,12 @@ from diptych import engines
 from diptych.api.models import EngineName, spec_from_file
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset
 from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
-from diptych.data.rows import Caching, Tell
+from diptych.data.rows import Tell
 from diptych.errors import SpecError, UsageError
 from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo

@@ -11,8 +11,11 @@ import math
 import os
 import secrets
 import shutil
+import struct
 import tempfile
+import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +28,20 @@ from diptych.errors import ArtifactError
 
 _NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
 SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
+
+_STAGING = ".staging-"
+_SECONDS_TO_HOLD = 60
+# What NumPy and zipfile raise over files that are damaged in one way or another.
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 @contextmanager
@@ -97,10 +114,41 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".staging-") as name:
+        _sweep(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _holding(Path(name)):
             yield Path(name)
     except OSError as error:
         raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[bool]:
+    """Whether a folder was nobody's, and is this process's until the block ends; the system frees what dies."""
+    if os.name != "posix":
+        yield False
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left behind; a folder that was made just now may be about to be held."""
+    for left in folder.glob(f"{_STAGING}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _SECONDS_TO_HOLD:
+                with _holding(left) as is_left:
+                    if is_left:
+                        shutil.rmtree(left)
 
 
 def settle(staged: Path, path: Path) -> None:
@@ -280,7 +328,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ArtifactError(f"Cannot read '{path}': it is no whole .npz file ({error}).") from error
 
 

@@ -73,13 +73,16 @@ def main(arguments: list[str]) -> int:
     if asked.json:
         print_json([_summary(run) for run in runs])
     else:
-        _tell_skipped(runs[0])
+        _tell_of_data(runs[0])
         Console().print(runs_table(runs))
     return 0
 
 
-def _tell_skipped(run: Run) -> None:
-    skipped = run.read_record()["data"].get("skipped")
+def _tell_of_data(run: Run) -> None:
+    data = run.read_record()["data"]
+    skipped = data.get("skipped")
+    for remark in data.get("remarks", ()):
+        print(remark, file=sys.stderr)
     if skipped:
         noun = "image that cannot be decoded was" if len(skipped) == 1 else "images that cannot be decoded were"
         print(f"{len(skipped):,} {noun} left out; '{run.record_path}' names them.", file=sys.stderr)

@@ -13,11 +13,12 @@ import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset, Whole
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
 from diptych.data.preprocess import RESIZING
-from diptych.data.rows import Caching, Keeping, Tell, quiet
+from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
 from diptych.spec import ModelSpec, Recipe
@@ -140,6 +141,7 @@ def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
             "fingerprint": dataset.fingerprint,
             "test_fingerprint": dataset.test_fingerprint,
             "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
+            "remarks": dataset.remarks,
         },
         "class_names": dataset.class_names,
         "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
@@ -181,7 +183,7 @@ def load_data(record: Mapping[str, Any]) -> Dataset:
 
 def source_of(record: Mapping[str, Any]) -> Source:
     """Where a run's data comes from."""
-    found = ("name", "fingerprint", "test_fingerprint", "skipped")
+    found = ("name", "fingerprint", "test_fingerprint", "skipped", "remarks")
     entries = {key: value for key, value in record["data"].items() if key not in found}
     shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
     return Source(**{**entries, **shapes})
