@@ -3,6 +3,7 @@
     DiptychError
     ├── SpecError         a model spec or a recipe that cannot be built; names the layer or field
     ├── DataError         a dataset or image file that cannot be read; names file and, where known, offset
+    │   ├── ImageError    an image file that cannot be decoded; `kind` says why in a word or two
     │   └── DownloadError a file that could not be fetched, or is not the file it should be
     ├── ArtifactError     a run directory, checkpoint or weights file that does not fit
     ├── EngineError       a framework that failed at something it was asked to do
@@ -28,6 +29,24 @@ class SpecError(DiptychError):
 
 class DataError(DiptychError):
     """A dataset or an image file cannot be read."""
+
+
+class ImageError(DataError):
+    """An image file cannot be decoded.
+
+    `kind` is one of KINDS: the file cannot be read at all, has no bytes, is of no known format, ends too early,
+    is wrong inside, has more pixels than the cap, or is of a layout that is not read.
+    """
+
+    KINDS = ("unreadable", "empty", "unknown", "truncated", "damaged", "too large", "unsupported")
+
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
+        """Goes between processes with its kind."""
+        return type(self), (str(self), self.kind)
 
 
 class DownloadError(DataError):

@@ -15,6 +15,7 @@ from diptych.data.batches import epoch_batches, steps_per_epoch
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
 from diptych.data.splits import Split
+from diptych.errors import ImageError
 from diptych.spec import Recipe
 
 
@@ -26,7 +27,7 @@ def jpeg(exif=None):
     return file.getvalue()
 
 
-def test_images_are_decoded_once_and_turned_upright():
+def test_images_are_decoded_once_upright_over_white_and_whole():
     theirs = tf.io.decode_jpeg(jpeg()).numpy().astype(int)
     pillow = np.array(Image.open(io.BytesIO(jpeg())))
     assert 0 < np.abs(theirs - pillow).max() < 16
@@ -37,6 +38,19 @@ def test_images_are_decoded_once_and_turned_upright():
     turned = jpeg(on_its_side)
     assert (16, 24) == tf.io.decode_jpeg(turned).shape[:2] == np.array(Image.open(io.BytesIO(turned))).shape[:2]
     np.testing.assert_array_equal(np.rot90(pillow, -1), decode(turned, "photo.jpg"))
+
+    file = io.BytesIO()
+    Image.new("RGBA", (2, 1), (200, 100, 0, 51)).save(file, "PNG")
+    assert [200, 100, 0] == tf.io.decode_png(file.getvalue(), channels=3).numpy()[0, 0].tolist()
+    assert (200, 100, 0) == Image.open(file).convert("RGB").getpixel((0, 0))
+    assert [244, 224, 204] == decode(file.getvalue(), "glass.png")[0, 0].tolist()
+
+    scan = jpeg().index(b"\xff\xda") + 20
+    with_a_gap = jpeg()[:scan] + jpeg()[scan + 40 :]
+    for painted_over in (tf.io.decode_jpeg(with_a_gap).numpy(), np.array(Image.open(io.BytesIO(with_a_gap)))):
+        assert (16, 24, 3) == painted_over.shape
+    with pytest.raises(ImageError, match="damaged"):
+        decode(with_a_gap, "photo.jpg")
 
 
 def test_images_are_resized_once_by_means_of_blocks():

@@ -98,6 +98,16 @@ def test_the_saved_model_reads_files_as_diptych_does(size, channels, suffix):
     assert np.abs(wanted_hwc.astype(int) - found_hwc.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_saved_model_lays_transparency_over_white(channels):
+    from diptych.engines.tensorflow.export import pixels_of
+
+    rough_bgra = np.random.default_rng(0).integers(0, 256, (28, 28, 4), dtype=np.uint8)
+    encoded = cv2.imencode(".png", rough_bgra)[1].tobytes()
+    wanted_hwc = decode(encoded, "picture", channels).astype(int)
+    assert np.abs(wanted_hwc - pixels_of(encoded, (28, 28, channels)).numpy()).max() <= (channels == 1)
+
+
 def test_the_saved_model_answers_encoded_files(configured, tmp_path):
     import tensorflow as tf
 

@@ -26,9 +26,9 @@ def state(number, step, best_epoch=0):
     )
 
 
-# The same step twice, the same best weights twice and new ones: all that a save can meet.
-SAVES = [state(1, 10, 1), state(2, 20, 1), state(3, 20, 2), state(4, 30, 2), state(5, 40, 2)]
-NEXT = state(6, 50, 3)
+# The same step twice, a step before the last, the same best weights twice and new ones: all that a save can meet.
+SAVES = [state(1, 10, 1), state(2, 20, 1), state(3, 20, 2), state(4, 30, 2), state(5, 40, 2), state(6, 35, 3)]
+NEXT = state(7, 50, 3)
 
 
 def assert_equal(expected, found):
@@ -70,7 +70,7 @@ def assert_goes_on(run, returned):
     number, told = load(run)
     assert (number in {returned, returned + 1}, []) == (True, told), (number, returned)
     checkpoint.save(run, NEXT)
-    assert (6, []) == load(run)
+    assert (7, []) == load(run)
     assert_tidy(run)
 
 

@@ -118,6 +118,18 @@ def test_curves_that_cannot_be_written_are_an_artifact_error(tmp_path):
         assert str(tmp_path / "tensorboard") in message
 
 
+def test_what_a_killed_save_left_makes_room_for_the_next(tmp_path):
+    run = begun(tmp_path)
+    left = {".step-00000020.safetensors.1234abcd.tmp", "step-00000020.safetensors", "best-00000002.safetensors"}
+    for name in left:
+        (run.checkpoints_dir / name).write_bytes(b"partly")
+    with faults.watched(run.checkpoints_dir) as changes:
+        checkpoint.save(run, states.SAVES[1])
+    assert [("unlink", name) for name in sorted(left)] == sorted((one.kind, one.path) for one in changes[:3])
+    assert (2, []) == states.load(run)
+    states.assert_tidy(run)
+
+
 def test_a_limit_on_the_size_of_files_costs_no_checkpoint(tmp_path):
     run = begun(tmp_path)
 

@@ -95,6 +95,13 @@ transfer digit.png new.pt --model mlp
 models --input-shape 8 8
 models --num-classes 0
 differences --jason
+data chekc
+data check
+data check digts
+data check digits --qarantine out
+data check digits --quarantine out
+data check empty
+data check other_classes --quarantine other_classes/bad
 """.strip().splitlines()
 
 

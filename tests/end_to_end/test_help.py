@@ -33,6 +33,13 @@ def test_the_help_of_a_verb_changes_on_purpose_only(verb):
     assert golden(f"help_{verb}.txt", shown) == shown
 
 
+def test_the_help_of_a_check_changes_on_purpose_only():
+    told = diptych("data", "check", "--help")
+    assert (0, "") == (told.code, told.err)
+    shown = without_trailing_blanks(told.out)
+    assert golden("help_data_check.txt", shown) == shown
+
+
 def test_the_help_of_the_whole_changes_on_purpose_only():
     told = diptych("--help")
     assert (0, "") == (told.code, told.err)

@@ -125,25 +125,38 @@ def test_names_lists_every_named_dataset_with_its_measures():
         "digits": ((8, 8, 1), 10, 359),
         "fashion-mnist": ((28, 28, 1), 10, 10_000),
         "mnist": ((28, 28, 1), 10, 10_000),
+        "kmnist": ((28, 28, 1), 10, 10_000),
+        "emnist": ((28, 28, 1), 47, 18_800),
         "cifar10": ((32, 32, 3), 10, 10_000),
+        "cifar100": ((32, 32, 3), 100, 10_000),
+        "svhn": ((32, 32, 3), 10, 26_032),
+        "imagenet": ((224, 224, 3), 1000, 50_000),
     }
 
 
 def test_a_mirrored_image_keeps_its_class_where_it_does():
-    assert {row.name for row in sources.names() if row.mirror} == {"fashion-mnist", "cifar10"}
+    assert {row.name for row in sources.names() if row.mirror} == {"fashion-mnist", "cifar10", "cifar100", "imagenet"}
 
 
 @pytest.mark.parametrize(
-    ("data", "hint"), [("fashoin-mnist", "'fashion-mnist'"), ("CIFAR-10", "'cifar10'"), ("minst", "'mnist'")]
+    ("data", "hint"),
+    [
+        ("fashoin-mnist", "'fashion-mnist'"),
+        ("CIFAR-10", "'cifar10'"),
+        ("minst", "'mnist'"),
+        ("image-net", "'imagenet'"),
+    ],
 )
 def test_a_misspelt_name_is_answered_with_the_right_one(data, hint):
-    with pytest.raises(UsageError, match=f"No dataset or folder '{data}': did you mean {hint}"):
+    with pytest.raises(UsageError, match=f"No dataset, file or folder '{data}': did you mean {hint}"):
         datasets.load(data)
 
 
-def test_a_name_like_no_other_is_answered_with_all(tmp_path):
-    with pytest.raises(UsageError, match=r"absent': Known are digits, fashion-mnist, mnist, cifar10"):
+def test_a_name_like_no_other_is_answered_with_all_that_data_may_be(tmp_path):
+    with pytest.raises(UsageError, match="absent': DATA is one of") as raised:
         datasets.load(str(tmp_path / "absent"))
+    assert all(dataset.name in str(raised.value) for dataset in sources.names())
+    assert all(word in str(raised.value) for word in ("class folders", "CSV", "pixels", "Parquet", "zip", "tar"))
 
 
 @pytest.mark.parametrize(
@@ -194,9 +207,9 @@ def test_a_folder_with_a_test_split_only_gets_validation_from_training(tmp_path)
     assert [len(split) for split in splits(loaded)] == [16, 4, 2]
 
 
-def test_a_file_in_place_of_a_folder_says_so(tmp_path):
+def test_a_file_of_no_known_kind_says_so(tmp_path):
     (tmp_path / "images.txt").write_text("a list")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match=r"images\.txt' is nothing that images are read from\. DATA is one of"):
         datasets.load(str(tmp_path / "images.txt"))
 
 

@@ -1,124 +1,408 @@
-"""The decoder on real files that the tests encode themselves."""
+"""The decoder on a corpus of files that are written here: what each becomes, and how each is refused.
 
-import struct
+`tests/golden/images.json` holds a digest of every array and every error's words. No digest stands alone: arrays of
+lossless files are compared with the pixels they were written from, lossy ones with another decoder's.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
 import subprocess
 import sys
-import zlib
+import tarfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from images_corpus import HUGE, TURNS, Case, corpus, embedded, scene
+from PIL import Image, ImageFile
 
-from diptych.data.decode import decode, decode_file
-from diptych.errors import DataError
+from diptych.data.decode import SUFFIXES, VERSION, decode, decode_file, header, sniff
+from diptych.errors import DataError, ImageError
 
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-def smooth_image(height=40, width=60):
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return cv2.GaussianBlur(noise, (9, 9), 3)
-
-
-def encode(image_rgb, suffix):
-    is_done, encoded = cv2.imencode(suffix, np.ascontiguousarray(image_rgb[..., ::-1]))
-    assert is_done
-    return encoded.tobytes()
-
-
-def with_orientation(jpeg, orientation):
-    """Insert an EXIF segment with nothing but an orientation behind the JPEG's first marker."""
-    tag = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IH", 8, 1) + tag + struct.pack(">I", 0)
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
-
-
-def png_header_claiming(width, height):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + content
-
-
-@pytest.mark.parametrize("suffix", [".png", ".bmp"])
-def test_a_lossless_file_decodes_to_the_rgb_pixels_it_was_made_of(suffix, tmp_path):
-    image_rgb = smooth_image()
-    (tmp_path / f"image{suffix}").write_bytes(encode(image_rgb, suffix))
-    decoded = decode_file(tmp_path / f"image{suffix}")
-    assert decoded.dtype == np.uint8
-    np.testing.assert_array_equal(decoded, image_rgb)
+GOLDEN = Path(__file__).parents[1] / "golden" / "images.json"
+CORPUS = corpus()
+WHOLE = sorted(name for name, case in CORPUS.items() if case.kind is None)
+REFUSED = sorted(CORPUS.keys() - set(WHOLE))
+LOSSLESS = [name for name in WHOLE if CORPUS[name].pixels is not None]
+# One file of every kind of packing, for cutting short and for damage.
+SAMPLES = [
+    *("jpeg 4:2:0", "jpeg progressive", "jpeg grey", "jpeg cmyk adobe", "jpeg restarts", "jpeg rare sampling"),
+    *("png rgb 8", "png palette 8 transparent", "png grey 16", "png interlaced rgb", "gif transparent", "gif animated"),
+    *(
+        "webp lossy",
+        "webp lossy alpha",
+        "webp lossless alpha",
+        "webp animated",
+        "bmp 24",
+        "bmp palette 4",
+        "bmp runs of 8",
+    ),
+    *(
+        "bmp 32 with alpha",
+        "tiff rgb 8",
+        "tiff rgb 16",
+        "tiff rgb in a tile",
+        "tiff palette 4",
+        "tiff deflate",
+        "tiff lzw",
+    ),
+    *("tiff packbits", "tiff jpeg", "tiff group 4", "tiff ycbcr", "tiff rgb in planes"),
+]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
-def test_a_lossy_file_decodes_to_about_its_rgb_pixels(suffix, tmp_path):
-    image_rgb = smooth_image()
-    (tmp_path / f"image{suffix}").write_bytes(encode(image_rgb, suffix))
-    difference = decode_file(tmp_path / f"image{suffix}").astype(int) - image_rgb
-    assert np.abs(difference).mean() < 3
+def outcome(name, encoded):
+    """What the golden file holds of a file: shape and digest, or kind and words of its error."""
+    try:
+        image = decode(encoded, name)
+    except ImageError as error:
+        return {"kind": error.kind, "message": str(error)}
+    return {"shape": list(image.shape), "sha256": hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}
+
+
+def pillow(name):
+    """Pillow's pixels of a file of the corpus, as RGB."""
+    with Image.open(io.BytesIO(CORPUS[name].encoded)) as image:
+        return np.array(image.convert("RGB"))
+
+
+def opencv(name):
+    """OpenCV's pixels of a file of the corpus, as RGB, not turned."""
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(CORPUS[name].encoded, np.uint8), flags)[..., ::-1]
+
+
+def run(program, **environment):
+    """Standard output of a fresh Python that finds the corpus; it must print nothing on stderr."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)]), **environment}
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout
+
+
+# What files become
+
+
+def test_the_corpus_gives_the_golden_digests_and_errors():
+    now = {name: outcome(name, case.encoded) for name, case in sorted(CORPUS.items())}
+    if os.environ.get("DIPTYCH_UPDATE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert json.loads(GOLDEN.read_text(encoding="utf-8")) == now
+    kinds = [case.kind or "decoded" for case in CORPUS.values()]
+    print(f"{len(CORPUS)} files:", ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))))
+    assert len(CORPUS) >= 60
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_a_lossless_file_decodes_to_the_pixels_it_was_written_from(name):
+    decoded = decode(CORPUS[name].encoded, name)
+    assert decoded.dtype == np.uint8 and decoded.flags.c_contiguous and decoded.flags.writeable
+    np.testing.assert_array_equal(CORPUS[name].pixels, decoded)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_is_no_image_is_refused_with_its_kind_and_name(name):
+    with pytest.raises(ImageError) as caught:
+        decode(CORPUS[name].encoded, name)
+    assert CORPUS[name].kind == caught.value.kind in ImageError.KINDS
+    assert name in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_header_says_the_size_of_what_is_decoded(name):
+    assert decode(CORPUS[name].encoded, name).shape[:2] == header(CORPUS[name].encoded, name)
+
+
+def test_every_kind_but_unreadable_is_in_the_corpus():
+    assert {*ImageError.KINDS} - {"unreadable"} == {case.kind for case in CORPUS.values()} - {None}
+
+
+YCC = [
+    f"jpeg {kind}" for kind in ("4:4:4", "4:2:2", "4:2:0", "4:1:1", "4:4:0", "grey", "progressive", "restarts", "rgb")
+]
+
+
+@pytest.mark.parametrize("name", YCC)
+def test_a_jpeg_has_the_pixels_of_opencv_and_of_pillow(name):
+    decoded = decode(CORPUS[name].encoded, name)
+    np.testing.assert_array_equal(opencv(name), decoded)
+    np.testing.assert_array_equal(pillow(name), decoded)
+    wanted = scene()[..., :3]
+    if name == "jpeg grey":
+        wanted = cv2.cvtColor(wanted, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
+    assert np.abs(decoded.astype(int) - wanted).mean() < 14
+
+
+@pytest.mark.parametrize("name", ["webp lossy", "webp lossy alpha", "tiff jpeg", "tiff group 4"])
+def test_another_lossy_file_has_the_pixels_of_another_decoder(name):
+    with Image.open(io.BytesIO(CORPUS[name].encoded)) as image:
+        over = Image.new("RGBA", image.size, "white")
+        over.alpha_composite(image.convert("RGBA"))
+    wanted = opencv(name) if name.startswith("tiff") else np.array(over)[..., :3]
+    assert np.abs(decode(CORPUS[name].encoded, name).astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied_and_nonsense_ignored(orientation):
+    upright = decode(embedded("jpeg 4:2:0"), "upright")
+    turned = TURNS.get(orientation, TURNS[1])(upright)
+    np.testing.assert_array_equal(turned, decode(CORPUS[f"jpeg orientation {orientation}"].encoded, "turned"))
+    grey = cv2.cvtColor(np.ascontiguousarray(turned), cv2.COLOR_RGB2GRAY)[..., np.newaxis]
+    np.testing.assert_array_equal(grey, decode(CORPUS[f"jpeg orientation {orientation}"].encoded, "grey", channels=1))
+
+
+HARMLESS = ["exif damaged", "exif of zeros", "xmp", "icc", "comment", "without jfif", "jfif 2", "trailing bytes"]
+
+
+@pytest.mark.parametrize("name", [*HARMLESS, "second picture behind", "filled"])
+def test_what_real_jpegs_carry_changes_no_pixel(name):
+    plain = decode(embedded("jpeg 4:2:0"), "plain")
+    np.testing.assert_array_equal(plain, decode(CORPUS[f"jpeg {name}"].encoded, name))
+
+
+@pytest.mark.parametrize("name", ["jpeg cmyk", "jpeg cmyk adobe", "jpeg ycck adobe"])
+def test_cmyk_is_light_through_ink_and_adobe_stores_light(name):
+    with Image.open(io.BytesIO(CORPUS[name].encoded)) as image:
+        light = 255 - np.array(image).astype(int)  # Pillow takes every JPEG for one of Adobe's, and inverts it
+    ink = light if name == "jpeg cmyk" else 255 - light
+    wanted = np.rint((255 - ink[..., :3]) * (255.0 - ink[..., 3:]) / 255)
+    np.testing.assert_array_equal(wanted, decode(CORPUS[name].encoded, name))
+    if name == "jpeg cmyk adobe":
+        assert np.abs(wanted - scene()[..., :3]).mean() < 14
 
 
 def test_grey_is_the_luma_of_bt_601_with_one_channel():
-    image_rgb = np.array([[RED, GREEN, BLUE]], dtype=np.uint8)
-    decoded = decode(encode(image_rgb, ".png"), "image", channels=1)
+    primaries = np.array([[(255, 0, 0), (0, 255, 0), (0, 0, 255)]], dtype=np.uint8)
+    encoded = cv2.imencode(".png", primaries[..., ::-1])[1].tobytes()
+    decoded = decode(encoded, "image", channels=1)
     assert decoded.shape == (1, 3, 1)
     np.testing.assert_allclose([[76.2], [149.7], [29.1]], decoded[0], atol=0.5)
 
 
-def test_a_grey_file_decodes_to_three_equal_channels():
-    grey = smooth_image()[..., 0]
-    decoded = decode(cv2.imencode(".png", grey)[1].tobytes(), "image")
-    np.testing.assert_array_equal(np.stack([grey] * 3, axis=-1), decoded)
+def test_alpha_is_blended_exactly_for_every_pair_of_values():
+    from diptych.data.codecs.pixels import over_white
+
+    colour, alpha = np.mgrid[0:256, 0:256]
+    exact = np.rint((colour * alpha + 255 * (255 - alpha)) / 255)
+    np.testing.assert_array_equal(exact, over_white(colour.astype(np.uint8), alpha.astype(np.uint8)))
 
 
-@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_exif_orientation_is_applied(orientation, turns, channels):
-    jpeg = encode(smooth_image(40, 60), ".jpg")
-    upright = decode(jpeg, "upright", channels)
-    np.testing.assert_array_equal(
-        np.rot90(upright, turns), decode(with_orientation(jpeg, orientation), "turned", channels)
+def test_the_format_is_told_by_the_first_bytes_whatever_the_name():
+    for name in WHOLE:
+        assert name.split()[0] == sniff(CORPUS[name].encoded) == sniff(CORPUS[name].encoded[:16])
+    assert [None] * 3 == [sniff(CORPUS[name].encoded) for name in ("nothing", "text", "html")]
+    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"} == SUFFIXES
+    assert isinstance(VERSION, int)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_cut_short_anywhere_is_refused_by_name(name):
+    encoded = CORPUS[name].encoded
+    for length in sorted({*range(0, len(encoded), max(1, len(encoded) // 60)), *range(len(encoded) - 9, len(encoded))}):
+        with pytest.raises(ImageError, match=name) as caught:
+            decode(encoded[:length], name)
+        assert caught.value.kind in {"empty", "unknown", "truncated", "damaged"}
+
+
+def damaged(encoded, seed):
+    """The file with one to eight bytes changed, more often near its start, where the headers are."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(encoded)
+    reach = len(changed) if rng.random() < 0.5 else min(len(changed), 120)
+    match rng.integers(3):
+        case 0:
+            changed[rng.integers(reach)] ^= 1 << rng.integers(8)
+        case 1:
+            changed[rng.integers(reach)] = rng.choice([0, 1, 127, 128, 255])
+        case _:
+            at, length = rng.integers(reach), rng.integers(1, 9)
+            changed[at : at + length] = rng.bytes(len(changed[at : at + length]))
+    return bytes(changed)
+
+
+def survey(name, num_seeds):
+    """How many of the damaged files are decoded, and how many refused; anything else is an exception."""
+    counts = {"decoded": 0, "refused": 0}
+    for seed in range(num_seeds):
+        encoded = damaged(CORPUS[name].encoded, seed)
+        try:
+            image = decode(encoded, name)
+        except ImageError as error:
+            assert error.kind in ImageError.KINDS
+            counts["refused"] += 1
+        else:
+            assert image.dtype == np.uint8 and image.shape == (*header(encoded, name), 3)
+            counts["decoded"] += 1
+    return counts
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_damage_gives_an_image_error_or_pixels_and_prints_nothing(name, capfd):
+    counts = survey(name, 150)
+    assert ("", "") == capfd.readouterr()
+    print(name, counts)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SAMPLES)
+def test_much_damage_gives_an_image_error_or_pixels_and_prints_nothing(name, capfd):
+    counts = survey(name, 5_000)
+    assert ("", "") == capfd.readouterr()
+    print(name, counts)
+
+
+@pytest.mark.parametrize("name", ["png rgb 8", "png palette 8 transparent", "png interlaced rgb"])
+def test_no_single_bit_of_a_png_flips_unnoticed(name):
+    encoded = CORPUS[name].encoded
+    for place in range(8 * len(encoded)):
+        flipped = bytearray(encoded)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises(ImageError):
+            decode(bytes(flipped), name)
+
+
+def test_the_corpus_prints_nothing_in_a_program_that_loaded_opencv_before():
+    program = (
+        "import os; os.environ.pop('OPENCV_LOG_LEVEL', None)\nimport cv2\n"
+        "from images_corpus import corpus\nfrom diptych.data.decode import decode\n"
+        "from diptych.errors import ImageError\nnum_refused = 0\n"
+        "for name, case in corpus().items():\n"
+        "    try: decode(case.encoded, name)\n"
+        "    except ImageError: num_refused += 1\n"
+        "print(num_refused)"
     )
+    assert f"{len(REFUSED)}\n" == run(program)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
-def test_a_file_cut_short_anywhere_is_an_error_that_names_it(suffix, tmp_path):
-    encoded = encode(smooth_image(), suffix)
-    path = tmp_path / f"cut{suffix}"
-    for length in [*range(0, len(encoded), max(1, len(encoded) // 40)), len(encoded) - 1]:
-        path.write_bytes(encoded[:length])
-        with pytest.raises(DataError, match=path.name):
-            decode_file(path)
+def test_pillows_global_switches_do_not_matter(monkeypatch):
+    wanted = {name: outcome(name, case.encoded) for name, case in CORPUS.items()}
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert wanted == {name: outcome(name, case.encoded) for name, case in CORPUS.items()}
+
+
+def test_many_threads_get_what_one_gets():
+    wanted = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    names = sorted(CORPUS) * 6
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda name: outcome(name, CORPUS[name].encoded), names))
+    assert [wanted[name] for name in names] == found
+
+
+@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.long)])
+def test_no_jpeg_of_cifar_10_is_refused_and_all_are_opencvs(step):
+    archive = Path(os.environ.get("DIPTYCH_DATA") or "/nowhere") / "cifar10-jpeg.tar.gz"
+    if not archive.is_file():
+        pytest.skip("CIFAR-10 as JPEGs is not there: set DIPTYCH_DATA to a directory with cifar10-jpeg.tar.gz in it")
+    num_files = num_unlike = 0
+    with tarfile.open(archive) as tar:
+        for number, member in enumerate(tar):
+            if number % step == 0 and member.name.endswith((".jpg", ".jpeg")):
+                encoded = tar.extractfile(member).read()
+                image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+                num_unlike += not np.array_equal(image, decode(encoded, member.name))
+                num_files += 1
+    print(f"{num_files:,} files: 0 false alarms, {num_unlike} unlike OpenCV's")
+    assert num_files >= 2_000 and num_unlike == 0
+
+
+# The cap
+
+
+def test_more_pixels_than_the_cap_are_refused_before_any_memory_is_taken():
+    program = (
+        "import resource\nfrom images_corpus import corpus\nfrom diptych.data.decode import decode\n"
+        "from diptych.errors import ImageError\n"
+        "files = {name: case.encoded for name, case in corpus().items() if case.kind == 'too large'}\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for name, encoded in files.items():\n"
+        "    try: decode(encoded, name)\n"
+        "    except ImageError as error: assert error.kind == 'too large'\n"
+        "    else: raise AssertionError(name)\n"
+        "print(len(files), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    num_files, kib = map(int, run(program).split())
+    print(f"{num_files} files that ask for at least {HUGE[0] * HUGE[1]:,} pixels took {kib} KiB")
+    assert num_files >= 6
+    assert kib < 4096
+
+
+@pytest.mark.parametrize("module", ["decode", "preprocess", "datasets"])
+def test_the_cap_holds_whatever_is_imported_first(module):
+    program = (
+        f"import diptych.data.{module}\nfrom images_corpus import corpus\n"
+        "from diptych.data.decode import decode\nfrom diptych.errors import DataError\n"
+        "try:\n    decode(corpus()['png too large'].encoded, 'bomb.png')\nexcept DataError as error:\n    print(error)"
+    )
+    assert "images of up to 89,478,485 pixels are read" in run(program)
+
+
+def test_the_cap_can_be_set_and_nonsense_is_refused():
+    program = (
+        "from images_corpus import embedded\nfrom diptych.errors import DiptychError\n"
+        "try:\n    from diptych.data.decode import decode\n    print(decode(embedded('jpeg grey'), 'grey.jpg').shape)\n"
+        "except DiptychError as error:\n    print(type(error).__name__, error)"
+    )
+    assert "(19, 27, 3)\n" == run(program, DIPTYCH_MAX_PIXELS=str(19 * 27))
+    assert "images of up to 512 pixels are read" in run(program, DIPTYCH_MAX_PIXELS=str(19 * 27 - 1))
+    for given in ("0", "many", "-5", "1e6", ""):
+        assert f"UsageError DIPTYCH_MAX_PIXELS wants a whole number of at least 1, got {given!r}" in run(
+            program, DIPTYCH_MAX_PIXELS=given
+        )
+
+
+# Files
+
+
+def test_a_file_is_decoded_under_any_name(tmp_path):
+    path = tmp_path / "größe-猫.png"
+    path.write_bytes(CORPUS["png rgb 8"].encoded)
+    np.testing.assert_array_equal(CORPUS["png rgb 8"].pixels, decode_file(path))
+    assert decode_file(path, channels=1).shape == (6, 7, 1)
 
 
 def test_a_file_of_no_supported_format_says_what_it_starts_with(tmp_path):
     (tmp_path / "notes.jpg").write_text("dear diary")
-    with pytest.raises(DataError, match=r"notes\.jpg.*wanted a JPEG, PNG, BMP or WebP.*dear dia"):
+    with pytest.raises(DataError, match=r"notes\.jpg.*wanted a JPEG, PNG, WebP, BMP, GIF or TIFF.*dear dia"):
         decode_file(tmp_path / "notes.jpg")
 
 
-def test_a_missing_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.png.*No such file"):
-        decode_file(tmp_path / "absent.png")
+@pytest.mark.parametrize(
+    ("kind", "make", "why"),
+    [
+        ("unreadable", lambda path: None, "No such file"),
+        ("unreadable", lambda path: path.mkdir(), "not a regular file"),
+        ("unreadable", lambda path: path.symlink_to("nowhere"), "No such file"),
+        ("unreadable", lambda path: path.symlink_to(path.name), "symbolic links"),
+        ("unreadable", os.mkfifo, "not a regular file"),
+        ("unreadable", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        ("empty", lambda path: path.touch(), "it is empty"),
+        ("too large", lambda path: path.touch() or os.truncate(path, 2**30 + 1), "up to 1,073,741,824 are read"),
+    ],
+    ids=["absent", "folder", "dangling link", "link to itself", "pipe", "device", "empty", "larger than a GiB"],
+)
+def test_what_is_no_ordinary_file_is_refused_at_once(kind, make, why, tmp_path):
+    make(tmp_path / "image.png")
+    with pytest.raises(ImageError, match=rf"image\.png.*{why}") as caught:
+        decode_file(tmp_path / "image.png")
+    assert kind == caught.value.kind
 
 
-def test_a_name_beyond_ascii_is_read(tmp_path):
-    (tmp_path / "größe-猫.png").write_bytes(encode(smooth_image(), ".png"))
-    assert decode_file(tmp_path / "größe-猫.png").shape == (40, 60, 3)
+def test_an_image_error_keeps_its_kind_between_processes():
+    error = pickle.loads(pickle.dumps(ImageError("Cannot decode 'a.jpg'.", "damaged")))
+    assert ("damaged", "Cannot decode 'a.jpg'.") == (error.kind, str(error))
 
 
-@pytest.mark.parametrize("module", ["decode", "preprocess", "datasets"])
-def test_more_pixels_than_the_cap_are_refused_whatever_is_imported_first(module, tmp_path):
-    (tmp_path / "bomb.png").write_bytes(png_header_claiming(10_000, 9_000))
-    program = (
-        f"import sys, diptych.data.{module}\n"
-        "from pathlib import Path\n"
-        "from diptych.data.decode import decode_file\n"
-        "from diptych.errors import DataError\n"
-        "try:\n    decode_file(Path(sys.argv[1]))\nexcept DataError as error:\n    print(error)\n"
-    )
-    run = [sys.executable, "-c", program, str(tmp_path / "bomb.png")]
-    finished = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert "images of up to 89,478,485 pixels are read" in finished.stdout
-    assert finished.stderr == ""
+def test_a_case_says_pixels_or_a_kind_not_both():
+    assert [] == [name for name, case in CORPUS.items() if case.kind and case.pixels is not None]
+    assert isinstance(CORPUS["nothing"], Case)

@@ -1,21 +1,24 @@
 """Image files as rows: kept or streamed they are the same, bad ones are found first, and no order of loading shows."""
 
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from diptych.artifacts.store import staging
 from diptych.data import datasets
 from diptych.data.batches import epoch_batches
 from diptych.data.decode import decode_file
 from diptych.data.ingest import ingest
 from diptych.data.preprocess import channel_moments, channel_statistics, resize
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Form, Keeping
-from diptych.errors import DataError
+from diptych.data.rows import Cached, Form, Keeping, Streamed, rows
+from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.spec import Recipe
 
 SIZE = (12, 16)
@@ -176,3 +179,106 @@ def test_the_fingerprint_follows_from_content_and_not_from_how_it_is_kept(folder
     assert first == fingerprint(moved)
     (moved / "cat" / "00.jpg").write_bytes((moved / "cat" / "02.jpg").read_bytes())
     assert first != fingerprint(moved)
+
+
+class Changing:
+    """Files of which one is another when it is read again."""
+
+    def __init__(self, first, then):
+        self.contents, self.reads = (first, then), 0
+
+    def read(self, place):
+        self.reads += 1
+        content = self.contents[min(self.reads, 2) - 1]
+        if content is None:
+            raise DataError("Cannot read 'a.png': Permission denied.")
+        return content
+
+    def name(self, place):
+        return "a.png"
+
+
+def png(level):
+    return cv2.imencode(".png", np.full((9, 9, 3), level, np.uint8))[1].tobytes()
+
+
+@pytest.mark.parametrize("first", [png(1), None], ids=["replaced", "could not be read"])
+@pytest.mark.parametrize("caching", ["always", "never"])
+def test_a_file_that_changes_while_it_is_looked_over_is_never_kept_under_a_wrong_key(caching, first, tmp_path):
+    with pytest.raises(DataError, match=r"'a\.png' changed while it was in use"):
+        rows(Changing(first, png(2)), 1, FORM, Keeping(caching, tmp_path))
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_a_file_that_changes_while_it_is_streamed_is_noticed(folder):
+    train = rows_of(folder, keeping(folder, "never")).train
+    (folder / "cat" / "01.png").write_bytes(png(3))
+    with pytest.raises(DataError, match=r"'cat/01\.png' changed while it was in use"):
+        train.images[:4]
+
+
+def test_pixels_that_are_kept_are_used_however_little_room_is_left(folder, monkeypatch):
+    rows_of(folder, keeping(folder, "auto"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    again = keeping(folder, "auto")
+    assert isinstance(rows_of(folder, again).train.images.rows, Cached)
+    assert "Decoding" not in again.tell
+
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_without_room_for_pixels_they_are_streamed_and_it_is_said(folder, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    parts = rows_of(folder, keeping(folder, "auto"))
+    assert isinstance(parts.train.images.rows, Streamed)
+    assert "Decoded images are not kept: Cannot write" in parts.remarks[0]
+    with pytest.raises(ArtifactError, match="No space left on device"):
+        rows_of(folder, keeping(folder, "always"))
+    assert [] == [*(folder.parent / "kept").glob("*.npy"), *(folder.parent / "kept").glob(".*")]
+
+
+@pytest.mark.parametrize("caching", ["auto", "never"])
+def test_without_any_cache_a_training_goes_on_and_it_is_said(caching, folder, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    parts = rows_of(folder, Keeping(caching, tmp_path / "file" / "kept"))
+    assert (60, 1) == (len(parts.train.images[:]), len(parts.remarks))
+    assert "not kept: Cannot write" in parts.remarks[0]
+
+
+def test_damage_to_anything_that_is_kept_is_noticed_and_made_good(folder):
+    expected = rows_of(folder, keeping(folder)).train.images
+    break_files(folder)
+    settings = {"bad_images": "skip"}
+    skipped = rows_of(folder, keeping(folder), **settings)
+    generator = np.random.default_rng(0)
+    for _ in range(150):
+        path = generator.choice(sorted((folder.parent / "kept").iterdir()))
+        content = bytearray(path.read_bytes())
+        content[generator.integers(len(content))] ^= 1 << generator.integers(8)
+        path.write_bytes(content)
+        parts = rows_of(folder, keeping(folder), **settings)
+        np.testing.assert_array_equal(skipped.train.images[:], parts.train.images[:])
+        np.testing.assert_array_equal(skipped.train.images.moments, parts.train.images.moments)
+        assert skipped.skipped == parts.skipped
+    assert (60, 57) == (len(expected), len(skipped.train))
+
+
+def test_what_a_killed_process_left_half_filled_is_swept_and_a_living_one_s_stays(tmp_path):
+    dead, young = tmp_path / ".staging-dead", tmp_path / ".staging-young"
+    for left in (dead, young):
+        left.mkdir()
+        (left / "half.npy").write_bytes(b"half")
+    with staging(tmp_path) as living:
+        for path in (dead, living):
+            os.utime(path, (1, 1))
+        with staging(tmp_path):
+            assert {living, young} < {*tmp_path.iterdir()}
+            assert not dead.exists()
+
+
+@pytest.mark.parametrize("side", [100_000, 10**9])
+def test_a_size_that_no_memory_has_is_refused(side, folder):
+    with pytest.raises(UsageError, match="too large: wanted at most 89,478,485 pixels"):
+        datasets.read(str(folder), image_size=(side, side))

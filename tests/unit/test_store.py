@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from diptych.artifacts.store import (
+    array_parts,
     atomic_write,
     read_arrays,
     read_json,
@@ -137,8 +139,35 @@ def test_arrays_and_metadata_come_back_as_they_were(tmp_path):
         np.testing.assert_array_equal(array, arrays[name], strict=name != "big_endian")
 
 
+def test_the_library_of_the_format_reads_and_writes_the_same(tmp_path):
+    kinds = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+    kinds += ["float16", "float32", "float64", "complex64"]
+    arrays = {f"of {kind}": np.arange(6).reshape(2, 3).astype(kind) for kind in kinds} | ARRAYS
+    write_arrays(tmp_path / "ours", arrays, {})
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs")
+    for found in (safetensors.numpy.load_file(tmp_path / "ours"), read_arrays(tmp_path / "theirs")[0]):
+        assert arrays.keys() == found.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, found[name], strict=name != "big_endian")
+
+
+def test_the_bytes_of_float_arrays_are_those_of_the_library(tmp_path):
+    arrays = {
+        name: np.random.default_rng(0).standard_normal((3, 2), np.float32) for name in ("b.weight", "a.bias", "c")
+    }
+    write_arrays(tmp_path / "ours", arrays, {"format": "pt"})
+    safetensors.numpy.save_file(arrays, tmp_path / "theirs", {"format": "pt"})
+    assert (tmp_path / "theirs").read_bytes() == (tmp_path / "ours").read_bytes()
+
+
+def test_numbers_are_written_from_where_they_lie():
+    array = np.ones((1000, 1000), np.float32)
+    *_, numbers = array_parts({"a": array}, {})
+    assert np.shares_memory(array, np.frombuffer(numbers, np.float32))
+
+
 def test_a_transposed_array_keeps_its_values(tmp_path):
-    # Written as it lies in memory by safetensors 0.8; the store has to make it contiguous.
+    # Written as it lies in memory by safetensors 0.8.
     kernel_oihw = np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1)
     write_arrays(tmp_path / "a.safetensors", {"kernel": kernel_oihw, "part": kernel_oihw[:, ::2]}, {})
     arrays, _ = read_arrays(tmp_path / "a.safetensors")

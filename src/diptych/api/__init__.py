@@ -1,6 +1,7 @@
 """The Python API: each verb of the command line as a function."""
 
 from diptych.api.answers import Prediction, evaluate, predict
+from diptych.api.checks import check_data
 from diptych.api.comparisons import compare, compare_runs
 from diptych.api.deployments import benchmark, describe, export
 from diptych.api.models import build, transfer, verify
@@ -10,6 +11,7 @@ __all__ = [
     "Prediction",
     "benchmark",
     "build",
+    "check_data",
     "compare",
     "compare_runs",
     "describe",

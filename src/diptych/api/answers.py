@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from diptych.api.classifiers import opened
+from diptych.api.classifiers import Reading, opened
 from diptych.api.models import EngineName
 from diptych.artifacts.run import Run
 from diptych.data.decode import SUFFIXES, decode_file
+from diptych.data.ingest import BadImages
 from diptych.data.preprocess import resize
 from diptych.errors import DataError, UsageError
 from diptych.evaluation.metrics import evaluate_logits
@@ -34,15 +35,21 @@ def evaluate(
     *,
     engine: EngineName | None = None,
     data_dir: str | Path | None = None,
+    root: str | Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    bad_images: BadImages = "fail",
     trust: bool = False,
 ) -> dict[str, Any]:
     """Accuracy, loss, precision, recall, F1, confusion matrix and calibration on a test split.
 
     Args:
         model: a finished run, whichever engine trained it, or a file that `export` wrote.
-        data: a dataset's name or folder; what it was trained on when not given.
+        data: a dataset's name, folder, CSV, Parquet or archive; what it was trained on when not given.
         engine: who computes; the one that trained it when not given, or the one that is installed.
         data_dir: where named datasets are kept.
+        root: what the paths in a table are relative to; the table's own folder when not given.
+        pixel_shape: (height, width, channels) of a CSV's pixels; inferred when not given.
+        bad_images: whether image files that cannot be decoded are an error, or left out.
         trust: whether to load a file whose format can run code.
 
     Raises:
@@ -50,7 +57,9 @@ def evaluate(
         UsageError: the data's classes are not the model's.
     """
     classifier = opened(model, engine, trust)
-    dataset = classifier.data() if data is None and not data_dir else classifier.data_like(data, data_dir)
+    reading = Reading(data_dir, root, pixel_shape, bad_images)
+    unchanged = data is None and reading == Reading()
+    dataset = classifier.data() if unchanged else classifier.data_like(data, reading)
     if dataset.class_names != classifier.class_names:
         raise UsageError(
             f"The classes of '{dataset.name}' are not those of '{model}': "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from diptych import engines
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset
 from diptych.data.images import Images
+from diptych.data.ingest import BadImages
 from diptych.deployment.containers import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
@@ -22,6 +24,17 @@ from diptych.errors import UsageError
 from diptych.training import job
 from diptych.training.job import Source
 from diptych.training.learner import evaluation_precision
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How data is read for a model whose image size is settled; as `train` takes it."""
+
+    data_dir: str | Path | None = None
+    root: str | Path | None = None
+    pixel_shape: tuple[int, int, int] | None = None
+    bad_images: BadImages = "fail"
+    cache: Caching = "auto"
 
 
 @dataclass(frozen=True)
@@ -35,8 +48,8 @@ class Classifier:
     """(N, K), of uint8 images, (N, H, W, C)."""
     data: Callable[[], Dataset]
     """What it was trained on."""
-    data_like: Callable[[str | Path | None, str | Path | None], Dataset]
-    """Other data (or what it was trained on), kept elsewhere, as it would have been read for this model."""
+    data_like: Callable[[str | Path | None, Reading], Dataset]
+    """Other data (or what it was trained on), read in some way, as it would have been read for this model."""
 
 
 def opened(model: str | Path | Run, engine: str | None = None, trust: bool = False) -> Classifier:
@@ -71,10 +84,10 @@ def finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
     return found, record
 
 
-def load_like(record: dict[str, Any], data: str | Path, data_dir: str | Path | None) -> Dataset:
+def load_like(record: dict[str, Any], data: str | Path, reading: Reading) -> Dataset:
     """Other data, with images of a run's size and colours."""
-    directory = str(data_dir) if data_dir else record["data"]["data_dir"]
-    return _load(data, directory, tuple(record["spec"]["input_shape"]))
+    directory = reading.data_dir or record["data"]["data_dir"]
+    return _load(data, replace(reading, data_dir=directory), tuple(record["spec"]["input_shape"]))
 
 
 def _run(model: str | Path | Run, engine: str | None) -> Classifier:
@@ -91,7 +104,7 @@ def _run(model: str | Path | Run, engine: str | None) -> Classifier:
         tuple(record["class_names"]),
         logits,
         lambda: job.load_data(record),
-        lambda data, directory: load_like(record, data or record["data"]["data"], directory),
+        lambda data, reading: load_like(record, data or record["data"]["data"], reading),
     )
 
 
@@ -107,22 +120,22 @@ def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
     predictor = Predictor.of(artifact, runtime=runtime)
     card = artifact.card
 
-    def data_like(data: str | Path | None, directory: str | Path | None) -> Dataset:
+    def data_like(data: str | Path | None, reading: Reading) -> Dataset:
         if data is None and card.dataset not in {dataset.name for dataset in sources.names()}:
             raise UsageError(f"'{path}' was trained on '{card.dataset}', wherever that is: name the DATA.")
-        return _load(data or card.dataset, str(directory) if directory else None, card.spec.input_shape)
+        return _load(data or card.dataset, reading, card.spec.input_shape)
 
     return Classifier(
         card.spec.input_shape,
         card.class_names,
         lambda images_nhwc: predictor(np.asarray(images_nhwc))[0],
-        lambda: data_like(None, None),
+        lambda: data_like(None, Reading()),
         data_like,
     )
 
 
-def _load(data: str | Path, directory: str | None, shape: tuple[int, int, int]) -> Dataset:
-    return Source(sources.absolute(data), directory, shape[:2], shape[2]).load()
+def _load(data: str | Path, reading: Reading, shape: tuple[int, int, int]) -> Dataset:
+    return Source.of(data, image_size=shape[:2], channels=shape[2], **vars(reading)).load()
 
 
 def _usable(preferred: str) -> str:

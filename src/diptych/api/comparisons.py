@@ -25,6 +25,8 @@ from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
+from diptych.data.cache import Caching
+from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.errors import DiptychError, UsageError
 from diptych.spec import ModelSpec, Recipe
@@ -68,7 +70,7 @@ def compare(
     """Train pairs of runs in both frameworks and report how they compare; goes on where an earlier call was stopped.
 
     Args:
-        data: a dataset's name or a folder of class folders.
+        data: a dataset's name, a folder of class folders, a CSV or Parquet file, or a zip or tar of these.
         margin: the difference in accuracy, in points, that would not matter.
         thorough: measure speed and memory, climb the parity ladder and export; without, accuracy alone.
         notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
@@ -94,13 +96,17 @@ def design(
     data_dir: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    root: str | Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    bad_images: BadImages = "fail",
+    cache: Caching = "auto",
     threads: int | None = None,
     **changes: Any,
 ) -> Experiment:
     """The runs that a comparison wants; its `plan()` says what is there already and how long the rest takes.
 
     Args:
-        data: a dataset's name or a folder of class folders.
+        data: a dataset's name, a folder of class folders, a CSV or Parquet file, or a zip or tar of these.
         seeds: how many pairs; those of one seed share initial weights, order and augmentation.
         arms: aligned, the same mathematics in both, or native, each framework's own defaults.
         explain: also switch one default at a time from aligned to native.
@@ -111,6 +117,10 @@ def design(
         data_dir: where named datasets are kept.
         image_size: (height, width) to bring images to.
         channels: 3 for RGB, 1 for grey.
+        root: what the paths in a table are relative to; the table's own folder when not given.
+        pixel_shape: (height, width, channels) of a CSV's pixels; inferred when not given.
+        bad_images: whether image files that cannot be decoded are an error, or left out.
+        cache: whether decoded image files are kept for next time: those that take little, all, or none.
         threads: processor threads; every core when not given.
         changes: fields of the recipe, by name.
 
@@ -124,9 +134,20 @@ def design(
     spec = model if isinstance(model, ModelSpec) else spec_from_file(model)
     if spec:
         image_size, channels = spec.input_shape[:2], spec.input_shape[2]
-    directory = str(Path(data_dir).resolve()) if data_dir else None
+    source = Source.of(
+        data,
+        data_dir=data_dir,
+        root=root,
+        image_size=image_size,
+        channels=channels,
+        seed=seed,
+        validation_fraction=settled.validation_fraction,
+        pixel_shape=pixel_shape,
+        bad_images=bad_images,
+        cache=cache,
+    )
     return Experiment(
-        source=Source(sources.absolute(data), directory, image_size, channels, seed, settled.validation_fraction),
+        source=source,
         model=spec or str(model),
         recipe=settled,
         seeds=tuple(range(seed, seed + seeds)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.api.classifiers import finished, load_like
+from diptych.api.classifiers import Reading, finished, load_like
 from diptych.api.models import EngineName
 from diptych.api.trainings import check_counts
 from diptych.artifacts.run import Run
@@ -133,5 +133,5 @@ def describe(path: str | Path) -> dict[str, Any]:
 def _calibration(given: str | Path | np.ndarray, record: dict[str, Any], data_dir: str | Path | None) -> Calibration:
     if isinstance(given, np.ndarray):
         return Calibration(given, {"dataset": "given as pixels", "num_images": len(given)})
-    dataset = load_like(record, given, data_dir)
+    dataset = load_like(record, given, Reading(data_dir))
     return draw(dataset.train, dataset.name)

@@ -12,10 +12,12 @@ from diptych import engines
 from diptych.api.models import EngineName, spec_from_file
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
-from diptych.data import sources
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset
+from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
+from diptych.data.rows import Tell
 from diptych.errors import SpecError, UsageError
 from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
@@ -44,6 +46,10 @@ def train(
     data_dir: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    root: str | Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    bad_images: BadImages = "fail",
+    cache: Caching = "auto",
     threads: int | None = None,
     workers: int = 1,
     stop_after: int | None = None,
@@ -55,7 +61,7 @@ def train(
     """Train a classifier, each engine in a process of its own.
 
     Args:
-        data: a dataset's name or a folder of class folders.
+        data: a dataset's name, a folder of class folders, a CSV or Parquet file, or a zip or tar of these.
         engine: torch, tensorflow, or both, one after the other, from the same weights on the same batches.
         model: a name of the zoo, a `spec.json`, or a spec.
         recipe: a recipe's name, a `recipe.json`, or a recipe.
@@ -64,13 +70,18 @@ def train(
         data_dir: where named datasets are kept; `DIPTYCH_DATA` or `~/.cache/diptych` when not given.
         image_size: (height, width) to bring images to.
         channels: 3 for RGB, 1 for grey.
+        root: what the paths in a table are relative to; the table's own folder when not given.
+        pixel_shape: (height, width, channels) of a CSV's pixels; inferred when not given.
+        bad_images: whether image files that cannot be decoded are an error, or left out and named in `run.json`.
+        cache: whether decoded image files are kept for next time: those that take little, all, or none.
         threads: processor threads; every core when not given.
         workers: threads that prepare batches; they change no number.
         stop_after: stop after this many epochs, to be resumed later.
         checkpoint_steps: save the state after so many steps, and at every epoch's end; as often as it takes less than
             2 % of the time when not given.
         keep_checkpoints: how many of these states stay.
-        notify: told of every `start`, `step` and `epoch`; a live display shows them when not given.
+        notify: told of `data` being read, and of every `start`, `step` and `epoch`; a live display shows them when not
+            given.
         changes: fields of the recipe, by name.
 
     Returns:
@@ -88,12 +99,22 @@ def train(
     spec = model if isinstance(model, ModelSpec) else spec_from_file(model)
     if spec:
         image_size, channels = spec.input_shape[:2], spec.input_shape[2]
-    directory = str(Path(data_dir).resolve()) if data_dir else None
-    source = Source(sources.absolute(data), directory, image_size, channels, seed, settled.validation_fraction)
-    dataset = source.load()
-    spec = spec or _spec_for(str(model), dataset)
+    source = Source.of(
+        data,
+        data_dir=data_dir,
+        root=root,
+        image_size=image_size,
+        channels=channels,
+        seed=seed,
+        validation_fraction=settled.validation_fraction,
+        pixel_shape=pixel_shape,
+        bad_images=bad_images,
+        cache=cache,
+    )
     runs = []
     with told(notify) as tell:
+        dataset = source.load(reading(tell))
+        spec = spec or _spec_for(str(model), dataset)
         for name in names:
             run_name = f"{dataset.name}-{spec.name}-{name}"
             run = job.create(
@@ -191,6 +212,11 @@ def _last_start(record: Mapping[str, Any]) -> tuple[str, int | None]:
     """Engine and threads that a run was trained with last."""
     start = record["engines"][-1] if record["engines"] else record
     return start["engine"], start.get("threads")
+
+
+def reading(tell: Notify) -> Tell:
+    """What tells of images that are read, in the words of a training."""
+    return lambda doing, done, total: tell("data", {"doing": doing, "done": done, "total": total})
 
 
 @contextmanager

@@ -11,17 +11,37 @@ import math
 import os
 import secrets
 import shutil
+import struct
 import tempfile
+import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 
 from diptych.errors import ArtifactError
+
+_NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
+SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
+
+_STAGING = ".staging-"
+_SECONDS_TO_HOLD = 60
+# What NumPy and zipfile raise over files that are damaged in one way or another.
+_DAMAGED = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
 
 
 @contextmanager
@@ -94,10 +114,41 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".staging-") as name:
+        _sweep(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _holding(Path(name)):
             yield Path(name)
     except OSError as error:
         raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[bool]:
+    """Whether a folder was nobody's, and is this process's until the block ends; the system frees what dies."""
+    if os.name != "posix":
+        yield False
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left behind; a folder that was made just now may be about to be held."""
+    for left in folder.glob(f"{_STAGING}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _SECONDS_TO_HOLD:
+                with _holding(left) as is_left:
+                    if is_left:
+                        shutil.rmtree(left)
 
 
 def settle(staged: Path, path: Path) -> None:
@@ -196,8 +247,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     """Write named arrays and text metadata as safetensors; arrays keep shape and dtype."""
     try:
         parts = array_parts(arrays, metadata)
-    except safetensors.SafetensorError as error:
-        raise ArtifactError(f"Cannot write '{path}': {error}.") from error
+    except ArtifactError as error:
+        raise ArtifactError(f"Cannot write '{path}': {error}") from error
     write_parts(path, *parts)
 
 
@@ -211,26 +262,31 @@ def write_parts(path: Path, *parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    """Header and numbers of a safetensors file.
+def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
+    """A safetensors file in parts: its header, and the memory of each array.
+
+    The library's own `save` copies all numbers twice, permutes those of transposed arrays, and orders metadata at
+    random. The format: https://github.com/huggingface/safetensors#format
 
     Raises:
-        safetensors.SafetensorError: the format has no such arrays.
+        ArtifactError: the format has no such numbers.
     """
-    # safetensors 0.8 copies the memory of a transposed array as it lies and so permutes its values.
-    # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    content = safetensors.numpy.save(contiguous)
-    header_end = 8 + int.from_bytes(content[:8], "little")
-    return _header(content[8:header_end], metadata), memoryview(content)[header_end:]
-
-
-def _header(header_json: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Length and JSON of a safetensors header with sorted metadata; the library's own order is random."""
-    header = {"__metadata__": dict(sorted(metadata.items())), **json.loads(header_json)}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    numbers: list[memoryview] = []
+    end = 0
+    # The widest first, so that each array is aligned.
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
+        if array.dtype.name not in SAFETENSORS_TYPES:
+            raise ArtifactError(f"safetensors has no numbers of type {array.dtype.name}, such as '{name}' holds.")
+        # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
+        plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+        start, end = end, end + plain.nbytes
+        kind = SAFETENSORS_TYPES[array.dtype.name]
+        header[name] = {"dtype": kind, "shape": plain.shape, "data_offsets": [start, end]}
+        numbers.append(plain.reshape(-1).view(np.uint8).data)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return [len(text).to_bytes(8, "little"), text, *numbers]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -272,16 +328,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ArtifactError(f"Cannot read '{path}': it is no whole .npz file ({error}).") from error
-
-
-def digest_of(*parts: bytes | memoryview) -> str:
-    """Hexadecimal SHA-256 of content that lies in memory, in parts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

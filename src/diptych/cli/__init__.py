@@ -22,6 +22,7 @@ VERBS = {
     "transfer": "bring weights from one file into another, across frameworks",
     "verify": "prove that a model is the same in both frameworks",
     "models": "list the models that have a name",
+    "data": "check a dataset: files, duplicates, leaks, classes, odd images",
     "datasets": "list the datasets that have a name",
     "recipes": "list the trainings that have a name",
     "differences": "where the frameworks disagree, and the rule here",

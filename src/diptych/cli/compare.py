@@ -15,7 +15,7 @@ from diptych.api import comparisons
 from diptych.api.comparisons import Comparison
 from diptych.artifacts.run import Run, is_run
 from diptych.cli.arguments import MaybeInt, MaybePath, parsed, print_json
-from diptych.cli.settings import named_recipe
+from diptych.cli.settings import DataOptions, named_recipe
 from diptych.comparison.experiment import Experiment
 from diptych.comparison.verdict import points
 from diptych.errors import UsageError
@@ -32,7 +32,7 @@ class Compare:
     """
 
     what: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="DATA|RUN...")] = ()
-    """A dataset's name, a folder of class folders, or finished runs."""
+    """A dataset's name, a folder of class folders, a CSV, Parquet, a zip or tar of these; or finished runs."""
     seeds: int = 3
     """How many pairs of runs."""
     arms: Literal["aligned", "native"] = "aligned"
@@ -51,18 +51,14 @@ class Compare:
     """The first pair's; the others follow."""
     out: MaybePath = None
     """Folder of all runs, `runs` unless given; of the report, where runs are compared."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
-    image_size: MaybeInt = None
-    """Side in pixels that images are brought to; a folder's images become 64 unless given."""
-    channels: Annotated[Literal[1, 3] | None, tyro.conf.arg(metavar="1|3")] = None
-    """3 for RGB, 1 for grey."""
     threads: MaybeInt = None
     """Processor threads; every core unless given."""
     thorough: bool = True
     """Measure speed and memory, prove parity and export; without, accuracy alone."""
     json: bool = False
     """Print what was found (or planned) as JSON."""
+    reading: DataOptions = field(default_factory=DataOptions)
+    """How data is read."""
     settings: Recipe = field(default_factory=Recipe)
     """The recipe's fields."""
 
@@ -71,7 +67,10 @@ def main(arguments: list[str]) -> int:
     """Plan or compare, and tell the verdict."""
     asked = parsed(Compare, "compare", arguments, Compare(settings=named_recipe(arguments)))
     if not asked.what:
-        raise UsageError("compare needs DATA (a dataset's name or a folder of class folders) or two finished runs.")
+        raise UsageError(
+            "compare needs DATA (a dataset's name, a folder of class folders, a CSV, Parquet, a zip or tar of these) "
+            "or two finished runs."
+        )
     if len(asked.what) > 1:
         _tell(_compared(asked), asked.json)
         return 0
@@ -116,10 +115,8 @@ def _designed(asked: Compare) -> Experiment:
         recipe=asked.settings,
         seed=asked.seed,
         out=asked.out or Path("runs"),
-        data_dir=asked.data_dir,
-        image_size=None if asked.image_size is None else (asked.image_size, asked.image_size),
-        channels=asked.channels,
         threads=asked.threads,
+        **asked.reading.keywords(),
     )
 
 

@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych.cli.arguments import parsed, print_json
-from diptych.data.sources import names
+from diptych.data.named import NamedDataset
+from diptych.data.sources import KINDS, names
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """List the datasets that have a name; a folder of class folders needs none."""
+    """List the datasets that have a name; files and folders need none."""
 
     json: bool = False
     """Print as JSON."""
@@ -24,10 +25,27 @@ def main(arguments: list[str]) -> int:
     asked = parsed(Datasets, "datasets", arguments)
     known = names()
     if asked.json:
-        print_json([{"name": one.name, "description": one.description} for one in known])
+        print_json([_measures(one) | {"description": one.description} for one in known])
         return 0
-    table = Table("dataset", "what it is")
+    table = Table("dataset", "what it is", "classes", "images", "size")
     for one in known:
-        table.add_row(one.name, one.description)
-    Console().print(table)
+        height, width, channels = one.image_shape
+        num_images = one.num_train + one.num_test
+        table.add_row(
+            one.name, one.description, f"{len(one.class_names):,}", f"{num_images:,}", f"{height}×{width}×{channels}"
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"DATA may also be a path: {KINDS}.", soft_wrap=True)
     return 0
+
+
+def _measures(one: NamedDataset) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "classes": len(one.class_names),
+        "train": one.num_train,
+        "test": one.num_test,
+        "image_shape": one.image_shape,
+        "mirror": one.mirror,
+    }

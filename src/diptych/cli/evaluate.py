@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from diptych import api
 from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, ModelPath, parsed, print_json
 from diptych.cli.quiet import framework_silent
+from diptych.cli.settings import PixelShape, shape_of
 from diptych.evaluation.metrics import classification_report
 
 
@@ -21,13 +22,19 @@ class Evaluate:
     model: ModelPath
     """A finished run, or a file that `diptych export` wrote."""
     data: MaybeData = None
-    """A dataset's name or folder, whose test split is used; what it was trained on unless given."""
+    """A dataset's name, folder, CSV, Parquet or archive, whose test split is used; unless given, its own."""
     engine: MaybeEngine = None
     """Who computes; the one that trained it unless given."""
     trust: bool = False
     """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
     data_dir: MaybePath = None
     """Where named datasets are kept."""
+    root: MaybePath = None
+    """What the paths in a table are relative to; the table's own folder unless given."""
+    pixel_shape: PixelShape = None
+    """Height, width and channels of a CSV's pixels, such as 28x28x1; inferred unless given."""
+    bad_images: Literal["fail", "skip"] = "fail"
+    """What to do about image files that cannot be decoded."""
     json: bool = False
     """Print everything as JSON."""
 
@@ -36,7 +43,16 @@ def main(arguments: list[str]) -> int:
     """Evaluate and print."""
     asked = parsed(Evaluate, "evaluate", arguments)
     with framework_silent():
-        metrics = api.evaluate(asked.model, asked.data, engine=asked.engine, data_dir=asked.data_dir, trust=asked.trust)
+        metrics = api.evaluate(
+            asked.model,
+            asked.data,
+            engine=asked.engine,
+            data_dir=asked.data_dir,
+            root=asked.root,
+            pixel_shape=shape_of(asked.pixel_shape),
+            bad_images=asked.bad_images,
+            trust=asked.trust,
+        )
     if asked.json:
         print_json(metrics)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from rich.console import Console
 from diptych import api
 from diptych.artifacts.run import Run
 from diptych.cli.arguments import MaybeData, MaybeInt, MaybePath, parsed, print_json
-from diptych.cli.settings import named_recipe
+from diptych.cli.settings import DataOptions, named_recipe
 from diptych.cli.tables import runs_table
 from diptych.errors import UsageError
 from diptych.spec import Recipe
@@ -26,7 +27,7 @@ class Train:
     """
 
     data: MaybeData = None
-    """A dataset's name (see `diptych datasets`) or a folder of class folders."""
+    """A dataset's name (see `diptych datasets`), a folder of class folders, a CSV, Parquet, a zip or tar of these."""
     model: str = "cnn"
     """A model's name (see `diptych models`) or a spec.json."""
     engine: Annotated[Literal["torch", "tensorflow", "both"] | None, tyro.conf.arg(metavar="torch|tensorflow|both")] = (
@@ -39,12 +40,6 @@ class Train:
     """Of initial weights, order, augmentation, dropout and the validation split."""
     out: Path = Path("runs")
     """Folder of all runs."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
-    image_size: MaybeInt = None
-    """Side in pixels that images are brought to; a folder's images become 64 unless given."""
-    channels: Annotated[Literal[1, 3] | None, tyro.conf.arg(metavar="1|3")] = None
-    """3 for RGB, 1 for grey."""
     threads: MaybeInt = None
     """Processor threads; every core unless given; with --resume, as many as before."""
     workers: int = 1
@@ -63,6 +58,8 @@ class Train:
     """A run that diverged: repeat that step, and look at it."""
     json: bool = False
     """Print the result as JSON."""
+    reading: DataOptions = field(default_factory=DataOptions)
+    """How data is read."""
     settings: Recipe = field(default_factory=Recipe)
     """The recipe's fields."""
 
@@ -76,8 +73,19 @@ def main(arguments: list[str]) -> int:
     if asked.json:
         print_json([_summary(run) for run in runs])
     else:
+        _tell_of_data(runs[0])
         Console().print(runs_table(runs))
     return 0
+
+
+def _tell_of_data(run: Run) -> None:
+    data = run.read_record()["data"]
+    skipped = data.get("skipped")
+    for remark in data.get("remarks", ()):
+        print(remark, file=sys.stderr)
+    if skipped:
+        noun = "image that cannot be decoded was" if len(skipped) == 1 else "images that cannot be decoded were"
+        print(f"{len(skipped):,} {noun} left out; '{run.record_path}' names them.", file=sys.stderr)
 
 
 def _train(asked: Train) -> list[Run]:
@@ -93,7 +101,8 @@ def _train(asked: Train) -> list[Run]:
         raise UsageError("--force goes with --resume.")
     if asked.data is None:
         raise UsageError(
-            "train needs DATA: a dataset's name or a folder of class folders. `diptych datasets` lists names."
+            "train needs DATA: a dataset's name, a folder of class folders, a CSV, Parquet, or a zip or tar of these. "
+            "`diptych datasets` lists names."
         )
     run = api.train(
         asked.data,
@@ -102,11 +111,9 @@ def _train(asked: Train) -> list[Run]:
         recipe=asked.settings,
         seed=asked.seed,
         out=asked.out,
-        data_dir=asked.data_dir,
-        image_size=None if asked.image_size is None else (asked.image_size, asked.image_size),
-        channels=asked.channels,
         checkpoint_steps=asked.checkpoint_steps,
         keep_checkpoints=asked.keep_checkpoints,
+        **asked.reading.keywords(),
         **common,
     )
     return list(run) if isinstance(run, tuple) else [run]

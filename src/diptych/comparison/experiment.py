@@ -168,8 +168,9 @@ class Experiment:
 
     def digest(self, cell: Cell) -> str:
         """Of all that a run follows from but its data's content, which the run's own record holds."""
+        data = {name: value for name, value in vars(self.source_of(cell.seed)).items() if name != "cache"}
         content = {
-            "data": vars(self.source_of(cell.seed)),
+            "data": data,
             "spec": model_to_json(cell.spec),
             "recipe": recipe_to_json(cell.recipe),
             "seed": cell.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from diptych.data.decode import VERSION
 from diptych.data.images import Kept
 from diptych.data.ingest import BadImages, ingest
+from diptych.data.limits import MAX_PIXELS
 from diptych.data.listing import Listing
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.rows import Form, Keeping
@@ -36,6 +38,7 @@ class Dataset:
         test: samples to judge by.
         mirror: whether a mirrored image keeps its class.
         skipped: the images that could not be decoded and were left out, each with its reason.
+        remarks: what else there is to say of how they were read.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Dataset:
     test: Split
     mirror: bool
     skipped: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -157,6 +161,8 @@ def read(
     """
     if image_size is not None and min(image_size) < 1:
         raise UsageError(f"Image size {image_size} makes no sense: wanted a height and a width of at least 1.")
+    if image_size is not None and math.prod(image_size) > MAX_PIXELS:
+        raise UsageError(f"Image size {image_size} is too large: wanted at most {MAX_PIXELS:,} pixels.")
     if channels not in (None, 1, 3):
         raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
     found = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape)
@@ -175,7 +181,8 @@ def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
     if not 0 <= validation_fraction < 1:
         raise UsageError(f"Validation fraction {validation_fraction} makes no sense: wanted 0 up to below 1.")
     train, validation, test = _complete(whole.parts, seed, validation_fraction)
-    return Dataset(whole.name, whole.parts.class_names, train, validation, test, whole.mirror, whole.parts.skipped)
+    names, skipped, remarks = whole.parts.class_names, whole.parts.skipped, whole.parts.remarks
+    return Dataset(whole.name, names, train, validation, test, whole.mirror, skipped, remarks)
 
 
 def _fit(parts: Parts, image_size: tuple[int, int] | None, channels: int | None) -> Parts:

@@ -33,18 +33,21 @@ def ingest(listing: Listing, form: Form, keeping: Keeping, bad_images: BadImages
     """
     names, splits = zip(*listing.splits(), strict=True)
     every = _Every(splits)
-    made, faults_m = rows(every, len(every), form, keeping)
-    is_good_m = faults_m == ""
-    skipped = [(every.name(place), str(faults_m[place])) for place in np.flatnonzero(~is_good_m).tolist()]
+    found = rows(every, len(every), form, keeping)
+    is_good_m = ~np.isin(np.arange(len(every)), [*found.faults])
+    skipped = [(every.name(place), fault) for place, fault in found.faults.items()]
     if skipped and bad_images == "fail":
         raise DataError(_complaint(skipped, len(every)))
     parts, first = {}, 0
     for name, listed in zip(names, splits, strict=True):
         good = np.flatnonzero(is_good_m[first : first + len(listed)])
-        parts[name] = Split(Kept(made, first + good), listed.labels[good], listed.ids[good])
+        parts[name] = Split(Kept(found.rows, first + good), listed.labels[good], listed.ids[good])
         _check_classes(listing.class_names, listed.labels, parts[name].labels, name)
         first += len(listed)
-    return Parts(listing.class_names, parts["train"], parts.get("validation"), parts.get("test"), tuple(skipped))
+    remarks = (found.remark,) if found.remark else ()
+    return Parts(
+        listing.class_names, parts["train"], parts.get("validation"), parts.get("test"), tuple(skipped), remarks
+    )
 
 
 @dataclass(frozen=True, eq=False)

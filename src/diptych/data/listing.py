@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import DataError
+from diptych.data import decode
 
 
 class Encoded(Protocol):
@@ -34,11 +34,7 @@ class Files:
 
     def read(self, place: int) -> bytes:
         """The bytes of the image at a place, from any thread."""
-        path = self.root / str(self.names[place])
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+        return decode.read(self.root / str(self.names[place]))
 
 
 @dataclass(frozen=True, eq=False)

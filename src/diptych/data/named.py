@@ -1,19 +1,20 @@
-"""The datasets that have a name: what they are, where their files come from, how they are read.
+"""The datasets that have a name: what they are and how they are read."""
 
-Sizes and digests of MNIST, Fashion-MNIST and CIFAR-10's binary archive are those of TensorFlow Datasets
-(url_checksums/{mnist,fashion_mnist,cifar10}.txt), and Fashion-MNIST's were also taken from the files. The
-digest of CIFAR-10's Python archive is the one in Keras (datasets/cifar10.py).
-"""
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from diptych.data import published
 from diptych.data.download import RemoteFile, fetch
-from diptych.data.readers import cifar
+from diptych.data.listing import Listing
+from diptych.data.readers import cifar, emnist, imagenet
 from diptych.data.readers.idx import read_idx_pair
+from diptych.data.readers.svhn import read_svhn
 from diptych.data.splits import Parts, Split
 from diptych.errors import DataError
 
@@ -25,12 +26,13 @@ class NamedDataset:
     Attributes:
         name: what to call it on the command line; also its folder in the data directory.
         description: one line for people.
-        image_shape: height, width and channels.
+        image_shape: height, width and channels; of image files, what they are brought to unless told otherwise.
         class_names: one for each label.
         num_train: samples to train and validate with.
         num_test: samples to test with.
         mirror: whether a mirrored image keeps its class.
-        read: takes the dataset's folder, fetches what is missing, returns the samples.
+        read: takes the dataset's folder, fetches what is missing, returns the samples, or where they are.
+        may_be_less: whether a part of it, by classes or by images, is read too, and called after its classes.
     """
 
     name: str
@@ -40,7 +42,8 @@ class NamedDataset:
     num_train: int
     num_test: int
     mirror: bool
-    read: Callable[[Path], Parts]
+    read: Callable[[Path], Parts | Listing]
+    may_be_less: bool = False
 
 
 DIGIT_NAMES = tuple("0123456789")
@@ -56,59 +59,7 @@ FASHION_NAMES = (
     "Bag",
     "Ankle boot",
 )
-IDX_NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-
-
-def _idx_files(pins: tuple[tuple[int, str], ...], bases: tuple[str, ...]) -> tuple[RemoteFile, ...]:
-    return tuple(
-        RemoteFile(name, size, sha256, tuple(base + name for base in bases))
-        for name, (size, sha256) in zip(IDX_NAMES, pins, strict=True)
-    )
-
-
-MNIST_FILES = _idx_files(
-    (
-        (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-        (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-        (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-        (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-    ),
-    (
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-)
-FASHION_MNIST_FILES = _idx_files(
-    (
-        (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-        (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-        (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-        (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-    ),
-    (
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    ),
-)
-CIFAR10_FILES = {
-    cifar.PYTHON: RemoteFile(
-        cifar.PYTHON.archive,
-        170_498_071,
-        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-    ),
-    cifar.BINARY: RemoteFile(
-        cifar.BINARY.archive,
-        170_052_171,
-        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-    ),
-}
+KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 
 
 def _read_digits(_folder: Path) -> Parts:
@@ -119,15 +70,7 @@ def _read_digits(_folder: Path) -> Parts:
     return Parts(DIGIT_NAMES, Split(levels.astype(np.uint8), labels_n.astype(np.int64)))
 
 
-def _read_mnist(folder: Path) -> Parts:
-    return _read_idx(folder, MNIST_FILES, DIGIT_NAMES)
-
-
-def _read_fashion_mnist(folder: Path) -> Parts:
-    return _read_idx(folder, FASHION_MNIST_FILES, FASHION_NAMES)
-
-
-def _read_idx(folder: Path, files: tuple[RemoteFile, ...], class_names: tuple[str, ...]) -> Parts:
+def _read_idx(files: tuple[RemoteFile, ...], class_names: tuple[str, ...], folder: Path) -> Parts:
     unpacked = tuple(folder / file.name.removesuffix(".gz") for file in files)
     paths = unpacked if all(path.exists() for path in unpacked) else fetch(files, folder)
     train = Split(*read_idx_pair(paths[0], paths[1], len(class_names)))
@@ -141,13 +84,32 @@ def _read_cifar10(folder: Path) -> Parts:
 
 def _find_cifar10(folder: Path) -> tuple[Path, cifar.Form]:
     """Return the form of CIFAR-10 that is there, archives first; fetch the Python archive if none is."""
-    for form, file in CIFAR10_FILES.items():
+    for form, file in published.CIFAR10_FILES.items():
         if (folder / form.archive).exists():
             return fetch([file], folder)[0], form
-    for form in CIFAR10_FILES:
+    for form in published.CIFAR10_FILES:
         if (folder / form.folder).is_dir():
             return folder / form.folder, form
-    return fetch([CIFAR10_FILES[cifar.PYTHON]], folder)[0], cifar.PYTHON
+    return fetch([published.CIFAR10_FILES[cifar.PYTHON]], folder)[0], cifar.PYTHON
+
+
+def _read_cifar100(folder: Path) -> Parts:
+    form = cifar.PYTHON_100
+    is_unpacked = (folder / form.folder).is_dir() and not (folder / form.archive).exists()
+    source = folder / form.folder if is_unpacked else fetch([published.CIFAR100_FILE], folder)[0]
+    train, test = cifar.read_cifar(source, form)
+    return Parts(cifar.FINE_NAMES, Split(*train), test=Split(*test))
+
+
+def _read_emnist(folder: Path) -> Parts:
+    source = emnist.unpacked_files(folder) or fetch([published.EMNIST_FILE], folder)[0]
+    train, test = emnist.read_emnist(source)
+    return Parts(emnist.CLASS_NAMES, Split(*train), test=Split(*test))
+
+
+def _read_svhn(folder: Path) -> Parts:
+    train, test = map(read_svhn, fetch(published.SVHN_FILES, folder))
+    return Parts(DIGIT_NAMES, Split(*train), test=Split(*test))
 
 
 DIGITS = NamedDataset(
@@ -168,7 +130,7 @@ FASHION_MNIST = NamedDataset(
     60_000,
     10_000,
     mirror=True,
-    read=_read_fashion_mnist,
+    read=partial(_read_idx, published.FASHION_MNIST_FILES, FASHION_NAMES),
 )
 MNIST = NamedDataset(
     "mnist",
@@ -178,7 +140,7 @@ MNIST = NamedDataset(
     60_000,
     10_000,
     mirror=False,
-    read=_read_mnist,
+    read=partial(_read_idx, published.MNIST_FILES, DIGIT_NAMES),
 )
 CIFAR10 = NamedDataset(
     "cifar10",
@@ -190,11 +152,68 @@ CIFAR10 = NamedDataset(
     mirror=True,
     read=_read_cifar10,
 )
-NAMED = {dataset.name: dataset for dataset in (DIGITS, FASHION_MNIST, MNIST, CIFAR10)}
+CIFAR100 = NamedDataset(
+    "cifar100",
+    "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)",
+    (32, 32, 3),
+    cifar.FINE_NAMES,
+    50_000,
+    10_000,
+    mirror=True,
+    read=_read_cifar100,
+)
+KMNIST = NamedDataset(
+    "kmnist",
+    "cursive Japanese characters, hiragana (Clanuwat and others 2018)",
+    (28, 28, 1),
+    KANA_NAMES,
+    60_000,
+    10_000,
+    mirror=False,
+    read=partial(_read_idx, published.KMNIST_FILES, KANA_NAMES),
+)
+EMNIST = NamedDataset(
+    "emnist",
+    "handwritten digits and letters, balanced split (Cohen and others 2017)",
+    (28, 28, 1),
+    emnist.CLASS_NAMES,
+    112_800,
+    18_800,
+    mirror=False,
+    read=_read_emnist,
+)
+SVHN = NamedDataset(
+    "svhn",
+    "house numbers, cropped digits (Netzer and others 2011)",
+    (32, 32, 3),
+    DIGIT_NAMES,
+    73_257,
+    26_032,
+    mirror=False,
+    read=_read_svhn,
+)
+IMAGENET = NamedDataset(
+    "imagenet",
+    "ILSVRC2012, 1,000 classes (Russakovsky and others 2015), bring your own copy",
+    (224, 224, 3),
+    tuple(imagenet.class_names().values()),
+    1_281_167,
+    50_000,
+    mirror=True,
+    read=partial(imagenet.read_imagenet, pins=published.IMAGENET),
+    may_be_less=True,
+)
+NAMED = {
+    dataset.name: dataset
+    for dataset in (DIGITS, FASHION_MNIST, MNIST, KMNIST, EMNIST, CIFAR10, CIFAR100, SVHN, IMAGENET)
+}
 
 
-def read_named(dataset: NamedDataset, data_dir: Path) -> Parts:
+def read_named(dataset: NamedDataset, data_dir: Path) -> tuple[str, Parts | Listing]:
     """Read a named dataset from its folder in the data directory.
+
+    Returns:
+        What to call it, which is its name unless it is less than what was published; and its samples.
 
     Raises:
         DataError: a file is damaged, or the samples are not as many or as large as they should be.
@@ -202,12 +221,16 @@ def read_named(dataset: NamedDataset, data_dir: Path) -> Parts:
     """
     folder = data_dir / dataset.name
     parts = dataset.read(folder)
-    splits = [split for split in (parts.train, parts.test) if split is not None]
-    num_samples, wanted = sum(map(len, splits)), dataset.num_train + dataset.num_test
+    num_train, num_test = len(parts.train), len(parts.test) if parts.test else 0
+    if dataset.may_be_less:
+        is_whole = (num_train, num_test) == (dataset.num_train, dataset.num_test)
+        return dataset.name if is_whole else f"{dataset.name}-{len(parts.class_names)}", parts
+    wanted = dataset.num_train + dataset.num_test
+    splits = [split for split in (parts.train, parts.test) if isinstance(split, Split)]
     shapes = {split.images.shape[1:] for split in splits}
-    if num_samples != wanted or shapes != {dataset.image_shape}:
+    if num_train + num_test != wanted or shapes != {dataset.image_shape}:
         raise DataError(
-            f"{str(folder)!r} holds {num_samples:,} images of {sorted(shapes)}, "
+            f"{str(folder)!r} holds {num_train + num_test:,} images of {sorted(shapes)}, "
             f"{dataset.name} has {wanted:,} of {dataset.image_shape}: fetch its files again."
         )
-    return parts
+    return dataset.name, parts

@@ -5,12 +5,13 @@ Import `cv2` from here. A program that has loaded OpenCV before keeps its own li
 
 import os
 
-# Where Pillow begins to warn of a decompression bomb: a quarter of a GiB of RGB.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "89478485")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # a damaged file is told once, as a DataError
+from diptych.data.limits import MAX_PIXELS
+
+os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 
 import cv2
 
-__all__ = ["MAX_PIXELS", "cv2"]
+__all__ = ["cv2"]
 
-MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is told once, as an ImageError

@@ -2,23 +2,26 @@
 
 What is kept has a key that follows from the files' content and from what is done to it, never from a time or a path:
 which images cannot be decoded, what the others add up to, and their pixels, one uint8 array that is mapped into memory.
+Bytes are decoded only where they have the digest that the key was made of.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import shutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.artifacts.store import atomic_write, read_npz, settle, sha256_of, staging, write_npz
+from diptych.data import cache
+from diptych.data.cache import Caching
 from diptych.data.decode import VERSION, decode
 from diptych.data.listing import Encoded
 from diptych.data.opencv import cv2
@@ -26,9 +29,7 @@ from diptych.data.prefetch import each, num_threads
 from diptych.data.preprocess import RESIZING, resize
 from diptych.errors import ArtifactError, DataError
 
-Caching: TypeAlias = Literal["auto", "always", "never"]
 Tell: TypeAlias = Callable[[str, int, int], None]
-CACHE_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,23 @@ class Form:
         return resize(decode(encoded, "", self.channels), self.image_size)
 
 
+def quiet(doing: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Keeping:
     """What is kept, and where.
 
     Attributes:
-        caching: whether pixels are kept: those of at most CACHE_BYTES and half of the free space, all, or none.
+        caching: whether pixels are kept: see `cache.wants`.
         folder: where what is kept lies.
         tell: told of what is being done, of how many images are done, and of how many there are.
     """
 
     caching: Caching = "auto"
     folder: Path = field(default_factory=lambda: cache_dir() / "pixels")
-    tell: Tell = lambda doing, done, total: None
+    tell: Tell = quiet
 
 
 def cache_dir() -> Path:
@@ -67,18 +72,23 @@ def cache_dir() -> Path:
     return Path(os.environ.get("DIPTYCH_CACHE") or "~/.cache/diptych").expanduser()
 
 
+class Named(Encoded, Protocol):
+    """Images as files keep them, each with a name."""
+
+    def name(self, place: int) -> str:
+        """What the image at a place is called."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """What came of decoding every image once.
 
     Attributes:
-        digests: uint8, (M, 32), SHA-256 of each image's file; zeros for one that cannot be read.
-        faults: (M,), why an image cannot be decoded; empty where it can.
+        faults: why an image cannot be decoded, by its place.
         moments: int64, (M, 2, C), sum of each channel's levels, and of their squares.
     """
 
-    digests: NDArray[np.uint8]
-    faults: NDArray[np.str_]
+    faults: dict[int, str]
     moments: NDArray[np.int64]
 
 
@@ -104,7 +114,7 @@ class Cached:
 class Streamed:
     """Rows that are decoded whenever they are asked for."""
 
-    encoded: Encoded
+    files: Named
     form: Form
     digests: NDArray[np.uint8]
     moments: NDArray[np.int64]
@@ -119,40 +129,78 @@ class Streamed:
         images_nhwc = np.empty((len(places), *self.shape[1:]), dtype=np.uint8)
 
         def one(target: int) -> None:
-            images_nhwc[target] = self.form.load(self.encoded.read(int(places[target])))
+            place = int(places[target])
+            images_nhwc[target] = self.form.load(unchanged(self.files, place, self.digests))
 
         each(one, len(places), num_at_once=-(-len(places) // (4 * num_threads())))
         return images_nhwc
 
 
-def rows(encoded: Encoded, num_images: int, form: Form, keeping: Keeping) -> tuple[Cached | Streamed, NDArray[np.str_]]:
-    """Every image as a row, and why those that cannot be decoded are blank.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Every image as a row, why those that cannot be decoded are blank, and what there is to say of the cache."""
+
+    rows: Cached | Streamed
+    faults: dict[int, str]
+    remark: str | None = None
+
+
+def rows(files: Named, num_images: int, form: Form, keeping: Keeping) -> Found:
+    """Every image as a row.
 
     Raises:
-        ArtifactError: the cache cannot be written.
+        DataError: a file changes while it is looked over.
+        ArtifactError: pixels are to be kept always, and cannot be written.
     """
-    digests = _digests(encoded, num_images, keeping.tell)
-    key = _key(digests, form)
-    scan_path, pixels_path = keeping.folder / f"{key}.npz", keeping.folder / f"{key}.npy"
-    scan = _kept_scan(scan_path, digests)
-    if _is_cached(keeping, (num_images, *form.image_size, form.channels)):
-        if scan is None or not _is_whole(pixels_path):
-            scan = _fill(pixels_path, encoded, digests, form, keeping.tell)
-            _keep_scan(scan_path, scan)
-        pixels = np.load(pixels_path, mmap_mode="r")
-        return Cached(pixels, digests, scan.moments), scan.faults
-    if scan is None:
-        scan = _scan(encoded, digests, form, keeping.tell, None)
-        _keep_scan(scan_path, scan)
-    return Streamed(encoded, form, digests, scan.moments), scan.faults
+    digests = _digests(files, num_images, keeping.tell)
+    kept = cache.Kept(keeping.folder, _key(digests, form))
+    shape = (num_images, *form.image_size, form.channels)
+    looked = kept.scan()
+    if looked and keeping.caching != "never" and kept.has_pixels():
+        return _cached(kept, Scan(*looked), digests)
+    remark = None
+    if cache.wants(keeping.caching, keeping.folder, math.prod(shape)):
+        try:
+            with kept.filling(shape) as pixels:
+                scan = _scan(files, digests, form, keeping.tell, pixels)
+            kept.keep_scan(scan.faults, scan.moments)
+            return _cached(kept, scan, digests)
+        except ArtifactError as error:
+            if keeping.caching == "always":
+                raise
+            remark = f"Decoded images are not kept: {error}"
+    scan = Scan(*looked) if looked else _scan(files, digests, form, keeping.tell, None)
+    if not looked:
+        try:
+            kept.keep_scan(scan.faults, scan.moments)
+        except ArtifactError as error:
+            remark = remark or f"What was found of the images is not kept: {error}"
+    return Found(Streamed(files, form, digests, scan.moments), scan.faults, remark)
 
 
-def _digests(encoded: Encoded, num_images: int, tell: Tell) -> NDArray[np.uint8]:
+def unchanged(files: Named, place: int, digests: NDArray[np.uint8]) -> bytes:
+    """The bytes of an image, if they are still those that the data are known by.
+
+    Raises:
+        DataError: they cannot be read, or are others.
+    """
+    encoded = files.read(place)
+    if hashlib.sha256(encoded).digest() != digests[place].tobytes():
+        raise DataError(f"{files.name(place)!r} changed while it was in use: leave data alone, and start again.")
+    return encoded
+
+
+def _cached(kept: cache.Kept, scan: Scan, digests: NDArray[np.uint8]) -> Found:
+    return Found(Cached(kept.pixels(), digests, scan.moments), scan.faults)
+
+
+def _digests(files: Named, num_images: int, tell: Tell) -> NDArray[np.uint8]:
+    """SHA-256 of each file: uint8, (M, 32); zeros for one that cannot be read."""
     digests = np.zeros((num_images, 32), dtype=np.uint8)
 
     def one(place: int) -> None:
         try:
-            digest = hashlib.sha256(encoded.read(place)).digest()
+            digest = hashlib.sha256(files.read(place)).digest()
         except DataError:
             return  # the scan tells why
         digests[place] = np.frombuffer(digest, dtype=np.uint8)
@@ -166,18 +214,20 @@ def _key(digests: NDArray[np.uint8], form: Form) -> str:
     return hashlib.sha256(made.encode() + digests.tobytes()).hexdigest()[:32]
 
 
-def _scan(
-    encoded: Encoded, digests: NDArray[np.uint8], form: Form, tell: Tell, pixels: NDArray[np.uint8] | None
-) -> Scan:
+def _scan(files: Named, digests: NDArray[np.uint8], form: Form, tell: Tell, pixels: NDArray[np.uint8] | None) -> Scan:
     """Decode every image once, into `pixels` where they are to be kept."""
-    faults = [""] * len(digests)
+    faults: dict[int, str] = {}
     moments = np.zeros((len(digests), 2, form.channels), dtype=np.int64)
 
     def one(place: int) -> None:
+        if not digests[place].any():
+            faults[place] = _why_unreadable(files, place)
+            return
+        encoded = unchanged(files, place, digests)
         try:
-            image_hwc = form.load(encoded.read(place))
+            image_hwc = form.load(encoded)
         except DataError as error:
-            faults[place] = str(error).partition(": ")[2] or str(error)
+            faults[place] = _reason(error)
             return
         # Sums of whole numbers in float64, far below 2**53: exact.
         squares_hwc = cv2.multiply(image_hwc, image_hwc, dtype=cv2.CV_16U)
@@ -186,47 +236,17 @@ def _scan(
             pixels[place] = image_hwc
 
     each(one, len(digests), lambda done: tell("Decoding", done, len(digests)))
-    return Scan(digests, np.array(faults, dtype=np.str_), moments)
+    return Scan(dict(sorted(faults.items())), moments)
 
 
-def _is_cached(keeping: Keeping, shape: tuple[int, ...]) -> bool:
-    if keeping.caching != "auto":
-        return keeping.caching == "always"
-    keeping.folder.mkdir(parents=True, exist_ok=True)
-    return int(np.prod(shape)) <= min(CACHE_BYTES, shutil.disk_usage(keeping.folder).free // 2)
-
-
-def _fill(path: Path, encoded: Encoded, digests: NDArray[np.uint8], form: Form, tell: Tell) -> Scan:
-    shape = (len(digests), *form.image_size, form.channels)
-    with staging(path.parent) as folder:
-        pixels = np.lib.format.open_memmap(folder / path.name, mode="w+", dtype=np.uint8, shape=shape)
-        scan = _scan(encoded, digests, form, tell, pixels)
-        pixels.flush()
-        del pixels
-        digest = sha256_of(folder / path.name)
-        settle(folder / path.name, path)
-    with atomic_write(_digest_path(path)) as file:
-        file.write(f"{digest}  {path.name}\n".encode())
-    return scan
-
-
-def _digest_path(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether kept pixels are there and are those that were written: a damaged disk must not train a model."""
-    digest = _digest_path(path)
-    return path.is_file() and digest.is_file() and digest.read_text().split(" ")[0] == sha256_of(path)
-
-
-def _kept_scan(path: Path, digests: NDArray[np.uint8]) -> Scan | None:
+def _why_unreadable(files: Named, place: int) -> str:
     try:
-        arrays = read_npz(path)
-        return Scan(digests, arrays["faults"], arrays["moments"])
-    except (ArtifactError, KeyError):  # none yet, or a damaged one, which is made again
-        return None
+        files.read(place)
+    except DataError as error:
+        return _reason(error)
+    raise DataError(f"{files.name(place)!r} changed while it was in use: leave data alone, and start again.")
 
 
-def _keep_scan(path: Path, scan: Scan) -> None:
-    write_npz(path, {"faults": scan.faults, "moments": scan.moments})
+def _reason(error: DataError) -> str:
+    """What is wrong with an image, without its name, which may be another next time."""
+    return re.sub(r"^Cannot (read|decode) (['\"]).*\2: ", "", str(error))

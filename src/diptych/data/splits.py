@@ -47,7 +47,8 @@ class Split:
 class Parts:
     """What a source of data brings by itself; a split that it does not bring is None.
 
-    `skipped` names the images that could not be read and were left out, each with its reason.
+    `skipped` names the images that could not be read and were left out, each with its reason; `remarks` are for whoever
+    asked.
     """
 
     class_names: tuple[str, ...]
@@ -55,6 +56,7 @@ class Parts:
     validation: Split | None = None
     test: Split | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) -> tuple[Split, Split]:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from diptych.comparison import wording
 from diptych.reports import confusions, figures, figures_bars, figures_panels, svg
+from diptych.reports.frame import environment, frame
 from diptych.reports.gallery import picture
 from diptych.reports.highlight import highlighted
 from diptych.reports.sides import Side, sides_of
 
-TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("page.css", "charts.css", "print.css")
 SCRIPTS = ("report.js",)
 
@@ -46,7 +41,7 @@ def render(comparison: Mapping[str, Any], pictures: Mapping[int, np.ndarray]) ->
     """
     sides = sides_of(comparison)
     view = {
-        **_frame(),
+        **frame(STYLES, SCRIPTS),
         "c": comparison,
         "sides": sides,
         "outcome": OUTCOMES[comparison["verdict"]["outcome"]],
@@ -61,25 +56,6 @@ def render(comparison: Mapping[str, Any], pictures: Mapping[int, np.ndarray]) ->
         **_classes(comparison, sides),
     }
     return _environment().get_template("report.html.j2").render(view)
-
-
-def _frame() -> dict[str, Any]:
-    """Style and script, with the hashes by which the page admits them and nothing else."""
-    style, script = ("".join(_read(name) for name in names) for names in (STYLES, SCRIPTS))
-    return {
-        "style": Markup(style),
-        "script": Markup(script),
-        "style_hash": _digest(style),
-        "script_hash": _digest(script),
-    }
-
-
-def _read(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -149,22 +125,10 @@ def _classes(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]
 
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("percent", "signed", "points", "size", "spread", "change", "interval", "p_value", "count", "headed")
-    environment.filters.update({name: getattr(wording, name) for name in names})
-    environment.filters["difference"] = wording.bare_change
-    environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
-    environment.filters["highlighted"] = highlighted
-    environment.globals.update(
-        swatch=svg.swatch,
-        words=wording,
-        cell_class=confusions.cell_class,
-        pair_name=figures.pair_name,
-    )
-    return environment
+    made = environment()
+    names = ("percent", "signed", "points", "size", "spread", "change", "interval", "p_value", "headed")
+    made.filters.update({name: getattr(wording, name) for name in names})
+    made.filters["difference"] = wording.bare_change
+    made.filters["highlighted"] = highlighted
+    made.globals.update(swatch=svg.swatch, cell_class=confusions.cell_class, pair_name=figures.pair_name)
+    return made

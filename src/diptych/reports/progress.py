@@ -52,14 +52,14 @@ class Progress:
     def _read(self, fields: dict[str, Any]) -> None:
         doing, done, total = fields["doing"], fields["done"], fields["total"]
         if doing not in self._reading:
-            texts = {"measured": "", "speed": "", "left": ""}
+            texts: dict[str, Any] = {"measured": "", "speed": "", "left": ""}
             self._reading[doing] = self._bars.add_task(doing, total=total, place="", **texts)
         self._bars.update(self._reading[doing], completed=done, place=f"{done:,}/{total:,} images")
 
     def _begin(self, fields: dict[str, Any]) -> None:
         self._start = time.monotonic()
         self._epochs = fields["epochs"]
-        texts = {"place": self._place({"epoch": 0}), "measured": "starting", "speed": "", "left": ""}
+        texts: dict[str, Any] = {"place": self._place({"epoch": 0}), "measured": "starting", "speed": "", "left": ""}
         self._task = self._bars.add_task(fields["engine"], total=self._epochs, **texts)
 
     def _place(self, fields: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ and the one before it share a file, so damage to any file costs one of them. Who
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +29,6 @@ from typing import Any
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import (
     array_parts,
-    digest_of,
     read_arrays,
     remove_files,
     sha256_of,
@@ -139,7 +139,7 @@ def _write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
     remove_files(path for path in _manifests(folder) if path not in kept)
 
 
-def _state_parts(checkpoint: Checkpoint) -> tuple[bytes, memoryview]:
+def _state_parts(checkpoint: Checkpoint) -> list[bytes | memoryview]:
     arrays = {
         **{f"weights/{name}": array for name, array in checkpoint.weights.items()},
         **{f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()},
@@ -161,8 +161,10 @@ def _write_best(folder: Path, checkpoint: Checkpoint, before: set[str]) -> dict[
     if checkpoint.best is None:
         return {}
     parts = array_parts(checkpoint.best, {"epoch": str(checkpoint.best_epoch)})
-    digest, named = digest_of(*parts), _named(_manifests(folder))
-    names = _names(f"best-{checkpoint.best_epoch:08d}")
+    hashed, named = hashlib.sha256(), _named(_manifests(folder))
+    for part in parts:
+        hashed.update(part)
+    digest, names = hashed.hexdigest(), _names(f"best-{checkpoint.best_epoch:08d}")
     name = next(n for n in names if n not in named or (n not in before and not _change(folder / n, digest)))
     if name not in named:
         write_parts(folder / name, *parts)

@@ -7,17 +7,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from diptych.artifacts.run import Run
-from diptych.data import datasets
+from diptych.data import datasets, sources
+from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset, Whole
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
 from diptych.data.preprocess import RESIZING
-from diptych.data.rows import Caching, Keeping
+from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError
 from diptych.spec import ModelSpec, Recipe
@@ -40,13 +41,21 @@ class Source:
     root: str | None = None
     pixel_shape: tuple[int, int, int] | None = None
     bad_images: BadImages = "fail"
-    caching: Caching = "auto"
+    cache: Caching = "auto"
 
-    def load(self) -> Dataset:
-        """Read the data and divide it."""
-        return self.divide(self.read())
+    @classmethod
+    def of(
+        cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
+    ) -> Self:
+        """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
+        directory, base = (path and str(Path(path).expanduser().resolve()) for path in (data_dir, root))
+        return cls(sources.absolute(data), directory or None, root=base or None, **settings)
 
-    def read(self) -> Whole:
+    def load(self, tell: Tell = quiet) -> Dataset:
+        """Read the data and divide it; `tell` is told of images that are read and decoded."""
+        return self.divide(self.read(tell))
+
+    def read(self, tell: Tell = quiet) -> Whole:
         """Read the data, which are the same for every seed."""
         return datasets.read(
             self.data,
@@ -56,7 +65,7 @@ class Source:
             root=Path(self.root) if self.root else None,
             pixel_shape=self.pixel_shape,
             bad_images=self.bad_images,
-            keeping=Keeping(self.caching),
+            keeping=Keeping(self.cache, tell=tell),
         )
 
     def divide(self, whole: Whole) -> Dataset:
@@ -132,6 +141,7 @@ def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
             "fingerprint": dataset.fingerprint,
             "test_fingerprint": dataset.test_fingerprint,
             "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
+            "remarks": dataset.remarks,
         },
         "class_names": dataset.class_names,
         "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
@@ -173,7 +183,7 @@ def load_data(record: Mapping[str, Any]) -> Dataset:
 
 def source_of(record: Mapping[str, Any]) -> Source:
     """Where a run's data comes from."""
-    found = ("name", "fingerprint", "test_fingerprint", "skipped")
+    found = ("name", "fingerprint", "test_fingerprint", "skipped", "remarks")
     entries = {key: value for key, value in record["data"].items() if key not in found}
     shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
     return Source(**{**entries, **shapes})

@@ -4,6 +4,11 @@ Classes are the class folders' names in sorted order, images are taken in the so
 folders within a class folder included. Names that begin with a dot or an underscore are passed over.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +17,16 @@ from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing
 from diptych.errors import DataError
 
-SPLIT_FOLDERS = {
+SPLITS = {
     "train": "train",
+    "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
+"""What a split may be called: by a folder, in the name of a table, in a column of one."""
 
 
 def list_folder(root: Path) -> Listing:
@@ -45,19 +53,23 @@ def _split_roots(root: Path) -> dict[str, Path]:
         return {"train": root}
     roots = {"train": train}
     for folder in _folders(root):
-        split = SPLIT_FOLDERS.get(folder.name)
+        split = SPLITS.get(folder.name)
         if split is None:
-            raise DataError(
-                f"{str(folder)!r} is no split: beside a folder train, {', '.join(SPLIT_FOLDERS)} are known."
-            )
+            raise DataError(f"{str(folder)!r} is no split: beside a folder train, {', '.join(SPLITS)} are known.")
         if roots.setdefault(split, folder) != folder:
             raise DataError(f"{str(root)!r} holds {roots[split].name} and {folder.name}: keep one of them.")
     return roots
 
 
 def _folders(root: Path) -> list[Path]:
+    return [root / entry.name for entry in _entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
+
+
+def _entries(root: Path | str) -> list[os.DirEntry[str]]:
+    """What a folder holds, hidden things left out, sorted by name."""
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+        with os.scandir(root) as entries:
+            return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
     except OSError as error:
         raise DataError(f"Cannot read {str(root)!r}: {error.strerror}.") from error
 
@@ -73,13 +85,19 @@ def _class_names(root: Path) -> tuple[str, ...]:
 
 
 def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> Listed:
-    files_by_class = _class_files(folder, class_names)
-    names = np.array([file.relative_to(root).as_posix() for files in files_by_class for file in files], dtype=np.str_)
-    labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(files) for files in files_by_class])
-    return Listed(Files(root, names), labels, names)
+    _check_classes(folder, class_names)
+    prefix = "" if folder == root else f"{folder.name}/"
+    found = [list(image_names(folder / name, f"{prefix}{name}/")) for name in class_names]
+    for class_name, names in zip(class_names, found, strict=True):
+        if not names:
+            folder /= class_name
+            raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
+    labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, found)))
+    names_n = np.array(list(chain.from_iterable(found)), dtype=np.str_)
+    return Listed(Files(root, names_n), labels, names_n)
 
 
-def _class_files(root: Path, class_names: tuple[str, ...]) -> list[list[Path]]:
+def _check_classes(root: Path, class_names: tuple[str, ...]) -> None:
     found = {folder.name for folder in _folders(root)}
     if found != set(class_names):
         missing, extra = sorted(set(class_names) - found), sorted(found - set(class_names))
@@ -87,15 +105,19 @@ def _class_files(root: Path, class_names: tuple[str, ...]) -> list[list[Path]]:
             f"{str(root)!r} lacks the training classes {missing} and adds {extra}: "
             "every split must have the same class folders."
         )
-    return [_image_files(root / name) for name in class_names]
 
 
-def _image_files(folder: Path) -> list[Path]:
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith((".", "_")) and path.is_file()
-    )
-    if not files:
-        raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
-    return files
+def image_names(folder: Path | str, prefix: str = "") -> Iterator[str]:
+    """Yield `prefix` and the path below a folder, with `/`, of each image in it, sorted by their parts.
+
+    Links to files are followed, links to folders are not, so that nothing is met twice and no search goes round.
+    """
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from image_names(entry.path, f"{prefix}{entry.name}/")
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry):  # noqa: PTH122
+            yield prefix + entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)  # noqa: PTH113  (a link's target)

@@ -7,10 +7,10 @@ _PROOFS = "tests/contract/test_differences_"
 DATA: tuple[Difference, ...] = (
     Difference(
         "decode",
-        torch="Pillow, by way of torchvision: accurate, EXIF ignored.",
-        tensorflow="A fast, less accurate transform; EXIF ignored.",
-        rule="Decoded once, in `data/decode`: accurate and turned upright.",
-        proof=_PROOFS + "data.py::test_images_are_decoded_once_and_turned_upright",
+        torch="Pillow, by way of torchvision: accurate; EXIF and alpha ignored, damage in a JPEG painted over.",
+        tensorflow="A fast, less accurate transform; EXIF and alpha ignored, damage in a JPEG painted over.",
+        rule="Decoded once, in `data/decode`: accurate, turned upright, alpha over white; damage is an error.",
+        proof=_PROOFS + "data.py::test_images_are_decoded_once_upright_over_white_and_whole",
     ),
     Difference(
         "resize",

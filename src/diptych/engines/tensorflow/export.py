@@ -94,7 +94,7 @@ def pixels_of(encoded: Tensor, shape: tuple[int, int, int]) -> Tensor:
     height, width, channels = shape
     # differs: decode
     jpeg = functools.partial(tf.io.decode_jpeg, encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    pixels = tf.cond(tf.io.is_jpeg(encoded), jpeg, functools.partial(tf.io.decode_png, encoded, channels=3))
+    pixels = tf.cond(tf.io.is_jpeg(encoded), jpeg, functools.partial(_png_over_white, encoded))
     if channels == 1:
         luma = tf.reduce_sum(tf.cast(pixels, tf.int32) * tf.constant((4899, 9617, 1868)), axis=-1, keepdims=True)
         pixels = (luma + 8192) // 16384
@@ -106,6 +106,11 @@ def pixels_of(encoded: Tensor, shape: tuple[int, int, int]) -> Tensor:
     pixels = tf.round(tf.image.resize(pixels, means, method="area"))
     pixels = tf.round(tf.image.resize(pixels, (height, width), method="bilinear"))
     return tf.cast(tf.ensure_shape(pixels, shape), tf.uint8)
+
+
+def _png_over_white(encoded: Tensor) -> Tensor:
+    rgba = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
+    return tf.cast(255 - ((255 - rgba[..., :3]) * rgba[..., 3:] + 127) // 255, tf.uint8)
 
 
 def _onnx(served: keras.Model, path: Path, card: str) -> None:

@@ -1,0 +1,144 @@
+"""Checks of data: what is wrong with a dataset, told before anybody trains on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from diptych.artifacts.store import atomic_write, write_json
+from diptych.data import sources
+from diptych.data.check import files
+from diptych.data.check.checks import checked
+from diptych.data.check.files import Move
+from diptych.data.check.findings import KINDS, SEVERITIES, Finding
+from diptych.data.check.folders import survey_folder
+from diptych.data.check.measure import load
+from diptych.data.check.subject import Subject, subject_of
+from diptych.data.rows import Tell
+from diptych.errors import DataError
+from diptych.reports import check_page
+from diptych.reports.gallery import Picture, picture
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        data: what the data is called.
+        num_images: how many images each split holds, by its name.
+        num_classes: how many classes there are.
+        findings: what was found, in the order of `findings.KINDS`.
+        moved: the files that went into the quarantine.
+        directory: where `report.html` and `findings.json` are.
+    """
+
+    data: str
+    num_images: dict[str, int]
+    num_classes: int
+    findings: tuple[Finding, ...]
+    moved: tuple[Move, ...]
+    directory: Path
+
+    @property
+    def report_path(self) -> Path:
+        """`report.html`: one file that opens from disk."""
+        return self.directory / "report.html"
+
+    @property
+    def json_path(self) -> Path:
+        """`findings.json`."""
+        return self.directory / "findings.json"
+
+    def count(self, severity: str) -> int:
+        """How many findings there are of a severity: error, warning or note."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `findings.json` has it."""
+        counts = Counter(finding.kind for finding in self.findings)
+        kinds = [
+            {"kind": kind.key, "severity": kind.severity, "title": kind.title, "meaning": kind.meaning, "count": count}
+            for kind, count in ((kind, counts[kind.key]) for kind in KINDS.values())
+            if count
+        ]
+        return {
+            "data": self.data,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "num_images": self.num_images,
+            "num_classes": self.num_classes,
+            "counts": {severity: self.count(severity) for severity in SEVERITIES},
+            "kinds": kinds,
+            "findings": [finding.to_json() for finding in self.findings],
+            "moved": [move.to_json() for move in self.moved],
+            "report": str(self.report_path),
+        }
+
+
+def check_data(
+    data: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    root: str | Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    quarantine: str | Path | None = None,
+    out: str | Path | None = None,
+    tell: Tell = lambda doing, done, total: None,
+) -> Report:
+    """Find what is wrong with a dataset: files, duplicates and leaks, classes, images unlike the others.
+
+    Every image is decoded once; nothing is changed, unless a quarantine is named. Kinds, severities and thresholds are
+    in docs/data.md.
+
+    Args:
+        data: a dataset's name or a path, whatever a training takes.
+        data_dir: where named datasets are kept.
+        root: what the paths in a table are relative to.
+        pixel_shape: the (height, width, channels) of a CSV's pixels.
+        quarantine: a folder to move files to that cannot be decoded, with a list of where they came from.
+        out: folder for the report; `runs/check-…` when not given.
+        tell: told of what is being done, of how many images are done, and of how many there are.
+
+    Raises:
+        UsageError: no such data, or data that a quarantine cannot take files out of.
+        DataError: data that cannot be listed, or a file that cannot be moved.
+    """
+    found = sources.find(
+        str(data),
+        data_dir=Path(data_dir) if data_dir else None,
+        root=Path(root) if root else None,
+        pixel_shape=pixel_shape,
+        list_classes=survey_folder,
+    )
+    subject = subject_of(found.content)
+    if quarantine is not None:
+        files.check_quarantine(subject, str(data), Path(quarantine))
+    findings = checked(subject, tell)
+    pictures = _pictures(subject, check_page.shown(findings))
+    report = Report(
+        data=found.name,
+        num_images={name: len(split) for name, split in zip(subject.split_names, subject.splits, strict=True)},
+        num_classes=len(subject.class_names),
+        findings=findings,
+        moved=() if quarantine is None else tuple(files.quarantine(subject, findings, Path(quarantine))),
+        directory=Path(out) if out else Path("runs") / f"check-{found.name}",
+    )
+    content = report.to_json()
+    write_json(report.json_path, content)
+    with atomic_write(report.report_path) as file:
+        file.write(check_page.render(content, pictures).encode())
+    return report
+
+
+def _pictures(subject: Subject, places: Iterable[int]) -> dict[int, Picture]:
+    """The images at some places, those that can be decoded."""
+    pictures = {}
+    for place in places:
+        with suppress(DataError):  # it has no picture, as its finding says
+            pictures[place] = picture(load(subject, place))
+    return pictures

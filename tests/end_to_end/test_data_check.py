@@ -1,0 +1,139 @@
+"""`diptych data check` in a process of its own or in this one: what it prints, writes, and how it exits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from commands import diptych, process
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+from planted import encoded, picture, plant, write_every_kind
+
+from diptych.data.check.findings import KINDS
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "zoo"
+    write_every_kind(root, np.random.default_rng(3))
+    return root
+
+
+@pytest.fixture
+def clean(tmp_path):
+    rng = np.random.default_rng(5)
+    for number in range(30):
+        plant(tmp_path / f"clean/{('cat', 'dog')[number % 2]}/{number}.png", encoded(picture(rng), "png"))
+    return tmp_path / "clean"
+
+
+def test_a_clean_dataset_is_said_to_be_and_exits_with_0(clean, tmp_path):
+    told = diptych("data", "check", clean, "--out", tmp_path / "report", "--strict")
+    assert (0, "", "Nothing to complain of in 30 images") == (told.code, told.err, told.out.splitlines()[0])
+    assert (tmp_path / "report/report.html").exists()
+
+
+def test_warnings_count_when_they_are_asked_to(clean, tmp_path):
+    plant(clean / "dog/again.png", (clean / "dog/1.png").read_bytes())
+    out = ("--out", tmp_path / "report")
+    assert [0, 1] == [diptych("data", "check", clean, *out, *strict).code for strict in ([], ["--strict"])]
+
+
+def test_what_is_printed_is_what_is_written(everything, tmp_path):
+    told = process("data", "check", everything, "--json", cwd=tmp_path)
+    assert (1, "") == (told.code, told.err)
+    written = json.loads((tmp_path / "runs/check-zoo/findings.json").read_text())
+    assert {**told.json, "created": ""} == {**written, "created": ""}
+    assert list(KINDS) == [kind["kind"] for kind in told.json["kinds"]]
+    assert {"error": 11, "warning": 7, "note": 5} == {
+        severity: len({found["kind"] for found in told.json["findings"] if found["severity"] == severity})
+        for severity in ("error", "warning", "note")
+    }
+    assert "runs/check-zoo/report.html" == told.json["report"]
+
+
+def test_the_table_names_every_kind_and_some_examples(everything, tmp_path):
+    told = process("data", "check", everything, "--out", tmp_path)
+    assert (1, "") == (told.code, told.err)
+    assert all(kind.title in told.out for kind in KINDS.values())
+    assert "train/dog/damaged.png" in told.out
+    assert f"report: {tmp_path}/report.html" == told.out.splitlines()[-1]
+
+
+def test_named_data_are_checked_and_digits_are_clean(tmp_path):
+    told = diptych("data", "check", "digits", "--out", tmp_path, "--json")
+    assert (0, []) == (told.code, told.json["findings"])
+    assert {"train": 1797} == told.json["num_images"]
+
+
+def test_pixels_in_a_csv_are_checked(tmp_path):
+    rng = np.random.default_rng(1)
+    images = [cv2.resize(picture(rng, is_grey=True)[..., 0], (12, 10)).ravel() for _ in range(24)]
+    images[20] = images[3]
+    rows = [",".join(map(str, [number % 2, *image])) for number, image in enumerate(images)]
+    header = ",".join(["label", *(f"pixel{place}" for place in range(120))])
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
+    told = diptych("data", "check", tmp_path / "train.csv", "--pixel-shape", "10x12x1", "--out", tmp_path, "--json")
+    assert [("conflict", ["train 3", "train 20"])] == [
+        (found["kind"], [image["name"] for image in found["images"]]) for found in told.json["findings"]
+    ]
+
+
+def test_an_archive_is_checked(clean, tmp_path):
+    import shutil
+
+    plant(clean / "dog/cut.png", (clean / "dog/1.png").read_bytes()[:-20])
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", clean)
+    told = diptych("data", "check", archive, "--out", tmp_path, "--json")
+    assert [("truncated", "dog/cut.png")] == [
+        (found["kind"], found["images"][0]["name"]) for found in told.json["findings"]
+    ]
+
+
+CHECK = """
+import resource, sys, time
+from diptych.api import check_data
+from diptych.training.measuring import peak_memory
+start = time.perf_counter()
+check_data(sys.argv[1], out=sys.argv[2])
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, peak_memory() / 2**20)
+"""
+
+
+def measured(root, num_images):
+    """Seconds, seconds of processor and MiB that a check of so many small JPEG files takes."""
+    rng = np.random.default_rng(num_images)
+    for number in range(num_images):
+        image = picture(rng, 32, 32)
+        path = root / f"{num_images}/{number % 10}/{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+    command = [sys.executable, "-c", CHECK, str(root / str(num_images)), str(root / "report")]
+    seconds, processor, memory = map(float, subprocess.run(command, capture_output=True, check=True).stdout.split())
+    print(f"{num_images:,} JPEG files: {seconds:.1f} s, {processor:.1f} s of processor, {memory:.0f} MiB at most")
+    return seconds, processor, memory
+
+
+def test_memory_hardly_grows_with_the_number_of_images(tmp_path):
+    few, many = (measured(tmp_path, num_images)[2] for num_images in (400, 4_000))
+    assert many - few < 16
+
+
+@pytest.mark.long
+def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_two_cores(tmp_path):
+    _, processor, _ = measured(tmp_path, 60_000)
+    assert processor < 2 * 60
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])
+def test_data_alone_helps(arguments):
+    told = diptych("data", *arguments)
+    assert (0, "") == (told.code, told.err)
+    assert diptych("data", "--help") == told
+    assert "check" in told.out

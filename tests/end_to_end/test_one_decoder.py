@@ -1,0 +1,103 @@
+"""An image has the same pixels in training, evaluation and prediction, whichever engine asks: a corpus shows it."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import diptych, train
+from images_corpus import corpus
+
+from diptych.data.decode import decode, sniff
+from diptych.data.preprocess import resize
+from diptych.evaluation.softmax import softmax
+from diptych.training import job
+
+SIZE = (16, 16)
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "images.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every file of the corpus, to train on and to test on, in two classes; the name says what it was called."""
+    root = tmp_path_factory.mktemp("corpus")
+    for place, (name, case) in enumerate(corpus().items()):
+        for split in ("train", "test"):
+            target = root / split / "ab"[place % 2] / f"{name.replace('/', '_')}.{sniff(case.encoded) or 'jpg'}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(case.encoded)
+    return root
+
+
+def digests(images_nhwc):
+    return {hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in images_nhwc}
+
+
+@pytest.mark.parametrize("cache", ["always", "never"])
+def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(folder, cache, engine_name, tmp_path):
+    settings = ("--model", "mlp", "--epochs", 1, "--image-size", SIZE[0], "--validation-fraction", 0, "--cache", cache)
+    told = diptych(
+        "train", folder, *settings, "--engine", engine_name, "--out", tmp_path, "--threads", 1, "--bad-images", "skip"
+    )
+    assert 0 == told.code, told.err
+    (directory,) = tmp_path.iterdir()
+    record = json.loads((directory / "run.json").read_text())
+
+    good = [name for name, row in GOLDEN.items() if "sha256" in row]
+    bad = [name for name, row in GOLDEN.items() if "kind" in row]
+    assert f"{2 * len(bad):,} images that cannot be decoded were left out" in told.err
+    assert 2 * len(bad) == len(record["data"]["skipped"])
+    expected = digests(resize(decode(corpus()[name].encoded, name), SIZE) for name in good)
+
+    dataset = job.load_data(record)
+    assert len(good) == len(dataset.train) == len(dataset.test)
+    assert expected == digests(dataset.train.images[:]) == digests(dataset.test.images[:])
+
+    paths = [folder / name for name in dataset.test.ids]
+    answers = diptych("predict", directory, *paths, "--top", 2, "--json").json
+    given = [dict(map(tuple, answer["classes"]))["a"] for answer in answers]
+    with np.load(directory / "predictions.npz") as kept:
+        np.testing.assert_array_equal(dataset.test.ids, kept["sample_ids"])
+        np.testing.assert_allclose(given, softmax(kept["logits"])[:, 0], atol=1e-6)
+    assert len(set(given)) > len(expected) // 2
+    print(f"{engine_name}, cache {cache}: {len(good)} files, {len(expected)} pictures, the same pixels thrice")
+
+
+def test_bad_images_are_told_in_one_line_before_there_is_a_run(folder, tmp_path):
+    told = diptych("train", folder, "--model", "mlp", "--out", tmp_path / "runs")
+    assert (2, "", 1) == (told.code, told.out, told.err.count("\n"))
+    assert "images cannot be decoded" in told.err
+    assert not (tmp_path / "runs").exists()
+
+
+def write_table(folder):
+    """A CSV of the good files, labelled with words, and its own split."""
+    good = {name.replace("/", "_") for name, row in GOLDEN.items() if "sha256" in row}
+    rows = ["file,class,split"]
+    for path in sorted(folder.rglob("*.*")):
+        split, label, name = path.relative_to(folder).parts
+        if name.rpartition(".")[0] in good:
+            rows.append(f"{split}/{label}/{name},{'apple' if label == 'a' else 'berry'},{split}")
+    return "\n".join(rows)
+
+
+def test_a_table_trains_and_a_zip_of_it_is_the_same_data(folder, tmp_path):
+    table = tmp_path / "fruit.csv"
+    table.write_text(write_table(folder))
+    settings = ("--model", "mlp", "--epochs", 1, "--image-size", 8, "--out", tmp_path / "runs")
+    (run,) = train(table, "--root", folder, *settings)
+    record = run.read_record()
+    assert (["apple", "berry"], "fruit") == (record["class_names"], record["data"]["name"])
+
+    packed = tmp_path / "packed"
+    shutil.copytree(folder, packed / "images")
+    (packed / "fruit.csv").write_text(
+        write_table(folder).replace("\ntrain/", "\nimages/train/").replace("\ntest/", "\nimages/test/")
+    )
+    archive = shutil.make_archive(str(tmp_path / "fruit"), "zip", packed)
+    told = diptych("evaluate", run.directory, archive, "--json")
+    assert run.read_metrics()["accuracy"] == told.json["accuracy"]
+    again = train(archive, *settings)[0].read_record()
+    assert record["data"]["fingerprint"] == again["data"]["fingerprint"]

@@ -1,0 +1,269 @@
+"""Images of varied content, twelve ways to damage their files, and a folder with everything that can be found."""
+
+import io
+import struct
+import zlib
+from itertools import cycle
+
+import cv2
+import numpy as np
+from PIL import Image
+
+TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")
+
+
+def picture(rng, height=None, width=None, is_grey=False):
+    """Random shapes of light, a sharp edge or two, and some grain: uint8, (H, W, 3)."""
+    height, width = height or int(rng.integers(40, 120)), width or int(rng.integers(40, 120))
+    coarse = rng.integers(20, 236, (6, 6, 1 if is_grey else 3)).astype(np.float32)
+    levels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
+    top, left = rng.integers(0, height // 2), rng.integers(0, width // 2)
+    levels[top : top + height // 3, left : left + width // 3] += rng.choice([-70, 70])
+    levels = levels + rng.normal(0, 12, (height, width, 1))
+    levels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return np.repeat(levels, 3, axis=2) if is_grey else levels
+
+
+def encoded(image_hwc, kind="jpeg", **options):
+    """The bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(image_hwc).save(file, kind, **options)
+    return file.getvalue()
+
+
+FORMS = (
+    (".jpg", {"kind": "jpeg", "quality": 60}),
+    (".jpg", {"kind": "jpeg", "quality": 75, "progressive": True}),
+    (".jpeg", {"kind": "jpeg", "quality": 85, "subsampling": 0}),
+    (".JPG", {"kind": "jpeg", "quality": 95}),
+    (".jpg", {"kind": "jpeg", "quality": 90, "optimize": True}),
+    (".png", {"kind": "png"}),
+    (".webp", {"kind": "webp", "quality": 80, "method": 0}),
+    (".webp", {"kind": "webp", "lossless": True, "method": 0}),
+    (".bmp", {"kind": "bmp"}),
+    (".gif", {"kind": "gif"}),
+    (".tif", {"kind": "tiff", "compression": "tiff_lzw"}),
+)
+
+
+def write_good(root, num_images, rng, num_classes=10):
+    """Good files of every form in a folder of class folders, in train and test; their paths."""
+    paths, forms = [], cycle(FORMS)
+    for number in range(num_images):
+        suffix, options = next(forms)
+        folder = root / ("test" if number % 5 == 0 else "train") / f"class{number // 5 % num_classes}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number:05}{suffix}"
+        path.write_bytes(encoded(picture(rng, is_grey=number % 7 == 0), **options))
+        paths.append(path)
+    return paths
+
+
+def _jpeg(rng):
+    options = [{"quality": int(rng.integers(60, 96))}, {"quality": 80, "progressive": True}]
+    return encoded(picture(rng), **options[rng.integers(2)])
+
+
+def _scan(whole):
+    """Where the coded data of the first scan starts."""
+    marker = whole.index(b"\xff\xda")
+    return marker + 2 + int.from_bytes(whole[marker + 2 : marker + 4], "big")
+
+
+def _chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def empty(rng):
+    return ".jpg", b""
+
+
+def text(rng):
+    return ".jpg", TEXTS[rng.integers(len(TEXTS))]
+
+
+def cut_in_the_header(rng):
+    whole = _jpeg(rng)
+    return ".jpg", whole[: rng.integers(4, _scan(whole))]
+
+
+def cut_in_the_scan(rng):
+    """Anywhere in it; every third time, less than ten bytes are missing."""
+    whole = _jpeg(rng)
+    missing = rng.integers(1, 10) if rng.integers(3) == 0 else rng.integers(10, len(whole) - _scan(whole))
+    return ".jpg", whole[:-missing]
+
+
+def garbage_in_the_scan(rng):
+    """A page of other bytes in the middle of a baseline scan, as a disk or a broken download leaves it."""
+    whole = bytearray(encoded(picture(rng, 240, 240), quality=int(rng.integers(60, 96))))
+    start = _scan(whole)
+    length = len(whole) - start
+    at, size = start + int(rng.integers(length // 4, length // 2)), min(4096, length // 3)
+    whole[at : at + size] = rng.bytes(size)
+    return ".jpg", bytes(whole)
+
+
+def zeros_in_the_scan(rng, size):
+    """A block of zeros there instead; some leave a scan that is as long as it should be, and valid."""
+    whole = bytearray(encoded(picture(rng, 240, 240), quality=int(rng.integers(60, 96))))
+    start = _scan(whole)
+    at = start + int(rng.integers((len(whole) - start) // 4, (len(whole) - start) // 2))
+    size = min(size, len(whole) - at - 100)
+    whole[at : at + size] = bytes(size)
+    return bytes(whole)
+
+
+def bad_checksum(rng):
+    """One bit of a PNG's image data is another."""
+    whole = bytearray(encoded(picture(rng), "png"))
+    at = whole.index(b"IDAT") + 4
+    whole[rng.integers(at, len(whole) - 16)] ^= 1 << rng.integers(8)
+    return ".png", bytes(whole)
+
+
+def cut_png(rng):
+    """Anywhere behind the header; every third time, the end chunk alone is missing."""
+    whole = encoded(picture(rng), "png")
+    return ".png", whole[:-12] if rng.integers(3) == 0 else whole[: rng.integers(33, len(whole) - 12)]
+
+
+def over_the_cap(rng):
+    """A few bytes that promise billions of pixels."""
+    if rng.integers(2):
+        header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+        parts = (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", header),
+            _chunk(b"IDAT", zlib.compress(b"")),
+            _chunk(b"IEND", b""),
+        )
+        return ".png", b"".join(parts)
+    whole = bytearray(encoded(picture(rng)))
+    at = whole.index(b"\xff\xc0")
+    whole[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
+    return ".jpg", bytes(whole)
+
+
+def mislabelled(rng):
+    """Another format than the suffix says."""
+    kinds = (".jpg", "png"), (".png", "jpeg"), (".jpg", "webp"), (".webp", "bmp"), (".bmp", "gif")
+    suffix, kind = kinds[rng.integers(len(kinds))]
+    return suffix, encoded(picture(rng), kind)
+
+
+def unreadable(rng):
+    """No bytes: the file system's entry is a link to nowhere, or a folder."""
+    return ".jpg", ("link", "folder")[rng.integers(2)]
+
+
+def chance(rng):
+    return ".png" if rng.integers(2) else ".jpg", rng.bytes(int(rng.integers(1, 5000)))
+
+
+def cut_other(rng):
+    """WebP, BMP or GIF without its end."""
+    kind = ("webp", "bmp", "gif")[rng.integers(3)]
+    whole = encoded(picture(rng), kind)
+    return f".{kind}", whole[: rng.integers(16, len(whole) * 9 // 10)]
+
+
+CUT = {"truncated", "damaged"}
+DAMAGES = {
+    empty: {"empty"},
+    text: {"not-an-image"},
+    cut_in_the_header: CUT,
+    cut_in_the_scan: CUT,
+    garbage_in_the_scan: CUT,
+    bad_checksum: {"damaged"},
+    cut_png: {"truncated"},
+    over_the_cap: {"too-large"},
+    mislabelled: {"mislabelled"},
+    unreadable: {"unreadable"},
+    chance: {"not-an-image"},
+    cut_other: CUT,
+}
+"""Twelve damages, each with the kinds that it may be found as."""
+
+
+def plant(path, content):
+    """Put a damaged file, or what is none, in a place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content == "link":
+        path.symlink_to("nowhere.jpg")
+    elif content == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+
+
+def write_damaged(root, num_images, rng, num_classes=10):
+    """Damaged files of every kind among class folders; what may be found, by name."""
+    wanted = {}
+    for number, (damage, kinds) in zip(range(num_images), cycle(DAMAGES.items()), strict=False):
+        suffix, content = damage(rng)
+        name = f"train/class{number // 12 % num_classes}/bad{number:04}{suffix}"
+        plant(root / name, content)
+        wanted[name] = (damage.__name__, kinds)
+    return wanted
+
+
+def again(image_hwc):
+    """The same picture in other files: (name, suffix, bytes)."""
+    height, width = image_hwc.shape[:2]
+    for quality in (95, 75, 60):
+        yield f"quality {quality}", ".jpg", encoded(image_hwc, quality=quality)
+    for percent in (90, 70, 130):
+        size = width * percent // 100, height * percent // 100
+        resized = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA if percent < 100 else cv2.INTER_CUBIC)
+        yield f"at {percent} %", ".png", encoded(resized, "png")
+    for change in (15, -15):
+        brighter = np.clip(image_hwc.astype(int) + change, 0, 255).astype(np.uint8)
+        yield f"brighter by {change}", ".png", encoded(brighter, "png")
+    duller = np.rint(image_hwc * 0.8).astype(np.uint8)
+    yield "at 80 % of its light", ".png", encoded(duller, "png")
+
+
+def write_every_kind(root, rng):
+    """A folder in which everything is wrong that can be: the kind of finding, and the file that it must name."""
+    for split, count in (("train", 33), ("test", 6)):
+        for label in ("cat", "dog", "owl"):
+            for number in range(count):
+                plant(root / f"{split}/{label}/{number:03}.png", encoded(picture(rng), "png"))
+    image = picture(rng, 100, 80)
+    whole = encoded(image)
+    odd = {
+        "unreadable": ("train/cat/link.jpg", "link"),
+        "empty": ("train/cat/empty.jpg", b""),
+        "not-an-image": ("train/cat/page.jpg", TEXTS[0]),
+        "truncated": ("train/cat/cut.jpg", whole[:-200]),
+        "damaged": ("train/dog/damaged.png", bad_checksum(rng)[1]),
+        "too-large": ("train/dog/large.png", over_the_cap(np.random.default_rng(0))[1]),
+        "unsupported": ("train/dog/lossless.jpg", whole.replace(b"\xff\xc0", b"\xff\xc3", 1)),
+        "mislabelled": ("train/dog/named.png", encoded(picture(rng))),
+        "conflict": ("train/dog/as-dog.png", (root / "train/cat/000.png").read_bytes()),
+        "leakage": ("test/cat/leaked.png", (root / "train/cat/001.png").read_bytes()),
+        "duplicate": ("train/owl/twice.bmp", encoded(np.asarray(Image.open(root / "train/owl/000.png")), "bmp")),
+        "near-leakage": ("test/owl/again.jpg", encoded(np.asarray(Image.open(root / "train/owl/001.png")), quality=75)),
+        "near-duplicate": (
+            "train/owl/near.jpg",
+            encoded(np.asarray(Image.open(root / "train/owl/002.png")), quality=60),
+        ),
+        "blank": ("train/owl/blank.png", encoded(np.full_like(image, 130), "png")),
+        "dark": ("train/owl/dark.png", encoded(image // 16, "png")),
+        "blurry": ("train/owl/blurry.png", encoded(cv2.GaussianBlur(picture(rng, 100, 100), (0, 0), 9), "png")),
+        "odd-size": ("train/owl/tiny.png", encoded(picture(rng, 7, 7), "png")),
+        "odd-shape": ("train/owl/flat.png", encoded(picture(rng, 20, 160), "png")),
+    }
+    for path, content in odd.values():
+        plant(root / path, content)
+    for split, label, count in (
+        ("test", "untrained", 4),
+        ("train", "absent", 12),
+        ("train", "tiny", 3),
+        ("test", "tiny", 2),
+    ):
+        for number in range(count):
+            plant(root / f"{split}/{label}/{number}.png", encoded(picture(rng), "png"))
+    (root / "train/void").mkdir()
+    return {kind: path for kind, (path, _) in odd.items()}

@@ -1,0 +1,304 @@
+"""What is wrong with data is found, each thing as what it is, and nothing is found that is not there."""
+
+import os
+import time
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from planted import (
+    DAMAGES,
+    again,
+    encoded,
+    picture,
+    plant,
+    write_damaged,
+    write_every_kind,
+    write_good,
+    zeros_in_the_scan,
+)
+from sklearn.datasets import load_digits
+
+from diptych.data.check import duplicates
+from diptych.data.check.checks import checked
+from diptych.data.check.findings import KINDS, SEVERITIES
+from diptych.data.check.folders import survey_folder
+from diptych.data.check.measure import measured
+from diptych.data.check.subject import subject_of
+from diptych.data.splits import Parts, Split
+
+DOCS = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def check(root):
+    return checked(subject_of(survey_folder(root)))
+
+
+def told(findings):
+    """Kinds and reasons by the name of each image; those about no image under an empty name."""
+    found = {}
+    for finding in findings:
+        for name in [sample.name for sample in finding.samples] or [""]:
+            found.setdefault(name, []).append((finding.kind, finding.reason))
+    return found
+
+
+def kinds(findings):
+    return sorted(finding.kind for finding in findings)
+
+
+def find_planted(root, num_good, num_damaged, rng):
+    write_good(root, num_good, rng)
+    wanted = write_damaged(root, num_damaged, rng)
+    start = time.process_time()
+    found = told(check(root))
+    seconds = time.process_time() - start
+    missed = {
+        name: how for name, (how, may_be) in wanted.items() if not may_be & {kind for kind, _ in found.get(name, ())}
+    }
+    false = {name: what for name, what in found.items() if name not in wanted}
+    num_kinds = len({how for how, _ in wanted.values()})
+    print(
+        f"{num_damaged} damaged files of {num_kinds} kinds among {num_good:,} good ones: "
+        f"{num_damaged - len(missed)} found, {len(false)} false alarms, {seconds:.1f} s of processor"
+    )
+    assert num_kinds == len(DAMAGES) == 12
+    assert ({}, {}) == (missed, false)
+
+
+def test_sixty_damaged_files_among_twelve_hundred_are_found_and_no_others(tmp_path, rng):
+    find_planted(tmp_path, 1_200, 60, rng)
+
+
+@pytest.mark.long
+def test_five_hundred_damaged_files_among_ten_thousand_are_found_and_no_others(tmp_path, rng):
+    find_planted(tmp_path, 10_000, 500, rng)
+
+
+def test_most_blocks_of_zeros_in_a_jpeg_are_noticed(tmp_path, rng):
+    """Not all: what is left may be a valid scan of the right length, and nobody can tell."""
+    for size in (512, 4096):
+        for number in range(100):
+            plant(tmp_path / f"{size}/{number}.jpg", zeros_in_the_scan(rng, size))
+    findings = [finding for finding in check(tmp_path) if finding.kind in ("damaged", "truncated")]
+    for size in (512, 4096):
+        found = sum(finding.samples[0].label == str(size) for finding in findings)
+        print(f"blocks of {size} zeros in a JPEG's scan: {found} of 100 noticed")
+        assert found >= 80
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    root = tmp_path_factory.mktemp("everything")
+    wanted = write_every_kind(root, np.random.default_rng(3))
+    return wanted, check(root)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_found_where_it_was_planted(everything, kind):
+    wanted, findings = everything
+    (finding,) = [finding for finding in findings if finding.kind == kind]
+    if kind in wanted:
+        assert wanted[kind] in [sample.name for sample in finding.samples]
+    else:
+        classes = {
+            "empty-class": "void: no images",
+            "untrained-class": "untrained: 4 images, none of them for training",
+            "absent-class": "absent: none for test",
+            "tiny-class": "tiny: 3 for training",
+            "imbalance": "owl has 40 images, 13 times as many as tiny (3)",
+        }
+        assert classes[kind] == finding.reason
+
+
+def test_findings_come_in_the_order_of_their_kinds(everything):
+    order = [list(KINDS).index(finding.kind) for finding in everything[1]]
+    assert sorted(order) == order
+
+
+def test_digits_as_files_are_clean(tmp_path):
+    digits = load_digits()
+    for number, (image_hw, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        levels = np.repeat((image_hw[..., np.newaxis] * 15.9).astype(np.uint8), 3, axis=2)
+        plant(tmp_path / f"{label}/{number:04}.png", encoded(levels, "png"))
+    assert [] == kinds(check(tmp_path))
+
+
+def test_the_same_pixels_are_one_image_in_any_lossless_format(tmp_path, rng):
+    image = picture(rng)
+    for name, kind in (("a.png", "png"), ("b.bmp", "bmp"), ("c.tif", "tiff")):
+        plant(tmp_path / "cat" / name, encoded(image, kind))
+    for number in range(12):
+        plant(tmp_path / f"dog/{number}.png", encoded(picture(rng), "png"))
+    (finding,) = [finding for finding in check(tmp_path) if finding.kind == "duplicate"]
+    assert ["cat/a.png", "cat/b.bmp", "cat/c.tif"] == [sample.name for sample in finding.samples]
+    assert "3 times in train" == finding.reason
+
+
+def test_the_same_bytes_in_another_shape_are_another_image(rng):
+    levels = rng.integers(0, 256, (24, 32, 1), dtype=np.uint8)
+    parts = Parts(
+        ("a", "b"),
+        Split(levels[np.newaxis], np.zeros(1, np.int64)),
+        test=Split(levels.reshape(1, 32, 24, 1), np.zeros(1, np.int64)),
+    )
+    assert "leakage" not in kinds(checked(subject_of(parts)))
+
+
+def test_an_image_of_two_labels_in_two_splits_is_a_conflict_and_a_leak(tmp_path, rng):
+    content = encoded(picture(rng), "png")
+    plant(tmp_path / "train/cat/1.png", content)
+    plant(tmp_path / "test/dog/1.png", content)
+    plant(tmp_path / "train/dog/2.png", encoded(picture(rng), "png"))
+    found = told(check(tmp_path))
+    assert [("conflict", "labelled cat and dog"), ("leakage", "in train and test")] == found["test/dog/1.png"]
+
+
+def test_a_picture_is_known_again_encoded_anew_resized_or_brightened(tmp_path, rng):
+    made = {}
+    for number in range(40):
+        image = picture(rng, int(rng.integers(60, 200)), int(rng.integers(60, 200)))
+        forms = list(again(image))
+        how, suffix, content = forms[number % len(forms)]
+        plant(tmp_path / f"train/cat/{number}.png", encoded(image, "png"))
+        plant(tmp_path / f"{('train', 'test')[number % 2]}/cat/again{number}{suffix}", content)
+        plant(tmp_path / f"{('test', 'train')[number % 2]}/dog/{number}.png", encoded(picture(rng), "png"))
+        made[f"{('train', 'test')[number % 2]}/cat/again{number}{suffix}"] = (
+            how,
+            f"train/cat/{number}.png",
+            ("near-duplicate", "near-leakage")[number % 2],
+        )
+    near = [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
+    pairs = {tuple(sorted(sample.name for sample in finding.samples)): finding.kind for finding in near}
+    wanted = {tuple(sorted((name, of))): kind for name, (_, of, kind) in made.items()}
+    print(
+        f"{len(wanted)} near-duplicates planted: {len(wanted.keys() & pairs.keys())} found, "
+        f"{len(pairs.keys() - wanted.keys())} false"
+    )
+    assert wanted == pairs
+
+
+def test_the_same_shape_in_another_colour_is_another_picture(tmp_path, rng):
+    shape = cv2.GaussianBlur(rng.integers(0, 256, (64, 64)).astype(np.float32), (0, 0), 4)
+    shape = (shape - shape.min()) / np.ptp(shape)
+    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 68, 255)), ("green", (0, 130, 0))):
+        tinted = shape[..., np.newaxis] * np.array(colour)
+        plant(tmp_path / f"{name}/1.png", encoded(tinted.astype(np.uint8), "png"))
+    assert not [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
+
+
+def test_flat_pictures_are_not_near_duplicates_of_each_other(tmp_path, rng):
+    for number in range(40):
+        flat = np.full((48, 48, 3), 100 + 3 * number) + rng.normal(0, 3, (48, 48, 3))
+        plant(tmp_path / f"{number % 2}/{number}.png", encoded(flat.astype(np.uint8), "png"))
+    assert not [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
+
+
+def test_like_hashes_are_all_found_without_comparing_every_pair(rng):
+    centres = rng.integers(0, 2**63, 300, dtype=np.uint64)
+    bits = [rng.choice(63, rng.integers(1, 10), replace=False) for _ in range(3 * len(centres))]
+    flips = np.array([sum(1 << int(bit) for bit in flipped) for flipped in bits], dtype=np.uint64)
+    hashes = np.unique(np.concatenate([centres, np.repeat(centres, 3) ^ flips]))
+    pairs = combinations(range(len(hashes)), 2)
+    wanted = [(one, other) for one, other in pairs if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 6]
+    assert len(wanted) > 300
+    assert wanted == sorted(map(tuple, duplicates._candidates(hashes).tolist()))
+
+
+@pytest.mark.parametrize("num_bits", [0, 16, 30])
+def test_a_crowd_of_like_hashes_costs_no_square(rng, num_bits):
+    num_images = 20_000
+    hashes = np.uint64(2**60) + rng.integers(0, 2**num_bits, num_images, dtype=np.uint64)
+    assert 0 < len(duplicates._candidates(hashes)) <= (duplicates.MOST_PAIRS + 2 * 32) * num_images
+
+
+def test_images_of_one_hash_hang_together():
+    pairs = duplicates._candidates(np.full(20_000, 2**40 + 5, dtype=np.uint64))
+    assert [list(range(20_000))] == duplicates._groups(pairs)
+
+
+def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
+    images = np.stack([picture(rng, 28, 28, is_grey=True)[..., :1] for _ in range(60)])
+    labels = np.arange(60) % 2
+    images[7], images[50] = images[3], 0
+    parts = Parts(("odd", "even"), Split(images[:48], labels[:48]), test=Split(images[48:], labels[48:]))
+    images[55] = images[4]
+    found = told(checked(subject_of(parts)))
+    assert {
+        "train 3": [("duplicate", "2 times in train")],
+        "train 7": [("duplicate", "2 times in train")],
+        "train 4": [("conflict", "labelled odd and even"), ("leakage", "in train and test")],
+        "test 7": [("conflict", "labelled odd and even"), ("leakage", "in train and test")],
+        "test 2": [("blank", "black all over")],
+    } == found
+
+
+def test_what_most_images_are_is_the_way_of_the_data_and_told_once(tmp_path, rng):
+    for number in range(60):
+        image = picture(rng) // (12 if number % 3 else 1)
+        plant(tmp_path / f"{number % 2}/{number}.png", encoded(image, "png"))
+    assert [("dark", "67% of all images are dark: taken for the way of this data")] == told(check(tmp_path))[""]
+
+
+def test_the_one_image_of_another_size_is_odd(tmp_path, rng):
+    for number in range(120):
+        side = 33 if number == 77 else 32
+        plant(tmp_path / f"{number % 2}/{number}.png", encoded(picture(rng, 32, side), "png"))
+    assert {"1/77.png": [("odd-size", "33 × 32 pixels")]} == told(check(tmp_path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, rng):
+    for number in range(20):
+        plant(tmp_path / f"{number % 2}/{number}.png", encoded(picture(rng), "png"))
+    os.mkfifo(tmp_path / "0/pipe.jpg")
+    assert ["unreadable"] == kinds(check(tmp_path))
+
+
+def test_every_file_of_a_class_may_be_broken(tmp_path, rng):
+    for number in range(12):
+        plant(tmp_path / f"good/{number}.png", encoded(picture(rng), "png"))
+        plant(tmp_path / f"bad/{number}.png", b"")
+    (finding,) = [finding for finding in check(tmp_path) if finding.kind == "empty-class"]
+    assert "bad: none of its 12 files can be decoded" == finding.reason
+
+
+def test_an_image_leaves_less_than_half_a_kilobyte_behind(tmp_path, rng):
+    write_good(tmp_path, 100, rng)
+    found = measured(subject_of(survey_folder(tmp_path)), lambda doing, done, total: None)
+    num_bytes = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray)) / 100
+    print(f"{num_bytes:.0f} bytes are kept of an image")
+    assert num_bytes < 400
+
+
+def test_progress_is_told_to_the_last_image(tmp_path, rng):
+    write_good(tmp_path, 100, rng)
+    steps = []
+    checked(subject_of(survey_folder(tmp_path)), lambda *step: steps.append(step))
+    assert ("Checking", 100, 100) == steps[-1]
+
+
+def test_every_kind_is_documented_with_its_severity():
+    section = DOCS.read_text(encoding="utf-8").partition("## data check")[2].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in section.splitlines() if row.startswith("| `")]
+    documented = {key.strip("`"): row[1] for row in rows for key in row[0].removeprefix("| ").split(", ")}
+    assert {key: kind.severity for key, kind in KINDS.items()} == documented
+    assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
+
+
+def test_data_of_which_nothing_can_be_decoded_are_told_as_such(tmp_path):
+    for number in range(4):
+        plant(tmp_path / f"{number % 2}/{number}.jpg", b"")
+    assert ["empty"] * 4 + ["empty-class"] * 2 == kinds(check(tmp_path))
+
+
+def test_a_single_image_can_be_checked(tmp_path, rng):
+    plant(tmp_path / "a/1.png", encoded(picture(rng), "png"))
+    (tmp_path / "b").mkdir()
+    assert ["empty-class", "tiny-class"] == kinds(check(tmp_path))

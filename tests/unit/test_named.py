@@ -1,0 +1,515 @@
+"""Datasets that have a name, on small files in their publishers' own formats.
+
+What is pinned (sizes, digests, numbers of samples) is a fact about files that no test can fetch: here it can only be
+compared with a second source.
+"""
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import re
+import struct
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cifar_batches import python_batch
+from scipy.io import savemat
+
+from diptych.data import datasets, published, sources
+from diptych.data.ingest import ingest
+from diptych.data.named import CIFAR100, EMNIST, IMAGENET, KMNIST, NAMED, read_named
+from diptych.data.readers import cifar, devkit, emnist
+from diptych.data.readers.imagenet import Pins, class_names, read_imagenet
+from diptych.data.readers.svhn import read_svhn
+from diptych.data.rows import Form, Keeping
+from diptych.errors import DataError, DownloadError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def random_bytes(*shape):
+    return np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
+
+
+def idx_bytes(values):
+    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def write_tar(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def pinned_files():
+    yield from (*published.MNIST_FILES, *published.FASHION_MNIST_FILES, *published.KMNIST_FILES, *published.SVHN_FILES)
+    yield from (*published.CIFAR10_FILES.values(), published.CIFAR100_FILE, published.EMNIST_FILE)
+
+
+def test_every_file_is_pinned_by_another_digest_and_fetched_by_https():
+    files = list(pinned_files())
+    digests = [file.sha256 for file in files]
+    digests += [published.IMAGENET.train[2], published.IMAGENET.validation[2], published.IMAGENET.devkit_sha256]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+    assert len(digests) == len(set(digests))
+    assert all(url.startswith("https://") for file in files for url in file.urls)
+
+
+@pytest.mark.parametrize(("module", "file"), [("cifar10", cifar.PYTHON), ("cifar100", cifar.PYTHON_100)])
+def test_keras_has_the_same_digests_of_cifar(module, file):
+    keras = importlib.util.find_spec("keras")
+    if keras is None:
+        pytest.skip("Keras, the second source, is not installed")
+    text = (Path(keras.submodule_search_locations[0]) / "src" / "datasets" / f"{module}.py").read_text()
+    pinned = {file.name: file.sha256 for file in pinned_files()}
+    assert pinned[file.archive] in text
+
+
+def test_every_named_dataset_has_its_own_names_and_as_many_as_it_has_classes():
+    for dataset in NAMED.values():
+        assert len(set(dataset.class_names)) == len(dataset.class_names)
+    counts = {name: len(dataset.class_names) for name, dataset in NAMED.items()}
+    assert (100, 47, 10, 10, 1000) == tuple(
+        counts[name] for name in ("cifar100", "emnist", "kmnist", "svhn", "imagenet")
+    )
+    assert {"kmnist": False, "emnist": False, "svhn": False, "cifar100": True, "imagenet": True} == {
+        name: NAMED[name].mirror for name in ("kmnist", "emnist", "svhn", "cifar100", "imagenet")
+    }
+
+
+FINE = [(11, 99), (0, 42)]
+
+
+def cifar100_members():
+    return {
+        f"cifar-100-python/{name}": python_batch(random_bytes(2, 3072) ^ np.uint8(place), labels, key="fine_labels")
+        for place, (name, labels) in enumerate(zip(("train", "test"), FINE, strict=True))
+    }
+
+
+def write_files(root, members):
+    for name, content in members.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def test_cifar100_is_read_with_its_fine_labels_packed_and_unpacked(tmp_path):
+    write_tar(tmp_path / "cifar-100-python.tar.gz", cifar100_members(), "w:gz")
+    write_files(tmp_path, cifar100_members())
+    for source in ("cifar-100-python.tar.gz", "cifar-100-python"):
+        (images, labels), (_, test_labels) = cifar.read_cifar(tmp_path / source, cifar.PYTHON_100)
+        np.testing.assert_array_equal(random_bytes(2, 3072).reshape(2, 3, 32, 32).transpose(0, 2, 3, 1), images)
+        assert FINE == [tuple(labels.tolist()), tuple(test_labels.tolist())]
+
+
+def test_cifar100_is_found_unpacked_by_name(tmp_path):
+    write_files(tmp_path / "cifar100", cifar100_members())
+    name, parts = read_named(replace(CIFAR100, num_train=2, num_test=2), tmp_path)
+    assert ("cifar100", "boy", "worm") == (name, *(parts.class_names[label] for label in parts.train.labels))
+    with pytest.raises(DataError, match=r"holds 4 images .* cifar100 has 60,000"):
+        datasets.load("cifar100", data_dir=tmp_path)
+
+
+def test_a_batch_of_cifar10_is_no_batch_of_cifar100(tmp_path):
+    with pytest.raises(DataError, match="no dictionary with data and fine_labels"):
+        cifar.PYTHON_100.parse(python_batch(random_bytes(2, 3072), [1, 2]), "train")
+    with pytest.raises(DataError, match="no label from 0 to 99 for image 1"):
+        cifar.PYTHON_100.parse(python_batch(random_bytes(2, 3072), [1, 100], key="fine_labels"), "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"), [("cifar100", "cifar-100-python.tar.gz"), ("emnist", "gzip.zip"), ("svhn", "train_32x32.mat")]
+)
+def test_an_archive_that_is_not_the_published_one_is_refused(name, archive, tmp_path):
+    write_files(tmp_path / name, {archive: b"something else"})
+    with pytest.raises(DownloadError, match=f"{archive}' is not the published file"):
+        datasets.load(name, data_dir=tmp_path)
+
+
+def test_kmnist_is_read_like_mnist(tmp_path):
+    images = random_bytes(10, 28, 28)
+    for split in ("train", "t10k"):
+        write_files(tmp_path / "kmnist", {
+            f"{split}-images-idx3-ubyte": idx_bytes(images),
+            f"{split}-labels-idx1-ubyte": idx_bytes(np.arange(10, dtype=np.uint8)),
+        })  # fmt: skip
+    _, parts = read_named(replace(KMNIST, num_train=10, num_test=10), tmp_path)
+    np.testing.assert_array_equal(images[..., np.newaxis], parts.train.images)
+    assert ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo") == parts.class_names
+
+
+def letters():
+    """Three characters as they are read: F, 7 and R lie differently in all of eight orientations."""
+    drawn = np.zeros((3, 28, 28), dtype=np.uint8)
+    for image, letter in zip(drawn, "F7R", strict=True):
+        cv2.putText(image, letter, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
+    return drawn, np.array([emnist.CLASS_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
+
+
+def emnist_members():
+    """The four files as NIST ships them: written column by column, as MATLAB keeps images."""
+    upright, labels = letters()
+    stored = np.stack([np.frombuffer(image.tobytes(order="F"), np.uint8).reshape(28, 28) for image in upright])
+    contents = [idx_bytes(stored), idx_bytes(labels), idx_bytes(stored[:2]), idx_bytes(labels[:2])]
+    return {f"gzip/{name}": gzip.compress(content) for name, content in zip(emnist.FILES, contents, strict=True)}
+
+
+def write_zip(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_emnist_stands_upright(tmp_path):
+    write_zip(tmp_path / "gzip.zip", {"gzip/emnist-letters-test-labels-idx1-ubyte.gz": b"x", **emnist_members()})
+    (images, labels), (test_images, test_labels) = emnist.read_emnist(tmp_path / "gzip.zip")
+    np.testing.assert_array_equal(letters()[0][..., np.newaxis], images)
+    np.testing.assert_array_equal(letters()[0][:2, ..., np.newaxis], test_images)
+    assert (["F", "7", "R"], ["F", "7"]) == tuple(
+        [emnist.CLASS_NAMES[label] for label in each] for each in (labels, test_labels)
+    )
+
+
+def test_emnist_as_others_describe_it_is_turned_back(tmp_path):
+    """TensorFlow Datasets: "images provided here are inverted horizontally and rotated 90 anti-clockwise"."""
+    upright = letters()[0][..., np.newaxis]
+    described = np.rot90(upright[:, :, ::-1], axes=(1, 2))
+    np.testing.assert_array_equal(upright, emnist.upright(described))
+    assert not np.array_equal(upright, described)
+
+
+def test_the_47_classes_are_digits_capitals_and_the_small_letters_that_look_otherwise():
+    merged = set("cijklmopsuvwxyz")  # of the paper's table; their capitals stand for both
+    assert set("0123456789") | set("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | (set("abcdefghijklmnopqrstuvwxyz") - merged) == {
+        *emnist.CLASS_NAMES
+    }
+    assert sorted(emnist.CLASS_NAMES) == list(emnist.CLASS_NAMES)
+
+
+@pytest.mark.parametrize("folder", ["emnist", "emnist/gzip"])
+@pytest.mark.parametrize("unpack", [bytes, gzip.decompress])
+def test_emnist_is_found_unpacked_by_name(folder, unpack, tmp_path):
+    for name, content in emnist_members().items():
+        short = Path(name).name if unpack is bytes else Path(name).stem
+        write_files(tmp_path / folder, {short: unpack(content)})
+    _, parts = read_named(replace(EMNIST, num_train=3, num_test=2), tmp_path)
+    np.testing.assert_array_equal(letters()[0][..., np.newaxis], parts.train.images)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda members: members.popitem(), r"does not hold gzip/emnist-balanced-test-labels"),
+        (lambda members: members.update({f"gzip/{emnist.FILES[1]}": idx_bytes(np.array([47, 0, 0], np.uint8))}),
+         r"train-labels.*label 47 at byte 8, wanted 0 to 46"),
+        (lambda members: members.update({f"gzip/{emnist.FILES[0]}": b"\x1f\x8b damaged"}), r"train-images.*is damaged"),
+    ],
+)  # fmt: skip
+def test_a_faulty_emnist_is_refused(change, complaint, tmp_path):
+    members = emnist_members()
+    change(members)
+    write_zip(tmp_path / "gzip.zip", members)
+    with pytest.raises(DataError, match=complaint):
+        emnist.read_emnist(tmp_path / "gzip.zip")
+
+
+def test_a_damaged_zip_is_refused(tmp_path):
+    write_zip(tmp_path / "gzip.zip", emnist_members())
+    content = (tmp_path / "gzip.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[:-30])
+    with pytest.raises(DataError, match=r"cut\.zip' is damaged"):
+        emnist.read_emnist(tmp_path / "cut.zip")
+    (tmp_path / "flipped.zip").write_bytes(content[:60] + bytes(200) + content[260:])
+    with pytest.raises(DataError, match=r"flipped\.zip"):
+        emnist.read_emnist(tmp_path / "flipped.zip")
+
+
+def write_svhn(path, images_nhwc, labels, **others):
+    columns = {"X": images_nhwc.transpose(1, 2, 3, 0), "y": np.array(labels, dtype=np.uint8)[:, np.newaxis], **others}
+    savemat(path, columns, do_compression=True)
+    return path
+
+
+def test_svhn_is_read_upright_with_10_for_0(tmp_path):
+    images = random_bytes(4, 32, 32, 3)
+    read_images, labels = read_svhn(write_svhn(tmp_path / "train_32x32.mat", images, [1, 10, 9, 2]))
+    np.testing.assert_array_equal(images, read_images)
+    assert ([1, 0, 9, 2], np.int64, np.uint8) == (labels.tolist(), labels.dtype, read_images.dtype)
+
+
+@pytest.mark.parametrize(
+    ("others", "complaint"),
+    [
+        ({"X": np.zeros((32, 32, 3, 3), np.uint8)}, r"X uint8 \(32, 32, 3, 3\) and y \(4, 1\)"),
+        ({"X": np.zeros((32, 32, 3, 4))}, "X float64"),
+        ({"y": np.array([[1], [2], [11], [3]], np.uint8)}, "label 11 for image 2, wanted 1 to 10"),
+        ({"y": np.array([[1], [2], [0], [3]], np.uint8)}, "label 0 for image 2"),
+    ],
+)
+def test_svhn_of_another_form_is_refused(others, complaint, tmp_path):
+    path = write_svhn(tmp_path / "train_32x32.mat", random_bytes(4, 32, 32, 3), [1, 2, 3, 4], **others)
+    with pytest.raises(DataError, match=complaint):
+        read_svhn(path)
+
+
+def test_a_damaged_svhn_is_refused_in_one_line(tmp_path):
+    content = write_svhn(tmp_path / "whole.mat", random_bytes(4, 32, 32, 3), [1, 2, 3, 4]).read_bytes()
+    for number, damaged in enumerate(
+        (b"", b"no MATLAB file", content[:200], content[:-50], b"\x89HDF\r\n\x1a\n" + content)
+    ):
+        path = tmp_path / f"{number}.mat"
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{number}\.mat'") as raised:
+            read_svhn(path)
+        assert "\n" not in str(raised.value)
+
+
+WNIDS = ("n01440764", "n02012849", "n03126707")
+"""Tench; crane, the bird; crane, the machine."""
+TRAIN = {wnid: [f"{wnid}_{number}" for number in (10, 9, 2)] for wnid in WNIDS}
+VALIDATION = {f"ILSVRC2012_val_{number:08}": WNIDS[(number * 2) % 3] for number in range(1, 7)}
+
+
+def jpeg(name):
+    level = int(hashlib.sha256(name.encode()).hexdigest()[:2], 16)
+    return cv2.imencode(".jpg", np.full((6, 8, 3), level, dtype=np.uint8))[1].tobytes()
+
+
+def train_files():
+    return {f"train/{wnid}/{name}.JPEG": jpeg(name) for wnid, names in TRAIN.items() for name in names}
+
+
+def flat_files():
+    return {f"val/{name}.JPEG": jpeg(name) for name in VALIDATION}
+
+
+def divided_files():
+    return {f"val/{wnid}/{name}.JPEG": jpeg(name) for name, wnid in VALIDATION.items()}
+
+
+def devkit_members():
+    """The kit's two files: numbers of synsets, in an order of their own, and a table with parents after them."""
+    numbers = {wnid: number for number, wnid in enumerate(sorted(WNIDS, reverse=True), 1)}
+    fields = (
+        "ILSVRC2012_ID",
+        "WNID",
+        "words",
+        "gloss",
+        "num_children",
+        "children",
+        "wordnet_height",
+        "num_train_images",
+    )
+    rows = [(number, wnid, "words, more", "gloss", 0, np.zeros((1, 0)), 0, 3) for wnid, number in numbers.items()]
+    rows.append((4, "n00001740", "entity", "gloss", 3, np.array([1, 2, 3]), 2, 0))
+    synsets = np.array(rows, dtype=[(field, object) for field in fields])
+    meta = io.BytesIO()
+    savemat(meta, {"synsets": synsets[:, np.newaxis]}, do_compression=True)
+    truth = "".join(f"{numbers[wnid]}\n" for wnid in VALIDATION.values())
+    return {
+        "ILSVRC2012_devkit_t12/readme.txt": b"read me",
+        "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
+        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
+    }
+
+
+def packed_devkit():
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, inside in devkit_members().items():
+            member = tarfile.TarInfo(name)
+            member.size = len(inside)
+            archive.addfile(member, io.BytesIO(inside))
+    return content.getvalue()
+
+
+def solution():
+    lines = [f"{name},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for name, wnid in VALIDATION.items()]
+    return ("ImageId,PredictionString\n" + "".join(lines)).encode()
+
+
+def write_archives(folder):
+    """The official archives, a tar of tars and a tar; and what they are pinned by."""
+    folder.mkdir()
+    for wnid, names in TRAIN.items():
+        write_tar(folder / f"{wnid}.tar", {f"{name}.JPEG": jpeg(name) for name in names})
+    write_tar(
+        folder / "ILSVRC2012_img_train.tar", {f"{wnid}.tar": (folder / f"{wnid}.tar").read_bytes() for wnid in WNIDS}
+    )
+    for wnid in WNIDS:
+        (folder / f"{wnid}.tar").unlink()
+    write_tar(folder / "ILSVRC2012_img_val.tar", {f"{name}.JPEG": jpeg(name) for name in reversed(VALIDATION)})
+    write_files(folder, {devkit.ARCHIVE: packed_devkit()})
+
+    def pin(name):
+        content = (folder / name).read_bytes()
+        return name, len(content), hashlib.sha256(content).hexdigest()
+
+    return Pins(pin("ILSVRC2012_img_train.tar"), pin("ILSVRC2012_img_val.tar"), pin(devkit.ARCHIVE)[2])
+
+
+TREES = {
+    "val in class folders": lambda: {**train_files(), **divided_files()},
+    "flat, with the packed kit": lambda: {**train_files(), **flat_files(), devkit.ARCHIVE: packed_devkit()},
+    "flat, with the unpacked kit": lambda: {**train_files(), **flat_files(), **devkit_members()},
+    "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), devkit.SOLUTION: solution()},
+    "as Kaggle ships it": lambda: {
+        **{f"ILSVRC/Data/CLS-LOC/{name}": content for name, content in {**train_files(), **flat_files()}.items()},
+        devkit.SOLUTION: solution(),
+    },
+}
+
+
+def content_of(listed):
+    return [(listed.encoded.read(place), label) for place, label in enumerate(listed.labels.tolist())]
+
+
+WANTED_TRAIN = [(jpeg(name), label) for label, wnid in enumerate(WNIDS) for name in sorted(TRAIN[wnid])]
+WANTED_TEST = [
+    (jpeg(name), label) for label, wnid in enumerate(WNIDS) for name in sorted(VALIDATION) if VALIDATION[name] == wnid
+]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_imagenet_is_read_from_a_tree_however_its_validation_set_lies(tree, tmp_path):
+    write_files(tmp_path / "imagenet", TREES[tree]())
+    found = sources.find("imagenet", data_dir=tmp_path)
+    assert ("tench", "crane (n02012849)", "crane (n03126707)") == found.content.class_names
+    assert (WANTED_TRAIN, WANTED_TEST) == (content_of(found.content.train), content_of(found.content.test))
+    assert (None, True, (224, 224)) == (found.content.validation, found.mirror, found.image_size)
+    assert "imagenet-3" == found.name
+
+
+def test_imagenet_is_read_from_the_official_archives_where_they_lie(tmp_path):
+    pins = write_archives(tmp_path / "imagenet")
+    before = sorted(path.name for path in (tmp_path / "imagenet").iterdir())
+    for _ in range(2):  # looked through, and from what was found then
+        content = read_imagenet(tmp_path / "imagenet", pins)
+        assert (WANTED_TRAIN, WANTED_TEST) == (content_of(content.train), content_of(content.test))
+    assert "train/n01440764/n01440764_10.JPEG" == content.train.ids[0]
+    assert content.test.ids[0].startswith("val/ILSVRC2012_val_")
+    assert before == sorted(path.name for path in (tmp_path / "imagenet").iterdir())
+
+
+def test_the_archives_and_a_tree_have_one_fingerprint(tmp_path):
+    pins = write_archives(tmp_path / "packed")
+    write_files(tmp_path / "imagenet", TREES["val in class folders"]())
+    prints = []
+    for content in (read_imagenet(tmp_path / "packed", pins), read_imagenet(tmp_path / "imagenet", pins)):
+        parts = ingest(content, Form((8, 8), 3), Keeping("never"))
+        whole = datasets.Whole("imagenet-3", parts, mirror=True)
+        prints.append(datasets.divide(whole, 0, 0.34).fingerprint)
+    assert prints[0] == prints[1]
+
+
+def test_fewer_classes_are_read_and_named_by_their_number(tmp_path):
+    files = {
+        name: content for name, content in TREES["flat, with the packed kit"]().items() if "/n03126707/" not in name
+    }
+    write_files(tmp_path / "imagenet", files)
+    found = sources.find("imagenet", data_dir=tmp_path)
+    assert ("imagenet-2", ("tench", "crane (n02012849)")) == (found.name, found.content.class_names)
+    assert [pair for pair in WANTED_TEST if pair[1] < 2] == content_of(found.content.test)
+
+
+def test_the_whole_of_imagenet_alone_has_its_name(tmp_path):
+    write_files(tmp_path / "imagenet", TREES["val in class folders"]())
+    assert "imagenet" == read_named(replace(IMAGENET, num_train=9, num_test=6), tmp_path)[0]
+
+
+def test_a_tree_without_validation_images_brings_no_test_split(tmp_path):
+    write_files(tmp_path / "imagenet", train_files())
+    assert sources.find("imagenet", data_dir=tmp_path).content.test is None
+
+
+def test_imagenet_is_never_fetched_and_the_error_says_what_to_put_where(tmp_path):
+    with pytest.raises(DownloadError, match="may not be passed on") as raised:
+        datasets.load("imagenet", data_dir=tmp_path)
+    for word in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz", "image-net.org"):
+        assert word in str(raised.value)
+    assert str(tmp_path / "imagenet") in str(raised.value)
+
+
+WRONG_TREES = {
+    "an unknown class": ({**train_files(), "train/n99999999/x.JPEG": jpeg("x")}, DataError, "among them 'n99999999'"),
+    "names for wnids": (
+        {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, DataError, "among them 'cats', 'dogs'"),
+    "one class": ({"train/n01440764/1.JPEG": jpeg("x")}, DataError, "holds 1 classes"),
+    "nothing that says what val shows": (
+        {**train_files(), **flat_files()}, DownloadError, "says what the validation images show"),
+    "an image that nothing tells of": (
+        {**train_files(), **flat_files(), "val/other.JPEG": jpeg("x"), devkit.SOLUTION: solution()},
+        DataError, "val/other.JPEG"),
+    "a class without validation images": (
+        {**train_files(), "val/n01440764/x.JPEG": jpeg("x")},
+        DataError, "no validation images of n02012849, n03126707"),
+    "a damaged kit": (
+        {**train_files(), **flat_files(), devkit.ARCHIVE: packed_devkit()[:300]}, DataError, "is damaged|not hold"),
+    "a damaged table": (
+        {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},
+        DataError, r"meta\.mat cannot be read"),
+    "a truth of a synset that is no class": (
+        {**train_files(), **flat_files(), **devkit_members(),
+         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"1\n4\n"},
+        DataError, "validation image 2 is of synset '4'"),
+    "a solution that is none": (
+        {**train_files(), **flat_files(), devkit.SOLUTION: b"ImageId,PredictionString\nx\n"},
+        DataError, "line 2, is not of the form"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG_TREES)
+def test_a_tree_that_is_not_imagenet_is_refused(kind, tmp_path):
+    files, error, complaint = WRONG_TREES[kind]
+    write_files(tmp_path / "imagenet", files)
+    with pytest.raises(error, match=complaint):
+        sources.find("imagenet", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", devkit.ARCHIVE])
+@pytest.mark.parametrize("damage", ["cut short", "one bit", "missing"])
+def test_an_archive_of_imagenet_that_is_not_the_official_one_is_refused(name, damage, tmp_path):
+    pins = write_archives(tmp_path / "imagenet")
+    path = tmp_path / "imagenet" / name
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    match damage:
+        case "cut short":
+            path.write_bytes(content[:-512])
+        case "one bit":
+            path.write_bytes(content)
+        case "missing":
+            path.unlink()
+    with pytest.raises(DownloadError, match=f"{re.escape(name)}"):
+        read_imagenet(tmp_path / "imagenet", pins)
+
+
+def test_official_archives_of_another_size_are_refused_by_name(tmp_path):
+    write_archives(tmp_path / "imagenet")
+    with pytest.raises(
+        DownloadError, match=r"ILSVRC2012_img_train\.tar' is not the official file: .* of 147,897,477,120"
+    ):
+        datasets.load("imagenet", data_dir=tmp_path)
+
+
+def test_the_1000_classes_have_1000_names_in_the_order_of_their_ids():
+    names = class_names()
+    assert (1000, 1000) == (len(names), len(set(names.values())))
+    assert sorted(names) == list(names)
+    assert all(re.fullmatch(r"n\d{8}", wnid) for wnid in names)
+    with_ids = {name for wnid, name in names.items() if wnid in name}
+    assert {"crane (n02012849)", "crane (n03126707)", "maillot (n03710637)", "maillot (n03710721)"} == with_ids
+    # As torchvision and Keras number them.
+    places = {0: "tench", 1: "goldfish", 207: "golden retriever", 281: "tabby", 717: "pickup", 999: "toilet tissue"}
+    assert places == {place: list(names.values())[place] for place in places}

@@ -1,0 +1,290 @@
+"""Parquet with an image column: real files, written as Hugging Face lays them out and as others do."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diptych.data import datasets, sources
+from diptych.data.ingest import ingest
+from diptych.data.prefetch import each
+from diptych.data.readers import row_groups
+from diptych.data.rows import Form, Keeping
+from diptych.errors import DataError, UsageError
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+NAMES = ["cat", "dog", "bird"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def png(level):
+    return cv2.imencode(".png", np.full((6, 8, 3), level, dtype=np.uint8))[1].tobytes()
+
+
+def features(label="label", names=NAMES):
+    told = {"image": {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
+    return {"huggingface": json.dumps({"info": {"features": told}})}
+
+
+def write(
+    path, images, labels, *, metadata=None, image_type=IMAGE, label_type=None, names=("image", "label"), **options
+):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = [pa.array(images, image_type), pa.array(labels, label_type or (pa.int64() if metadata else None))]
+    table = pa.table(arrays, pa.schema(list(zip(names, (array.type for array in arrays), strict=True)), metadata))
+    pq.write_table(table, path, **options)
+    return path
+
+
+def encoded(*levels):
+    return [{"bytes": png(level), "path": f"{level}.png"} for level in levels]
+
+
+def write_faces(folder, prefix=""):
+    """A dataset as the Hub keeps it: two shards of training, one of test, three classes."""
+    for number, levels in enumerate(((0, 1, 2, 3), (4, 5, 6, 7, 8))):
+        path = folder / f"{prefix}train-0000{number}-of-00002.parquet"
+        write(path, encoded(*levels), [level % 3 for level in levels], metadata=features(), row_group_size=2)
+    write(folder / f"{prefix}test-00000-of-00001.parquet", encoded(20, 21, 22), [2, 1, 0], metadata=features())
+    return folder
+
+
+def listing(path, **options):
+    return sources.find(str(path), **options).content
+
+
+def levels_of(listed):
+    contents = [listed.encoded.read(place) for place in range(len(listed))]
+    return [int(cv2.imdecode(np.frombuffer(content, np.uint8), 1)[0, 0, 0]) for content in contents]
+
+
+@pytest.mark.parametrize("prefix", ["", "data/"])
+def test_shards_of_a_folder_are_read_as_the_hub_lays_them_out(prefix, tmp_path):
+    faces = listing(write_faces(tmp_path / "faces", prefix))
+    assert tuple(NAMES) == faces.class_names
+    assert [0, 1, 2, 0, 1, 2, 0, 1, 2] == faces.train.labels.tolist()
+    assert list(range(9)) == levels_of(faces.train)
+    assert ([2, 1, 0], [20, 21, 22]) == (faces.test.labels.tolist(), levels_of(faces.test))
+    assert faces.validation is None
+    assert ("train-00000-of-00002.parquet:3", "train-00001-of-00002.parquet:0") == tuple(faces.train.ids[3:5])
+
+
+def test_what_is_found_becomes_a_dataset(tmp_path):
+    whole = datasets.load(str(write_faces(tmp_path / "faces")), image_size=(6, 8), validation_fraction=0.3)
+    assert ("faces", tuple(NAMES), False) == (whole.name, whole.class_names, whole.mirror)
+    assert [6, 3, 3] == [len(split) for split in (whole.train, whole.validation, whole.test)]
+    assert [20, 21, 22] == whole.test.images[:][:, 0, 0, 0].tolist()
+
+
+def test_one_file_is_an_undivided_dataset(tmp_path):
+    path = write(tmp_path / "faces.parquet", encoded(5, 6, 7), ["x", "y", "x"])
+    found = sources.find(str(path))
+    assert ("faces", ("x", "y"), [0, 1, 0]) == (
+        found.name,
+        found.content.class_names,
+        found.content.train.labels.tolist(),
+    )
+
+
+def test_shards_that_name_no_split_are_one_undivided_set(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"{number:04}.parquet", encoded(number, 5 + number), ["x", "y"])
+    assert [0, 5, 1, 6] == levels_of(listing(tmp_path).train)
+
+
+def test_images_may_be_bytes_without_a_struct(tmp_path):
+    path = write(tmp_path / "a.parquet", [png(3), png(4)], [7, 10], image_type=pa.binary(), names=("img", "target"))
+    faces = listing(path)
+    assert (("7", "10"), [0, 1], [3, 4]) == (faces.class_names, faces.train.labels.tolist(), levels_of(faces.train))
+
+
+@pytest.mark.parametrize("root", [None, "elsewhere"])
+@pytest.mark.parametrize("in_struct", [False, True])
+def test_images_may_be_paths_below_the_folder_or_the_root(in_struct, root, tmp_path):
+    where = tmp_path / (root or ".") / "images"
+    where.mkdir(parents=True)
+    for level in (3, 4):
+        (where / f"{level}.png").write_bytes(png(level))
+    paths = [f"images/{level}.png" for level in (3, 4)]
+    images = [{"bytes": None, "path": path} for path in paths] if in_struct else paths
+    path = write(tmp_path / "a.parquet", images, ["x", "y"], image_type=IMAGE if in_struct else pa.string())
+    assert [3, 4] == levels_of(listing(path, root=root and tmp_path / root).train)
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/secret.png", "link/secret.png", "a\0b"])
+def test_a_path_in_a_file_cannot_leave_the_folder(path, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path)
+    table = write(tmp_path / "in" / "a.parquet", [path, "b.png"], ["x", "y"], image_type=pa.string())
+    with pytest.raises(DataError, match="The path"):
+        listing(table).train.encoded.read(0)
+
+
+def test_an_image_that_is_missing_is_a_bad_image_not_an_end(tmp_path):
+    images = [*encoded(1, 2, 3), {"bytes": None, "path": None}, None, {"bytes": b"no image", "path": None}]
+    path = write(tmp_path / "a.parquet", images, ["x", "y", "x", "y", "x", "y"], image_type=IMAGE)
+    parts = ingest(listing(path), Form((6, 8), 3), Keeping("never"), "skip")
+    assert ["a.parquet:3", "a.parquet:4", "a.parquet:5"] == [name for name, _ in parts.skipped]
+    assert [1, 2, 3] == parts.train.images[:][:, 0, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("label_type", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_labels_may_be_texts_of_any_kind(label_type, tmp_path):
+    labels = pa.array(["x", "y", "x"]).cast(label_type)
+    path = write(tmp_path / "a.parquet", encoded(1, 2, 3), labels, label_type=label_type)
+    assert (("x", "y"), [0, 1, 0]) == (listing(path).class_names, listing(path).train.labels.tolist())
+
+
+def test_metadata_in_another_form_is_passed_over(tmp_path):
+    metadata = {"huggingface": json.dumps({"info": [1, 2]}), "pandas": "{"}
+    path = write(tmp_path / "a.parquet", encoded(1, 2), [5, 6], metadata=metadata)
+    assert ("5", "6") == listing(path).class_names
+
+
+WRONG = {
+    "a label that is null": ((encoded(1, 2), [0, None]), {"metadata": features()}, "row 1, has no label"),
+    "a label out of range": (
+        (encoded(1, 2), [0, 3]), {"metadata": features()}, "row 1, has the label '3': wanted 0 to 2"),
+    "no labels, as the Hub marks it": ((encoded(1, 2), [0, -1]), {"metadata": features()}, "row 1, has the label '-1'"),
+    "an empty label": ((encoded(1, 2), ["x", " "]), {}, "row 1, has an empty label"),
+    "one class": ((encoded(1, 2), ["x", "x"]), {}, "holds 1 class, 'x', in training"),
+    "no rows": (([], []), {"metadata": features()}, "brings no training samples"),
+    "no image column": (([1.5, 2.5], ["x", "y"]), {"image_type": pa.float64()}, "images may be in none of them"),
+    "no label column": ((encoded(1, 2), [0.5, 1.5]), {}, "labels may be in none of them"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_file_without_what_is_wanted_is_refused_in_one_line(kind, tmp_path):
+    columns, options, complaint = WRONG[kind]
+    path = write(tmp_path / "a.parquet", *columns, **options)
+    with pytest.raises(DataError, match=complaint) as raised:
+        listing(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_two_columns_of_classes_are_refused_by_name(tmp_path):
+    told = {"img": {"_type": "Image"}, **{name: {"names": NAMES, "_type": "ClassLabel"} for name in ("fine", "coarse")}}
+    metadata = {"huggingface": json.dumps({"info": {"features": told}})}
+    schema = pa.schema([("img", IMAGE), ("fine", pa.int64()), ("coarse", pa.int64())], metadata)
+    pq.write_table(
+        pa.table([pa.array(encoded(1), IMAGE), pa.array([0]), pa.array([1])], schema), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match="labels may be in 'fine' or 'coarse'"):
+        listing(tmp_path / "a.parquet")
+
+
+def test_shards_of_different_classes_are_refused(tmp_path):
+    write_faces(tmp_path)
+    write(tmp_path / "validation-0.parquet", encoded(1), [0], metadata=features(names=["dog", "cat", "bird"]))
+    with pytest.raises(DataError, match=r"validation-0\.parquet' has other columns or classes than .*test-00000"):
+        listing(tmp_path)
+
+
+def test_a_shard_that_names_no_split_beside_others_that_do_is_refused(tmp_path):
+    write_faces(tmp_path)
+    write(tmp_path / "more.parquet", encoded(1), [0], metadata=features())
+    with pytest.raises(DataError, match=r"more\.parquet' does not say whether it is train"):
+        listing(tmp_path)
+
+
+def test_a_damaged_file_is_refused_when_it_is_listed_or_when_it_is_read(tmp_path):
+    path = write(tmp_path / "a.parquet", [{"bytes": bytes([level]) * 5000, "path": None} for level in range(8)],
+                 ["x", "y"] * 4, image_type=IMAGE, compression="snappy")  # fmt: skip
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    with pytest.raises(DataError, match=r"Cannot read .*a\.parquet' as Parquet"):
+        listing(path)
+    path.write_bytes(b"\xff" * 400 + content[400:])
+    faces = listing(path)
+    with pytest.raises(DataError, match=r"Cannot read row group 0 of .*a\.parquet'"):
+        faces.train.encoded.read(3)
+
+
+def test_a_shape_of_pixels_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--pixel-shape is for a CSV of pixels"):
+        listing(write_faces(tmp_path), pixel_shape=(6, 8, 3))
+    with pytest.raises(UsageError, match="--pixel-shape is for a CSV of pixels"):
+        listing(write_faces(tmp_path) / "train-00000-of-00002.parquet", pixel_shape=(6, 8, 3))
+
+
+def large(tmp_path, num_groups=10, rows_a_group=50, num_bytes=20_000):
+    images = [{"bytes": bytes([number % 256]) * num_bytes, "path": None} for number in range(num_groups * rows_a_group)]
+    labels = ["x", "y"] * (len(images) // 2)
+    return listing(write(tmp_path / "a.parquet", images, labels, image_type=IMAGE, row_group_size=rows_a_group)).train
+
+
+def test_listing_reads_no_image(tmp_path):
+    assert 0 == large(tmp_path).encoded.num_read
+
+
+def test_a_scan_by_several_threads_reads_each_row_group_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_groups, "KEPT_BYTES", 5_000_000)  # five groups of ten
+    listed, seen = large(tmp_path), {}
+
+    def one(place):
+        seen[place] = listed.encoded.read(place)[0]
+
+    each(one, len(listed))
+    print(f"{len(listed)} images in 10 row groups: {listed.encoded.num_read} groups read")
+    assert {place: place % 256 for place in range(500)} == seen
+    assert 10 == listed.encoded.num_read
+
+
+def test_threads_that_want_one_row_group_at_once_read_it_once(tmp_path):
+    listed, barrier, seen = large(tmp_path, num_groups=1), threading.Barrier(8), []
+
+    def one(place):
+        barrier.wait()
+        seen.append(listed.encoded.read(place)[0])
+
+    threads = [threading.Thread(target=one, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (list(range(8)), 1) == (sorted(seen), listed.encoded.num_read)
+
+
+def test_what_is_kept_in_memory_has_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(row_groups, "KEPT_BYTES", 3_000_000)
+    listed = large(tmp_path)
+    before, most = pa.total_allocated_bytes(), 0
+    for place in np.random.default_rng(0).permutation(len(listed)).tolist():
+        assert place % 256 == listed.encoded.read(place)[0]
+        most = max(most, pa.total_allocated_bytes() - before)
+    print(f"row groups of 1 MB, at most 3 MB kept: {most / 1e6:.1f} MB at most; {listed.encoded.num_read} groups read")
+    assert most < 7_000_000  # what is kept, and what is being read
+    assert listed.encoded.num_read > 10
+
+
+def test_without_pyarrow_the_error_says_what_to_install(tmp_path):
+    write_faces(tmp_path)
+    code = (
+        "import sys\nsys.modules['pyarrow'] = None\n"
+        "from diptych.data import sources\nfrom diptych.errors import DataError\n"
+        f"try:\n    sources.find({str(tmp_path)!r})\nexcept DataError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pyarrow, which reads those, is not installed: pip install 'diptych[parquet]'" in done.stdout
+    assert 1 == len(done.stdout.splitlines())
+
+
+def test_other_data_are_read_without_pyarrow():
+    code = (
+        "import sys\nsys.modules['pyarrow'] = None\n"
+        "from diptych.data import sources\nprint(sources.find('digits').name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "digits\n" == done.stdout

@@ -1,0 +1,121 @@
+"""What cannot be decoded goes out of the data when it is asked for, never over anything, and comes back by the list."""
+
+import errno
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import encoded, picture, plant
+
+from diptych.api import check_data
+from diptych.errors import DataError, UsageError
+
+DOCS = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+@pytest.fixture
+def data(tmp_path):
+    rng = np.random.default_rng(1)
+    for number in range(24):
+        plant(tmp_path / f"data/{('cat', 'dog')[number % 2]}/{number}.png", encoded(picture(rng), "png"))
+    plant(tmp_path / "data/cat/deep/empty.jpg", b"")
+    plant(tmp_path / "data/dog/page.jpg", b"<html>")
+    plant(tmp_path / "data/dog/link.jpg", "link")
+    plant(tmp_path / "data/dog/folder.jpg", "folder")
+    plant(tmp_path / "data/dog/named.jpg", encoded(picture(rng), "png"))
+    return tmp_path / "data"
+
+
+def tree(root):
+    """Every path below a folder, with what is there."""
+    return {
+        path.relative_to(root).as_posix(): path.readlink()
+        if path.is_symlink()
+        else path.is_file() and path.read_bytes()
+        for path in root.rglob("*")
+    }
+
+
+def check(data, **settings):
+    return check_data(data, out=data.parent / "report", **settings)
+
+
+def test_nothing_is_moved_unless_it_is_asked_for(data):
+    before = tree(data)
+    report = check(data)
+    assert (before, (), 4) == (tree(data), report.moved, report.count("error"))
+
+
+@pytest.fixture(params=["the same", "another"])
+def _file_system(request, monkeypatch):
+    """Whether the quarantine is in the data's file system; another refuses to rename."""
+    if request.param == "another":
+
+        def refuse(source, target):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(Path, "rename", refuse)
+
+
+@pytest.mark.usefixtures("_file_system")
+def test_files_that_cannot_be_decoded_go_out_and_come_back_by_the_list(data, tmp_path):
+    before = tree(data)
+    moved = check(data, quarantine=tmp_path / "out").moved
+    names = {"cat/deep/empty.jpg", "dog/page.jpg", "dog/link.jpg"}
+    assert names == {move.target.relative_to(tmp_path / "out").as_posix() for move in moved}
+    assert before.keys() - names == tree(data).keys()
+    assert {name: before[name] for name in names} == {name: tree(tmp_path / "out")[name] for name in names}
+    listed = json.loads((tmp_path / "out/quarantine.json").read_text())["files"]
+    assert [move.to_json() for move in moved] == listed
+    assert ["unreadable"] == [finding.kind for finding in check(data).findings if finding.severity == "error"]
+    (script,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8").partition("## data check")[2], re.S)
+    exec(script.replace("bad/", f"{tmp_path}/out/"), {})  # what the page tells to do
+    assert before == tree(data)
+
+
+def test_a_second_quarantine_adds_to_the_list(data, tmp_path):
+    check(data, quarantine=tmp_path / "out")
+    plant(data / "cat/more.png", b"\x89PNG\r\n\x1a\n")
+    (move,) = check(data, quarantine=tmp_path / "out").moved
+    listed = json.loads((tmp_path / "out/quarantine.json").read_text())["files"]
+    assert (4, str(move.source)) == (len(listed), listed[-1]["from"])
+    assert [] == list(check(data, quarantine=tmp_path / "out").moved)
+
+
+def test_what_is_in_the_quarantine_is_never_written_over(data, tmp_path):
+    plant(tmp_path / "out/dog/page.jpg", b"mine")
+    before = tree(data)
+    with pytest.raises(DataError, match=r"page\.jpg' is there already: nothing is overwritten"):
+        check(data, quarantine=tmp_path / "out")
+    assert (before, b"mine") == (tree(data), (tmp_path / "out/dog/page.jpg").read_bytes())
+
+
+@pytest.mark.parametrize("inside", ["", "cat/out", "out"])
+def test_a_quarantine_inside_the_data_is_refused(data, inside):
+    with pytest.raises(UsageError, match="is inside the data"):
+        check(data, quarantine=data / inside)
+
+
+def test_data_that_are_no_folder_of_files_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="'digits' is none: mend its files where they are"):
+        check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
+
+
+def test_files_of_an_archive_are_refused(data, tmp_path):
+    import shutil
+
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", data)
+    (data / "dog/link.jpg").unlink()
+    with pytest.raises(UsageError, match=r"packed\.zip' is none"):
+        check_data(archive, quarantine=tmp_path / "out", out=tmp_path / "report")
+
+
+def test_files_that_a_table_names_go_out_too(data, tmp_path):
+    names = [*sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png")), "dog/page.jpg"]
+    rows = [f"{name},{name[:3]}" for name in names]
+    (data / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    (move,) = check_data(data / "labels.csv", quarantine=tmp_path / "out", out=tmp_path / "report").moved
+    assert (data / "dog/page.jpg", tmp_path / "out/dog/page.jpg") == (move.source, move.target)
+    assert not move.source.exists()

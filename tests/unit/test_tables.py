@@ -1,0 +1,567 @@
+"""CSV files of paths and of pixels, folders of tables, and archives of any of these, on real files."""
+
+import os
+import tarfile
+import time
+import tracemalloc
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.data import datasets, sources
+from diptych.data.ingest import ingest
+from diptych.data.readers.tables import split_of
+from diptych.data.rows import Form, Keeping
+from diptych.errors import DataError, UsageError
+from diptych.spec import recipes, zoo
+from diptych.training import job
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def write_image(path, level):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((6, 8, 3), level, dtype=np.uint8))
+
+
+def write_table(path, text, **images):
+    """Write a table, and beside it an image for each name, without its suffix, of the level given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for name, level in images.items():
+        write_image(path.parent / f"{name}.png", level)
+    return path
+
+
+def found(path, **options):
+    return sources.find(str(path), **options)
+
+
+def listing(path, **options):
+    return found(path, **options).content
+
+
+def levels_of(listed):
+    """What each image shows, by decoding it."""
+    return [
+        int(cv2.imdecode(np.frombuffer(listed.encoded.read(place), np.uint8), 1)[0, 0, 0])
+        for place in range(len(listed))
+    ]
+
+
+def told(listed):
+    """(id, label) of each image."""
+    return list(zip(listed.ids.tolist(), listed.labels.tolist(), strict=True))
+
+
+PETS = "path,label\nb.png,dog\na.png,cat\nc.png,cat\n"
+
+
+def test_a_csv_of_paths_and_labels_names_images_in_its_own_order_and_classes_in_theirs(tmp_path):
+    pets = found(write_table(tmp_path / "pets.csv", PETS, a=10, b=20, c=30))
+    assert ("pets", False, ("cat", "dog")) == (pets.name, pets.mirror, pets.content.class_names)
+    assert [("b.png", 1), ("a.png", 0), ("c.png", 0)] == told(pets.content.train)
+    assert [20, 10, 30] == levels_of(pets.content.train)
+    assert (None, None) == (pets.content.validation, pets.content.test)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pets.tsv", PETS.replace(",", "\t")),
+        ("pets.csv", PETS.replace(",", ";")),
+        ("pets.csv", b"\xef\xbb\xbf" + PETS.encode()),
+        ("pets.csv", PETS.replace("\n", "\r\n")),
+        ("pets.csv", PETS.rstrip("\n")),
+        ("pets.csv", PETS.replace("\n", "\n\n")),
+        ("pets.csv", '"path","label"\n"b.png","dog"\n"a.png","cat"\n"c.png","cat"\n'),
+        ("pets.csv", "Path , Label\n b.png , dog\na.png,cat\nc.png, cat\n"),
+        ("pets.csv", "id,breed,filename\n7,dog,b.png\n8,cat,a.png\n9,cat,c.png\n"),
+        ("pets.csv", "what,where\ndog,b.png\ncat,a.png\ncat,c.png\n"),
+        ("pets.csv", "path,label,note\nb.png,dog,\"a, b;\nc\"\na.png,cat,\nc.png,cat,\n"),
+        ("pets.csv", "path,label\n./b.png,dog\n.//a.png,cat\nc.png,cat\n"),
+    ],
+    ids=["tsv", "semicolons", "byte order mark", "CRLF", "no last newline", "empty lines", "quotes", "spaces",
+         "other columns", "unknown names", "a quoted newline", "paths with dots"],
+)  # fmt: skip
+def test_a_table_reads_the_same_however_it_is_written(name, text, tmp_path):
+    pets = listing(write_table(tmp_path / name, text, a=10, b=20, c=30))
+    assert ("cat", "dog") == pets.class_names
+    assert [("b.png", 1), ("a.png", 0), ("c.png", 0)] == told(pets.train)
+
+
+def test_a_split_column_divides_the_rows(tmp_path):
+    text = "path,label,split\na.png,x,train\nb.png,y,Training\nc.png,y,valid\nd.png,x,test\ne.png,y,test\n"
+    pets = listing(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3, d=4, e=5))
+    assert [("a.png", 0), ("b.png", 1)] == told(pets.train)
+    assert [("c.png", 1)] == told(pets.validation)
+    assert [("d.png", 0), ("e.png", 1)] == told(pets.test)
+
+
+def test_without_a_split_column_the_cut_is_stratified_and_the_seed_chooses_validation_alone(tmp_path):
+    images = {f"i{number:02}": number for number in range(40)}
+    text = "path,label\n" + "".join(f"{name}.png,{'ab'[number % 4 == 0]}\n" for name, number in images.items())
+    path = write_table(tmp_path / "many.csv", text, **images)
+    first, other = (datasets.load(str(path), seed=seed, validation_fraction=0.25) for seed in (1, 2))
+    assert [[18, 6], [6, 2], [6, 2]] == [np.bincount(split.labels).tolist() for split in splits(first)]
+    assert first.test.ids.tolist() == other.test.ids.tolist()
+    assert first.validation.ids.tolist() != other.validation.ids.tolist()
+
+
+def splits(dataset):
+    return dataset.train, dataset.validation, dataset.test
+
+
+def test_labels_that_are_numbers_are_sorted_as_numbers(tmp_path):
+    text = "path,label\na.png,10\nb.png,9\nc.png,-1\n"
+    pets = listing(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3))
+    assert (("-1", "9", "10"), [2, 1, 0]) == (pets.class_names, pets.train.labels.tolist())
+
+
+def test_a_column_class_name_names_labels_that_are_numbers(tmp_path):
+    text = "path,label,class_name\na.png,10,ten\nb.png,9,nine\nc.png,9,nine\n"
+    pets = listing(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3))
+    assert (("nine", "ten"), [1, 0, 0]) == (pets.class_names, pets.train.labels.tolist())
+
+
+def test_classes_txt_names_labels_that_are_numbers_and_leaves_others(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\nbig dog\n")
+    assert ("cat", "big dog") == listing(
+        write_table(tmp_path / "n.csv", "path,label\na.png,1\nb.png,2\n", a=1, b=2)
+    ).class_names
+    assert ("x", "y") == listing(write_table(tmp_path / "t.csv", "path,label\na.png,x\nb.png,y\n")).class_names
+
+
+def test_names_that_do_not_fit_the_numbers_are_refused(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    path = write_table(tmp_path / "n.csv", "path,label\na.png,1\nb.png,2\n", a=1, b=2)
+    with pytest.raises(DataError, match=r"n\.csv' has 2 labels, classes\.txt beside it 3 names"):
+        found(path)
+
+
+def test_root_is_where_paths_begin_and_ids_do_not_hold_it(tmp_path):
+    write_image(tmp_path / "images" / "deep" / "a.png", 10)
+    write_image(tmp_path / "images" / "b.png", 20)
+    path = write_table(tmp_path / "tables" / "pets.csv", "path,label\ndeep/a.png,x\nb.png,y\n")
+    pets = listing(path, root=tmp_path / "images")
+    assert (["deep/a.png", "b.png"], [10, 20]) == (pets.train.ids.tolist(), levels_of(pets.train))
+    with pytest.raises(DataError, match=r"line 2, names the image 'deep/a\.png', which is no file below .*tables"):
+        found(path)
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="absent' is no folder"):
+        found(write_table(tmp_path / "pets.csv", PETS, a=1, b=2, c=3), root=tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret.png",
+        "in/../../secret.png",
+        "{outside}/secret.png",
+        "link/secret.png",
+        "link.png",
+        "in\\..\\secret.png",
+    ],
+    ids=["climbing", "climbing later", "absolute", "a linked folder", "a linked file", "backslashes"],
+)
+def test_a_path_cannot_leave_its_root(path, tmp_path):
+    outside = tmp_path / "outside"
+    write_image(outside / "secret.png", 1)
+    write_image(tmp_path / "secret.png", 1)
+    root = tmp_path / "inside"
+    write_image(root / "in" / "b.png", 2)
+    (root / "link").symlink_to(outside)
+    (root / "link.png").symlink_to(outside / "secret.png")
+    table = write_table(root / "pets.csv", f"path,label\nin/b.png,y\n{path.format(outside=outside)},x\n")
+    with pytest.raises(DataError, match=r"pets\.csv', line 3, leads elsewhere"):
+        found(table)
+
+
+WRONG_PATHS = {
+    "a missing file": ("path,label\na.png,x\nz.png,y\n", r"line 3, names the image 'z\.png', which is no file"),
+    "a folder as a file": ("path,label\na.png,x\n.,y\n", "line 3, leads elsewhere"),
+    "an empty path": ("path,label\na.png,x\n,y\n", "line 3, has no path"),
+    "an empty label": ("path,label\na.png,x\nb.png,\n", "line 3, has no label in column 'label'"),
+    "the same image under two labels": (
+        "path,label\na.png,x\nb.png,y\na.png,y\n", r"line 4, .*'a\.png' again, after .*line 2"),
+    "the same row twice": ("path,label\na.png,x\nb.png,y\n./a.png,x\n", "line 4, .*again, after .*line 2"),
+    "the same image in two splits": (
+        "path,label,split\na.png,x,train\nb.png,y,train\nb.png,y,test\n", "line 4, .*again, after .*line 3"),
+    "no rows": ("path,label\n", "has a header and no rows"),
+    "nothing": ("", "is empty"),
+    "a row cut short": ("path,label\na.png,x\nb.png\n", "line 3, has 1 cells, the header 2"),
+    "a row too long": ("path,label\na.png,x,\nb.png,y\n", "line 2, has 3 cells, the header 2"),
+    "a NUL": (b"path,label\na.png,x\nb\0.png,y\n", "line 3, holds a NUL"),
+    "Latin-1": ("path,label\na.png,x\nb.png,caf\xe9\n".encode("latin-1"), "line 3, is no UTF-8"),
+    "UTF-16": (PETS.encode("utf-16"), "line 1, "),
+    "a huge cell": (f"path,label\na.png,x\nb.png,{'y' * 200_000}\n", "line 3, cannot be read: field larger than"),
+    "a quote that is not closed": ('path,label\na.png,x\n"b.png,y\nc.png,x\n', "line 4, cannot be read"),
+    "a split that is none": ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "line 3, has the split 'holdout'"),
+    "no training rows": ("path,label,split\na.png,x,test\nb.png,y,test\n", "holds no training samples"),
+    "one class": ("path,label\na.png,x\nb.png,x\n", "holds 1 class, 'x', in training"),
+    "a class that training lacks": (
+        "path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,test\n", "has the label 'z' for test alone"),
+    "a number in two spellings": (
+        "path,label\na.png,1\nb.png,01\nc.png,2\n", "has the labels '1' and '01', one number"),
+    "two columns of labels": (
+        "path,label,target\na.png,x,y\nb.png,y,x\n",
+        "'path', 'label', 'target'; labels may be in 'label' or 'target'"),
+    "two columns of paths": ("path,file,label\na.png,b.png,x\nb.png,a.png,y\n", "paths may be in 'path' or 'file'"),
+    "no column of labels": ("path\na.png\nb.png\n", "labels may be in none of them"),
+    "columns that could all be labels": (
+        "path,colour,size\na.png,x,1\nb.png,y,2\n", "labels may be in 'colour' or 'size'"),
+    "no header": ("a.png,x\nb.png,y\n", "line 1, names an image file: a header such as path,label is wanted"),
+    "neither paths nor pixels": ("a,b\n1,2\n3,4\n", "has the columns 'a', 'b': wanted one of paths"),
+    "two names for a number": (
+        "path,label,class_name\na.png,1,one\nb.png,2,two\nc.png,1,uno\n",
+        "line 4, calls the label '1' 'uno', rows before it 'one'"),
+    "one name for two numbers": (
+        "path,label,class_name\na.png,1,one\nb.png,2,one\n", "gives two labels the name 'one'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG_PATHS)
+def test_a_faulty_table_is_refused_in_one_line_that_says_where(kind, tmp_path):
+    text, complaint = WRONG_PATHS[kind]
+    with pytest.raises(DataError, match=complaint) as raised:
+        found(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3))
+    assert "\n" not in str(raised.value)
+    assert "pets.csv" in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+def test_class_names_of_a_table_reach_the_record_of_a_run(tmp_path):
+    text = "path,label,split\n" + "".join(
+        f"{name}.png,{label},{split}\n"
+        for name, label, split in [("a", 3, "train"), ("b", 20, "train"), ("c", 3, "val"), ("d", 20, "val"),
+                                   ("e", 3, "test"), ("f", 20, "test")]
+    )  # fmt: skip
+    (tmp_path / "classes.txt").write_text("three\ntwenty\n")
+    path = write_table(tmp_path / "pets.csv", text, **{name: level for level, name in enumerate("abcdef")})
+    source = job.Source(str(path), image_size=(12, 12))
+    dataset = source.load()
+    spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
+    run = job.create(tmp_path / "runs", "pets", source, dataset, spec, recipes.recipe("default"), 0, "torch")
+    assert ["three", "twenty"] == run.read_record()["class_names"]
+    assert dataset.fingerprint == job.load_data(run.read_record()).fingerprint
+
+
+def pixel_table(images_nhwc, labels, *, header=True, label_at=0, delimiter=","):
+    rows = images_nhwc.reshape(len(images_nhwc), -1).astype(str).tolist()
+    lines = [[*row[:label_at], str(label), *row[label_at:]] for row, label in zip(rows, labels, strict=True)]
+    names = [f"pixel{number}" for number in range(len(rows[0]))]
+    head = [[*names[:label_at], "label", *names[label_at:]]] if header else []
+    return "".join(delimiter.join(line) + "\n" for line in [*head, *lines])
+
+
+def random_images(*shape):
+    return np.random.default_rng(4).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (5, 5, 1), (8, 8, 3)])
+def test_a_csv_of_pixels_becomes_images_of_the_square_shape_that_fits(shape, tmp_path):
+    images = random_images(5, *shape)
+    digits = found(write_table(tmp_path / "digits.csv", pixel_table(images, [7, 0, 10, 7, 0])))
+    np.testing.assert_array_equal(images, digits.content.train.images)
+    assert (("0", "7", "10"), [1, 0, 2, 1, 0]) == (digits.content.class_names, digits.content.train.labels.tolist())
+    assert (np.uint8, np.int64) == (digits.content.train.images.dtype, digits.content.train.labels.dtype)
+    assert ("digits", False) == (digits.name, digits.mirror)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"label_at": 3}, {"label_at": 25}, {"delimiter": ";"}, {"delimiter": "\t"}, {"header": False}],
+    ids=["label within", "label last", "semicolons", "tabs", "no header"],
+)
+def test_a_csv_of_pixels_reads_the_same_however_it_is_written(form, tmp_path):
+    images = random_images(3, 5, 5, 1)
+    parts = listing(write_table(tmp_path / "digits.csv", pixel_table(images, [1, 0, 1], **form)))
+    np.testing.assert_array_equal(images, parts.train.images)
+    assert [1, 0, 1] == parts.train.labels.tolist()
+
+
+def test_labels_of_pixels_may_be_names_and_their_column_the_first(tmp_path):
+    text = pixel_table(random_images(3, 5, 5, 1), ["T-shirt", "Bag, big", "Bag, big"]).replace("label", "what")
+    parts = listing(write_table(tmp_path / "things.csv", text.replace("Bag, big", '"Bag, big"')))
+    assert (("Bag, big", "T-shirt"), [1, 0, 0]) == (parts.class_names, parts.train.labels.tolist())
+
+
+def test_columns_that_are_counted_from_0_are_a_header(tmp_path):
+    images = random_images(2, 5, 5, 1)
+    text = pixel_table(images, [1, 0]).replace("pixel", "")
+    np.testing.assert_array_equal(images, listing(write_table(tmp_path / "a.csv", text)).train.images)
+
+
+def test_a_shape_that_is_given_is_taken(tmp_path):
+    images = random_images(2, 4, 12, 3)
+    path = write_table(tmp_path / "wide.csv", pixel_table(images, [0, 1]))
+    np.testing.assert_array_equal(images, listing(path, pixel_shape=(4, 12, 3)).train.images)
+    assert (12, 12, 1) == listing(path).train.images.shape[1:]
+    with pytest.raises(DataError, match=r"has 144 pixel columns, the shape \(5, 5, 1\) wants 25"):
+        found(path, pixel_shape=(5, 5, 1))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 1), (4, 4, 2)])
+def test_a_shape_that_makes_no_sense_is_refused(shape, tmp_path):
+    with pytest.raises(UsageError, match="makes no sense"):
+        found(write_table(tmp_path / "a.csv", pixel_table(random_images(2, 5, 5, 1), [0, 1])), pixel_shape=shape)
+
+
+def test_columns_of_no_square_ask_for_the_shape(tmp_path):
+    path = write_table(tmp_path / "odd.csv", pixel_table(random_images(2, 3, 7, 1), [0, 1]))
+    with pytest.raises(
+        DataError, match="21 pixel columns, neither a square of grey nor one of RGB: say the shape with --pixel-shape"
+    ):
+        found(path)
+
+
+GOOD = pixel_table(random_images(4, 3, 3, 1), [0, 1, 0, 1]).splitlines()
+
+
+def with_cell(line, column, cell):
+    """The table with one cell changed."""
+    lines = [row.split(",") for row in GOOD]
+    lines[line - 1][column] = cell
+    return "".join(",".join(row) + "\n" for row in lines)
+
+
+WRONG_PIXELS = {
+    "256": (with_cell(3, 2, "256"), "line 3, has '256' in column 'pixel1': wanted a whole number from 0 to 255"),
+    "-1": (with_cell(5, 9, "-1"), "line 5, has '-1' in column 'pixel8'"),
+    "a fraction": (with_cell(2, 1, "3.5"), "line 2, has '3.5' in column 'pixel0'"),
+    "a whole fraction": (with_cell(4, 1, "3.0"), "line 4, has '3.0'"),
+    "a word": (with_cell(4, 4, "x"), "line 4, has 'x'"),
+    "nothing": (with_cell(4, 4, ""), "line 4, has ''"),
+    "not a number": (with_cell(4, 4, "nan"), "line 4, has 'nan'"),
+    "no label": (with_cell(3, 0, ""), "line 3, has the label ''"),
+    "a blank label": (with_cell(3, 0, "  "), "line 3, has the label ''"),
+    "a huge label": (with_cell(3, 0, "y" * 500), "line 3, has the label 'yyy"),
+    "a NUL": (with_cell(3, 0, "a\0"), "line 3, holds a NUL"),
+    "a NUL in a level": (with_cell(3, 2, "1\0"), "line 3, holds a NUL"),
+    "256 before the label": (
+        pixel_table(np.full((2, 3, 3, 1), 256), [0, 1], label_at=9), "line 2, has '256' in column 'pixel0'"),
+    "a counted header without a label": (
+        pixel_table(random_images(2, 3, 3, 1), [0, 1], header=False).join([",".join(map(str, range(10))) + "\n", ""]),
+        "has no column of labels"),
+    "a row cut short": (
+        "\n".join([*GOOD[:3], GOOD[3].rpartition(",")[0], GOOD[4]]), "line 4, has 9 cells, the header 10"),
+    "a row too long": ("\n".join([*GOOD[:4], GOOD[4] + ",7"]), "line 5, has 11 cells, the header 10"),
+    "no rows": (GOOD[0] + "\n", "has the columns 'label', 'pixel0'"),
+    "Latin-1": (with_cell(3, 0, "caf\xe9").encode("latin-1"), "line 3, is no UTF-8"),
+    "no labels at all": ("\n".join(line.partition(",")[2] for line in GOOD), "has no column of labels"),
+    "one class": (pixel_table(random_images(3, 3, 3, 1), [1, 1, 1]), "holds 1 class, '1', in training"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG_PIXELS)
+def test_a_faulty_table_of_pixels_is_refused_in_one_line_that_says_where(kind, tmp_path):
+    text, complaint = WRONG_PIXELS[kind]
+    with pytest.raises(DataError, match=complaint) as raised:
+        found(write_table(tmp_path / "digits.csv", text))
+    assert "\n" not in str(raised.value)
+    assert "digits.csv" in str(raised.value)
+
+
+def test_a_fault_far_down_is_named_with_its_line(tmp_path):
+    text = pixel_table(random_images(5000, 3, 3, 1), [0, 1] * 2500).splitlines()
+    text[4321] = text[4321].rpartition(",")[0] + ",300"
+    with pytest.raises(DataError, match="line 4322, has '300' in column 'pixel8'"):
+        found(write_table(tmp_path / "digits.csv", "\n".join(text)))
+
+
+@pytest.mark.slow
+def test_a_table_of_60000_digits_takes_seconds_and_little_more_memory_than_its_pixels(tmp_path):
+    images, labels = random_images(2000, 28, 28, 1), [0, 1] * 1000
+    images[random_images(2000, 28, 28, 1) < 200] = 0
+    head, _, body = pixel_table(images, labels).partition("\n")
+    path = write_table(tmp_path / "digits.csv", head + "\n" + 30 * body)
+    began = time.perf_counter()
+    parts = listing(path)
+    seconds = time.perf_counter() - began
+    assert (60_000, 28, 28, 1) == parts.train.images.shape
+    tracemalloc.start()
+    listing(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"60,000 x 785 cells, {path.stat().st_size / 1e6:.0f} MB: {seconds:.1f} s, {peak / 1e6:.0f} MB at most")
+    np.testing.assert_array_equal(images, parts.train.images[-2000:])
+    assert peak < 3 * parts.train.images.size
+
+
+def write_tree(folder, *classes):
+    for level, name in enumerate(classes):
+        for number in range(3):
+            write_image(folder / name / f"{number}.png", 10 * level + number)
+
+
+def test_a_folder_of_train_and_test_tables_brings_its_splits(tmp_path):
+    train, test = random_images(6, 4, 4, 1), random_images(2, 4, 4, 1)
+    write_table(tmp_path / "fashion" / "fashion-mnist_train.csv", pixel_table(train, [0, 1, 2, 0, 1, 2]))
+    write_table(tmp_path / "fashion" / "fashion-mnist_test.csv", pixel_table(test, [2, 0]))
+    fashion = found(tmp_path / "fashion")
+    np.testing.assert_array_equal(train, fashion.content.train.images)
+    np.testing.assert_array_equal(test, fashion.content.test.images)
+    assert ("fashion", [2, 0], None) == (fashion.name, fashion.content.test.labels.tolist(), fashion.content.validation)
+
+
+def test_a_folder_of_tables_of_paths_brings_its_splits_beside_the_images(tmp_path):
+    write_image(tmp_path / "train_images" / "a.png", 1)
+    write_image(tmp_path / "train_images" / "b.png", 2)
+    write_image(tmp_path / "test_images" / "c.png", 3)
+    write_table(tmp_path / "train.csv", "image,label\ntrain_images/a.png,x\ntrain_images/b.png,y\n")
+    write_table(tmp_path / "val.csv", "image,label\ntest_images/c.png,y\n")
+    write_table(tmp_path / "sample_submission.csv", "image,label\nc.png,x\n")
+    pets = listing(tmp_path)
+    assert [("train_images/a.png", 0), ("train_images/b.png", 1)] == told(pets.train)
+    assert [("test_images/c.png", 1)] == told(pets.validation)
+
+
+def test_one_table_in_a_folder_is_that_table(tmp_path):
+    write_table(tmp_path / "labels.csv", PETS, a=1, b=2, c=3)
+    assert 3 == len(listing(tmp_path).train)
+
+
+def test_class_folders_win_over_a_table_beside_them(tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    write_table(tmp_path / "notes.csv", "name,remark\ncats,soft\n")
+    assert ("cats", "dogs") == listing(tmp_path).class_names
+
+
+def test_a_divided_tree_wins_over_tables_beside_it(tmp_path):
+    write_tree(tmp_path / "train", "cats", "dogs")
+    write_table(tmp_path / "train.csv", "path,label\ntrain/cats/0.png,a\ntrain/dogs/0.png,b\n")
+    assert ("cats", "dogs") == listing(tmp_path).class_names
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (("labels.csv", "more.csv"), "tables 'labels.csv', 'more.csv', and none says that it is train or test"),
+        (("train.csv", "my_train.csv"), "tables 'my_train.csv', 'train.csv', of train each"),
+        (("test.csv", "val.csv"), "none is called train"),
+        (("test.csv", "other.csv"), "none is called train"),
+    ],
+)
+def test_tables_that_could_mean_several_things_are_refused(names, complaint, tmp_path):
+    for name in names:
+        write_table(tmp_path / name, PETS, a=1, b=2, c=3)
+    with pytest.raises(DataError, match=complaint):
+        found(tmp_path)
+
+
+def test_a_test_table_without_labels_says_that_it_has_none(tmp_path):
+    images = random_images(4, 5, 5, 1)
+    write_table(tmp_path / "train.csv", pixel_table(images, [0, 1, 0, 1]))
+    unlabelled = "".join(line.partition(",")[2] + "\n" for line in pixel_table(images, [0, 1, 0, 1]).splitlines())
+    write_table(tmp_path / "test.csv", unlabelled)
+    with pytest.raises(DataError, match=r"test\.csv' has no column of labels"):
+        found(tmp_path)
+    assert 4 == len(listing(tmp_path / "train.csv").train)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train.csv", "train"), ("mnist_test.csv", "test"), ("validation-00000-of-00002.parquet", "validation"),
+     ("Train-1.csv", "train"), ("training.csv", "train"), ("val.csv", "validation"), ("labels.csv", None),
+     ("train_test.csv", None), ("contest.csv", None)],
+)  # fmt: skip
+def test_the_split_is_a_word_of_the_name(name, split, tmp_path):
+    assert split == split_of(tmp_path / name)
+
+
+@pytest.mark.parametrize(("option", "value"), [("root", "."), ("pixel_shape", (8, 8, 1))])
+@pytest.mark.parametrize("data", ["digits", "tree"])
+def test_an_option_for_tables_is_refused_elsewhere(data, option, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    options = {option: tmp_path / value if option == "root" else value}
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} is for a table of"):
+        found(data, **options)
+
+
+def test_a_shape_is_refused_for_paths_and_a_root_for_pixels(tmp_path):
+    with pytest.raises(UsageError, match="--pixel-shape is for a CSV of pixels"):
+        found(write_table(tmp_path / "pets.csv", PETS, a=1, b=2, c=3), pixel_shape=(6, 8, 3))
+    with pytest.raises(UsageError, match="--root is for a table of paths"):
+        found(write_table(tmp_path / "px.csv", pixel_table(random_images(2, 5, 5, 1), [0, 1])), root=tmp_path)
+
+
+def write_zip(path, folder, prefix=""):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{prefix}{file.relative_to(folder)}")
+
+
+def write_tar(path, folder, prefix=""):
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        archive.add(folder, prefix or ".")
+
+
+ARCHIVES = [("pets.zip", write_zip), ("pets.tar", write_tar), ("pets.tar.gz", write_tar), ("pets.tgz", write_tar)]
+
+
+@pytest.mark.parametrize(("name", "write"), ARCHIVES)
+@pytest.mark.parametrize("prefix", ["", "wrapped/", "twice/wrapped/"])
+def test_an_archive_of_class_folders_reads_as_they_do(name, write, prefix, tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    write(tmp_path / name, tmp_path / "tree", prefix)
+    packed, plain = found(tmp_path / name), found(tmp_path / "tree")
+    assert ("pets", ("cats", "dogs")) == (packed.name, packed.content.class_names)
+    assert told(plain.content.train) == told(packed.content.train)
+    assert levels_of(plain.content.train) == levels_of(packed.content.train)
+
+
+@pytest.mark.parametrize(("name", "write"), ARCHIVES[:2])
+def test_an_archive_of_tables_reads_as_they_do(name, write, tmp_path):
+    write_table(tmp_path / "tables" / "train.csv", PETS, a=1, b=2, c=3)
+    write(tmp_path / name, tmp_path / "tables", "wrapped/")
+    assert told(listing(tmp_path / "tables").train) == told(listing(tmp_path / name).train)
+    images = random_images(4, 4, 4, 1)
+    write_table(tmp_path / "pixels" / "digits.csv", pixel_table(images, [0, 1, 0, 1]))
+    write(tmp_path / f"pixels_{name}", tmp_path / "pixels")
+    np.testing.assert_array_equal(images, listing(tmp_path / f"pixels_{name}").train.images)
+
+
+def test_a_tree_that_is_divided_is_not_taken_for_a_wrapping_folder(tmp_path):
+    write_tree(tmp_path / "tree" / "train", "cats", "dogs")
+    write_zip(tmp_path / "pets.zip", tmp_path / "tree")
+    assert listing(tmp_path / "pets.zip").train.ids.tolist()[0] == "train/cats/0.png"
+
+
+def test_an_archive_has_the_fingerprint_of_what_is_in_it(tmp_path):
+    for level, name in enumerate(("cats", "dogs")):
+        for number in range(10):
+            write_image(tmp_path / "tree" / name / f"{number}.png", 20 * level + number)
+    write_zip(tmp_path / "pets.zip", tmp_path / "tree")
+    whole = [datasets.load(str(tmp_path / data)) for data in ("tree", "pets.zip")]
+    assert whole[0].fingerprint == whole[1].fingerprint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_a_folder_link_that_leads_back_is_not_followed(tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    (tmp_path / "cats" / "again").symlink_to(tmp_path)
+    write_image(tmp_path / "cats" / ".hidden" / "x.png", 9)
+    (tmp_path / "dogs" / "loop.png").symlink_to("loop.png")
+    assert ["cats/0.png", "cats/1.png", "cats/2.png"] == listing(tmp_path).train.ids.tolist()[:3]
+    assert 6 == len(listing(tmp_path).train)
+
+
+def test_images_of_a_table_are_decoded_like_those_of_a_folder(tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    names = [f"{name}/{number}.png,{name}" for name in ("cats", "dogs") for number in range(3)]
+    table = write_table(tmp_path / "tree.csv", "path,label\n" + "\n".join(names) + "\n")
+    parts = [
+        ingest(content, Form((6, 8), 3), Keeping("never"))
+        for content in (listing(tmp_path / "tree"), listing(table, root=tmp_path / "tree"))
+    ]
+    np.testing.assert_array_equal(parts[0].train.images[:], parts[1].train.images[:])
+    assert parts[0].train.ids.tolist() == parts[1].train.ids.tolist()
