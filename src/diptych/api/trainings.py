@@ -92,6 +92,7 @@ def train(
     """
     check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
     check_counts(checkpoint_steps=checkpoint_steps, keep_checkpoints=keep_checkpoints)
+    check_counts(0, workers=workers)
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
@@ -163,6 +164,7 @@ def resume(
         UsageError: it is finished, or it has diverged.
     """
     check_counts(threads=threads, stop_after=stop_after)
+    check_counts(0, workers=workers)
     opened = Run.open(Path(run))
     record = opened.read_record()
     if record["status"] == "finished" and opened.manifest_path.exists():
@@ -201,6 +203,7 @@ def replay(run: str | Path, *, threads: int | None = None, workers: int = 1) -> 
         ArtifactError: there is no such run, or its data has changed.
     """
     check_counts(threads=threads)
+    check_counts(0, workers=workers)
     opened = Run.open(Path(run))
     divergence.read(opened)
     name, before = _last_start(opened.read_record())
@@ -246,15 +249,15 @@ def complete(run: Run, settings: Settings, load: Callable[[], Dataset], tell: No
             run.seal()
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse what is given and below 1.
+def check_counts(least: int = 1, /, **counts: int | None) -> None:
+    """Refuse what is given and below the least number that makes sense.
 
     Raises:
         UsageError: names it.
     """
     for name, count in counts.items():
-        if count is not None and count < 1:
-            raise UsageError(f"'{name}' wants a whole number of at least 1, got {count}.")
+        if count is not None and count < least:
+            raise UsageError(f"'{name}' wants a whole number of at least {least}, got {count}.")
 
 
 def _spec_for(name: str, dataset: Dataset) -> ModelSpec:

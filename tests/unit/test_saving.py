@@ -1,0 +1,85 @@
+"""A state is saved every so many steps, or as often as it takes less than 2 % of the time."""
+
+import numpy as np
+import pytest
+
+from diptych.artifacts import Run
+from diptych.training import checkpoint, saving
+from diptych.training.checkpoint import Checkpoint
+from diptych.training.saving import Saver
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path, "run", {})
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand; what the saver does takes no time unless `save_seconds` says so."""
+
+    class Clock:
+        now, save_seconds = 100.0, 0.0
+
+        def perf_counter(self):
+            return self.now
+
+    clock, save = Clock(), checkpoint.save
+
+    def slow(*arguments):
+        save(*arguments)
+        clock.now += clock.save_seconds
+
+    monkeypatch.setattr(saving, "time", clock)
+    monkeypatch.setattr(checkpoint, "save", slow)
+    return clock
+
+
+def state(step):
+    return Checkpoint({"weight": np.full(3, step)}, {"step": np.array(step)}, [], step)
+
+
+def test_a_number_of_steps_is_kept_to_exactly(run):
+    saver = Saver(run, 7, 2)
+    assert [7, 7, 14, 21] == [saver.next_stop(step) for step in (0, 6, 7, 20)]
+    for step in (7, 14):
+        assert saver.is_due()
+        saver.save(state(step))
+    assert not saver.is_overdue()
+    assert (0, 14) == saver.place
+
+
+def test_unless_given_a_save_waits_fifty_times_as_long_as_the_last_one_took(run, clock):
+    saver, clock.save_seconds = Saver(run, None, 2), 0.25
+    assert 500 == saver.next_stop(0)
+    assert saver.is_due()  # how long one takes is not known yet
+    saver.save(state(500))
+    spent = []
+    for step in range(1000, 5000, 500):
+        start = clock.now
+        while not saver.is_due():
+            clock.now += 0.125
+        saver.save(state(step))
+        spent.append(0.25 / (clock.now - start))
+    assert max(spent) < 0.02
+    print(f"\nsaving takes at most {max(spent):.2%} of the time")
+
+
+def test_unless_given_a_save_does_not_wait_longer_than_five_minutes_for_its_step(run, clock):
+    saver = Saver(run, None, 2)
+    saver.save(state(1))
+    clock.now += 299
+    assert not saver.is_overdue()
+    clock.now += 1
+    assert saver.is_overdue()
+    assert saver.is_due()
+
+
+def test_a_state_is_saved_once(run):
+    saver = Saver(run, None, 2)
+    saver.save(state(3))
+    (manifest,) = run.checkpoints_dir.glob("*.sha256")
+    written = manifest.stat().st_mtime_ns
+    saver.save(state(3))
+    Saver(run, None, 2, checkpoint.load(run)).save(state(3))
+    assert written == manifest.stat().st_mtime_ns
