@@ -91,6 +91,7 @@ def train(
     """
     check_counts(threads=threads, stop_after=stop_after, image_size=min(image_size) if image_size else None)
     check_counts(checkpoint_steps=checkpoint_steps, keep_checkpoints=keep_checkpoints)
+    _check_workers(workers)
     names = engines.NAMES if engine == "both" else (engine,)
     for name in names:
         engines.check_installed(name)
@@ -162,6 +163,7 @@ def resume(
         UsageError: it is finished, or it has diverged.
     """
     check_counts(threads=threads, stop_after=stop_after)
+    _check_workers(workers)
     opened = Run.open(Path(run))
     record = opened.read_record()
     if record["status"] == "finished" and opened.manifest_path.exists():
@@ -200,6 +202,7 @@ def replay(run: str | Path, *, threads: int | None = None, workers: int = 1) -> 
         ArtifactError: there is no such run, or its data has changed.
     """
     check_counts(threads=threads)
+    _check_workers(workers)
     opened = Run.open(Path(run))
     divergence.read(opened)
     name, before = _last_start(opened.read_record())
@@ -254,6 +257,14 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"'{name}' wants a whole number of at least 1, got {count}.")
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 0:
+        raise UsageError(
+            f"'workers' wants a whole number of at least 0, got {workers}; with 0, each batch is prepared when it is "
+            "asked for."
+        )
 
 
 def _spec_for(name: str, dataset: Dataset) -> ModelSpec:
