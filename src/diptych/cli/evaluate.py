@@ -22,8 +22,7 @@ class Evaluate:
     model: ModelPath
     """A finished run, or a file that `diptych export` wrote."""
     data: MaybeData = None
-    """A dataset's name, folder, CSV, Parquet or archive, whose test split is used, or all of it where it brings none
-    and was not trained on; unless given, the model's own."""
+    """A name, folder, CSV, Parquet or archive: its test split, or all where it brings none; the model's own unless given."""
     engine: MaybeEngine = None
     """Who computes; the one that trained it unless given."""
     trust: bool = False

@@ -43,8 +43,7 @@ class Train:
     threads: MaybeInt = None
     """Processor threads; every core unless given; with --resume, as many as before."""
     workers: MaybeInt = None
-    """Threads that prepare batches; they change no number. Unless given, every core where images are decoded meanwhile,
-    else 1."""
+    """Threads that prepare batches; they change no number. Unless given, every core while images are streamed, else 1."""
     checkpoint_steps: MaybeInt = None
     """Save the state after so many steps, and at every epoch's end; unless given, as often as it costs below 2 %."""
     keep_checkpoints: int = 2
