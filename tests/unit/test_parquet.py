@@ -131,6 +131,13 @@ def test_a_path_in_a_file_cannot_leave_the_folder(path, tmp_path):
         listing(table).train.encoded.read(0)
 
 
+def test_a_folder_may_hold_nothing_but_test_samples(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", encoded(1, 2), ["x", "y"])
+    found = listing(tmp_path)
+    assert (("x", "y"), 0, [1, 2]) == (found.class_names, len(found.train), levels_of(found.test))
+
+
 def test_an_image_that_is_missing_is_a_bad_image_not_an_end(tmp_path):
     images = [*encoded(1, 2, 3), {"bytes": None, "path": None}, None, {"bytes": b"no image", "path": None}]
     path = write(tmp_path / "a.parquet", images, ["x", "y", "x", "y", "x", "y"], image_type=IMAGE)
@@ -159,7 +166,7 @@ WRONG = {
     "no labels, as the Hub marks it": ((encoded(1, 2), [0, -1]), {"metadata": features()}, "row 1, has the label '-1'"),
     "an empty label": ((encoded(1, 2), ["x", " "]), {}, "row 1, has an empty label"),
     "one class": ((encoded(1, 2), ["x", "x"]), {}, "holds 1 class, 'x', in training"),
-    "no rows": (([], []), {"metadata": features()}, "brings no training samples"),
+    "no rows": (([], []), {"metadata": features()}, "has columns and no rows"),
     "no image column": (([1.5, 2.5], ["x", "y"]), {"image_type": pa.float64()}, "images may be in none of them"),
     "no label column": ((encoded(1, 2), [0.5, 1.5]), {}, "labels may be in none of them"),
 }  # fmt: skip

@@ -204,7 +204,7 @@ WRONG_PATHS = {
     "a huge cell": (f"path,label\na.png,x\nb.png,{'y' * 200_000}\n", "line 3, cannot be read: field larger than"),
     "a quote that is not closed": ('path,label\na.png,x\n"b.png,y\nc.png,x\n', "line 4, cannot be read"),
     "a split that is none": ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "line 3, has the split 'holdout'"),
-    "no training rows": ("path,label,split\na.png,x,test\nb.png,y,test\n", "holds no training samples"),
+    "one class to test": ("path,label,split\na.png,x,test\nb.png,x,test\n", "holds 1 class, 'x', in all"),
     "one class": ("path,label\na.png,x\nb.png,x\n", "holds 1 class, 'x', in training"),
     "a class that training lacks": (
         "path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,test\n", "has the label 'z' for test alone"),
@@ -235,6 +235,26 @@ def test_a_faulty_table_is_refused_in_one_line_that_says_where(kind, tmp_path):
     assert "\n" not in str(raised.value)
     assert "pets.csv" in str(raised.value)
     assert len(str(raised.value)) < 1000
+
+
+def test_a_table_of_test_rows_is_listed_and_trains_nothing(tmp_path):
+    text = "path,label,split\na.png,x,test\nb.png,y,test\n"
+    path = write_table(tmp_path / "pets.csv", text, a=1, b=2)
+    assert (("x", "y"), 0, 2) == (listing(path).class_names, len(listing(path).train), len(listing(path).test))
+    with pytest.raises(DataError, match="'pets' holds no training samples"):
+        datasets.load(str(path))
+
+
+@pytest.mark.parametrize("names", [("test.csv",), ("test.csv", "other.csv")])
+def test_a_folder_may_hold_nothing_but_tables_to_test_with(names, tmp_path):
+    for name in names:
+        write_table(tmp_path / name, PETS, a=1, b=2, c=3)
+    assert (0, 3) == (len(listing(tmp_path).train), len(listing(tmp_path).test))
+
+
+def test_a_pixel_table_to_test_with_has_no_training_samples(tmp_path):
+    write_table(tmp_path / "test.csv", pixel_table(random_images(4, 5, 5, 1), [0, 1, 0, 1]))
+    assert ((0, 5, 5, 1), 4) == (listing(tmp_path).train.images.shape, len(listing(tmp_path).test))
 
 
 def test_class_names_of_a_table_reach_the_record_of_a_run(tmp_path):
@@ -445,8 +465,7 @@ def test_a_divided_tree_wins_over_tables_beside_it(tmp_path):
     [
         (("labels.csv", "more.csv"), "tables 'labels.csv', 'more.csv', and none says that it is train or test"),
         (("train.csv", "my_train.csv"), "tables 'my_train.csv', 'train.csv', of train each"),
-        (("test.csv", "val.csv"), "none is called train"),
-        (("test.csv", "other.csv"), "none is called train"),
+        (("test.csv", "my_test.csv", "other.csv"), "tables 'my_test.csv', 'test.csv', of test each"),
     ],
 )
 def test_tables_that_could_mean_several_things_are_refused(names, complaint, tmp_path):

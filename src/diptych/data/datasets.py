@@ -20,7 +20,7 @@ from diptych.data.preprocess import resize, to_channels
 from diptych.data.rows import Form, Keeping
 from diptych.data.sources import find
 from diptych.data.splits import Parts, Split, cut
-from diptych.errors import UsageError
+from diptych.errors import DataError, UsageError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: every seed of an experiment must be tested on the same samples
@@ -175,7 +175,17 @@ def read(
 
 
 def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
-    """The second half of `load`: the splits that the source does not bring."""
+    """The second half of `load`: the splits that the source does not bring.
+
+    Raises:
+        UsageError: an argument out of range.
+        DataError: no training samples, or too few of a class to cut a split off.
+    """
+    if not len(whole.parts.train):
+        raise DataError(
+            f"{whole.name!r} holds no training samples: wanted some for train, in a table or a folder of that name, "
+            "or called so in a column split."
+        )
     if seed < 0:
         raise UsageError(f"Seed {seed} makes no sense: wanted 0 or more.")
     if not 0 <= validation_fraction < 1:

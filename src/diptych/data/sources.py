@@ -47,6 +47,11 @@ def names() -> list[NamedDataset]:
     return list(NAMED.values())
 
 
+def is_named(data: str) -> bool:
+    """Whether DATA is the name of a published dataset, and no path."""
+    return data in NAMED
+
+
 def find(
     data: str,
     *,

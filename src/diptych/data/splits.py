@@ -45,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a source of data brings by itself; a split that it does not bring is None.
+    """What a source of data brings by itself; a split that it does not bring is None, but `train` is then empty.
 
     `skipped` names the images that could not be read and were left out, each with its reason; `remarks` are for whoever
     asked.

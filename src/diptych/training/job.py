@@ -166,19 +166,31 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
         )
 
 
-def load_data(record: Mapping[str, Any]) -> Dataset:
+def load_data(record: Mapping[str, Any], **changes: Any) -> Dataset:
     """The data that a run was made with.
+
+    Args:
+        record: of the run.
+        changes: fields of its source that are others now: where the data is, or how it is read.
 
     Raises:
         ArtifactError: what is there now is not what was there then.
     """
-    dataset = source_of(record).load()
+    dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
     if dataset.fingerprint != record["data"]["fingerprint"]:
         raise ArtifactError(
             f"The data at '{record['data']['data']}' has changed since this run began "
             f"(fingerprint {dataset.fingerprint[:12]}, wanted {record['data']['fingerprint'][:12]}). Start a new run."
+            f"{left_out(dataset, len(record['data'].get('skipped', ())))}"
         )
     return dataset
+
+
+def left_out(dataset: Dataset, before: int = 0) -> str:
+    """What to add to an error about data that are not what they were: images that were left out; or nothing."""
+    if len(dataset.skipped) == before:
+        return ""
+    return f" Now {len(dataset.skipped):,} images that cannot be decoded were left out, then {before:,}."
 
 
 def source_of(record: Mapping[str, Any]) -> Source:

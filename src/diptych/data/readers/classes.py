@@ -24,6 +24,7 @@ def to_classes(
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Find the classes behind labels.
 
+    Training samples say which classes there are; where there are none, as in a table to test with, all samples do.
     Labels that are all whole numbers are sorted as numbers, others as text. A class is called what its label says,
     unless the labels are numbers and have names.
 
@@ -37,14 +38,14 @@ def to_classes(
         The classes' names, and each split's labels as places in them, int64.
 
     Raises:
-        DataError: no training samples, fewer than two classes, a label that training does not know, a number written
-            in two ways, or names that do not fit.
+        DataError: fewer than two classes, a label that training does not know, a number written in two ways, or names
+            that do not fit.
     """
-    if not len(codes.get("train", ())):
-        raise DataError(f"{where} holds no training samples: wanted rows for train, with at least 2 classes.")
-    known = _sorted([texts[code] for code in np.unique(codes["train"]).tolist()], where)
+    telling_n = codes["train"] if len(codes.get("train", ())) else np.concatenate(list(codes.values()))
+    known = _sorted([texts[code] for code in np.unique(telling_n).tolist()], where)
     if len(known) < 2:
-        raise DataError(f"{where} holds {len(known)} class, {shown(known[0])}, in training: at least 2 are wanted.")
+        told = "in training" if telling_n is codes.get("train") else "in all"
+        raise DataError(f"{where} holds {len(known)} class, {shown(known[0])}, {told}: at least 2 are wanted.")
     place_of = {text: place for place, text in enumerate(known)}
     places = np.array([place_of.get(text, -1) for text in texts], dtype=np.int64)
     labels = {split: places[codes_n] for split, codes_n in codes.items()}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from diptych.data.contained import contained
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing
+from diptych.data.listing import Files, Listed, Listing, none_of
 from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, to_classes
 from diptych.data.readers.csv_text import Head, at, read_head, rows
 from diptych.data.readers.folder import SPLITS
@@ -97,7 +97,8 @@ def list_paths(tables: Mapping[str, Path], root: Path | None = None) -> Listing:
         list(gathered.code_of), codes, repr(str(first)), gathered.class_names or names_beside(first)
     )
     splits = {split: _listed(base, gathered.names.pop(split), labels[split]) for split in labels}
-    return Listing(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    train = splits.get("train") or none_of(next(iter(splits.values())))
+    return Listing(class_names, train, splits.get("validation"), splits.get("test"))
 
 
 def _listed(root: Path, names: list[str], labels: NDArray[np.int64]) -> Listed:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.listing import Listed, Listing
+from diptych.data.listing import Listed, Listing, none_of
 from diptych.data.readers.classes import LABEL_COLUMNS, shown, to_classes
 from diptych.data.readers.row_groups import RowGroups
 from diptych.errors import DataError, in_one_line
@@ -61,18 +61,19 @@ def list_parquet(shards: Mapping[str, Sequence[Path]], root: Path | None = None)
         split: np.concatenate([_codes(path, columns, code_of) for path in split_paths])
         for split, split_paths in shards.items()
     }
+    if not any(map(len, codes.values())):
+        raise DataError(f"{str(paths[0])!r} has columns and no rows: wanted one for each image.")
     if columns.class_names is None:
         class_names, labels = to_classes(list(code_of), codes, repr(str(paths[0])))
     else:
         class_names, labels = columns.class_names, codes
-    if not len(labels.get("train", ())):
-        raise DataError(f"{str(paths[0].parent)!r} brings no training samples: wanted a file such as train.parquet.")
     splits = {}
     for split, split_paths in shards.items():
         groups = RowGroups(tuple(split_paths), [metadata[path] for path in split_paths], columns.image, root)
         ids = [f"{path.name}:{row}" for path in split_paths for row in range(metadata[path].num_rows)]
         splits[split] = Listed(groups, labels[split], np.array(ids, dtype=np.str_))
-    return Listing(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    train = splits.get("train") or none_of(next(iter(splits.values())))
+    return Listing(class_names, train, splits.get("validation"), splits.get("test"))
 
 
 def _metadata(path: Path) -> pq.FileMetaData:

@@ -87,8 +87,6 @@ def read_tables(
             names = ", ".join(repr(path.name) for path in paths)
             which = f"of {split} each" if split else "and none says that it is train or test"
             raise DataError(f"{str(paths[0].parent)!r} holds the tables {names}, {which}: give one of them as DATA.")
-    if "train" not in shards and "" not in shards:
-        raise DataError(f"{str(tables[0].parent)!r} holds tables, and none is called train, as in train.csv.")
     return _read_csv({split: paths[0] for split, paths in shards.items()}, root, shape)
 
 
