@@ -624,6 +624,49 @@ def test_an_archive_has_the_fingerprint_of_what_is_in_it(tmp_path):
     assert whole[0].fingerprint == whole[1].fingerprint
 
 
+def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
+    write_tree(tmp_path / "tree" / "pets", "cats", "dogs")
+    (tmp_path / "tree" / "pets" / "empty").mkdir()
+    with tarfile.open(tmp_path / "pets.tar", "w") as archive:
+        archive.add(tmp_path / "tree", ".")
+    with pytest.raises(DataError, match=r"Class folder '.*/pets\.tar/pets/empty' holds no images") as raised:
+        found(tmp_path / "pets.tar")
+    assert str(tmp_path / "pets.tar") in str(raised.value)
+    with pytest.raises(UsageError, match=r"--root is for a table of paths; '.*/pets\.tar/pets' is none"):
+        found(tmp_path / "pets.tar", root=tmp_path)
+
+
+def test_what_becomes_of_an_archive_is_told(tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    write_zip(tmp_path / "pets.zip", tmp_path / "tree")
+    heard = []
+    datasets.read(str(tmp_path / "pets.zip"), keeping=Keeping("never", tell=lambda *what: heard.append(what)))
+    size = (tmp_path / "pets.zip").stat().st_size
+    assert ("Unpacking", size, size) == heard[0]
+    assert {"Unpacking", "Reading", "Decoding"} == {doing for doing, _, _ in heard}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+@pytest.mark.parametrize("name", ["pets.csv", "pets.zip", "pets"])
+def test_a_link_is_read_under_its_own_name_and_from_its_own_folder(name, tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    write_image(tmp_path / "snap" / "a.png", 1)
+    write_image(tmp_path / "snap" / "b.png", 2)
+    (tmp_path / "blobs").mkdir()
+    blob = tmp_path / "blobs" / "abc123"
+    if name == "pets.csv":
+        write_table(blob, "path,label\na.png,x\nb.png,y\n")
+    elif name == "pets.zip":
+        write_zip(blob, tmp_path / "tree")
+    else:
+        (tmp_path / "tree").rename(blob)
+    (tmp_path / "snap" / name).symlink_to(blob)
+    for data in (str(tmp_path / "snap" / name), job.Source.of(tmp_path / "snap" / name).data):
+        pets = sources.find(data)
+        assert ("pets", 2) == (pets.name, len(pets.content.class_names))
+    assert str(tmp_path / "snap" / name) == data
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links")
 def test_a_folder_link_that_leads_back_is_not_followed(tmp_path):
     write_tree(tmp_path, "cats", "dogs")
