@@ -48,8 +48,9 @@ class Source:
         cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
     ) -> Self:
         """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
-        directory, base = (path and str(Path(path).expanduser().resolve()) for path in (data_dir, root))
-        return cls(sources.absolute(data), directory or None, root=base or None, **settings)
+        directory = str(sources.user_path(data_dir, "--data-dir")) if data_dir else None
+        base = str(sources.user_path(root, "--root")) if root else None
+        return cls(sources.absolute(data), directory, root=base, **settings)
 
     def load(self, tell: Tell = quiet) -> Dataset:
         """Read the data and divide it; `tell` is told of images that are read and decoded."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.readers.folder import SPLITS
 from diptych.errors import DataError
 
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y", "breed", "species")
@@ -52,7 +53,10 @@ def to_classes(
     for split, labels_n in labels.items():
         if (labels_n < 0).any():
             text = texts[codes[split][np.argmin(labels_n)]]
-            raise DataError(f"{where} has the label {shown(text)} for {split} alone: training must know every class.")
+            named = f", {shown(names[text])}," if isinstance(names, Mapping) and text in names else ""
+            raise DataError(
+                f"{where} has the label {shown(text)}{named} for {split} alone: training must know every class."
+            )
     return _named(known, names, where), labels
 
 
@@ -82,6 +86,17 @@ def _named(known: list[str], names: Mapping[str, str] | Sequence[str] | None, wh
         twice = next(name for place, name in enumerate(class_names) if name in class_names[:place])
         raise DataError(f"{where} gives two labels the name {shown(twice)}: every class wants its own.")
     return class_names
+
+
+def split_named(told: str, where: str) -> str:
+    """The split that a cell says.
+
+    Raises:
+        DataError: it says none.
+    """
+    if told.lower() not in SPLITS:
+        raise DataError(f"{where} has the split {shown(told)}: wanted one of {', '.join(SPLITS)}.")
+    return SPLITS[told.lower()]
 
 
 def names_beside(path: Path) -> list[str] | None:
