@@ -240,6 +240,7 @@ WRONG = {
     "no rows": (([], []), {"metadata": features()}, "has columns and no rows"),
     "two classes of one name": (
         (encoded(1, 2), [0, 1]), {"metadata": features(names=["a", "a"])}, "gives two labels the name 'a'"),
+    "no rows of paths": (([], []), {"metadata": features(), "image_type": pa.string()}, "has columns and no rows"),
     "no image column": (([1.5, 2.5], ["x", "y"]), {"image_type": pa.float64()}, "images may be in none of them"),
     "no label column": ((encoded(1, 2), [0.5, 1.5]), {}, "labels may be in none of them"),
 }  # fmt: skip

@@ -97,7 +97,8 @@ def _rows(files: Sequence[Path], columns: _Columns, shard: str, num_rows: int) -
     """The rows of each split, in the order that images come in."""
     order = np.arange(num_rows)
     if columns.are_paths:
-        order = np.array(by_path([name or "" for path in files for name in _column(path, columns.image).to_pylist()]))
+        names = [name or "" for path in files for name in _column(path, columns.image).to_pylist()]
+        order = np.array(by_path(names), dtype=np.intp)
     if columns.split is None:
         return {shard or "train": order}
     told = [
