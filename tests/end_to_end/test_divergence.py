@@ -36,8 +36,8 @@ def found(diverged, engine_name):
 
 
 def files_of(run):
-    """All that a run holds, but for what the framework printed."""
-    files = (path for path in run.directory.rglob("*") if path.is_file() and path.name != "log.txt")
+    """All that a run holds, but for what the framework printed and who held its lock."""
+    files = (path for path in run.directory.rglob("*") if path.is_file() and path.name not in ("log.txt", ".lock"))
     return {path: path.read_bytes() for path in files}
 
 
