@@ -31,12 +31,16 @@ SCRIPT = """
 import json, os, signal, sys, threading, time
 
 place, number, which = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-calls = given = 0
+calls = 0
 sent = None
+optimizers = []
+
+def steps():
+    return optimizers[-1].step
 
 def send():
     global sent
-    sent = {"given_before": given, "time": time.perf_counter()}
+    sent = {"steps_before": steps(), "time": time.perf_counter()}
     os.kill(os.getpid(), which)
 
 def count():
@@ -61,16 +65,24 @@ def after(function):
 from diptych.training import child, execute, fit, learner
 
 def watched(batches):
+    timer = threading.Timer(number, send)
+    timer.daemon = True
     def give(*arguments):
-        global given
         for batch in batches(*arguments):
-            if place == "delay" and not given:
-                threading.Timer(number, send).start()
+            if place == "delay" and not timer.ident:
+                timer.start()
             if place == "step":
                 count()
-            given += 1
             yield batch
     return give
+
+def noted(make):
+    def new(self, *arguments):
+        make(self, *arguments)
+        optimizers.append(self.optimizer)
+    return new
+
+learner.Learner.__init__ = noted(learner.Learner.__init__)
 
 fit._until = watched(fit._until)
 match place:
@@ -88,7 +100,7 @@ match place:
 code = child.main(sys.argv[4:])
 if sent:
     seconds = time.perf_counter() - sent["time"]
-    print(json.dumps({"given_before": sent["given_before"], "given": given, "seconds": seconds}), file=sys.stderr)
+    print(json.dumps({"steps_before": sent["steps_before"], "steps": steps(), "seconds": seconds}), file=sys.stderr)
 sys.exit(code)
 """
 
@@ -101,10 +113,10 @@ class Moment(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """How a process took SIGTERM: batches given to the engine before the signal and in all, and how long it took."""
+    """How a process took SIGTERM: steps that were taken before the signal and in all, and how long it took."""
 
-    given_before: int
-    given: int
+    steps_before: int
+    steps: int
     seconds: float
 
 

@@ -36,8 +36,8 @@ def found(diverged, engine_name):
 
 
 def files_of(run):
-    """All that a run holds, but for what the framework printed."""
-    files = (path for path in run.directory.rglob("*") if path.is_file() and path.name != "log.txt")
+    """All that a run holds, but for what the framework printed and who held its lock."""
+    files = (path for path in run.directory.rglob("*") if path.is_file() and path.name not in ("log.txt", ".lock"))
     return {path: path.read_bytes() for path in files}
 
 
@@ -118,3 +118,18 @@ def test_weights_that_break_after_a_finite_loss_are_never_saved(tmp_path, engine
     replayed = diptych("train", "--replay", run.directory, "--json")
     assert 0 == replayed.code, replayed
     assert (1, "weights") == (replayed.json["step"], replayed.json["what"])
+
+
+def test_an_optimizer_that_overflows_under_finite_weights_is_never_saved(tmp_path, engine_name):
+    settings = ("--model", "mlp", "--optimizer", "adam", "--l2", 1e22, "--precision", "float32")
+    options = ("--engine", engine_name, "--checkpoint-steps", 1, "--out", tmp_path, *ONE_THREAD)
+    told = diptych("train", "digits", *settings, *options)
+    assert 2 == told.code
+    assert (
+        "diverged in epoch 1 by step 1 of 21: its optimizer's numbers are not finite (optimizer/second_mom" in told.err
+    )
+    run = Run.open(tmp_path / f"digits-mlp-{engine_name}")
+    assert not checkpoint.exists(run)
+    replayed = diptych("train", "--replay", run.directory, "--json")
+    assert 0 == replayed.code, replayed
+    assert (1, "optimizer") == (replayed.json["step"], replayed.json["what"])

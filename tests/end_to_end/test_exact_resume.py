@@ -102,18 +102,20 @@ def test_killed_twenty_times_it_ends_as_if_nothing_had_happened(begun, unbroken,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [Moment("step", 5), Moment("delay", 0.05), Moment("validated", 1)], ids=str)
-def test_sigterm_ends_a_training_within_one_step_and_one_save(begun, unbroken, engine_name, moment):
+def test_sigterm_ends_a_training_within_one_call_and_one_save(begun, unbroken, engine_name, moment):
     run = begun(engine_name, checkpoint_steps=None)
     stop = terminated(run, Settings(engine_name, 1), moment)
     state = checkpoint.load(run)
     num_steps = int(state.optimizer["step"])
     print(
-        f"\n{engine_name}, SIGTERM at {moment}: {stop.given - stop.given_before} steps begun after it, "
+        f"\n{engine_name}, SIGTERM at {moment}: {stop.steps - stop.steps_before} steps taken after it, "
         f"{stop.seconds:.3f} s until the process ended, {num_steps} steps saved"
     )
     assert "stopped" == run.read_record()["status"]
-    assert stop.given - stop.given_before <= 1
-    assert stop.given == num_steps == state.position + len(state.epochs) * 11
+    # A call to the framework takes one step in PyTorch, and up to sixteen in TensorFlow; before a step, none is on.
+    most = 0 if moment.place == "step" else {"torch": 1, "tensorflow": 16}[engine_name]
+    assert stop.steps - stop.steps_before <= most
+    assert stop.steps == num_steps == state.position + len(state.epochs) * 11
     assert stop.seconds < 10
     if moment.place == "step":
         finish(run, Settings(engine_name, 1))

@@ -66,7 +66,8 @@ def interrupted(out):
 
 
 def test_ctrl_c_ends_a_training_with_one_line_and_130(interrupted):
-    assert (130, "", "diptych: interrupted. The training goes on with --resume.\n") == interrupted[1]
+    run, told = interrupted
+    assert (130, "", f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n") == told
 
 
 def test_a_run_that_has_not_finished_answers_nothing_yet(interrupted):

@@ -104,7 +104,8 @@ def test_a_training_can_go_on(training, send):
     send(started.pid, signal.SIGTERM)
     out, err = started.communicate(timeout=SECONDS)
     print(f"\nSIGTERM {send.__name__}: ended after {time.monotonic() - sent:.2f} s")
-    assert (143, "", "diptych: interrupted. The training goes on with --resume.\n") == (started.returncode, out, err)
+    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    assert (143, "", said) == (started.returncode, out, err)
     assert 0 == num_living(started.pid)
     assert [] == hidden(run)
     state, events = checkpoint.load(run), read_events(run.events_path, "epoch")
@@ -114,6 +115,50 @@ def test_a_training_can_go_on(training, send):
     assert len(events) + 1 == len(checkpoint.load(gone_on).epochs)
     (resume,) = read_events(run.events_path, "resume")
     assert (len(events), state.position) == (resume["after_epoch"], resume["after_step"])
+
+
+def as_timeout_sends(number):
+    """A function that sends a signal as coreutils' `timeout` does: to the command, and then at once to its group."""
+
+    def send(pid):
+        os.kill(pid, number)
+        os.killpg(pid, number)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("send", "code"),
+    [
+        (as_timeout_sends(signal.SIGTERM), 143),
+        (as_timeout_sends(signal.SIGINT), 130),
+        (as_timeout_sends(signal.SIGHUP), 129),
+        (lambda pid: os.kill(pid, signal.SIGHUP), 129),
+        (lambda pid: os.killpg(pid, signal.SIGHUP), 129),
+    ],
+    ids=["SIGTERM twice", "SIGINT twice", "SIGHUP twice", "SIGHUP", "SIGHUP to the whole group"],
+)
+def test_its_state_is_saved_once_for_signals_that_come_together(training, send, code):
+    started, run = training
+    send(started.pid)
+    _, err = started.communicate(timeout=SECONDS)
+    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    assert (code, said) == (started.returncode, err)
+    assert 0 == num_living(started.pid)
+    assert "stopped" == run.read_record()["status"]
+    assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
+
+
+def test_a_training_whose_process_is_killed_says_by_what_and_how_to_go_on(training):
+    started, run = training
+    with (run.directory / "log.txt").open("a") as log:
+        log.write("a line of an earlier process\n")
+    os.kill(child_of(started), signal.SIGKILL)
+    _, err = started.communicate(timeout=SECONDS)
+    print(f"\n{err.strip()}")
+    assert (2, 1) == (started.returncode, len(err.splitlines()))
+    assert "training was killed by SIGKILL, as the system does where memory has run out" in err
+    assert f"`diptych train --resume {run.directory}` goes on with it." in err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from diptych.artifacts.store import staging
+from diptych.artifacts.staging import staging
 from diptych.data import datasets
 from diptych.data.batches import epoch_batches
 from diptych.data.decode import decode_file

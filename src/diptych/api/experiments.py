@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from diptych import engines
-from diptych.api.trainings import complete, told
+from diptych.api.telling import told
+from diptych.api.trainings import complete
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.comparison import certificate, meter, parity

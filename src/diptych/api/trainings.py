@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 from diptych import engines
 from diptych.api.models import EngineName, spec_from_file
+from diptych.api.telling import reading, told
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
 from diptych.data.cache import Caching
@@ -17,9 +18,7 @@ from diptych.data.datasets import Dataset
 from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
-from diptych.data.rows import Tell
 from diptych.errors import SpecError, UsageError
-from diptych.reports.progress import Progress
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import read_recipe
 from diptych.spec.recipe import field_names
@@ -168,22 +167,19 @@ def resume(
     check_counts(threads=threads, stop_after=stop_after)
     check_counts(0, workers=workers)
     opened = Run.open(Path(run))
-    record = opened.read_record()
-    if record["status"] == "finished" and opened.manifest_path.exists():
-        raise UsageError(
-            f"'{run}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further."
-        )
-    if record["status"] == "diverged" and not force:
-        raise UsageError(
-            f"'{run}' has diverged ({divergence.in_words(divergence.read(opened))}), and would again; `diptych train "
-            f"--replay {run}` looks at the step. Train anew with a lower learning rate, or go on with --force."
-        )
-    name, before = _last_start(record)
+    job.check_unfinished(opened, force)
+    name, before = _last_start(job.read(opened))
     chosen = engine or name
     engines.check_installed(chosen)
     settings = Settings(chosen, threads or before or num_threads(), workers, stop_after, force)
     with told(notify) as tell:
-        complete(opened, settings, lambda: job.load_data(opened.read_record()), tell)
+        complete(
+            opened,
+            settings,
+            lambda: job.load_data(opened.read_record()),
+            tell,
+            lambda: job.check_unfinished(opened, force),
+        )
     return opened
 
 
@@ -203,15 +199,17 @@ def replay(run: str | Path, *, threads: int | None = None, workers: int | None =
 
     Raises:
         UsageError: it has not diverged.
-        ArtifactError: there is no such run, or its data has changed.
+        ArtifactError: there is no such run, another process trains it, or its data has changed.
     """
     check_counts(threads=threads)
     check_counts(0, workers=workers)
     opened = Run.open(Path(run))
     divergence.read(opened)
-    name, before = _last_start(opened.read_record())
-    engines.check_installed(name)
-    return replay_in_process(opened, Settings(name, threads or before or num_threads(), workers))
+    with locked(opened.directory, "replaying") as lock:
+        divergence.read(opened)  # whoever held the lock may have gone on with it
+        name, before = _last_start(job.read(opened))
+        engines.check_installed(name)
+        return replay_in_process(opened, Settings(name, threads or before or num_threads(), workers), [lock])
 
 
 def _last_start(record: Mapping[str, Any]) -> tuple[str, int | None]:
@@ -220,28 +218,28 @@ def _last_start(record: Mapping[str, Any]) -> tuple[str, int | None]:
     return start["engine"], start.get("threads")
 
 
-def reading(tell: Notify) -> Tell:
-    """What tells of images that are read, in the words of a training."""
-    return lambda doing, done, total: tell("data", {"doing": doing, "done": done, "total": total})
+def complete(
+    run: Run,
+    settings: Settings,
+    load: Callable[[], Dataset],
+    tell: Notify,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Train a created or interrupted run to its end, draw its pictures and seal it.
 
-
-@contextmanager
-def told(notify: Notify | None) -> Iterator[Notify]:
-    """Whom to tell of a training: `notify`, or a live display."""
-    if notify:
-        yield notify
-        return
-    with Progress() as progress:
-        yield progress.notify
-
-
-def complete(run: Run, settings: Settings, load: Callable[[], Dataset], tell: Notify) -> None:
-    """Train a created or interrupted run to its end, draw its pictures and seal it; `load` gives its data.
+    Args:
+        run: the run.
+        settings: how to go on with it.
+        load: gives its data.
+        tell: told of all that the training tells.
+        check: refuses, once no other process can change the run.
 
     Raises:
         ArtifactError: another process trains it.
+        KeyboardInterrupt: with a note that says how to go on.
     """
-    with locked(run.directory, "training") as lock:
+    with _noted(run), locked(run.directory, "training") as lock:
+        check()
         epochs = run.read_record()["recipe"]["epochs"]
         tell("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(run, settings, tell, [lock])
@@ -250,6 +248,16 @@ def complete(run: Run, settings: Settings, load: Callable[[], Dataset], tell: No
 
             pictures.draw(run, load().test)
             run.seal()
+
+
+@contextmanager
+def _noted(run: Run) -> Iterator[None]:
+    """Has an interruption say how to go on with a run."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(f"`diptych train --resume {run.directory}` goes on with it.")
+        raise
 
 
 def check_counts(least: int = 1, /, **counts: int | None) -> None:

@@ -3,16 +3,14 @@
 from diptych.artifacts.events import EventLog, read_events, rewind
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.staging import remove, settle, staging
 from diptych.artifacts.store import (
     atomic_write,
     json_text,
     read_arrays,
     read_json,
     read_npz,
-    remove,
-    settle,
     sha256_of,
-    staging,
     write_arrays,
     write_json,
     write_npz,

@@ -106,6 +106,22 @@ def read_events(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [event for event in events if kind is None or event["kind"] == kind]
 
 
+def count_events(path: Path, kind: str) -> int:
+    """Events of one `kind`, without lines that are broken; 0 where there is no log.
+
+    Raises ArtifactError when the log cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
+    found = 0
+    for number, line in enumerate(lines, start=1):
+        with suppress(ArtifactError):
+            found += _event(path, number, line)["kind"] == kind
+    return found
+
+
 def _line(kind: str, fields: Mapping[str, Any]) -> bytes:
     return f"{json_text({'kind': kind, 'time': time.time(), **fields})}\n".encode()
 

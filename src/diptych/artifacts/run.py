@@ -24,6 +24,7 @@ from diptych.artifacts.store import (
     make_folder,
     read_json,
     read_npz,
+    remove_files,
     sha256_of,
     sync_folder,
     write_json,
@@ -185,7 +186,7 @@ class Run:
 
     def unseal(self) -> None:
         """Remove the manifest, because the run's files are about to change."""
-        self.manifest_path.unlink(missing_ok=True)
+        remove_files([self.manifest_path])
 
     def verify(self) -> None:
         """Compare the files with the manifest.

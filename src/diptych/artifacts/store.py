@@ -12,8 +12,6 @@ import os
 import secrets
 import shutil
 import struct
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,8 +27,6 @@ from diptych.errors import ArtifactError
 _NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
 SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
 
-_STAGING = ".staging-"
-_SECONDS_TO_HOLD = 60
 # What NumPy and zipfile raise over files that are damaged in one way or another.
 _DAMAGED = (
     ValueError,
@@ -106,70 +102,6 @@ def make_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-@contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder` (made when missing), for what others write; it is gone afterwards.
-
-    What is whole is moved out of it by `settle`. Raises ArtifactError when the system refuses to write.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _holding(Path(name)):
-            yield Path(name)
-    except OSError as error:
-        raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
-
-
-@contextmanager
-def _holding(folder: Path) -> Iterator[bool]:
-    """Whether a folder was nobody's, and is this process's until the block ends; the system frees what dies."""
-    if os.name != "posix":
-        yield False
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes have left behind; a folder that was made just now may be about to be held."""
-    for left in folder.glob(f"{_STAGING}*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _SECONDS_TO_HOLD:
-                with _holding(left) as is_left:
-                    if is_left:
-                        shutil.rmtree(left)
-
-
-def settle(staged: Path, path: Path) -> None:
-    """Move a finished file or folder to its place, in the same file system, over what is there."""
-    for inside in [staged, *staged.rglob("*")]:
-        (sync_folder if inside.is_dir() else _sync)(inside)
-    make_folder(path.parent)
-    if path.is_dir():  # a folder cannot be renamed over another
-        path.rename(staged.with_name(f"{staged.name}.old"))
-    staged.replace(path)
-    sync_folder(path.parent)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, if there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def remove_files(paths: Iterable[Path]) -> None:
     """Remove files; that they are gone is safe on the disk when this returns.
 
@@ -193,10 +125,11 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder that are new, changed or gone safe on the disk."""
     # Windows neither needs this nor can open a folder.
     if os.name == "posix":
-        _sync(folder)
+        sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

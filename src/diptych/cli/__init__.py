@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 
@@ -29,21 +31,25 @@ VERBS = {
 }
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: an interruption like any other, so that every `with` block cleans up."""
+SECONDS_OF_ONE_SIGNAL = 0.5
 
 
-_HINTS = {
-    "train": " The training goes on with --resume.",
-    "compare": " The same command goes on where it was.",
-}
+class Interrupted(KeyboardInterrupt):
+    """A signal came that ends the command: every `with` block cleans up, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+_HINTS = {"compare": "The same command goes on where it was."}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 143 terminated."""
+    """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 128 + the signal that ended it."""
     given = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # the process is ours
-        signal.signal(signal.SIGTERM, _terminate)
+        _listen()
     try:
         return _dispatch(given)
     except DiptychError as error:
@@ -54,13 +60,26 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as interruption:
-        hint = _HINTS.get(given[0], "") if given else ""
-        print(f"diptych: interrupted.{hint}", file=sys.stderr)
-        return 143 if isinstance(interruption, Terminated) else 130
+        hints = [_HINTS[given[0]]] if given[0] in _HINTS else getattr(interruption, "__notes__", [])
+        with suppress(OSError):  # the terminal may be gone
+            print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
+        return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _listen() -> None:
+    """Take Ctrl-C, SIGTERM and, when the terminal is closed, SIGHUP alike, unless whoever started this ignores them."""
+    last = -SECONDS_OF_ONE_SIGNAL
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        # `timeout`, shells and terminals signal a process and then, at once, its whole group.
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_OF_ONE_SIGNAL:
+            last = time.monotonic()
+            raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def help_text() -> str:

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.artifacts.store import atomic_write, read_npz, settle, sha256_of, staging, write_npz
+from diptych.artifacts.staging import settle, staging
+from diptych.artifacts.store import atomic_write, read_npz, sha256_of, write_npz
 from diptych.errors import ArtifactError
 
 Caching: TypeAlias = Literal["auto", "always", "never"]

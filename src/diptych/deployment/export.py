@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych import engines
-from diptych.artifacts.store import read_json, remove, settle, sha256_of, staging, write_arrays, write_json
+from diptych.artifacts.staging import remove, settle, staging
+from diptych.artifacts.store import read_json, sha256_of, write_arrays, write_json
 from diptych.deployment import calibration, probe, runtimes
 from diptych.deployment.audit import lost_signal
 from diptych.deployment.calibration import Calibration

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from diptych import engines
-from diptych.artifacts.store import settle, staging, write_arrays
+from diptych.artifacts.staging import settle, staging
+from diptych.artifacts.store import write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.formats import Format

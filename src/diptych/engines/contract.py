@@ -7,7 +7,7 @@ An engine is a module. Its functions take and return NumPy arrays with canonical
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -159,6 +159,7 @@ class Engine(Protocol):
         rates: Sequence[float],
         seed: int,
         so_far: Totals = NO_STEPS,
+        stops: Callable[[], bool] = lambda: False,
     ) -> Totals:
         """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite.
 
@@ -171,6 +172,8 @@ class Engine(Protocol):
             rates: learning rate of each step.
             seed: of the dropout streams; a step's masks follow from it and from the optimizer's step count.
             so_far: what the epoch's earlier steps came to.
+            stops: asked before a framework takes a step, or several at once; where it says so, no further one is
+                taken, and batches that were drawn for it are left out.
 
         Returns:
             The epoch's totals, the earlier steps' among them.

@@ -114,11 +114,16 @@ class Recipe:
                 value = getattr(self, name)
                 if value is not None and not holds(value):
                     raise SpecError(f"Recipe, '{name}': wants {wanted}, got {value}.")
-        if (self.early_stopping or self.keep_best or self.schedule == "plateau") and not self.validation_fraction:
+        if self.wants_validation and not self.validation_fraction:
             raise SpecError(
                 "Recipe, 'validation_fraction': early stopping, keep_best and the plateau schedule look at a "
                 "validation split, never at the test set; give it a share above 0."
             )
+
+    @property
+    def wants_validation(self) -> bool:
+        """Whether the training looks at a validation split."""
+        return bool(self.early_stopping or self.keep_best or self.schedule == "plateau")
 
     @property
     def rate(self) -> float:

@@ -26,6 +26,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from diptych.artifacts.events import count_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import (
     array_parts,
@@ -117,6 +118,21 @@ def load(run: Run, tell: Tell = lambda kind, fields: None) -> Checkpoint:
 def exists(run: Run) -> bool:
     """Whether a run has a checkpoint, whole or not."""
     return bool(_manifests(run.checkpoints_dir))
+
+
+def lost(run: Run) -> str:
+    """What says that a run without any manifest had checkpoints, in words; empty where none was ever saved.
+
+    One state without a manifest is what a first save leaves that was killed.
+    """
+    states = {path.name for path in run.checkpoints_dir.glob("*.safetensors") if not path.name.startswith(".")}
+    num_logged = count_events(run.events_path, "epoch")
+    if exists(run) or not (num_logged or "last.safetensors" in states or len(states) > 1):
+        return ""
+    return (
+        f"no checkpoint has its manifest (checkpoints/*.sha256) any more, though {num_logged} epochs were logged and "
+        f"{len(states)} files of checkpoints are there, so it would begin anew"
+    )
 
 
 def num_epochs(run: Run) -> int:

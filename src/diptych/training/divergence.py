@@ -19,14 +19,15 @@ from diptych.data.batches import Batch, batch_bounds, order
 from diptych.data.mix import is_mixed, partners
 from diptych.data.randomness import Draws
 from diptych.engines.contract import Arrays
-from diptych.errors import EngineError, UsageError
+from diptych.errors import ArtifactError, EngineError, UsageError
 from diptych.training.learner import Job, Learner
 
 VERSION = 1
+OPTIMIZER = "optimizer/"
 
 
 class Diverged(EngineError):  # noqa: N818  (what happened, as the run's status has it)
-    """The loss or the weights of a training are not finite any more."""
+    """The loss, the weights or the optimizer's state of a training are not finite any more."""
 
 
 def path_of(run: Run) -> Path:
@@ -42,22 +43,26 @@ def read(run: Run) -> dict[str, Any]:
     """
     if not path_of(run).is_file():
         raise UsageError(f"'{run.directory}' has not diverged: there is no diverged.json to replay.")
-    return read_json(path_of(run))
+    content = read_json(path_of(run))
+    if missing := sorted({"what", "epoch", "step", "replays_from"} - content.keys()):
+        raise ArtifactError(f"Cannot read '{path_of(run)}': it does not say '{missing[0]}'; write it back, or resume.")
+    return content
 
 
-def broken(weights: Arrays) -> list[str]:
-    """Names of the arrays that hold numbers that are not finite."""
-    return [name for name, array in weights.items() if not np.isfinite(array).all()]
+def broken(weights: Arrays, optimizer: Arrays) -> list[str]:
+    """Names of the arrays that hold numbers that are not finite; those of the optimizer as `optimizer/<array>`."""
+    arrays = {**weights, **{f"{OPTIMIZER}{name}": array for name, array in optimizer.items()}}
+    return [name for name, array in arrays.items() if not np.isfinite(array).all()]
 
 
 def told(learner: Learner, run: Run, saved: tuple[int, int], arrays: Sequence[str]) -> Diverged:
     """The error that says what broke at the step taken last; writes `diverged.json` first.
 
     Args:
-        learner: a training whose loss, or whose weights, are not finite.
+        learner: a training whose loss, weights or optimizer's state are not finite.
         run: where it is written.
         saved: finished epochs, and steps of the next one, in the last checkpoint.
-        arrays: which weights are broken, where the loss is not. After which step is then for the replay to find.
+        arrays: which arrays are broken, where the loss is not. After which step is then for the replay to find.
     """
     step = learner.totals.steps
     content = {
@@ -68,7 +73,7 @@ def told(learner: Learner, run: Run, saved: tuple[int, int], arrays: Sequence[st
         "global_step": (learner.epoch - 1) * learner.num_steps + step,
         "learning_rate": learner.rates[step - 1],
         "replays_from": {"epochs": saved[0], "steps": saved[1]},
-        **(_loss(learner) if learner.totals.diverged else {"what": "weights", "arrays": list(arrays)}),
+        **(_loss(learner) if learner.totals.diverged else _arrays(arrays)),
     }
     write_json(path_of(run), content)
     # Weights are looked at from time to time, a loss at every step.
@@ -78,6 +83,11 @@ def told(learner: Learner, run: Run, saved: tuple[int, int], arrays: Sequence[st
         "Train anew with a lower learning rate, clipped gradients or float32. "
         f"'{path_of(run)}' says more; `diptych train --replay {run.directory}` repeats the step."
     )
+
+
+def _arrays(names: Sequence[str]) -> dict[str, Any]:
+    """What is said of weights that are not finite, or of the optimizer's state where the weights still are."""
+    return {"what": "optimizer" if names[0].startswith(OPTIMIZER) else "weights", "arrays": list(names)}
 
 
 def _loss(learner: Learner) -> dict[str, Any]:
@@ -98,7 +108,8 @@ def in_words(content: Mapping[str, Any]) -> str:
     if content["what"] == "loss":
         return f"its loss is {content['loss']}"
     first, *others = content["arrays"]
-    return f"its weights are not finite ({first}{f' and {len(others)} more arrays' if others else ''})"
+    whose = "weights" if content["what"] == "weights" else "optimizer's numbers"
+    return f"its {whose} are not finite ({first}{f' and {len(others)} more arrays' if others else ''})"
 
 
 def text(number: float) -> str | float:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diptych import engines
 from diptych.artifacts.events import EventLog, rewind
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import write_arrays
+from diptych.artifacts.store import remove_files, write_arrays
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
-from diptych.errors import ArtifactError
+from diptych.errors import ArtifactError, DiptychError
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec.codec import recipe_to_json
 from diptych.training import checkpoint, divergence, job, origin
@@ -60,10 +61,12 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
     runtime = engine.runtime()
     recipe = resolve(job.recipe_of(record), dataset, runtime["device"])
     asked = Job(job.spec_of(record), recipe, dataset, record["seed"], settings.workers)
-    now = origin.origin(dataset, asked.spec, recipe, runtime)
+    now = origin.origin(dataset, asked.spec, recipe, runtime, asked.seed)
     told: list[tuple[str, dict[str, Any]]] = []
     found = checkpoint.load(run, lambda *event: told.append(event)) if checkpoint.exists(run) else None
     changes = origin.differences(_then(record, found, now), now)
+    if lost := checkpoint.lost(run):
+        changes.append(lost)
     if changes:
         _check_forced(run, asked, changes, settings.force)
         told.append(("forced", {"differences": changes}))
@@ -83,12 +86,12 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         starts = [*record["engines"], {**start, **runtime}]
         record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": starts}
         run.unseal()
-        divergence.path_of(run).unlink(missing_ok=True)
         run.write_record(record)
+        remove_files([divergence.path_of(run)])
         if found:
             tell("resume", start)
         saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
-        try:
+        with _ending(run, record, tell):
             weights = fit(
                 learner, saver, run, events, notify, origin=now, stopping=stopping, stop_after=settings.stop_after
             )
@@ -97,13 +100,24 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
                 return
             _evaluate(run, engine, asked, weights)
             run.write_record({**record, "status": "finished", "finished": time.time()})
-        except Diverged as error:
-            tell("diverged", {"message": str(error)})
-            run.write_record({**record, "status": "diverged"})
-            raise
-        except Stopped:
-            run.write_record({**record, "status": "stopped"})
-            raise
+
+
+@contextmanager
+def _ending(run: Run, record: Mapping[str, Any], tell: Notify) -> Iterator[None]:
+    """Has a run's record say how its training ended, where it did not end well."""
+    try:
+        yield
+    except Diverged as error:
+        tell("diverged", {"message": str(error)})
+        run.write_record({**record, "status": "diverged"})
+        raise
+    except Stopped:
+        run.write_record({**record, "status": "stopped"})
+        raise
+    except Exception:
+        with suppress(DiptychError):  # the disk may be full
+            run.write_record({**record, "status": "failed"})
+        raise
 
 
 def _then(record: Mapping[str, Any], found: Checkpoint | None, now: Mapping[str, Any]) -> Mapping[str, Any]:

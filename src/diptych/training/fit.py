@@ -47,7 +47,7 @@ def fit(
         The weights to keep: the last, averaged or best ones, as the recipe says.
 
     Raises:
-        Diverged: loss or weights are not finite any more; the last checkpoint is from before.
+        Diverged: loss, weights or the optimizer's state are not finite any more; the last checkpoint is from before.
         Stopped: it was asked for; the state is saved.
     """
     from diptych.training.tensorboard import TensorBoardWriter  # takes a fifth of a second to import
@@ -83,12 +83,14 @@ def _take_steps(
         while learner.totals.steps < learner.num_steps:
             with stopping.held():
                 until = min(saver.next_stop(learner.totals.steps), learner.num_steps)
-                learner.train(_until(batches, lambda: stopping.requested or saver.is_overdue(), tick), until)
-                arrays = divergence.broken(learner.engine.read_weights(learner.model))
+                given = _until(batches, lambda: stopping.requested or saver.is_overdue(), tick)
+                learner.train(given, until, lambda: stopping.requested)
+                state = learner.state(origin)
+                arrays = divergence.broken(state.weights, state.optimizer)
                 if learner.totals.diverged or arrays:
                     raise divergence.told(learner, run, saver.place, arrays)
                 if stopping.requested or saver.is_due():
-                    saver.save(learner.state(origin))
+                    saver.save(state)
 
 
 def _until(batches: Iterator[Batch], is_time: Callable[[], bool], tick: Callable[[Batch], None]) -> Iterator[Batch]:

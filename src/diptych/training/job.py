@@ -20,9 +20,10 @@ from diptych.data.ingest import BadImages
 from diptych.data.preprocess import RESIZING
 from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
-from diptych.errors import ArtifactError, SpecError
+from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, model_to_json, recipe_from_json, recipe_to_json
+from diptych.training import divergence
 from diptych.training.machine import machine, versions
 
 VERSION = 1
@@ -104,10 +105,15 @@ def create(
         keep_checkpoints: how many checkpoints stay.
 
     Raises:
-        SpecError: the model does not fit the data.
+        SpecError: the model does not fit the data, or there is no validation split that the recipe needs.
         ArtifactError: the directory cannot be made.
     """
     check_fit(spec, dataset)
+    if recipe.wants_validation and not len(dataset.validation):
+        raise SpecError(
+            f"'{dataset.name}' has no validation samples ({len(dataset.train)} to train on); early stopping, keep_best "
+            f"and the plateau schedule look at them. Raise validation_fraction, now {recipe.validation_fraction:g}."
+        )
     record = {
         "format": "diptych-run",
         "version": VERSION,
@@ -164,6 +170,41 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
         raise SpecError(
             f"Model '{spec.name}' gives {spec.num_classes} logits; '{dataset.name}' has {dataset.num_classes} classes. "
             "Change the last layer's units."
+        )
+
+
+def read(run: Run) -> dict[str, Any]:
+    """A run's record.
+
+    Raises:
+        ArtifactError: it cannot be read, or is none of a training.
+    """
+    record = run.read_record()
+    if missing := sorted(
+        {"status", "engine", "engines", "seed", "data", "class_names", "spec", "recipe"} - record.keys()
+    ):
+        raise ArtifactError(
+            f"'{run.record_path}' is no record of a training: it does not say '{missing[0]}'. Write it back as it was."
+        )
+    return record
+
+
+def check_unfinished(run: Run, force: bool) -> None:
+    """Refuse to go on with a run that is finished, or that has diverged, unless forced.
+
+    Raises:
+        UsageError: says which.
+    """
+    record, directory = read(run), run.directory
+    if record["status"] == "finished" and run.manifest_path.exists():
+        raise UsageError(
+            f"'{directory}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further."
+        )
+    if record["status"] == "diverged" and not force:
+        how = f" ({divergence.in_words(divergence.read(run))})" if divergence.path_of(run).exists() else ""
+        raise UsageError(
+            f"'{directory}' has diverged{how}, and would again; `diptych train --replay {directory}` looks at the "
+            "step. Train anew with a lower learning rate, or go on with --force."
         )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from diptych import errors
 from diptych.artifacts.run import Run
+from diptych.artifacts.store import refusal
 from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError
 from diptych.training.execute import Settings
@@ -22,8 +25,8 @@ from diptych.training.stopping import TERMINATED
 def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequence[int] = ()) -> None:
     """Train a run in a process of its own; what its framework prints goes to `log.txt` in the run.
 
-    Ctrl-C and SIGTERM are passed on, and waited for: the training takes its step to the end and saves its state. When
-    another comes meanwhile, the process is killed.
+    Ctrl-C, SIGTERM and SIGHUP are passed on, and waited for: the training takes its step to the end and saves its
+    state. When another comes meanwhile, the process is killed.
 
     Args:
         run: a created or interrupted run.
@@ -37,7 +40,7 @@ def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequen
     command = [sys.executable, "-m", "diptych.training.child", str(run.directory), json.dumps(asdict(settings))]
     log_path = run.directory / "log.txt"
     with (
-        log_path.open("ab") as log,
+        _opened(log_path) as log,
         subprocess.Popen(
             command,
             env=environment(settings.engine),
@@ -48,6 +51,7 @@ def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequen
             pass_fds=holds,
         ) as child,
     ):
+        said_before = log.tell()
         try:
             try:
                 failure = _relayed(child, notify)
@@ -60,26 +64,22 @@ def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequen
             child.kill()  # nothing, when it has ended
     if failure:
         raise _as_raised(failure)
-    if child.returncode == TERMINATED:
-        raise EngineError(
-            f"The {settings.engine} training was ended by SIGTERM; "
-            f"`diptych train --resume {run.directory}` goes on with it."
-        )
     if child.returncode:
+        hint = "" if settings.replays else f"`diptych train --resume {run.directory}` goes on with it. "
         raise EngineError(
-            f"The {settings.engine} training ended with code {child.returncode}: {_last_line(run)} "
-            f"All it said is in '{log_path}'."
+            f"The {settings.engine} training {_how(child.returncode)}{_last_line(log_path, said_before)} "
+            f"{hint}All it said is in '{log_path}'."
         )
 
 
-def replay_in_process(run: Run, settings: Settings) -> dict[str, Any]:
-    """What `replay` finds of a run, in a process of its own.
+def replay_in_process(run: Run, settings: Settings, holds: Sequence[int] = ()) -> dict[str, Any]:
+    """What `replay` finds of a run, in a process of its own; `holds` as for `train_in_process`.
 
     Raises:
         DiptychError: as `train_in_process` does.
     """
     found: dict[str, Any] = {}
-    train_in_process(run, replace(settings, replays=True), lambda kind, fields: found.update(fields))
+    train_in_process(run, replace(settings, replays=True), lambda kind, fields: found.update(fields), holds)
     return found
 
 
@@ -104,7 +104,30 @@ def _as_raised(failure: dict[str, Any]) -> DiptychError:
     return kind(failure["message"])
 
 
-def _last_line(run: Run) -> str:
-    text = (run.directory / "log.txt").read_text(encoding="utf-8", errors="replace")
-    lines = deque((line.strip() for line in text.splitlines() if line.strip()), maxlen=1)
-    return lines[0] if lines else "it said nothing."
+def _opened(path: Path) -> BinaryIO:
+    """A log that goes on at its end."""
+    try:
+        log = path.open("ab")
+        log.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise refusal(path, error) from error
+    return log
+
+
+def _how(code: int) -> str:
+    """How a process ended, by its exit code."""
+    if code == TERMINATED:
+        return "was ended by SIGTERM"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL, as the system does where memory has run out"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def _last_line(path: Path, start: int) -> str:
+    """The last that was said to a log since it had `start` bytes, after a colon; a full stop when there is nothing."""
+    try:
+        said = path.read_bytes()[start:].decode(errors="replace")
+    except OSError:
+        return "."
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f": {lines[-1]}" if lines else "."

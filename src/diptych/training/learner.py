@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,11 +109,13 @@ class Learner:
             workers=job.workers,
         )
 
-    def train(self, batches: Iterable[Batch], until: int) -> None:
-        """Take the steps of the epoch under way up to the `until`th, or as many as there are batches."""
+    def train(self, batches: Iterable[Batch], until: int, stops: Callable[[], bool] = lambda: False) -> None:
+        """Take the steps of the epoch under way up to the `until`th, or fewer where batches end or it stops."""
         start = time.perf_counter()
         rates = self.rates[self.totals.steps : until]
-        self.totals = self.engine.train_epoch(self.model, self.optimizer, batches, rates, self.job.seed, self.totals)
+        self.totals = self.engine.train_epoch(
+            self.model, self.optimizer, batches, rates, self.job.seed, self.totals, stops
+        )
         self.seconds += time.perf_counter() - start
 
     def validate(self) -> tuple[float | None, float | None]:
@@ -139,7 +141,7 @@ class Learner:
             "images_per_second": totals.count / self.seconds,
             "seconds": self.seconds,
         }
-        highest = max((epoch["validation_accuracy"] or 0.0 for epoch in self.epochs), default=-1.0)
+        highest = (self.epochs[self.best_epoch - 1]["validation_accuracy"] or 0.0) if self.best_epoch else -1.0
         if self.job.recipe.keep_best and (accuracy or 0.0) > highest:
             self.best, self.best_epoch = self.weights(), self.epoch
         self.epochs.append(record)

@@ -12,7 +12,7 @@ from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 
 
-def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[str, Any]) -> dict[str, Any]:
+def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """What a training follows from, as JSON; `runtime` is the engine's."""
     content = json.dumps(model_to_json(spec), sort_keys=True)
     found = {
@@ -21,6 +21,7 @@ def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[s
         "num_samples": len(dataset.train),
         "spec": sha256(content.encode()).hexdigest(),
         "recipe": recipe_to_json(recipe),
+        "seed": seed,
         "engine": runtime["engine"],
         "version": runtime["version"],
     }
@@ -34,8 +35,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether an epoch that was begun is cut into batches as before."""
-    return (then["num_samples"], then["recipe"]["batch_size"]) == (now["num_samples"], now["recipe"]["batch_size"])
+    """Whether an epoch that was begun is ordered and cut into batches as before."""
+    before, after = ((side["num_samples"], side["recipe"]["batch_size"]) for side in (then, now))
+    return before == after and _seed_of(then, now) == now["seed"]
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -51,8 +53,15 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         before, after = (side["recipe"].get(name) for side in (then, now))
         if before != after:
             yield f"{name} was {before}, is {after}"
+    if _seed_of(then, now) != now["seed"]:
+        yield f"the seed was {then['seed']}, is {now['seed']}"
     if then["engine"] == now["engine"] and _major(then["version"]) != _major(now["version"]):
         yield f"{now['engine']} was {then['version']}, is {now['version']}"
+
+
+def _seed_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> Any:
+    """The seed of a state; states of earlier versions do not say theirs."""
+    return then.get("seed", now["seed"])
 
 
 def _major(version: str) -> str:

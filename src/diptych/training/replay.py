@@ -57,15 +57,20 @@ def _brought_to(engine: Engine, asked: Job, found: Checkpoint | None, epoch: int
 
 
 def _first_broken(engine: Engine, asked: Job, found: Checkpoint | None, wanted: Mapping[str, Any]) -> int:
-    """The step after which weights are not finite, where that was noticed later: steps are taken one by one."""
+    """The step after which arrays are not finite, where that was noticed later: steps are taken one by one."""
     at_hand = found.position if found and len(found.epochs) + 1 == wanted["epoch"] else 0
     learner = _brought_to(engine, asked, found, wanted["epoch"], at_hand)
     with closing(learner.batches()) as batches:
         for step in range(at_hand + 1, wanted["step"] + 1):
             learner.train(batches, step)
-            if divergence.broken(engine.read_weights(learner.model)):
+            if _is_broken(learner):
                 return step
     return int(wanted["step"])
+
+
+def _is_broken(learner: Learner) -> bool:
+    state = learner.state({})
+    return bool(divergence.broken(state.weights, state.optimizer))
 
 
 def _taken(learner: Learner, wanted: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def _taken(learner: Learner, wanted: Mapping[str, Any], step: int) -> dict[str, 
         same = (wanted["epoch"], wanted["step"], wanted["loss"], wanted["batch_digest"])
         reproduced = same == (learner.epoch, step, loss, digest)
     else:
-        reproduced = bool(divergence.broken(learner.engine.read_weights(learner.model)))
+        reproduced = _is_broken(learner)
     return {
         "reproduced": reproduced,
         "what": wanted["what"],

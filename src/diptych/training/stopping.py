@@ -22,8 +22,9 @@ class Stopping:
         self._holds = False
 
     def listen(self) -> None:
-        """Take SIGTERM from now on; Ctrl-C is left to whoever started this process, and sends it."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        """Take SIGTERM from now on; Ctrl-C and a closed terminal are left to whoever started this, and sends it."""
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: self.request())
 
     def request(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -28,6 +28,7 @@ def train_epoch(
     rates: Sequence[float],
     seed: int,
     so_far: Totals = NO_STEPS,
+    stops: Callable[[], bool] = lambda: False,
 ) -> Totals:
     """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
     if optimizer.train_steps is None:
@@ -36,6 +37,8 @@ def train_epoch(
     sums = np.array([so_far.loss, so_far.weight, so_far.correct])
     count, steps = so_far.count, so_far.steps
     for group, group_rates in _groups(batches, rates, optimizer):
+        if stops():
+            break
         # differs: dropout-stream
         _seed_dropout(model, seed, optimizer.step)
         arrays = [np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")]

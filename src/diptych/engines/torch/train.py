@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ def train_epoch(
     rates: Sequence[float],
     seed: int,
     so_far: Totals = NO_STEPS,
+    stops: Callable[[], bool] = lambda: False,
 ) -> Totals:
     """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
     # differs: train-mode
@@ -31,6 +32,8 @@ def train_epoch(
     sums = torch.tensor([so_far.loss, so_far.weight, so_far.correct], dtype=torch.float64)
     count, steps = so_far.count, so_far.steps
     for rate, batch in zip(rates, batches, strict=False):
+        if stops():
+            break
         # differs: dropout-stream
         # PyTorch's CPU generator reads 32 bits of a seed.
         torch.manual_seed((seed * 2654435761 + optimizer.step) % 2**32)

@@ -1,0 +1,78 @@
+"""A run whose files are gone or emptied is answered in one line, and never silently begun anew."""
+
+import json
+import shutil
+from functools import cache
+
+import pytest
+from commands import ONE_THREAD, diptych, train
+
+from diptych.artifacts import Run, read_events
+from diptych.training import checkpoint
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A function that gives a run of two epochs out of three."""
+
+    @cache
+    def made():
+        asked = ("digits", "--model", "mlp", "--precision", "float32", "--epochs", 3, "--stop-after", 2)
+        (run,) = train(*asked, "--out", tmp_path_factory.mktemp("runs"))
+        return run
+
+    return made
+
+
+@pytest.fixture
+def run(begun, tmp_path):
+    return Run(shutil.copytree(begun().directory, tmp_path / "run"))
+
+
+def refused(*arguments):
+    told = diptych("train", *arguments, *ONE_THREAD)
+    assert (2, "", 1) == (told.code, told.out, len(told.err.splitlines())), told
+    print(f"\n{told.err.strip()}")
+    return told.err
+
+
+def test_without_manifests_it_is_not_begun_anew_unless_forced(run):
+    for manifest in run.checkpoints_dir.glob("*.sha256"):
+        manifest.unlink()
+    before = sorted(path.name for path in run.checkpoints_dir.iterdir())
+    assert "no checkpoint has its manifest" in refused("--resume", run.directory)
+    assert before == sorted(path.name for path in run.checkpoints_dir.iterdir())
+    assert 2 == len(read_events(run.events_path, "epoch"))
+    train("--resume", run.directory, "--force")
+    assert [1, 2, 3] == [event["epoch"] for event in read_events(run.events_path, "epoch")]
+    (forced,) = run.read_record()["forced"]
+    assert "though 2 epochs were logged" in forced["differences"][0]
+    assert 3 == checkpoint.num_epochs(run)
+
+
+def test_a_record_that_says_nothing_is_named(run):
+    run.record_path.write_text("{}")
+    assert "does not say 'class_names'" in refused("--resume", run.directory)
+
+
+def test_a_diverged_run_without_a_word_of_how_is_refused(run):
+    run.write_record({**run.read_record(), "status": "diverged"})
+    assert "has diverged, and would again" in refused("--resume", run.directory)
+    (run.directory / "diverged.json").write_text(json.dumps({}))
+    assert "diverged.json': it does not say 'epoch'" in refused("--replay", run.directory)
+
+
+def test_a_log_that_cannot_be_written_is_named(run):
+    (run.directory / "log.txt").unlink(missing_ok=True)
+    (run.directory / "log.txt").mkdir()
+    assert f"Cannot write '{run.directory / 'log.txt'}': Is a directory" in refused("--resume", run.directory)
+
+
+def test_a_split_that_is_empty_is_refused_where_the_recipe_looks_at_it(tmp_path, digit_files):
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number, file in enumerate(digit_files[:3]):
+            (tmp_path / "data" / name / f"{number}-{name}.png").write_bytes(file.read_bytes())
+    options = ("--keep-best", "--validation-fraction", 0.01, "--out", tmp_path / "runs")
+    assert "has no validation samples" in refused(tmp_path / "data", *options)
+    assert not (tmp_path / "runs").exists()
