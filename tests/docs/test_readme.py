@@ -36,6 +36,9 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 def asked(verb, *arguments):
     """What the command line makes of `arguments`."""
+    if verb == "data":
+        action, *rest = arguments
+        return parsed(getattr(import_module("diptych.cli.data"), action.capitalize()), f"data {action}", rest)
     return parsed(getattr(import_module(f"diptych.cli.{verb}"), verb.capitalize()), verb, list(arguments))
 
 
@@ -60,7 +63,7 @@ def test_a_command_with_an_option_that_does_not_exist_would_be_found():
 def test_a_command_names_a_dataset_or_a_model_that_exists(arguments):
     verb, *rest = arguments
     if verb == "train" and not rest[0].startswith("-"):
-        assert rest[0] in {dataset.name for dataset in names()}
+        assert rest[0] in {dataset.name for dataset in names()} | {"DATA"}
     if verb == "verify":
         assert rest[0] in zoo.MODELS
 

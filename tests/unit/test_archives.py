@@ -191,11 +191,12 @@ def big(path, mebibytes=3):
 def test_progress_grows_to_the_size_of_the_archive(tmp_path):
     told = []
     archive = big(tmp_path / "a.tar")
-    unpack(archive, tmp_path / "out", progress=lambda *numbers: told.append(numbers))
+    unpacked(archive, tmp_path / "out", progress=lambda *numbers: told.append(numbers))
     size = archive.stat().st_size
     assert sorted(told) == told
-    assert (size, size) == told[-1]
-    assert len(told) >= 3
+    assert ("Unpacking", size, size) == told[-1]
+    assert ["Hashing"] * 3 == [doing for doing, _, _ in told][:3]
+    assert len(told) >= 6
 
 
 def test_whoever_interrupts_finds_nothing_left(tmp_path):
@@ -249,11 +250,31 @@ def test_an_archive_is_unpacked_once_and_kept_by_its_content(tmp_path):
     (tmp_path / "b.tgz").write_bytes(archive.read_bytes())
     assert first == unpacked(tmp_path / "b.tgz", tmp_path / "cache", progress=lambda *numbers: told.append(numbers))
     assert (state.st_ino, state.st_mtime_ns) == (first.stat().st_ino, first.stat().st_mtime_ns)
-    assert not told
+    assert {"Hashing"} == {doing for doing, _, _ in told}
     (tmp_path / "c.tar").write_bytes(FORMS["tar, pax"])
     second = unpacked(tmp_path / "c.tar", tmp_path / "cache")
-    assert FILES == content_of(second)
+    assert FILES == {name: data for name, data in content_of(second).items() if not name.startswith(".")}
     assert {first.name, second.name} == {path.name for path in (tmp_path / "cache" / "archives").glob("[!.]*")}
+
+
+@pytest.mark.parametrize("change", ["one is missing", "one is cut", "one is new", "one is a folder", "no seal"])
+def test_what_was_unpacked_and_is_no_longer_whole_is_unpacked_again(change, tmp_path):
+    (tmp_path / "a.tar").write_bytes(FORMS["tar, pax"])
+    folder = unpacked(tmp_path / "a.tar", tmp_path / "cache")
+    before, path = content_of(folder), folder / "train" / "cats" / "1.jpg"
+    if change in ("one is missing", "one is a folder"):
+        path.unlink()
+    if change == "one is a folder":
+        path.mkdir()
+    if change == "one is cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    if change == "one is new":
+        path.with_name("2.jpg").write_bytes(b"x")
+    if change == "no seal":
+        (folder / ".diptych-unpacked").unlink()
+    assert before != content_of(folder)
+    assert folder == unpacked(tmp_path / "a.tar", tmp_path / "cache")
+    assert before == content_of(folder)
 
 
 CHILD = """
@@ -261,7 +282,9 @@ import sys, time
 from pathlib import Path
 from diptych.data.archives import unpack, unpacked
 
-def wait(*_):
+def wait(doing, *_):
+    if doing != "Unpacking":
+        return
     print("in the middle", flush=True)
     while not Path(sys.argv[4]).exists():
         time.sleep(0.01)

@@ -3,13 +3,17 @@
 from dataclasses import replace
 from hashlib import sha256
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch
+from diptych.data import datasets
+from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch, usual_workers
+from diptych.data.prefetch import num_threads
+from diptych.data.rows import Keeping
 from diptych.data.splits import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
@@ -244,3 +248,21 @@ def test_the_split_is_only_read():
     before = digests(stream(PLAIN, split))
     list(stream(EVERYTHING, split, workers=2))  # its arrays refuse to be written
     assert before == digests(stream(PLAIN, split))
+
+
+@pytest.fixture(params=["always", "never"])
+def kept(request, tmp_path):
+    """Samples in image files, in the cache or streamed."""
+    for place, image_hwc in enumerate(samples(20).images):
+        path = tmp_path / "images" / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), image_hwc)
+    keeping = Keeping(request.param, tmp_path / "cache")
+    return request.param, datasets.read(str(tmp_path / "images"), image_size=(7, 9), keeping=keeping).parts.train
+
+
+def test_every_core_prepares_batches_where_images_are_decoded_meanwhile(kept):
+    caching, split = kept
+    assert {"always": 1, "never": num_threads()}[caching] == usual_workers(split.images)
+    assert 1 == usual_workers(samples().images)
+    assert digests(stream(EVERYTHING, split, workers=0)) == digests(stream(EVERYTHING, split))

@@ -22,6 +22,17 @@ def test_a_card_comes_back_as_it_was():
     assert CARD == Card.from_text(CARD.to_text(), "here")
 
 
+def test_a_card_says_what_its_model_was_tested_on():
+    card = replace(CARD, is_published=True, test_fingerprint="f" * 64)
+    assert card == Card.from_text(card.to_text(), "here")
+
+
+def test_a_card_of_before_says_nothing_of_that():
+    before = {key: value for key, value in json.loads(CARD.to_text()).items() if key != "test_fingerprint"}
+    card = Card.from_text(json.dumps(before), "here")
+    assert (False, None) == (card.is_published, card.test_fingerprint)
+
+
 def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
     told = json.loads(CARD.to_text())
     wanted = {"name": "images", "dtype": "uint8", "layout": "NHWC", "range": [0, 255], "height": 4, "channels": 1}
@@ -43,6 +54,7 @@ def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
         (changed(class_names=["cat"]), "it names 1 classes, its model has 3"),
         (changed(class_names=[1, 2, 3]), "wanted text, got 1"),
         (changed(spec={"layers": []}), "SpecError"),
+        (changed(test_fingerprint=7), "wanted text, got 7"),
         ('{"kind":' + "[" * 100_000, "RecursionError"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ from diptych.data import datasets, sources
 from diptych.data.readers import cifar
 from diptych.data.splits import Split, cut
 from diptych.errors import DataError, DownloadError, UsageError
+from diptych.training.job import Source
 
 CLASSES = ("a", "b", "c")
 
@@ -69,6 +72,114 @@ def test_nothing_is_cut_for_a_fraction_of_0():
 def test_a_class_too_small_to_be_cut_is_named():
     with pytest.raises(DataError, match="Class 'b' has 1 samples, too few to cut 10% off"):
         cut(numbered_split(5, 1, 5), 0.1, 0, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "complaint"),
+    [
+        (1, r"'a' has 1 samples, too few to cut 20% off for test: give it more"),
+        (2, r"'a' has 1 samples, too few to cut 10% off for validation, after 20% went to test: give it more"),
+    ],
+)
+def test_a_class_too_small_is_told_with_what_was_cut_off(num_images, complaint, tmp_path):
+    write_images(tmp_path / "a", *range(num_images))
+    write_images(tmp_path / "b", *range(9))
+    with pytest.raises(DataError, match=complaint):
+        datasets.load(str(tmp_path))
+
+
+def cut_class_by_class(labels_n, fraction, seed):
+    """The same cut as a loop over classes, as it was first written."""
+    shuffled = np.argsort(np.random.Philox(seed).random_raw(len(labels_n)), kind="stable")
+    taken = []
+    for label in range(labels_n.max() + 1):
+        members = shuffled[labels_n[shuffled] == label]
+        taken += members[: max(1, round(fraction * len(members)))].tolist()
+    return sorted(taken)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.25, 0.5, 0.7])
+def test_a_cut_chooses_as_it_always_did(fraction):
+    for seed in range(5):
+        labels_n = np.random.default_rng(seed).permutation(np.repeat(np.arange(30), np.arange(4, 34)))
+        images_nhwc = np.arange(len(labels_n)).reshape(-1, 1, 1, 1)
+        _, taken = cut(Split(images_nhwc, labels_n), fraction, seed, tuple(map(str, range(30))))
+        assert cut_class_by_class(labels_n, fraction, seed) == indices(taken)
+
+
+def test_ten_thousand_classes_take_less_time_to_cut_than_to_go_through_one_by_one():
+    labels_n = np.arange(200_000) % 10_000
+    split = Split(np.zeros((200_000, 1, 1, 1), dtype=np.uint8), labels_n)
+    began = time.process_time()
+    _, taken = cut(split, 0.1, 0, tuple(map(str, range(10_000))))
+    seconds = time.process_time() - began
+    began = time.process_time()
+    for label in range(500):
+        np.flatnonzero(labels_n == label)
+    loop = time.process_time() - began
+    print(
+        f"200,000 samples of 10,000 classes: cut in {seconds:.2f} s; 500 of the classes alone take {loop:.2f} s to find"
+    )
+    assert [2] * 10_000 == np.bincount(taken.labels).tolist()
+    assert seconds < 20 * loop
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize("data", [LONG, "~nosuchuser/x", "", "a\0b", "caf\udce9", "loop/x", "secret/x"])
+def test_a_path_that_the_system_will_not_look_at_is_a_usage_error(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with unreadable(tmp_path / "secret"):
+        for call in (sources.find, sources.absolute, Source.of):
+            with pytest.raises(UsageError, match="DATA") as raised:
+                call(data)
+            assert str(raised.value).isascii()
+            assert len(str(raised.value)) < 300
+        assert not sources.at_hand(data)
+
+
+@pytest.mark.parametrize("path", [LONG, "~nosuchuser/x", "loop", "secret/x"])
+def test_a_root_or_a_data_directory_that_the_system_will_not_look_at_is_a_usage_error(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    write_images(tmp_path / "pets" / "a", 1)
+    with unreadable(tmp_path / "secret"):
+        for option, data in (("root", "pets"), ("data_dir", "mnist")):
+            for call in (sources.find, Source.of):
+                with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} "):
+                    call(data, **{option: Path(path)})
+        monkeypatch.setenv("DIPTYCH_DATA", path)
+        with pytest.raises(UsageError, match="DIPTYCH_DATA"):
+            sources.find("mnist")
+
+
+@contextmanager
+def unreadable(folder):
+    """A folder that may not be searched, for root neither."""
+    folder.mkdir()
+    folder.chmod(0)
+    user = os.geteuid()
+    if not user:
+        opened = [parent for parent in folder.parents if parent.stat().st_uid == 0 and not parent.stat().st_mode & 1]
+        for parent in opened:
+            parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+def test_a_path_with_dots_goes_up_from_where_its_links_lead(tmp_path, monkeypatch):
+    write_images(tmp_path / "here" / "pets", 1)
+    (tmp_path / "pets").symlink_to("here/pets")
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "pets") == sources.absolute("pets") == sources.absolute("./pets/")
+    assert str(tmp_path / "here" / "pets") == sources.absolute("pets/../pets")
+    assert str(tmp_path / "here") == sources.absolute("pets/..")
 
 
 def test_digits_are_scaled_to_uint8_and_divided():

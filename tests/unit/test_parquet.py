@@ -1,6 +1,7 @@
 """Parquet with an image column: real files, written as Hugging Face lays them out and as others do."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -126,9 +127,86 @@ def test_a_path_in_a_file_cannot_leave_the_folder(path, tmp_path):
     (tmp_path / "secret.png").write_bytes(png(1))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path)
+    (tmp_path / "in" / "b.png").write_bytes(png(2))
     table = write(tmp_path / "in" / "a.parquet", [path, "b.png"], ["x", "y"], image_type=pa.string())
     with pytest.raises(DataError, match="The path"):
-        listing(table).train.encoded.read(0)
+        levels_of(listing(table).train)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_path_to_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(png(1))
+    table = write(tmp_path / "a.parquet", ["a.png", "b.png"], ["x", "y"], image_type=pa.string())
+    with pytest.raises(DataError, match=r"a\.png': it is not a regular file"):
+        levels_of(listing(table).train)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_of_paths_come_in_the_order_of_paths_and_rows_of_bytes_in_their_own(order, tmp_path):
+    for level in (3, 4, 5):
+        (tmp_path / f"{level}.png").write_bytes(png(level))
+    paths, labels = [f"{level}.png" for level in (4, 3, 5)][::order], ["x", "y", "z"][::order]
+    by_path = listing(write(tmp_path / "a.parquet", paths, labels, image_type=pa.string())).train
+    assert ([3, 4, 5], [1, 0, 2]) == (levels_of(by_path), by_path.labels.tolist())
+    by_row = listing(write(tmp_path / "a.parquet", encoded(*[4, 3, 5][::order]), labels)).train
+    assert [4, 3, 5][::order] == levels_of(by_row)
+
+
+def write_divided(path, told, **options):
+    names, table = ["cat", "dog"], {"image": encoded(*range(len(told))), "label": [0, 1] * (len(told) // 2)}
+    schema = pa.schema([("image", IMAGE), ("label", pa.int64()), ("split", pa.string())], features(names=names))
+    pq.write_table(pa.table({**table, "split": told}, schema), path)
+    return path
+
+
+def test_a_column_split_divides_the_rows_of_files_that_name_no_split(tmp_path):
+    told = ["test", "train", "train", "val", "Train", "test"]
+    for data in (tmp_path / "faces.parquet", tmp_path / "more" / "train.parquet"):
+        data.parent.mkdir(exist_ok=True)
+        faces = listing(write_divided(data, told))
+        assert [[1, 2, 4], [3], [0, 5]] == [levels_of(one) for one in (faces.train, faces.validation, faces.test)]
+        assert ([0, 1], ["0", "5"]) == (faces.test.labels.tolist(), [name[-1] for name in faces.test.ids])
+    assert [1, 2, 4] == levels_of(listing(tmp_path / "more").train)
+    write_divided(tmp_path / "test.parquet", told)
+    write_divided(tmp_path / "faces.parquet", told).rename(tmp_path / "train.parquet")
+    assert 6 == len(listing(tmp_path).train)
+
+
+def test_a_split_that_is_none_is_refused_with_its_row(tmp_path):
+    with pytest.raises(DataError, match=r"faces\.parquet', row 1, has the split 'holdout': wanted one of train"):
+        listing(write_divided(tmp_path / "faces.parquet", ["train", "holdout"]))
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    write_faces(tmp_path)
+    (tmp_path / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match=r"lacks train-00001-of-00002: fetch what is missing"):
+        listing(tmp_path)
+    (tmp_path / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match="lacks train-00001-of-00002"):
+        listing(tmp_path)
+    assert 4 == len(listing(tmp_path / "train-00000-of-00002.parquet").train)
+
+
+def test_a_name_that_no_row_has_is_no_class(tmp_path):
+    path = write(tmp_path / "a.parquet", encoded(1, 2, 3, 4, 5, 6), [0, 2] * 3, metadata=features())
+    assert (("cat", "bird"), [0, 1] * 3) == (listing(path).class_names, listing(path).train.labels.tolist())
+    assert 2 == datasets.load(str(path)).num_classes
+
+
+def test_a_class_of_test_alone_is_refused_by_number_and_name(tmp_path):
+    write(tmp_path / "train.parquet", encoded(1, 2), [0, 1], metadata=features())
+    write(tmp_path / "test.parquet", encoded(3), [2], metadata=features())
+    with pytest.raises(DataError, match="has the label '2', 'bird', for test alone: training must know every class"):
+        listing(tmp_path)
+
+
+def test_a_folder_may_hold_nothing_but_test_samples(tmp_path):
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", encoded(1, 2), ["x", "y"])
+    found = listing(tmp_path)
+    assert (("x", "y"), 0, [1, 2]) == (found.class_names, len(found.train), levels_of(found.test))
 
 
 def test_an_image_that_is_missing_is_a_bad_image_not_an_end(tmp_path):
@@ -159,7 +237,10 @@ WRONG = {
     "no labels, as the Hub marks it": ((encoded(1, 2), [0, -1]), {"metadata": features()}, "row 1, has the label '-1'"),
     "an empty label": ((encoded(1, 2), ["x", " "]), {}, "row 1, has an empty label"),
     "one class": ((encoded(1, 2), ["x", "x"]), {}, "holds 1 class, 'x', in training"),
-    "no rows": (([], []), {"metadata": features()}, "brings no training samples"),
+    "no rows": (([], []), {"metadata": features()}, "has columns and no rows"),
+    "two classes of one name": (
+        (encoded(1, 2), [0, 1]), {"metadata": features(names=["a", "a"])}, "gives two labels the name 'a'"),
+    "no rows of paths": (([], []), {"metadata": features(), "image_type": pa.string()}, "has columns and no rows"),
     "no image column": (([1.5, 2.5], ["x", "y"]), {"image_type": pa.float64()}, "images may be in none of them"),
     "no label column": ((encoded(1, 2), [0.5, 1.5]), {}, "labels may be in none of them"),
 }  # fmt: skip

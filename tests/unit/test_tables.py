@@ -1,6 +1,7 @@
 """CSV files of paths and of pixels, folders of tables, and archives of any of these, on real files."""
 
 import os
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from diptych.data import datasets, sources
+from diptych.data.check.folders import survey_folder
 from diptych.data.ingest import ingest
+from diptych.data.readers.folder import list_folder
 from diptych.data.readers.tables import split_of
 from diptych.data.rows import Form, Keeping
 from diptych.errors import DataError, UsageError
@@ -62,11 +65,11 @@ def told(listed):
 PETS = "path,label\nb.png,dog\na.png,cat\nc.png,cat\n"
 
 
-def test_a_csv_of_paths_and_labels_names_images_in_its_own_order_and_classes_in_theirs(tmp_path):
+def test_a_csv_of_paths_and_labels_brings_images_and_classes_in_sorted_order(tmp_path):
     pets = found(write_table(tmp_path / "pets.csv", PETS, a=10, b=20, c=30))
     assert ("pets", False, ("cat", "dog")) == (pets.name, pets.mirror, pets.content.class_names)
-    assert [("b.png", 1), ("a.png", 0), ("c.png", 0)] == told(pets.content.train)
-    assert [20, 10, 30] == levels_of(pets.content.train)
+    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.content.train)
+    assert [10, 20, 30] == levels_of(pets.content.train)
     assert (None, None) == (pets.content.validation, pets.content.test)
 
 
@@ -92,7 +95,7 @@ def test_a_csv_of_paths_and_labels_names_images_in_its_own_order_and_classes_in_
 def test_a_table_reads_the_same_however_it_is_written(name, text, tmp_path):
     pets = listing(write_table(tmp_path / name, text, a=10, b=20, c=30))
     assert ("cat", "dog") == pets.class_names
-    assert [("b.png", 1), ("a.png", 0), ("c.png", 0)] == told(pets.train)
+    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.train)
 
 
 def test_a_split_column_divides_the_rows(tmp_path):
@@ -111,6 +114,23 @@ def test_without_a_split_column_the_cut_is_stratified_and_the_seed_chooses_valid
     assert [[18, 6], [6, 2], [6, 2]] == [np.bincount(split.labels).tolist() for split in splits(first)]
     assert first.test.ids.tolist() == other.test.ids.tolist()
     assert first.validation.ids.tolist() != other.validation.ids.tolist()
+
+
+def test_the_order_of_rows_changes_nothing_and_class_folders_of_the_same_files_agree(tmp_path):
+    for level, name in enumerate(("cats", "cats-", "dogs/old", "dogs/young")):
+        for number in range(10):
+            write_image(tmp_path / "pets" / name / f"{number}.png", 20 * level + number)
+    names = [str(path.relative_to(tmp_path / "pets")) for path in sorted((tmp_path / "pets").rglob("*.png"))]
+    rows = [f"{name},{name.split('/')[0]}\n" for name in names]
+    write_table(tmp_path / "forth.csv", "path,label\n" + "".join(rows))
+    write_table(tmp_path / "back.csv", "path,label\n" + "".join(rows[::-1]))
+    forth, back = (
+        datasets.divide(datasets.read(str(tmp_path / name), root=tmp_path / "pets"), 0, 0.1)
+        for name in ("forth.csv", "back.csv")
+    )
+    folders = datasets.load(str(tmp_path / "pets"))
+    assert 1 == len({dataset.fingerprint for dataset in (forth, back, folders)})
+    assert folders.test.ids.tolist() == forth.test.ids.tolist() == back.test.ids.tolist()
 
 
 def splits(dataset):
@@ -149,7 +169,7 @@ def test_root_is_where_paths_begin_and_ids_do_not_hold_it(tmp_path):
     write_image(tmp_path / "images" / "b.png", 20)
     path = write_table(tmp_path / "tables" / "pets.csv", "path,label\ndeep/a.png,x\nb.png,y\n")
     pets = listing(path, root=tmp_path / "images")
-    assert (["deep/a.png", "b.png"], [10, 20]) == (pets.train.ids.tolist(), levels_of(pets.train))
+    assert (["b.png", "deep/a.png"], [20, 10]) == (pets.train.ids.tolist(), levels_of(pets.train))
     with pytest.raises(DataError, match=r"line 2, names the image 'deep/a\.png', which is no file below .*tables"):
         found(path)
 
@@ -204,7 +224,7 @@ WRONG_PATHS = {
     "a huge cell": (f"path,label\na.png,x\nb.png,{'y' * 200_000}\n", "line 3, cannot be read: field larger than"),
     "a quote that is not closed": ('path,label\na.png,x\n"b.png,y\nc.png,x\n', "line 4, cannot be read"),
     "a split that is none": ("path,label,split\na.png,x,train\nb.png,y,holdout\n", "line 3, has the split 'holdout'"),
-    "no training rows": ("path,label,split\na.png,x,test\nb.png,y,test\n", "holds no training samples"),
+    "one class to test": ("path,label,split\na.png,x,test\nb.png,x,test\n", "holds 1 class, 'x', in all"),
     "one class": ("path,label\na.png,x\nb.png,x\n", "holds 1 class, 'x', in training"),
     "a class that training lacks": (
         "path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,test\n", "has the label 'z' for test alone"),
@@ -235,6 +255,26 @@ def test_a_faulty_table_is_refused_in_one_line_that_says_where(kind, tmp_path):
     assert "\n" not in str(raised.value)
     assert "pets.csv" in str(raised.value)
     assert len(str(raised.value)) < 1000
+
+
+def test_a_table_of_test_rows_is_listed_and_trains_nothing(tmp_path):
+    text = "path,label,split\na.png,x,test\nb.png,y,test\n"
+    path = write_table(tmp_path / "pets.csv", text, a=1, b=2)
+    assert (("x", "y"), 0, 2) == (listing(path).class_names, len(listing(path).train), len(listing(path).test))
+    with pytest.raises(DataError, match="'pets' holds no training samples"):
+        datasets.load(str(path))
+
+
+@pytest.mark.parametrize("names", [("test.csv",), ("test.csv", "other.csv")])
+def test_a_folder_may_hold_nothing_but_tables_to_test_with(names, tmp_path):
+    for name in names:
+        write_table(tmp_path / name, PETS, a=1, b=2, c=3)
+    assert (0, 3) == (len(listing(tmp_path).train), len(listing(tmp_path).test))
+
+
+def test_a_pixel_table_to_test_with_has_no_training_samples(tmp_path):
+    write_table(tmp_path / "test.csv", pixel_table(random_images(4, 5, 5, 1), [0, 1, 0, 1]))
+    assert ((0, 5, 5, 1), 4) == (listing(tmp_path).train.images.shape, len(listing(tmp_path).test))
 
 
 def test_class_names_of_a_table_reach_the_record_of_a_run(tmp_path):
@@ -434,6 +474,65 @@ def test_class_folders_win_over_a_table_beside_them(tmp_path):
     assert ("cats", "dogs") == listing(tmp_path).class_names
 
 
+def test_class_folders_called_after_their_images_win_over_a_table_that_is_no_list_of_them(tmp_path):
+    write_tree(tmp_path, "cat images", "dog images")
+    write_table(tmp_path / "notes.csv", "name,remark\ncats,soft\n")
+    assert ("cat images", "dog images") == listing(tmp_path).class_names
+    write_table(tmp_path / "notes.csv", "path,label\ncat images/0.png,a\ndog images/0.png,b\n")
+    assert ("a", "b") == listing(tmp_path).class_names
+
+
+def test_folders_of_splits_are_no_classes_beside_a_table_that_does_not_fit(tmp_path):
+    write_tree(tmp_path, "train_images", "test_images")
+    write_table(tmp_path / "notes.csv", "what,remark\ncats,soft\n")
+    with pytest.raises(DataError, match=r"notes\.csv' has the columns 'what', 'remark'"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize("record", ["cnn-torch/run.json", "check-pets/findings.json", "compare/comparison.json"])
+@pytest.mark.parametrize("divided", ["", "train"])
+@pytest.mark.parametrize("list_classes", [list_folder, survey_folder])
+def test_a_folder_of_runs_beside_the_classes_is_no_class(record, divided, list_classes, tmp_path):
+    write_tree(tmp_path / divided, "cats", "dogs")
+    before = told(listing(tmp_path, list_classes=list_classes).train)
+    (tmp_path / "runs" / record).parent.mkdir(parents=True)
+    (tmp_path / "runs" / record).write_text("{}")
+    write_image(tmp_path / "runs" / record.split("/")[0] / "plots" / "loss.png", 3)
+    write_image(tmp_path / "cats" / "again" / "runs" / "4.png", 3) if not divided else None
+    after = listing(tmp_path, list_classes=list_classes)
+    assert (("cats", "dogs"), before) == (
+        after.class_names,
+        [row for row in told(after.train) if "again" not in row[0]],
+    )
+    write_table(tmp_path / "labels.csv", f"path,label\n{before[0][0]},a\n{before[-1][0]},b\n")
+    assert ("cats", "dogs") == listing(tmp_path).class_names
+
+
+@pytest.mark.parametrize("list_classes", [list_folder, survey_folder])
+@pytest.mark.parametrize("name", [b"caf\xe9/0.png", b"cats/caf\xe9.png", b"cats/caf\xe9/0.png"])
+def test_a_name_that_is_not_utf_8_is_refused_with_its_bytes(name, list_classes, tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"caf\\xe9.*' is not UTF-8: rename it") as raised:
+        found(tmp_path, list_classes=list_classes)
+    assert str(raised.value).isascii()
+
+
+@pytest.mark.parametrize("list_classes", [list_folder, survey_folder])
+def test_folders_may_lie_a_thousand_deep(list_classes, tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    depth = 1200
+    for number in range(1, depth + 1):
+        (tmp_path / "cats" / ("d/" * number)).mkdir()
+    (tmp_path / "cats" / ("d/" * depth) / "x.png").write_bytes(b"")
+    try:
+        assert f"cats/{'d/' * depth}x.png" in listing(tmp_path, list_classes=list_classes).train.ids.tolist()
+    finally:  # what pytest clears up with goes no deeper than Python calls itself
+        subprocess.run(["rm", "-r", tmp_path / "cats"], check=True)
+
+
 def test_a_divided_tree_wins_over_tables_beside_it(tmp_path):
     write_tree(tmp_path / "train", "cats", "dogs")
     write_table(tmp_path / "train.csv", "path,label\ntrain/cats/0.png,a\ntrain/dogs/0.png,b\n")
@@ -445,8 +544,7 @@ def test_a_divided_tree_wins_over_tables_beside_it(tmp_path):
     [
         (("labels.csv", "more.csv"), "tables 'labels.csv', 'more.csv', and none says that it is train or test"),
         (("train.csv", "my_train.csv"), "tables 'my_train.csv', 'train.csv', of train each"),
-        (("test.csv", "val.csv"), "none is called train"),
-        (("test.csv", "other.csv"), "none is called train"),
+        (("test.csv", "my_test.csv", "other.csv"), "tables 'my_test.csv', 'test.csv', of test each"),
     ],
 )
 def test_tables_that_could_mean_several_things_are_refused(names, complaint, tmp_path):
@@ -543,6 +641,49 @@ def test_an_archive_has_the_fingerprint_of_what_is_in_it(tmp_path):
     write_zip(tmp_path / "pets.zip", tmp_path / "tree")
     whole = [datasets.load(str(tmp_path / data)) for data in ("tree", "pets.zip")]
     assert whole[0].fingerprint == whole[1].fingerprint
+
+
+def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
+    write_tree(tmp_path / "tree" / "pets", "cats", "dogs")
+    (tmp_path / "tree" / "pets" / "empty").mkdir()
+    with tarfile.open(tmp_path / "pets.tar", "w") as archive:
+        archive.add(tmp_path / "tree", ".")
+    with pytest.raises(DataError, match=r"Class folder '.*/pets\.tar/pets/empty' holds no images") as raised:
+        found(tmp_path / "pets.tar")
+    assert str(tmp_path / "pets.tar") in str(raised.value)
+    with pytest.raises(UsageError, match=r"--root is for a table of paths; '.*/pets\.tar/pets' is none"):
+        found(tmp_path / "pets.tar", root=tmp_path)
+
+
+def test_what_becomes_of_an_archive_is_told(tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    write_zip(tmp_path / "pets.zip", tmp_path / "tree")
+    heard = []
+    datasets.read(str(tmp_path / "pets.zip"), keeping=Keeping("never", tell=lambda *what: heard.append(what)))
+    size = (tmp_path / "pets.zip").stat().st_size
+    assert ("Unpacking", size, size) == heard[0]
+    assert {"Unpacking", "Reading", "Decoding"} == {doing for doing, _, _ in heard}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+@pytest.mark.parametrize("name", ["pets.csv", "pets.zip", "pets"])
+def test_a_link_is_read_under_its_own_name_and_from_its_own_folder(name, tmp_path):
+    write_tree(tmp_path / "tree", "cats", "dogs")
+    write_image(tmp_path / "snap" / "a.png", 1)
+    write_image(tmp_path / "snap" / "b.png", 2)
+    (tmp_path / "blobs").mkdir()
+    blob = tmp_path / "blobs" / "abc123"
+    if name == "pets.csv":
+        write_table(blob, "path,label\na.png,x\nb.png,y\n")
+    elif name == "pets.zip":
+        write_zip(blob, tmp_path / "tree")
+    else:
+        (tmp_path / "tree").rename(blob)
+    (tmp_path / "snap" / name).symlink_to(blob)
+    for data in (str(tmp_path / "snap" / name), job.Source.of(tmp_path / "snap" / name).data):
+        pets = sources.find(data)
+        assert ("pets", 2) == (pets.name, len(pets.content.class_names))
+    assert str(tmp_path / "snap" / name) == data
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")

@@ -16,7 +16,7 @@ from diptych.artifacts.run import Run
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.ingest import BadImages
 from diptych.data.preprocess import resize
-from diptych.errors import DataError, UsageError
+from diptych.errors import DataError
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.evaluation.softmax import softmax
 
@@ -37,35 +37,36 @@ def evaluate(
     data_dir: str | Path | None = None,
     root: str | Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
-    bad_images: BadImages = "fail",
+    bad_images: BadImages | None = None,
     trust: bool = False,
 ) -> dict[str, Any]:
     """Accuracy, loss, precision, recall, F1, confusion matrix and calibration on a test split.
 
+    Other data than what the model was trained on are mapped to its classes by name. Every image of theirs is used
+    where they bring no test split; `data` in what is returned says so, and `num_samples` how many there were.
+
     Args:
         model: a finished run, whichever engine trained it, or a file that `export` wrote.
-        data: a dataset's name, folder, CSV, Parquet or archive; what it was trained on when not given.
+        data: a dataset's name, folder, CSV, Parquet or archive; what it was trained on when not given, read as then
+            but for the arguments below that are given.
         engine: who computes; the one that trained it when not given, or the one that is installed.
         data_dir: where named datasets are kept.
         root: what the paths in a table are relative to; the table's own folder when not given.
         pixel_shape: (height, width, channels) of a CSV's pixels; inferred when not given.
-        bad_images: whether image files that cannot be decoded are an error, or left out.
+        bad_images: whether image files that cannot be decoded are an error, or left out; an error when not given, or
+            what the training did about them.
         trust: whether to load a file whose format can run code.
 
     Raises:
-        ArtifactError: the run is not finished, or the file is damaged.
-        UsageError: the data's classes are not the model's.
+        ArtifactError: the file is damaged, or what it was trained on is other data now.
+        UsageError: the run is not finished, or a class of the data is none of the model's.
     """
     classifier = opened(model, engine, trust)
-    reading = Reading(data_dir, root, pixel_shape, bad_images)
-    unchanged = data is None and reading == Reading()
-    dataset = classifier.data() if unchanged else classifier.data_like(data, reading)
-    if dataset.class_names != classifier.class_names:
-        raise UsageError(
-            f"The classes of '{dataset.name}' are not those of '{model}': "
-            f"{', '.join(dataset.class_names[:3])}… instead of {', '.join(classifier.class_names[:3])}…"
-        )
-    return evaluate_logits(classifier.logits(dataset.test.images), dataset.test.labels, dataset.class_names)
+    asked = classifier.questions(data, Reading(data_dir, root, pixel_shape, bad_images))
+    labels_n = asked.labels(classifier.class_names, str(model))
+    logits_nk = np.concatenate([classifier.logits(split.images) for split in asked.splits])
+    metrics = evaluate_logits(logits_nk, labels_n, classifier.class_names)
+    return {**metrics, "data": {"name": asked.name, "used": asked.used}}
 
 
 def predict(

@@ -114,6 +114,7 @@ def check_data(
         root=Path(root) if root else None,
         pixel_shape=pixel_shape,
         list_classes=survey_folder,
+        tell=tell,
     )
     subject = subject_of(found.content)
     if quarantine is not None:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from diptych import engines
+from diptych.api.questions import Questions
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
-from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
 from diptych.deployment.containers import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.errors import UsageError
+from diptych.errors import ArtifactError, UsageError
 from diptych.training import job
 from diptych.training.job import Source
 from diptych.training.learner import evaluation_precision
@@ -28,13 +28,16 @@ from diptych.training.learner import evaluation_precision
 
 @dataclass(frozen=True)
 class Reading:
-    """How data is read for a model whose image size is settled; as `train` takes it."""
+    """How data is read for a model whose image size is settled, as `train` takes it; None for what nobody said."""
 
     data_dir: str | Path | None = None
     root: str | Path | None = None
     pixel_shape: tuple[int, int, int] | None = None
-    bad_images: BadImages = "fail"
-    cache: Caching = "auto"
+    bad_images: BadImages | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What somebody said."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,8 @@ class Classifier:
     class_names: tuple[str, ...]
     logits: Callable[[Images], np.ndarray]
     """(N, K), of uint8 images, (N, H, W, C)."""
-    data: Callable[[], Dataset]
-    """What it was trained on."""
-    data_like: Callable[[str | Path | None, Reading], Dataset]
-    """Other data (or what it was trained on), read in some way, as it would have been read for this model."""
+    questions: Callable[[str | Path | None, Reading], Questions]
+    """What to judge it on, of what it was trained on or of other data, read as it would have been for this model."""
 
 
 def opened(model: str | Path | Run, engine: str | None = None, trust: bool = False) -> Classifier:
@@ -86,8 +87,12 @@ def finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
 
 def load_like(record: dict[str, Any], data: str | Path, reading: Reading) -> Dataset:
     """Other data, with images of a run's size and colours."""
+    return _like(record, data, reading).load()
+
+
+def _like(record: dict[str, Any], data: str | Path, reading: Reading) -> Source:
     directory = reading.data_dir or record["data"]["data_dir"]
-    return _load(data, replace(reading, data_dir=directory), tuple(record["spec"]["input_shape"]))
+    return _source(data, replace(reading, data_dir=directory), tuple(record["spec"]["input_shape"]))
 
 
 def _run(model: str | Path | Run, engine: str | None) -> Classifier:
@@ -99,13 +104,13 @@ def _run(model: str | Path | Run, engine: str | None) -> Classifier:
         precision = evaluation_precision(job.recipe_of(record))
         return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images_nhwc, precision)
 
-    return Classifier(
-        spec.input_shape,
-        tuple(record["class_names"]),
-        logits,
-        lambda: job.load_data(record),
-        lambda data, reading: load_like(record, data or record["data"]["data"], reading),
-    )
+    def questions(data: str | Path | None, reading: Reading) -> Questions:
+        known = record["data"]
+        if data is None or sources.absolute(data) == known["data"]:
+            return Questions.of_test(job.load_data(record, **reading.given()))
+        return Questions.of_other(_like(record, data, reading).read(), known["name"], known.get("test_fingerprint"))
+
+    return Classifier(spec.input_shape, tuple(record["class_names"]), logits, questions)
 
 
 def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
@@ -120,22 +125,25 @@ def _file(path: Path, engine: str | None, trust: bool) -> Classifier:
     predictor = Predictor.of(artifact, runtime=runtime)
     card = artifact.card
 
-    def data_like(data: str | Path | None, reading: Reading) -> Dataset:
-        if data is None and card.dataset not in {dataset.name for dataset in sources.names()}:
+    def questions(data: str | Path | None, reading: Reading) -> Questions:
+        if data is not None:
+            whole = _source(data, reading, card.spec.input_shape).read()
+            return Questions.of_other(whole, card.dataset, card.test_fingerprint)
+        if not (card.is_published and sources.is_named(card.dataset)):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', wherever that is: name the DATA.")
-        return _load(data or card.dataset, reading, card.spec.input_shape)
+        dataset = _source(card.dataset, reading, card.spec.input_shape).load()
+        if dataset.test_fingerprint != card.test_fingerprint:
+            raise ArtifactError(
+                f"'{path}' was tested on another '{card.dataset}' than the one that is found: name the DATA."
+                f"{job.left_out(dataset)}"
+            )
+        return Questions.of_test(dataset)
 
-    return Classifier(
-        card.spec.input_shape,
-        card.class_names,
-        lambda images_nhwc: predictor(np.asarray(images_nhwc))[0],
-        lambda: data_like(None, Reading()),
-        data_like,
-    )
+    return Classifier(card.spec.input_shape, card.class_names, lambda images_nhwc: predictor(images_nhwc)[0], questions)
 
 
-def _load(data: str | Path, reading: Reading, shape: tuple[int, int, int]) -> Dataset:
-    return Source.of(data, image_size=shape[:2], channels=shape[2], **vars(reading)).load()
+def _source(data: str | Path, reading: Reading, shape: tuple[int, int, int]) -> Source:
+    return Source.of(data, image_size=shape[:2], channels=shape[2], **reading.given())
 
 
 def _usable(preferred: str) -> str:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diptych import engines
 from diptych.api.experiments import OnStep, certificate_of, export_all, run_all, sides_of
 from diptych.api.models import spec_from_file
@@ -26,6 +24,7 @@ from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
 from diptych.data.cache import Caching
+from diptych.data.images import Images
 from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.errors import DiptychError, UsageError
@@ -188,7 +187,7 @@ def conduct(
     )
     if why:
         found["verdict"]["details"].append(in_words(why))
-    return _written(directory, found, np.asarray(data.test.images))
+    return _written(directory, found, data.test.images)
 
 
 def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: str | Path | None = None) -> Comparison:
@@ -233,7 +232,7 @@ def check_margin(margin: float) -> None:
         raise UsageError(f"'margin' wants points of accuracy above 0 and below 100, got {margin}.")
 
 
-def _pictures(answer: Answered) -> tuple[np.ndarray | None, list[str]]:
+def _pictures(answer: Answered) -> tuple[Images | None, list[str]]:
     """The test images of a run that may have been made elsewhere, or why they cannot be shown; fetches nothing."""
     directory = answer.record["data"].get("data_dir")
     if not sources.at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
@@ -244,10 +243,10 @@ def _pictures(answer: Answered) -> tuple[np.ndarray | None, list[str]]:
         return None, [f"The gallery has no pictures: {error}"]
     if len(images) != len(answer.labels_n):
         return None, ["The gallery has no pictures, as the data are not those of the runs."]
-    return np.asarray(images), []
+    return images, []
 
 
-def _written(directory: Path, found: dict[str, Any], images_nhwc: np.ndarray | None) -> Comparison:
+def _written(directory: Path, found: dict[str, Any], images_nhwc: Images | None) -> Comparison:
     """The report, the same numbers as JSON and as Markdown."""
     from diptych.reports import page, tables
 

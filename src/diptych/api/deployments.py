@@ -12,6 +12,7 @@ from diptych.api.classifiers import Reading, finished, load_like
 from diptych.api.models import EngineName
 from diptych.api.trainings import check_counts
 from diptych.artifacts.run import Run
+from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.benchmark import write
@@ -35,6 +36,9 @@ def export(
     verify: bool = True,
     calibration: str | Path | np.ndarray | None = None,
     data_dir: str | Path | None = None,
+    root: str | Path | None = None,
+    pixel_shape: tuple[int, int, int] | None = None,
+    bad_images: BadImages | None = None,
     threads: int | None = None,
     on_format: Callable[[str], None] = lambda name: None,
 ) -> list[Shipped]:
@@ -49,6 +53,10 @@ def export(
         calibration: data whose training split, or uint8 images, (N, H, W, C), give the ranges of integer formats;
             500 training images of the run, stratified by class, when not given.
         data_dir: where named datasets are kept.
+        root: of calibration data: what the paths in a table are relative to; the table's own folder when not given.
+        pixel_shape: of calibration data: (height, width, channels) of a CSV's pixels; inferred when not given.
+        bad_images: of calibration data: whether image files that cannot be decoded are an error, or left out; an error
+            when not given.
         threads: processor threads; every core when not given.
         on_format: told the name of each format before it is written.
 
@@ -56,12 +64,17 @@ def export(
         What became of each format.
 
     Raises:
-        DiptychError: no such run or format, or data that is not what was trained on.
+        DiptychError: no such run or format, data that is not what was trained on, or a way to read calibration data
+            that is not named.
     """
     check_counts(threads=threads)
+    reading = Reading(data_dir, root, pixel_shape, bad_images)
+    unasked = sorted(reading.given().keys() - {"data_dir"})
+    if unasked and not isinstance(calibration, str | Path):
+        raise UsageError(f"'{unasked[0]}' says how calibration data is read: name a dataset for 'calibration', too.")
     opened, record = finished(run)
     forms = chosen((to,) if isinstance(to, str) else tuple(to))
-    images = None if calibration is None else _calibration(calibration, record, data_dir)
+    images = None if calibration is None else _calibration(calibration, record, reading)
     return ship(
         Trained.of(opened, data_dir),
         forms,
@@ -130,8 +143,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     return {"path": str(artifact.path), "bytes": artifact.num_bytes, **artifact.card.to_json()}
 
 
-def _calibration(given: str | Path | np.ndarray, record: dict[str, Any], data_dir: str | Path | None) -> Calibration:
+def _calibration(given: str | Path | np.ndarray, record: dict[str, Any], reading: Reading) -> Calibration:
     if isinstance(given, np.ndarray):
         return Calibration(given, {"dataset": "given as pixels", "num_images": len(given)})
-    dataset = load_like(record, given, Reading(data_dir))
+    dataset = load_like(record, given, reading)
     return draw(dataset.train, dataset.name)

@@ -51,7 +51,7 @@ def train(
     bad_images: BadImages = "fail",
     cache: Caching = "auto",
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     stop_after: int | None = None,
     checkpoint_steps: int | None = None,
     keep_checkpoints: int = 2,
@@ -75,7 +75,8 @@ def train(
         bad_images: whether image files that cannot be decoded are an error, or left out and named in `run.json`.
         cache: whether decoded image files are kept for next time: those that take little, all, or none.
         threads: processor threads; every core when not given.
-        workers: threads that prepare batches; they change no number.
+        workers: threads that prepare batches; they change no number. As many as there are processor threads when not
+            given and images are decoded meanwhile, else 1.
         stop_after: stop after this many epochs, to be resumed later.
         checkpoint_steps: save the state after so many steps, and at every epoch's end; as often as it takes less than
             2 % of the time when not given.
@@ -140,7 +141,7 @@ def resume(
     *,
     engine: EngineName | None = None,
     threads: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     stop_after: int | None = None,
     force: bool = False,
     notify: Notify | None = None,
@@ -153,7 +154,8 @@ def resume(
         run: the run's directory.
         engine: torch or tensorflow; the one that trained it last when not given.
         threads: processor threads; as many as before when not given.
-        workers: threads that prepare batches; they change no number.
+        workers: threads that prepare batches; they change no number. As many as there are processor threads when not
+            given and images are decoded meanwhile, else 1.
         stop_after: stop after this many epochs in all.
         force: go on even where data, classes, model, recipe or the framework's major version are others than they
             were, or where the training has diverged; the run records it.
@@ -185,13 +187,14 @@ def resume(
     return opened
 
 
-def replay(run: str | Path, *, threads: int | None = None, workers: int = 1) -> dict[str, Any]:
+def replay(run: str | Path, *, threads: int | None = None, workers: int | None = None) -> dict[str, Any]:
     """Repeat the step at which a training diverged, from the last checkpoint before it; the run stays as it is.
 
     Args:
         run: the run's directory.
         threads: processor threads; as many as before when not given.
-        workers: threads that prepare batches; they change no number.
+        workers: threads that prepare batches; they change no number. As many as there are processor threads when not
+            given and images are decoded meanwhile, else 1.
 
     Returns:
         Whether it was `reproduced`, and what there was to see: `epoch`, `step`, `loss`, `learning_rate`,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from diptych import api
-from diptych.cli.arguments import MaybeData, MaybeEngine, MaybePath, ModelPath, parsed, print_json
+from diptych.cli.arguments import MaybeData, MaybeEngine, ModelPath, parsed, print_json
 from diptych.cli.quiet import framework_silent
-from diptych.cli.settings import PixelShape, shape_of
+from diptych.cli.settings import OtherData
 from diptych.evaluation.metrics import classification_report
 
 
@@ -22,21 +22,15 @@ class Evaluate:
     model: ModelPath
     """A finished run, or a file that `diptych export` wrote."""
     data: MaybeData = None
-    """A dataset's name, folder, CSV, Parquet or archive, whose test split is used; unless given, its own."""
+    """A name, folder, CSV, Parquet or archive: its test split, else all of it; the model's own unless given."""
     engine: MaybeEngine = None
     """Who computes; the one that trained it unless given."""
     trust: bool = False
     """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept."""
-    root: MaybePath = None
-    """What the paths in a table are relative to; the table's own folder unless given."""
-    pixel_shape: PixelShape = None
-    """Height, width and channels of a CSV's pixels, such as 28x28x1; inferred unless given."""
-    bad_images: Literal["fail", "skip"] = "fail"
-    """What to do about image files that cannot be decoded."""
     json: bool = False
     """Print everything as JSON."""
+    reading: OtherData = field(default_factory=OtherData)
+    """How data is read."""
 
 
 def main(arguments: list[str]) -> int:
@@ -47,11 +41,8 @@ def main(arguments: list[str]) -> int:
             asked.model,
             asked.data,
             engine=asked.engine,
-            data_dir=asked.data_dir,
-            root=asked.root,
-            pixel_shape=shape_of(asked.pixel_shape),
-            bad_images=asked.bad_images,
             trust=asked.trust,
+            **asked.reading.keywords(),
         )
     if asked.json:
         print_json(metrics)
@@ -59,7 +50,8 @@ def main(arguments: list[str]) -> int:
     console = Console(markup=False, emoji=False)
     console.print(
         f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
-        f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,}\n",
+        f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,} "
+        f"({metrics['data']['used']} of {metrics['data']['name']})\n",
         highlight=False,
     )
     console.print(classification_report(metrics), highlight=False, markup=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
@@ -13,6 +13,7 @@ from rich.table import Table
 from diptych import api
 from diptych.cli.arguments import MaybeEngine, MaybePath, RunPath, given_once, parsed, print_json
 from diptych.cli.quiet import framework_silent, progress
+from diptych.cli.settings import OtherData
 from diptych.deployment.export import NOTED_DROP, Shipped
 
 _SHOWN = {
@@ -47,12 +48,12 @@ class Export:
     """Compare each file with the trained model over the whole test set; one that fails goes to failed/."""
     calibration: Annotated[str | None, tyro.conf.arg(metavar="DATA")] = None
     """Whose training split gives the ranges of integer formats; the run's own unless given."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Processor threads; every core unless given."""
     json: bool = False
     """Print as JSON."""
+    reading: OtherData = field(default_factory=OtherData)
+    """How --calibration is read; --data-dir is for the run's data, too."""
 
 
 def main(arguments: list[str]) -> int:
@@ -67,9 +68,9 @@ def main(arguments: list[str]) -> int:
             writer=asked.writer,
             verify=asked.verify,
             calibration=asked.calibration,
-            data_dir=asked.data_dir,
             threads=asked.threads,
             on_format=lambda name: status.update(f"{name} ..."),
+            **asked.reading.keywords(),
         )
     if asked.json:
         print_json([shipped.to_json() for shipped in results])

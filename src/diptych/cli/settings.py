@@ -47,6 +47,28 @@ class DataOptions:
         return {**vars(self), "image_size": size, "pixel_shape": shape_of(self.pixel_shape)}
 
 
+@dataclass(frozen=True)
+class OtherData:
+    """How data is read for a model whose image size is settled."""
+
+    data_dir: MaybePath = None
+    """Where named datasets are kept."""
+    root: MaybePath = None
+    """What the paths in a table are relative to; the table's own folder unless given."""
+    pixel_shape: PixelShape = None
+    """Height, width and channels of a CSV's pixels, such as 28x28x1; inferred unless given."""
+    bad_images: Annotated[Literal["fail", "skip"] | None, tyro.conf.arg(metavar="fail|skip")] = None
+    """What to do about image files that cannot be decoded; as in the training for its own data, else fail."""
+
+    def keywords(self) -> dict[str, Any]:
+        """As the functions of the API take them.
+
+        Raises:
+            UsageError: the pixel shape is none.
+        """
+        return {**vars(self), "pixel_shape": shape_of(self.pixel_shape)}
+
+
 def shape_of(text: str | None) -> tuple[int, int, int] | None:
     """What `--pixel-shape` says.
 

@@ -42,8 +42,8 @@ class Train:
     """Folder of all runs."""
     threads: MaybeInt = None
     """Processor threads; every core unless given; with --resume, as many as before."""
-    workers: int = 1
-    """Threads that prepare batches; they change no number."""
+    workers: MaybeInt = None
+    """Threads that prepare batches; they change no number; unless given, every core while images are streamed."""
     checkpoint_steps: MaybeInt = None
     """Save the state after so many steps, and at every epoch's end; unless given, as often as it costs below 2 %."""
     keep_checkpoints: int = 2

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.augment import Pixels, augment
-from diptych.data.images import Images
+from diptych.data.images import Images, Kept
 from diptych.data.mix import blend, is_mixed, own_shares, partners
-from diptych.data.prefetch import prefetched
+from diptych.data.prefetch import num_threads, prefetched
 from diptych.data.preprocess import channel_moments
 from diptych.data.randomness import Draws
+from diptych.data.rows import Streamed
 from diptych.data.splits import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
@@ -47,7 +48,7 @@ def epoch_batches(
     seed: int,
     epoch: int,
     first_step: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
     depth: int = 4,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch, in order; `close` it to stop early.
@@ -59,7 +60,8 @@ def epoch_batches(
         seed: the training's seed.
         epoch: the number of the pass over the split.
         first_step: the batch to begin with, from 0.
-        workers: threads that prepare batches; with 0, each is prepared when it is asked for.
+        workers: threads that prepare batches; with 0, each is prepared when it is asked for; `usual_workers` when not
+            given.
         depth: how many batches may be ready or in preparation beyond the one that was yielded last.
 
     Raises:
@@ -76,7 +78,15 @@ def epoch_batches(
         _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8),
     )
     bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
-    return prefetched(stream.batch, bounds, workers, depth)
+    return prefetched(stream.batch, bounds, usual_workers(split.images) if workers is None else workers, depth)
+
+
+def usual_workers(images: Images) -> int:
+    """Threads that prepare batches: one for each of the processor where images are decoded meanwhile, else one.
+
+    A single one leaves the decoding threads idle while it augments what they gave it.
+    """
+    return num_threads() if isinstance(images, Kept) and isinstance(images.rows, Streamed) else 1
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:

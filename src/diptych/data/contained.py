@@ -31,6 +31,18 @@ def contained(root: Path, name: str) -> Path:
     return root / name
 
 
+def as_text(path: str, name: str) -> str:
+    """Return `name`, which can be written down, into a run's record or a list.
+
+    Raises:
+        DataError: it is not UTF-8; the error names `path`.
+    """
+    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"The name of '{shown:.200}' is not UTF-8: rename it.")
+    return name
+
+
 def escape(name: str) -> str | None:
     """Say how a name could lead out of the folder that it is joined to, on this system or on another."""
     faults = {

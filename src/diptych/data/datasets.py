@@ -20,7 +20,7 @@ from diptych.data.preprocess import resize, to_channels
 from diptych.data.rows import Form, Keeping
 from diptych.data.sources import find
 from diptych.data.splits import Parts, Split, cut
-from diptych.errors import UsageError
+from diptych.errors import DataError, UsageError
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: every seed of an experiment must be tested on the same samples
@@ -165,17 +165,28 @@ def read(
         raise UsageError(f"Image size {image_size} is too large: wanted at most {MAX_PIXELS:,} pixels.")
     if channels not in (None, 1, 3):
         raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
-    found = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape)
+    keeping = keeping or Keeping()
+    found = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, tell=keeping.tell)
     if isinstance(found.content, Listing):
         form = Form(image_size or found.image_size, channels or 3)
-        parts = ingest(found.content, form, keeping or Keeping(), bad_images)
+        parts = ingest(found.content, form, keeping, bad_images)
     else:
         parts = _fit(found.content, image_size, channels)
     return Whole(found.name, parts, found.mirror)
 
 
 def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
-    """The second half of `load`: the splits that the source does not bring."""
+    """The second half of `load`: the splits that the source does not bring.
+
+    Raises:
+        UsageError: an argument out of range.
+        DataError: no training samples, or too few of a class to cut a split off.
+    """
+    if not len(whole.parts.train):
+        raise DataError(
+            f"{whole.name!r} holds no training samples: wanted some for train, in a table or a folder of that name, "
+            "or called so in a column split."
+        )
     if seed < 0:
         raise UsageError(f"Seed {seed} makes no sense: wanted 0 or more.")
     if not 0 <= validation_fraction < 1:
@@ -196,8 +207,10 @@ def _fit(parts: Parts, image_size: tuple[int, int] | None, channels: int | None)
 
 def _complete(parts: Parts, seed: int, validation_fraction: float) -> tuple[Split, Split, Split]:
     train, validation, test = parts.train, parts.validation, parts.test
+    after = ""
     if test is None:
-        train, test = cut(train, TEST_FRACTION, TEST_SEED, parts.class_names)
+        train, test = cut(train, TEST_FRACTION, TEST_SEED, parts.class_names, "test")
+        after = f", after {TEST_FRACTION:.0%} went to test"
     if validation is None:
-        train, validation = cut(train, validation_fraction, seed, parts.class_names)
+        train, validation = cut(train, validation_fraction, seed, parts.class_names, f"validation{after}")
     return train, validation, test

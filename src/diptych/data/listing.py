@@ -55,9 +55,14 @@ class Listed:
         return len(self.labels)
 
 
+def none_of(listed: Listed) -> Listed:
+    """A split without images, beside one that has some."""
+    return Listed(listed.encoded, listed.labels[:0], listed.ids[:0])
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """All images of a source; a split that it does not bring is None."""
+    """All images of a source; a split that it does not bring is None, but `train` is then empty."""
 
     class_names: tuple[str, ...]
     train: Listed

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.archives import is_archive, unpacked
+from diptych.data.contained import as_text
 from diptych.data.listing import Listing
 from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
 from diptych.data.readers import tables
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import cache_dir
+from diptych.data.rows import Tell, cache_dir, quiet
 from diptych.data.splits import Parts
-from diptych.errors import UsageError
+from diptych.errors import DataError, UsageError
 
 FILE_IMAGE_SIZE = (64, 64)
 KINDS = (
@@ -47,6 +49,11 @@ def names() -> list[NamedDataset]:
     return list(NAMED.values())
 
 
+def is_named(data: str) -> bool:
+    """Whether DATA is the name of a published dataset, and no path."""
+    return data in NAMED
+
+
 def find(
     data: str,
     *,
@@ -54,6 +61,7 @@ def find(
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
     list_classes: Callable[[Path], Listing] = list_folder,
+    tell: Tell = quiet,
 ) -> Found:
     """Find what DATA names; image files are listed, and decoded later. See `datasets.read` for the arguments.
 
@@ -67,41 +75,84 @@ def find(
         root: see there.
         pixel_shape: see there.
         list_classes: what lists a folder of class folders.
+        tell: told of what is being done with an archive, of how many bytes are done, and of how many there are.
 
     Raises:
-        UsageError: no such dataset or path, or a root or a pixel shape where none is wanted.
+        UsageError: no such dataset or path, one that cannot be looked at, or a root or a pixel shape where none is
+            wanted.
         DataError: files that are missing, damaged or contradictory; see the readers.
     """
+    root = root and user_path(root, "--root")
     if root is not None and not root.is_dir():
         raise UsageError(f"--root {str(root)!r} is no folder: wanted the one that the table's paths are relative to.")
     if pixel_shape is not None and (min(pixel_shape) < 1 or pixel_shape[2] not in (1, 3)):
         raise UsageError(f"Pixel shape {pixel_shape} makes no sense: wanted a height, a width, and 1 or 3 channels.")
     if data in NAMED:
         _check_unasked(data, root, pixel_shape)
-        return _named(NAMED[data], data_dir or _default_data_dir())
-    path = Path(data).expanduser()
+        return _named(NAMED[data], _data_dir(data_dir))
+    path = user_path(data, "DATA")
     if path.is_dir():
-        return Found(path.resolve().name, _read_folder(path, root, pixel_shape, list_classes))
+        return Found(path.name, _read_folder(path, root, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
         return Found(path.stem, tables.read_table(path, root, pixel_shape))
     if is_archive(path):
-        folder = _without_wrapping(unpacked(path, cache_dir()))
-        return Found(_archive_name(path), _read_folder(folder, root, pixel_shape, list_classes))
+        whole = unpacked(path, cache_dir(), progress=tell)
+        try:
+            content = _read_folder(_without_wrapping(whole), root, pixel_shape, list_classes)
+        except (DataError, UsageError) as error:  # told of the file that was given, not of the cache
+            raise type(error)(str(error).replace(str(whole), str(path))) from error
+        return Found(_archive_name(path), content)
     raise UsageError(_unknown(data))
 
 
 def at_hand(data: str, data_dir: Path | None = None) -> bool:
     """Whether a dataset can be read without fetching anything."""
     if data not in NAMED:
-        return Path(data).expanduser().exists()
-    folder = (data_dir or _default_data_dir()) / data
+        return os.path.exists(os.path.expanduser(data))  # noqa: PTH110, PTH111  (false for what cannot be looked at)
+    folder = _data_dir(data_dir) / data
     return NAMED[data] is DIGITS or (folder.is_dir() and any(folder.iterdir()))
 
 
 def absolute(data: str | Path) -> str:
-    """A path made absolute, so that it is found from anywhere; a dataset's name as it is."""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if str(data) not in NAMED and path.exists() else str(data)
+    """A path made absolute, so that it is found from anywhere; a dataset's name as it is.
+
+    Raises:
+        UsageError: see `user_path`.
+    """
+    if str(data) in NAMED:
+        return str(data)
+    path = user_path(data, "DATA")
+    return str(path) if path.exists() else str(data)
+
+
+def user_path(told: str | Path, what: str) -> Path:
+    """A path as somebody gives it, made absolute; there need not be anything.
+
+    Links stay as they are: what they are called, and where, says what they are.
+
+    Args:
+        told: the path; `~` is a home.
+        what: what to call it in an error.
+
+    Raises:
+        UsageError: it is empty, or the system will not look there: no such home, a name too long, a folder that may
+            not be searched, links that go round.
+    """
+    if not str(told):
+        raise UsageError(f"{what} is empty: wanted a path.")
+    try:
+        path = Path(told).expanduser().absolute()
+        if ".." in path.parts:  # it goes up from where a link leads
+            path = path.resolve() if path.name == ".." else path.parent.resolve() / path.name
+        as_text(str(path), str(path))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise UsageError(f"Cannot use {what} {str(told)!r:.100}: {why}. Wanted a path that can be read.") from error
+    except DataError as error:
+        raise UsageError(f"Cannot use {what}. {error}") from error
+    return path
 
 
 def _named(dataset: NamedDataset, data_dir: Path) -> Found:
@@ -141,13 +192,15 @@ def _archive_name(path: Path) -> str:
     return stem.removesuffix(".tar") if stem.endswith(".tar") else stem
 
 
-def _default_data_dir() -> Path:
-    return Path(os.environ.get("DIPTYCH_DATA") or "~/.cache/diptych").expanduser()
+def _data_dir(told: Path | None) -> Path:
+    if told is not None:
+        return user_path(told, "--data-dir")
+    return user_path(os.environ.get("DIPTYCH_DATA") or "~/.cache/diptych", "DIPTYCH_DATA")
 
 
 def _unknown(data: str) -> str:
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
-    if Path(data).expanduser().exists():
+    if user_path(data, "DATA").exists():
         return f"{data!r} is nothing that images are read from. {known}"
     close = difflib.get_close_matches(data.lower(), NAMED, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

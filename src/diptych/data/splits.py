@@ -45,7 +45,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a source of data brings by itself; a split that it does not bring is None.
+    """What a source of data brings by itself; a split that it does not bring is None, but `train` is then empty.
 
     `skipped` names the images that could not be read and were left out, each with its reason; `remarks` are for whoever
     asked.
@@ -59,7 +59,9 @@ class Parts:
     remarks: tuple[str, ...] = ()
 
 
-def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) -> tuple[Split, Split]:
+def cut(
+    split: Split, fraction: float, seed: int, class_names: tuple[str, ...], purpose: str = "validation"
+) -> tuple[Split, Split]:
     """Cut a stratified, seeded share off a split.
 
     Args:
@@ -68,6 +70,7 @@ def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) 
             class unless it is 0.
         seed: a number of 0 or more.
         class_names: the name of each label, for the error.
+        purpose: what the share is cut off for, for the error.
 
     Returns:
         What remains and what was cut off, both in the order of `split`.
@@ -75,15 +78,18 @@ def cut(split: Split, fraction: float, seed: int, class_names: tuple[str, ...]) 
     Raises:
         DataError: a class has too few samples to be in both.
     """
-    shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
     is_cut = np.zeros(len(split), dtype=bool)
-    for label, name in enumerate(class_names if fraction else ()):
-        members = shuffled[split.labels[shuffled] == label]
-        num_cut = max(1, round(fraction * len(members)))
-        if num_cut >= len(members):
+    if fraction:
+        shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
+        shuffled = shuffled[np.argsort(split.labels[shuffled], kind="stable")]  # class by class
+        count_k = np.bincount(split.labels, minlength=len(class_names))
+        num_cut_k = np.maximum(1, np.rint(fraction * count_k).astype(np.int64))
+        if (num_cut_k >= count_k).any():
+            label = int((num_cut_k >= count_k).argmax())
             raise DataError(
-                f"Class {name!r} has {len(members)} samples, too few to cut {fraction:.0%} off: "
-                "give it more images, bring the split as a folder, or choose another fraction."
+                f"Class {class_names[label]!r} has {count_k[label]} samples, too few to cut {fraction:.0%} off for "
+                f"{purpose}: give it more images, bring that split yourself, or choose another fraction."
             )
-        is_cut[members[:num_cut]] = True
+        place_n = np.arange(len(split)) - np.repeat(np.cumsum(count_k) - count_k, count_k)
+        is_cut[shuffled[place_n < np.repeat(num_cut_k, count_k)]] = True
     return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))

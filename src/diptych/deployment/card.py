@@ -14,6 +14,7 @@ import numpy as np
 
 from diptych import __version__
 from diptych.artifacts.store import json_text
+from diptych.data import sources
 from diptych.engines.contract import INPUT, MOST_BYTES, OPSET, OUTPUTS
 from diptych.errors import ArtifactError, SpecError, in_one_line
 from diptych.spec import ModelSpec
@@ -42,6 +43,10 @@ class Card:
     diptych: str = __version__
     calibration: Mapping[str, Any] | None = None
     """What the ranges of an integer format were taken from."""
+    is_published: bool = False
+    """Whether `dataset` is a name that diptych knows, and not what a folder or a file was called."""
+    test_fingerprint: str | None = None
+    """SHA-256 of what it was tested on; see `Dataset`."""
 
     def to_text(self) -> str:
         """JSON text of `to_json`."""
@@ -71,6 +76,8 @@ class Card:
             "outputs": list(OUTPUTS),
             "class_names": self.class_names,
             "dataset": self.dataset,
+            "published": self.is_published or None,
+            "test_fingerprint": self.test_fingerprint,
             "trained_by": self.trained_by,
             "parity": self.parity,
             "calibration": self.calibration,
@@ -103,6 +110,8 @@ class Card:
                 parity=_text(content["parity"]),
                 diptych=_text(content["diptych"]),
                 calibration=_record(content.get("calibration")),
+                is_published=content.get("published") is True,
+                test_fingerprint=_maybe_text(content.get("test_fingerprint")),
             )
         except (ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
             raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
@@ -129,6 +138,8 @@ def card_of(record: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Car
         dataset=record["data"]["name"],
         trained_by=tuple(dict.fromkeys(start["engine"] for start in record["engines"])),
         parity=parity_digest(spec, weights),
+        is_published=sources.is_named(record["data"]["data"]),
+        test_fingerprint=record["data"].get("test_fingerprint"),
     )
 
 
@@ -158,6 +169,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str) or any(category(letter) == "Cc" for letter in value):
         raise TypeError(f"wanted text, got {value!r:.40}")
     return value
+
+
+def _maybe_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _texts(value: Any) -> tuple[str, ...]:

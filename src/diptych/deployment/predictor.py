@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diptych.data.images import Images
 from diptych.data.prefetch import num_threads
 from diptych.deployment import runtimes
 from diptych.deployment.containers import Artifact, open_artifact
@@ -63,8 +64,8 @@ class Predictor:
         infer = runtimes.load(artifact, chosen, threads or num_threads())
         return cls(artifact, chosen, infer, artifact.card.spec.input_shape)
 
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C).
+    def __call__(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), fetched a few at a time.
 
         Raises:
             DataError: the images are of another type or size.
@@ -72,19 +73,17 @@ class Predictor:
             ArtifactError: the file answers something else than its card promises.
         """
         shape = self.shape
-        if images.dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+        dtype = images.dtype if isinstance(images, np.ndarray) else np.dtype(np.uint8)
+        if dtype != np.uint8 or images.shape[1:] != shape or not len(images):
             raise DataError(
                 f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
-                f"{images.dtype} of {images.shape} came."
+                f"{dtype} of {images.shape} came."
             )
-        if not (images.flags.c_contiguous and images.flags.writeable):  # PyTorch wants both
-            images = images.copy()
-        if len(images) <= CHUNK:
-            return self._answer(images)
         answers = [self._answer(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
         return np.concatenate([answer[0] for answer in answers]), np.concatenate([answer[1] for answer in answers])
 
     def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = np.require(images, requirements=["C", "W"])  # PyTorch wants both
         try:
             answer = self.infer(images)
         except Exception as error:  # a runtime raises what it likes

@@ -8,6 +8,8 @@ from typing import Any, Self
 from rich import progress
 from rich.console import Console
 
+from diptych.data.archives import IN_BYTES
+
 
 class Progress:
     """Shows what a training tells on a terminal or in a notebook; silent where nobody looks."""
@@ -54,7 +56,8 @@ class Progress:
         if doing not in self._reading:
             texts: dict[str, Any] = {"measured": "", "speed": "", "left": ""}
             self._reading[doing] = self._bars.add_task(doing, total=total, place="", **texts)
-        self._bars.update(self._reading[doing], completed=done, place=f"{done:,}/{total:,} images")
+        place = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB" if doing in IN_BYTES else f"{done:,}/{total:,} images"
+        self._bars.update(self._reading[doing], completed=done, place=place)
 
     def _begin(self, fields: dict[str, Any]) -> None:
         self._start = time.monotonic()

@@ -32,7 +32,7 @@ class Settings:
     Attributes:
         engine: torch or tensorflow.
         threads: processor threads to compute with.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; see `epoch_batches`.
         stop_after: stop when this many epochs are done, to be resumed later.
         force: go on even where the training would follow from other things than it began with.
         replays: repeat the step at which the run diverged, and no more.
@@ -40,7 +40,7 @@ class Settings:
 
     engine: str
     threads: int
-    workers: int = 1
+    workers: int | None = None
     stop_after: int | None = None
     force: bool = False
     replays: bool = False

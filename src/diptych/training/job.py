@@ -48,8 +48,9 @@ class Source:
         cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
     ) -> Self:
         """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
-        directory, base = (path and str(Path(path).expanduser().resolve()) for path in (data_dir, root))
-        return cls(sources.absolute(data), directory or None, root=base or None, **settings)
+        directory = str(sources.user_path(data_dir, "--data-dir")) if data_dir else None
+        base = str(sources.user_path(root, "--root")) if root else None
+        return cls(sources.absolute(data), directory, root=base, **settings)
 
     def load(self, tell: Tell = quiet) -> Dataset:
         """Read the data and divide it; `tell` is told of images that are read and decoded."""
@@ -166,19 +167,31 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
         )
 
 
-def load_data(record: Mapping[str, Any]) -> Dataset:
+def load_data(record: Mapping[str, Any], **changes: Any) -> Dataset:
     """The data that a run was made with.
+
+    Args:
+        record: of the run.
+        changes: fields of its source that are others now: where the data is, or how it is read.
 
     Raises:
         ArtifactError: what is there now is not what was there then.
     """
-    dataset = source_of(record).load()
+    dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
     if dataset.fingerprint != record["data"]["fingerprint"]:
         raise ArtifactError(
             f"The data at '{record['data']['data']}' has changed since this run began "
             f"(fingerprint {dataset.fingerprint[:12]}, wanted {record['data']['fingerprint'][:12]}). Start a new run."
+            f"{left_out(dataset, len(record['data'].get('skipped', ())))}"
         )
     return dataset
+
+
+def left_out(dataset: Dataset, before: int = 0) -> str:
+    """What to add to an error about data that are not what they were: images that were left out; or nothing."""
+    if len(dataset.skipped) == before:
+        return ""
+    return f" Now {len(dataset.skipped):,} images that cannot be decoded were left out, then {before:,}."
 
 
 def source_of(record: Mapping[str, Any]) -> Source:

@@ -28,7 +28,7 @@ class Job:
     recipe: Recipe
     dataset: Dataset
     seed: int = 0
-    workers: int = 1
+    workers: int | None = None
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:

@@ -18,13 +18,13 @@ from diptych.training.divergence import text
 from diptych.training.learner import Job, Learner
 
 
-def replay(run: Run, threads: int, workers: int) -> dict[str, Any]:
+def replay(run: Run, threads: int, workers: int | None) -> dict[str, Any]:
     """Repeat the step at which a run diverged; writes nothing.
 
     Args:
         run: a run with a `diverged.json`.
         threads: processor threads; as many as it was trained with repeat it to the last bit.
-        workers: threads that prepare batches.
+        workers: threads that prepare batches; see `epoch_batches`.
 
     Returns:
         As JSON: whether it was `reproduced`, step, loss, learning rate, digest of the batch, the largest logit, weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,16 @@ from pathlib import Path
 from diptych.data.archives import tars, zips
 from diptych.data.archives.limits import LIMITS, Fault, Limits, Meter, damaged
 from diptych.data.archives.members import Member
+from diptych.data.archives.seals import is_as_sealed, seal
 from diptych.data.archives.staging import locked, staged
-from diptych.data.archives.streams import Packed, Progress, Stream, compression, decompressed, plain
+from diptych.data.archives.streams import HASHING, UNPACKING, Packed, Progress, Stream, compression, decompressed, plain
 from diptych.data.archives.tree import Tree
 from diptych.errors import DataError
 
-__all__ = ["LIMITS", "Limits", "is_archive", "unpack", "unpacked"]
+__all__ = ["IN_BYTES", "LIMITS", "Limits", "is_archive", "unpack", "unpacked"]
 
+IN_BYTES = (HASHING, UNPACKING)
+"""What is told of in bytes, not in images."""
 _WANTED = "wanted a zip, or a tar: plain or packed by gzip, bzip2 or xz"
 _OTHERS = {b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "RAR"}
 
@@ -51,7 +55,8 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
         archive: a zip, or a tar: plain, or packed by gzip, bzip2 or xz. Its name says nothing.
         target: what must not exist; it appears by one rename when everything is in it. Parents are made.
         limits: how much it may unpack to.
-        progress: called now and then with the bytes of the archive that were read, and those that there are.
+        progress: called now and then with what is being done, the bytes of the archive that were read, and those that
+            there are.
 
     Returns:
         `target`.
@@ -67,6 +72,7 @@ def unpacked(archive: Path, cache_dir: Path, limits: Limits = LIMITS, progress: 
     """Return the folder that an archive unpacks to, unpacked at the first call and kept.
 
     The folder is `cache_dir/archives/<sha256 of the archive>/`. Processes that want it at once wait for the first.
+    Where names or sizes of its files are no longer those that were unpacked, it is unpacked again.
 
     Args:
         archive: see `unpack`.
@@ -80,15 +86,17 @@ def unpacked(archive: Path, cache_dir: Path, limits: Limits = LIMITS, progress: 
     with _opened(archive, progress) as packed:
         folder = cache_dir / "archives"
         target = folder / packed.sha256()
-        if not target.is_dir():
+        if not is_as_sealed(target):
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder / f".{target.name}.lock"):
-                if not target.is_dir():
-                    _unpack(packed, target, limits)
+                if not is_as_sealed(target):
+                    if target.exists():
+                        shutil.rmtree(target)
+                    _unpack(packed, target, limits, seals=True)
     return target
 
 
-def _unpack(packed: Packed, target: Path, limits: Limits) -> Path:
+def _unpack(packed: Packed, target: Path, limits: Limits, *, seals: bool = False) -> Path:
     meter = Meter(limits, packed.size)
     packed.seek(0)
     head = packed.read(tars.BLOCK)
@@ -104,6 +112,8 @@ def _unpack(packed: Packed, target: Path, limits: Limits) -> Path:
             if not tree.num_files:
                 raise damaged("it holds no files")
             packed.finish()
+            if seals:
+                seal(folder)
     except OSError as error:
         why = error.strerror or error
         raise DataError(

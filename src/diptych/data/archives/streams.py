@@ -14,7 +14,9 @@ from typing import Protocol
 from diptych.data.archives.limits import Meter, damaged
 
 CHUNK_BYTES = 2**18
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
+"""Told of what is being done, of the bytes that are done, and of those that there are."""
+HASHING, UNPACKING = "Hashing", "Unpacking"
 _PROGRESS_BYTES = 2**20
 _MOST_XZ_MEMORY = 2**27  # twice what `xz -9` asks for; the format allows dictionaries of 4 GiB
 
@@ -28,6 +30,7 @@ class Packed:
         self._state = self._now()
         self.size = self._state[0]
         self._progress = progress
+        self._doing = UNPACKING
         self._num_read = self._num_told = 0
 
     def read(self, number: int) -> bytes:
@@ -36,7 +39,7 @@ class Packed:
         self._num_read += len(content)
         if self._progress and self._num_read >= self._num_told + _PROGRESS_BYTES:
             self._num_told = self._num_read
-            self._progress(min(self._num_read, self.size), self.size)
+            self._progress(self._doing, min(self._num_read, self.size), self.size)
         return content
 
     def seek(self, position: int) -> None:
@@ -52,7 +55,11 @@ class Packed:
     def sha256(self) -> str:
         """Return the digest of the whole archive, in hexadecimal."""
         self._file.seek(0)
-        return hashlib.file_digest(self._file, "sha256").hexdigest()
+        self._doing, digest = HASHING, hashlib.sha256()
+        for chunk in plain(self):
+            digest.update(chunk)
+        self._doing, self._num_read, self._num_told = UNPACKING, 0, 0
+        return digest.hexdigest()
 
     def finish(self) -> None:
         """Tell the progress that all is read.
@@ -63,7 +70,7 @@ class Packed:
         if self._now() != self._state:
             raise damaged("it was changed while it was read")
         if self._progress:
-            self._progress(self.size, self.size)
+            self._progress(self._doing, self.size, self.size)
 
     def _now(self) -> tuple[int, int]:
         state = os.fstat(self._file.fileno())

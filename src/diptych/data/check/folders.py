@@ -5,15 +5,12 @@ Classes that are empty or in some splits only are listed, and so are names of im
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing
-from diptych.data.readers.folder import SPLITS
+from diptych.data.readers.folder import SPLITS, folder_names, image_names
 from diptych.errors import DataError
 
 
@@ -24,7 +21,7 @@ def survey_folder(root: Path) -> Listing:
         DataError: it cannot be read, holds no two class folders, or holds one split twice.
     """
     splits = _splits(root)
-    class_names = tuple(sorted({name for folder in splits.values() for name in _subfolders(root / folder)}))
+    class_names = tuple(sorted({name for folder in splits.values() for name in folder_names(root / folder)}))
     if len(class_names) < 2:
         raise DataError(
             f"{str(root)!r} holds {len(class_names)} class folders, at least 2 are wanted: "
@@ -36,8 +33,8 @@ def survey_folder(root: Path) -> Listing:
 
 def _splits(root: Path) -> dict[str, str]:
     """Each split's folder below the root; all is train where there is none of that name."""
-    names = _subfolders(root)
-    if "train" not in names or not _subfolders(root / "train"):
+    names = folder_names(root)
+    if "train" not in names or not folder_names(root / "train"):
         return {"train": ""}
     splits: dict[str, str] = {}
     for name in names:
@@ -51,29 +48,11 @@ def _splits(root: Path) -> dict[str, str]:
 
 def _listed(root: Path, folder: str, class_names: tuple[str, ...]) -> Listed:
     prefix = f"{folder}/" if folder else ""
-    found = [(name, label) for label, name in enumerate(class_names) for name in _images(root, f"{prefix}{name}/")]
+    found = [
+        (name, label)
+        for label, class_name in enumerate(class_names)
+        if (root / folder / class_name).is_dir()
+        for name in image_names(root / folder / class_name, f"{prefix}{class_name}/", any_kind=True)
+    ]
     names_n = np.array([name for name, _ in found], dtype=np.str_)
     return Listed(Files(root, names_n), np.array([label for _, label in found], dtype=np.int64), names_n)
-
-
-def _images(root: Path, prefix: str) -> Iterator[str]:
-    """Names below the root, sorted; a folder that is named like an image stands for itself, and is not entered."""
-    if not (root / prefix).is_dir():
-        return
-    for entry in _entries(root / prefix):
-        if os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122  (a Path for every file takes longer)
-            yield prefix + entry.name
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _images(root, f"{prefix}{entry.name}/")
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
-    except OSError as error:
-        raise DataError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error

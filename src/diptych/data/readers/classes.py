@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.readers.folder import SPLITS
 from diptych.errors import DataError
 
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y", "breed", "species")
@@ -24,6 +25,7 @@ def to_classes(
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Find the classes behind labels.
 
+    Training samples say which classes there are; where there are none, as in a table to test with, all samples do.
     Labels that are all whole numbers are sorted as numbers, others as text. A class is called what its label says,
     unless the labels are numbers and have names.
 
@@ -37,21 +39,24 @@ def to_classes(
         The classes' names, and each split's labels as places in them, int64.
 
     Raises:
-        DataError: no training samples, fewer than two classes, a label that training does not know, a number written
-            in two ways, or names that do not fit.
+        DataError: fewer than two classes, a label that training does not know, a number written in two ways, or names
+            that do not fit.
     """
-    if not len(codes.get("train", ())):
-        raise DataError(f"{where} holds no training samples: wanted rows for train, with at least 2 classes.")
-    known = _sorted([texts[code] for code in np.unique(codes["train"]).tolist()], where)
+    telling_n = codes["train"] if len(codes.get("train", ())) else np.concatenate(list(codes.values()))
+    known = _sorted([texts[code] for code in np.unique(telling_n).tolist()], where)
     if len(known) < 2:
-        raise DataError(f"{where} holds {len(known)} class, {shown(known[0])}, in training: at least 2 are wanted.")
+        told = "in training" if telling_n is codes.get("train") else "in all"
+        raise DataError(f"{where} holds {len(known)} class, {shown(known[0])}, {told}: at least 2 are wanted.")
     place_of = {text: place for place, text in enumerate(known)}
     places = np.array([place_of.get(text, -1) for text in texts], dtype=np.int64)
     labels = {split: places[codes_n] for split, codes_n in codes.items()}
     for split, labels_n in labels.items():
         if (labels_n < 0).any():
             text = texts[codes[split][np.argmin(labels_n)]]
-            raise DataError(f"{where} has the label {shown(text)} for {split} alone: training must know every class.")
+            named = f", {shown(names[text])}," if isinstance(names, Mapping) and text in names else ""
+            raise DataError(
+                f"{where} has the label {shown(text)}{named} for {split} alone: training must know every class."
+            )
     return _named(known, names, where), labels
 
 
@@ -81,6 +86,17 @@ def _named(known: list[str], names: Mapping[str, str] | Sequence[str] | None, wh
         twice = next(name for place, name in enumerate(class_names) if name in class_names[:place])
         raise DataError(f"{where} gives two labels the name {shown(twice)}: every class wants its own.")
     return class_names
+
+
+def split_named(told: str, where: str) -> str:
+    """The split that a cell says.
+
+    Raises:
+        DataError: it says none.
+    """
+    if told.lower() not in SPLITS:
+        raise DataError(f"{where} has the split {shown(told)}: wanted one of {', '.join(SPLITS)}.")
+    return SPLITS[told.lower()]
 
 
 def names_beside(path: Path) -> list[str] | None:

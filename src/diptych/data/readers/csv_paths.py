@@ -3,6 +3,7 @@
 The column of paths has one of the names in PATH_COLUMNS, or else is the first whose first row looks like an image
 file. The column of labels has one of the names in LABEL_COLUMNS, or else is the only other one. Where labels are
 numbers, `class_name` beside them names them, or `classes.txt` beside the table. A column `split` divides the rows.
+Images come in the sorted order of their paths, so that the same rows in another order are the same data.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 
 from diptych.data.contained import contained
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing
-from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, to_classes
+from diptych.data.listing import Files, Listed, Listing, none_of
+from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, split_named, to_classes
 from diptych.data.readers.csv_text import Head, at, read_head, rows
-from diptych.data.readers.folder import SPLITS
+from diptych.data.readers.folder import by_path
 from diptych.errors import DataError
 
 PATH_COLUMNS = (
@@ -97,12 +98,14 @@ def list_paths(tables: Mapping[str, Path], root: Path | None = None) -> Listing:
         list(gathered.code_of), codes, repr(str(first)), gathered.class_names or names_beside(first)
     )
     splits = {split: _listed(base, gathered.names.pop(split), labels[split]) for split in labels}
-    return Listing(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    train = splits.get("train") or none_of(next(iter(splits.values())))
+    return Listing(class_names, train, splits.get("validation"), splits.get("test"))
 
 
 def _listed(root: Path, names: list[str], labels: NDArray[np.int64]) -> Listed:
-    names_n = np.array(names, dtype=np.str_)
-    return Listed(Files(root, names_n), labels, names_n)
+    order = by_path(names)
+    names_n = np.array(names, dtype=np.str_)[order]
+    return Listed(Files(root, names_n), labels[order], names_n)
 
 
 def _gather(gathered: _Rows, path: Path, split: str, root: Path) -> None:
@@ -121,12 +124,7 @@ def _gather(gathered: _Rows, path: Path, split: str, root: Path) -> None:
 
 
 def _split(row: list[str], columns: _Columns, split: str, where: str) -> str:
-    if columns.split is None:
-        return split or "train"
-    told = row[columns.split]
-    if told.lower() not in SPLITS:
-        raise DataError(f"{where} has the split {shown(told)}: wanted one of {', '.join(SPLITS)}.")
-    return SPLITS[told.lower()]
+    return split or "train" if columns.split is None else split_named(row[columns.split], where)
 
 
 def _name(told: str, root: Path, where: str) -> str:
@@ -167,8 +165,8 @@ def _columns(head: Head, *, is_divided: bool) -> _Columns:
 
 
 def _path_candidates(head: Head) -> list[int]:
-    looking = [place for place, cell in enumerate(head.row) if _is_image(cell)]
-    if any(map(_is_image, head.line)):
+    looking = [place for place, cell in enumerate(head.row) if is_image(cell)]
+    if any(map(is_image, head.line)):
         raise DataError(f"{at(head.path, 1)} names an image file: a header such as path,label is wanted above it.")
     named = [place for place, column in enumerate(head.line) if column.lower() in PATH_COLUMNS]
     if len(named) > 1:
@@ -176,7 +174,8 @@ def _path_candidates(head: Head) -> list[int]:
     return named or looking[:1]
 
 
-def _is_image(cell: str) -> bool:
+def is_image(cell: str) -> bool:
+    """Whether a cell ends like the name of an image file."""
     return Path(cell).suffix.lower() in SUFFIXES
 
 

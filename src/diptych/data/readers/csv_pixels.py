@@ -59,7 +59,8 @@ def read_pixels(tables: Mapping[str, Path], shape: Shape | None = None) -> Parts
         raise DataError(f"{str(first)!r} and the tables beside it hold images of {sorted(shapes)}: wanted one shape.")
     class_names, labels = to_classes(list(code_of), codes, repr(str(first)), names_beside(first))
     splits = {split: Split(images[split], labels[split]) for split in labels}
-    return Parts(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    train = splits.get("train") or next(iter(splits.values())).take(np.arange(0))
+    return Parts(class_names, train, splits.get("validation"), splits.get("test"))
 
 
 def _read(path: Path, shape: Shape | None, code_of: dict[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,18 +1,20 @@
 """A folder of class folders: `root/<class>/<image>`, or `root/train|val|test/<class>/<image>`.
 
 Classes are the class folders' names in sorted order, images are taken in the sorted order of their paths,
-folders within a class folder included. Names that begin with a dot or an underscore are passed over.
+folders within a class folder included. Names that begin with a dot or an underscore are passed over, and so are
+folders of runs beside the classes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from diptych.data.contained import as_text
 from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing
 from diptych.errors import DataError
@@ -27,6 +29,7 @@ SPLITS = {
     "testing": "test",
 }
 """What a split may be called: by a folder, in the name of a table, in a column of one."""
+_OF_A_RUN = ("run.json", "findings.json", "comparison.json")
 
 
 def list_folder(root: Path) -> Listing:
@@ -49,7 +52,7 @@ def list_folder(root: Path) -> Listing:
 
 def _split_roots(root: Path) -> dict[str, Path]:
     train = root / "train"
-    if not (train.is_dir() and _folders(train)):
+    if not (os.path.isdir(train) and _folders(train)):  # noqa: PTH112
         return {"train": root}
     roots = {"train": train}
     for folder in _folders(root):
@@ -62,7 +65,31 @@ def _split_roots(root: Path) -> dict[str, Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return [root / entry.name for entry in _entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
+    return [root / name for name in folder_names(root)]
+
+
+def folder_names(root: Path) -> list[str]:
+    """The folders that a folder holds, sorted; hidden ones and those of runs left out.
+
+    Raises:
+        DataError: it cannot be read, or holds a folder whose name is not UTF-8.
+    """
+    entries = [entry for entry in _entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
+    return [as_text(entry.path, entry.name) for entry in entries if not _holds_runs(entry.path)]
+
+
+def _holds_runs(folder: str) -> bool:
+    """Whether trainings, comparisons or checks left their folders in one, as in `runs/`."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_named_image(entry.name):
+                    return False
+                if any(os.path.isfile(f"{entry.path}/{name}") for name in _OF_A_RUN):  # noqa: PTH113
+                    return True
+    except OSError:  # whoever reads it says why
+        pass
+    return False
 
 
 def _entries(root: Path | str) -> list[os.DirEntry[str]]:
@@ -71,7 +98,7 @@ def _entries(root: Path | str) -> list[os.DirEntry[str]]:
         with os.scandir(root) as entries:
             return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
     except OSError as error:
-        raise DataError(f"Cannot read {str(root)!r}: {error.strerror}.") from error
+        raise DataError(f"Cannot read {str(root)!r:.200}: {error.strerror}.") from error
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
@@ -107,16 +134,38 @@ def _check_classes(root: Path, class_names: tuple[str, ...]) -> None:
         )
 
 
-def image_names(folder: Path | str, prefix: str = "") -> Iterator[str]:
+def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False) -> Iterator[str]:
     """Yield `prefix` and the path below a folder, with `/`, of each image in it, sorted by their parts.
 
     Links to files are followed, links to folders are not, so that nothing is met twice and no search goes round.
+
+    Args:
+        folder: where to search, however deep its folders lie.
+        prefix: what every name begins with.
+        any_kind: whether all that is named like an image counts, a folder or a broken link too.
+
+    Raises:
+        DataError: a folder cannot be read, or the name of an image is not UTF-8.
     """
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from image_names(entry.path, f"{prefix}{entry.name}/")
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_file(entry):  # noqa: PTH122
-            yield prefix + entry.name
+    pending = [(prefix, iter(_entries(folder)))]
+    while pending:
+        prefix, entries = pending[-1]
+        entry = next(entries, None)
+        if entry is None:
+            pending.pop()
+        elif _is_named_image(entry.name) and (any_kind or _is_file(entry)):
+            yield as_text(entry.path, prefix + entry.name)
+        elif entry.is_dir(follow_symlinks=False):
+            pending.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
+
+
+def _is_named_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
+
+
+def by_path(names: Sequence[str]) -> list[int]:
+    """The places of paths below a folder, with `/`, in the order in which `image_names` would yield them."""
+    return sorted(range(len(names)), key=[name.replace("/", "\0") for name in names].__getitem__)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

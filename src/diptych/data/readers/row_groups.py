@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data import decode
 from diptych.data.contained import contained
 from diptych.errors import DataError, in_one_line
 
@@ -69,11 +70,7 @@ class RowGroups:
             return bytes(content)
         if not name:
             raise DataError(f"{str(path)!r} holds neither bytes nor a path for an image.")
-        file = contained(self._root or path.parent, name)
-        try:
-            return file.read_bytes()
-        except OSError as error:
-            raise DataError(f"Cannot read {str(file)!r}: {error.strerror}.") from error
+        return decode.read(contained(self._root or path.parent, name))
 
     def _group(self, number: int) -> pa.ChunkedArray:
         with self._lock:

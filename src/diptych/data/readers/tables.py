@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
 from pathlib import Path
 
 from diptych.data.listing import Listing
 from diptych.data.readers import csv_paths, csv_pixels, csv_text, parquet
-from diptych.data.readers.folder import SPLITS, image_names
+from diptych.data.readers.folder import SPLITS, folder_names, image_names
 from diptych.data.splits import Parts
 from diptych.errors import DataError, UsageError
 
 SUFFIXES = csv_text.SUFFIXES | {parquet.SUFFIX}
 _NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
+_SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
 
 
 def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing | Parts:
@@ -31,7 +33,7 @@ def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int]
     """
     if path.suffix.lower() == parquet.SUFFIX:
         _check_unasked("--pixel-shape", shape, path, "a CSV of pixels")
-        return parquet.list_parquet({"train": [path]}, root)
+        return parquet.list_parquet({"": [path]}, root)
     return _read_csv({"": path}, root, shape)
 
 
@@ -45,10 +47,11 @@ def find_tables(folder: Path) -> list[Path]:
 def is_tree(folder: Path) -> bool:
     """Whether a folder is one of class folders: it, or its `train`, holds two that have images in them.
 
-    A folder called after a split, or `images`, is none of those: it may hold what a table names.
+    A folder called after a split, or `images`, is none of those where a table may name what it holds.
     """
+    besides = _NO_CLASS if any(map(_may_fit, find_tables(folder))) else SPLITS.keys()
     train = folder / "train"
-    return _num_classes(folder, _NO_CLASS) >= 2 or (train.is_dir() and _num_classes(train, set()) >= 2)
+    return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
 
 
 def read_tables(
@@ -58,7 +61,7 @@ def read_tables(
 
     Which split a table is, its name says: `train.csv`, `fashion-mnist_test.csv`, `validation-00000-of-00002.parquet`.
     CSV files whose names say nothing are passed over where others say something; else there must be only one.
-    Parquet files must all say something, or none, and then they are one undivided set.
+    Parquet files must all say something, or none, and then they are one set, which a column `split` may divide.
 
     Args:
         tables: what `find_tables` found.
@@ -67,8 +70,9 @@ def read_tables(
 
     Raises:
         UsageError: see `read_table`.
-        DataError: it cannot be told which tables are meant; see also the readers.
+        DataError: it cannot be told which tables are meant, or some of `…-of-00002` are missing; see also the readers.
     """
+    _check_complete(tables)
     if len(tables) == 1 and split_of(tables[0]) in ("train", None):
         return read_table(tables[0], root, shape)
     shards: dict[str, list[Path]] = {}
@@ -79,7 +83,7 @@ def read_tables(
         _check_unasked("--pixel-shape", shape, tables[0], "a CSV of pixels")
         if unnamed and len(shards) > 1:
             raise DataError(f"{str(unnamed[0])!r} does not say whether it is train, validation or test; others do.")
-        return parquet.list_parquet({split or "train": paths for split, paths in shards.items()}, root)
+        return parquet.list_parquet(shards, root)
     if len(shards) > 1:
         shards.pop("", None)
     for split, paths in shards.items():
@@ -87,8 +91,6 @@ def read_tables(
             names = ", ".join(repr(path.name) for path in paths)
             which = f"of {split} each" if split else "and none says that it is train or test"
             raise DataError(f"{str(paths[0].parent)!r} holds the tables {names}, {which}: give one of them as DATA.")
-    if "train" not in shards and "" not in shards:
-        raise DataError(f"{str(tables[0].parent)!r} holds tables, and none is called train, as in train.csv.")
     return _read_csv({split: paths[0] for split, paths in shards.items()}, root, shape)
 
 
@@ -96,6 +98,33 @@ def split_of(path: Path) -> str | None:
     """The split that a file's name says; None if it says none, or several."""
     said = {SPLITS[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLITS}
     return said.pop() if len(said) == 1 else None
+
+
+def _check_complete(tables: Sequence[Path]) -> None:
+    """Refuse tables of which the names say that there are more."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for path in tables:
+        if shard := _SHARD.match(path.name):
+            found.setdefault((shard[1], int(shard[3])), set()).add(int(shard[2]))
+    for (name, count), numbers in found.items():
+        missing = list(islice((number for number in range(count) if number not in numbers), 4))
+        if missing:
+            named = ", ".join(f"{name}-{number:05}-of-{count:05}" for number in missing[:3])
+            more = " and others" if len(missing) > 3 else ""
+            raise DataError(
+                f"{str(tables[0].parent)!r} lacks {named}{more}: fetch what is missing, or give one file as DATA."
+            )
+
+
+def _may_fit(table: Path) -> bool:
+    """Whether a table is Parquet, or its first lines name an image file or are pixels; true if it cannot be read."""
+    if table.suffix.lower() == parquet.SUFFIX:
+        return True
+    try:
+        head = csv_text.read_head(table)
+    except DataError:
+        return True
+    return csv_pixels.looks_like_pixels(head) or any(map(csv_paths.is_image, (*head.line, *head.row)))
 
 
 def _read_csv(tables: Mapping[str, Path], root: Path | None, shape: tuple[int, int, int] | None) -> Listing | Parts:
@@ -120,7 +149,7 @@ def _check_unasked(option: str, value: object, path: Path, wanted: str) -> None:
 
 
 def _files(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112  (false where it cannot be seen)
         return []
     try:
         return sorted(
@@ -132,11 +161,8 @@ def _files(folder: Path, suffixes: set[str] | frozenset[str]) -> list[Path]:
         raise DataError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
 
 
-def _num_classes(folder: Path, besides: set[str]) -> int:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if os.path.isdir(entry.path)]  # noqa: PTH112
-    names = [name for name in names if not name.startswith((".", "_")) and not _words(name) & besides]
-    return sum(any(image_names(folder / name)) for name in names)
+def _num_classes(folder: Path, besides: Set[str]) -> int:
+    return sum(any(image_names(folder / name)) for name in folder_names(folder) if not _words(name) & besides)
 
 
 def _words(name: str) -> set[str]:

@@ -1,0 +1,211 @@
+"""What a run or a shipped file is judged on: its own test split, read as it was; of other data all that fits."""
+
+import csv
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from commands import diptych, train
+
+from diptych.data.images import Kept
+
+CLASSES = tuple(map(str, range(10)))  # those of the published digits, too
+SMALL = ("--model", "mlp", "--image-size", 8, "--channels", 1, "--epochs", 1, "--precision", "float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def write_images(folder, names, seed=0):
+    generator = np.random.default_rng(seed)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), generator.integers(0, 256, (8, 8, 1), dtype=np.uint8))
+
+
+def write_table(path, rows, columns=("path", "label")):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory):
+    """A run on a folder that is called digits and holds other images than those that are published so."""
+    folder = tmp_path_factory.mktemp("sub") / "digits"
+    write_images(folder, [f"{name}/{place}.png" for name in CLASSES for place in range(6)])
+    return folder, train(folder, *SMALL, "--out", tmp_path_factory.mktemp("runs"))[0]
+
+
+@pytest.fixture(scope="module")
+def table_run(tmp_path_factory):
+    """A run on a table whose paths are relative to another folder."""
+    home = tmp_path_factory.mktemp("table")
+    names = [f"{place}.png" for place in range(24)]
+    write_images(home / "images", names)
+    table = write_table(home / "pets.csv", [(name, "cat" if place % 2 else "dog") for place, name in enumerate(names)])
+    return home, train(table, *SMALL, "--root", home / "images", "--seed", 3, "--out", home / "runs")[0]
+
+
+def shipped(run, tmp_path):
+    told = diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path, "--json")
+    assert 0 == told.code, told.err
+    return tmp_path / "mlp.safetensors"
+
+
+def test_a_folder_that_is_called_like_a_published_dataset_is_not_taken_for_it(folder_run, tmp_path):
+    path = shipped(folder_run[1], tmp_path)
+    told = diptych("evaluate", path)
+    assert (2, "") == (told.code, told.out)
+    assert f"'{path}' was trained on 'digits', wherever that is: name the DATA." in told.err
+
+
+def test_a_file_knows_the_test_split_of_what_it_was_trained_on(folder_run, tmp_path):
+    folder, run = folder_run
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    found = diptych("evaluate", shipped(run, tmp_path), moved, "--json").json
+    assert ("test split", 10) == (found["data"]["used"], found["num_samples"])
+    assert pytest.approx(run.read_metrics()["loss"], abs=1e-5) == found["loss"]
+
+
+def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
+    found = diptych("evaluate", shipped(folder_run[1], tmp_path), "digits", "--json").json
+    assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
+
+
+def test_a_file_trained_on_published_data_finds_them(digits_runs, tmp_path):
+    run = digits_runs["torch"]
+    diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path)
+    found = diptych("evaluate", next(tmp_path.glob("*.safetensors")), "--json").json
+    assert {"name": "digits", "used": "test split"} == found["data"]
+    assert pytest.approx(run.read_metrics()["accuracy"]) == found["accuracy"]
+
+
+@pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch")])
+def test_an_option_leaves_the_rest_of_how_a_run_read_its_data(table_run, option):
+    _, run = table_run
+    told = diptych("evaluate", run.directory, *option, "--json")
+    assert (0, "") == (told.code, told.err)
+    assert (run.read_metrics()["loss"], "test split") == (told.json["loss"], told.json["data"]["used"])
+
+
+def test_naming_what_a_run_was_trained_on_reads_it_as_the_run_did(table_run):
+    home, run = table_run
+    told = diptych("evaluate", run.directory, home / "pets.csv", "--json")
+    assert (0, "") == (told.code, told.err)
+    assert run.read_metrics()["loss"] == told.json["loss"]
+
+
+def test_other_images_below_another_root_are_noticed(table_run, tmp_path):
+    _, run = table_run
+    write_images(tmp_path, [f"{place}.png" for place in range(24)], seed=1)
+    told = diptych("evaluate", run.directory, "--root", tmp_path)
+    assert (2, "") == (told.code, told.out)
+    assert "has changed since this run began" in told.err
+
+
+def test_images_that_broke_since_are_told_when_they_are_left_out(table_run, tmp_path):
+    home, run = table_run
+    shutil.copytree(home / "images", tmp_path / "images")
+    (tmp_path / "images" / "7.png").write_bytes(b"no image")
+    told = diptych("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
+    assert (2, "") == (told.code, told.out)
+    assert "Now 1 images that cannot be decoded were left out, then 0." in told.err
+
+
+@pytest.fixture
+def others(tmp_path):
+    """Six new images of each pet."""
+    names = [f"{place}.png" for place in range(12)]
+    write_images(tmp_path, names, seed=2)
+    return tmp_path, [(name, "dog" if place % 2 else "cat") for place, name in enumerate(names)]
+
+
+def judged(run, data):
+    told = diptych("evaluate", run.directory, data, "--json")
+    assert (0, "") == (told.code, told.err)
+    return told.json["data"]["used"], told.json["num_samples"], [row["support"] for row in told.json["per_class"]]
+
+
+def test_a_table_of_nothing_but_test_is_a_test_split(table_run, others):
+    folder, rows = others
+    table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
+    assert ("test split", 12, [6, 6]) == judged(table_run[1], table)
+
+
+def test_such_a_table_trains_nothing(others):
+    folder, rows = others
+    table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
+    told = diptych("train", table, *SMALL, "--out", folder / "runs")
+    assert (2, "") == (told.code, told.out)
+    assert "'new' holds no training samples" in told.err
+
+
+def test_data_without_a_test_split_are_used_whole_and_people_are_told(table_run, others):
+    folder, rows = others
+    table = write_table(folder / "new.csv", rows)
+    assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
+    assert "images 12 (every image of new)" in diptych("evaluate", table_run[1].directory, table).out
+
+
+def test_training_and_validation_samples_of_other_data_are_used_together(table_run, others):
+    folder, rows = others
+    split = [(*row, "val" if place > 7 else "train") for place, row in enumerate(rows)]
+    table = write_table(folder / "new.csv", split, ("path", "label", "split"))
+    assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
+
+
+def test_a_folder_with_nothing_but_a_test_table_is_read(table_run, others):
+    folder, rows = others
+    write_table(folder / "test.csv", rows)
+    assert 12 == judged(table_run[1], folder)[1]
+
+
+def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
+    _, run = folder_run
+    write_images(tmp_path, [f"{name}/{place}.png" for name in "73" for place in range(4)], seed=2)
+    assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == judged(run, tmp_path)
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_by_name(folder_run, tmp_path):
+    _, run = folder_run
+    write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
+    told = diptych("evaluate", run.directory, tmp_path)
+    assert (2, "") == (told.code, told.out)
+    assert f"are not those of '{run.directory}': eleven… instead of 0, 1, 2…" in told.err
+
+
+def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
+    folder, run = folder_run
+    path = shipped(run, tmp_path)
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("a whole split was loaded")
+
+    monkeypatch.setattr(Kept, "__array__", refuse)
+    assert 0 == diptych("evaluate", path, folder).code
+    (other,) = train(folder, *SMALL, "--optimizer", "sgd", "--out", tmp_path)
+    told = diptych("compare", run.directory, other.directory, "--out", tmp_path / "compared")
+    assert 0 == told.code, told.err
+    assert "data:image/png" in (tmp_path / "compared" / "report.html").read_text()
+
+
+def test_calibration_data_are_read_as_one_says(table_run, others):
+    run, (folder, rows) = table_run[1], others
+    tables = folder / "tables"
+    tables.mkdir()
+    table = write_table(tables / "new.csv", [*rows, ("broken.png", "cat")])
+    (folder / "broken.png").write_bytes(b"no image")
+    reading = ("--root", folder, "--bad-images", "skip")
+    arguments = ("export", run.directory, "--to", "onnx-int8", "--no-verify", "--out", folder / "out", "--json")
+    told = diptych(*arguments, "--calibration", table, *reading)
+    assert 0 == told.code, told.err
+    assert "unverified" == told.json[0]["status"], told.json
+    refused = diptych(*arguments, *reading)
+    assert (2, "") == (refused.code, refused.out)
+    assert "'bad_images' says how calibration data is read: name a dataset for 'calibration', too." in refused.err
