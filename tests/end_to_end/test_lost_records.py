@@ -8,7 +8,9 @@ import pytest
 from commands import ONE_THREAD, diptych, train
 
 from diptych.artifacts import Run, read_events
-from diptych.training import checkpoint
+from diptych.errors import SpecError
+from diptych.spec import Recipe, zoo
+from diptych.training import checkpoint, job
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +70,10 @@ def test_a_log_that_cannot_be_written_is_named(run):
     assert f"Cannot write '{run.directory / 'log.txt'}': Is a directory" in refused("--resume", run.directory)
 
 
-def test_a_split_that_is_empty_is_refused_where_the_recipe_looks_at_it(tmp_path, digit_files):
-    for name in ("a", "b"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for number, file in enumerate(digit_files[:3]):
-            (tmp_path / "data" / name / f"{number}-{name}.png").write_bytes(file.read_bytes())
-    options = ("--keep-best", "--validation-fraction", 0.01, "--out", tmp_path / "runs")
-    assert "has no validation samples" in refused(tmp_path / "data", *options)
+def test_a_split_that_is_empty_is_refused_where_the_recipe_looks_at_it(tmp_path):
+    source = job.Source.of("digits", validation_fraction=0.0)
+    dataset = source.load()
+    spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
+    with pytest.raises(SpecError, match="'digits' has no validation samples .*Raise validation_fraction"):
+        job.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
     assert not (tmp_path / "runs").exists()
