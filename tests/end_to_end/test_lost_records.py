@@ -74,6 +74,6 @@ def test_a_split_that_is_empty_is_refused_where_the_recipe_looks_at_it(tmp_path)
     source = job.Source.of("digits", validation_fraction=0.0)
     dataset = source.load()
     spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
-    with pytest.raises(SpecError, match="'digits' has no validation samples .*Raise validation_fraction"):
+    with pytest.raises(SpecError, match=r"'digits' has no validation samples .*Raise validation_fraction"):
         job.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
     assert not (tmp_path / "runs").exists()
