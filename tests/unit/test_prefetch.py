@@ -1,5 +1,6 @@
 """Computing ahead: same results, bounded, and gone when the consumer is."""
 
+import gc
 import threading
 import time
 
@@ -70,3 +71,30 @@ def test_an_error_reaches_the_consumer_in_its_turn_and_ends_the_threads(workers)
 def test_without_workers_everything_happens_in_the_calling_thread():
     (thread,) = prefetched(lambda _: threading.current_thread(), [0], workers=0, depth=4)
     assert threading.current_thread() is thread
+
+
+def test_an_abandoned_generator_may_be_collected_in_its_own_thread():
+    abandoned, collected = threading.Event(), threading.Event()
+
+    def collect(number):
+        if number:
+            abandoned.wait()
+            gc.collect()
+            collected.set()
+        return number
+
+    results = prefetched(collect, range(8), workers=1, depth=2)
+    cycle = [results]
+    cycle.append(cycle)
+    next(results)
+    gc.disable()
+    try:
+        del results, cycle
+        abandoned.set()
+        assert collected.wait(10)
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 5
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert not threads()

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from threading import Thread, current_thread
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -27,7 +28,8 @@ def prefetched(
     if not workers:
         yield from map(compute, tasks)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="diptych-prefetch")
+    threads: list[Thread] = []
+    pool = ThreadPoolExecutor(workers, "diptych-prefetch", initializer=lambda: threads.append(current_thread()))
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
@@ -37,7 +39,8 @@ def prefetched(
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # One of its own threads may be where the garbage collector finds a generator that nobody closed.
+        pool.shutdown(wait=current_thread() not in threads, cancel_futures=True)
 
 
 def each(
