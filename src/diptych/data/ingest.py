@@ -85,9 +85,9 @@ def _check_classes(names: tuple[str, ...], before: NDArray[np.int64], after: NDA
 
 
 def _complaint(bad: list[tuple[str, str]], num_images: int) -> str:
-    told = "; ".join(f"{name!r}: {fault}" for name, fault in bad[:_MOST_NAMED])
+    told = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in bad[:_MOST_NAMED])
     more = f"; and {len(bad) - _MOST_NAMED:,} more" if len(bad) > _MOST_NAMED else ""
     return (
-        f"{len(bad):,} of {num_images:,} images cannot be decoded: {told.rstrip('.')}{more}. Mend or remove them, "
+        f"{len(bad):,} of {num_images:,} images cannot be decoded: {told}{more}. Mend or remove them, "
         "or leave them out with --bad-images skip; `diptych data check` lists them all."
     )
