@@ -36,7 +36,7 @@ sent = None
 optimizers = []
 
 def steps():
-    return optimizers[-1].step
+    return optimizers[-1].step if optimizers else 0
 
 def send():
     global sent
