@@ -19,7 +19,7 @@ test: .venv/ready-for-tests check
 
 ## make test-long  the long forms: hundreds of kills, ten thousand files (half an hour and more)
 test-long: .venv/ready-for-tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m long -s
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long -rP
 
 ## make check  style, types and structure: seconds, no framework needed
 check: .venv/ready-for-tests
