@@ -3,30 +3,16 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from commands import diptych, train
+from commands import SECONDS, child_of, diptych, hidden, num_living, start, train, wait_until_nobody_lives
 
 from diptych.artifacts import Run, read_events
 from diptych.training import checkpoint
 
 pytestmark = pytest.mark.slow
 SETTINGS = ("digits", "--model", "mlp", "--precision", "float32")
-SECONDS = 60
-
-
-def start(*arguments, **environment):
-    """A command in a process group of its own."""
-    command = [sys.executable, "-m", "diptych", *map(str, arguments), "--threads", "1"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
-
-
-def num_living(group):
-    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    return sum(int(pgid) == group and not state.startswith("Z") for pgid, state in map(str.split, listed.splitlines()))
 
 
 def told_when_terminated(started, is_time):
@@ -77,24 +63,6 @@ def training(tmp_path, engine_name):
         if num_living(started.pid):
             os.killpg(started.pid, signal.SIGKILL)
         started.communicate()
-
-
-def hidden(run):
-    """Hidden files, but for the lock."""
-    return [path for path in run.directory.rglob(".*") if path.name != ".lock"]
-
-
-def child_of(started):
-    command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
-    (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return int(found)
-
-
-def wait_until_nobody_lives(started):
-    end = time.monotonic() + SECONDS
-    while num_living(started.pid):
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to the whole group"])
@@ -173,14 +141,19 @@ def test_a_second_signal_leaves_at_once(training, number, code):
     wait_until_nobody_lives(started)
 
 
-def test_a_training_whose_command_is_killed_saves_its_state_and_ends(training):
+def test_a_training_whose_command_was_killed_holds_the_lock_until_it_ends(training):
     started, run = training
-    os.kill(started.pid, signal.SIGKILL)
+    child = child_of(started)
+    os.kill(child, signal.SIGSTOP)  # as if its step took long
+    started.kill()
+    told = diptych("train", "--resume", run.directory)
+    assert (2, "") == (told.code, told.out)
+    assert f"'{run.directory}' is in use: process {started.pid} on " in told.err
+    assert "Wait until it and all it started end" in told.err
+    os.kill(child, signal.SIGCONT)
     wait_until_nobody_lives(started)
     assert "stopped" == run.read_record()["status"]
     assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
-    # Its lock file is still there, and nobody's.
-    assert (run.directory / ".lock").exists()
     train("--resume", run.directory, "--stop-after", checkpoint.num_epochs(run) + 1)
 
 
