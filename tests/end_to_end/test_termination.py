@@ -1,10 +1,13 @@
 """SIGTERM, as schedulers and containers send it, ends a command as Ctrl-C does: cleaned up, and nobody left running."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 
+import cv2
+import numpy as np
 import pytest
 from commands import SECONDS, child_of, diptych, hidden, num_living, start, train, wait_until_nobody_lives
 
@@ -46,6 +49,52 @@ def test_an_export_leaves_nothing_behind(run, tmp_path, form, begun):
     started = start("export", run.directory, "--to", form, "--out", target, TMPDIR=str(scratch))
     assert (143, "", "diptych: interrupted.\n") == told_when_terminated(started, lambda: list(target.glob(begun)))
     assert [] == [*target.iterdir(), *scratch.iterdir()]
+
+
+def test_a_command_that_has_made_no_run_yet_speaks_of_none(tmp_path):
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    for name in ("cat", "dog"):
+        (data / name).mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    cv2.imwrite(str(data / "cat" / "000.png"), noise)
+    for place in range(1, 200):
+        shutil.copy(data / "cat" / "000.png", data / ("cat", "dog")[place % 2] / f"{place:03}.png")
+    settings = ("--image-size", 32, "--workers", 1, "--out", tmp_path / "runs")
+    started = start("train", data, *settings, DIPTYCH_CACHE=str(kept))
+    try:
+        while started.poll() is None and not list(kept.rglob(".staging-*")):  # until images are decoded
+            time.sleep(0.02)
+        started.terminate()
+        out, err = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    assert (143, "diptych: interrupted.") == (started.returncode, err.strip().splitlines()[-1])
+    assert not (tmp_path / "runs").exists()
+    assert [] == list(kept.rglob(".staging-*"))
+    assert (143, "") == (started.returncode, out)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to the whole group"])
+def test_a_training_that_was_ended_before_its_first_step_begins_with_resume(tmp_path, engine_name, send):
+    asked = ("train", *SETTINGS, "--epochs", 1, "--checkpoint-steps", 1, "--engine", engine_name, "--out", tmp_path)
+    started = start(*asked)
+    run = Run(tmp_path / f"digits-mlp-{engine_name}")
+    try:
+        while started.poll() is None and not (run.record_path.exists() and num_living(started.pid) > 1):
+            time.sleep(0.02)
+        send(started.pid, signal.SIGTERM)
+        _, err = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    print(f"\n{err.strip()}")
+    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    assert (143, said) == (started.returncode, err)
+    assert 0 == num_living(started.pid)
+    assert not checkpoint.exists(run)
+    assert "created" == run.read_record()["status"]
+    (resumed,) = train("--resume", run.directory, "--stop-after", 1)
+    assert [1] == [event["epoch"] for event in read_events(resumed.events_path, "epoch")]
+    assert [] == hidden(resumed)
 
 
 @pytest.fixture

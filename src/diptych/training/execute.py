@@ -88,7 +88,7 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         record.pop("failure", None)
         run.unseal()
         run.write_record(record)
-        remove_files([divergence.path_of(run)])
+        remove_files([divergence.path_of(run), *run.directory.glob(".*.tmp")])
         if found:
             tell("resume", start)
         saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
