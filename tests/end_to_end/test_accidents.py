@@ -154,9 +154,10 @@ def test_a_training_that_failed_says_why_and_goes_on_when_that_is_mended(digit_f
     streamed += ("--engine", engine_name, "--checkpoint-steps", 5, "--out")
     (expected,) = train(*streamed[1:], tmp_path / "unbroken")
     broken = digit_folder / job.load_data(expected.read_record()).train.ids[0]
-    whole = shutil.copy(broken, tmp_path / "whole.png")
+    whole, other = shutil.copy(broken, tmp_path / "whole.png"), tmp_path / "other.png"
+    other.write_bytes(b"no image any more")
     with begun(*streamed, tmp_path / "out") as (started, run):
-        broken.write_bytes(b"no image any more")
+        other.replace(broken)
         _, err = started.communicate(timeout=SECONDS)
     print(f"\n{engine_name}: {err.strip()}")
     assert (2, 1) == (started.returncode, len(err.splitlines()))
