@@ -65,9 +65,11 @@ def start(*arguments, **environment):
 
 
 def num_living(group):
-    """Processes of a group that have not ended."""
-    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    return sum(int(pgid) == group and not state.startswith("Z") for pgid, state in map(str.split, listed.splitlines()))
+    """Processes of a group that have not ended; one whose first thread has ended holds its files until all have."""
+    command = ["ps", "-A", "-L", "-o", "pid=,pgid=,stat="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    threads = map(str.split, listed.splitlines())
+    return len({pid for pid, pgid, state in threads if int(pgid) == group and not state.startswith("Z")})
 
 
 def child_of(started):
