@@ -40,7 +40,7 @@ def test_the_second_is_refused_and_told_who_holds_the_lock(tmp_path, holder):
     with pytest.raises(ArtifactError) as raised:
         take(tmp_path)
     who = rf"process {holder.pid} on \S+, training since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
-    wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it ends, or end it; then try again\."
+    wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it and all it started end, or end them\."
     assert re.fullmatch(wanted, str(raised.value))
     print(f"\n{raised.value}")
 

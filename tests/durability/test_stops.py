@@ -60,17 +60,23 @@ def test_a_process_that_stops_at_any_change_leaves_a_whole_checkpoint(new_folder
     assert {"create", "write", "fsync", "close", "rename", "unlink", "mkdir"} == {change.kind for change in changes}
 
 
-def test_a_power_loss_at_any_change_leaves_a_whole_checkpoint(new_folder):
+def check_power_losses(new_folder, scenario, check):
+    """Check every folder that a power loss in a scenario may leave; how many there are, and in how many changes."""
     folder = new_folder()
-    changes, marks = faults.changes_of(lambda: saves(folder), folder)
+    changes, marks = faults.changes_of(lambda: scenario(folder), folder)
     num_states = 0
     for number, files in faults.power_losses({}, changes):
         num_states += 1
         folder = new_folder()
         faults.write_files(folder, files)
-        assert_goes_on(folder, sum(mark <= number for mark in marks))
-    print(f"\n{num_states} states after a power loss in {len(changes)} changes, 0 without a whole checkpoint")
-    assert num_states > len(changes)
+        check(folder, sum(mark <= number for mark in marks))
+    return num_states, len(changes)
+
+
+def test_a_power_loss_at_any_change_leaves_a_whole_checkpoint(new_folder):
+    num_states, num_changes = check_power_losses(new_folder, saves, assert_goes_on)
+    print(f"\n{num_states} states after a power loss in {num_changes} changes, 0 without a whole checkpoint")
+    assert num_states > num_changes
 
 
 @pytest.mark.parametrize("what", ["files", "folders"])
@@ -143,15 +149,8 @@ def test_a_log_loses_no_event_when_its_process_stops(new_folder):
 
 
 def test_a_log_loses_no_event_when_the_power_fails(new_folder):
-    folder = new_folder()
-    changes, marks = faults.changes_of(lambda: log(folder), folder)
-    num_states = 0
-    for number, files in faults.power_losses({}, changes):
-        num_states += 1
-        folder = new_folder()
-        faults.write_files(folder, files)
-        assert_log_goes_on(folder, sum(mark <= number for mark in marks))
-    print(f"\n{num_states} states after a power loss in {len(changes)} changes: 0 events lost")
+    num_states, num_changes = check_power_losses(new_folder, log, assert_log_goes_on)
+    print(f"\n{num_states} states after a power loss in {num_changes} changes: 0 events lost")
 
 
 def replacements(folder):

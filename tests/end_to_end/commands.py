@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from diptych.cli import main
 
 # PyTorch's threads become fifty times slower when they wait for a core that another process has.
 ONE_THREAD = ("--threads", 1)
+# How long what should end soon may take on a machine that others use, too.
+SECONDS = 120
 
 
 class Told(NamedTuple):
@@ -52,3 +55,38 @@ def train(*arguments):
     told = diptych("train", *arguments, *ONE_THREAD, "--json")
     assert (0, "") == (told.code, told.err), told
     return [Run.open(Path(summary["run"])) for summary in told.json]
+
+
+def start(*arguments, **environment):
+    """A command in a process group of its own."""
+    command = [sys.executable, "-m", "diptych", *map(str, arguments), "--threads", "1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
+
+
+def num_living(group):
+    """Processes of a group that have not ended; one whose first thread has ended holds its files until all have."""
+    command = ["ps", "-A", "-L", "-o", "pid=,pgid=,stat="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    threads = map(str.split, listed.splitlines())
+    return len({pid for pid, pgid, state in threads if int(pgid) == group and not state.startswith("Z")})
+
+
+def child_of(started):
+    """The process that a command has started."""
+    command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
+    (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return int(found)
+
+
+def wait_until_nobody_lives(started):
+    """Wait for every process of a command's group to end."""
+    end = time.monotonic() + SECONDS
+    while num_living(started.pid):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def hidden(run):
+    """Hidden files, but for the lock."""
+    return [path for path in run.directory.rglob(".*") if path.name != ".lock"]

@@ -1,32 +1,21 @@
 """SIGTERM, as schedulers and containers send it, ends a command as Ctrl-C does: cleaned up, and nobody left running."""
 
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
-from commands import diptych, train
+from commands import SECONDS, child_of, diptych, hidden, num_living, start, train, wait_until_nobody_lives
 
 from diptych.artifacts import Run, read_events
 from diptych.training import checkpoint
 
 pytestmark = pytest.mark.slow
 SETTINGS = ("digits", "--model", "mlp", "--precision", "float32")
-SECONDS = 60
-
-
-def start(*arguments, **environment):
-    """A command in a process group of its own."""
-    command = [sys.executable, "-m", "diptych", *map(str, arguments), "--threads", "1"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
-
-
-def num_living(group):
-    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    return sum(int(pgid) == group and not state.startswith("Z") for pgid, state in map(str.split, listed.splitlines()))
 
 
 def told_when_terminated(started, is_time):
@@ -62,6 +51,52 @@ def test_an_export_leaves_nothing_behind(run, tmp_path, form, begun):
     assert [] == [*target.iterdir(), *scratch.iterdir()]
 
 
+def test_a_command_that_has_made_no_run_yet_speaks_of_none(tmp_path):
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    for name in ("cat", "dog"):
+        (data / name).mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    cv2.imwrite(str(data / "cat" / "000.png"), noise)
+    for place in range(1, 200):
+        shutil.copy(data / "cat" / "000.png", data / ("cat", "dog")[place % 2] / f"{place:03}.png")
+    settings = ("--image-size", 32, "--workers", 1, "--out", tmp_path / "runs")
+    started = start("train", data, *settings, DIPTYCH_CACHE=str(kept))
+    try:
+        while started.poll() is None and not list(kept.rglob(".staging-*")):  # until images are decoded
+            time.sleep(0.02)
+        started.terminate()
+        out, err = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    assert (143, "diptych: interrupted.") == (started.returncode, err.strip().splitlines()[-1])
+    assert not (tmp_path / "runs").exists()
+    assert [] == list(kept.rglob(".staging-*"))
+    assert (143, "") == (started.returncode, out)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to the whole group"])
+def test_a_training_that_was_ended_before_its_first_step_begins_with_resume(tmp_path, engine_name, send):
+    asked = ("train", *SETTINGS, "--epochs", 1, "--checkpoint-steps", 1, "--engine", engine_name, "--out", tmp_path)
+    started = start(*asked)
+    run = Run(tmp_path / f"digits-mlp-{engine_name}")
+    try:
+        while started.poll() is None and not (run.record_path.exists() and num_living(started.pid) > 1):
+            time.sleep(0.02)
+        send(started.pid, signal.SIGTERM)
+        _, err = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    print(f"\n{err.strip()}")
+    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    assert (143, said) == (started.returncode, err)
+    assert 0 == num_living(started.pid)
+    assert not checkpoint.exists(run)
+    assert "created" == run.read_record()["status"]
+    (resumed,) = train("--resume", run.directory, "--stop-after", 1)
+    assert [1] == [event["epoch"] for event in read_events(resumed.events_path, "epoch")]
+    assert [] == hidden(resumed)
+
+
 @pytest.fixture
 def training(tmp_path, engine_name):
     """A training in a process group of its own, and its run; both are there, and steps are taken."""
@@ -77,24 +112,6 @@ def training(tmp_path, engine_name):
         if num_living(started.pid):
             os.killpg(started.pid, signal.SIGKILL)
         started.communicate()
-
-
-def hidden(run):
-    """Hidden files, but for the lock."""
-    return [path for path in run.directory.rglob(".*") if path.name != ".lock"]
-
-
-def child_of(started):
-    command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
-    (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return int(found)
-
-
-def wait_until_nobody_lives(started):
-    end = time.monotonic() + SECONDS
-    while num_living(started.pid):
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to the whole group"])
@@ -173,14 +190,19 @@ def test_a_second_signal_leaves_at_once(training, number, code):
     wait_until_nobody_lives(started)
 
 
-def test_a_training_whose_command_is_killed_saves_its_state_and_ends(training):
+def test_a_training_whose_command_was_killed_holds_the_lock_until_it_ends(training):
     started, run = training
-    os.kill(started.pid, signal.SIGKILL)
+    child = child_of(started)
+    os.kill(child, signal.SIGSTOP)  # as if its step took long
+    started.kill()
+    told = diptych("train", "--resume", run.directory)
+    assert (2, "") == (told.code, told.out)
+    assert f"'{run.directory}' is in use: process {started.pid} on " in told.err
+    assert "Wait until it and all it started end" in told.err
+    os.kill(child, signal.SIGCONT)
     wait_until_nobody_lives(started)
     assert "stopped" == run.read_record()["status"]
     assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
-    # Its lock file is still there, and nobody's.
-    assert (run.directory / ".lock").exists()
     train("--resume", run.directory, "--stop-after", checkpoint.num_epochs(run) + 1)
 
 

@@ -51,7 +51,7 @@ def _take(folder: Path, descriptor: int) -> None:
         # Its holder may be about to write who it is.
         holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
         raise ArtifactError(
-            f"'{folder}' is in use: {holder}. Wait until it ends, or end it; then try again."
+            f"'{folder}' is in use: {holder}. Wait until it and all it started end, or end them."
         ) from error
     except OSError as error:
         raise ArtifactError(

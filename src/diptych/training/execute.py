@@ -85,9 +85,10 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         start = {"engine": settings.engine, "after_epoch": learner.epoch - 1, "after_step": learner.totals.steps}
         starts = [*record["engines"], {**start, **runtime}]
         record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": starts}
+        record.pop("failure", None)
         run.unseal()
         run.write_record(record)
-        remove_files([divergence.path_of(run)])
+        remove_files([divergence.path_of(run), *run.directory.glob(".*.tmp")])
         if found:
             tell("resume", start)
         saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
@@ -114,9 +115,9 @@ def _ending(run: Run, record: Mapping[str, Any], tell: Notify) -> Iterator[None]
     except Stopped:
         run.write_record({**record, "status": "stopped"})
         raise
-    except Exception:
+    except Exception as error:
         with suppress(DiptychError):  # the disk may be full
-            run.write_record({**record, "status": "failed"})
+            run.write_record({**record, "status": "failed", "failure": str(error) or repr(error)})
         raise
 
 
