@@ -54,7 +54,7 @@ def test_without_manifests_it_is_not_begun_anew_unless_forced(run):
 
 def test_a_record_that_says_nothing_is_named(run):
     run.record_path.write_text("{}")
-    assert "does not say 'class_names'" in refused("--resume", run.directory)
+    assert "'status' is missing. Put the file back" in refused("--resume", run.directory)
 
 
 def test_a_diverged_run_without_a_word_of_how_is_refused(run):

@@ -169,7 +169,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a JSON object.")

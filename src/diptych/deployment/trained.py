@@ -29,7 +29,7 @@ class Trained:
     @classmethod
     def of(cls, run: Run, data_dir: str | Path | None = None) -> Trained:
         """Read a finished run, whose named dataset may be kept in another folder by now."""
-        record, weights = run.read_record(), read_arrays(run.model_path)[0]
+        record, weights = job.read(run), read_arrays(run.model_path)[0]
         if data_dir:
             record = {**record, "data": {**record["data"], "data_dir": str(Path(data_dir).resolve())}}
         return cls(run, record, weights, card_of(record, weights))

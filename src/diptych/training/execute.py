@@ -54,7 +54,7 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         DiptychError: the engine, the data or the state does not fit; the run stays resumable.
         Stopped: that was asked for; the state is saved.
     """
-    record = run.read_record()
+    record = job.read(run)
     dataset = job.source_of(record).load()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads)
