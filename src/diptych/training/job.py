@@ -19,6 +19,7 @@ from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset, Whole
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
+from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
 from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
@@ -63,8 +64,8 @@ class Source:
         cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
     ) -> Self:
         """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
-        directory = str(sources.user_path(data_dir, "--data-dir")) if data_dir else None
-        base = str(sources.user_path(root, "--root")) if root else None
+        directory = str(user_path(data_dir, "--data-dir")) if data_dir else None
+        base = str(user_path(root, "--root")) if root else None
         return cls(sources.absolute(data), directory, root=base, **settings)
 
     def load(self, tell: Tell = quiet) -> Dataset:
