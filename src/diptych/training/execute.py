@@ -130,7 +130,8 @@ def _check_forced(run: Run, asked: Job, changes: list[str], force: bool) -> None
     if not force:
         raise ArtifactError(
             f"Cannot resume '{run.directory}': {'; '.join(changes)}. "
-            "Bring back what it was, start a new run, or go on all the same with --force."
+            "Bring back what it was, remove the run to train it anew, or go on all the same with "
+            f"`diptych train --resume {run.directory} --force`."
         )
     job.check_fit(asked.spec, asked.dataset)
 
