@@ -104,7 +104,7 @@ def measured(paths: dict[str, Path], trained: Trained, num_images: int) -> dict[
     times: dict[str, list[float]] = {name: [] for name in paths}
     worst = dict.fromkeys(paths, 0.0)
     for place in range(num_images):
-        image_nhwc = reference.images_nhwc[place : place + 1]
+        image_nhwc = reference.images[place : place + 1]
         for name in reversed(paths) if place % 2 else paths:
             started = time.perf_counter()
             outputs = calls[name](image_nhwc)

@@ -161,15 +161,6 @@ def test_on_a_terminal_too_it_is_one_line_without_colours(arguments):
     assert "─" not in told.stderr
 
 
-def test_a_run_whose_record_is_broken_is_named(folder):
-    (folder / "torn").mkdir()
-    (folder / "torn" / "run.json").write_text('{"status": "fini')
-    for verb in (("evaluate", "torn"), ("predict", "torn", "digit.png"), ("train", "--resume", "torn")):
-        told = diptych(*verb)
-        assert 2 == told.code
-        assert told.err.startswith("diptych: Cannot read 'torn/run.json': it is not JSON")
-
-
 def test_a_run_whose_weights_are_torn_is_named(folder):
     (folder / "torn").mkdir()
     (folder / "torn" / "run.json").write_bytes((folder / "whole" / "run.json").read_bytes())

@@ -1,5 +1,6 @@
 """Memory stays flat as a folder grows: ten times the files, the same peak, streamed and kept."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 FEW, MANY = 300, 3_000
+TIMES = 5  # each image is verified so often: a batch's layers take 50 MiB, all images of MANY 184 MB
 SLACK = 12 * 2**20  # names, labels and digests of 2,700 files take below 1 MiB; what else differs is the allocator's
 SIZE = 64  # an array of MANY takes 37 MB
 EPOCH = f"""
@@ -31,6 +33,61 @@ peak = 0
 for batch in epoch_batches(parts.train, recipe, num_classes=2, seed=0, epoch=1, workers=2):
     peak = max(peak, held())
 print(peak)
+"""
+VERIFY = f"""
+import sys
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+
+from diptych.artifacts.run import Predictions
+from diptych.artifacts.store import write_arrays
+from diptych.comparison import samples
+from diptych.data.ingest import ingest
+from diptych.data.readers.folder import list_folder
+from diptych.data.rows import Form, Keeping
+from diptych.deployment import probe
+from diptych.deployment.card import Card, parity_digest
+from diptych.deployment.formats import FORMATS
+from diptych.deployment.runtimes import RUNTIMES
+from diptych.deployment.verify import Reference
+from diptych.engines.contract import CARD
+from diptych.spec import zoo
+
+def held(process):
+    lines = Path(f"/proc/{{process}}/status").read_text().splitlines()
+    return 1024 * max((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), default=0)
+
+peaks, done = [0, 0], Event()
+
+def watch():
+    while not done.wait(0.002):
+        others = [0]
+        for threads in Path("/proc/self/task").glob("*/children"):
+            for child in threads.read_text().split():
+                try:
+                    others.append(held(child))
+                except OSError:
+                    pass  # it has ended
+        peaks[:] = max(peaks[0], held("self")), max(peaks[1], *others)
+
+spec = zoo.model("mlp", ({SIZE}, {SIZE}, 3), 2)
+weights = samples.weights(spec, seed=0)
+card = Card("safetensors", spec, ("a", "b"), "area", "files", ("torch",), parity_digest(spec, weights))
+path = Path(sys.argv[2]) / "mlp.safetensors"
+write_arrays(path, weights, {{"format": "pt", CARD: card.to_text()}})
+test = ingest(list_folder(Path(sys.argv[1])), Form(({SIZE}, {SIZE}), 3), Keeping("never", path.parent)).train
+test = test.take(np.tile(np.arange(len(test)), {TIMES}))
+wanted = np.zeros((len(test), 2), np.float32)
+reference = Reference.of(test, Predictions(wanted, test.labels, test.ids), card.class_names)
+watching = Thread(target=watch)
+watching.start()
+answers = probe.ask(path, RUNTIMES["torch"], reference.images, 1, form=FORMATS["safetensors"])
+done.set()
+watching.join()
+assert answers.probabilities_nk.shape == (len(test), 2)
+print(*peaks)
 """
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -62,3 +119,18 @@ def test_ten_times_the_files_take_the_same_memory(caching, folders):
     words = {"never": "streamed", "always": "kept"}[caching]
     print(f"{words}: {FEW} files {peaks['few'] / 2**20:.1f} MiB, {MANY} files {peaks['many'] / 2**20:.1f} MiB")
     assert peaks["many"] - peaks["few"] < SLACK
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="runs a file in PyTorch")
+def test_verifying_a_shipped_file_over_ten_times_the_images_takes_the_same_memory(folders, tmp_path):
+    peaks, number, bytes_each = {}, {"few": TIMES * FEW, "many": TIMES * MANY}, SIZE * SIZE * 3
+    for name in number:
+        command = [sys.executable, "-c", VERIFY, str(folders / name), str(tmp_path / name)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        peaks[name] = dict(zip(("export", "its process"), map(int, told), strict=True))
+    for who, few in peaks["few"].items():
+        many = peaks["many"][who]
+        said = (f"{number[name]} images {peaks[name][who] / 2**20:.1f} MiB" for name in number)
+        print(f"{who}: {', '.join(said)}")
+        assert many - few < (number["many"] - number["few"]) * bytes_each / 3

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 from commands import ONE_THREAD, diptych, train
 
+from diptych.api.comparisons import design
 from diptych.artifacts import Run, read_events
 from diptych.errors import SpecError
 from diptych.spec import Recipe, zoo
@@ -52,9 +53,31 @@ def test_without_manifests_it_is_not_begun_anew_unless_forced(run):
     assert 3 == checkpoint.num_epochs(run)
 
 
+@pytest.mark.parametrize("remedy", ["resumed", "removed"])
+def test_a_comparison_says_what_to_do_with_a_run_of_its_own_that_lost_its_manifests(remedy, tmp_path):
+    wanted = ("--model", "mlp", "--precision", "float32", "--epochs", 2, "--seeds", 1, "--no-thorough", *ONE_THREAD)
+    recipe = Recipe(epochs=2, precision="float32")
+    designed = design("digits", model="mlp", recipe=recipe, seeds=1, threads=1, out=tmp_path)
+    begun = designed.create(designed.cells[0])
+    train("--resume", begun.directory, "--stop-after", 1)
+    for manifest in begun.checkpoints_dir.glob("*.sha256"):
+        manifest.unlink()
+    told = diptych("compare", "digits", *wanted, "--out", tmp_path, "--json")
+    assert (2, "", 1) == (told.code, told.out, len(told.err.splitlines())), told
+    print(f"\n{told.err.strip()}")
+    advice = f"remove the run to train it anew, or go on all the same with `diptych train --resume {begun.directory} "
+    assert f"{advice}--force`." in told.err
+    if remedy == "removed":
+        shutil.rmtree(begun.directory)
+    else:
+        train("--resume", begun.directory, "--force")
+    status = {"removed": "new", "resumed": "finished"}[remedy]
+    assert [status, "new"] == [planned.status for planned in designed.plan()]
+
+
 def test_a_record_that_says_nothing_is_named(run):
     run.record_path.write_text("{}")
-    assert "does not say 'class_names'" in refused("--resume", run.directory)
+    assert "'status' is missing. Put the file back" in refused("--resume", run.directory)
 
 
 def test_a_diverged_run_without_a_word_of_how_is_refused(run):

@@ -37,7 +37,8 @@ def refused(run):
     assert (2, "") == (told.code, told.out)
     (line,) = told.err.splitlines()
     assert line.startswith(f"diptych: Cannot resume '{run.directory}': ")
-    assert line.endswith("Bring back what it was, start a new run, or go on all the same with --force.")
+    assert "Bring back what it was, remove the run to train it anew, or go on all the same with" in line
+    assert line.endswith(" --force`.")
     return line
 
 

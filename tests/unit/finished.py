@@ -53,7 +53,7 @@ def finished(
             "data": {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint": "t"},
             "class_names": CLASSES,
             "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
-            "preprocessing": {"height": 8, "width": 8, "channels": 1},
+            "preprocessing": {"height": 8, "width": 8, "channels": 1, "resize": "area"},
             "spec": model_to_json(spec),
             "recipe": recipe_to_json(Recipe(epochs=epochs, precision="float32", flip="none", **changes)),
             "machine": {"processor": "abacus", "cores": 1, "system": "none", "python": "3.11"},

@@ -129,7 +129,9 @@ def test_equal_states_are_equal_bytes(run):
 
 
 def test_a_run_without_a_checkpoint_cannot_be_gone_on_with(run):
-    with pytest.raises(ArtifactError, match=r"Cannot resume '.*run': it has no checkpoint; start the training anew"):
+    with pytest.raises(
+        ArtifactError, match=r"Cannot resume '.*run': it has no checkpoint; remove the run and train anew"
+    ):
         checkpoint.load(run)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from diptych.data import datasets, sources
 from diptych.data.readers import cifar
+from diptych.data.rows import cache_dir
 from diptych.data.splits import Split, cut
 from diptych.errors import DataError, DownloadError, UsageError
 from diptych.training.job import Source
@@ -153,6 +154,15 @@ def test_a_root_or_a_data_directory_that_the_system_will_not_look_at_is_a_usage_
         monkeypatch.setenv("DIPTYCH_DATA", path)
         with pytest.raises(UsageError, match="DIPTYCH_DATA"):
             sources.find("mnist")
+        monkeypatch.setenv("DIPTYCH_CACHE", path)
+        with pytest.raises(UsageError, match="DIPTYCH_CACHE"):
+            Source.of("pets").load()
+
+
+def test_a_cache_below_the_home_lies_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DIPTYCH_CACHE", "~/kept")
+    assert tmp_path / "kept" == cache_dir()
 
 
 @contextmanager

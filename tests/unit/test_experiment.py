@@ -62,7 +62,8 @@ def test_a_run_that_went_on_otherwise_is_nobodys(tmp_path, start):
 def test_a_damaged_run_is_refused_and_one_that_was_exported_is_not(tmp_path):
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
-    made.write_record({**made.read_record(), "status": "finished"})
+    start = {"engine": "torch", "threads": 1}
+    made.write_record({**made.read_record(), "status": "finished", "engines": [start]})
     made.export_dir.mkdir()
     (made.export_dir / "export.json").write_text("{}")
     (made.directory / "metrics.json").write_text("{}")

@@ -57,7 +57,7 @@ def test_predictions_of_another_test_set_are_no_reference(reference):
     labels_n = np.roll(reference.labels_n, 1)
     with pytest.raises(ArtifactError, match="not of this test set"):
         Reference.of(
-            Split(reference.images_nhwc, labels_n),
+            Split(reference.images, labels_n),
             Predictions(reference.logits_nk, reference.labels_n, reference.labels_n),
             tuple("abcd"),
         )

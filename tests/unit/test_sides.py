@@ -11,6 +11,7 @@ from diptych.artifacts.run import Predictions
 from diptych.comparison import border
 from diptych.comparison.sides import grouped, paired
 from diptych.errors import ArtifactError, DiptychError, UsageError
+from diptych.training import job
 
 DELETED = "to be deleted"
 
@@ -83,7 +84,7 @@ def test_as_many_runs_of_each_are_wanted(tmp_path):
 @pytest.mark.parametrize(("name", "published"), [("digits", True), ("fruit", False)])
 def test_published_images_of_another_size_are_the_same_images_and_a_folders_need_not_be(tmp_path, name, published):
     data = {"data": name, "name": name, "fingerprint": "g", "test_fingerprint": "t"}
-    larger = {"data": {**data, "test_fingerprint": "resized"}, "preprocessing": {"height": 16}}
+    larger = {"data": {**data, "test_fingerprint": "resized"}, "preprocessing": {"height": 16, "resize": "area"}}
     runs = [finished(tmp_path, "a", record={"data": data})]
     runs.append(finished(tmp_path, "b", engine="tensorflow", record=larger))
     if published:
@@ -146,7 +147,7 @@ def test_numbers_follow_from_the_predictions_whatever_metrics_say(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((key, DELETED) for key in border.RECORD),
+        *((key, DELETED) for key in {**job.RECORD, **border.RECORD}),
         ("seed", "zero"),
         ("engines", [{}]),
         ("engines", [{"engine": "jax", "threads": 1}]),

@@ -17,6 +17,7 @@ from diptych.artifacts.store import (
     write_json,
     write_npz,
 )
+from diptych.data.listing import as_names
 from diptych.errors import ArtifactError
 
 
@@ -218,6 +219,12 @@ def test_npz_arrays_come_back_as_they_were_even_texts(tmp_path):
     assert list(arrays) == list(read)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, read[name], strict=True)
+
+
+def test_names_of_any_width_come_back_from_an_npz(tmp_path):
+    names = as_names(["a/1.png", "b/é.png", "c" * 300])
+    write_npz(tmp_path / "predictions.npz", {"sample_ids": names})
+    assert names.tolist() == read_npz(tmp_path / "predictions.npz")["sample_ids"].tolist()
 
 
 def test_arrays_of_python_objects_are_refused_on_both_ways(tmp_path):

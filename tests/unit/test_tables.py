@@ -1,5 +1,6 @@
 """CSV files of paths and of pixels, folders of tables, and archives of any of these, on real files."""
 
+import gc
 import os
 import subprocess
 import tarfile
@@ -531,6 +532,34 @@ def test_folders_may_lie_a_thousand_deep(list_classes, tmp_path):
         assert f"cats/{'d/' * depth}x.png" in listing(tmp_path, list_classes=list_classes).train.ids.tolist()
     finally:  # what pytest clears up with goes no deeper than Python calls itself
         subprocess.run(["rm", "-r", tmp_path / "cats"], check=True)
+
+
+@pytest.mark.parametrize("kind", ["class folders", "CSV", "data check"])
+def test_one_long_name_takes_no_more_memory_than_it_is_long(kind, tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    for number in range(2000):
+        os.link(tmp_path / "dogs/0.png", tmp_path / f"dogs/{number:012}.png")
+    long = f"dogs/{'x' * 240}.png"
+    names = [f"{folder.name}/{path.name}" for folder in tmp_path.iterdir() for path in folder.iterdir()]
+    held = {}
+    for what in ("short", "long"):
+        if what == "long":
+            os.link(tmp_path / "dogs/0.png", tmp_path / long)
+            names.append(long)
+        rows = "".join(f"{name},{name.split('/')[0]}\n" for name in names)
+        (tmp_path / "labels.csv").write_text(f"path,label\n{rows}")
+        data = tmp_path / "labels.csv" if kind == "CSV" else tmp_path
+        list_classes = survey_folder if kind == "data check" else list_folder
+        listing(data, list_classes=list_classes)  # what is imported and remembered the first time does not count
+        tracemalloc.start()
+        listed = listing(data, list_classes=list_classes)
+        gc.collect()
+        held[what] = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(names) == len(listed.train)
+    print(f"{kind}: {len(names)} names take {held['short'] / len(names):.0f} B each, beside a long one ", end="")
+    print(f"{held['long'] / len(names):.0f} B")
+    assert held["long"] < 1.2 * held["short"] + 2**16
 
 
 def test_a_divided_tree_wins_over_tables_beside_it(tmp_path):

@@ -74,9 +74,10 @@ def finished(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
 
     Raises:
         UsageError: it is not finished.
+        ArtifactError: its record is damaged, or says too little.
     """
     found = run if isinstance(run, Run) else Run.open(Path(run))
-    record = found.read_record()
+    record = job.read(found)
     if record["status"] != "finished":
         raise UsageError(
             f"'{found.directory}' is not finished ({record['status']}). "

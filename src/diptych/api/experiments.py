@@ -34,7 +34,7 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
             if run:
                 experiment.check(run, cell)
             label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
-            if run is None or not is_whole(run, run.read_record()):
+            if run is None or not is_whole(run):
                 on_step(f"training {label}")
                 run = run or experiment.create(cell)
                 complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)

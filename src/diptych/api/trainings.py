@@ -176,7 +176,7 @@ def resume(
         complete(
             opened,
             settings,
-            lambda: job.load_data(opened.read_record()),
+            lambda: job.load_data(job.read(opened)),
             tell,
             lambda: job.check_unfinished(opened, force),
         )
@@ -240,10 +240,10 @@ def complete(
     """
     with _noted(run), locked(run.directory, "training") as lock:
         check()
-        epochs = run.read_record()["recipe"]["epochs"]
+        epochs = job.read(run)["recipe"]["epochs"]
         tell("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(run, settings, tell, [lock])
-        if run.read_record()["status"] == "finished":
+        if job.read(run)["status"] == "finished":
             from diptych.reports import pictures
 
             pictures.draw(run, load().test)

@@ -169,7 +169,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}).") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a JSON object.")
@@ -246,12 +246,13 @@ def _plain_numbers(array: np.ndarray) -> np.ndarray:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as an uncompressed .npz; arrays of Python objects are refused."""
-    objects = sorted(name for name, array in arrays.items() if array.dtype.hasobject)
+    """Write named arrays as an uncompressed .npz; names get one width, arrays of Python objects are refused."""
+    plain = {name: np.array(a.tolist(), np.str_) if a.dtype.kind == "T" else a for name, a in arrays.items()}
+    objects = sorted(name for name, array in plain.items() if array.dtype.hasobject)
     if objects:
         raise ArtifactError(f"Cannot write '{path}': {', '.join(objects)} holds Python objects, not numbers.")
     with atomic_write(path) as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+        np.savez(file, **plain)  # type: ignore[arg-type]
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -190,7 +190,7 @@ class Experiment:
         wanted = self.digest(cell)
         for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
-            record = run.read_record()
+            record = job.read(run)
             if record.get("key") == wanted and all(self._is_own(start, cell) for start in record["engines"]):
                 return run
         return None
@@ -205,13 +205,12 @@ class Experiment:
         Raises:
             ArtifactError: it is finished and no longer as it was written, or its data has changed.
         """
-        record = run.read_record()
-        if record["data"]["fingerprint"] != self._fingerprint(cell.seed):
+        if job.read(run)["data"]["fingerprint"] != self._fingerprint(cell.seed):
             raise ArtifactError(
                 f"The data at '{self.source.data}' has changed since '{run.directory}' was made. "
                 "Move that run away, or name another --out, and compare again."
             )
-        if is_whole(run, record):
+        if is_whole(run):
             run.verify()
 
     def create(self, cell: Cell) -> Run:
@@ -249,7 +248,7 @@ class Experiment:
         run = self.find(cell)
         if run:
             self.check(run, cell)
-        if run and is_whole(run, run.read_record()):
+        if run and is_whole(run):
             return Planned(cell, "finished", 0.0)
         done = len(read_events(run.events_path, "epoch")) if run and run.events_path.exists() else 0
         each = measured if measured is not None else self._guessed_seconds
@@ -279,6 +278,6 @@ class Experiment:
         return 3 * self.spec.flops * len(self.data(self.seeds[0]).train) / (USUAL_SHARE * flops_a_second)
 
 
-def is_whole(run: Run, record: Mapping[str, Any]) -> bool:
+def is_whole(run: Run) -> bool:
     """Whether a run is finished and sealed."""
-    return record["status"] == "finished" and run.manifest_path.exists()
+    return bool(job.read(run)["status"] == "finished") and run.manifest_path.exists()

@@ -47,7 +47,7 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> dict[str, Any]:
     Raises:
         DiptychError: as the process raised it, or an EngineError when it died.
     """
-    name = run.read_record()["engines"][-1]["engine"]
+    name = job.read(run)["engines"][-1]["engine"]
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         path = Path(folder) / "answer.json"
         finished = subprocess.run(
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _measured(run: Run, threads: int, seconds: float) -> dict[str, Any]:
-    record = run.read_record()
+    record = job.read(run)
     spec, recipe, data = job.spec_of(record), job.recipe_of(record), job.load_data(record)
     weights, _ = read_arrays(run.model_path)
     start = time.perf_counter()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.artifacts import entries
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
@@ -44,16 +45,13 @@ class Answered:
             UsageError: it is not finished.
             ArtifactError: one of its files is not what it should be.
         """
-        record = run.read_record()
-        border.check(record, border.RECORD, run.record_path)
-        border.check_all(record["engines"], border.START, run.record_path, "engines")
-        if record["status"] != "finished" or not record["engines"]:
+        record = job.read(run)
+        entries.check(record, border.RECORD, run.record_path)
+        entries.check_all(record["engines"], border.START, run.record_path, "engines")
+        if record["status"] != "finished":
             raise UsageError(
                 f"'{run.directory}' is {record['status']}, not finished; `diptych train --resume` goes on with it."
             )
-        strangers = [start["engine"] for start in record["engines"] if start["engine"] not in TITLES]
-        if strangers:
-            raise ArtifactError(f"Cannot read '{run.record_path}': no engine is called '{strangers[0]:.40}'.")
         predictions = run.read_predictions()
         kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
         if kinds[0] != "f" or kinds[1] not in "iu" or predictions.logits_nk.ndim != 2:
@@ -111,7 +109,7 @@ class Answered:
     def epochs(self) -> list[dict[str, Any]]:
         """One record an epoch; of an epoch that was repeated after a crash, the later one."""
         events = read_events(self.run.events_path, "epoch")
-        border.check_all(events, border.EPOCH, self.run.events_path, "epoch")
+        entries.check_all(events, border.EPOCH, self.run.events_path, "epoch")
         return list({event["epoch"]: event for event in events}.values())
 
     @cached_property
@@ -121,7 +119,7 @@ class Answered:
         if not path.exists():
             return None
         found = read_json(path)
-        border.check(found, border.COST, path)
+        entries.check(found, border.COST, path)
         for name in ("train_throughput", "predict_throughput"):
             border.numbers(found[name], path, name)
         return found
@@ -133,8 +131,8 @@ class Answered:
         if not path.exists():
             return {}
         report = read_json(path)
-        border.check(report, border.EXPORT, path)
-        border.check_all(list(report["formats"].values()), border.SHIPPED, path, "formats")
+        entries.check(report, border.EXPORT, path)
+        entries.check_all(list(report["formats"].values()), border.SHIPPED, path, "formats")
         formats: dict[str, Any] = report["formats"]
         return formats
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data import decode
+
+Names: TypeAlias = NDArray[Any]
+"""(N,), of NumPy's variable-width strings."""
+
+
+def as_names(names: Iterable[str]) -> Names:
+    """Names as an array in which each takes its own length, not that of the longest."""
+    return np.array(list(names), dtype=np.dtypes.StringDType())
 
 
 class Encoded(Protocol):
@@ -29,7 +37,7 @@ class Files:
     """Images that are files below one folder."""
 
     root: Path
-    names: NDArray[np.str_]
+    names: Names
     """(N,), their paths below `root`, with `/`."""
 
     def read(self, place: int) -> bytes:
@@ -49,7 +57,7 @@ class Listed:
 
     encoded: Encoded
     labels: NDArray[np.int64]
-    ids: NDArray[np.str_]
+    ids: Names
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -25,6 +25,7 @@ from diptych.data.cache import Caching
 from diptych.data.decode import VERSION, decode
 from diptych.data.listing import Encoded
 from diptych.data.opencv import cv2
+from diptych.data.paths import user_path
 from diptych.data.prefetch import each, num_threads
 from diptych.data.preprocess import RESIZING, resize
 from diptych.errors import ArtifactError, DataError
@@ -68,8 +69,12 @@ class Keeping:
 
 
 def cache_dir() -> Path:
-    """Where diptych keeps what it can make again: DIPTYCH_CACHE, or else `~/.cache/diptych`."""
-    return Path(os.environ.get("DIPTYCH_CACHE") or "~/.cache/diptych").expanduser()
+    """Where diptych keeps what it can make again: DIPTYCH_CACHE, or else `~/.cache/diptych`.
+
+    Raises:
+        UsageError: it can be no folder; see `paths.user_path`.
+    """
+    return user_path(os.environ.get("DIPTYCH_CACHE") or "~/.cache/diptych", "DIPTYCH_CACHE")
 
 
 class Named(Encoded, Protocol):

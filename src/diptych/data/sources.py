@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.data.archives import is_archive, unpacked
-from diptych.data.contained import as_text
 from diptych.data.listing import Listing
 from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
+from diptych.data.paths import user_path
 from diptych.data.readers import tables
 from diptych.data.readers.folder import list_folder
 from diptych.data.rows import Tell, cache_dir, quiet
@@ -117,42 +116,12 @@ def absolute(data: str | Path) -> str:
     """A path made absolute, so that it is found from anywhere; a dataset's name as it is.
 
     Raises:
-        UsageError: see `user_path`.
+        UsageError: see `paths.user_path`.
     """
     if str(data) in NAMED:
         return str(data)
     path = user_path(data, "DATA")
     return str(path) if path.exists() else str(data)
-
-
-def user_path(told: str | Path, what: str) -> Path:
-    """A path as somebody gives it, made absolute; there need not be anything.
-
-    Links stay as they are: what they are called, and where, says what they are.
-
-    Args:
-        told: the path; `~` is a home.
-        what: what to call it in an error.
-
-    Raises:
-        UsageError: it is empty, or the system will not look there: no such home, a name too long, a folder that may
-            not be searched, links that go round.
-    """
-    if not str(told):
-        raise UsageError(f"{what} is empty: wanted a path.")
-    try:
-        path = Path(told).expanduser().absolute()
-        if ".." in path.parts:  # it goes up from where a link leads
-            path = path.resolve() if path.name == ".." else path.parent.resolve() / path.name
-        as_text(str(path), str(path))
-        with suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()
-    except (OSError, RuntimeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UsageError(f"Cannot use {what} {str(told)!r:.100}: {why}. Wanted a path that can be read.") from error
-    except DataError as error:
-        raise UsageError(f"Cannot use {what}. {error}") from error
-    return path
 
 
 def _named(dataset: NamedDataset, data_dir: Path) -> Found:

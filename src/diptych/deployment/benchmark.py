@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from diptych.artifacts.store import atomic_write, write_json
+from diptych.data.images import Images
 from diptych.deployment import probe, runtimes
 from diptych.deployment.export import Shipped, export, judged
 from diptych.deployment.formats import FORMATS, Format
@@ -90,7 +89,7 @@ class _Trial:
         return max(max(latencies) / min(latencies), max(rates) / min(rates)) - 1
 
     def result(self) -> Row:
-        """Medians; loading and memory at their least, as the first process reads the disk and holds every image."""
+        """Medians; loading and memory at their least, as the first process reads the disk."""
         if not self.speeds:
             return self.row
         columns = {name: [getattr(speed, name) for speed in self.speeds] for name in vars(self.speeds[0])}
@@ -126,7 +125,7 @@ class _Bench:
     def _verify(self, trial: _Trial, shipped: Shipped) -> None:
         row = trial.row
         trial.row = Row(row.form, row.runtime, "ok", None, row.path, row.writer, row.num_bytes)
-        answers = self._ask(trial, self.reference.images_nhwc)
+        answers = self._ask(trial, self.reference.images)
         if answers:
             found = judged(shipped, FORMATS[row.form], self.reference, answers)
             trial.row = _row(found, row.runtime, "ok" if found.status == "ok" else "failed")
@@ -134,9 +133,9 @@ class _Bench:
     def again(self, trial: _Trial) -> None:
         """Measure what has passed once more."""
         if trial.row.status == "ok":
-            self._ask(trial, self.reference.images_nhwc[: probe.LARGE_BATCH])
+            self._ask(trial, self.reference.images[: probe.LARGE_BATCH])
 
-    def _ask(self, trial: _Trial, images_nhwc: np.ndarray) -> Answers | None:
+    def _ask(self, trial: _Trial, images: Images) -> Answers | None:
         row = trial.row
         assert row.path is not None  # it was written
         self.on_step(row.label)
@@ -144,7 +143,7 @@ class _Bench:
             answers = probe.ask(
                 row.path,
                 runtimes.RUNTIMES[row.runtime],
-                images_nhwc,
+                images,
                 self.threads,
                 form=FORMATS[row.form],
                 seconds=self.seconds,

@@ -214,7 +214,7 @@ def _verified(workshop: _Workshop, form: Format, path: Path, shipped: Shipped) -
     reference = workshop.trained.reference
     try:
         runtime = runtimes.usable(form)
-        answers = probe.ask(path, runtime, reference.images_nhwc, workshop.threads, form=form, seconds=workshop.seconds)
+        answers = probe.ask(path, runtime, reference.images, workshop.threads, form=form, seconds=workshop.seconds)
     except MissingEngine as error:
         return replace(shipped, reason=str(error))
     except DiptychError as error:

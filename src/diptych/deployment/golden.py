@@ -20,7 +20,7 @@ ANSWER = "golden.json"
 def write_golden(folder: Path, card: Card, reference: Reference) -> None:
     """Write `golden.png`, an image of the model's own size, and `golden.json`, what the trained model says of it."""
     place = _most_certain(reference)
-    image_hwc, probabilities_k = reference.images_nhwc[place], reference.probabilities_nk[place]
+    image_hwc, probabilities_k = reference.images[place], reference.probabilities_nk[place]
     colours = image_hwc[..., ::-1] if image_hwc.shape[-1] == 3 else image_hwc  # OpenCV writes BGR
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(colours))
     with atomic_write(folder / IMAGE) as file:

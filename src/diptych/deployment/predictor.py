@@ -79,8 +79,13 @@ class Predictor:
                 f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
                 f"{dtype} of {images.shape} came."
             )
-        answers = [self._answer(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK)]
-        return np.concatenate([answer[0] for answer in answers]), np.concatenate([answer[1] for answer in answers])
+        shape_nk = (len(images), len(self.artifact.card.class_names))
+        logits_nk, probabilities_nk = (np.empty(shape_nk, np.float32) for _ in OUTPUTS)
+        for start in range(0, len(images), CHUNK):
+            part = slice(start, start + CHUNK)
+            # Copied, because small arrays that stay keep the allocator from using the room between them again.
+            logits_nk[part], probabilities_nk[part] = self._answer(images[part])
+        return logits_nk, probabilities_nk
 
     def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.require(images, requirements=["C", "W"])  # PyTorch wants both

@@ -11,15 +11,17 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diptych import errors
-from diptych.artifacts.store import read_json, read_npz, write_json, write_npz
+from diptych.artifacts.store import atomic_write, read_json, read_npz, write_json, write_npz
+from diptych.data.images import Images
 from diptych.deployment.formats import Format
-from diptych.deployment.predictor import Predictor
+from diptych.deployment.predictor import CHUNK, Predictor
 from diptych.deployment.runtimes import Runtime
 from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError, in_one_line
@@ -53,25 +55,23 @@ class Answers:
     speed: Speed | None
 
 
-def ask(
-    path: Path, runtime: Runtime, images: np.ndarray, threads: int, *, form: Format, seconds: float = 0.0
-) -> Answers:
+def ask(path: Path, runtime: Runtime, images: Images, threads: int, *, form: Format, seconds: float = 0.0) -> Answers:
     """Run a shipped file of our own making on images, in a process of its own.
 
     Args:
         path: the file.
         runtime: who runs it.
-        images: uint8, (N, H, W, C).
+        images: uint8, (N, H, W, C), fetched a few at a time.
         threads: processor threads to compute with.
         form: the file's format.
         seconds: how long to measure speed, for each batch size; not at all when 0.
 
     Raises:
-        DiptychError: as the process raised it, or an EngineError when it died.
+        DiptychError: as the process raised it, or an EngineError when it died; or there is no room for the images.
     """
     with tempfile.TemporaryDirectory(prefix="diptych-") as name:
         folder = Path(name)
-        np.save(folder / "images.npy", images)
+        _write(folder / "images.npy", images)
         request = {"path": str(path.resolve()), "runtime": runtime.name, "threads": threads, "seconds": seconds}
         write_json(folder / "request.json", request)
         finished = subprocess.run(
@@ -96,6 +96,15 @@ def ask(
         return Answers(arrays["logits"], arrays["probabilities"], Speed(**answer["speed"]) if seconds else None)
 
 
+def _write(path: Path, images: Images) -> None:
+    """Write images as `np.save` does, few of them in memory at a time."""
+    with atomic_write(path, prod(images.shape)) as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(images), CHUNK):
+            file.write(np.ascontiguousarray(images[start : start + CHUNK]).data)
+
+
 def main(arguments: list[str]) -> int:
     """Do what a request asks, and leave the answer beside it."""
     (folder,) = map(Path, arguments)
@@ -110,16 +119,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    images = np.load(folder / "images.npy")
+    images = np.load(folder / "images.npy", mmap_mode="r").view(np.ndarray)
+    few = np.resize(images[:LARGE_BATCH], (LARGE_BATCH, *images.shape[1:]))
     started = time.perf_counter()
     predictor = Predictor.load(request["path"], runtime=request["runtime"], threads=request["threads"], trust=True)
-    predictor(images[:1])
+    predictor(few[:1])
     load_seconds = time.perf_counter() - started
     speed = None
     if request["seconds"]:
-        single = times(lambda: predictor(images[:1]), request["seconds"])
-        batch_images = np.resize(images, (LARGE_BATCH, *images.shape[1:]))
-        batches = times(lambda: predictor(batch_images), request["seconds"])
+        single = times(lambda: predictor(few[:1]), request["seconds"])
+        batches = times(lambda: predictor(few), request["seconds"])
         rounds = [LARGE_BATCH / np.median(part) for part in np.array_split(batches, min(ROUNDS, len(batches)))]
         speed = Speed(
             load_seconds,

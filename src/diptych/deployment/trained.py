@@ -10,6 +10,7 @@ from typing import Any
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data.datasets import Dataset
+from diptych.data.paths import user_path
 from diptych.deployment.card import Card, card_of
 from diptych.deployment.verify import Reference
 from diptych.engines.contract import Arrays
@@ -28,10 +29,15 @@ class Trained:
 
     @classmethod
     def of(cls, run: Run, data_dir: str | Path | None = None) -> Trained:
-        """Read a finished run, whose named dataset may be kept in another folder by now."""
-        record, weights = run.read_record(), read_arrays(run.model_path)[0]
+        """Read a finished run, whose named dataset may be kept in another folder by now.
+
+        Raises:
+            ArtifactError: its record or its weights are damaged.
+            UsageError: the folder cannot be looked at.
+        """
+        record, weights = job.read(run), read_arrays(run.model_path)[0]
         if data_dir:
-            record = {**record, "data": {**record["data"], "data_dir": str(Path(data_dir).resolve())}}
+            record = {**record, "data": {**record["data"], "data_dir": str(user_path(data_dir, "--data-dir"))}}
         return cls(run, record, weights, card_of(record, weights))
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diptych.artifacts.run import Predictions
+from diptych.data.images import Images
 from diptych.data.splits import Split
 from diptych.deployment.calibration import stratified
 from diptych.deployment.formats import Format
@@ -23,7 +24,8 @@ NUM_GOLDEN = 1000
 class Reference:
     """What the trained model said of the test set, and which of its images are golden."""
 
-    images_nhwc: np.ndarray
+    images: Images
+    """uint8, (N, H, W, C); they may be more than memory holds."""
     labels_n: np.ndarray
     logits_nk: np.ndarray
     golden_g: np.ndarray
@@ -42,7 +44,7 @@ class Reference:
         if not len(test):
             raise DataError("The test split is empty, so there is nothing to verify with.")
         golden_g = stratified(test.labels, NUM_GOLDEN)
-        return cls(np.asarray(test.images), test.labels, predictions.logits_nk, golden_g, class_names)
+        return cls(test.images, test.labels, predictions.logits_nk, golden_g, class_names)
 
     @cached_property
     def probabilities_nk(self) -> np.ndarray:

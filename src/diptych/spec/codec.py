@@ -59,7 +59,7 @@ def recipe_from_json(data: Any) -> Recipe:
     """
     _check_header(data, "diptych-recipe", set())
     rest = {key: value for key, value in data.items() if key not in ("format", "version")}
-    return _built(Recipe, rest, "Recipe")
+    return built(Recipe, rest, "Recipe")
 
 
 def read_model(path: Path) -> ModelSpec:
@@ -120,10 +120,15 @@ def _layer(entry: Any, place: int) -> Any:
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:
         raise SpecError(f"{where}: unknown type '{entry['type']}'{did_you_mean(str(entry['type']), _LAYERS)}.")
-    return _built(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
+    return built(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
 
 
-def _built(kind: type[T], entries: dict[str, Any], where: str) -> T:
+def built(kind: type[T], entries: dict[str, Any], where: str) -> T:
+    """A dataclass from the entries of a JSON object.
+
+    Raises:
+        SpecError: an entry is unknown or missing; begins with `where`.
+    """
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(entries.keys() - known.keys())
     if unknown:

@@ -110,9 +110,10 @@ def load(run: Run, tell: Tell = lambda kind, fields: None) -> Checkpoint:
         faults.append(f"{file} {fault[1]}")
     if faults:
         raise ArtifactError(
-            f"Cannot resume '{run.directory}': no checkpoint is whole ({'; '.join(faults)}); start the training anew."
+            f"Cannot resume '{run.directory}': no checkpoint is whole ({'; '.join(faults)}); "
+            "remove the run and train anew."
         )
-    raise ArtifactError(f"Cannot resume '{run.directory}': it has no checkpoint; start the training anew.")
+    raise ArtifactError(f"Cannot resume '{run.directory}': it has no checkpoint; remove the run and train anew.")
 
 
 def exists(run: Run) -> bool:

@@ -54,7 +54,7 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         DiptychError: the engine, the data or the state does not fit; the run stays resumable.
         Stopped: that was asked for; the state is saved.
     """
-    record = run.read_record()
+    record = job.read(run)
     dataset = job.source_of(record).load()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads)
@@ -131,7 +131,8 @@ def _check_forced(run: Run, asked: Job, changes: list[str], force: bool) -> None
     if not force:
         raise ArtifactError(
             f"Cannot resume '{run.directory}': {'; '.join(changes)}. "
-            "Bring back what it was, start a new run, or go on all the same with --force."
+            "Bring back what it was, remove the run to train it anew, or go on all the same with "
+            f"`diptych train --resume {run.directory} --force`."
         )
     job.check_fit(asked.spec, asked.dataset)
 

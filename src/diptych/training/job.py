@@ -11,22 +11,37 @@ from typing import Any, Self
 
 import numpy as np
 
+from diptych import engines
+from diptych.artifacts import entries
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
 from diptych.data.cache import Caching
 from diptych.data.datasets import Dataset, Whole
 from diptych.data.images import Images
 from diptych.data.ingest import BadImages
+from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
 from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
-from diptych.spec.codec import model_from_json, model_to_json, recipe_from_json, recipe_to_json
+from diptych.spec.codec import built, model_from_json, model_to_json, recipe_from_json, recipe_to_json
+from diptych.spec.typed import converted, settled
 from diptych.training import divergence
 from diptych.training.machine import machine, versions
 
 VERSION = 1
+RECORD = {
+    "status": str,
+    "engine": str,
+    "engines": list,
+    "seed": int,
+    "data": {"data": str, "name": str, "fingerprint": str},
+    "class_names": list,
+    "preprocessing": {"resize": str},
+    "spec": dict,
+    "recipe": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,8 @@ class Source:
         cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
     ) -> Self:
         """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
-        directory = str(sources.user_path(data_dir, "--data-dir")) if data_dir else None
-        base = str(sources.user_path(root, "--root")) if root else None
+        directory = str(user_path(data_dir, "--data-dir")) if data_dir else None
+        base = str(user_path(root, "--root")) if root else None
         return cls(sources.absolute(data), directory, root=base, **settings)
 
     def load(self, tell: Tell = quiet) -> Dataset:
@@ -177,16 +192,36 @@ def read(run: Run) -> dict[str, Any]:
     """A run's record.
 
     Raises:
-        ArtifactError: it cannot be read, or is none of a training.
+        ArtifactError: it cannot be read, or does not say what a record of a training says; names the entry.
     """
-    record = run.read_record()
-    if missing := sorted(
-        {"status", "engine", "engines", "seed", "data", "class_names", "spec", "recipe"} - record.keys()
-    ):
-        raise ArtifactError(
-            f"'{run.record_path}' is no record of a training: it does not say '{missing[0]}'. Write it back as it was."
-        )
+    path = run.record_path
+    try:
+        record = run.read_record()
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} {entries.ADVICE}") from error
+    entries.check(record, RECORD, path)
+    entries.check_all(record["engines"], {"engine": str}, path, "engines")
+    if fault := _fault(record):
+        raise ArtifactError(f"Cannot read '{path}': {fault} {entries.ADVICE}")
     return record
+
+
+def _fault(record: Mapping[str, Any]) -> str:
+    """What is wrong with a record whose entries are of the right kinds, in a sentence; or nothing."""
+    try:
+        source_of(record), recipe_of(record)
+        num_classes = spec_of(record).num_classes
+        class_names = converted(record["class_names"], tuple[str, ...], "'class_names'")
+    except SpecError as error:
+        return str(error)
+    trained_by = [record["engine"], *(start["engine"] for start in record["engines"])]
+    if strangers := [name for name in trained_by if name not in engines.NAMES]:
+        return f"no engine is called '{strangers[0]:.40}'."
+    if len(class_names) != num_classes:
+        return f"it names {len(class_names)} classes, its model has {num_classes}."
+    if record["status"] == "finished" and not record["engines"]:
+        return "it is finished, and no engine trained it."
+    return ""
 
 
 def check_unfinished(run: Run, force: bool) -> None:
@@ -236,11 +271,14 @@ def left_out(dataset: Dataset, before: int = 0) -> str:
 
 
 def source_of(record: Mapping[str, Any]) -> Source:
-    """Where a run's data comes from."""
+    """Where a run's data comes from.
+
+    Raises:
+        SpecError: names the entry that is unknown or of another kind.
+    """
     found = ("name", "fingerprint", "test_fingerprint", "skipped", "remarks")
-    entries = {key: value for key, value in record["data"].items() if key not in found}
-    shapes = {key: tuple(entries[key]) for key in ("image_size", "pixel_shape") if entries.get(key)}
-    return Source(**{**entries, **shapes})
+    asked = {key: value for key, value in record["data"].items() if key not in found}
+    return settled(built(Source, asked, "data"), "data")
 
 
 def spec_of(record: Mapping[str, Any]) -> ModelSpec:

@@ -33,7 +33,7 @@ def replay(run: Run, threads: int, workers: int | None) -> dict[str, Any]:
     Raises:
         DiptychError: the run has not diverged, or its data or state does not fit.
     """
-    wanted, record = divergence.read(run), run.read_record()
+    wanted, record = divergence.read(run), job.read(run)
     dataset = job.load_data(record)
     engine = engines.get(record["engines"][-1]["engine"])
     engine.configure(threads)

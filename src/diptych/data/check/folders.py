@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.listing import Files, Listed, Listing
+from diptych.data.listing import Files, Listed, Listing, as_names
 from diptych.data.readers.folder import SPLITS, folder_names, image_names
 from diptych.errors import DataError
 
@@ -54,5 +54,5 @@ def _listed(root: Path, folder: str, class_names: tuple[str, ...]) -> Listed:
         if (root / folder / class_name).is_dir()
         for name in image_names(root / folder / class_name, f"{prefix}{class_name}/", any_kind=True)
     ]
-    names_n = np.array([name for name, _ in found], dtype=np.str_)
+    names_n = as_names(name for name, _ in found)
     return Listed(Files(root, names_n), np.array([label for _, label in found], dtype=np.int64), names_n)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diptych.data.contained import contained
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing, none_of
+from diptych.data.listing import Files, Listed, Listing, as_names, none_of
 from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, split_named, to_classes
 from diptych.data.readers.csv_text import Head, at, read_head, rows
 from diptych.data.readers.folder import by_path
@@ -104,7 +104,7 @@ def list_paths(tables: Mapping[str, Path], root: Path | None = None) -> Listing:
 
 def _listed(root: Path, names: list[str], labels: NDArray[np.int64]) -> Listed:
     order = by_path(names)
-    names_n = np.array(names, dtype=np.str_)[order]
+    names_n = as_names(names)[order]
     return Listed(Files(root, names_n), labels[order], names_n)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from diptych.data.contained import as_text
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing
+from diptych.data.listing import Files, Listed, Listing, as_names
 from diptych.errors import DataError
 
 SPLITS = {
@@ -120,7 +120,7 @@ def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> Listed:
             folder /= class_name
             raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
     labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, found)))
-    names_n = np.array(list(chain.from_iterable(found)), dtype=np.str_)
+    names_n = as_names(chain.from_iterable(found))
     return Listed(Files(root, names_n), labels, names_n)
 
 

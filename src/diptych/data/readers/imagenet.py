@@ -15,12 +15,11 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import wrap_file
 
 from diptych.artifacts.store import read_npz, write_npz
-from diptych.data.listing import Files, Listed, Listing
+from diptych.data.listing import Files, Listed, Listing, Names, as_names
 from diptych.data.readers import devkit
 from diptych.data.readers.folder import image_names
 from diptych.data.readers.tarred import Tarred, find_images
@@ -76,7 +75,7 @@ def _read_tree(tree: Path, folder: Path) -> Listing:
     names = list(image_names(tree / "train", "train/"))
     wnids = [name.split("/")[1] for name in names]
     classes = _classes(wnids, str(tree / "train"))
-    train = _listed(Files(tree, np.array(names, dtype=np.str_)), wnids, classes)
+    train = _listed(Files(tree, as_names(names)), wnids, classes)
     validation = next((place for place in ("val", "validation") if (tree / place).is_dir()), None)
     if validation is None:
         return Listing(tuple(classes.values()), train)
@@ -85,7 +84,7 @@ def _read_tree(tree: Path, folder: Path) -> Listing:
         wnids = [name.split("/")[1] for name in names]
     else:
         wnids = _wnids_of(names, folder)
-    return Listing(tuple(classes.values()), train, test=_test(Files(tree, np.array(names)), wnids, classes, tree))
+    return Listing(tuple(classes.values()), train, test=_test(Files(tree, as_names(names)), wnids, classes, tree))
 
 
 def _read_archives(folder: Path, pins: Pins) -> Listing:
@@ -145,14 +144,14 @@ def _listed(encoded: Files | Tarred, wnids: list[str], classes: Mapping[str, str
     """The images of the classes, in the order of (class, name)."""
     place_of = {wnid: place for place, wnid in enumerate(classes)}
     labels_n = np.array([place_of.get(wnid, -1) for wnid in wnids], dtype=np.int64)
-    stems = np.array([name.rpartition("/")[2] for name in encoded.names.tolist()], dtype=np.str_)
+    stems = as_names(name.rpartition("/")[2] for name in encoded.names.tolist())
     order = np.lexsort((stems, labels_n))
     order = order[labels_n[order] >= 0]
     chosen = encoded.take(order) if isinstance(encoded, Tarred) else Files(encoded.root, encoded.names[order])
     return Listed(chosen, labels_n[order], _ids(encoded.names[order], prefix))
 
 
-def _ids(names: NDArray[np.str_], prefix: str) -> NDArray[np.str_]:
+def _ids(names: Names, prefix: str) -> Names:
     return np.strings.add(prefix, names) if prefix else names
 
 
@@ -168,7 +167,7 @@ def _indexed(folder: Path, name: str, size: int, sha256: str) -> Tarred:
     kept = cache_dir() / "imagenet" / f"{sha256}.npz"
     try:
         index = read_npz(kept)
-        return Tarred(path, index["names"], index["offsets"], index["sizes"])
+        return Tarred(path, as_names(index["names"].tolist()), index["offsets"], index["sizes"])
     except (ArtifactError, KeyError):  # none yet, or a damaged one
         _check_digest(path, sha256)
     found = find_images(path, _SUFFIX)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.listing import Listed, Listing, none_of
+from diptych.data.listing import Listed, Listing, as_names, none_of
 from diptych.data.readers.classes import LABEL_COLUMNS, shown, split_named, to_classes
 from diptych.data.readers.folder import by_path
 from diptych.data.readers.row_groups import RowGroups
@@ -80,7 +80,7 @@ def list_parquet(shards: Mapping[str, Sequence[Path]], root: Path | None = None)
     for shard, files in shards.items():
         groups = RowGroups(tuple(files), [metadata[path] for path in files], columns.image, root)
         codes_n = np.concatenate([_codes(path, columns, code_of) for path in files])
-        ids_n = np.array([f"{path.name}:{row}" for path in files for row in range(metadata[path].num_rows)], np.str_)
+        ids_n = as_names(f"{path.name}:{row}" for path in files for row in range(metadata[path].num_rows))
         for split, rows_n in _rows(files, columns, shard, len(codes_n)).items():
             codes[split], ids[split] = codes_n[rows_n], ids_n[rows_n]
             is_all = np.array_equal(rows_n, np.arange(len(codes_n)))

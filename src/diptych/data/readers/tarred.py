@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.listing import Names, as_names
 from diptych.errors import DataError
 
 
@@ -26,7 +27,7 @@ class Tarred:
     """
 
     archive: Path
-    names: NDArray[np.str_]
+    names: Names
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
@@ -83,7 +84,7 @@ def find_images(archive: Path, suffix: str) -> Tarred:
         raise DataError(f"Cannot read {str(archive)!r}: {error.strerror or error}.") from error
     return Tarred(
         archive,
-        np.array(names, dtype=np.str_),
+        as_names(names),
         np.array(offsets, dtype=np.int64),
         np.array(sizes, dtype=np.int64),
     )
