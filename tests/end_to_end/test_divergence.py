@@ -104,6 +104,7 @@ def test_it_is_not_gone_on_with_unless_forced(diverged, engine_name, found):
     again = diptych("train", "--resume", run.directory, "--force")
     assert 2 == again.code
     assert "The training diverged in epoch 2 at step " in again.err
+    assert [["it has diverged"]] == [forced["differences"] for forced in run.read_record()["forced"]]
 
 
 def test_weights_that_break_after_a_finite_loss_are_never_saved(tmp_path, engine_name):

@@ -67,6 +67,8 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
     changes = origin.differences(_then(record, found, now), now)
     if lost := checkpoint.lost(run):
         changes.append(lost)
+    if settings.force and record["status"] == "diverged":
+        changes.append("it has diverged")
     if changes:
         _check_forced(run, asked, changes, settings.force)
         told.append(("forced", {"differences": changes}))
