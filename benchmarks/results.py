@@ -1,4 +1,4 @@
-"""Writes what was measured into the README and docs: the comparison, speeds, shipping, ledger rows, defaults.
+"""Writes what was measured into the README and docs: the comparison, speeds, loading, shipping, ledger rows, and more.
 
 With `--comparison FOLDER`, takes over what `diptych compare` found there; with `--shipping RUN`, what
 `diptych benchmark RUN` found. `make bench` and the other scripts here measure the rest; this copies them.
@@ -29,6 +29,11 @@ SURPRISING = (
     "constant-cast",
 )
 NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+LOADERS = {
+    "keras": "`image_dataset_from_directory` with prefetch",
+    "torch": "`DataLoader` over OpenCV, 2 workers, float32 images",
+    "torch uint8": "the same, images stay uint8",
+}
 
 
 def main() -> None:
@@ -108,6 +113,40 @@ def speeds() -> list[str]:
     return [*lines, "", f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds."]
 
 
+def loading() -> list[str]:
+    found = json.loads((HERE / "loading.json").read_text())
+    speed, ratio = found["images_per_second"], found["ratio_to_plain"]
+    lines = [
+        "A folder of JPEGs (500 × 375) decoded, resized to 224 × 224, flipped and cropped, beside the frameworks' own "
+        "loaders (`benchmarks/loading.py`):",
+        "",
+        f"| | plain | diptych, streaming: {speed['streamed']:,.0f} images/s | from its cache: {speed['cached']:,.0f} |",
+        "|---|---|---|---|",
+    ]
+    for key, name in LOADERS.items():
+        ratios = f"{ratio['streamed'][key]:.2f}× | {ratio['cached'][key]:.0f}×"
+        lines.append(f"| {name} | {speed[key]:,.0f} images/s | {ratios} |")
+    return [
+        *lines,
+        "",
+        f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds. "
+        f"Decoding alone, on every core, is {speed['floor']:,.0f} images/s.",
+    ]
+
+
+def durability() -> list[str]:
+    found = json.loads((HERE / "durability.json").read_text())
+    lines = ["| | PyTorch | TensorFlow |", "|---|---|---|"]
+    for title, row, cell in (
+        ("deterministic kernels: time of a step beside others", "deterministic", lambda r: f"{r['ratio']:.3f}×"),
+        ("the same kernels twice, which is noise", "deterministic", lambda r: f"{r['noise']:.3f}×"),
+        ("checkpoints: share of the time", "saving", lambda r: f"{r['share_of_saving']:.2%}"),
+    ):
+        lines.append(f"| {title} | {' | '.join(cell(found['rows'][f'{row} {engine}']) for engine in NAMES)} |")
+    processor = found["machine"]["processor"]
+    return [*lines, "", f"`{found['model']}`, {found['threads']} threads of {processor}; medians."]
+
+
 def shipping() -> list[str]:
     found, overhead, peer = (
         json.loads((HERE / f"{name}.json").read_text()) for name in ("shipping", "overhead", "litert_torch")
@@ -153,7 +192,14 @@ def replaced(text: str, name: str, content: str) -> str:
 
 
 BLOCKS = {
-    "README.md": {"comparison": comparison, "speeds": speeds, "shipping": shipping, "ledger": ledger},
+    "README.md": {
+        "comparison": comparison,
+        "speeds": speeds,
+        "loading": loading,
+        "shipping": shipping,
+        "ledger": ledger,
+    },
+    "docs/training.md": {"durability": durability},
     "docs/comparing.md": {"defaults": defaults},
 }
 

@@ -191,7 +191,7 @@ def unchanged(files: Named, place: int, digests: NDArray[np.uint8]) -> bytes:
     """
     encoded = files.read(place)
     if hashlib.sha256(encoded).digest() != digests[place].tobytes():
-        raise DataError(f"{files.name(place)!r} changed while it was in use: leave data alone, and start again.")
+        raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back, then resume or start anew.")
     return encoded
 
 
@@ -249,7 +249,7 @@ def _why_unreadable(files: Named, place: int) -> str:
         files.read(place)
     except DataError as error:
         return _reason(error)
-    raise DataError(f"{files.name(place)!r} changed while it was in use: leave data alone, and start again.")
+    raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back, then resume or start anew.")
 
 
 def _reason(error: DataError) -> str:
