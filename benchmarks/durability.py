@@ -38,7 +38,7 @@ from diptych.training.stopping import Stopping
 
 HERE = Path(__file__).parent
 WANTED = {"deterministic": 1.05, "saving": 1.02}
-STEPS = 48
+STEPS, SLICES = 48, 5
 
 
 def main() -> None:
@@ -67,6 +67,7 @@ def main() -> None:
 def side(kind: str, engine: str, way: str, asked) -> subprocess.Popen:
     """A process of this file that measures one side."""
     options = ["--model", asked.model, "--seconds", str(asked.seconds), "--threads", str(asked.threads)]
+    options += ["--rounds", str(asked.rounds)]
     options += ["--side", kind, engine, way]
     return subprocess.Popen(
         [sys.executable, __file__, *options],
@@ -81,7 +82,7 @@ def in_slices(engine: str, asked) -> dict:
     """Seconds of slices of steps, on, off and on again in turn."""
     times: dict[str, list[float]] = {"on": [], "off": [], "on again": []}
     both = {way: side("deterministic", engine, way, asked) for way in times}
-    for place in range(5 * asked.rounds):
+    for place in range(SLICES * asked.rounds):
         for way in both if place % 2 else reversed(both):
             both[way].stdin.write("\n")
             both[way].stdin.flush()
@@ -127,18 +128,18 @@ def learner_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Learn
         import torch
 
         torch.use_deterministic_algorithms(False)
-    dataset = data()
+    recipe = replace(recipes.recipe("default"), epochs=epochs)
+    dataset = data(max(54_000, SLICES * asked.rounds * STEPS * recipe.batch_size))
     mean, std = channel_statistics(dataset.train.images)
     spec = zoo.model(asked.model, dataset.image_shape, dataset.num_classes, mean, std)
-    recipe = resolve(replace(recipes.recipe("default"), epochs=epochs), dataset, engine.runtime()["device"])
-    return Learner(engine, Job(spec, recipe, dataset))
+    return Learner(engine, Job(spec, resolve(recipe, dataset, engine.runtime()["device"]), dataset))
 
 
-def data() -> datasets.Dataset:
-    """Images to train on; few to validate on, for that is not what is measured."""
+def data(num_images: int) -> datasets.Dataset:
+    """So many images to train on, or more; few to validate on, for that is not what is measured."""
     name = "fashion-mnist" if sources.at_hand("fashion-mnist") else "digits"
-    whole = datasets.load(name)
-    times = max(1, 54_000 // len(whole.train))
+    whole = datasets.load(name, image_size=(28, 28))
+    times = -(-num_images // len(whole.train))
     images, labels = np.asarray(whole.train.images), whole.train.labels
     train = Split(np.concatenate([images] * times), np.concatenate([labels] * times))
     few = whole.validation.take(np.arange(min(len(whole.validation), 64)))
