@@ -6,6 +6,8 @@ import pytest
 from commands import diptych
 from finished import finished
 
+from diptych.artifacts.entries import ADVICE
+
 VERBS = [
     "evaluate RUN",
     "predict RUN image.png",
@@ -30,6 +32,8 @@ CHANGED = [
     ("data", {"data": "fruit", "name": "fruit"}, "'data.fingerprint' is missing"),
     ("data", {"data": "x", "name": "x", "fingerprint": "f", "rot": 1}, "data: unknown field 'rot'"),
     ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "data, 'seed': wants int, got \"0\""),
+    ("version", 99, "it is of version 99, not 1"),
+    ("checkpoints", {"steps": "x", "keep": 2}, "'checkpoints.steps' is 'x', which it cannot be"),
     ("engines", [], "it is finished, and no engine trained it"),
     ("engines", ["torch"], "engines[0] wants entries, got 'torch'"),
     ("engines", [{"engine": "jax", "threads": 1}], "no engine is called 'jax'"),
@@ -37,6 +41,11 @@ CHANGED = [
     ("class_names", [1, 2, 3], "'class_names': wants str, got 1"),
     ("spec", {}, 'Wants a JSON object with "format": "diptych-model"'),
     ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs': wants int, got \"many\""),
+    (
+        "recipe",
+        {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400},
+        "'learning_rate': wants float, got 1",
+    ),
 ]
 
 
@@ -63,7 +72,7 @@ def test_a_record_that_is_none_is_named_by_every_verb(folder, content):
     (folder / "RUN/run.json").write_text(content)
     for line in answers(folder):
         assert line.startswith(f"diptych: Cannot read 'RUN/run.json': {BROKEN[content]}"), line
-        assert line.endswith(" Put the file back as it was written.\n"), line
+        assert line.endswith(f" {ADVICE}\n"), line
 
 
 @pytest.mark.parametrize("entry", LACKING)
@@ -71,7 +80,7 @@ def test_a_record_that_lacks_an_entry_is_named_by_every_verb(folder, entry):
     record = json.loads((folder / "RUN/run.json").read_text())
     del record[entry]
     (folder / "RUN/run.json").write_text(json.dumps(record))
-    wanted = f"diptych: Cannot read 'RUN/run.json': '{entry}' is missing. Put the file back as it was written.\n"
+    wanted = f"diptych: Cannot read 'RUN/run.json': '{entry}' is missing. {ADVICE}\n"
     assert {wanted} == set(answers(folder))
 
 
@@ -82,7 +91,7 @@ def test_a_record_with_an_entry_of_another_kind_is_named_by_every_verb(folder, e
     for line in answers(folder):
         assert line.startswith("diptych: Cannot read 'RUN/run.json': "), line
         assert said in line, line
-        assert line.endswith(" Put the file back as it was written.\n"), line
+        assert line.endswith(f" {ADVICE}\n"), line
 
 
 def test_a_run_is_nothing_that_describe_describes(folder):

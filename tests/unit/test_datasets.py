@@ -14,7 +14,7 @@ from diptych.data import datasets, sources
 from diptych.data.readers import cifar
 from diptych.data.rows import cache_dir
 from diptych.data.splits import Split, cut
-from diptych.errors import DataError, DownloadError, UsageError
+from diptych.errors import ArtifactError, DataError, DownloadError, UsageError
 from diptych.training.job import Source
 
 CLASSES = ("a", "b", "c")
@@ -145,7 +145,8 @@ def test_a_path_that_the_system_will_not_look_at_is_a_usage_error(data, tmp_path
 def test_a_root_or_a_data_directory_that_the_system_will_not_look_at_is_a_usage_error(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
-    write_images(tmp_path / "pets" / "a", 1)
+    write_images(tmp_path / "pets" / "a", 1, 2)
+    write_images(tmp_path / "pets" / "b", 3, 4)
     with unreadable(tmp_path / "secret"):
         for option, data in (("root", "pets"), ("data_dir", "mnist")):
             for call in (sources.find, Source.of):
@@ -163,6 +164,20 @@ def test_a_cache_below_the_home_lies_there(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DIPTYCH_CACHE", "~/kept")
     assert tmp_path / "kept" == cache_dir()
+
+
+def test_a_home_that_cannot_be_used_costs_the_cache_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    write_images(tmp_path / "pets" / "a", *range(5))
+    write_images(tmp_path / "pets" / "b", *range(5))
+    monkeypatch.setenv("HOME", str(tmp_path / "loop"))
+    monkeypatch.delenv("DIPTYCH_CACHE")
+    settings = {"data_dir": tmp_path}
+    assert not Source.of("digits", **settings).load().remarks
+    (remark,) = Source.of(tmp_path / "pets", **settings).load().remarks
+    assert "kept" in remark
+    with pytest.raises(ArtifactError, match="symbolic links"):
+        Source.of(tmp_path / "pets", cache="always", **settings).load()
 
 
 @contextmanager

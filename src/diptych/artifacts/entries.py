@@ -8,7 +8,7 @@ from typing import Any
 
 from diptych.errors import ArtifactError
 
-ADVICE = "Put the file back as it was written."
+ADVICE = "Put the file back as it was written, or use the diptych that wrote it."
 
 
 def check(content: Any, wanted: Mapping[str, Any], path: Path, where: str = "") -> None:

@@ -75,6 +75,11 @@ def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
         raise refusal(path, error, written, size) from error
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of `atomic_write` in a folder, which a kill has left there; whoever asks is its only writer."""
+    return [path for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp") if path.is_file()]
+
+
 def refusal(path: Path, error: OSError, written: int = 0, size: int | None = None) -> ArtifactError:
     """What to raise when the system refused to write `path` after some bytes, of `size` where that is known."""
     advice = "Write to another folder, or make this one writable"

@@ -197,7 +197,7 @@ class Experiment:
 
     def _is_own(self, start: Mapping[str, Any], cell: Cell) -> bool:
         """Whether a run was gone on with as it was begun; `diptych train --resume` may take another engine."""
-        return bool(start["engine"] == cell.engine and start["threads"] == self.threads)
+        return bool(start["engine"] == cell.engine and start.get("threads") == self.threads)
 
     def check(self, run: Run, cell: Cell) -> None:
         """Refuse a run that cannot be gone on with.

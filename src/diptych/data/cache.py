@@ -24,7 +24,7 @@ def wants(caching: Caching, folder: Path, num_bytes: int) -> bool:
     """Whether so many pixels are to be kept: with "auto", up to MOST_BYTES and half of the free space."""
     if caching != "auto":
         return caching == "always"
-    there = next((above for above in (folder, *folder.parents) if above.is_dir()), None)
+    there = next((above for above in (folder, *folder.parents) if os.path.isdir(above)), None)  # noqa: PTH112  (raises nothing)
     return there is not None and num_bytes <= min(MOST_BYTES, shutil.disk_usage(there).free // 2)
 
 

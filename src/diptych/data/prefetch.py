@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from threading import Thread, current_thread
+from threading import current_thread
 from typing import TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_PREFETCH = "diptych-prefetch"
 
 
 def prefetched(
@@ -28,8 +29,7 @@ def prefetched(
     if not workers:
         yield from map(compute, tasks)
         return
-    threads: list[Thread] = []
-    pool = ThreadPoolExecutor(workers, "diptych-prefetch", initializer=lambda: threads.append(current_thread()))
+    pool = ThreadPoolExecutor(workers, _PREFETCH)
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
@@ -40,7 +40,7 @@ def prefetched(
             yield pending.popleft().result()
     finally:
         # One of its own threads may be where the garbage collector finds a generator that nobody closed.
-        pool.shutdown(wait=current_thread() not in threads, cancel_futures=True)
+        pool.shutdown(wait=not current_thread().name.startswith(_PREFETCH), cancel_futures=True)
 
 
 def each(

@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -59,12 +59,12 @@ class Keeping:
 
     Attributes:
         caching: whether pixels are kept: see `cache.wants`.
-        folder: where what is kept lies.
+        folder: where what is kept lies; `pixels` in `cache_dir` unless given.
         tell: told of what is being done, of how many images are done, and of how many there are.
     """
 
     caching: Caching = "auto"
-    folder: Path = field(default_factory=lambda: cache_dir() / "pixels")
+    folder: Path | None = None
     tell: Tell = quiet
 
 
@@ -72,9 +72,10 @@ def cache_dir() -> Path:
     """Where diptych keeps what it can make again: DIPTYCH_CACHE, or else `~/.cache/diptych`.
 
     Raises:
-        UsageError: it can be no folder; see `paths.user_path`.
+        UsageError: DIPTYCH_CACHE can be no folder; see `paths.user_path`.
     """
-    return user_path(os.environ.get("DIPTYCH_CACHE") or "~/.cache/diptych", "DIPTYCH_CACHE")
+    told = os.environ.get("DIPTYCH_CACHE")
+    return user_path(told, "DIPTYCH_CACHE") if told else Path("~/.cache/diptych").expanduser()
 
 
 class Named(Encoded, Protocol):
@@ -158,13 +159,14 @@ def rows(files: Named, num_images: int, form: Form, keeping: Keeping) -> Found:
         ArtifactError: pixels are to be kept always, and cannot be written.
     """
     digests = _digests(files, num_images, keeping.tell)
-    kept = cache.Kept(keeping.folder, _key(digests, form))
+    folder = keeping.folder or cache_dir() / "pixels"
+    kept = cache.Kept(folder, _key(digests, form))
     shape = (num_images, *form.image_size, form.channels)
     looked = kept.scan()
     if looked and keeping.caching != "never" and kept.has_pixels():
         return _cached(kept, Scan(*looked), digests)
     remark = None
-    if cache.wants(keeping.caching, keeping.folder, math.prod(shape)):
+    if cache.wants(keeping.caching, folder, math.prod(shape)):
         try:
             with kept.filling(shape) as pixels:
                 scan = _scan(files, digests, form, keeping.tell, pixels)
@@ -191,7 +193,7 @@ def unchanged(files: Named, place: int, digests: NDArray[np.uint8]) -> bytes:
     """
     encoded = files.read(place)
     if hashlib.sha256(encoded).digest() != digests[place].tobytes():
-        raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back, then resume or start anew.")
+        raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back as it was, then try again.")
     return encoded
 
 
@@ -249,7 +251,7 @@ def _why_unreadable(files: Named, place: int) -> str:
         files.read(place)
     except DataError as error:
         return _reason(error)
-    raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back, then resume or start anew.")
+    raise DataError(f"{files.name(place)!r} changed while it was in use: bring it back as it was, then try again.")
 
 
 def _reason(error: DataError) -> str:

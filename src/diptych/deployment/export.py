@@ -143,6 +143,11 @@ class _Workshop:
         calibration.check(chosen.images_nhwc, data.train.images)
         return chosen
 
+    @cached_property
+    def images(self) -> Path:
+        """The test set, for those who verify."""
+        return probe.save_images(self.staged / "images.npy", self.trained.reference.images)
+
     def writer_of(self, form: Format) -> str | None:
         """The engine that writes a format; None where that takes none.
 
@@ -211,10 +216,10 @@ def _shipped(workshop: _Workshop, form: Format, verify: bool) -> Shipped:
 
 
 def _verified(workshop: _Workshop, form: Format, path: Path, shipped: Shipped) -> Shipped:
-    reference = workshop.trained.reference
+    reference, images = workshop.trained.reference, workshop.images
     try:
         runtime = runtimes.usable(form)
-        answers = probe.ask(path, runtime, reference.images, workshop.threads, form=form, seconds=workshop.seconds)
+        answers = probe.ask(path, runtime, images, workshop.threads, form=form, seconds=workshop.seconds)
     except MissingEngine as error:
         return replace(shipped, reason=str(error))
     except DiptychError as error:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from diptych import errors
-from diptych.artifacts.store import atomic_write, read_json, read_npz, write_json, write_npz
+from diptych.artifacts.store import read_json, read_npz, refusal, write_json, write_npz
 from diptych.data.images import Images
 from diptych.deployment.formats import Format
 from diptych.deployment.predictor import CHUNK, Predictor
@@ -55,24 +55,29 @@ class Answers:
     speed: Speed | None
 
 
-def ask(path: Path, runtime: Runtime, images: Images, threads: int, *, form: Format, seconds: float = 0.0) -> Answers:
+def ask(path: Path, runtime: Runtime, images: Path, threads: int, *, form: Format, seconds: float = 0.0) -> Answers:
     """Run a shipped file of our own making on images, in a process of its own.
 
     Args:
         path: the file.
         runtime: who runs it.
-        images: uint8, (N, H, W, C), fetched a few at a time.
+        images: a file with them, by `save_images`.
         threads: processor threads to compute with.
         form: the file's format.
         seconds: how long to measure speed, for each batch size; not at all when 0.
 
     Raises:
-        DiptychError: as the process raised it, or an EngineError when it died; or there is no room for the images.
+        DiptychError: as the process raised it, or an EngineError when it died.
     """
     with tempfile.TemporaryDirectory(prefix="diptych-") as name:
         folder = Path(name)
-        _write(folder / "images.npy", images)
-        request = {"path": str(path.resolve()), "runtime": runtime.name, "threads": threads, "seconds": seconds}
+        request = {
+            "path": str(path.resolve()),
+            "images": str(images.resolve()),
+            "runtime": runtime.name,
+            "threads": threads,
+            "seconds": seconds,
+        }
         write_json(folder / "request.json", request)
         finished = subprocess.run(
             [sys.executable, "-m", "diptych.deployment.probe", name],
@@ -96,13 +101,23 @@ def ask(path: Path, runtime: Runtime, images: Images, threads: int, *, form: For
         return Answers(arrays["logits"], arrays["probabilities"], Speed(**answer["speed"]) if seconds else None)
 
 
-def _write(path: Path, images: Images) -> None:
-    """Write images as `np.save` does, few of them in memory at a time."""
-    with atomic_write(path, prod(images.shape)) as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(images), CHUNK):
-            file.write(np.ascontiguousarray(images[start : start + CHUNK]).data)
+def save_images(path: Path, images: Images) -> Path:
+    """Write images, uint8, (N, H, W, C), into a `.npy` file, few of them in memory at a time; its path.
+
+    Raises:
+        DataError: one of them cannot be had any more.
+        ArtifactError: the system refuses to write.
+    """
+    num_bytes = prod(images.shape)
+    try:
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(images), CHUNK):
+                file.write(np.ascontiguousarray(images[start : start + CHUNK]).data)
+    except OSError as error:
+        raise refusal(path, error, path.stat().st_size if path.exists() else 0, num_bytes) from error
+    return path
 
 
 def main(arguments: list[str]) -> int:
@@ -119,7 +134,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
-    images = np.load(folder / "images.npy", mmap_mode="r").view(np.ndarray)
+    images = np.load(request["images"], mmap_mode="r").view(np.ndarray)
     few = np.resize(images[:LARGE_BATCH], (LARGE_BATCH, *images.shape[1:]))
     started = time.perf_counter()
     predictor = Predictor.load(request["path"], runtime=request["runtime"], threads=request["threads"], trust=True)

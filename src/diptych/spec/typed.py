@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
@@ -54,7 +55,8 @@ def converted(value: Any, hint: Any, where: str) -> Any:
             f"{where}: wants one of {', '.join(options)}, got {brief(value)}{did_you_mean(str(value), options)}."
         )
     if hint in _NUMBERS and isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool):
-        return hint(value)
+        with suppress(OverflowError):  # a whole number that no float can hold
+            return hint(value)
     if hint not in _NUMBERS and isinstance(value, hint):
         return value
     raise SpecError(f"{where}: wants {hint.__name__}, got {brief(value)}.")

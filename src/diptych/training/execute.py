@@ -11,10 +11,10 @@ from typing import Any
 from diptych import engines
 from diptych.artifacts.events import EventLog, rewind
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import remove_files, write_arrays
+from diptych.artifacts.store import leftovers, remove_files, write_arrays
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
-from diptych.errors import ArtifactError, DiptychError
+from diptych.errors import ArtifactError, DiptychError, in_one_line
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec.codec import recipe_to_json
 from diptych.training import checkpoint, divergence, job, origin
@@ -90,11 +90,11 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         record.pop("failure", None)
         run.unseal()
         run.write_record(record)
-        remove_files([divergence.path_of(run), *run.directory.glob(".*.tmp")])
         if found:
             tell("resume", start)
         saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
         with _ending(run, record, tell):
+            remove_files([divergence.path_of(run), *leftovers(run.directory)])
             weights = fit(
                 learner, saver, run, events, notify, origin=now, stopping=stopping, stop_after=settings.stop_after
             )
@@ -119,7 +119,9 @@ def _ending(run: Run, record: Mapping[str, Any], tell: Notify) -> Iterator[None]
         raise
     except Exception as error:
         with suppress(DiptychError):  # the disk may be full
-            run.write_record({**record, "status": "failed", "failure": str(error) or repr(error)})
+            why = str(error) if isinstance(error, DiptychError) else in_one_line(error)
+            failure = why.encode(errors="replace").decode()
+            run.write_record({**record, "status": "failed", "failure": failure})
         raise
 
 

@@ -198,8 +198,12 @@ def read(run: Run) -> dict[str, Any]:
     try:
         record = run.read_record()
     except ArtifactError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         raise ArtifactError(f"{error} {entries.ADVICE}") from error
     entries.check(record, RECORD, path)
+    if "checkpoints" in record:
+        entries.check(record["checkpoints"], {"steps": int | None, "keep": int}, path, "checkpoints")
     entries.check_all(record["engines"], {"engine": str}, path, "engines")
     if fault := _fault(record):
         raise ArtifactError(f"Cannot read '{path}': {fault} {entries.ADVICE}")
@@ -208,6 +212,8 @@ def read(run: Run) -> dict[str, Any]:
 
 def _fault(record: Mapping[str, Any]) -> str:
     """What is wrong with a record whose entries are of the right kinds, in a sentence; or nothing."""
+    if record.get("version", VERSION) != VERSION:
+        return f"it is of version {record['version']!r:.40}, not {VERSION}."
     try:
         source_of(record), recipe_of(record)
         num_classes = spec_of(record).num_classes

@@ -1,0 +1,41 @@
+"""The test images of whoever verifies: written once, and what goes wrong with them is no fault of a shipped file."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diptych.data.ingest import ingest
+from diptych.data.readers.folder import list_folder
+from diptych.data.rows import Form, Keeping
+from diptych.deployment.probe import save_images
+from diptych.errors import ArtifactError, DataError
+
+
+def streamed(root, kept):
+    for number in range(300):
+        folder = root / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{number:03}.png"), np.full((6, 8, 3), number % 256, dtype=np.uint8))
+    return ingest(list_folder(root), Form((6, 8), 3), Keeping("never", kept)).train.images
+
+
+def test_streamed_images_are_written_as_numpy_reads_them(tmp_path):
+    images = streamed(tmp_path / "photos", tmp_path / "kept")
+    found = np.load(save_images(tmp_path / "images.npy", images), mmap_mode="r")
+    assert np.uint8 == found.dtype
+    assert np.array_equal(np.asarray(images), found)
+
+
+def test_an_image_that_changed_meanwhile_is_named(tmp_path):
+    images = streamed(tmp_path / "photos", tmp_path / "kept")
+    (tmp_path / "photos" / "b" / "299.png").write_bytes(b"other")
+    with pytest.raises(DataError, match=r"'b/299\.png' changed while it was in use: bring it back as it was"):
+        save_images(tmp_path / "images.npy", images)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="wants /dev/full")
+def test_a_full_disk_is_told_with_path_and_bytes():
+    with pytest.raises(ArtifactError, match=r"'/dev/full': No space left on device after 0 of 57,600,000 bytes"):
+        save_images(Path("/dev/full"), np.zeros((1000, 120, 160, 3), np.uint8))
