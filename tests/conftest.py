@@ -1,6 +1,7 @@
 """Options and fixtures of the whole suite."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -15,6 +16,11 @@ def pytest_addoption(parser):
         choices=NAMES,
         help="run the tests that take an engine for this one only; without it, a missing engine fails the run",
     )
+
+
+def pytest_configure():
+    # A shell has what it runs in the background ignore Ctrl-C, and so do all that it starts: tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
