@@ -18,11 +18,6 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_configure():
-    # A shell has what it runs in the background ignore Ctrl-C, and so do all that it starts: tests send it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory):
     """What tests decode is kept apart from what a person keeps."""
@@ -61,10 +56,12 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_configure(config):
-    """Give each of several test processes a core of its own.
+    """Let Ctrl-C be sent, and give each of several test processes a core of its own; what a test starts inherits both.
 
-    OpenMP threads that wait for a core make PyTorch fifty times slower; what a test starts inherits this.
+    What a shell runs in the background ignores Ctrl-C. OpenMP threads that wait for a core make PyTorch fifty times
+    slower.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
