@@ -21,7 +21,7 @@ from diptych.training import checkpoint, divergence, job, origin
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.divergence import Diverged
 from diptych.training.fit import Notify, fit
-from diptych.training.learner import Job, Learner, evaluation_precision, resolve
+from diptych.training.learner import Job, Learner, check_fit, evaluation_precision, resolve
 from diptych.training.saving import Saver
 from diptych.training.stopping import Stopped, Stopping
 
@@ -138,7 +138,7 @@ def _check_forced(run: Run, asked: Job, changes: list[str], force: bool) -> None
             "Bring back what it was, remove the run to train it anew, or go on all the same with "
             f"`diptych train --resume {run.directory} --force`."
         )
-    job.check_fit(asked.spec, asked.dataset)
+    check_fit(asked.spec, asked.dataset)
 
 
 def _anew(found: Checkpoint, now: Mapping[str, Any]) -> Checkpoint:

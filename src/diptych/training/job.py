@@ -28,6 +28,7 @@ from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import built, model_from_json, model_to_json, recipe_from_json, recipe_to_json
 from diptych.spec.typed import converted, settled
 from diptych.training import divergence
+from diptych.training.learner import check_fit
 from diptych.training.machine import machine, versions
 
 VERSION = 1
@@ -168,24 +169,6 @@ def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
         "class_names": dataset.class_names,
         "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
     }
-
-
-def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
-    """Refuse a model whose images or classes are not the data's.
-
-    Raises:
-        SpecError: says what the model takes and what the data has.
-    """
-    if spec.input_shape != dataset.image_shape:
-        raise SpecError(
-            f"Model '{spec.name}' takes images of {spec.input_shape} (height, width, channels); "
-            f"those of '{dataset.name}' are {dataset.image_shape}. Change the spec's input_shape."
-        )
-    if spec.num_classes != dataset.num_classes:
-        raise SpecError(
-            f"Model '{spec.name}' gives {spec.num_classes} logits; '{dataset.name}' has {dataset.num_classes} classes. "
-            "Change the last layer's units."
-        )
 
 
 def read(run: Run) -> dict[str, Any]:

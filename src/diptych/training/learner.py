@@ -12,6 +12,7 @@ import numpy as np
 from diptych.data.batches import Batch, epoch_batches, steps_per_epoch
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
+from diptych.errors import SpecError
 from diptych.evaluation.softmax import log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
@@ -29,6 +30,24 @@ class Job:
     dataset: Dataset
     seed: int = 0
     workers: int | None = None
+
+
+def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
+    """Refuse a model whose images or classes are not the data's.
+
+    Raises:
+        SpecError: says what the model takes and what the data has.
+    """
+    if spec.input_shape != dataset.image_shape:
+        raise SpecError(
+            f"Model '{spec.name}' takes images of {spec.input_shape} (height, width, channels); "
+            f"those of '{dataset.name}' are {dataset.image_shape}. Change the spec's input_shape."
+        )
+    if spec.num_classes != dataset.num_classes:
+        raise SpecError(
+            f"Model '{spec.name}' gives {spec.num_classes} logits; '{dataset.name}' has {dataset.num_classes} classes. "
+            "Change the last layer's units."
+        )
 
 
 def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
