@@ -8,6 +8,9 @@ from pathlib import Path
 from diptych.data.contained import as_text
 from diptych.errors import DataError, UsageError
 
+USUAL = "~/.cache/diptych"
+"""Where data and what is kept of them lie, unless DIPTYCH_DATA or DIPTYCH_CACHE say otherwise."""
+
 
 def user_path(told: str | Path, what: str) -> Path:
     """A path as somebody gives it, made absolute; there need not be anything.

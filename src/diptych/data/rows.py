@@ -25,7 +25,7 @@ from diptych.data.cache import Caching
 from diptych.data.decode import VERSION, decode
 from diptych.data.listing import Encoded
 from diptych.data.opencv import cv2
-from diptych.data.paths import user_path
+from diptych.data.paths import USUAL, user_path
 from diptych.data.prefetch import each, num_threads
 from diptych.data.preprocess import RESIZING, resize
 from diptych.errors import ArtifactError, DataError
@@ -75,7 +75,7 @@ def cache_dir() -> Path:
         UsageError: DIPTYCH_CACHE can be no folder; see `paths.user_path`.
     """
     told = os.environ.get("DIPTYCH_CACHE")
-    return user_path(told, "DIPTYCH_CACHE") if told else Path("~/.cache/diptych").expanduser()
+    return user_path(told, "DIPTYCH_CACHE") if told else Path(USUAL).expanduser()
 
 
 class Named(Encoded, Protocol):

@@ -11,7 +11,7 @@ from pathlib import Path
 from diptych.data.archives import is_archive, unpacked
 from diptych.data.listing import Listing
 from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
-from diptych.data.paths import user_path
+from diptych.data.paths import USUAL, user_path
 from diptych.data.readers import tables
 from diptych.data.readers.folder import list_folder
 from diptych.data.rows import Tell, cache_dir, quiet
@@ -164,7 +164,8 @@ def _archive_name(path: Path) -> str:
 def _data_dir(told: Path | None) -> Path:
     if told is not None:
         return user_path(told, "--data-dir")
-    return user_path(os.environ.get("DIPTYCH_DATA") or "~/.cache/diptych", "DIPTYCH_DATA")
+    said = os.environ.get("DIPTYCH_DATA")
+    return user_path(said or USUAL, "DIPTYCH_DATA" if said else "the folder of data (DIPTYCH_DATA names another)")
 
 
 def _unknown(data: str) -> str:

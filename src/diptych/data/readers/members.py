@@ -44,7 +44,12 @@ def read_zip(archive: Path, names: Sequence[str]) -> list[bytes]:
         with zipfile.ZipFile(archive) as members:
             known = {member.filename for member in members.infolist() if member.file_size <= _MOST_BYTES}
             contents = {name: members.read(name) for name in names if name in known}
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        zlib.error,
+        RuntimeError,
+    ) as error:  # RuntimeError: encrypted, or packed oddly
         raise DataError(f"{str(archive)!r} is damaged: {error}.") from error
     except OSError as error:
         raise DataError(f"Cannot read {str(archive)!r}: {error.strerror or error}.") from error
