@@ -44,12 +44,8 @@ def read_zip(archive: Path, names: Sequence[str]) -> list[bytes]:
         with zipfile.ZipFile(archive) as members:
             known = {member.filename for member in members.infolist() if member.file_size <= _MOST_BYTES}
             contents = {name: members.read(name) for name in names if name in known}
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        RuntimeError,
-    ) as error:  # RuntimeError: encrypted, or packed oddly
+    # An encrypted member, or one that is packed in another way, is a RuntimeError.
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
         raise DataError(f"{str(archive)!r} is damaged: {error}.") from error
     except OSError as error:
         raise DataError(f"Cannot read {str(archive)!r}: {error.strerror or error}.") from error
