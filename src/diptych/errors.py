@@ -44,9 +44,9 @@ class ImageError(DataError):
         super().__init__(message)
         self.kind = kind
 
-    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
-        """Goes between processes with its kind."""
-        return type(self), (str(self), self.kind)
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str], dict[str, object]]:
+        """Pickle the kind, too."""
+        return type(self), (str(self), self.kind), self.__dict__
 
 
 class DownloadError(DataError):
