@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-com
 APT := apt-get update -qq && apt-get install -qq --no-install-recommends
 WITHOUT := $(BIN)/pytest -m 'not browser' leaves them out
 
-.PHONY: help demo test test-long check bench clean
+.PHONY: help demo test test-fast test-long check bench clean
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -17,9 +17,13 @@ demo: .venv/ready
 test: .venv/ready-for-tests check
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+## make test-fast  the tests that need no framework and no training (two minutes)
+test-fast: .venv/ready-for-tests
+	$(BIN)/python -m pytest -n auto --dist worksteal --fast
+
 ## make test-long  the long forms: hundreds of kills, ten thousand files (half an hour and more)
 test-long: .venv/ready-for-tests
-	$(BIN)/python -m pytest -n auto --dist worksteal -m long -rP
+	$(BIN)/python -m pytest -n auto --dist worksteal --long -m long -rP
 
 ## make check  style, types and structure: seconds, no framework needed
 check: .venv/ready-for-tests

@@ -1,15 +1,28 @@
-"""Options and fixtures of the whole suite."""
+"""Options, markers and fixtures of the whole suite."""
 
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from diptych.engines import NAMES
 
+ROOT = Path(__file__).parent
+# Everything here imports PyTorch or TensorFlow, or starts a process that does.
+WITH_FRAMEWORKS = ("contract", "parity", "end_to_end", "durability", "hostile/test_hostile_models.py")
+FRAMEWORKS = ("torch", "tensorflow", "keras")
+
 
 def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run the tests marked `long` as well")
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="run only what needs no framework, browser or training; importing a framework is an error",
+    )
     parser.addoption(
         "--engine",
         action="append",
@@ -20,7 +33,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory):
-    """What tests decode is kept apart from what a person keeps."""
+    """Keep what tests decode apart from the user's cache."""
     os.environ["DIPTYCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
@@ -55,11 +68,47 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("engine_name", names, scope="session")
 
 
-def pytest_configure(config):
-    """Let Ctrl-C be sent, and give each of several test processes a core of its own; what a test starts inherits both.
+def needs_framework(path):
+    return path.as_posix().startswith(tuple(f"{ROOT.as_posix()}/{name}" for name in WITH_FRAMEWORKS))
 
-    What a shell runs in the background ignores Ctrl-C. OpenMP threads that wait for a core make PyTorch fifty times
-    slower.
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("fast") and needs_framework(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark what needs a framework, and deselect `long` tests whatever `-m` says."""
+    for item in items:
+        if needs_framework(item.path) or "engine_name" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.frameworks)
+    left_out = set() if config.getoption("long") else {"long"}
+    if config.getoption("fast"):
+        left_out |= {"long", "slow", "frameworks", "browser"}
+    deselected = [item for item in items if left_out & {marker.name for marker in item.iter_markers()}]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        dropped = set(deselected)
+        items[:] = [item for item in items if item not in dropped]
+
+
+def forbid_frameworks(folder):
+    """Put modules that raise before the frameworks, here and in every process that a test starts."""
+    for name in FRAMEWORKS:
+        (folder / f"{name}.py").write_text(f"raise RuntimeError('a fast test imports {name}')\n")
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
+def pytest_sessionstart(session):
+    if session.config.getoption("fast"):
+        forbid_frameworks(session.config._tmp_path_factory.mktemp("forbidden"))
+
+
+def pytest_configure(config):
+    """Let Ctrl-C be sent, and pin each of several test processes to a core; what a test starts inherits both.
+
+    A shell's background jobs ignore Ctrl-C. OpenMP threads that wait for a core make PyTorch fifty times slower.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")

@@ -66,6 +66,7 @@ def test_every_file_is_pinned_by_another_digest_and_fetched_by_https():
     assert all(url.startswith("https://") for file in files for url in file.urls)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(("module", "file"), [("cifar10", cifar.PYTHON), ("cifar100", cifar.PYTHON_100)])
 def test_keras_has_the_same_digests_of_cifar(module, file):
     keras = importlib.util.find_spec("keras")
