@@ -51,19 +51,19 @@ def cases(elsewhere):
 
 def tar_names(canary):
     for title, name, word in (
-        ("climbs out", b"../sibling.txt", "climbs"),
-        ("climbs out of a folder", b"good/../../sibling.txt", "climbs"),
-        ("climbs out by two", b"../../new.txt", "climbs"),
-        ("climbs out by four", b"good/../../../../../new.txt", "climbs"),
-        ("climbs to where it was", b"good/../good/1.txt", "climbs"),
-        ("is two dots", b"..", "climbs"),
+        ("climbs out", b"../sibling.txt", "contains '..'"),
+        ("climbs out of a folder", b"good/../../sibling.txt", "contains '..'"),
+        ("climbs out by two", b"../../new.txt", "contains '..'"),
+        ("climbs out by four", b"good/../../../../../new.txt", "contains '..'"),
+        ("climbs to where it was", b"good/../good/1.txt", "contains '..'"),
+        ("is two dots", b"..", "contains '..'"),
         ("is at the root", canary, "absolute"),
         ("is at the root twice", b"/" + canary, "absolute"),
         ("is on a server", b"//server/share/canary.txt", "absolute"),
         ("is on a server of Windows", rb"\\server\share\canary.txt", "backslash"),
         ("climbs out with backslashes", rb"..\sibling.txt", "backslash"),
-        ("has a drive letter", b"C:/canary.txt", "drive"),
-        ("has a drive letter inside", b"good/C:canary.txt", "drive"),
+        ("has a drive letter", b"C:/canary.txt", "drive letter"),
+        ("has a drive letter inside", b"good/C:canary.txt", "drive letter"),
         ("has a line break in it", b"good/a\nb.txt", "control"),
         ("has a terminal's command in it", b"good/\x1b[2Ja.txt", "control"),
         ("is a device of Windows", b"good/CON", "device"),
@@ -82,10 +82,10 @@ def tar_names(canary):
         content = tar(member(name) if title != "has nothing before its slash" else pax(path=b".") + member(b"a"))
         yield f"a tar member whose name {title}", Case(content, word)
     for title, name, word in (
-        ("climbs out", b"../sibling.txt", "climbs"),
+        ("climbs out", b"../sibling.txt", "contains '..'"),
         ("is at the root", canary, "absolute"),
         ("has a NUL in it", b"good/a\0.txt", "NUL"),
-        ("is empty", b"", "names nothing"),
+        ("is empty", b"", "is empty"),
         ("has a part of 256 bytes", b"a" * 256, "255 bytes"),
         ("has a part of 256 bytes in 128 letters", "ä".encode() * 128, "255 bytes"),
         ("has 5,000 bytes", b"/".join([b"a" * 99] * 50), "1,024 bytes"),
@@ -97,9 +97,9 @@ def tar_names(canary):
     yield "two tar members of one letter", Case(tar(member(b"a"), member(b"a")), "twice")
     names = ["good/straße.txt".encode(), b"good/STRASSE.txt"]
     yield "two tar members, ß and SS", Case(tar(*map(member, names)), "case")
-    yield "a tar member with a long name that climbs", Case(tar(long_name(b"../" * 50 + b"a"), member(b"a")), "climbs")
+    yield "a tar member with a long name that climbs", Case(tar(long_name(b"../" * 50 + b"a"), member(b"a")), "contains '..'")
     climbing = header(b"sibling.txt", prefix=b"..")
-    yield "a tar member whose prefix climbs", Case(tar(climbing), "climbs")
+    yield "a tar member whose prefix climbs", Case(tar(climbing), "contains '..'")
 
 
 def tar_kinds(canary):
@@ -195,7 +195,7 @@ def tar_wholes():
     leftovers = member(b"__MACOSX/._a") + member(b".DS_Store") + member(b"good/._0.txt")
     yield "a tar of what macOS leaves", Case(leftovers + END, "no files")
     climbing = member(b"__MACOSX/../../sibling.txt")
-    yield "a tar of what macOS leaves, climbing", Case(tar(climbing), "climbs")
+    yield "a tar of what macOS leaves, climbing", Case(tar(climbing), "contains '..'")
     yield "a tar of too many members", Case(tar(*(member(b"%d" % i) for i in range(60))), "more than 50 members", SMALL)
     yield "a tar of too many bytes", Case(tar(member(b"a", ZEROS)), "unpack to more", SMALL)
     yield (
@@ -235,17 +235,17 @@ def padding_bomb():
 
 def zip_names(canary):
     for title, name, word in (
-        ("climbs out", b"../sibling.txt", "climbs"),
-        ("climbs out of a folder", b"good/../../sibling.txt", "climbs"),
-        ("climbs out by two", b"../../new.txt", "climbs"),
-        ("climbs out by four", b"good/../../../../../new.txt", "climbs"),
+        ("climbs out", b"../sibling.txt", "contains '..'"),
+        ("climbs out of a folder", b"good/../../sibling.txt", "contains '..'"),
+        ("climbs out by two", b"../../new.txt", "contains '..'"),
+        ("climbs out by four", b"good/../../../../../new.txt", "contains '..'"),
         ("is at the root", canary, "absolute"),
         ("climbs out with backslashes", rb"..\sibling.txt", "backslash"),
         ("is on a server of Windows", rb"\\server\share\canary.txt", "backslash"),
-        ("has a drive letter", b"C:canary.txt", "drive"),
+        ("has a drive letter", b"C:canary.txt", "drive letter"),
         ("has a NUL in it", b"good/1.txt\0.jpg", "NUL"),
         ("has a line break in it", b"good/1\r\n.txt", "control"),
-        ("is empty", b"", "names nothing"),
+        ("is empty", b"", "is empty"),
         ("is a device of Windows", b"nul.txt", "device"),
         ("ends with a dot", b"good/1.txt.", "drops"),
         ("is there twice", b"good/0.txt", "twice"),

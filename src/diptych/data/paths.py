@@ -1,42 +1,101 @@
-"""Paths as people give them, on the command line, in Python or in the environment."""
+"""Paths from users, and paths found in data, which must stay inside the folder they are relative to."""
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from diptych.data.contained import as_text
 from diptych.errors import DataError, UsageError
 
 USUAL = "~/.cache/diptych"
-"""Where data and what is kept of them lie, unless DIPTYCH_DATA or DIPTYCH_CACHE say otherwise."""
+"""Default folder for datasets and caches; DIPTYCH_DATA and DIPTYCH_CACHE change it."""
+_DRIVE = re.compile(r"(^|/)[A-Za-z]:")
+_PARENT = re.compile(r"(^|/)\.\.(/|$)")
 
 
-def user_path(told: str | Path, what: str) -> Path:
-    """A path as somebody gives it, made absolute; there need not be anything.
+def user_path(path: str | Path, what: str) -> Path:
+    """Return a path that a user gave, made absolute; it need not exist.
 
-    Links stay as they are: what they are called, and where, says what they are.
+    Links are kept: their names and locations are part of what the user asked for.
 
     Args:
-        told: the path; `~` is a home.
-        what: what to call it in an error.
+        path: the path; `~` is expanded.
+        what: what to call the path in an error.
 
     Raises:
-        UsageError: it is empty, or the system will not look there: no such home, a name too long, a folder that may
-            not be searched, links that go round.
+        UsageError: the path is empty or cannot be looked up: no such home folder, a name that is too long, a folder
+            without permission, a link to itself.
     """
-    if not str(told):
-        raise UsageError(f"{what} is empty: wanted a path.")
+    if not str(path):
+        raise UsageError(f"{what} is empty: expected a path.")
     try:
-        path = Path(told).expanduser().absolute()
-        if ".." in path.parts:  # it goes up from where a link leads
-            path = path.resolve() if path.name == ".." else path.parent.resolve() / path.name
-        as_text(str(path), str(path))
+        absolute = Path(path).expanduser().absolute()
+        if ".." in absolute.parts:  # `..` leads to the parent of a link's target
+            absolute = absolute.resolve() if absolute.name == ".." else absolute.parent.resolve() / absolute.name
+        as_text(str(absolute), str(absolute))
         with suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()
+            absolute.stat()
     except (OSError, RuntimeError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UsageError(f"Cannot use {what} {str(told)!r:.100}: {why}. Wanted a path that can be read.") from error
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise UsageError(f"Cannot use {what} {str(path)!r:.100}: {reason}. Expected a readable path.") from error
     except DataError as error:
         raise UsageError(f"Cannot use {what}. {error}") from error
-    return path
+    return absolute
+
+
+def contained(root: Path, name: str) -> Path:
+    """Return the path of `name` inside a folder; it need not exist.
+
+    Args:
+        root: the folder; it may itself be reached through links.
+        name: a relative path with `/` between its parts.
+
+    Raises:
+        DataError: the name is empty or absolute, contains `..`, a backslash, a drive letter or a NUL, or passes through
+            a link that leads outside the folder.
+    """
+    fault = escape(name)
+    if not fault and _leads_outside(root, name):
+        fault = "passes through a link that leads outside the folder"
+    if fault:
+        raise DataError(
+            f"The path {name!r:.200} {fault}: expected a relative path inside {str(root)!r}, with '/' between its parts."
+        )
+    return root / name
+
+
+def as_text(path: str, name: str) -> str:
+    """Return `name` if it can be written as UTF-8 to a record or list.
+
+    Raises:
+        DataError: it cannot; the error names `path`.
+    """
+    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"The name of '{shown:.200}' is not UTF-8: rename it.")
+    return name
+
+
+def escape(name: str) -> str | None:
+    """Return how a name could lead outside the folder it is joined to, on any system, or None."""
+    faults = {
+        "contains a NUL": "\0" in name,
+        "contains a backslash": "\\" in name,
+        "is absolute": name.startswith("/"),
+        "has a drive letter": _DRIVE.search(name),
+        "contains '..'": _PARENT.search(name),
+        "is empty": set(name.split("/")) <= {"", "."},
+    }
+    return next((text for text, applies in faults.items() if applies), None)
+
+
+def _leads_outside(root: Path, name: str) -> bool:
+    """Return whether a link inside `root` leads outside it; without links, a name without `..` stays inside."""
+    path = str(root)
+    for part in name.split("/"):
+        path = f"{path}/{part}"
+        if os.path.islink(path):  # noqa: PTH114  (a Path for each part would take most of the time)
+            return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
+    return False

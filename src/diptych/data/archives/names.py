@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from diptych.data.archives.limits import Limits, unsafe
-from diptych.data.contained import escape
+from diptych.data.paths import escape
 
 _MOST_PART_BYTES = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

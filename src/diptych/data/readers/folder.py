@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.contained import as_text
+from diptych.data.paths import as_text
 from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing, as_names
 from diptych.errors import DataError

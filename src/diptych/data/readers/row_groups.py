@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data import decode
-from diptych.data.contained import contained
+from diptych.data.paths import contained
 from diptych.errors import DataError, in_one_line
 
 if TYPE_CHECKING:
