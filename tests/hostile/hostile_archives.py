@@ -97,7 +97,10 @@ def tar_names(canary):
     yield "two tar members of one letter", Case(tar(member(b"a"), member(b"a")), "twice")
     names = ["good/straße.txt".encode(), b"good/STRASSE.txt"]
     yield "two tar members, ß and SS", Case(tar(*map(member, names)), "case")
-    yield "a tar member with a long name that climbs", Case(tar(long_name(b"../" * 50 + b"a"), member(b"a")), "contains '..'")
+    yield (
+        "a tar member with a long name that climbs",
+        Case(tar(long_name(b"../" * 50 + b"a"), member(b"a")), "contains '..'"),
+    )
     climbing = header(b"sibling.txt", prefix=b"..")
     yield "a tar member whose prefix climbs", Case(tar(climbing), "contains '..'")
 
