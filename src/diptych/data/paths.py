@@ -61,7 +61,7 @@ def contained(root: Path, name: str) -> Path:
         fault = "passes through a link that leads outside the folder"
     if fault:
         raise DataError(
-            f"The path {name!r:.200} {fault}: expected a relative path inside {str(root)!r}, with '/' between its parts."
+            f"The path {name!r:.200} {fault}: expected a relative path inside {str(root)!r}, with '/' as separator."
         )
     return root / name
 

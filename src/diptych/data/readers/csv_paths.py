@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.paths import contained
 from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing, as_names, none_of
+from diptych.data.paths import contained
 from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, split_named, to_classes
 from diptych.data.readers.csv_text import Head, at, read_head, rows
 from diptych.data.readers.folder import by_path

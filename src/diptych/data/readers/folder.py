@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.paths import as_text
 from diptych.data.decode import SUFFIXES
 from diptych.data.listing import Files, Listed, Listing, as_names
+from diptych.data.paths import as_text
 from diptych.errors import DataError
 
 SPLITS = {
