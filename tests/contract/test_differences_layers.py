@@ -9,7 +9,7 @@ import tensorflow as tf
 import tiny
 import torch
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.engines.tensorflow.model import BatchNorm
 from diptych.spec import Recipe
 from diptych.spec import layers as L

@@ -9,7 +9,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.data.batches import Batch
 from diptych.spec import Recipe
 

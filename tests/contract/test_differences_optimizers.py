@@ -7,7 +7,7 @@ import tensorflow as tf
 import tiny
 import torch
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.spec import Recipe
 from diptych.training import schedule
 

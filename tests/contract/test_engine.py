@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.errors import ArtifactError
 
 SPECS = {"linear": tiny.linear, "conv_net": tiny.conv_net, "branching": tiny.branching}

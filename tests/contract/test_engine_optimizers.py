@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.spec import Recipe
 
 RATES = (0.1, 0.02, 0.05, 0.08)

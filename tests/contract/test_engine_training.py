@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.data.batches import Batch
 from diptych.engines import slots
 from diptych.engines.contract import NO_STEPS

@@ -13,7 +13,7 @@ import tiny
 import torch
 from sklearn.datasets import load_digits
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.comparison.scripts import scripts
 from diptych.data.batches import Batch, class_weights
 from diptych.spec import Recipe

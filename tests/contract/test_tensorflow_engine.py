@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.engines.tensorflow import train
 from diptych.spec import Recipe, zoo
 

@@ -5,7 +5,7 @@ import tiny
 import torch
 from torch import nn
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.errors import SpecError
 from diptych.spec import layers as L
 from diptych.spec.zoo.graph import Graph

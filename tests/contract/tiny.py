@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.engines.contract import Totals
 from diptych.spec import layers as L
 from diptych.spec.zoo.graph import Graph

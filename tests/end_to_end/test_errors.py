@@ -11,7 +11,7 @@ from commands import diptych, process
 from golden import golden
 
 from diptych.artifacts.store import write_arrays
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.spec import zoo
 from diptych.spec.codec import model_to_json
 

@@ -43,7 +43,7 @@ import numpy as np
 
 from diptych.artifacts.run import Predictions
 from diptych.artifacts.store import write_arrays
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.data.ingest import ingest
 from diptych.data.readers.folder import list_folder
 from diptych.data.rows import Form, Keeping

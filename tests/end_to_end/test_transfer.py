@@ -5,7 +5,7 @@ import pytest
 from commands import diptych, process
 
 from diptych.artifacts.store import read_arrays, write_arrays
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.spec import zoo
 
 SPEC = zoo.model("mlp", (8, 8, 1), num_classes=3)

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from diptych.artifacts.store import write_arrays
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.convert import convert
 from diptych.deployment.formats import FORMATS

@@ -2,14 +2,14 @@
 
 import pytest
 
-from diptych.comparison.pair import started
+from diptych.comparison.parity.ladder import start
 from diptych.engines import NAMES
 
 
 @pytest.fixture(scope="session")
 def pair():
     """A PyTorch and a TensorFlow worker; a missing framework fails the tests that ask for them."""
-    with started() as workers:
+    with start() as workers:
         yield workers
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.comparison import verify
-from diptych.comparison.pair import Pair
+from diptych.comparison.parity import Pair, verify
 from diptych.engines.worker import Worker
 from diptych.spec import layers as L
 from diptych.spec.zoo.graph import Graph
@@ -62,7 +61,7 @@ def test_a_fault_is_caught_where_it_begins(broken, request):
     found = verify(spec(), pair=broken, **settings)
     first = next(rung for rung in found.rungs if not rung.passed)
     assert where == [first.name, first.departs_at], found.to_text()
-    assert f"it begins at '{first.departs_at}'" in found.verdict
+    assert f"starting at '{first.departs_at}'" in found.verdict
     assert "NOT the same model" in found.to_text()
 
 

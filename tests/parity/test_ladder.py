@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import specs
 
-from diptych.comparison import certificate, samples, verify
+from diptych.comparison.parity import certificate, samples, verify
 from diptych.engines import worker
 from diptych.errors import UsageError
 from diptych.spec import zoo

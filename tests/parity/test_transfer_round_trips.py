@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diptych.artifacts.store import read_arrays, write_arrays
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.deployment import transfer as transfers
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.containers import find_card

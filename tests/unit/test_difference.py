@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diptych.comparison.difference import difference
+from diptych.comparison.parity.certificate import difference
 
 
 def test_equal_arrays_lie_nothing_apart_even_when_all_are_zero():

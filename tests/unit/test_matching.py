@@ -5,7 +5,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.deployment.matching import match
 from diptych.engines.contract import Stored
 from diptych.errors import ArtifactError, UsageError

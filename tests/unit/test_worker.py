@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from diptych.comparison import samples
+from diptych.comparison.parity import samples
 from diptych.engines.frames import read_frame, write_frame
 from diptych.engines.worker import Worker, Workers, environment, num_threads
 from diptych.errors import ArtifactError, EngineError, UsageError

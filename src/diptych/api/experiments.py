@@ -12,8 +12,9 @@ from diptych.api.telling import told
 from diptych.api.trainings import complete
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
-from diptych.comparison import certificate, meter, parity
+from diptych.comparison import meter, parity
 from diptych.comparison.experiment import Cell, Experiment, is_whole
+from diptych.comparison.parity.certificate import VERSION
 from diptych.comparison.sides import TITLES, Answered, Side
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
@@ -22,7 +23,6 @@ from diptych.training.execute import Settings
 from diptych.training.fit import Notify
 
 OnStep = Callable[[str], None]
-PARITY_STEPS = 10
 
 
 def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:
@@ -88,15 +88,14 @@ def sides_of(experiment: Experiment, arm: str) -> list[Side]:
 
 
 def certificate_of(experiment: Experiment, directory: Path, on_step: OnStep) -> dict[str, Any]:
-    """The aligned model's certificate, from an earlier call where it is of this model and these versions."""
+    """Return the aligned model's parity certificate, reused from an earlier comparison of the same model and recipe."""
     path = directory / "parity.json"
     known = read_json(path) if path.exists() else {}
     rule = experiment.recipe.optimizer
-    if known.get("spec_digest") != parity.digest_of(experiment.spec) or rule not in known.get("recipes", {}):
-        on_step("climbing the parity ladder")
-        found = parity.verify(
-            experiment.spec, optimizers=(rule,), precisions=("float64",), steps=PARITY_STEPS, digits_epochs=0
-        )
-        certificate.write(found, directory)
+    current = (known.get("version"), known.get("spec_digest")) == (VERSION, parity.digest_of(experiment.spec))
+    if not current or rule not in known.get("recipes", {}):
+        on_step("proving parity")
+        proven = parity.verify(experiment.spec, optimizers=(rule,), precisions=("float64",), digits_epochs=1)
+        parity.write(proven, directory)
         known = read_json(path)
     return known

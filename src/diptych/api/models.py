@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from diptych import engines
 from diptych.comparison import parity
-from diptych.comparison.certificate import Certificate
+from diptych.comparison.parity.certificate import Certificate
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as bring
 from diptych.spec import ModelSpec, zoo

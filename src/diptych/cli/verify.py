@@ -11,8 +11,8 @@ from rich.console import Console
 
 from diptych import api
 from diptych.cli.arguments import MaybePath, parsed, print_json
-from diptych.comparison import certificate
-from diptych.comparison.certificate import Rung
+from diptych.comparison.parity import certificate
+from diptych.comparison.parity.certificate import Rung
 from diptych.spec.recipe import Rule
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Literal
 
 from diptych.comparison.sides import Answered, Side
+from diptych.comparison.unlike import MOST_SPREAD, epoch_spread
 from diptych.training.learner import evaluation_precision
 
 Value = Callable[[Answered], float | None]
@@ -51,6 +52,7 @@ def _row(cost: Cost, sides: Sequence[Side]) -> dict[str, Any]:
         "unit": cost.unit,
         "better": cost.better,
         "note": cost.note,
+        "disturbed": any(epoch_spread(answer) > MOST_SPREAD for side in sides for answer in side.answers),
         "values": values,
         "medians": [median(side) if side else None for side in values],
         "low": [min(side) if side else None for side in values],

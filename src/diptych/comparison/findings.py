@@ -16,15 +16,22 @@ from diptych.comparison.gallery import gallery
 from diptych.comparison.scripts import scripts
 from diptych.comparison.sides import Side
 from diptych.comparison.touched import touched
-from diptych.comparison.unlike import unlike
+from diptych.comparison.unlike import disturbed, unlike
 from diptych.comparison.verdict import verdict
 from diptych.deployment.formats import FORMATS, Format
 from diptych.evaluation.calibration import reliability_bins
+from diptych.spec.layers import Dropout
 
 VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
 NOT_TRIED = "not exported"
 NOT_ITS_OWN = "not written by this framework"
+DRIFT = {
+    "auto": "Rounding: bfloat16, where the processor supports it, keeps 8 significant bits of every product.",
+    "bfloat16": "Rounding: bfloat16 keeps 8 significant bits, and the frameworks add up in different orders.",
+    "float16": "Rounding: float16 keeps 11 significant bits, and the frameworks add up in different orders.",
+    "float32": "Rounding: float32 results differ in their last bits, and the differences grow from step to step.",
+}
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
@@ -84,6 +91,8 @@ def findings(
         "conditions": _conditions(sides),
         "explained": explained,
         "parity": parity,
+        "drift": drift(sides),
+        "disturbed": disturbed(sides),
         "gallery": gallery(sides),
         "code": _code(first, second),
         "deployment": _deployment(sides),
@@ -94,6 +103,22 @@ def findings(
         "settings": _settings(sides),
         "remarks": [*remarks, *unlike(sides)],
     }
+
+
+def drift(sides: Sequence[Side]) -> list[str]:
+    """Say why runs of equal models move apart; empty if nothing but their settings sets them apart.
+
+    The parity check is without these: it trains in float64 and sets dropout rates to 0.
+    """
+    setups = [(side.spec, side.recipe) for side in sides]
+    frameworks = {answer.title for side in sides for answer in side.answers}
+    if len(frameworks) < 2:
+        return []
+    precisions = {recipe.precision for _, recipe in setups} - {"float64"}
+    dropout = any(isinstance(layer, Dropout) and layer.rate > 0 for spec, _ in setups for layer in spec.layers)
+    reasons = ["Dropout: each framework draws its own random masks."] if dropout else []
+    reasons += [DRIFT[precision] for precision in sorted(precisions)]
+    return reasons
 
 
 def _side(side: Side) -> dict[str, Any]:

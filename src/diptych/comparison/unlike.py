@@ -14,7 +14,7 @@ MOST_SPREAD = 2.0
 def unlike(sides: Sequence[Side]) -> list[str]:
     """One sentence for each thing that a reader of the numbers should know."""
     answers = [answer for side in sides for answer in side.answers]
-    return [*_conditions(answers), *_versions(answers), *_disturbed(answers)]
+    return [*_conditions(answers), *_versions(answers), *disturbed(sides)]
 
 
 def _conditions(answers: Sequence[Answered]) -> Iterator[str]:
@@ -39,17 +39,19 @@ def _versions(answers: Sequence[Answered]) -> Iterator[str]:
         yield f"The runs were made with several versions of a package: {listed}."
 
 
-def _disturbed(answers: Sequence[Answered]) -> Iterator[str]:
-    spreads = [_spread(answer) for answer in answers]
-    disturbed = [spread for spread in spreads if spread > MOST_SPREAD]
-    if disturbed:
-        yield (
-            f"The epochs of {len(disturbed)} of {len(answers)} runs took up to {max(disturbed):.1f} times "
-            "as long as others of the same run: the machine was busy, and their training times mean little."
-        )
+def disturbed(sides: Sequence[Side]) -> list[str]:
+    """Say which times and speeds another load on the machine distorted; empty if none."""
+    answers = [answer for side in sides for answer in side.answers]
+    spreads = [spread for answer in answers if (spread := epoch_spread(answer)) > MOST_SPREAD]
+    if not spreads:
+        return []
+    return [
+        f"The epochs of {len(spreads)} of {len(answers)} runs took up to {max(spreads):.1f} times as long as other "
+        "epochs of the same run: the machine was busy, and the training times mean little."
+    ]
 
 
-def _spread(answer: Answered) -> float:
-    """The longest epoch as a multiple of the shortest, without the first."""
+def epoch_spread(answer: Answered) -> float:
+    """Return the longest epoch as a multiple of the shortest, without the first."""
     seconds = [epoch["seconds"] for epoch in answer.epochs[1:]]
     return max(seconds) / max(min(seconds), 1e-9) if seconds else 1.0

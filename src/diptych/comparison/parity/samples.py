@@ -1,4 +1,4 @@
-"""What the ladder feeds to both engines: seeded weights, images and batches, drawn in NumPy."""
+"""Seeded weights, images and batches for both engines, drawn in NumPy."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ NUM_BLOBS = 3
 
 
 def weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
-    """Initial weights, stirred so that no array is all zeros or ones: then none can stand in for another."""
-    return {array.name: draw(array, seed) + _stir(array, seed) for array in spec.arrays}
+    """Return initial weights with noise added, so that no array is constant and none can replace another."""
+    return {array.name: draw(array, seed) + _noise(array, seed) for array in spec.arrays}
 
 
 def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> list[Batch]:
-    """Batches of blobs with soft targets and unequal sample weights."""
+    """Return batches of blobs with soft targets and unequal sample weights."""
     generator = np.random.default_rng([seed, 1])
     return [_batch(spec, batch_size, generator) for _ in range(num_batches)]
 
 
 def digits(spec: ModelSpec) -> tuple[Split, Split]:
-    """The digits to train on and to test on, in the model's own size; those beyond its classes left out."""
+    """Return the training and test digits, resized to the model's input, without classes that the model lacks."""
     dataset = datasets.load("digits", validation_fraction=0.0)
-    return _fitted(dataset.train, spec), _fitted(dataset.test, spec)
+    return _resized(dataset.train, spec), _resized(dataset.test, spec)
 
 
 def epoch(split: Split, num_classes: int, batch_size: int, generator: np.random.Generator) -> list[Batch]:
-    """Every sample once, in an order of the generator's, in batches of nearly the same size."""
+    """Return every sample once, shuffled, in batches of nearly equal size."""
     order = generator.permutation(len(split))
     targets_nk = np.eye(num_classes, dtype=np.float32)[split.labels]
     weights_n = np.ones(len(split), np.float32)
@@ -40,13 +40,13 @@ def epoch(split: Split, num_classes: int, batch_size: int, generator: np.random.
     return [Batch(split.images[chunk], targets_nk[chunk], weights_n[chunk]) for chunk in chunks]
 
 
-def _fitted(split: Split, spec: ModelSpec) -> Split:
+def _resized(split: Split, spec: ModelSpec) -> Split:
     height, width, num_channels = spec.input_shape
     known = split.take(np.flatnonzero(split.labels < spec.num_classes))
     return Split(np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3), known.labels)
 
 
-def _stir(array: ArraySpec, seed: int) -> np.ndarray:
+def _noise(array: ArraySpec, seed: int) -> np.ndarray:
     generator = np.random.default_rng([seed, *array.name.encode()])
     match array.role:
         case "kernel":
@@ -64,7 +64,7 @@ def _batch(spec: ModelSpec, batch_size: int, generator: np.random.Generator) -> 
 
 
 def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
-    """Smooth coloured blobs under noise, seldom at 0 or 255: neighbours differ, so no maximum is a tie."""
+    """Return smooth coloured blobs with noise, rarely 0 or 255: neighbours differ, so no maximum is a tie."""
     height, width, num_channels = shape
     rows, columns = np.mgrid[0:height, 0:width]
     image_hwc = np.full(shape, 128.0)

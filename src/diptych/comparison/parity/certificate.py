@@ -1,0 +1,257 @@
+"""The certificate of a parity check: its comparisons, as JSON and as one page of text."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.artifacts.store import atomic_write, write_json
+
+VERSION = 2
+LEGEND = "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element."
+NOT_JUDGED = "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much."
+
+# An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
+# its own. An array smaller than this share of its group's median is compared with that share instead.
+SMALL = 1e-2
+TINY = 1e-150
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two sets of arrays compared.
+
+    Attributes:
+        relative: the largest ‖a − b‖ / ‖b‖ of an array; infinite if an array is missing, has another shape or
+            holds a NaN.
+        absolute: the largest difference of two elements.
+        worst: the array with the largest relative difference.
+        relatives: the relative difference of every array, in the order of the comparison.
+    """
+
+    relative: float
+    absolute: float
+    worst: str
+    relatives: Mapping[str, float]
+
+    def departs_at(self, tolerance: float) -> str | None:
+        """Return the first array whose relative difference exceeds `tolerance`."""
+        return next((name for name, relative in self.relatives.items() if relative > tolerance), None)
+
+
+def difference(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]) -> Difference:
+    """Compare arrays by name, in `order`. Names `group/…` form groups, each with its own scale."""
+    scales = _group_scales(theirs)
+    relatives, absolutes = {}, {}
+    for name in order:
+        relatives[name], absolutes[name] = _distance(ours.get(name), theirs.get(name), scales[_group(name)])
+    worst = max(relatives, key=relatives.__getitem__)
+    return Difference(relatives[worst], float(np.max(list(absolutes.values()))), worst, relatives)
+
+
+def _distance(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) -> tuple[float, float]:
+    """Return the relative and the absolute difference of one array."""
+    if ours is None or theirs is None or ours.shape != theirs.shape:
+        return np.inf, np.inf
+    if np.array_equal(ours, theirs):
+        return 0.0, 0.0
+    with np.errstate(all="ignore"):
+        gap = ours.astype(np.float64) - theirs
+        relative = _rms(gap) / max(_rms(theirs), SMALL * scale, TINY)
+    return relative if np.isfinite(relative) else np.inf, float(np.abs(gap).max())
+
+
+def _group_scales(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    sizes: dict[str, list[float]] = defaultdict(list)
+    for name, array in arrays.items():
+        sizes[_group(name)].append(_rms(array))
+    return defaultdict(float, {group: float(np.median(values)) for group, values in sizes.items()})
+
+
+def _group(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One comparison of the two engines.
+
+    Attributes:
+        name: what was compared.
+        precision: number format of both engines.
+        tolerance: largest relative difference allowed; None if the difference is reported but not judged.
+        relative: largest relative difference of an array.
+        absolute: largest difference of two elements.
+        worst: the array with the largest relative difference.
+        departs_at: the first array beyond the tolerance, if the comparison failed.
+        note: further results, as text.
+        equal: number of equal predictions, if predictions were compared.
+        total: number of predictions compared.
+    """
+
+    name: str
+    precision: str
+    tolerance: float | None
+    relative: float
+    absolute: float
+    worst: str
+    departs_at: str | None = None
+    note: str = ""
+    equal: int = 0
+    total: int = 0
+
+    @classmethod
+    def judged(cls, name: str, precision: str, tolerance: float | None, apart: Difference, **more: Any) -> Rung:
+        """Judge a difference by a tolerance; `more` are further fields."""
+        departs_at = None if tolerance is None else apart.departs_at(tolerance)
+        return cls(name, precision, tolerance, apart.relative, apart.absolute, apart.worst, departs_at, **more)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array is within the tolerance."""
+        return self.departs_at is None
+
+    @property
+    def status(self) -> str:
+        """FAIL, pass or seen."""
+        return "FAIL" if not self.passed else "pass" if self.tolerance is not None else "seen"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The result of a parity check.
+
+    Attributes:
+        model: the model's name.
+        input_shape: (height, width, channels).
+        num_parameters: number of trainable parameters.
+        spec_digest: SHA-256 of the spec's canonical JSON.
+        seed: seed of the weights, images and batches.
+        steps: number of steps with each optimizer.
+        recipes: each optimizer's settings, as JSON data.
+        versions: versions of diptych, Python, NumPy and the frameworks.
+        processor: the machine's processor.
+        time: UTC, ISO 8601.
+        rungs: the comparisons, in order.
+    """
+
+    model: str
+    input_shape: tuple[int, int, int]
+    num_parameters: int
+    spec_digest: str
+    seed: int
+    steps: int
+    recipes: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
+    processor: str
+    time: str
+    rungs: tuple[Rung, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison passed."""
+        return all(rung.passed for rung in self.rungs)
+
+    @property
+    def same_predictions(self) -> int:
+        """Number of test images that both models classify the same after a float64 training; 0 if not trained."""
+        return sum(rung.equal for rung in self.rungs)
+
+    @property
+    def num_predictions(self) -> int:
+        """Number of test images that were classified; 0 if no model was trained."""
+        return sum(rung.total for rung in self.rungs)
+
+    @property
+    def float64_difference(self) -> float | None:
+        """Largest relative difference of an array after all steps in float64; None if no steps were taken."""
+        taken = [rung for rung in self.rungs if rung.precision == "float64" and f"{self.steps} steps" in rung.name]
+        return max((rung.relative for rung in taken), default=None)
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        parts = []
+        if self.num_predictions:
+            parts.append(f"same predictions on {self.same_predictions} of {self.num_predictions} test images")
+        if self.float64_difference is not None:
+            parts.append(f"float64 difference {self.float64_difference:.0e} after {self.steps} steps")
+        return f"{'The same model' if self.passed else 'NOT the same model'}: {'; '.join(parts) or 'see the rungs'}."
+
+    @property
+    def verdict(self) -> str:
+        """The result of all comparisons in a sentence."""
+        failed = [rung for rung in self.rungs if not rung.passed]
+        if failed:
+            first = failed[0]
+            return (
+                f"NOT the same model: {len(failed)} of {len(self.rungs)} comparisons failed. "
+                f"The first is '{first.name}' in {first.precision}, starting at '{first.departs_at}'."
+            )
+        judged = [rung for rung in self.rungs if rung.tolerance is not None]
+        largest = {rung.precision: 0.0 for rung in judged}
+        for rung in judged:
+            largest[rung.precision] = max(largest[rung.precision], rung.relative)
+        bounds = "".join(f", in {precision} to {value:.0e} or better" for precision, value in largest.items())
+        return f"The same model in PyTorch and in TensorFlow: all {len(judged)} judged comparisons hold{bounds}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the certificate as JSON data."""
+        derived = ("passed", "verdict", "summary", "same_predictions", "num_predictions", "float64_difference")
+        return {
+            "format": "diptych-certificate",
+            "version": VERSION,
+            **{name: getattr(self, name) for name in derived},
+            **asdict(self),
+            "rungs": [{**asdict(rung), "status": rung.status} for rung in self.rungs],
+        }
+
+    def to_text(self) -> str:
+        """Return the certificate as one page of text."""
+        shape = "×".join(map(str, self.input_shape))
+        legend = [LEGEND, NOT_JUDGED] if any(rung.status == "seen" for rung in self.rungs) else [LEGEND]
+        lines = [
+            f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)",
+            "",
+            self.verdict,
+            "",
+            *_table(self.rungs),
+            "",
+            *legend,
+            "",
+            f"Weights, images and batches from seed {self.seed}; {self.steps} steps an optimizer; "
+            "dropout rates set to 0.",
+            f"Spec sha256 {self.spec_digest}",
+            ", ".join(f"{name} {version}" for name, version in self.versions.items()),
+            f"{self.processor}, {self.time}",
+        ]
+        return "\n".join([*lines, ""])
+
+
+def write(certificate: Certificate, directory: Path) -> tuple[Path, Path]:
+    """Write `parity.json` and `parity.txt` into `directory` and return their paths."""
+    json_path, text_path = directory / "parity.json", directory / "parity.txt"
+    write_json(json_path, certificate.to_json())
+    with atomic_write(text_path) as file:
+        file.write(certificate.to_text().encode())
+    return json_path, text_path
+
+
+def _table(rungs: tuple[Rung, ...]) -> list[str]:
+    width = max(len(rung.name) for rung in rungs)
+    lines = [f"{'':7}  {'':4}  {'':{width}}  relative  absolute  tolerance  worst at"]
+    for rung in rungs:
+        tolerance = "" if rung.tolerance is None else f"{rung.tolerance:.0e}" if rung.tolerance else "equal"
+        where = f"starts at {rung.departs_at}" if rung.departs_at else rung.worst if rung.relative else ""
+        numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
+        lines.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
+    return lines + [rung.note for rung in rungs if rung.note]

@@ -1,0 +1,256 @@
+"""The parity ladder: comparisons from equal initial weights to equal predictions after training, one a rung.
+
+Two worker processes, one a framework, return arrays, which are compared here in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import cos, pi
+from typing import TypeVar
+
+import numpy as np
+
+from diptych import engines
+from diptych.comparison.parity import samples
+from diptych.comparison.parity.certificate import Difference, Rung, difference
+from diptych.data.batches import Batch
+from diptych.data.prefetch import num_threads
+from diptych.engines import slots
+from diptych.engines.contract import Arrays
+from diptych.engines.worker import Trained, Worker
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec.init import initial_weights
+from diptych.spec.recipe import Rule
+from diptych.training.schedule import learning_rates
+
+T = TypeVar("T")
+
+BATCH_SIZE = 7  # odd, and small enough for a running variance without n/(n − 1) to show
+USUAL_BATCH_SIZE = 64
+
+# Together these recipes use every term of an update: Nesterov momentum, both decays, clipping, averages.
+# Epsilon is large because at 1e-8 the first step is the sign of the gradient, even if the gradient is mere rounding.
+# The training on digits uses the usual epsilon.
+RECIPES: dict[Rule, Recipe] = {
+    "sgd": Recipe(optimizer="sgd", l2=1e-3, clip_norm=1.0, average_decay=0.9),
+    "adam": Recipe(optimizer="adam", epsilon=1e-3, l2=1e-3),
+    "adamw": Recipe(optimizer="adamw", epsilon=1e-3),
+    "rmsprop": Recipe(optimizer="rmsprop", epsilon=1e-3),
+}
+
+# In float64, equal mathematics agrees to about 1e-12; different mathematics does not.
+FLOAT64_TOLERANCE = 1e-9
+
+# About ten times the differences measured for the zoo, from a perceptron to ResNet-56. Other rungs are reported but
+# not judged: after many steps rounding has grown to between 1e-6 (without normalization) and 1 (ResNet-56).
+FLOAT32_TOLERANCES = {
+    "forward pass in evaluation": 1e-5,
+    "forward pass in training": 1e-4,
+    "loss": 1e-5,
+    "gradients": 1e-3,
+    "one step of sgd": 1e-3,
+    "one step of adam": 1e-3,
+    "one step of adamw": 1e-3,
+    "one step of rmsprop": 1e-3,
+    "running statistics after one step": 1e-5,
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A worker process of each engine, in the order of `engines.NAMES`."""
+
+    workers: tuple[Worker, Worker]
+
+    def ask(self, verb: Callable[[Worker], T]) -> tuple[T, T]:
+        """Call `verb` with each worker at the same time and return both results."""
+        with ThreadPoolExecutor(2) as threads:
+            first, second = threads.map(verb, self.workers)
+        return first, second
+
+
+@contextmanager
+def start() -> Iterator[Pair]:
+    """Start a pair of workers that share the processor evenly, and stop them afterwards.
+
+    Raises:
+        MissingEngine: a framework is not installed.
+    """
+    threads = max(1, num_threads() // 2)
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(Worker(name, threads)) for name in engines.NAMES)
+        yield Pair((first, second))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The inputs of every rung of one precision.
+
+    Attributes:
+        pair: the workers.
+        spec: the model, without dropout.
+        precision: float64 or float32.
+        weights: initial weights.
+        batches: one for each step.
+        seed: seed of the training.
+    """
+
+    pair: Pair
+    spec: ModelSpec
+    precision: str
+    weights: Arrays
+    batches: Sequence[Batch]
+    seed: int
+
+
+def rungs(
+    pair: Pair, spec: ModelSpec, precision: str, *, optimizers: Sequence[Rule], steps: int, seed: int
+) -> Iterator[Rung]:
+    """Compare the two engines in one precision, except for the training on digits.
+
+    Args:
+        pair: the workers.
+        spec: a model without dropout.
+        precision: float64 or float32.
+        optimizers: update rules to test.
+        steps: steps with each optimizer; the first step is compared separately.
+        seed: seed of the weights, images and batches.
+    """
+    weights, batches = samples.weights(spec, seed), samples.batches(spec, steps, BATCH_SIZE, seed)
+    setting = Setting(pair, spec, precision, weights, batches, seed)
+    pair.ask(lambda worker: worker.build(spec, precision))
+    pair.ask(lambda worker: worker.load_weights(weights))
+    yield _round_trip(setting)
+    yield _forward(setting, training=False)
+    yield _forward(setting, training=True)
+    yield from _gradients(setting)
+    yield from _optimizers(setting, optimizers)
+
+
+def _round_trip(setting: Setting) -> Rung:
+    initial = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
+    names = [worker.engine for worker in setting.pair.workers]
+    ours, theirs = (
+        {f"{name}/{array}": values for array, values in read.items()}
+        for name, read in zip(names, setting.pair.ask(lambda worker: worker.read_weights()), strict=True)
+    )
+    expected = {f"{name}/{array}": values for name in names for array, values in initial.items()}
+    apart = difference({**ours, **theirs}, expected, expected)
+    return Rung.judged("weights, there and back", setting.precision, 0.0, apart)
+
+
+def _forward(setting: Setting, training: bool) -> Rung:
+    images = setting.batches[0].images
+
+    def outputs(worker: Worker) -> Arrays:
+        found = worker.layer_outputs(images, training)
+        return found if training else {**found, "logits": worker.predict(images)}
+
+    ours, theirs = setting.pair.ask(outputs)
+    order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
+    kind = "training" if training else "evaluation"
+    return _judged(setting, f"forward pass in {kind}", difference(theirs, ours, order))
+
+
+def _gradients(setting: Setting) -> Iterator[Rung]:
+    batch = setting.batches[0]
+    (loss, ours), (other_loss, theirs) = setting.pair.ask(lambda worker: worker.gradients(batch))
+    apart = difference({"loss": np.array(other_loss)}, {"loss": np.array(loss)}, ["loss"])
+    yield _judged(setting, "loss", apart)
+    # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
+    backwards = [array.name for array in reversed(setting.spec.trainable)]
+    yield _judged(setting, "gradients", difference(theirs, ours, backwards))
+
+
+def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
+    stages = ("one step", f"{len(setting.batches)} steps")
+    statistics: dict[str, tuple[Arrays, Arrays]] = {stage: ({}, {}) for stage in stages}
+    for rule in optimizers:
+        ends = setting.pair.ask(partial(_take_steps, setting, rule))
+        for stage, ours, theirs in zip(stages, *ends, strict=True):
+            names = _updated(setting.spec, RECIPES[rule])
+            yield _judged(setting, f"{stage} of {rule}", difference(_all(theirs), _all(ours), names))
+            for known, end in zip(statistics[stage], (ours, theirs), strict=True):
+                arrays = _all(end)
+                known.update((f"{rule}/{name}", arrays[name]) for name in _running(setting.spec, RECIPES[rule]))
+    for stage, (wanted, found) in statistics.items():
+        if wanted:
+            yield _judged(setting, f"running statistics after {stage}", difference(found, wanted, wanted))
+
+
+def _take_steps(setting: Setting, rule: Rule, worker: Worker) -> tuple[Trained, Trained]:
+    """Return a worker's state after one step and after all of them."""
+    recipe = RECIPES[rule]
+    rates = _cosine(recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE, len(setting.batches))
+    worker.load_weights(setting.weights)
+    worker.make_optimizer(recipe)
+    first = worker.train(setting.batches[:1], rates[:1], setting.seed)
+    return first, worker.train(setting.batches[1:], rates[1:], setting.seed)
+
+
+def _all(end: Trained) -> Arrays:
+    totals = np.array([end.totals.loss, end.totals.weight, end.totals.correct])
+    return {**end.weights, **end.state, "totals": totals}
+
+
+def _updated(spec: ModelSpec, recipe: Recipe) -> list[str]:
+    """Return the names of the arrays that the update rule changes, and of the totals of loss and accuracy."""
+    running = _running(spec, recipe)
+    state = [array.name for array in slots.arrays(spec, recipe) if array.name not in running]
+    return [*(array.name for array in spec.trainable), *state, "totals"]
+
+
+def _running(spec: ModelSpec, recipe: Recipe) -> list[str]:
+    """Return the names of the running statistics, and of their averages if the recipe has any."""
+    running = [array.name for array in spec.arrays if not array.trainable]
+    return running + [f"average/{name}" for name in running if recipe.average_decay]
+
+
+def _cosine(peak: float, steps: int) -> list[float]:
+    return [peak * 0.5 * (1.0 + cos(pi * step / steps)) for step in range(steps)]
+
+
+def _judged(setting: Setting, name: str, apart: Difference) -> Rung:
+    tolerance = FLOAT32_TOLERANCES.get(name) if setting.precision == "float32" else FLOAT64_TOLERANCE
+    return Rung.judged(name, setting.precision, tolerance, apart)
+
+
+def training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> Rung:
+    """Train on digits in float64 with the default recipe and compare the predictions of the test images.
+
+    Args:
+        pair: the workers.
+        spec: a model without dropout; the digits are resized to its input.
+        epochs: number of epochs.
+        seed: seed of the weights and of the order of the samples.
+    """
+    train, test = samples.digits(spec)
+    recipe = Recipe(epochs=epochs)
+    generator = np.random.default_rng(seed)
+    by_epoch = [samples.epoch(train, spec.num_classes, recipe.batch_size, generator) for _ in range(epochs)]
+    rates = [learning_rates(recipe, epoch, len(by_epoch[0])) for epoch in range(1, epochs + 1)]
+
+    def train_and_predict(worker: Worker) -> np.ndarray:
+        worker.build(spec, "float64")
+        worker.load_weights(initial_weights(spec.arrays, seed))
+        worker.make_optimizer(recipe)
+        for batches, epoch_rates in zip(by_epoch, rates, strict=True):
+            worker.train(batches, epoch_rates, seed)
+        return worker.predict(np.asarray(test.images))
+
+    ours, theirs = pair.ask(train_and_predict)
+    classes = ours.argmax(1), theirs.argmax(1)
+    equal, total = int((classes[0] == classes[1]).sum()), len(test)
+    accuracies = " and ".join(f"{(predicted == test.labels).mean():.3f}" for predicted in classes)
+    gap = difference({"logits": theirs}, {"logits": ours}, ["logits"]).relative
+    note = (
+        f"{epochs} epochs of digits: {equal} of {total} test predictions are equal, "
+        f"accuracy {accuracies}, logits differ by {gap:.0e}."
+    )
+    apart = difference({"predictions": classes[1]}, {"predictions": classes[0]}, ["predictions"])
+    return Rung.judged("training on digits", "float64", 0.0, apart, note=note, equal=equal, total=total)
