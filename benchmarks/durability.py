@@ -28,7 +28,7 @@ from diptych.data import datasets, sources
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
 from diptych.data.splits import Split
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 from diptych.spec import recipes, zoo
 from diptych.training.fit import fit
 from diptych.training.learner import Job, Learner, resolve
@@ -71,7 +71,7 @@ def side(kind: str, engine: str, way: str, asked) -> subprocess.Popen:
     options += ["--side", kind, engine, way]
     return subprocess.Popen(
         [sys.executable, __file__, *options],
-        env=environment(engine),
+        env=engine_environment(engine),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -19,8 +19,10 @@ from statistics import median
 import numpy as np
 
 from diptych.artifacts.run import Run
+from diptych.data.prefetch import num_threads
 from diptych.deployment.trained import Trained
-from diptych.engines.worker import Worker, environment, num_threads
+from diptych.engines.session import session
+from diptych.processes import engine_environment
 from diptych.training.machine import machine
 
 HERE = Path(__file__).parent
@@ -68,7 +70,7 @@ def by_diptych(trained: Trained, folder: Path) -> float:
     card = trained.card.for_format("tflite").to_text()
     seconds = {}
     for engine, form, name in (("torch", "torch-export", "model.pt2"), ("tensorflow", "tflite", "diptych.tflite")):
-        with Worker(engine, num_threads()) as worker:
+        with session(engine, num_threads()) as worker:
             worker.build(trained.card.spec, "float32")
             worker.load_weights(trained.weights)
             started = time.perf_counter()
@@ -80,7 +82,7 @@ def by_diptych(trained: Trained, folder: Path) -> float:
 def by_litert_torch(python: Path, folder: Path, shape: tuple[int, int, int]) -> dict:
     """What its process says: seconds, once it is imported, and its version."""
     command = [python, "-c", CONVERT, folder / "model.pt2", folder / "litert-torch.tflite", *map(str, shape)]
-    finished = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+    finished = subprocess.run(command, env=engine_environment(), check=True, capture_output=True, text=True)
     return json.loads(finished.stdout.splitlines()[-1])
 
 

@@ -27,7 +27,7 @@ from diptych.data.ingest import ingest
 from diptych.data.prefetch import each, num_threads
 from diptych.data.readers.folder import list_folder
 from diptych.data.rows import Form, Keeping
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 from diptych.spec import Recipe
 from diptych.training.machine import machine
 
@@ -86,7 +86,9 @@ def one(name: str, folder: Path, epochs: int) -> float:
     if name in PLAIN:
         script = "plain_keras_folder.py" if name == "keras" else "plain_torch_folder.py"
         command = [sys.executable, str(HERE / script), *rest, *name.split()[1:]]
-    lines = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        command, env=engine_environment(), check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     return median(json.loads(line) for line in lines[1:])
 
 

@@ -17,9 +17,10 @@ from statistics import median
 
 import numpy as np
 
+from diptych.data.prefetch import num_threads
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Predictor
-from diptych.engines.worker import environment, num_threads
+from diptych.processes import engine_environment
 from diptych.training.machine import machine
 
 HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ def main() -> int:
     print(f"{'format, runtime':28} {'batch':>5} {'bare':>10} {'diptych':>10}  ratio")
     for subject in SUBJECTS:
         command = [sys.executable, __file__, str(asked.folder), "--seconds", str(asked.seconds), "--subject", subject]
-        finished = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+        finished = subprocess.run(command, env=engine_environment(), check=True, capture_output=True, text=True)
         rows[subject] = json.loads(finished.stdout.splitlines()[-1])
         for batch, row in rows[subject].items():
             mark = "" if row["ratio"] <= WANTED[int(batch)] else f"  (wanted {WANTED[int(batch)]})"

@@ -41,7 +41,7 @@ def run(code):
 
 def test_no_module_outside_the_engines_and_their_runtimes_imports_a_framework():
     modules = list(shared_modules())
-    assert {"diptych", "diptych.api", "diptych.engines.worker", "diptych.training.fit"} <= set(modules)
+    assert {"diptych", "diptych.api", "diptych.engines.session", "diptych.training.fit"} <= set(modules)
     assert "LOADED\n" == run(f"from importlib import import_module\nfor m in {modules}: import_module(m)\n{REPORT}")
 
 

@@ -9,7 +9,7 @@ import keras
 import torch
 
 from diptych import engines
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 
 SETTINGS = """
 import json
@@ -48,7 +48,7 @@ print(json.dumps([sorted(set(values.numpy().tolist())) for values in theirs]))
 def alone(script, *arguments):
     """What a script prints, in a process of its own, where nothing has been configured yet."""
     command = [sys.executable, "-c", script, *arguments]
-    finished = subprocess.run(command, env=environment("tensorflow"), capture_output=True, text=True, check=True)
+    finished = subprocess.run(command, env=engine_environment("tensorflow"), capture_output=True, text=True, check=True)
     return json.loads(finished.stdout)
 
 

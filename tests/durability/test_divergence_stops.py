@@ -13,7 +13,7 @@ import pytest
 import states
 
 from diptych.artifacts import Run, read_events
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 from diptych.training import checkpoint, divergence, job
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ WORK = Path(__file__).with_name("diverging.py")
 def diverged(tmp_path_factory):
     """A run that diverged, went on by force and diverged again; and what either changed in it."""
     root = tmp_path_factory.mktemp("diverged")
-    subprocess.run([sys.executable, WORK, root], env=environment("torch"), check=True)
+    subprocess.run([sys.executable, WORK, root], env=engine_environment("torch"), check=True)
     return Run.open(root / "run"), pickle.loads((root / "changes.pickle").read_bytes())
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diptych.artifacts import read_events
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 from diptych.training import checkpoint
 
 PLACES = {
@@ -123,7 +123,7 @@ class Stop(NamedTuple):
 def _trained(run, settings, moment, which):
     command = [sys.executable, "-c", SCRIPT, moment.place, str(moment.number), str(int(which))]
     command += [str(run.directory), json.dumps(asdict(settings))]
-    return subprocess.run(command, env=environment(settings.engine), capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=engine_environment(settings.engine), capture_output=True, text=True, check=False)
 
 
 def killed(run, settings, moment):

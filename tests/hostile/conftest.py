@@ -11,7 +11,7 @@ from corpus import CORPUS
 from ground import SECRET, Ground, make_outside, sound_files
 
 from diptych.engines import NAMES
-from diptych.engines.worker import environment
+from diptych.processes import engine_environment
 
 
 class Outcomes(NamedTuple):
@@ -66,7 +66,7 @@ def through_doors(folder, request):
     path = folder / "request.json"
     path.write_text(json.dumps(request))
     command = [sys.executable, str(Path(__file__).with_name("doors.py")), str(path)]
-    settings = {**environment("tensorflow"), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
+    settings = {**engine_environment("tensorflow"), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
     done = subprocess.run(command, cwd=folder / "nowhere", env=settings, capture_output=True, check=False)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:

@@ -23,7 +23,7 @@ from diptych import cli
 from diptych.artifacts.store import read_arrays
 from diptych.deployment.containers import find_card
 from diptych.deployment.transfer import transfer
-from diptych.engines.worker import Worker
+from diptych.engines.session import session
 from diptych.errors import DiptychError, UsageError
 
 PIXELS = np.zeros((2, 4, 4, 1), np.uint8)
@@ -38,7 +38,7 @@ def main(request_path):
     """Answer for each file through each door."""
     request = json.loads(Path(request_path).read_text())
     spec = find_card(Path(request["sound"]["safetensors"])).spec
-    with Worker("torch", 1) as torch, Worker("tensorflow", 1) as tensorflow:
+    with session("torch", 1) as torch, session("tensorflow", 1) as tensorflow:
         workers = {"torch": torch, "tensorflow": tensorflow}
         doors = Doors(Path(request["targets"]), Path(request["outside"]), spec, workers)
         for name, path in request["sound"].items():
@@ -104,7 +104,8 @@ def outcome(doors, door, path, trust):
 
 def watch(event, arguments):
     """Note what no model has any business with."""
-    if event in CALLS:
+    is_answer = event == "pickle.find_class" and arguments[0].partition(".")[0] in {"numpy", "diptych"}
+    if event in CALLS and not is_answer:
         watched.append(f"{event} {arguments!r:.100}")
 
 

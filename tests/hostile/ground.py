@@ -14,7 +14,7 @@ from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.convert import convert
 from diptych.deployment.formats import FORMATS
 from diptych.engines.contract import CARD
-from diptych.engines.worker import Worker
+from diptych.engines.session import session
 from diptych.spec import zoo
 
 SPEC = zoo.model("mlp", (4, 4, 1), num_classes=3)
@@ -32,7 +32,7 @@ def sound_files(folder):
     paths = {name: folder / f"sound{form.suffix}" for name, form in FORMATS.items() if not form.is_quantised}
     write_arrays(paths["safetensors"], weights, {"format": "pt", CARD: card.to_text()})
     for engine, forms in WRITTEN.items():
-        with Worker(engine, 1) as worker:
+        with session(engine, 1) as worker:
             worker.build(SPEC, "float32")
             worker.load_weights(weights)
             for form in forms:

@@ -1,11 +1,9 @@
-"""A worker with a fault: `python faulty_worker.py FAULT ENGINE [THREADS]` breaks one engine, then answers as ever.
+"""Sessions with a fault: one engine is broken before it is used.
 
 Each fault is a disagreement that the two frameworks have by themselves, or a slip that is easily made.
 """
 
-import sys
-
-from diptych.engines import worker
+from diptych.engines.session import Session
 
 
 def norm_epsilon():
@@ -158,7 +156,7 @@ def _replace_init(kind, **settings):
     kind.__init__ = replaced
 
 
-if __name__ == "__main__":
-    fault, *arguments = sys.argv[1:]
+def faulty_session(fault, engine):
+    """A session of an engine with a fault, for the process that it runs in."""
     globals()[fault]()
-    sys.exit(worker.main(arguments))
+    return Session(engine, 1)

@@ -1,16 +1,15 @@
 """An engine that is broken on purpose is caught, and the certificate names where."""
 
-import sys
+import os
 from pathlib import Path
 
 import pytest
+from faulty_worker import faulty_session
 
 from diptych.comparison.parity import Pair, verify
-from diptych.engines.worker import Worker
+from diptych.processes import Worker, engine_environment
 from diptych.spec import layers as L
 from diptych.spec.zoo.graph import Graph
-
-FAULTY = Path(__file__).with_name("faulty_worker.py")
 
 FORWARD, STATISTICS = "forward pass in evaluation", "running statistics after one step"
 CAUGHT = {
@@ -36,7 +35,10 @@ def broken(pair, request):
     torch, tensorflow = pair.workers
     sound = torch if request.param in IN_TENSORFLOW else tensorflow
     engine = "tensorflow" if sound is torch else "torch"
-    with Worker(engine, threads=1, command=[sys.executable, str(FAULTY), request.param]) as faulty:
+    env = engine_environment(engine)
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])
+    with Worker(env=env) as worker:
+        faulty = worker.create(faulty_session, request.param, engine)
         yield Pair((torch, faulty) if sound is torch else (faulty, tensorflow))
 
 

@@ -9,8 +9,8 @@ import pytest
 import specs
 
 from diptych.comparison.parity import certificate, samples, verify
-from diptych.engines import worker
 from diptych.errors import UsageError
+from diptych.processes import engine_environment
 from diptych.spec import zoo
 
 SHAPES = {
@@ -137,7 +137,7 @@ def test_dropout_is_set_to_0_for_the_climb(pair):
 
 def test_who_compares_imports_no_framework():
     code = "import sys, diptych.comparison; print({'torch', 'tensorflow', 'keras'} & sys.modules.keys())"
-    environment = worker.environment("torch")
+    environment = engine_environment("torch")
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "set()" == found.stdout.strip()
 

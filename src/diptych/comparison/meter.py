@@ -22,8 +22,8 @@ from diptych.artifacts.store import read_arrays, read_json, write_json
 from diptych.data.batches import Batch, batch_bounds, epoch_batches
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import Engine, Model, Optimizer
-from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError, in_one_line
+from diptych.processes import engine_environment
 from diptych.spec import ModelSpec, Recipe
 from diptych.training import job
 from diptych.training.learner import evaluation_precision
@@ -52,7 +52,7 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> dict[str, Any]:
         path = Path(folder) / "answer.json"
         finished = subprocess.run(
             [sys.executable, "-m", "diptych.comparison.meter", str(run.directory), str(threads), str(seconds), path],
-            env=environment(name),
+            env=engine_environment(name),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

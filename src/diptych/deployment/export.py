@@ -25,7 +25,7 @@ from diptych.deployment.probe import Answers, Speed
 from diptych.deployment.trained import Trained
 from diptych.deployment.verify import Reference, class_changes, judge
 from diptych.engines.contract import CARD
-from diptych.engines.worker import Worker, Workers
+from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
 
 REPORT = "export.json"
@@ -99,11 +99,11 @@ def export(
         What became of each format, in the order of `forms`.
     """
 
-    def prepare(worker: Worker) -> None:
+    def prepare(worker: Session) -> None:
         worker.build(trained.card.spec, "float32")
         worker.load_weights(trained.weights)
 
-    with staging(folder) as staged, Workers(threads, prepare) as workers:
+    with staging(folder) as staged, Sessions(threads, prepare) as workers:
         if verify:
             trained.check_reference()
         workshop = _Workshop(trained, staged, folder, workers, threads, writer, calibrate, seconds)
@@ -125,7 +125,7 @@ class _Workshop:
         trained: Trained,
         staged: Path,
         folder: Path,
-        workers: Workers,
+        workers: Sessions,
         threads: int,
         writer: str | None,
         calibrate: Calibration | None,

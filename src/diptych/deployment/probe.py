@@ -23,8 +23,8 @@ from diptych.data.images import Images
 from diptych.deployment.formats import Format
 from diptych.deployment.predictor import CHUNK, Predictor
 from diptych.deployment.runtimes import Runtime
-from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError, in_one_line
+from diptych.processes import engine_environment
 from diptych.training.measuring import peak_memory, times
 
 ROUNDS = 5
@@ -82,7 +82,7 @@ def ask(path: Path, runtime: Runtime, images: Path, threads: int, *, form: Forma
         finished = subprocess.run(
             [sys.executable, "-m", "diptych.deployment.probe", name],
             # Empty, so that what a compiler makes is made in every process and left in none.
-            env={**environment(runtime.engine), "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")},
+            env={**engine_environment(runtime.engine), "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -17,7 +17,7 @@ from diptych.deployment.formats import Format
 from diptych.deployment.matching import match
 from diptych.deployment.sources import format_of, read_card, read_stored
 from diptych.engines.contract import CARD, Arrays, Stored
-from diptych.engines.worker import Worker, Workers
+from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
 from diptych.spec.layers import Normalize
@@ -54,7 +54,7 @@ def transfer(
     spec: ModelSpec | None = None,
     layer_map: Mapping[str, str] | None = None,
     force: bool = False,
-    workers: Mapping[str, Worker] | None = None,
+    workers: Mapping[str, Session] | None = None,
 ) -> Transfer:
     """Bring the weights in one file into another.
 
@@ -72,7 +72,7 @@ def transfer(
         MissingEngine: a framework that one of the files needs is not installed.
     """
     with ExitStack() as stack:
-        processes = stack.enter_context(Workers()) if workers is None else workers
+        processes = stack.enter_context(Sessions()) if workers is None else workers
         form = format_of(target)
         if target.is_dir():
             raise UsageError(f"'{target}' is a folder; wanted the name of a file.")
@@ -108,7 +108,7 @@ def read_weights(path: Path, spec: ModelSpec) -> Arrays:
     return match(read_stored(path, lambda engine: engines.get(engine).read_file), spec, str(path)).arrays
 
 
-def _stored(path: Path, workers: Mapping[str, Worker]) -> Stored:
+def _stored(path: Path, workers: Mapping[str, Session]) -> Stored:
     return read_stored(path, lambda engine: workers[engine].read_file)
 
 
@@ -127,7 +127,7 @@ def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:
     return Card(form.name, wanted, names, RESIZING, dataset="unknown", trained_by=(), parity="")
 
 
-def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapping[str, Worker]) -> None:
+def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapping[str, Session]) -> None:
     """Write beside the target, read back, compare, and only then put it in its place."""
     with staging(target.parent) as folder:
         staged = folder / target.name

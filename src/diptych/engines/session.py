@@ -1,118 +1,133 @@
-"""The worker's own side: one engine, one model, one optimizer, and the requests that reach them."""
+"""An engine in a process of its own: arrays in, arrays out."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
+
+import numpy as np
 
 from diptych import engines
 from diptych.data.batches import Batch
-from diptych.engines.contract import Arrays, Engine, Model, Optimizer
-from diptych.engines.frames import read_frame, write_frame
-from diptych.errors import DiptychError, in_one_line
-from diptych.spec.codec import model_from_json, recipe_from_json
-
-Reply = tuple[dict[str, Any], Arrays]
+from diptych.data.prefetch import num_threads
+from diptych.engines.contract import Arrays, Engine, Model, Optimizer, Stored, Totals
+from diptych.processes import Worker, engine_environment
+from diptych.spec import ModelSpec, Recipe
 
 
-def serve(engine_name: str, threads: int, requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until their stream ends; an error is an answer too."""
-    session = Session(engine_name, threads)
-    while True:
-        try:
-            header, arrays = read_frame(requests)
-        except EOFError:
-            return
-        write_frame(replies, *session.answer(header, arrays))
+@dataclass(frozen=True)
+class Trained:
+    """Weights and optimizer state by canonical name after a training, and its totals."""
+
+    weights: Arrays
+    state: Arrays
+    totals: Totals
 
 
 class Session:
-    """What a worker holds between two requests; each verb takes a request's header and arrays."""
+    """An engine's verbs over one model and one optimizer, which stay in the process that runs them."""
 
-    def __init__(self, engine_name: str, threads: int) -> None:
-        self.engine_name = engine_name
-        self.threads = threads
-        self.model: Model = None
-        self.optimizer: Optimizer = None
-        self.verbs: dict[str, Callable[[dict[str, Any], Arrays], Reply]] = {
-            "runtime": self._runtime,
-            "build": self._build,
-            "load_weights": self._load_weights,
-            "read_weights": self._read_weights,
-            "layer_outputs": self._layer_outputs,
-            "predict": self._predict,
-            "gradients": self._gradients,
-            "make_optimizer": self._make_optimizer,
-            "train": self._train,
-            "export": self._export,
-            "read_file": self._read_file,
-        }
+    def __init__(self, engine: str, threads: int | None = None) -> None:
+        """Import nothing yet.
+
+        Args:
+            engine: torch or tensorflow.
+            threads: processor threads to compute with; every core when not given.
+        """
+        self._name, self._threads = engine, threads or num_threads()
+        self._model: Model = None
+        self._optimizer: Optimizer = None
 
     @cached_property
-    def engine(self) -> Engine:
-        """The engine, imported with the first request, so that its failure is an answer."""
-        engine = engines.get(self.engine_name)
-        engine.configure(self.threads)
+    def _engine(self) -> Engine:
+        engine = engines.get(self._name)
+        engine.configure(self._threads)
         return engine
 
-    def answer(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        """Do what a request asks."""
-        try:
-            return self.verbs[header["verb"]](header, arrays)
-        except DiptychError as error:
-            return {"error": type(error).__name__, "message": str(error)}, {}
-        except Exception as error:  # a framework raises what it likes; the parent raises it as an EngineError
-            traceback.print_exc()
-            message = f"{self.engine_name} failed at '{header['verb']}': {in_one_line(error)}"
-            return {"error": "EngineError", "message": message}, {}
+    def runtime(self) -> dict[str, Any]:
+        """Return device, threads and versions in force."""
+        return self._engine.runtime()
 
-    def _runtime(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        return self.engine.runtime(), {}
+    def build(self, spec: ModelSpec, precision: str) -> None:
+        """Build the model of all later calls."""
+        self._model = self._engine.build(spec, precision)
 
-    def _build(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        self.model = self.engine.build(model_from_json(header["spec"]), header["precision"])
-        return {}, {}
+    def load_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Load arrays, by canonical name, into the model."""
+        self._engine.load_weights(self._model, arrays)
 
-    def _load_weights(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        self.engine.load_weights(self.model, arrays)
-        return {}, {}
+    def read_weights(self) -> Arrays:
+        """Return every array of the model, running statistics included."""
+        return self._engine.read_weights(self._model)
 
-    def _read_weights(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        return {}, self.engine.read_weights(self.model)
+    def layer_outputs(self, images: np.ndarray, training: bool) -> Arrays:
+        """Return the output of every layer by name, for uint8 images, (N, H, W, C)."""
+        return self._engine.layer_outputs(self._model, images, training)
 
-    def _layer_outputs(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        return {}, self.engine.layer_outputs(self.model, arrays["images"], header["training"])
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return logits, (N, K), of uint8 images, (N, H, W, C)."""
+        return self._engine.predict(self._model, images)
 
-    def _predict(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        return {}, {"logits": self.engine.predict(self.model, arrays["images"])}
+    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+        """Return the loss and its gradient for every trainable array, in training mode."""
+        return self._engine.gradients(self._model, batch)
 
-    def _gradients(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        loss, gradients = self.engine.gradients(self.model, Batch(**arrays))
-        return {"loss": loss}, gradients
+    def make_optimizer(self, recipe: Recipe) -> None:
+        """Make the optimizer of all later trainings, at step 0."""
+        self._optimizer = self._engine.make_optimizer(self._model, recipe)
 
-    def _make_optimizer(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        self.optimizer = self.engine.make_optimizer(self.model, recipe_from_json(header["recipe"]))
-        return {}, {}
+    def train(self, batches: Sequence[Batch], rates: Sequence[float], seed: int) -> Trained:
+        """Train on every batch, one step each, at that step's learning rate."""
+        totals = self._engine.train_epoch(self._model, self._optimizer, batches, rates, seed)
+        return Trained(self.read_weights(), self._engine.read_optimizer(self._optimizer), totals)
 
-    def _train(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        rates = header["rates"]
-        fields = ("images", "targets", "weights")
-        batches = [Batch(*(arrays[f"{field}/{step}"] for field in fields)) for step in range(len(rates))]
-        totals = self.engine.train_epoch(self.model, self.optimizer, batches, rates, header["seed"])
-        weights = self.engine.read_weights(self.model)
-        state = self.engine.read_optimizer(self.optimizer)
-        reply = {f"weights/{name}": array for name, array in weights.items()}
-        reply.update({f"state/{name}": array for name, array in state.items()})
-        return asdict(totals), reply
+    def export(self, form: str, path: Path, card: str, calibration: np.ndarray | None = None) -> None:
+        """Write the model as a file or folder of a format that this framework writes."""
+        self._engine.export(self._model, form, path, card, calibration)
 
-    def _export(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        self.engine.export(self.model, header["form"], Path(header["path"]), header["card"], arrays.get("calibration"))
-        return {}, {}
+    def read_file(self, path: Path) -> Stored:
+        """Read a weights file of this framework."""
+        return self._engine.read_file(path)
 
-    def _read_file(self, header: dict[str, Any], arrays: Arrays) -> Reply:
-        stored = vars(self.engine.read_file(Path(header["path"])))
-        return {key: value for key, value in stored.items() if key != "arrays"}, stored["arrays"]
+
+@contextmanager
+def session(engine: str, threads: int | None = None) -> Iterator[Session]:
+    """Yield a stand-in for a `Session` in a process of its own, which ends with the block.
+
+    Raises:
+        UsageError: there is no such engine.
+        MissingEngine: its framework is not installed.
+    """
+    engines.check_installed(engine)
+    imports, env = [f"diptych.engines.{engine}"], engine_environment(engine)
+    with Worker(f"The {engine} process", imports=imports, env=env) as worker:
+        yield worker.create(Session, engine, threads)
+
+
+class Sessions(dict[str, Session]):
+    """A session for each engine, started when it is first used; all end with the `with` block."""
+
+    def __init__(self, threads: int | None = None, prepare: Callable[[Session], None] = lambda session: None) -> None:
+        """Start none yet.
+
+        Args:
+            threads: processor threads of each; every core when not given.
+            prepare: called with each session before its first use.
+        """
+        super().__init__()
+        self._threads, self._prepare, self._stack = threads, prepare, ExitStack()
+
+    def __missing__(self, engine: str) -> Session:
+        self[engine] = self._stack.enter_context(session(engine, self._threads))
+        self._prepare(self[engine])
+        return self[engine]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 from diptych import errors
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import refusal
-from diptych.engines.worker import environment
 from diptych.errors import DiptychError, EngineError
+from diptych.processes import engine_environment
 from diptych.training.execute import Settings
 from diptych.training.fit import Notify
 from diptych.training.stopping import TERMINATED
@@ -43,7 +43,7 @@ def train_in_process(run: Run, settings: Settings, notify: Notify, holds: Sequen
         _opened(log_path) as log,
         subprocess.Popen(
             command,
-            env=environment(settings.engine),
+            env=engine_environment(settings.engine),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -22,7 +22,7 @@ from diptych.data.batches import Batch
 from diptych.data.prefetch import num_threads
 from diptych.engines import slots
 from diptych.engines.contract import Arrays
-from diptych.engines.worker import Trained, Worker
+from diptych.engines.session import Session, Trained, session
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
 from diptych.spec.recipe import Rule
@@ -65,9 +65,9 @@ FLOAT32_TOLERANCES = {
 class Pair:
     """A worker process of each engine, in the order of `engines.NAMES`."""
 
-    workers: tuple[Worker, Worker]
+    workers: tuple[Session, Session]
 
-    def ask(self, verb: Callable[[Worker], T]) -> tuple[T, T]:
+    def ask(self, verb: Callable[[Session], T]) -> tuple[T, T]:
         """Call `verb` with each worker at the same time and return both results."""
         with ThreadPoolExecutor(2) as threads:
             first, second = threads.map(verb, self.workers)
@@ -83,7 +83,7 @@ def start() -> Iterator[Pair]:
     """
     threads = max(1, num_threads() // 2)
     with ExitStack() as stack:
-        first, second = (stack.enter_context(Worker(name, threads)) for name in engines.NAMES)
+        first, second = (stack.enter_context(session(name, threads)) for name in engines.NAMES)
         yield Pair((first, second))
 
 
@@ -134,12 +134,11 @@ def rungs(
 
 def _round_trip(setting: Setting) -> Rung:
     initial = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
-    names = [worker.engine for worker in setting.pair.workers]
     ours, theirs = (
         {f"{name}/{array}": values for array, values in read.items()}
-        for name, read in zip(names, setting.pair.ask(lambda worker: worker.read_weights()), strict=True)
+        for name, read in zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True)
     )
-    expected = {f"{name}/{array}": values for name in names for array, values in initial.items()}
+    expected = {f"{name}/{array}": values for name in engines.NAMES for array, values in initial.items()}
     apart = difference({**ours, **theirs}, expected, expected)
     return Rung.judged("weights, there and back", setting.precision, 0.0, apart)
 
@@ -147,7 +146,7 @@ def _round_trip(setting: Setting) -> Rung:
 def _forward(setting: Setting, training: bool) -> Rung:
     images = setting.batches[0].images
 
-    def outputs(worker: Worker) -> Arrays:
+    def outputs(worker: Session) -> Arrays:
         found = worker.layer_outputs(images, training)
         return found if training else {**found, "logits": worker.predict(images)}
 
@@ -183,7 +182,7 @@ def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
             yield _judged(setting, f"running statistics after {stage}", difference(found, wanted, wanted))
 
 
-def _take_steps(setting: Setting, rule: Rule, worker: Worker) -> tuple[Trained, Trained]:
+def _take_steps(setting: Setting, rule: Rule, worker: Session) -> tuple[Trained, Trained]:
     """Return a worker's state after one step and after all of them."""
     recipe = RECIPES[rule]
     rates = _cosine(recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE, len(setting.batches))
@@ -235,7 +234,7 @@ def training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> R
     by_epoch = [samples.epoch(train, spec.num_classes, recipe.batch_size, generator) for _ in range(epochs)]
     rates = [learning_rates(recipe, epoch, len(by_epoch[0])) for epoch in range(1, epochs + 1)]
 
-    def train_and_predict(worker: Worker) -> np.ndarray:
+    def train_and_predict(worker: Session) -> np.ndarray:
         worker.build(spec, "float64")
         worker.load_weights(initial_weights(spec.arrays, seed))
         worker.make_optimizer(recipe)
