@@ -12,7 +12,7 @@ from images_corpus import corpus
 
 from diptych.data.decode import decode, sniff
 from diptych.data.preprocess import resize
-from diptych.evaluation.softmax import softmax
+from diptych.evaluation.metrics import softmax
 from diptych.training import job
 
 SIZE = (16, 16)

@@ -17,8 +17,7 @@ from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.ingest import BadImages
 from diptych.data.preprocess import resize
 from diptych.errors import DataError
-from diptych.evaluation.metrics import evaluate_logits
-from diptych.evaluation.softmax import softmax
+from diptych.evaluation.metrics import evaluate_logits, softmax
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from diptych.artifacts.store import read_json
 from diptych.comparison import border
 from diptych.data import sources
 from diptych.errors import ArtifactError, UsageError
-from diptych.evaluation.metrics import evaluate_logits
-from diptych.evaluation.softmax import log_softmax
+from diptych.evaluation.metrics import evaluate_logits, log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import job

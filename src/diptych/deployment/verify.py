@@ -14,8 +14,7 @@ from diptych.data.splits import Split
 from diptych.deployment.calibration import stratified
 from diptych.deployment.formats import Format
 from diptych.errors import ArtifactError, DataError
-from diptych.evaluation.metrics import evaluate_logits
-from diptych.evaluation.softmax import softmax
+from diptych.evaluation.metrics import evaluate_logits, softmax
 
 NUM_GOLDEN = 1000
 

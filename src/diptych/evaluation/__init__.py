@@ -1,8 +1,7 @@
-"""Numbers from logits: the same for every engine, because none computes them."""
+"""Metrics from logits and labels, in NumPy; the same for every engine."""
 
 from diptych.evaluation.calibration import ReliabilityBins, expected_calibration_error, reliability_bins
-from diptych.evaluation.metrics import classification_report, evaluate_logits
-from diptych.evaluation.softmax import log_softmax, softmax
+from diptych.evaluation.metrics import classification_report, evaluate_logits, log_softmax, softmax
 
 __all__ = [
     "ReliabilityBins",

@@ -1,4 +1,4 @@
-"""Whether a model that says "80 %" is right eight times in ten (Guo et al. 2017, arXiv:1706.04599)."""
+"""Calibration: whether predictions made with a probability of 80 % are right 80 % of the time (Guo et al. 2017)."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,17 @@ class ReliabilityBins:
     confidence: np.ndarray
     """float64, (num_bins,): mean probability of the predicted class; 0 in an empty bin"""
     accuracy: np.ndarray
-    """float64, (num_bins,): share of right predictions; 0 in an empty bin"""
+    """float64, (num_bins,): share of correct predictions; 0 in an empty bin"""
 
     @property
     def expected_calibration_error(self) -> float:
-        """|accuracy − confidence|, averaged over samples; 0 is perfect, 1 the worst."""
+        """|accuracy − confidence|, averaged over samples; 0 is best, 1 is worst."""
         gaps = np.abs(self.accuracy - self.confidence)
         return float(np.sum(gaps * self.counts) / self.counts.sum())
 
 
 def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> ReliabilityBins:
-    """Group samples into bins of equal width by the probability of the class that they are given.
+    """Group samples into bins of equal width by the probability of their predicted class.
 
     Args:
         probabilities_nk: float, (num_samples, num_classes), rows sum to 1.
@@ -49,11 +49,11 @@ def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bin
 
 
 def bin_of(confidence_n: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
-    """The number of each confidence's bin, from 0, (N,)."""
-    # Inner edges only: rounding can put a confidence a hair above 1.
+    """Index of the bin of each confidence, (N,)."""
+    # Inner edges only: rounding can give a confidence slightly above 1.
     return np.searchsorted(np.linspace(0.0, 1.0, num_bins + 1)[1:-1], confidence_n, side="left")
 
 
 def expected_calibration_error(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> float:
-    """Expected calibration error of `reliability_bins`; takes the same arguments."""
+    """Return the expected calibration error; takes the arguments of `reliability_bins`."""
     return reliability_bins(probabilities_nk, labels_n, num_bins).expected_calibration_error

@@ -1,4 +1,4 @@
-"""The numbers of a test set, computed once, in NumPy and scikit-learn, from any engine's logits."""
+"""Test metrics, computed in float64 by NumPy from any engine's logits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,19 +7,34 @@ import numpy as np
 
 from diptych.errors import ArtifactError, DataError, EngineError
 from diptych.evaluation.calibration import expected_calibration_error
-from diptych.evaluation.softmax import log_softmax
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def softmax(logits_nk: np.ndarray) -> np.ndarray:
+    """Return probabilities, float64, (num_samples, num_classes), of logits of any float dtype."""
+    probabilities_nk: np.ndarray = np.exp(log_softmax(logits_nk))
+    return probabilities_nk
+
+
+def log_softmax(logits_nk: np.ndarray) -> np.ndarray:
+    """Return the natural logarithms of the probabilities, float64, (num_samples, num_classes), without overflow."""
+    logits_nk = logits_nk.astype(np.float64)
+    logits_nk -= logits_nk.max(axis=1, keepdims=True)
+    logits_nk -= np.log(np.exp(logits_nk).sum(axis=1, keepdims=True))
+    return logits_nk
 
 
 def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    """Everything that is reported of a classifier's answers, ready for JSON.
+    """Compute every reported metric of a classifier, ready for JSON.
 
-    A class without samples counts in the macro averages, with 0 for what cannot be computed. Of equal
-    logits the class that comes first wins, in top-1 and top-5 alike.
+    A class without samples counts in the macro averages; a score with a zero denominator is 0. Among equal logits
+    the first class wins, in top-1 and top-5 alike.
 
     Args:
         logits_nk: float, (num_samples, num_classes).
         labels_n: integers in [0, num_classes), (num_samples,).
-        class_names: one name a class, in the order of the logits.
+        class_names: one name per class, in the order of the logits.
 
     Returns:
         `num_samples`, `accuracy`, `top5_accuracy` (top-K when there are K < 5 classes), `loss` (mean
@@ -27,45 +42,58 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
         `f1`), `per_class` (these, `name` and `support`), `confusion_matrix` (rows are true classes).
 
     Raises:
-        ArtifactError: shapes that do not fit each other.
-        DataError: a label that no class has.
-        EngineError: logits that are not finite.
+        ArtifactError: The shapes do not match.
+        DataError: A label is outside [0, num_classes).
+        EngineError: A logit is NaN or infinite.
     """
     _check(logits_nk, labels_n, class_names)
     labels_n = labels_n.astype(np.int64)
     num_samples, num_classes = logits_nk.shape
     log_probabilities_nk = log_softmax(logits_nk)
-    predicted_n = logits_nk.argmax(axis=1)
     rank_n = _rank_of_label(logits_nk, labels_n)
+    cells = np.bincount(labels_n * num_classes + logits_nk.argmax(axis=1), minlength=num_classes**2)
+    counts_kk = cells.reshape(num_classes, num_classes)
+    support_k, scores = counts_kk.sum(axis=1), _scores(counts_kk)
+    rows = zip(class_names, *(scores[score].tolist() for score in _SCORES), support_k.tolist(), strict=True)
     return {
         "num_samples": num_samples,
         "accuracy": float(np.mean(rank_n == 0)),
         "top5_accuracy": float(np.mean(rank_n < 5)),
         "loss": float(-np.mean(log_probabilities_nk[np.arange(num_samples), labels_n])),
         "expected_calibration_error": expected_calibration_error(np.exp(log_probabilities_nk), labels_n),
-        "macro": _average(labels_n, predicted_n, num_classes, "macro"),
-        "weighted": _average(labels_n, predicted_n, num_classes, "weighted"),
-        "per_class": _per_class(labels_n, predicted_n, class_names),
-        "confusion_matrix": _confusion_matrix(labels_n, predicted_n, num_classes),
+        "macro": {score: float(scores[score].mean()) for score in _SCORES},
+        "weighted": {score: float(np.average(scores[score], weights=support_k)) for score in _SCORES},
+        "per_class": [dict(zip(("name", *_SCORES, "support"), row, strict=True)) for row in rows],
+        "confusion_matrix": counts_kk.tolist(),
     }
 
 
 def classification_report(metrics: Mapping[str, Any]) -> str:
-    """scikit-learn's text report of what `evaluate_logits` returned."""
-    from sklearn.metrics import classification_report as sklearn_report
+    """Format what `evaluate_logits` returned as scikit-learn's text report."""
+    classes, total = metrics["per_class"], metrics["num_samples"]
+    width = max(len("weighted avg"), *(len(row["name"]) for row in classes))
 
-    counts = np.array(metrics["confusion_matrix"])
-    true, predicted = np.indices(counts.shape)
-    return str(
-        sklearn_report(
-            y_true=true.ravel().repeat(counts.ravel()),
-            y_pred=predicted.ravel().repeat(counts.ravel()),
-            labels=range(len(counts)),
-            target_names=[row["name"] for row in metrics["per_class"]],
-            digits=4,
-            zero_division=0,
-        )
-    )
+    def line(name: str, row: Mapping[str, Any], support: int) -> str:
+        return f"{name:>{width}} " + "".join(f"{row[score]:10.4f}" for score in _SCORES) + f"{support:10}\n"
+
+    return (
+        " " * width + " " + "".join(f"{column:>10}" for column in ("precision", "recall", "f1-score", "support"))
+        + "\n\n"
+        + "".join(line(row["name"], row, row["support"]) for row in classes)
+        + f"\n{'accuracy':>{width}} {'':20}{metrics['accuracy']:10.4f}{total:10}\n"
+        + line("macro avg", metrics["macro"], total)
+        + line("weighted avg", metrics["weighted"], total)
+    )  # fmt: skip
+
+
+def _scores(counts_kk: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, (num_classes,), from a confusion matrix whose rows are true classes."""
+    correct_k, support_k, predicted_k = counts_kk.diagonal(), counts_kk.sum(axis=1), counts_kk.sum(axis=0)
+    return {
+        "precision": correct_k / np.maximum(predicted_k, 1),
+        "recall": correct_k / np.maximum(support_k, 1),
+        "f1": 2 * correct_k / np.maximum(support_k + predicted_k, 1),
+    }
 
 
 def _check(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]) -> None:
@@ -73,55 +101,25 @@ def _check(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[st
     if labels_n.ndim != 1 or logits_nk.shape != (num_samples, num_classes) or num_samples == 0:
         raise ArtifactError(
             f"Cannot evaluate logits of shape {logits_nk.shape} with labels of shape {labels_n.shape} and "
-            f"{num_classes} class names: (N, {num_classes}) and (N,) with at least one sample are wanted."
+            f"{num_classes} class names: expected shapes (N, {num_classes}) and (N,) with N of at least 1."
         )
-    stray = np.flatnonzero((labels_n < 0) | (labels_n >= num_classes))
-    if len(stray):
+    invalid = np.flatnonzero((labels_n < 0) | (labels_n >= num_classes))
+    if len(invalid):
         raise DataError(
-            f"Label {labels_n[stray[0]]} of sample {stray[0]} is no class: labels from 0 to "
-            f"{num_classes - 1} are wanted."
+            f"Label {labels_n[invalid[0]]} of sample {invalid[0]} is out of range: expected 0 to {num_classes - 1}."
         )
-    broken = np.flatnonzero(~np.isfinite(logits_nk).all(axis=1))
-    if len(broken):
+    not_finite = np.flatnonzero(~np.isfinite(logits_nk).all(axis=1))
+    if len(not_finite):
         raise EngineError(
-            f"The model gave NaN or infinity for {len(broken)} of {num_samples} samples, first for sample "
-            f"{broken[0]}. Its training diverged: lower the learning rate or clip gradients."
+            f"The model returned NaN or infinity for {len(not_finite)} of {num_samples} samples, first for sample "
+            f"{not_finite[0]}. Its training diverged: lower the learning rate or clip gradients."
         )
 
 
 def _rank_of_label(logits_nk: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
-    """How many classes each sample puts before its true one; 0 where the prediction is right."""
+    """Number of classes that rank above each sample's true one; 0 where the prediction is correct."""
     label_logit_n1 = np.take_along_axis(logits_nk, labels_n[:, None], axis=1)
     comes_earlier_nk = np.arange(logits_nk.shape[1]) < labels_n[:, None]
     tied_before_nk = (logits_nk == label_logit_n1) & comes_earlier_nk
     rank_n: np.ndarray = np.count_nonzero((logits_nk > label_logit_n1) | tied_before_nk, axis=1)
     return rank_n
-
-
-def _average(labels_n: np.ndarray, predicted_n: np.ndarray, num_classes: int, kind: str) -> dict[str, float]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels_n, predicted_n, labels=range(num_classes), average=kind, zero_division=0
-    )
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
-
-
-def _per_class(labels_n: np.ndarray, predicted_n: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    columns = precision_recall_fscore_support(
-        labels_n, predicted_n, labels=range(len(class_names)), average=None, zero_division=0
-    )
-    return [
-        {"name": name, "precision": precision, "recall": recall, "f1": f1, "support": support}
-        for name, precision, recall, f1, support in zip(
-            class_names, *(column.tolist() for column in columns), strict=True
-        )
-    ]
-
-
-def _confusion_matrix(labels_n: np.ndarray, predicted_n: np.ndarray, num_classes: int) -> list[list[int]]:
-    cells = np.bincount(labels_n * num_classes + predicted_n, minlength=num_classes**2)
-    matrix: list[list[int]] = cells.reshape(num_classes, num_classes).tolist()
-    return matrix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.data.splits import Split
-from diptych.evaluation.softmax import softmax
+from diptych.evaluation.metrics import softmax
 from diptych.reports import charts
 
 

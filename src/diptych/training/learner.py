@@ -13,7 +13,7 @@ from diptych.data.batches import Batch, epoch_batches, steps_per_epoch
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import SpecError
-from diptych.evaluation.softmax import log_softmax
+from diptych.evaluation.metrics import log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
 from diptych.training import schedule
