@@ -25,9 +25,9 @@ from diptych import engines
 from diptych.artifacts.events import EventLog
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
+from diptych.data.datasets import Split
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
-from diptych.data.splits import Split
 from diptych.processes import engine_environment
 from diptych.spec import recipes, zoo
 from diptych.training.fit import fit

@@ -22,11 +22,10 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from diptych.data.batches import epoch_batches
+from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
-from diptych.data.ingest import ingest
 from diptych.data.prefetch import each, num_threads
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Form, Keeping
 from diptych.processes import engine_environment
 from diptych.spec import Recipe
 from diptych.training.machine import machine
@@ -96,7 +95,7 @@ def speeds(name: str, folder: Path, epochs: int) -> list[float]:
     """Images a second of each epoch, ours or of decoding alone."""
     if name == "floor":
         return [decoding(sorted((folder / "photos").rglob("*.jpg"))) for _ in range(epochs)]
-    parts = ingest(list_folder(folder / "photos"), Form((224, 224), 3), Keeping(OURS[name], folder / "kept"))
+    parts = ingest(list_folder(folder / "photos"), (224, 224, 3), caching=OURS[name], folder=folder / "kept")
     found = []
     for epoch in range(1, epochs + 1):
         start, count = time.perf_counter(), 0

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from diptych.data.batches import epoch_batches, steps_per_epoch
+from diptych.data.datasets import Split
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
-from diptych.data.splits import Split
 from diptych.errors import ImageError
 from diptych.spec import Recipe
 

@@ -17,9 +17,8 @@ EPOCH = f"""
 import sys
 from pathlib import Path
 from diptych.data.batches import epoch_batches
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Form, Keeping
 from diptych.spec import Recipe
 
 def held():
@@ -27,7 +26,7 @@ def held():
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * max(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
-parts = ingest(list_folder(Path(sys.argv[1])), Form(({SIZE}, {SIZE}), 3), Keeping(sys.argv[2], Path(sys.argv[3])))
+parts = ingest(list_folder(Path(sys.argv[1])), ({SIZE}, {SIZE}, 3), caching=sys.argv[2], folder=Path(sys.argv[3]))
 recipe = Recipe(batch_size=64, flip="horizontal", crop_padding=4)
 peak = 0
 for batch in epoch_batches(parts.train, recipe, num_classes=2, seed=0, epoch=1, workers=2):
@@ -44,9 +43,8 @@ import numpy as np
 from diptych.artifacts.run import Predictions
 from diptych.artifacts.store import write_arrays
 from diptych.comparison.parity import samples
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Form, Keeping
 from diptych.deployment import probe
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.formats import FORMATS
@@ -77,7 +75,7 @@ weights = samples.weights(spec, seed=0)
 card = Card("safetensors", spec, ("a", "b"), "area", "files", ("torch",), parity_digest(spec, weights))
 path = Path(sys.argv[2]) / "mlp.safetensors"
 write_arrays(path, weights, {{"format": "pt", CARD: card.to_text()}})
-test = ingest(list_folder(Path(sys.argv[1])), Form(({SIZE}, {SIZE}), 3), Keeping("never", path.parent)).train
+test = ingest(list_folder(Path(sys.argv[1])), ({SIZE}, {SIZE}, 3), caching="never", folder=path.parent).train
 test = test.take(np.tile(np.arange(len(test)), {TIMES}))
 wanted = np.zeros((len(test), 2), np.float32)
 reference = Reference.of(test, Predictions(wanted, test.labels, test.ids), card.class_names)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commands import diptych, train
 
-from diptych.data.images import Kept
+from diptych.data.images import StoredImages
 
 CLASSES = tuple(map(str, range(10)))  # those of the published digits, too
 SMALL = ("--model", "mlp", "--image-size", 8, "--channels", 1, "--epochs", 1, "--precision", "float32")
@@ -143,7 +143,7 @@ def test_such_a_table_trains_nothing(others):
     table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
     told = diptych("train", table, *SMALL, "--out", folder / "runs")
     assert (2, "") == (told.code, told.out)
-    assert "'new' holds no training samples" in told.err
+    assert "'new' has no training samples" in told.err
 
 
 def test_data_without_a_test_split_are_used_whole_and_people_are_told(table_run, others):
@@ -187,7 +187,7 @@ def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
     def refuse(*_arguments, **_options):
         raise AssertionError("a whole split was loaded")
 
-    monkeypatch.setattr(Kept, "__array__", refuse)
+    monkeypatch.setattr(StoredImages, "__array__", refuse)
     assert 0 == diptych("evaluate", path, folder).code
     (other,) = train(folder, *SMALL, "--optimizer", "sgd", "--out", tmp_path)
     told = diptych("compare", run.directory, other.directory, "--out", tmp_path / "compared")

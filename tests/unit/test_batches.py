@@ -12,9 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from diptych.data import datasets
 from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch, usual_workers
+from diptych.data.datasets import Split
 from diptych.data.prefetch import num_threads
-from diptych.data.rows import Keeping
-from diptych.data.splits import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
 
@@ -251,14 +250,14 @@ def test_the_split_is_only_read():
 
 
 @pytest.fixture(params=["always", "never"])
-def kept(request, tmp_path):
+def kept(request, tmp_path, monkeypatch):
     """Samples in image files, in the cache or streamed."""
     for place, image_hwc in enumerate(samples(20).images):
         path = tmp_path / "images" / "ab"[place % 2] / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image_hwc)
-    keeping = Keeping(request.param, tmp_path / "cache")
-    return request.param, datasets.read(str(tmp_path / "images"), image_size=(7, 9), keeping=keeping).parts.train
+    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
+    return request.param, datasets.read(str(tmp_path / "images"), image_size=(7, 9), caching=request.param).train
 
 
 def test_every_core_prepares_batches_where_images_are_decoded_meanwhile(kept):

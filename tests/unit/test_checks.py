@@ -27,7 +27,7 @@ from diptych.data.check.findings import KINDS, SEVERITIES
 from diptych.data.check.folders import survey_folder
 from diptych.data.check.measure import measured
 from diptych.data.check.subject import subject_of
-from diptych.data.splits import Parts, Split
+from diptych.data.readers import ListedSplit, Listing
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -144,10 +144,10 @@ def test_the_same_pixels_are_one_image_in_any_lossless_format(tmp_path, rng):
 
 def test_the_same_bytes_in_another_shape_are_another_image(rng):
     levels = rng.integers(0, 256, (24, 32, 1), dtype=np.uint8)
-    parts = Parts(
+    parts = Listing(
         ("a", "b"),
-        Split(levels[np.newaxis], np.zeros(1, np.int64)),
-        test=Split(levels.reshape(1, 32, 24, 1), np.zeros(1, np.int64)),
+        ListedSplit.of_pixels(levels[np.newaxis], np.zeros(1, np.int64)),
+        test=ListedSplit.of_pixels(levels.reshape(1, 32, 24, 1), np.zeros(1, np.int64)),
     )
     assert "leakage" not in kinds(checked(subject_of(parts)))
 
@@ -228,7 +228,11 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
     images = np.stack([picture(rng, 28, 28, is_grey=True)[..., :1] for _ in range(60)])
     labels = np.arange(60) % 2
     images[7], images[50] = images[3], 0
-    parts = Parts(("odd", "even"), Split(images[:48], labels[:48]), test=Split(images[48:], labels[48:]))
+    parts = Listing(
+        ("odd", "even"),
+        ListedSplit.of_pixels(images[:48], labels[:48]),
+        test=ListedSplit.of_pixels(images[48:], labels[48:]),
+    )
     images[55] = images[4]
     found = told(checked(subject_of(parts)))
     assert {

@@ -4,6 +4,7 @@ import os
 import struct
 import time
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 from diptych.data import datasets, sources
+from diptych.data.datasets import Split, cut
+from diptych.data.images import cache_dir
 from diptych.data.readers import cifar
-from diptych.data.rows import cache_dir
-from diptych.data.splits import Split, cut
 from diptych.errors import ArtifactError, DataError, DownloadError, UsageError
 from diptych.training.job import Source
 
@@ -71,15 +72,15 @@ def test_nothing_is_cut_for_a_fraction_of_0():
 
 
 def test_a_class_too_small_to_be_cut_is_named():
-    with pytest.raises(DataError, match="Class 'b' has 1 samples, too few to cut 10% off"):
+    with pytest.raises(DataError, match="Class 'b' has 1 samples, too few to hold out 10%"):
         cut(numbered_split(5, 1, 5), 0.1, 0, CLASSES)
 
 
 @pytest.mark.parametrize(
     ("num_images", "complaint"),
     [
-        (1, r"'a' has 1 samples, too few to cut 20% off for test: give it more"),
-        (2, r"'a' has 1 samples, too few to cut 10% off for validation, after 20% went to test: give it more"),
+        (1, r"'a' has 1 samples, too few to hold out 20% for test: add images"),
+        (2, r"'a' has 1 samples, too few to hold out 10% for validation, after 20% went to test: add images"),
     ],
 )
 def test_a_class_too_small_is_told_with_what_was_cut_off(num_images, complaint, tmp_path):
@@ -175,7 +176,7 @@ def test_a_home_that_cannot_be_used_costs_the_cache_and_nothing_else(tmp_path, m
     settings = {"data_dir": tmp_path}
     assert not Source.of("digits", **settings).load().remarks
     (remark,) = Source.of(tmp_path / "pets", **settings).load().remarks
-    assert "kept" in remark
+    assert "cached" in remark
     with pytest.raises(ArtifactError, match="symbolic links"):
         Source.of(tmp_path / "pets", cache="always", **settings).load()
 
@@ -214,6 +215,16 @@ def test_digits_are_scaled_to_uint8_and_divided():
     assert (digits.train.images.min(), digits.train.images.max()) == (0, 255)
     assert np.unique(digits.train.images).size == 17
     assert (digits.train.images.dtype, digits.train.labels.dtype) == (np.uint8, np.int64)
+
+
+def test_the_digits_that_ship_are_those_of_scikit_learn():
+    load_digits = pytest.importorskip("sklearn.datasets").load_digits
+    path = Path(sources.__file__).with_name("digits.npz")
+    assert "56691635b5c95f315ed55907c4fe83309809b3b822ee0b8d68e84bba3ffd4ca3" == sha256(path.read_bytes()).hexdigest()
+    with np.load(path) as arrays:
+        levels, labels = load_digits(return_X_y=True)
+        np.testing.assert_array_equal(levels.reshape(-1, 8, 8), arrays["images"])
+        np.testing.assert_array_equal(labels, arrays["labels"])
 
 
 def test_the_seed_chooses_validation_samples_but_never_test_samples():
@@ -300,7 +311,7 @@ def test_a_name_like_no_other_is_answered_with_all_that_data_may_be(tmp_path):
     [{"image_size": (0, 8)}, {"channels": 2}, {"seed": -1}, {"validation_fraction": 1.0}],
 )
 def test_an_argument_out_of_range_is_a_usage_error(argument):
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="must be"):
         datasets.load("digits", **argument)
 
 
@@ -345,7 +356,7 @@ def test_a_folder_with_a_test_split_only_gets_validation_from_training(tmp_path)
 
 def test_a_file_of_no_known_kind_says_so(tmp_path):
     (tmp_path / "images.txt").write_text("a list")
-    with pytest.raises(UsageError, match=r"images\.txt' is nothing that images are read from\. DATA is one of"):
+    with pytest.raises(UsageError, match=r"Unsupported data source .*images\.txt'\. DATA is one of"):
         datasets.load(str(tmp_path / "images.txt"))
 
 
@@ -359,7 +370,7 @@ def test_unpacked_mnist_files_are_found_and_a_wrong_number_of_images_is_refused(
         images = np.zeros((7, 28, 28), dtype=np.uint8)
         (tmp_path / "mnist" / f"{name}-images-idx3-ubyte").write_bytes(idx_bytes(images))
         (tmp_path / "mnist" / f"{name}-labels-idx1-ubyte").write_bytes(idx_bytes(images[:, 0, 0]))
-    with pytest.raises(DataError, match=r"mnist' holds 14 images.*mnist has 70,000"):
+    with pytest.raises(DataError, match=r"mnist' has 14 images.*mnist has 70,000"):
         datasets.load("mnist", data_dir=tmp_path)
 
 
@@ -384,7 +395,7 @@ def test_an_unpacked_cifar10_folder_is_found_in_the_directory_of_the_environment
     for name in (*cifar.BINARY.train_files, cifar.BINARY.test_file):
         (folder / name).write_bytes(bytes(2 * cifar.RECORD_BYTES))
     monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"cifar10' holds 12 images.*cifar10 has 60,000"):
+    with pytest.raises(DataError, match=r"cifar10' has 12 images.*cifar10 has 60,000"):
         datasets.load("cifar10")
 
 

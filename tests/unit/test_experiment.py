@@ -8,8 +8,7 @@ from cv2 import imwrite
 
 from diptych.comparison.experiment import Experiment
 from diptych.comparison.meter import full_batches
-from diptych.data.datasets import Dataset
-from diptych.data.splits import Split
+from diptych.data.datasets import Dataset, Split
 from diptych.engines import NAMES
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import Recipe

@@ -8,7 +8,7 @@ import pytest
 from standings import make_speed
 
 from diptych.artifacts.run import Predictions
-from diptych.data.splits import Split
+from diptych.data.datasets import Split
 from diptych.deployment import benchmark as measuring
 from diptych.deployment.export import Shipped
 from diptych.deployment.formats import FORMATS

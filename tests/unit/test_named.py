@@ -21,13 +21,11 @@ import pytest
 from cifar_batches import python_batch
 from scipy.io import savemat
 
-from diptych.data import datasets, published, sources
-from diptych.data.ingest import ingest
-from diptych.data.named import CIFAR100, EMNIST, IMAGENET, KMNIST, NAMED, read_named
-from diptych.data.readers import cifar, devkit, emnist
-from diptych.data.readers.imagenet import Pins, class_names, read_imagenet
-from diptych.data.readers.svhn import read_svhn
-from diptych.data.rows import Form, Keeping
+from diptych.data import datasets, sources
+from diptych.data.readers import cifar, idx, imagenet
+from diptych.data.readers.idx import read_svhn
+from diptych.data.readers.imagenet import class_names
+from diptych.data.sources import NAMED, read_named
 from diptych.errors import DataError, DownloadError
 
 
@@ -53,14 +51,13 @@ def write_tar(path, members, mode="w"):
 
 
 def pinned_files():
-    yield from (*published.MNIST_FILES, *published.FASHION_MNIST_FILES, *published.KMNIST_FILES, *published.SVHN_FILES)
-    yield from (*published.CIFAR10_FILES.values(), published.CIFAR100_FILE, published.EMNIST_FILE)
+    yield from (*idx.MNIST_FILES, *idx.FASHION_MNIST_FILES, *idx.KMNIST_FILES, *idx.SVHN_FILES)
+    yield from (*cifar.CIFAR10_FILES.values(), cifar.CIFAR100_FILE, idx.EMNIST_FILE)
 
 
 def test_every_file_is_pinned_by_another_digest_and_fetched_by_https():
     files = list(pinned_files())
     digests = [file.sha256 for file in files]
-    digests += [published.IMAGENET.train[2], published.IMAGENET.validation[2], published.IMAGENET.devkit_sha256]
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert len(digests) == len(set(digests))
     assert all(url.startswith("https://") for file in files for url in file.urls)
@@ -116,9 +113,10 @@ def test_cifar100_is_read_with_its_fine_labels_packed_and_unpacked(tmp_path):
 
 def test_cifar100_is_found_unpacked_by_name(tmp_path):
     write_files(tmp_path / "cifar100", cifar100_members())
-    name, parts = read_named(replace(CIFAR100, num_train=2, num_test=2), tmp_path)
-    assert ("cifar100", "boy", "worm") == (name, *(parts.class_names[label] for label in parts.train.labels))
-    with pytest.raises(DataError, match=r"holds 4 images .* cifar100 has 60,000"):
+    source = read_named(replace(NAMED["cifar100"], num_train=2, num_test=2), tmp_path)
+    labels = source.listing.train.labels
+    assert ("cifar100", "boy", "worm") == (source.name, *(source.listing.class_names[label] for label in labels))
+    with pytest.raises(DataError, match=r"has 4 images .* cifar100 has 60,000"):
         datasets.load("cifar100", data_dir=tmp_path)
 
 
@@ -145,7 +143,7 @@ def test_kmnist_is_read_like_mnist(tmp_path):
             f"{split}-images-idx3-ubyte": idx_bytes(images),
             f"{split}-labels-idx1-ubyte": idx_bytes(np.arange(10, dtype=np.uint8)),
         })  # fmt: skip
-    _, parts = read_named(replace(KMNIST, num_train=10, num_test=10), tmp_path)
+    parts = read_named(replace(NAMED["kmnist"], num_train=10, num_test=10), tmp_path).listing
     np.testing.assert_array_equal(images[..., np.newaxis], parts.train.images)
     assert ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo") == parts.class_names
 
@@ -155,7 +153,7 @@ def letters():
     drawn = np.zeros((3, 28, 28), dtype=np.uint8)
     for image, letter in zip(drawn, "F7R", strict=True):
         cv2.putText(image, letter, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
-    return drawn, np.array([emnist.CLASS_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
+    return drawn, np.array([idx.EMNIST_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
 
 
 def emnist_members():
@@ -163,7 +161,7 @@ def emnist_members():
     upright, labels = letters()
     stored = np.stack([np.frombuffer(image.tobytes(order="F"), np.uint8).reshape(28, 28) for image in upright])
     contents = [idx_bytes(stored), idx_bytes(labels), idx_bytes(stored[:2]), idx_bytes(labels[:2])]
-    return {f"gzip/{name}": gzip.compress(content) for name, content in zip(emnist.FILES, contents, strict=True)}
+    return {f"gzip/{name}": gzip.compress(content) for name, content in zip(idx.EMNIST_PARTS, contents, strict=True)}
 
 
 def write_zip(path, members):
@@ -174,11 +172,11 @@ def write_zip(path, members):
 
 def test_emnist_stands_upright(tmp_path):
     write_zip(tmp_path / "gzip.zip", {"gzip/emnist-letters-test-labels-idx1-ubyte.gz": b"x", **emnist_members()})
-    (images, labels), (test_images, test_labels) = emnist.read_emnist(tmp_path / "gzip.zip")
+    (images, labels), (test_images, test_labels) = idx.read_emnist(tmp_path / "gzip.zip")
     np.testing.assert_array_equal(letters()[0][..., np.newaxis], images)
     np.testing.assert_array_equal(letters()[0][:2, ..., np.newaxis], test_images)
     assert (["F", "7", "R"], ["F", "7"]) == tuple(
-        [emnist.CLASS_NAMES[label] for label in each] for each in (labels, test_labels)
+        [idx.EMNIST_NAMES[label] for label in each] for each in (labels, test_labels)
     )
 
 
@@ -186,16 +184,16 @@ def test_emnist_as_others_describe_it_is_turned_back(tmp_path):
     """TensorFlow Datasets: "images provided here are inverted horizontally and rotated 90 anti-clockwise"."""
     upright = letters()[0][..., np.newaxis]
     described = np.rot90(upright[:, :, ::-1], axes=(1, 2))
-    np.testing.assert_array_equal(upright, emnist.upright(described))
+    np.testing.assert_array_equal(upright, idx.upright(described))
     assert not np.array_equal(upright, described)
 
 
 def test_the_47_classes_are_digits_capitals_and_the_small_letters_that_look_otherwise():
     merged = set("cijklmopsuvwxyz")  # of the paper's table; their capitals stand for both
     assert set("0123456789") | set("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | (set("abcdefghijklmnopqrstuvwxyz") - merged) == {
-        *emnist.CLASS_NAMES
+        *idx.EMNIST_NAMES
     }
-    assert sorted(emnist.CLASS_NAMES) == list(emnist.CLASS_NAMES)
+    assert sorted(idx.EMNIST_NAMES) == list(idx.EMNIST_NAMES)
 
 
 @pytest.mark.parametrize("folder", ["emnist", "emnist/gzip"])
@@ -204,7 +202,7 @@ def test_emnist_is_found_unpacked_by_name(folder, unpack, tmp_path):
     for name, content in emnist_members().items():
         short = Path(name).name if unpack is bytes else Path(name).stem
         write_files(tmp_path / folder, {short: unpack(content)})
-    _, parts = read_named(replace(EMNIST, num_train=3, num_test=2), tmp_path)
+    parts = read_named(replace(NAMED["emnist"], num_train=3, num_test=2), tmp_path).listing
     np.testing.assert_array_equal(letters()[0][..., np.newaxis], parts.train.images)
 
 
@@ -212,9 +210,10 @@ def test_emnist_is_found_unpacked_by_name(folder, unpack, tmp_path):
     ("change", "complaint"),
     [
         (lambda members: members.popitem(), r"does not hold gzip/emnist-balanced-test-labels"),
-        (lambda members: members.update({f"gzip/{emnist.FILES[1]}": idx_bytes(np.array([47, 0, 0], np.uint8))}),
+        (lambda members: members.update({f"gzip/{idx.EMNIST_PARTS[1]}": idx_bytes(np.array([47, 0, 0], np.uint8))}),
          r"train-labels.*label 47 at byte 8, wanted 0 to 46"),
-        (lambda members: members.update({f"gzip/{emnist.FILES[0]}": b"\x1f\x8b damaged"}), r"train-images.*is damaged"),
+        (lambda members: members.update({f"gzip/{idx.EMNIST_PARTS[0]}": b"\x1f\x8b damaged"}),
+         r"train-images.*is damaged"),
     ],
 )  # fmt: skip
 def test_a_faulty_emnist_is_refused(change, complaint, tmp_path):
@@ -222,7 +221,7 @@ def test_a_faulty_emnist_is_refused(change, complaint, tmp_path):
     change(members)
     write_zip(tmp_path / "gzip.zip", members)
     with pytest.raises(DataError, match=complaint):
-        emnist.read_emnist(tmp_path / "gzip.zip")
+        idx.read_emnist(tmp_path / "gzip.zip")
 
 
 def test_a_damaged_zip_is_refused(tmp_path):
@@ -230,10 +229,10 @@ def test_a_damaged_zip_is_refused(tmp_path):
     content = (tmp_path / "gzip.zip").read_bytes()
     (tmp_path / "cut.zip").write_bytes(content[:-30])
     with pytest.raises(DataError, match=r"cut\.zip' is damaged"):
-        emnist.read_emnist(tmp_path / "cut.zip")
+        idx.read_emnist(tmp_path / "cut.zip")
     (tmp_path / "flipped.zip").write_bytes(content[:60] + bytes(200) + content[260:])
     with pytest.raises(DataError, match=r"flipped\.zip"):
-        emnist.read_emnist(tmp_path / "flipped.zip")
+        idx.read_emnist(tmp_path / "flipped.zip")
 
 
 def write_svhn(path, images_nhwc, labels, **others):
@@ -340,40 +339,20 @@ def solution():
     return ("ImageId,PredictionString\n" + "".join(lines)).encode()
 
 
-def write_archives(folder):
-    """The official archives, a tar of tars and a tar; and what they are pinned by."""
-    folder.mkdir()
-    for wnid, names in TRAIN.items():
-        write_tar(folder / f"{wnid}.tar", {f"{name}.JPEG": jpeg(name) for name in names})
-    write_tar(
-        folder / "ILSVRC2012_img_train.tar", {f"{wnid}.tar": (folder / f"{wnid}.tar").read_bytes() for wnid in WNIDS}
-    )
-    for wnid in WNIDS:
-        (folder / f"{wnid}.tar").unlink()
-    write_tar(folder / "ILSVRC2012_img_val.tar", {f"{name}.JPEG": jpeg(name) for name in reversed(VALIDATION)})
-    write_files(folder, {devkit.ARCHIVE: packed_devkit()})
-
-    def pin(name):
-        content = (folder / name).read_bytes()
-        return name, len(content), hashlib.sha256(content).hexdigest()
-
-    return Pins(pin("ILSVRC2012_img_train.tar"), pin("ILSVRC2012_img_val.tar"), pin(devkit.ARCHIVE)[2])
-
-
 TREES = {
     "val in class folders": lambda: {**train_files(), **divided_files()},
-    "flat, with the packed kit": lambda: {**train_files(), **flat_files(), devkit.ARCHIVE: packed_devkit()},
+    "flat, with the packed kit": lambda: {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: packed_devkit()},
     "flat, with the unpacked kit": lambda: {**train_files(), **flat_files(), **devkit_members()},
-    "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), devkit.SOLUTION: solution()},
+    "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), imagenet.SOLUTION: solution()},
     "as Kaggle ships it": lambda: {
         **{f"ILSVRC/Data/CLS-LOC/{name}": content for name, content in {**train_files(), **flat_files()}.items()},
-        devkit.SOLUTION: solution(),
+        imagenet.SOLUTION: solution(),
     },
 }
 
 
 def content_of(listed):
-    return [(listed.encoded.read(place), label) for place, label in enumerate(listed.labels.tolist())]
+    return [(listed.images.read(place), label) for place, label in enumerate(listed.labels.tolist())]
 
 
 WANTED_TRAIN = [(jpeg(name), label) for label, wnid in enumerate(WNIDS) for name in sorted(TRAIN[wnid])]
@@ -386,32 +365,10 @@ WANTED_TEST = [
 def test_imagenet_is_read_from_a_tree_however_its_validation_set_lies(tree, tmp_path):
     write_files(tmp_path / "imagenet", TREES[tree]())
     found = sources.find("imagenet", data_dir=tmp_path)
-    assert ("tench", "crane (n02012849)", "crane (n03126707)") == found.content.class_names
-    assert (WANTED_TRAIN, WANTED_TEST) == (content_of(found.content.train), content_of(found.content.test))
-    assert (None, True, (224, 224)) == (found.content.validation, found.mirror, found.image_size)
+    assert ("tench", "crane (n02012849)", "crane (n03126707)") == found.listing.class_names
+    assert (WANTED_TRAIN, WANTED_TEST) == (content_of(found.listing.train), content_of(found.listing.test))
+    assert (None, True, (224, 224)) == (found.listing.validation, found.mirror, found.image_size)
     assert "imagenet-3" == found.name
-
-
-def test_imagenet_is_read_from_the_official_archives_where_they_lie(tmp_path):
-    pins = write_archives(tmp_path / "imagenet")
-    before = sorted(path.name for path in (tmp_path / "imagenet").iterdir())
-    for _ in range(2):  # looked through, and from what was found then
-        content = read_imagenet(tmp_path / "imagenet", pins)
-        assert (WANTED_TRAIN, WANTED_TEST) == (content_of(content.train), content_of(content.test))
-    assert "train/n01440764/n01440764_10.JPEG" == content.train.ids[0]
-    assert content.test.ids[0].startswith("val/ILSVRC2012_val_")
-    assert before == sorted(path.name for path in (tmp_path / "imagenet").iterdir())
-
-
-def test_the_archives_and_a_tree_have_one_fingerprint(tmp_path):
-    pins = write_archives(tmp_path / "packed")
-    write_files(tmp_path / "imagenet", TREES["val in class folders"]())
-    prints = []
-    for content in (read_imagenet(tmp_path / "packed", pins), read_imagenet(tmp_path / "imagenet", pins)):
-        parts = ingest(content, Form((8, 8), 3), Keeping("never"))
-        whole = datasets.Whole("imagenet-3", parts, mirror=True)
-        prints.append(datasets.divide(whole, 0, 0.34).fingerprint)
-    assert prints[0] == prints[1]
 
 
 def test_fewer_classes_are_read_and_named_by_their_number(tmp_path):
@@ -420,22 +377,22 @@ def test_fewer_classes_are_read_and_named_by_their_number(tmp_path):
     }
     write_files(tmp_path / "imagenet", files)
     found = sources.find("imagenet", data_dir=tmp_path)
-    assert ("imagenet-2", ("tench", "crane (n02012849)")) == (found.name, found.content.class_names)
-    assert [pair for pair in WANTED_TEST if pair[1] < 2] == content_of(found.content.test)
+    assert ("imagenet-2", ("tench", "crane (n02012849)")) == (found.name, found.listing.class_names)
+    assert [pair for pair in WANTED_TEST if pair[1] < 2] == content_of(found.listing.test)
 
 
 def test_the_whole_of_imagenet_alone_has_its_name(tmp_path):
     write_files(tmp_path / "imagenet", TREES["val in class folders"]())
-    assert "imagenet" == read_named(replace(IMAGENET, num_train=9, num_test=6), tmp_path)[0]
+    assert "imagenet" == read_named(replace(NAMED["imagenet"], num_train=9, num_test=6), tmp_path).name
 
 
 def test_a_tree_without_validation_images_brings_no_test_split(tmp_path):
     write_files(tmp_path / "imagenet", train_files())
-    assert sources.find("imagenet", data_dir=tmp_path).content.test is None
+    assert sources.find("imagenet", data_dir=tmp_path).listing.test is None
 
 
 def test_imagenet_is_never_fetched_and_the_error_says_what_to_put_where(tmp_path):
-    with pytest.raises(DownloadError, match="may not be passed on") as raised:
+    with pytest.raises(DownloadError, match="cannot be downloaded freely") as raised:
         datasets.load("imagenet", data_dir=tmp_path)
     for word in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz", "image-net.org"):
         assert word in str(raised.value)
@@ -443,30 +400,31 @@ def test_imagenet_is_never_fetched_and_the_error_says_what_to_put_where(tmp_path
 
 
 WRONG_TREES = {
-    "an unknown class": ({**train_files(), "train/n99999999/x.JPEG": jpeg("x")}, DataError, "among them 'n99999999'"),
+    "an unknown class": ({**train_files(), "train/n99999999/x.JPEG": jpeg("x")}, DataError, "unknown: 'n99999999'"),
     "names for wnids": (
-        {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, DataError, "among them 'cats', 'dogs'"),
-    "one class": ({"train/n01440764/1.JPEG": jpeg("x")}, DataError, "holds 1 classes"),
+        {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, DataError, "unknown: 'cats', 'dogs'"),
+    "one class": ({"train/n01440764/1.JPEG": jpeg("x")}, DataError, "has 1 classes"),
     "nothing that says what val shows": (
-        {**train_files(), **flat_files()}, DownloadError, "says what the validation images show"),
+        {**train_files(), **flat_files()}, DownloadError, "says the classes of the validation images"),
     "an image that nothing tells of": (
-        {**train_files(), **flat_files(), "val/other.JPEG": jpeg("x"), devkit.SOLUTION: solution()},
+        {**train_files(), **flat_files(), "val/other.JPEG": jpeg("x"), imagenet.SOLUTION: solution()},
         DataError, "val/other.JPEG"),
     "a class without validation images": (
         {**train_files(), "val/n01440764/x.JPEG": jpeg("x")},
         DataError, "no validation images of n02012849, n03126707"),
     "a damaged kit": (
-        {**train_files(), **flat_files(), devkit.ARCHIVE: packed_devkit()[:300]}, DataError, "is damaged|not hold"),
+        {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: packed_devkit()[:300]},
+        DataError, "is damaged|not hold"),
     "a damaged table": (
         {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},
         DataError, r"meta\.mat cannot be read"),
     "a truth of a synset that is no class": (
         {**train_files(), **flat_files(), **devkit_members(),
          "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"1\n4\n"},
-        DataError, "validation image 2 is of synset '4'"),
+        DataError, "validation image 2 has the synset '4'"),
     "a solution that is none": (
-        {**train_files(), **flat_files(), devkit.SOLUTION: b"ImageId,PredictionString\nx\n"},
-        DataError, "line 2, is not of the form"),
+        {**train_files(), **flat_files(), imagenet.SOLUTION: b"ImageId,PredictionString\nx\n"},
+        DataError, "line 2: expected"),
 }  # fmt: skip
 
 
@@ -476,32 +434,6 @@ def test_a_tree_that_is_not_imagenet_is_refused(kind, tmp_path):
     write_files(tmp_path / "imagenet", files)
     with pytest.raises(error, match=complaint):
         sources.find("imagenet", data_dir=tmp_path)
-
-
-@pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", devkit.ARCHIVE])
-@pytest.mark.parametrize("damage", ["cut short", "one bit", "missing"])
-def test_an_archive_of_imagenet_that_is_not_the_official_one_is_refused(name, damage, tmp_path):
-    pins = write_archives(tmp_path / "imagenet")
-    path = tmp_path / "imagenet" / name
-    content = bytearray(path.read_bytes())
-    content[100] ^= 1
-    match damage:
-        case "cut short":
-            path.write_bytes(content[:-512])
-        case "one bit":
-            path.write_bytes(content)
-        case "missing":
-            path.unlink()
-    with pytest.raises(DownloadError, match=f"{re.escape(name)}"):
-        read_imagenet(tmp_path / "imagenet", pins)
-
-
-def test_official_archives_of_another_size_are_refused_by_name(tmp_path):
-    write_archives(tmp_path / "imagenet")
-    with pytest.raises(
-        DownloadError, match=r"ILSVRC2012_img_train\.tar' is not the official file: .* of 147,897,477,120"
-    ):
-        datasets.load("imagenet", data_dir=tmp_path)
 
 
 def test_the_1000_classes_have_1000_names_in_the_order_of_their_ids():

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from diptych.data import datasets, sources
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.prefetch import each
 from diptych.data.readers import row_groups
-from diptych.data.rows import Form, Keeping
 from diptych.errors import DataError, UsageError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -61,11 +60,11 @@ def write_faces(folder, prefix=""):
 
 
 def listing(path, **options):
-    return sources.find(str(path), **options).content
+    return sources.find(str(path), **options).listing
 
 
 def levels_of(listed):
-    contents = [listed.encoded.read(place) for place in range(len(listed))]
+    contents = [listed.images.read(place) for place in range(len(listed))]
     return [int(cv2.imdecode(np.frombuffer(content, np.uint8), 1)[0, 0, 0]) for content in contents]
 
 
@@ -92,8 +91,8 @@ def test_one_file_is_an_undivided_dataset(tmp_path):
     found = sources.find(str(path))
     assert ("faces", ("x", "y"), [0, 1, 0]) == (
         found.name,
-        found.content.class_names,
-        found.content.train.labels.tolist(),
+        found.listing.class_names,
+        found.listing.train.labels.tolist(),
     )
 
 
@@ -212,7 +211,7 @@ def test_a_folder_may_hold_nothing_but_test_samples(tmp_path):
 def test_an_image_that_is_missing_is_a_bad_image_not_an_end(tmp_path):
     images = [*encoded(1, 2, 3), {"bytes": None, "path": None}, None, {"bytes": b"no image", "path": None}]
     path = write(tmp_path / "a.parquet", images, ["x", "y", "x", "y", "x", "y"], image_type=IMAGE)
-    parts = ingest(listing(path), Form((6, 8), 3), Keeping("never"), "skip")
+    parts = ingest(listing(path), (6, 8, 3), caching="never", bad_images="skip")
     assert ["a.parquet:3", "a.parquet:4", "a.parquet:5"] == [name for name, _ in parts.skipped]
     assert [1, 2, 3] == parts.train.images[:][:, 0, 0, 0].tolist()
 
@@ -290,7 +289,7 @@ def test_a_damaged_file_is_refused_when_it_is_listed_or_when_it_is_read(tmp_path
     path.write_bytes(b"\xff" * 400 + content[400:])
     faces = listing(path)
     with pytest.raises(DataError, match=r"Cannot read row group 0 of .*a\.parquet'"):
-        faces.train.encoded.read(3)
+        faces.train.images.read(3)
 
 
 def test_a_shape_of_pixels_is_refused(tmp_path):
@@ -307,7 +306,7 @@ def large(tmp_path, num_groups=10, rows_a_group=50, num_bytes=20_000):
 
 
 def test_listing_reads_no_image(tmp_path):
-    assert 0 == large(tmp_path).encoded.num_read
+    assert 0 == large(tmp_path).images.num_read
 
 
 def test_a_scan_by_several_threads_reads_each_row_group_once(tmp_path, monkeypatch):
@@ -315,12 +314,12 @@ def test_a_scan_by_several_threads_reads_each_row_group_once(tmp_path, monkeypat
     listed, seen = large(tmp_path), {}
 
     def one(place):
-        seen[place] = listed.encoded.read(place)[0]
+        seen[place] = listed.images.read(place)[0]
 
     each(one, len(listed))
-    print(f"{len(listed)} images in 10 row groups: {listed.encoded.num_read} groups read")
+    print(f"{len(listed)} images in 10 row groups: {listed.images.num_read} groups read")
     assert {place: place % 256 for place in range(500)} == seen
-    assert 10 == listed.encoded.num_read
+    assert 10 == listed.images.num_read
 
 
 def test_threads_that_want_one_row_group_at_once_read_it_once(tmp_path):
@@ -328,14 +327,14 @@ def test_threads_that_want_one_row_group_at_once_read_it_once(tmp_path):
 
     def one(place):
         barrier.wait()
-        seen.append(listed.encoded.read(place)[0])
+        seen.append(listed.images.read(place)[0])
 
     threads = [threading.Thread(target=one, args=(place,)) for place in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (list(range(8)), 1) == (sorted(seen), listed.encoded.num_read)
+    assert (list(range(8)), 1) == (sorted(seen), listed.images.num_read)
 
 
 def test_what_is_kept_in_memory_has_a_bound(tmp_path, monkeypatch):
@@ -343,11 +342,11 @@ def test_what_is_kept_in_memory_has_a_bound(tmp_path, monkeypatch):
     listed = large(tmp_path)
     before, most = pa.total_allocated_bytes(), 0
     for place in np.random.default_rng(0).permutation(len(listed)).tolist():
-        assert place % 256 == listed.encoded.read(place)[0]
+        assert place % 256 == listed.images.read(place)[0]
         most = max(most, pa.total_allocated_bytes() - before)
-    print(f"row groups of 1 MB, at most 3 MB kept: {most / 1e6:.1f} MB at most; {listed.encoded.num_read} groups read")
+    print(f"row groups of 1 MB, at most 3 MB kept: {most / 1e6:.1f} MB at most; {listed.images.num_read} groups read")
     assert most < 7_000_000  # what is kept, and what is being read
-    assert listed.encoded.num_read > 10
+    assert listed.images.num_read > 10
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path):

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Form, Keeping
 from diptych.deployment.probe import save_images
 from diptych.errors import ArtifactError, DataError
 
@@ -18,7 +17,7 @@ def streamed(root, kept):
         folder = root / "ab"[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f"{number:03}.png"), np.full((6, 8, 3), number % 256, dtype=np.uint8))
-    return ingest(list_folder(root), Form((6, 8), 3), Keeping("never", kept)).train.images
+    return ingest(list_folder(root), (6, 8, 3), caching="never", folder=kept).train.images
 
 
 def test_streamed_images_are_written_as_numpy_reads_them(tmp_path):
@@ -31,7 +30,7 @@ def test_streamed_images_are_written_as_numpy_reads_them(tmp_path):
 def test_an_image_that_changed_meanwhile_is_named(tmp_path):
     images = streamed(tmp_path / "photos", tmp_path / "kept")
     (tmp_path / "photos" / "b" / "299.png").write_bytes(b"other")
-    with pytest.raises(DataError, match=r"'b/299\.png' changed while it was in use: bring it back as it was"):
+    with pytest.raises(DataError, match=r"'b/299\.png' changed while it was in use: restore it"):
         save_images(tmp_path / "images.npy", images)
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from cifar_batches import python_batch
 
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.readers import cifar
 from diptych.data.readers.folder import list_folder
 from diptych.data.readers.idx import read_idx, read_idx_pair
-from diptych.data.rows import Form, Keeping
 from diptych.errors import DataError
 
 
@@ -297,7 +296,7 @@ def test_a_missing_batch_in_a_folder_is_named(tmp_path):
 
 
 def read_folder(root, image_size, channels):
-    return ingest(list_folder(root), Form(image_size, channels), Keeping("never"))
+    return ingest(list_folder(root), (*image_size, channels), caching="never")
 
 
 def levels_of(split):

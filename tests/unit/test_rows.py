@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -11,18 +12,18 @@ import numpy as np
 import pytest
 
 from diptych.artifacts.staging import staging
-from diptych.data import datasets
+from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches
+from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
-from diptych.data.ingest import ingest
+from diptych.data.images import ImageStore
 from diptych.data.preprocess import channel_moments, channel_statistics, resize
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Cached, Form, Keeping, Streamed, rows
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.spec import Recipe
 
 SIZE = (12, 16)
-FORM = Form(SIZE, 3)
+SHAPE = (*SIZE, 3)
 NUM_OF_CLASS = 30
 RECIPE = Recipe(batch_size=8, flip="horizontal", crop_padding=2, rotation=10, brightness=0.2, cutout=3, mixup=0.2)
 
@@ -52,11 +53,11 @@ class Told(list):
 
 
 def rows_of(folder, keeping, **settings):
-    return ingest(list_folder(folder), FORM, keeping, **settings)
+    return ingest(list_folder(folder), SHAPE, **keeping, **settings)
 
 
 def keeping(folder, caching="always"):
-    return Keeping(caching, folder.parent / "kept", Told())
+    return {"caching": caching, "folder": folder.parent / "kept", "progress": Told()}
 
 
 def test_kept_and_streamed_rows_are_the_decoded_and_resized_files(folder):
@@ -77,7 +78,7 @@ def test_what_is_kept_is_not_decoded_again_whatever_its_time_or_place(folder):
     moved = folder.rename(folder.with_name("elsewhere"))
     again = keeping(moved)
     rows_of(moved, again)
-    assert "Decoding" not in again.tell
+    assert "Decoding" not in again["progress"]
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
@@ -99,7 +100,7 @@ def test_kept_pixels_that_a_disk_has_damaged_are_made_again(folder):
     kept.write_bytes(content)
     again = keeping(folder)
     np.testing.assert_array_equal(expected, rows_of(folder, again).train.images[:])
-    assert "Decoding" in again.tell
+    assert "Decoding" in again["progress"]
 
 
 def test_statistics_are_those_of_the_pixels_without_looking_at_them_again(folder):
@@ -144,7 +145,7 @@ def test_bad_images_can_be_left_out_and_are_named(caching, folder):
 def test_a_class_that_loses_every_image_is_an_error(folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="Class 'dog' has no image left for train"):
+    with pytest.raises(DataError, match="No image of class 'dog' in the train split"):
         rows_of(folder, keeping(folder), bad_images="skip")
 
 
@@ -170,8 +171,8 @@ def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_s
 
 def test_the_fingerprint_follows_from_content_and_not_from_how_it_is_kept(folder, monkeypatch):
     def fingerprint(path=folder, caching="always"):
-        whole = datasets.read(str(path), image_size=SIZE, keeping=keeping(folder, caching))
-        return datasets.divide(whole, 0, 0.1).fingerprint
+        whole = datasets.read(str(path), image_size=SIZE, caching=caching)
+        return whole.divide(0, 0.1).fingerprint
 
     first = fingerprint()
     assert first == fingerprint(caching="never")
@@ -194,7 +195,10 @@ class Changing:
             raise DataError("Cannot read 'a.png': Permission denied.")
         return content
 
-    def name(self, place):
+    def __len__(self):
+        return 1
+
+    def id_of(self, place):
         return "a.png"
 
 
@@ -206,7 +210,7 @@ def png(level):
 @pytest.mark.parametrize("caching", ["always", "never"])
 def test_a_file_that_changes_while_it_is_looked_over_is_never_kept_under_a_wrong_key(caching, first, tmp_path):
     with pytest.raises(DataError, match=r"'a\.png' changed while it was in use"):
-        rows(Changing(first, png(2)), 1, FORM, Keeping(caching, tmp_path))
+        ImageStore.build(Changing(first, png(2)), SHAPE, caching=caching, folder=tmp_path)
     assert [] == [*tmp_path.iterdir()]
 
 
@@ -221,8 +225,8 @@ def test_pixels_that_are_kept_are_used_however_little_room_is_left(folder, monke
     rows_of(folder, keeping(folder, "auto"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
     again = keeping(folder, "auto")
-    assert isinstance(rows_of(folder, again).train.images.rows, Cached)
-    assert "Decoding" not in again.tell
+    assert not rows_of(folder, again).train.images.store.is_streamed
+    assert "Decoding" not in again["progress"]
 
 
 def no_room(*_):
@@ -232,8 +236,8 @@ def no_room(*_):
 def test_without_room_for_pixels_they_are_streamed_and_it_is_said(folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", no_room)
     parts = rows_of(folder, keeping(folder, "auto"))
-    assert isinstance(parts.train.images.rows, Streamed)
-    assert "Decoded images are not kept: Cannot write" in parts.remarks[0]
+    assert parts.train.images.store.is_streamed
+    assert "Decoded images are not cached: Cannot write" in parts.remarks[0]
     with pytest.raises(ArtifactError, match="No space left on device"):
         rows_of(folder, keeping(folder, "always"))
     assert [] == [*(folder.parent / "kept").glob("*.npy"), *(folder.parent / "kept").glob(".*")]
@@ -242,9 +246,9 @@ def test_without_room_for_pixels_they_are_streamed_and_it_is_said(folder, monkey
 @pytest.mark.parametrize("caching", ["auto", "never"])
 def test_without_any_cache_a_training_goes_on_and_it_is_said(caching, folder, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    parts = rows_of(folder, Keeping(caching, tmp_path / "file" / "kept"))
+    parts = rows_of(folder, {"caching": caching, "folder": tmp_path / "file" / "kept"})
     assert (60, 1) == (len(parts.train.images[:]), len(parts.remarks))
-    assert "not kept: Cannot write" in parts.remarks[0]
+    assert "not cached: Cannot write" in parts.remarks[0]
 
 
 def test_damage_to_anything_that_is_kept_is_noticed_and_made_good(folder):
@@ -280,5 +284,20 @@ def test_what_a_killed_process_left_half_filled_is_swept_and_a_living_one_s_stay
 
 @pytest.mark.parametrize("side", [100_000, 10**9])
 def test_a_size_that_no_memory_has_is_refused(side, folder):
-    with pytest.raises(UsageError, match="too large: wanted at most 89,478,485 pixels"):
+    with pytest.raises(UsageError, match="must be at most 89,478,485 pixels"):
         datasets.read(str(folder), image_size=(side, side))
+
+
+@pytest.mark.parametrize("caching", ["always", "never"])
+def test_a_dataset_pickles_without_its_pixels_and_with_its_fingerprints(caching, folder, monkeypatch):
+    dataset = datasets.read(str(folder), image_size=(64, 64), caching=caching).divide(0, 0.1)
+    content = pickle.dumps(dataset)
+    assert len(content) < 64 * 64 * 3 * 5  # 5 of 60 images
+    for name in ("_hash_files", "_decode_all"):
+        monkeypatch.setattr(images, name, None)
+    monkeypatch.setattr(datasets.Dataset, "_digest", None)
+    again = pickle.loads(content)
+    assert (dataset.fingerprint, dataset.test_fingerprint) == (again.fingerprint, again.test_fingerprint)
+    assert again.train.images.store is again.test.images.store
+    np.testing.assert_array_equal(dataset.train.images[:], again.train.images[:])
+    assert dataset.train.ids.tolist() == again.train.ids.tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diptych.artifacts.run import Predictions
-from diptych.data.splits import Split
+from diptych.data.datasets import Split
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.verify import Reference, class_changes, judge
 from diptych.errors import ArtifactError

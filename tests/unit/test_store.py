@@ -17,7 +17,7 @@ from diptych.artifacts.store import (
     write_json,
     write_npz,
 )
-from diptych.data.listing import as_names
+from diptych.data.readers import as_names
 from diptych.errors import ArtifactError
 
 

@@ -14,10 +14,9 @@ import pytest
 
 from diptych.data import datasets, sources
 from diptych.data.check.folders import survey_folder
-from diptych.data.ingest import ingest
+from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
 from diptych.data.readers.tables import split_of
-from diptych.data.rows import Form, Keeping
 from diptych.errors import DataError, UsageError
 from diptych.spec import recipes, zoo
 from diptych.training import job
@@ -47,13 +46,13 @@ def found(path, **options):
 
 
 def listing(path, **options):
-    return found(path, **options).content
+    return found(path, **options).listing
 
 
 def levels_of(listed):
     """What each image shows, by decoding it."""
     return [
-        int(cv2.imdecode(np.frombuffer(listed.encoded.read(place), np.uint8), 1)[0, 0, 0])
+        int(cv2.imdecode(np.frombuffer(listed.images.read(place), np.uint8), 1)[0, 0, 0])
         for place in range(len(listed))
     ]
 
@@ -68,10 +67,10 @@ PETS = "path,label\nb.png,dog\na.png,cat\nc.png,cat\n"
 
 def test_a_csv_of_paths_and_labels_brings_images_and_classes_in_sorted_order(tmp_path):
     pets = found(write_table(tmp_path / "pets.csv", PETS, a=10, b=20, c=30))
-    assert ("pets", False, ("cat", "dog")) == (pets.name, pets.mirror, pets.content.class_names)
-    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.content.train)
-    assert [10, 20, 30] == levels_of(pets.content.train)
-    assert (None, None) == (pets.content.validation, pets.content.test)
+    assert ("pets", False, ("cat", "dog")) == (pets.name, pets.mirror, pets.listing.class_names)
+    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.listing.train)
+    assert [10, 20, 30] == levels_of(pets.listing.train)
+    assert (None, None) == (pets.listing.validation, pets.listing.test)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +125,7 @@ def test_the_order_of_rows_changes_nothing_and_class_folders_of_the_same_files_a
     write_table(tmp_path / "forth.csv", "path,label\n" + "".join(rows))
     write_table(tmp_path / "back.csv", "path,label\n" + "".join(rows[::-1]))
     forth, back = (
-        datasets.divide(datasets.read(str(tmp_path / name), root=tmp_path / "pets"), 0, 0.1)
-        for name in ("forth.csv", "back.csv")
+        datasets.read(str(tmp_path / name), root=tmp_path / "pets").divide(0, 0.1) for name in ("forth.csv", "back.csv")
     )
     folders = datasets.load(str(tmp_path / "pets"))
     assert 1 == len({dataset.fingerprint for dataset in (forth, back, folders)})
@@ -176,7 +174,7 @@ def test_root_is_where_paths_begin_and_ids_do_not_hold_it(tmp_path):
 
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="absent' is no folder"):
+    with pytest.raises(UsageError, match="absent' is not a folder"):
         found(write_table(tmp_path / "pets.csv", PETS, a=1, b=2, c=3), root=tmp_path / "absent")
 
 
@@ -262,7 +260,7 @@ def test_a_table_of_test_rows_is_listed_and_trains_nothing(tmp_path):
     text = "path,label,split\na.png,x,test\nb.png,y,test\n"
     path = write_table(tmp_path / "pets.csv", text, a=1, b=2)
     assert (("x", "y"), 0, 2) == (listing(path).class_names, len(listing(path).train), len(listing(path).test))
-    with pytest.raises(DataError, match="'pets' holds no training samples"):
+    with pytest.raises(DataError, match="'pets' has no training samples"):
         datasets.load(str(path))
 
 
@@ -310,9 +308,9 @@ def random_images(*shape):
 def test_a_csv_of_pixels_becomes_images_of_the_square_shape_that_fits(shape, tmp_path):
     images = random_images(5, *shape)
     digits = found(write_table(tmp_path / "digits.csv", pixel_table(images, [7, 0, 10, 7, 0])))
-    np.testing.assert_array_equal(images, digits.content.train.images)
-    assert (("0", "7", "10"), [1, 0, 2, 1, 0]) == (digits.content.class_names, digits.content.train.labels.tolist())
-    assert (np.uint8, np.int64) == (digits.content.train.images.dtype, digits.content.train.labels.dtype)
+    np.testing.assert_array_equal(images, digits.listing.train.images)
+    assert (("0", "7", "10"), [1, 0, 2, 1, 0]) == (digits.listing.class_names, digits.listing.train.labels.tolist())
+    assert (np.uint8, np.int64) == (digits.listing.train.images.dtype, digits.listing.train.labels.dtype)
     assert ("digits", False) == (digits.name, digits.mirror)
 
 
@@ -351,7 +349,7 @@ def test_a_shape_that_is_given_is_taken(tmp_path):
 
 @pytest.mark.parametrize("shape", [(0, 4, 1), (4, 4, 2)])
 def test_a_shape_that_makes_no_sense_is_refused(shape, tmp_path):
-    with pytest.raises(UsageError, match="makes no sense"):
+    with pytest.raises(UsageError, match="must be a height, a width"):
         found(write_table(tmp_path / "a.csv", pixel_table(random_images(2, 5, 5, 1), [0, 1])), pixel_shape=shape)
 
 
@@ -447,9 +445,9 @@ def test_a_folder_of_train_and_test_tables_brings_its_splits(tmp_path):
     write_table(tmp_path / "fashion" / "fashion-mnist_train.csv", pixel_table(train, [0, 1, 2, 0, 1, 2]))
     write_table(tmp_path / "fashion" / "fashion-mnist_test.csv", pixel_table(test, [2, 0]))
     fashion = found(tmp_path / "fashion")
-    np.testing.assert_array_equal(train, fashion.content.train.images)
-    np.testing.assert_array_equal(test, fashion.content.test.images)
-    assert ("fashion", [2, 0], None) == (fashion.name, fashion.content.test.labels.tolist(), fashion.content.validation)
+    np.testing.assert_array_equal(train, fashion.listing.train.images)
+    np.testing.assert_array_equal(test, fashion.listing.test.images)
+    assert ("fashion", [2, 0], None) == (fashion.name, fashion.listing.test.labels.tolist(), fashion.listing.validation)
 
 
 def test_a_folder_of_tables_of_paths_brings_its_splits_beside_the_images(tmp_path):
@@ -641,9 +639,9 @@ def test_an_archive_of_class_folders_reads_as_they_do(name, write, prefix, tmp_p
     write_tree(tmp_path / "tree", "cats", "dogs")
     write(tmp_path / name, tmp_path / "tree", prefix)
     packed, plain = found(tmp_path / name), found(tmp_path / "tree")
-    assert ("pets", ("cats", "dogs")) == (packed.name, packed.content.class_names)
-    assert told(plain.content.train) == told(packed.content.train)
-    assert levels_of(plain.content.train) == levels_of(packed.content.train)
+    assert ("pets", ("cats", "dogs")) == (packed.name, packed.listing.class_names)
+    assert told(plain.listing.train) == told(packed.listing.train)
+    assert levels_of(plain.listing.train) == levels_of(packed.listing.train)
 
 
 @pytest.mark.parametrize(("name", "write"), ARCHIVES[:2])
@@ -680,7 +678,7 @@ def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
     with pytest.raises(DataError, match=r"Class folder '.*/pets\.tar/pets/empty' holds no images") as raised:
         found(tmp_path / "pets.tar")
     assert str(tmp_path / "pets.tar") in str(raised.value)
-    with pytest.raises(UsageError, match=r"--root is for a table of paths; '.*/pets\.tar/pets' is none"):
+    with pytest.raises(UsageError, match=r"--root is for a table of paths; '.*/pets\.tar/pets' is not one"):
         found(tmp_path / "pets.tar", root=tmp_path)
 
 
@@ -688,7 +686,7 @@ def test_what_becomes_of_an_archive_is_told(tmp_path):
     write_tree(tmp_path / "tree", "cats", "dogs")
     write_zip(tmp_path / "pets.zip", tmp_path / "tree")
     heard = []
-    datasets.read(str(tmp_path / "pets.zip"), keeping=Keeping("never", tell=lambda *what: heard.append(what)))
+    datasets.read(str(tmp_path / "pets.zip"), caching="never", progress=lambda *what: heard.append(what))
     size = (tmp_path / "pets.zip").stat().st_size
     assert ("Unpacking", size, size) == heard[0]
     assert {"Unpacking", "Reading", "Decoding"} == {doing for doing, _, _ in heard}
@@ -711,7 +709,7 @@ def test_a_link_is_read_under_its_own_name_and_from_its_own_folder(name, tmp_pat
     (tmp_path / "snap" / name).symlink_to(blob)
     for data in (str(tmp_path / "snap" / name), job.Source.of(tmp_path / "snap" / name).data):
         pets = sources.find(data)
-        assert ("pets", 2) == (pets.name, len(pets.content.class_names))
+        assert ("pets", 2) == (pets.name, len(pets.listing.class_names))
     assert str(tmp_path / "snap" / name) == data
 
 
@@ -730,7 +728,7 @@ def test_images_of_a_table_are_decoded_like_those_of_a_folder(tmp_path):
     names = [f"{name}/{number}.png,{name}" for name in ("cats", "dogs") for number in range(3)]
     table = write_table(tmp_path / "tree.csv", "path,label\n" + "\n".join(names) + "\n")
     parts = [
-        ingest(content, Form((6, 8), 3), Keeping("never"))
+        ingest(content, (6, 8, 3), caching="never")
         for content in (listing(tmp_path / "tree"), listing(table, root=tmp_path / "tree"))
     ]
     np.testing.assert_array_equal(parts[0].train.images[:], parts[1].train.images[:])

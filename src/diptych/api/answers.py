@@ -13,8 +13,8 @@ import numpy as np
 from diptych.api.classifiers import Reading, opened
 from diptych.api.models import EngineName
 from diptych.artifacts.run import Run
+from diptych.data.datasets import BadImages
 from diptych.data.decode import SUFFIXES, decode_file
-from diptych.data.ingest import BadImages
 from diptych.data.preprocess import resize
 from diptych.errors import DataError
 from diptych.evaluation.metrics import evaluate_logits, softmax

@@ -19,7 +19,7 @@ from diptych.data.check.findings import KINDS, SEVERITIES, Finding
 from diptych.data.check.folders import survey_folder
 from diptych.data.check.measure import load
 from diptych.data.check.subject import Subject, subject_of
-from diptych.data.rows import Tell
+from diptych.data.images import Progress
 from diptych.errors import DataError
 from diptych.reports import check_page
 from diptych.reports.gallery import Picture, picture
@@ -88,7 +88,7 @@ def check_data(
     pixel_shape: tuple[int, int, int] | None = None,
     quarantine: str | Path | None = None,
     out: str | Path | None = None,
-    tell: Tell = lambda doing, done, total: None,
+    tell: Progress = lambda doing, done, total: None,
 ) -> Report:
     """Find what is wrong with a dataset: files, duplicates and leaks, classes, images unlike the others.
 
@@ -114,9 +114,9 @@ def check_data(
         root=Path(root) if root else None,
         pixel_shape=pixel_shape,
         list_classes=survey_folder,
-        tell=tell,
+        progress=tell,
     )
-    subject = subject_of(found.content)
+    subject = subject_of(found.listing)
     if quarantine is not None:
         files.check_quarantine(subject, str(data), Path(quarantine))
     findings = checked(subject, tell)

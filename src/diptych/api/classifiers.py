@@ -14,9 +14,8 @@ from diptych.api.questions import Questions
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
-from diptych.data.datasets import Dataset
+from diptych.data.datasets import BadImages, Dataset
 from diptych.data.images import Images
-from diptych.data.ingest import BadImages
 from diptych.deployment.containers import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES

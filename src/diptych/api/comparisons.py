@@ -24,8 +24,8 @@ from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
 from diptych.data.cache import Caching
+from diptych.data.datasets import BadImages
 from diptych.data.images import Images
-from diptych.data.ingest import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.errors import DiptychError, UsageError
 from diptych.spec import ModelSpec, Recipe

@@ -12,7 +12,7 @@ from diptych.api.classifiers import Reading, finished, load_like
 from diptych.api.models import EngineName
 from diptych.api.trainings import check_counts
 from diptych.artifacts.run import Run
-from diptych.data.ingest import BadImages
+from diptych.data.datasets import BadImages
 from diptych.data.prefetch import num_threads
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.benchmark import write

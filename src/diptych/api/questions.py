@@ -9,8 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.datasets import Dataset, Whole, divide
-from diptych.data.splits import Split
+from diptych.data.datasets import Dataset, Split, Splits
 from diptych.errors import DataError, UsageError
 
 
@@ -36,33 +35,32 @@ class Questions:
         return cls(dataset.name, dataset.class_names, (dataset.test,), "test split")
 
     @classmethod
-    def of_other(cls, whole: Whole, name: str, test_fingerprint: str | None) -> Self:
+    def of_other(cls, splits: Splits, name: str, test_fingerprint: str | None) -> Self:
         """What data that somebody names have to ask.
 
         Their test split is used where they bring one, and where they turn out to be what the model was trained on;
         else every image, as none of them was trained on.
 
         Args:
-            whole: the data.
+            splits: of the data.
             name: of what the model was trained on.
             test_fingerprint: of the test split of that; without, data of its name are taken for it.
 
         Raises:
             DataError: they are taken for it, and cannot be divided.
         """
-        parts = whole.parts
-        if parts.test is not None and len(parts.test):
-            return cls(whole.name, parts.class_names, (parts.test,), "test split")
-        if test_fingerprint is None and whole.name == name:
-            return cls.of_test(divide(whole, seed=0, validation_fraction=0))
+        if splits.test is not None and len(splits.test):
+            return cls(splits.name, splits.class_names, (splits.test,), "test split")
+        if test_fingerprint is None and splits.name == name:
+            return cls.of_test(splits.divide(seed=0, validation_fraction=0))
         try:
-            dataset = divide(whole, seed=0, validation_fraction=0)
+            dataset = splits.divide(seed=0, validation_fraction=0)
             if dataset.test_fingerprint == test_fingerprint:
                 return cls.of_test(dataset)
         except DataError:  # what cannot be divided was not trained on
             pass
-        splits = tuple(split for split in (parts.train, parts.validation) if split is not None and len(split))
-        return cls(whole.name, parts.class_names, splits, "every image")
+        used = tuple(split for split in (splits.train, splits.validation) if split is not None and len(split))
+        return cls(splits.name, splits.class_names, used, "every image")
 
     def labels(self, class_names: Sequence[str], model: str) -> NDArray[np.int64]:
         """The labels, as places among a model's class names, int64, (N,); the data may have only some of these.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diptych.data.rows import Tell
+from diptych.data import images
 from diptych.reports.progress import Progress
 from diptych.training.fit import Notify
 
 
-def reading(tell: Notify) -> Tell:
+def reading(tell: Notify) -> images.Progress:
     """What tells of images that are read, in the words of a training."""
     return lambda doing, done, total: tell("data", {"doing": doing, "done": done, "total": total})
 

@@ -14,8 +14,7 @@ from diptych.api.telling import reading, told
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
 from diptych.data.cache import Caching
-from diptych.data.datasets import Dataset
-from diptych.data.ingest import BadImages
+from diptych.data.datasets import BadImages, Dataset
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import SpecError, UsageError

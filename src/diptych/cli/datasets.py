@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diptych.cli.arguments import parsed, print_json
-from diptych.data.named import NamedDataset
-from diptych.data.sources import KINDS, names
+from diptych.data.sources import KINDS, NamedDataset, names
 
 
 @dataclass(frozen=True)

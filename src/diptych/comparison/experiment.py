@@ -25,7 +25,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import Default, Setup
-from diptych.data.datasets import Dataset, Whole
+from diptych.data.datasets import Dataset, Splits
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec, Recipe, zoo
@@ -109,7 +109,7 @@ class Experiment:
         return zoo.model(self.model, data.image_shape, data.num_classes, mean, std)
 
     @cached_property
-    def _read(self) -> Whole:
+    def _read(self) -> Splits:
         return self.source.read()
 
     @cached_property

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.augment import Pixels, augment
-from diptych.data.images import Images, Kept
+from diptych.data.datasets import Split
+from diptych.data.images import Images, StoredImages
 from diptych.data.mix import blend, is_mixed, own_shares, partners
 from diptych.data.prefetch import num_threads, prefetched
 from diptych.data.preprocess import channel_moments
 from diptych.data.randomness import Draws
-from diptych.data.rows import Streamed
-from diptych.data.splits import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
 
@@ -86,7 +85,7 @@ def usual_workers(images: Images) -> int:
 
     A single one leaves the decoding threads idle while it augments what they gave it.
     """
-    return num_threads() if isinstance(images, Kept) and isinstance(images.rows, Streamed) else 1
+    return num_threads() if isinstance(images, StoredImages) and images.store.is_streamed else 1
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:

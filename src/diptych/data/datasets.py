@@ -1,44 +1,117 @@
-"""The one door to data: a name or a path in, three splits of uint8 images out."""
+"""Load a dataset: a name or a path in, three splits of uint8 images out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from diptych.data.cache import Caching
 from diptych.data.decode import VERSION
-from diptych.data.images import Kept
-from diptych.data.ingest import BadImages, ingest
+from diptych.data.images import Images, ImageStore, Progress, StoredImages, pick, quiet
 from diptych.data.limits import MAX_PIXELS
-from diptych.data.listing import Listing
 from diptych.data.preprocess import resize, to_channels
-from diptych.data.rows import Form, Keeping
-from diptych.data.sources import find
-from diptych.data.splits import Parts, Split, cut
+from diptych.data.readers import Listing
+from diptych.data.sources import Source, find
 from diptych.errors import DataError, UsageError
+
+BadImages: TypeAlias = Literal["fail", "skip"]
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: every seed of an experiment must be tested on the same samples
+_MAX_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples in a fixed order.
+
+    Attributes:
+        images: uint8, (N, H, W, C), 0–255; RGB for three channels, grey for one.
+        labels: int64, (N,), the index of each sample's class.
+        ids: (N,), each sample's id in its source: a file's path, or a number unless given.
+    """
+
+    images: Images
+    labels: NDArray[np.int64]
+    ids: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Number the samples that have no ids."""
+        if not len(self.ids):
+            object.__setattr__(self, "ids", np.arange(len(self.labels)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.intp]) -> Split:
+        """Return the samples at `indices`, in that order; images of an array are copied."""
+        return Split(pick(self.images, indices), self.labels[indices], self.ids[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The splits of a source as it divides itself, decoded to one size; a split that it lacks is None.
+
+    The other attributes are those of `Dataset`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    mirror: bool = False
+    skipped: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def divide(self, seed: int, validation_fraction: float) -> Dataset:
+        """Hold out the splits that the source lacks; see `load`.
+
+        Raises:
+            UsageError: an argument is out of range.
+            DataError: there are no training samples, or too few of a class to hold some out.
+        """
+        if not len(self.train):
+            raise DataError(
+                f"{self.name!r} has no training samples: add some, in a table or a folder called train, or with train "
+                "in a column called split."
+            )
+        if seed < 0:
+            raise UsageError(f"The seed must be at least 0, got {seed}.")
+        if not 0 <= validation_fraction < 1:
+            raise UsageError(f"The validation fraction must be at least 0 and below 1, got {validation_fraction}.")
+        train, validation, test, after = self.train, self.validation, self.test, ""
+        if test is None:
+            train, test = cut(train, TEST_FRACTION, TEST_SEED, self.class_names, "test")
+            after = f", after {TEST_FRACTION:.0%} went to test"
+        if validation is None:
+            train, validation = cut(train, validation_fraction, seed, self.class_names, f"validation{after}")
+        return Dataset(self.name, self.class_names, train, validation, test, self.mirror, self.skipped, self.remarks)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Everything a training needs to know of its data.
+    """Everything that training needs to know about its data.
+
+    Pickles with its fingerprints, which are computed for that: another process reads and hashes nothing again.
 
     Attributes:
-        name: the named dataset, or the folder's or file's own name.
+        name: the named dataset, or the name of the folder or file.
         class_names: one for each label, in label order.
         train: samples to learn from.
         validation: samples to choose by; may be empty.
-        test: samples to judge by.
+        test: samples to measure with.
         mirror: whether a mirrored image keeps its class.
-        skipped: the images that could not be decoded and were left out, each with its reason.
-        remarks: what else there is to say of how they were read.
+        skipped: the images that could not be decoded and were skipped, each with its reason.
+        remarks: what else to report about how the images were read.
     """
 
     name: str
@@ -52,7 +125,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return len(self.class_names)
 
     @property
@@ -63,15 +136,15 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of class names, and of each split's shape, labels and images, in hexadecimal.
+        """The SHA-256 of the class names, and of each split's shape, labels and images, in hexadecimal.
 
-        Images are their pixels, or, where they come from files, the files' content and the decoder's version.
+        Images count as their pixels, or, if they come from files, as the files' content and the decoder's version.
         """
         return self._digest(self.train, self.validation, self.test)
 
     @cached_property
     def test_fingerprint(self) -> str:
-        """The same of the class names and the test split alone: whether two runs answered the same questions."""
+        """The same of the class names and the test split alone."""
         return self._digest(self.test)
 
     def _digest(self, *splits: Split) -> str:
@@ -79,15 +152,15 @@ class Dataset:
         for split in splits:
             digest.update(json.dumps(split.images.shape).encode())
             digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
-            digest.update(_content(split))
+            if isinstance(split.images, StoredImages):
+                digest.update(np.full((1, 32), VERSION, dtype=np.uint8).data)
+                digest.update(np.ascontiguousarray(split.images.digests).data)
+            else:
+                digest.update(np.ascontiguousarray(split.images).data)
         return digest.hexdigest()
 
-
-def _content(split: Split) -> memoryview:
-    if isinstance(split.images, Kept):
-        made_by = np.full((1, 32), VERSION, dtype=np.uint8)
-        return np.concatenate([made_by, split.images.digests]).data
-    return np.ascontiguousarray(split.images).data
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "fingerprint": self.fingerprint, "test_fingerprint": self.test_fingerprint}
 
 
 def load(
@@ -101,32 +174,23 @@ def load(
 ) -> Dataset:
     """Load a dataset.
 
-    A split that the data does not bring is cut off its training samples, stratified by class: for test
-    20 %, always the same samples, and from the rest `validation_fraction`, chosen by `seed`.
+    A split that the data lacks is held out from its training samples, stratified by class: 20 % for test, always the
+    same samples, and `validation_fraction` of the rest, chosen by `seed`.
 
     Args:
         data: a dataset's name or a path, as in `read`.
         data_dir: as in `read`.
         image_size: as in `read`.
         channels: as in `read`.
-        seed: what chooses the validation samples, 0 or more.
+        seed: chooses the validation samples; at least 0.
         validation_fraction: the share for validation, in [0, 1). With 0 the validation split is empty.
 
     Raises:
-        UsageError: no such dataset or path, or an argument out of range.
-        DataError: files that are missing, damaged or contradictory; see the readers.
+        UsageError: there is no such dataset or path, or an argument is out of range.
+        DataError: files are missing, damaged or contradictory; see the readers.
     """
-    whole = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
-    return divide(whole, seed, validation_fraction)
-
-
-@dataclass(frozen=True, eq=False)
-class Whole:
-    """A dataset as its source brings it, its images of one size; what it does not bring is yet to be cut off."""
-
-    name: str
-    parts: Parts
-    mirror: bool
+    splits = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
+    return splits.divide(seed, validation_fraction)
 
 
 def read(
@@ -138,79 +202,161 @@ def read(
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
     bad_images: BadImages = "fail",
-    keeping: Keeping | None = None,
-) -> Whole:
-    """The first half of `load`, which takes long: what no seed changes.
+    caching: Caching = "auto",
+    progress: Progress = quiet,
+) -> Splits:
+    """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
 
     Args:
-        data: a name out of `sources.names()`, a folder of class folders, a CSV or Parquet file (or a folder of
+        data: a name from `sources.names()`, a folder of class folders, a CSV or Parquet file (or a folder of
             them), or an archive of any of these. A name wins; `./mnist` is a path.
-        data_dir: where named datasets are kept, each in a folder of its name. Unless given, the environment
+        data_dir: the folder of named datasets, each in a folder of its name. Unless given, the environment
             variable DIPTYCH_DATA, or else `~/.cache/diptych`.
-        image_size: the (height, width) to bring images to. Unless given, images that come as pixels keep their
+        image_size: the (height, width) to resize images to. Unless given, images that come as pixels keep their
             size and image files become 64 by 64 (ImageNet's 224 by 224).
         channels: 3 for RGB, 1 for grey. Unless given, pixels keep theirs and image files are RGB.
-        root: what the paths in a table are relative to; the table's own folder unless given.
+        root: the folder that paths in a table are relative to; the table's own folder unless given.
         pixel_shape: the (height, width, channels) of a CSV's pixels; inferred unless given.
-        bad_images: what to do about image files that cannot be decoded.
-        keeping: where decoded images are kept.
+        bad_images: whether image files that cannot be decoded are an error or skipped.
+        caching: whether decoded images are cached; see `cache.wants`.
+        progress: called as files are unpacked, read and decoded.
 
     Raises:
-        UsageError: no such dataset or path, or an argument out of range.
-        DataError: files that are missing, damaged or contradictory; see the readers.
+        UsageError: there is no such dataset or path, or an argument is out of range.
+        DataError: files are missing, damaged or contradictory; see the readers.
     """
     if image_size is not None and min(image_size) < 1:
-        raise UsageError(f"Image size {image_size} makes no sense: wanted a height and a width of at least 1.")
+        raise UsageError(f"The image size must be at least 1 × 1, got {image_size}.")
     if image_size is not None and math.prod(image_size) > MAX_PIXELS:
-        raise UsageError(f"Image size {image_size} is too large: wanted at most {MAX_PIXELS:,} pixels.")
+        raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
     if channels not in (None, 1, 3):
-        raise UsageError(f"Images of {channels} channels are not supported: wanted 1 (grey) or 3 (RGB).")
-    keeping = keeping or Keeping()
-    found = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, tell=keeping.tell)
-    if isinstance(found.content, Listing):
-        form = Form(image_size or found.image_size, channels or 3)
-        parts = ingest(found.content, form, keeping, bad_images)
-    else:
-        parts = _fit(found.content, image_size, channels)
-    return Whole(found.name, parts, found.mirror)
+        raise UsageError(f"The number of channels must be 1 (grey) or 3 (RGB), got {channels}.")
+    source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
+    if source.listing.has_files:
+        image_shape = (*(image_size or source.image_size), channels or 3)
+        return ingest(
+            source.listing,
+            image_shape,
+            name=source.name,
+            mirror=source.mirror,
+            bad_images=bad_images,
+            caching=caching,
+            progress=progress,
+        )
+    return _resize_pixels(source, image_size, channels)
 
 
-def divide(whole: Whole, seed: int, validation_fraction: float) -> Dataset:
-    """The second half of `load`: the splits that the source does not bring.
+def ingest(
+    listing: Listing,
+    image_shape: tuple[int, int, int],
+    *,
+    name: str = "data",
+    mirror: bool = False,
+    bad_images: BadImages = "fail",
+    caching: Caching = "auto",
+    folder: Path | None = None,
+    progress: Progress = quiet,
+) -> Splits:
+    """Put image files into a store, and find those that cannot be decoded.
+
+    Args:
+        listing: the image files.
+        image_shape: the (height, width, channels) of every image.
+        name: see `Dataset`.
+        mirror: see `Dataset`.
+        bad_images: whether images that cannot be decoded are an error or skipped.
+        caching: see `ImageStore.build`.
+        folder: see `ImageStore.build`.
+        progress: see `ImageStore.build`.
 
     Raises:
-        UsageError: an argument out of range.
-        DataError: no training samples, or too few of a class to cut a split off.
+        DataError: an image cannot be decoded and is not skipped, or a class has no image left.
     """
-    if not len(whole.parts.train):
+    store = ImageStore.build(listing, image_shape, caching=caching, folder=folder, progress=progress)
+    skipped = tuple((listing.id_of(index), fault) for index, fault in store.faults.items())
+    if skipped and bad_images == "fail":
+        raise DataError(_describe_bad_images(skipped, len(listing)))
+    is_good_m = ~np.isin(np.arange(len(listing)), [*store.faults])
+    splits, first = {}, 0
+    for split, listed in listing.splits.items():
+        good = np.flatnonzero(is_good_m[first : first + len(listed)])
+        splits[split] = Split(StoredImages(store, first + good), listed.labels[good], listed.ids[good])
+        _check_classes(listing.class_names, listed.labels, splits[split].labels, split)
+        first += len(listed)
+    return Splits(
+        name,
+        listing.class_names,
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        mirror,
+        skipped,
+        (store.remark,) if store.remark else (),
+    )
+
+
+def cut(
+    split: Split, fraction: float, seed: int, class_names: tuple[str, ...], purpose: str = "validation"
+) -> tuple[Split, Split]:
+    """Hold out a stratified, seeded share of a split: a pure function of (labels, fraction, seed).
+
+    Its random numbers are Philox's raw words, a stream that NumPy promises never to change, so that a seed chooses the
+    same samples in every version.
+
+    Args:
+        split: the samples to divide.
+        fraction: the share of each class to hold out, in [0, 1); rounded, but at least one sample of each
+            class unless it is 0.
+        seed: at least 0.
+        class_names: the name of each label, for the error.
+        purpose: what the share is held out for, for the error.
+
+    Returns:
+        What remains and what was held out, both in the order of `split`.
+
+    Raises:
+        DataError: a class has too few samples to be in both.
+    """
+    is_cut = np.zeros(len(split), dtype=bool)
+    if fraction:
+        shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
+        shuffled = shuffled[np.argsort(split.labels[shuffled], kind="stable")]  # class by class
+        count_k = np.bincount(split.labels, minlength=len(class_names))
+        num_cut_k = np.maximum(1, np.rint(fraction * count_k).astype(np.int64))
+        if (num_cut_k >= count_k).any():
+            label = int((num_cut_k >= count_k).argmax())
+            raise DataError(
+                f"Class {class_names[label]!r} has {count_k[label]} samples, too few to hold out {fraction:.0%} for "
+                f"{purpose}: add images, add that split, or choose another fraction."
+            )
+        rank_n = np.arange(len(split)) - np.repeat(np.cumsum(count_k) - count_k, count_k)
+        is_cut[shuffled[rank_n < np.repeat(num_cut_k, count_k)]] = True
+    return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))
+
+
+def _resize_pixels(source: Source, image_size: tuple[int, int] | None, channels: int | None) -> Splits:
+    splits = {}
+    for name, listed in source.listing.splits.items():
+        assert isinstance(listed.images, np.ndarray)  # the listing has no files
+        images_nhwc = to_channels(listed.images, channels or listed.images.shape[3])
+        splits[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
+    names, train = source.listing.class_names, splits["train"]
+    return Splits(source.name, names, train, splits.get("validation"), splits.get("test"), source.mirror)
+
+
+def _check_classes(names: tuple[str, ...], before: NDArray[np.int64], after: NDArray[np.int64], split: str) -> None:
+    lost = sorted(set(before.tolist()) - set(after.tolist()))
+    if lost:
         raise DataError(
-            f"{whole.name!r} holds no training samples: wanted some for train, in a table or a folder of that name, "
-            "or called so in a column split."
+            f"No image of class {names[lost[0]]!r} in the {split} split can be decoded: fix its files, or remove the "
+            "class."
         )
-    if seed < 0:
-        raise UsageError(f"Seed {seed} makes no sense: wanted 0 or more.")
-    if not 0 <= validation_fraction < 1:
-        raise UsageError(f"Validation fraction {validation_fraction} makes no sense: wanted 0 up to below 1.")
-    train, validation, test = _complete(whole.parts, seed, validation_fraction)
-    names, skipped, remarks = whole.parts.class_names, whole.parts.skipped, whole.parts.remarks
-    return Dataset(whole.name, names, train, validation, test, whole.mirror, skipped, remarks)
 
 
-def _fit(parts: Parts, image_size: tuple[int, int] | None, channels: int | None) -> Parts:
-    def fit(split: Split) -> Split:
-        images_nhwc = to_channels(np.asarray(split.images), channels or split.images.shape[3])
-        return Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), split.labels, split.ids)
-
-    validation, test = (split and fit(split) for split in (parts.validation, parts.test))
-    return Parts(parts.class_names, fit(parts.train), validation, test)
-
-
-def _complete(parts: Parts, seed: int, validation_fraction: float) -> tuple[Split, Split, Split]:
-    train, validation, test = parts.train, parts.validation, parts.test
-    after = ""
-    if test is None:
-        train, test = cut(train, TEST_FRACTION, TEST_SEED, parts.class_names, "test")
-        after = f", after {TEST_FRACTION:.0%} went to test"
-    if validation is None:
-        train, validation = cut(train, validation_fraction, seed, parts.class_names, f"validation{after}")
-    return train, validation, test
+def _describe_bad_images(bad: tuple[tuple[str, str], ...], num_images: int) -> str:
+    listed = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in bad[:_MAX_NAMED])
+    more = f"; and {len(bad) - _MAX_NAMED:,} more" if len(bad) > _MAX_NAMED else ""
+    return (
+        f"{len(bad):,} of {num_images:,} images cannot be decoded: {listed}{more}. Fix or remove them, "
+        "or skip them with --bad-images skip; `diptych data check` lists them all."
+    )

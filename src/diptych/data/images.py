@@ -1,19 +1,56 @@
-"""A split's images: an array in memory, or rows of something larger that are fetched when they are asked for.
+"""Decoded images of one size: an array, or an `ImageStore` that is larger than memory.
 
-Whoever reads a split takes slices or lists of places and gets arrays, so that a dataset may be larger than memory.
+A store keeps two things on disk, under a key derived from the content of all files and from what is done to it, never
+from a time or a path: the faults and sums found by decoding every image once, and, if there is room, all pixels in one
+memory-mapped uint8 array. Without the pixels, images are decoded whenever they are read, and only while their bytes
+still have the digest that the key was derived from.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data import cache
+from diptych.data.decode import VERSION, decode
+from diptych.data.opencv import cv2
+from diptych.data.paths import USUAL, user_path
+from diptych.data.prefetch import each, num_threads
+from diptych.data.preprocess import RESIZING, resize
+from diptych.data.readers import Listing
+from diptych.errors import ArtifactError, DataError
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how many images are done, and how many there are."""
+
+
+def quiet(doing: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
+def cache_dir() -> Path:
+    """Return the folder of what diptych can make again: DIPTYCH_CACHE, or `~/.cache/diptych`.
+
+    Raises:
+        UsageError: DIPTYCH_CACHE cannot be a folder; see `paths.user_path`.
+    """
+    setting = os.environ.get("DIPTYCH_CACHE")
+    return user_path(setting, "DIPTYCH_CACHE") if setting else Path(USUAL).expanduser()
+
 
 class Images(Protocol):
-    """uint8 images, (N, H, W, C), 0–255: an array, or what gives arrays for slices and lists of places."""
+    """uint8 images, (N, H, W, C), 0–255: an array, or what returns arrays for slices and arrays of indices."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -22,67 +59,229 @@ class Images(Protocol):
     def __len__(self) -> int:
         """N."""
 
-    def __getitem__(self, places: Any, /) -> NDArray[np.uint8]:
-        """The images at a slice or an integer array of places, (n, H, W, C); or the one at a number, (H, W, C)."""
-
-
-class Rows(Protocol):
-    """Images of one size, kept somewhere, that know what they are made of."""
-
-    @property
-    def digests(self) -> NDArray[np.uint8]:
-        """uint8, (M, 32), SHA-256 of what each image was made of."""
-
-    @property
-    def moments(self) -> NDArray[np.int64]:
-        """int64, (M, 2, C), sum of each channel's levels, and of their squares."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(M, H, W, C)."""
-
-    def fetch(self, places: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """The images at some places, (n, H, W, C)."""
+    def __getitem__(self, indices: Any, /) -> NDArray[np.uint8]:
+        """Return the images at a slice or an integer array, (n, H, W, C), or the one at an integer, (H, W, C)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """Some of the rows, in an order of their own: `Images` that take no memory until they are asked for.
+class ImageStore:
+    """Every image of a listing at one size.
+
+    Pickles small: the cached pixels as a path, streamed images as their listing and digests.
 
     Attributes:
-        rows: where the images are.
-        places: intp, (N,), which of them these are.
+        listing: the image files.
+        image_shape: the (height, width, channels) of every image.
+        digests: uint8, (M, 32), the SHA-256 of each file.
+        moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
+        faults: why an image cannot be decoded, by index.
+        cached: the cached pixels; None if images are decoded whenever they are read.
+        remark: why pixels or faults could not be cached.
     """
 
-    rows: Rows
-    places: NDArray[np.intp]
+    listing: Listing
+    image_shape: tuple[int, int, int]
+    digests: NDArray[np.uint8]
+    moments: NDArray[np.int64]
+    faults: dict[int, str]
+    cached: cache.Kept | None = None
+    remark: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        listing: Listing,
+        image_shape: tuple[int, int, int],
+        *,
+        caching: cache.Caching = "auto",
+        folder: Path | None = None,
+        progress: Progress = quiet,
+    ) -> Self:
+        """Read and hash every file, and decode each once unless the results are cached.
+
+        Args:
+            listing: the image files.
+            image_shape: the (height, width, channels) of every image; 3 channels for RGB, 1 for grey.
+            caching: whether pixels are cached; see `cache.wants`.
+            folder: where results are cached; `pixels` in `cache_dir` unless given.
+            progress: called as files are read and decoded.
+
+        Raises:
+            DataError: a file changes meanwhile.
+            ArtifactError: pixels must be cached but cannot be written.
+        """
+        digests = _hash_files(listing, progress)
+        folder = folder or cache_dir() / "pixels"
+        cached = cache.Kept(folder, _cache_key(digests, image_shape))
+        scan = cached.scan()
+        if scan and caching != "never" and cached.has_pixels():
+            return cls(listing, image_shape, digests, scan[1], scan[0], cached)
+        remark = None
+        if cache.wants(caching, folder, len(listing) * math.prod(image_shape)):
+            try:
+                with cached.filling((len(listing), *image_shape)) as pixels:
+                    faults, moments = _decode_all(listing, digests, image_shape, progress, pixels)
+                cached.keep_scan(faults, moments)
+                return cls(listing, image_shape, digests, moments, faults, cached)
+            except ArtifactError as error:
+                if caching == "always":
+                    raise
+                remark = f"Decoded images are not cached: {error}"
+        faults, moments = scan or _decode_all(listing, digests, image_shape, progress)
+        if not scan:
+            try:
+                cached.keep_scan(faults, moments)
+            except ArtifactError as error:
+                remark = remark or f"The faults found are not cached: {error}"
+        return cls(listing, image_shape, digests, moments, faults, None, remark)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether images are decoded whenever they are read."""
+        return self.cached is None
+
+    @cached_property
+    def _pixels(self) -> NDArray[np.uint8]:
+        assert self.cached is not None
+        return self.cached.pixels()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_pixels"}
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Return the images at some indices, (n, H, W, C).
+
+        Raises:
+            DataError: the file of a streamed image has changed.
+        """
+        if not self.is_streamed:
+            return np.asarray(self._pixels[indices])
+        images_nhwc = np.empty((len(indices), *self.image_shape), dtype=np.uint8)
+
+        def one(target: int) -> None:
+            encoded = _read_unchanged(self.listing, int(indices[target]), self.digests)
+            images_nhwc[target] = _decode(encoded, self.image_shape)
+
+        each(one, len(indices), num_at_once=-(-len(indices) // (4 * num_threads())))
+        return images_nhwc
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """Some images of a store, in an order of their own: `Images` that take no memory until they are read.
+
+    Attributes:
+        store: where the images are.
+        indices: intp, (N,), which of them these are.
+    """
+
+    store: ImageStore
+    indices: NDArray[np.intp]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, H, W, C)."""
-        return (len(self.places), *self.rows.shape[1:])
+        return (len(self.indices), *self.store.image_shape)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
-    def __getitem__(self, places: Any, /) -> NDArray[np.uint8]:
-        chosen = self.places[places]
-        return self.rows.fetch(chosen) if chosen.ndim else self.rows.fetch(chosen[np.newaxis])[0]
+    def __getitem__(self, indices: Any, /) -> NDArray[np.uint8]:
+        chosen = self.indices[indices]
+        return self.store.read(chosen) if chosen.ndim else self.store.read(chosen[np.newaxis])[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
         return np.asarray(self[:], dtype=dtype)
 
     @property
     def digests(self) -> NDArray[np.uint8]:
-        """uint8, (N, 32), SHA-256 of what each image was made of."""
-        return self.rows.digests[self.places]
+        """uint8, (N, 32), the SHA-256 of each image's file."""
+        return self.store.digests[self.indices]
 
     @property
     def moments(self) -> NDArray[np.int64]:
-        """int64, (N, 2, C), sum of each channel's levels, and of their squares."""
-        return self.rows.moments[self.places]
+        """int64, (N, 2, C), the sum of each channel's levels, and of their squares."""
+        return self.store.moments[self.indices]
 
 
-def pick(images: Images, places: NDArray[np.intp]) -> Images:
-    """The images at some places: a copy of an array's rows, or a view of what is kept elsewhere."""
-    return Kept(images.rows, images.places[places]) if isinstance(images, Kept) else images[places]
+def pick(images: Images, indices: NDArray[np.intp]) -> Images:
+    """Return the images at some indices: a copy of an array's, a view of a store's."""
+    return StoredImages(images.store, images.indices[indices]) if isinstance(images, StoredImages) else images[indices]
+
+
+def _hash_files(listing: Listing, progress: Progress) -> NDArray[np.uint8]:
+    """Return the SHA-256 of each file: uint8, (M, 32); zeros for one that cannot be read."""
+    digests = np.zeros((len(listing), 32), dtype=np.uint8)
+
+    def one(index: int) -> None:
+        try:
+            digest = hashlib.sha256(listing.read(index)).digest()
+        except DataError:
+            return  # `_decode_all` records why
+        digests[index] = np.frombuffer(digest, dtype=np.uint8)
+
+    each(one, len(listing), lambda done: progress("Reading", done, len(listing)))
+    return digests
+
+
+def _cache_key(digests: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> str:
+    height, width, channels = image_shape
+    made = json.dumps({"decoder": VERSION, "size": (height, width), "channels": channels, "resizing": RESIZING})
+    return hashlib.sha256(made.encode() + digests.tobytes()).hexdigest()[:32]
+
+
+def _decode_all(
+    listing: Listing,
+    digests: NDArray[np.uint8],
+    image_shape: tuple[int, int, int],
+    progress: Progress,
+    pixels: NDArray[np.uint8] | None = None,
+) -> tuple[dict[int, str], NDArray[np.int64]]:
+    """Decode every image once, into `pixels` if given; return faults and moments."""
+    faults: dict[int, str] = {}
+    channels = image_shape[2]
+    moments = np.zeros((len(digests), 2, channels), dtype=np.int64)
+
+    def one(index: int) -> None:
+        try:
+            encoded = _read_unchanged(listing, index, digests) if digests[index].any() else _unreadable(listing, index)
+            image_hwc = _decode(encoded, image_shape)
+        except _ChangedError:
+            raise
+        except DataError as error:
+            # Without the image's name, which may be another the next time.
+            faults[index] = re.sub(r"^Cannot (read|decode) (['\"]).*\2: ", "", str(error))
+            return
+        # Sums of whole numbers in float64, far below 2**53: exact.
+        squares_hwc = cv2.multiply(image_hwc, image_hwc, dtype=cv2.CV_16U)
+        moments[index] = [cv2.sumElems(levels)[:channels] for levels in (image_hwc, squares_hwc)]
+        if pixels is not None:
+            pixels[index] = image_hwc
+
+    each(one, len(digests), lambda done: progress("Decoding", done, len(digests)))
+    return dict(sorted(faults.items())), moments
+
+
+def _decode(encoded: bytes, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return resize(decode(encoded, "", image_shape[2]), image_shape[:2])
+
+
+class _ChangedError(DataError):
+    """A file is no longer what was hashed."""
+
+
+def _read_unchanged(listing: Listing, index: int, digests: NDArray[np.uint8]) -> bytes:
+    encoded = listing.read(index)
+    if hashlib.sha256(encoded).digest() != digests[index].tobytes():
+        raise _changed(listing, index)
+    return encoded
+
+
+def _unreadable(listing: Listing, index: int) -> bytes:
+    """Read a file that could not be read before, and that must fail again."""
+    listing.read(index)
+    raise _changed(listing, index)
+
+
+def _changed(listing: Listing, index: int) -> _ChangedError:
+    return _ChangedError(f"{listing.id_of(index)!r} changed while it was in use: restore it, then try again.")

@@ -4,14 +4,19 @@ Images stay uint8 here. Scaling to 0–1 and normalising are the first layer of 
 that layer come from `channel_statistics`.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.images import Images, Kept
 from diptych.data.opencv import cv2
 from diptych.errors import DataError
+
+if TYPE_CHECKING:
+    from diptych.data.images import Images
 
 CHUNK_IMAGES = 1024
 GREY_LEVEL = 1 / 255
@@ -110,9 +115,9 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 
 def channel_moments(images: Images) -> NDArray[np.int64]:
     """Sum each channel's levels, and their squares: int64, (2, C), exact."""
-    if isinstance(images, Kept):
-        total: NDArray[np.int64] = images.moments.sum(axis=0)
-        return total
+    moments: NDArray[np.int64] | None = getattr(images, "moments", None)
+    if moments is not None:  # a store's images, which know theirs
+        return np.asarray(moments.sum(axis=0))
     counts_cl = np.zeros((images.shape[-1], 256), dtype=np.int64)
     for start in range(0, len(images), CHUNK_IMAGES):
         chunk_nhwc = images[start : start + CHUNK_IMAGES]

@@ -1,4 +1,4 @@
-"""What DATA can be, and what is behind it: a name, or a path to files of some kind."""
+"""Resolve DATA, a name or a path, to a `Source`: what images there are, before any is decoded."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from diptych.data.archives import is_archive, unpacked
-from diptych.data.listing import Listing
-from diptych.data.named import DIGITS, NAMED, NamedDataset, read_named
+from diptych.data.images import Progress, cache_dir, quiet
 from diptych.data.paths import USUAL, user_path
-from diptych.data.readers import tables
+from diptych.data.readers import ListedSplit, Listing, cifar, idx, imagenet, tables
 from diptych.data.readers.folder import list_folder
-from diptych.data.rows import Tell, cache_dir, quiet
-from diptych.data.splits import Parts
 from diptych.errors import DataError, UsageError
 
 FILE_IMAGE_SIZE = (64, 64)
@@ -27,20 +27,87 @@ KINDS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What DATA means.
+class Source:
+    """What DATA refers to.
 
     Attributes:
-        name: what to call it.
-        content: its image files, or its images where it brings pixels.
+        name: of the dataset, the folder or the file.
+        listing: its images.
         mirror: whether a mirrored image keeps its class.
-        image_size: the (height, width) that image files are brought to unless another is asked for.
+        image_size: the (height, width) that image files are resized to unless another is given.
     """
 
     name: str
-    content: Listing | Parts
+    listing: Listing
     mirror: bool = False
     image_size: tuple[int, int] = FILE_IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class NamedDataset:
+    """A published dataset that diptych knows by name.
+
+    Attributes:
+        name: its name on the command line, and of its folder in the data directory.
+        description: one line for people.
+        image_shape: height, width and channels; of image files, what they are resized to unless another is given.
+        class_names: one for each label.
+        num_train: samples to train and validate with.
+        num_test: samples to test with.
+        mirror: whether a mirrored image keeps its class.
+        read: downloads what its folder lacks and lists the samples.
+        may_be_less: whether a subset, of classes or of images, is read too, and named by its number of classes.
+    """
+
+    name: str
+    description: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    num_train: int
+    num_test: int
+    mirror: bool
+    read: Callable[[Path], Listing]
+    may_be_less: bool = False
+
+
+def _read_digits(_folder: Path) -> Listing:
+    """Read the digits that ship with diptych: the test set of the UCI "Optical Recognition of Handwritten Digits".
+
+    Source: https://doi.org/10.24432/C50P49, as scikit-learn's `load_digits` has it.
+    """
+    with np.load(Path(__file__).with_name("digits.npz")) as arrays:
+        levels_nhwc, labels_n = arrays["images"][..., np.newaxis], arrays["labels"]
+    images_nhwc = (levels_nhwc.astype(np.uint16) * 255 + 8) // 16  # 0–16 to 0–255, rounded
+    return Listing(idx.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
+
+
+def _table() -> tuple[NamedDataset, ...]:
+    grey, colour = (28, 28, 1), (32, 32, 3)
+    digit_names, many = idx.DIGIT_NAMES, (60_000, 10_000)
+    return (
+        NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), digit_names,
+                     1438, 359, mirror=False, read=_read_digits),
+        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", grey, idx.FASHION_NAMES,
+                     *many, mirror=True, read=partial(idx.list_idx, idx.FASHION_MNIST_FILES, idx.FASHION_NAMES)),
+        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", grey, digit_names,
+                     *many, mirror=False, read=partial(idx.list_idx, idx.MNIST_FILES, digit_names)),
+        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat and others 2018)", grey, idx.KANA_NAMES,
+                     *many, mirror=False, read=partial(idx.list_idx, idx.KMNIST_FILES, idx.KANA_NAMES)),
+        NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen and others 2017)", grey,
+                     idx.EMNIST_NAMES, 112_800, 18_800, mirror=False, read=idx.list_emnist),
+        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", colour, cifar.CLASS_NAMES,
+                     50_000, 10_000, mirror=True, read=cifar.list_cifar10),
+        NamedDataset("cifar100", "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)", colour,
+                     cifar.FINE_NAMES, 50_000, 10_000, mirror=True, read=cifar.list_cifar100),
+        NamedDataset("svhn", "house numbers, cropped digits (Netzer and others 2011)", colour, digit_names,
+                     73_257, 26_032, mirror=False, read=idx.list_svhn),
+        NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky and others 2015), bring your own copy",
+                     (224, 224, 3), tuple(imagenet.class_names().values()), 1_281_167, 50_000, mirror=True,
+                     read=imagenet.list_imagenet, may_be_less=True),
+    )  # fmt: skip
+
+
+NAMED = {dataset.name: dataset for dataset in _table()}
 
 
 def names() -> list[NamedDataset]:
@@ -49,7 +116,7 @@ def names() -> list[NamedDataset]:
 
 
 def is_named(data: str) -> bool:
-    """Whether DATA is the name of a published dataset, and no path."""
+    """Return whether DATA is the name of a published dataset, and not a path."""
     return data in NAMED
 
 
@@ -60,60 +127,83 @@ def find(
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
     list_classes: Callable[[Path], Listing] = list_folder,
-    tell: Tell = quiet,
-) -> Found:
-    """Find what DATA names; image files are listed, and decoded later. See `datasets.read` for the arguments.
+    progress: Progress = quiet,
+) -> Source:
+    """Find what DATA refers to and list its images.
 
-    A folder is read as class folders where it, or its `train`, holds two folders of images; else as tables, where it
+    A folder is read as class folders if it, or its `train`, holds two folders of images; otherwise as tables, if it
     has some (see `tables.find_tables`). An archive is unpacked into the cache and read like a folder; folders that
     hold nothing but one other folder are passed through.
 
     Args:
-        data: see there.
-        data_dir: see there.
-        root: see there.
-        pixel_shape: see there.
-        list_classes: what lists a folder of class folders.
-        tell: told of what is being done with an archive, of how many bytes are done, and of how many there are.
+        data: see `datasets.read`.
+        data_dir: see `datasets.read`.
+        root: see `datasets.read`.
+        pixel_shape: see `datasets.read`.
+        list_classes: lists a folder of class folders.
+        progress: called as an archive is read, with bytes done and bytes in all.
 
     Raises:
-        UsageError: no such dataset or path, one that cannot be looked at, or a root or a pixel shape where none is
-            wanted.
-        DataError: files that are missing, damaged or contradictory; see the readers.
+        UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.
+        DataError: files are missing, damaged or contradictory; see the readers.
     """
     root = root and user_path(root, "--root")
     if root is not None and not root.is_dir():
-        raise UsageError(f"--root {str(root)!r} is no folder: wanted the one that the table's paths are relative to.")
+        raise UsageError(f"--root {str(root)!r} is not a folder: name the one that the table's paths are relative to.")
     if pixel_shape is not None and (min(pixel_shape) < 1 or pixel_shape[2] not in (1, 3)):
-        raise UsageError(f"Pixel shape {pixel_shape} makes no sense: wanted a height, a width, and 1 or 3 channels.")
+        raise UsageError(f"--pixel-shape must be a height, a width, and 1 or 3 channels, got {pixel_shape}.")
     if data in NAMED:
-        _check_unasked(data, root, pixel_shape)
-        return _named(NAMED[data], _data_dir(data_dir))
+        _check_options(data, root, pixel_shape)
+        return read_named(NAMED[data], _data_dir(data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
-        return Found(path.name, _read_folder(path, root, pixel_shape, list_classes))
+        return Source(path.name, _read_folder(path, root, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
-        return Found(path.stem, tables.read_table(path, root, pixel_shape))
+        return Source(path.stem, tables.read_table(path, root, pixel_shape))
     if is_archive(path):
-        whole = unpacked(path, cache_dir(), progress=tell)
+        folder = unpacked(path, cache_dir(), progress=progress)
         try:
-            content = _read_folder(_without_wrapping(whole), root, pixel_shape, list_classes)
-        except (DataError, UsageError) as error:  # told of the file that was given, not of the cache
-            raise type(error)(str(error).replace(str(whole), str(path))) from error
-        return Found(_archive_name(path), content)
-    raise UsageError(_unknown(data))
+            listing = _read_folder(_unwrap(folder), root, pixel_shape, list_classes)
+        except (DataError, UsageError) as error:  # name the file that was given, not the cache
+            raise type(error)(str(error).replace(str(folder), str(path))) from error
+        return Source(path.stem.removesuffix(".tar"), listing)
+    raise UsageError(_describe_unknown(data))
+
+
+def read_named(dataset: NamedDataset, data_dir: Path) -> Source:
+    """Read a named dataset from its folder in the data directory.
+
+    Raises:
+        DataError: a file is damaged, or the samples are not as many or as large as they should be.
+        DownloadError: a file is missing and cannot be downloaded, or is not the published one.
+    """
+    folder, name = data_dir / dataset.name, dataset.name
+    listing = dataset.read(folder)
+    sizes = len(listing.train), len(listing.test) if listing.test else 0
+    if dataset.may_be_less:
+        if sizes != (dataset.num_train, dataset.num_test):
+            name = f"{name}-{len(listing.class_names)}"
+    else:
+        wanted = dataset.num_train + dataset.num_test
+        shapes = {split.images.shape[1:] for split in listing.splits.values() if isinstance(split.images, np.ndarray)}
+        if sum(sizes) != wanted or shapes != {dataset.image_shape}:
+            raise DataError(
+                f"{str(folder)!r} has {sum(sizes):,} images of {sorted(shapes)}, "
+                f"{name} has {wanted:,} of {dataset.image_shape}: download its files again."
+            )
+    return Source(name, listing, dataset.mirror, dataset.image_shape[:2])
 
 
 def at_hand(data: str, data_dir: Path | None = None) -> bool:
-    """Whether a dataset can be read without fetching anything."""
+    """Return whether a dataset can be read without downloading anything."""
     if data not in NAMED:
-        return os.path.exists(os.path.expanduser(data))  # noqa: PTH110, PTH111  (false for what cannot be looked at)
+        return os.path.exists(os.path.expanduser(data))  # noqa: PTH110, PTH111  (false if it cannot be searched)
     folder = _data_dir(data_dir) / data
-    return NAMED[data] is DIGITS or (folder.is_dir() and any(folder.iterdir()))
+    return data == "digits" or (folder.is_dir() and any(folder.iterdir()))
 
 
 def absolute(data: str | Path) -> str:
-    """A path made absolute, so that it is found from anywhere; a dataset's name as it is.
+    """Return a path made absolute, so that it is found from anywhere, or a dataset's name as it is.
 
     Raises:
         UsageError: see `paths.user_path`.
@@ -124,30 +214,24 @@ def absolute(data: str | Path) -> str:
     return str(path) if path.exists() else str(data)
 
 
-def _named(dataset: NamedDataset, data_dir: Path) -> Found:
-    name, content = read_named(dataset, data_dir)
-    height, width, _ = dataset.image_shape
-    return Found(name, content, dataset.mirror, (height, width))
-
-
 def _read_folder(
     folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None, list_classes: Callable[[Path], Listing]
-) -> Listing | Parts:
-    found = tables.find_tables(folder)
-    if found and not tables.is_tree(folder):
-        return tables.read_tables(found, root, pixel_shape)
-    _check_unasked(str(folder), root, pixel_shape)
+) -> Listing:
+    paths = tables.find_tables(folder)
+    if paths and not tables.is_tree(folder):
+        return tables.read_tables(paths, root, pixel_shape)
+    _check_options(str(folder), root, pixel_shape)
     return list_classes(folder)
 
 
-def _check_unasked(data: str, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> None:
+def _check_options(data: str, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> None:
     for option, value, wanted in (("--root", root, "paths"), ("--pixel-shape", pixel_shape, "pixels")):
         if value is not None:
-            raise UsageError(f"{option} is for a table of {wanted}; {data!r} is none.")
+            raise UsageError(f"{option} is for a table of {wanted}; {data!r} is not one.")
 
 
-def _without_wrapping(folder: Path) -> Path:
-    """What an archive is about: the first folder that is class folders or tables, or holds more than one folder."""
+def _unwrap(folder: Path) -> Path:
+    """Return the first folder inside that is class folders or tables, or holds more than one folder."""
     while not (tables.find_tables(folder) or tables.is_tree(folder)):
         inside = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
         if len(inside) != 1 or not inside[0].is_dir():
@@ -156,22 +240,17 @@ def _without_wrapping(folder: Path) -> Path:
     return folder
 
 
-def _archive_name(path: Path) -> str:
-    stem = path.stem
-    return stem.removesuffix(".tar") if stem.endswith(".tar") else stem
+def _data_dir(given: Path | None) -> Path:
+    if given is not None:
+        return user_path(given, "--data-dir")
+    setting = os.environ.get("DIPTYCH_DATA")
+    return user_path(setting or USUAL, "DIPTYCH_DATA" if setting else "the folder of data (DIPTYCH_DATA names another)")
 
 
-def _data_dir(told: Path | None) -> Path:
-    if told is not None:
-        return user_path(told, "--data-dir")
-    said = os.environ.get("DIPTYCH_DATA")
-    return user_path(said or USUAL, "DIPTYCH_DATA" if said else "the folder of data (DIPTYCH_DATA names another)")
-
-
-def _unknown(data: str) -> str:
+def _describe_unknown(data: str) -> str:
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
     if user_path(data, "DATA").exists():
-        return f"{data!r} is nothing that images are read from. {known}"
+        return f"Unsupported data source {data!r}. {known}"
     close = difflib.get_close_matches(data.lower(), NAMED, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"No dataset, file or folder {data!r}: {hint}{known}"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.data.preprocess import channel_moments, channel_statistics
-from diptych.data.splits import Split
 from diptych.errors import DataError
 
 NUM_IMAGES = 500

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from diptych.artifacts.run import Predictions
+from diptych.data.datasets import Split
 from diptych.data.images import Images
-from diptych.data.splits import Split
 from diptych.deployment.calibration import stratified
 from diptych.deployment.formats import Format
 from diptych.errors import ArtifactError, DataError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
-from diptych.data.splits import Split
+from diptych.data.datasets import Split
 from diptych.evaluation.metrics import softmax
 from diptych.reports import charts
 

@@ -16,12 +16,10 @@ from diptych.artifacts import entries
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
 from diptych.data.cache import Caching
-from diptych.data.datasets import Dataset, Whole
-from diptych.data.images import Images
-from diptych.data.ingest import BadImages
+from diptych.data.datasets import BadImages, Dataset, Splits
+from diptych.data.images import Images, Progress, quiet
 from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
-from diptych.data.rows import Keeping, Tell, quiet
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
@@ -69,11 +67,11 @@ class Source:
         base = str(user_path(root, "--root")) if root else None
         return cls(sources.absolute(data), directory, root=base, **settings)
 
-    def load(self, tell: Tell = quiet) -> Dataset:
-        """Read the data and divide it; `tell` is told of images that are read and decoded."""
-        return self.divide(self.read(tell))
+    def load(self, progress: Progress = quiet) -> Dataset:
+        """Read the data and divide it; `progress` is called as images are read and decoded."""
+        return self.divide(self.read(progress))
 
-    def read(self, tell: Tell = quiet) -> Whole:
+    def read(self, progress: Progress = quiet) -> Splits:
         """Read the data, which are the same for every seed."""
         return datasets.read(
             self.data,
@@ -83,12 +81,13 @@ class Source:
             root=Path(self.root) if self.root else None,
             pixel_shape=self.pixel_shape,
             bad_images=self.bad_images,
-            keeping=Keeping(self.cache, tell=tell),
+            caching=self.cache,
+            progress=progress,
         )
 
-    def divide(self, whole: Whole) -> Dataset:
+    def divide(self, splits: Splits) -> Dataset:
         """Cut the splits that the data do not bring."""
-        return datasets.divide(whole, self.seed, self.validation_fraction)
+        return splits.divide(self.seed, self.validation_fraction)
 
 
 def create(

@@ -6,8 +6,8 @@ import numpy as np
 
 from diptych.data import datasets
 from diptych.data.batches import Batch
+from diptych.data.datasets import Split
 from diptych.data.preprocess import resize
-from diptych.data.splits import Split
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec.init import draw
 

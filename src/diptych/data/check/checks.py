@@ -9,7 +9,7 @@ from diptych.data.check.findings import KINDS, Finding
 from diptych.data.check.images import unlike
 from diptych.data.check.measure import measured
 from diptych.data.check.subject import Subject
-from diptych.data.rows import Tell
+from diptych.data.images import Progress as Tell
 
 
 def checked(subject: Subject, tell: Tell = lambda doing, done, total: None) -> tuple[Finding, ...]:

@@ -17,7 +17,7 @@ from diptych.artifacts.store import read_json, write_json
 from diptych.data.check.findings import UNUSABLE, Finding
 from diptych.data.check.measure import Measures
 from diptych.data.check.subject import Subject
-from diptych.data.listing import Files, Listed
+from diptych.data.readers import Files
 from diptych.errors import DataError, UsageError
 
 LIST = "quarantine.json"
@@ -104,18 +104,16 @@ def quarantine(subject: Subject, findings: Sequence[Finding], folder: Path) -> l
 
 def _root(subject: Subject) -> Path | None:
     """The one folder that all files are below, if all images are files."""
-    sources = [split.encoded if isinstance(split, Listed) else None for split in subject.splits]
-    roots = {source.root if isinstance(source, Files) else None for source in sources}
+    roots = {split.images.root if isinstance(split.images, Files) else None for split in subject.splits}
     return roots.pop() if len(roots) == 1 else None
 
 
 def _path(subject: Subject, place: int) -> tuple[Path, str]:
     """Where an image's file is, and its path below the root."""
     split, within = subject.find(place)
-    assert isinstance(split, Listed)
-    assert isinstance(split.encoded, Files)  # `check_quarantine` has seen to both
-    name = str(split.encoded.names[within])
-    return (split.encoded.root / name).absolute(), name
+    assert isinstance(split.images, Files)  # `check_quarantine` has seen to it
+    name = str(split.images.names[within])
+    return (split.images.root / name).absolute(), name
 
 
 def _check_free(target: Path) -> None:

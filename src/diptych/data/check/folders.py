@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.listing import Files, Listed, Listing, as_names
+from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.folder import SPLITS, folder_names, image_names
 from diptych.errors import DataError
 
@@ -46,7 +46,7 @@ def _splits(root: Path) -> dict[str, str]:
     return splits
 
 
-def _listed(root: Path, folder: str, class_names: tuple[str, ...]) -> Listed:
+def _listed(root: Path, folder: str, class_names: tuple[str, ...]) -> ListedSplit:
     prefix = f"{folder}/" if folder else ""
     found = [
         (name, label)
@@ -55,4 +55,4 @@ def _listed(root: Path, folder: str, class_names: tuple[str, ...]) -> Listed:
         for name in image_names(root / folder / class_name, f"{prefix}{class_name}/", any_kind=True)
     ]
     names_n = as_names(name for name, _ in found)
-    return Listed(Files(root, names_n), np.array([label for _, label in found], dtype=np.int64), names_n)
+    return ListedSplit(Files(root, names_n), np.array([label for _, label in found], dtype=np.int64), names_n)

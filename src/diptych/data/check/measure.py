@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from diptych.data.check.subject import Subject
 from diptych.data.decode import decode, sniff
+from diptych.data.images import Progress as Tell
 from diptych.data.opencv import cv2
 from diptych.data.prefetch import each
-from diptych.data.rows import Tell
 from diptych.errors import DataError, ImageError
 
 LARGEST = 256

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.check.findings import Finding, Sample
-from diptych.data.listing import Encoded, Listed, Listing
-from diptych.data.splits import Parts, Split
+from diptych.data.readers import EncodedImages, ListedSplit, Listing
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +24,7 @@ class Subject:
 
     class_names: tuple[str, ...]
     split_names: tuple[str, ...]
-    splits: tuple[Listed | Split, ...]
+    splits: tuple[ListedSplit, ...]
 
     def __len__(self) -> int:
         return len(self.labels_m)
@@ -45,7 +43,7 @@ class Subject:
     def _first(self) -> NDArray[np.intp]:
         return np.cumsum([0, *(len(split) for split in self.splits)])
 
-    def find(self, place: int) -> tuple[Listed | Split, int]:
+    def find(self, place: int) -> tuple[ListedSplit, int]:
         """The split of an image, and its place there."""
         split = int(self.split_m[place])
         return self.splits[split], place - int(self._first[split])
@@ -61,21 +59,18 @@ class Subject:
         """A finding about the images at some places."""
         return Finding(kind, reason, tuple(self.sample(place) for place in places))
 
-    def encoded(self, place: int) -> tuple[Encoded, int] | None:
+    def encoded(self, place: int) -> tuple[EncodedImages, int] | None:
         """Where an image's file is read from; None where there is none, but pixels."""
         split, within = self.find(place)
-        return (split.encoded, within) if isinstance(split, Listed) else None
+        return None if isinstance(split.images, np.ndarray) else (split.images, within)
 
     def pixels(self, place: int) -> NDArray[np.uint8]:
         """The image at a place that is an array's: uint8, (H, W, 1 or 3)."""
         split, within = self.find(place)
-        assert isinstance(split, Split)  # as `encoded` says
-        return split.images[within]
+        assert isinstance(split.images, np.ndarray)  # as `encoded` says
+        return np.asarray(split.images[within])
 
 
-def subject_of(content: Listing | Parts) -> Subject:
+def subject_of(content: Listing) -> Subject:
     """All images of a source."""
-    names = ("train", "validation", "test")
-    there: list[tuple[str, Any]] = [(name, getattr(content, name)) for name in names]
-    split_names, splits = zip(*((name, split) for name, split in there if split is not None), strict=True)
-    return Subject(content.class_names, split_names, splits)
+    return Subject(content.class_names, tuple(content.splits), tuple(content.splits.values()))

@@ -1,1 +1,145 @@
-"""One file per format on disk; each turns files into arrays and refuses what is not its format."""
+"""Readers of the formats on disk, and `Listing`, which every one of them returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data import decode
+
+Names: TypeAlias = NDArray[Any]
+"""(N,), an array of NumPy's variable-width strings."""
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def as_names(names: Iterable[str]) -> Names:
+    """Return names as an array in which each takes its own length, not that of the longest."""
+    return np.array(list(names), dtype=np.dtypes.StringDType())
+
+
+class EncodedImages(Protocol):
+    """Image files, wherever they are stored."""
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one image; safe to call from any thread.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files below one folder; `names` are their paths below `root`, with `/`."""
+
+    root: Path
+    names: Names
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one file."""
+        return decode.read(self.root / str(self.names[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class ListedSplit:
+    """The images of one split.
+
+    Attributes:
+        images: encoded images, or pixels: uint8, (N, H, W, 1 or 3).
+        labels: int64, (N,), the index of each image's class.
+        ids: (N,), unique within the split and the same on every machine: a path, or a number unless given.
+    """
+
+    images: EncodedImages | NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: NDArray[Any]
+
+    @classmethod
+    def of_pixels(cls, images_nhwc: NDArray[np.uint8], labels_n: NDArray[np.int64]) -> Self:
+        """Number the images of an array."""
+        return cls(images_nhwc, labels_n, np.arange(len(labels_n)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def empty(self) -> ListedSplit:
+        """Return a split of the same kind without images."""
+        images = self.images[:0] if isinstance(self.images, np.ndarray) else self.images
+        return ListedSplit(images, self.labels[:0], self.ids[:0])
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Every image of a source, before any is decoded.
+
+    A split that the source lacks is None, but `train` is then empty. An index counts the images of all splits, one
+    split after the other.
+    """
+
+    class_names: tuple[str, ...]
+    train: ListedSplit
+    validation: ListedSplit | None = None
+    test: ListedSplit | None = None
+    inferred: tuple[str, ...] = ()
+    """What the reader had to infer, one line each."""
+
+    @classmethod
+    def of(
+        cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit], inferred: tuple[str, ...] = ()
+    ) -> Self:
+        """Build a listing from the splits that a source has."""
+        train = splits.get("train") or next(iter(splits.values())).empty()
+        return cls(class_names, train, splits.get("validation"), splits.get("test"), inferred)
+
+    @cached_property
+    def splits(self) -> dict[str, ListedSplit]:
+        """The splits that the source has, by name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @property
+    def has_files(self) -> bool:
+        """Whether images are encoded; otherwise they are pixels."""
+        return not isinstance(self.train.images, np.ndarray)
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """int64, (M,), the class of every image."""
+        return np.concatenate([split.labels for split in self.splits.values()])
+
+    @cached_property
+    def split_numbers(self) -> NDArray[np.intp]:
+        """intp, (M,), the position in `splits` of every image's split."""
+        return np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits.values()])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.splits.values()))
+
+    def find(self, index: int) -> tuple[str, ListedSplit, int]:
+        """Return an image's split, by name and in full, and its index there."""
+        for name, split in self.splits.items():
+            if index < len(split):
+                return name, split, index
+            index -= len(split)
+        raise IndexError(index)
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one encoded image; safe to call from any thread.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        _, split, within = self.find(index)
+        assert not isinstance(split.images, np.ndarray)  # callers look at `has_files`
+        return split.images.read(within)
+
+    def id_of(self, index: int) -> str:
+        """Return the id of one image."""
+        _, split, within = self.find(index)
+        return str(split.ids[within])

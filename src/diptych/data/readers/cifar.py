@@ -1,9 +1,15 @@
 """CIFAR-10 and CIFAR-100 in their published forms, packed or unpacked: Python batches, and binary ones of CIFAR-10.
 
-The Python batches are pickles; see `pickles` for how they are run. Members of an archive are read into memory.
-Source: https://www.cs.toronto.edu/~kriz/cifar.html
+The Python batches are pickles, as NumPy under Python 2 wrote them. A pickle is a program that may call any importable
+function, so this file runs them with three stand-ins of its own: nothing in NumPy is reached by what a file says.
+Source: https://www.cs.toronto.edu/~kriz/cifar.html; the digests of the Python archives are those in Keras
+(datasets/cifar10.py, cifar100.py), that of the binary one is in TensorFlow Datasets (url_checksums/cifar10.txt).
 """
 
+from __future__ import annotations
+
+import io
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.download import RemoteFile, fetch
+from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.members import read_tar_gz
-from diptych.data.readers.pickles import PickledArray, unpickle
 from diptych.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -120,6 +127,64 @@ def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
+def unpickle(content: bytes, name: str) -> object:
+    """Run a pickle of plain values and uint8 arrays; an array comes as a `PickledArray`.
+
+    Raises:
+        DataError: it asks for any global but the three of the format, or breaks off; names `name` and the byte offset.
+    """
+    stream = io.BytesIO(content)
+    try:
+        return _BatchUnpickler(stream).load()
+    except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name!r} is no CIFAR batch: {reason} at byte {stream.tell()}.") from error
+
+
+class _PickledType:
+    """Stands in for `numpy.dtype`; only uint8 is admitted."""
+
+    def __init__(self, code: object) -> None:
+        if code != b"u1":
+            raise pickle.UnpicklingError(f"array of type {code!r}, wanted b'u1'")
+
+    def __setstate__(self, state: object) -> None:
+        """Ignore byte order and alignment, which one byte has not."""
+
+
+class PickledArray:
+    """Stands in for `numpy.ndarray` as its `__reduce__` rebuilds it; `values` is the true array."""
+
+    values: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _PickledType, bool, bytes]) -> None:
+        _version, shape, element_type, is_fortran, raw = state
+        if not isinstance(element_type, _PickledType):
+            raise pickle.UnpicklingError(f"array of type {element_type!r}")
+        values = np.frombuffer(raw, dtype=np.uint8)
+        self.values = values.reshape(shape, order="F" if is_fortran else "C")
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Answers the format's three globals with stand-ins of its own, and no other global at all."""
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream, encoding="bytes")
+        # Functions of this one unpickler, not the classes: a pickle may set attributes of what it is given.
+        self._globals: dict[tuple[str, str], object] = {
+            ("numpy.core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
+            ("numpy", "ndarray"): None,
+            ("numpy", "dtype"): lambda code, *_: _PickledType(code),
+        }
+
+    def find_class(self, module_name: str, global_name: str) -> object:
+        """Return a stand-in; refuse every global that the format does not need."""
+        try:
+            return self._globals[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
+
+
 PYTHON = Form(
     "cifar-10-python.tar.gz",
     "cifar-10-batches-py",
@@ -141,3 +206,45 @@ PYTHON_100 = Form(
     "test",
     partial(parse_python, key="fine_labels", num_classes=len(FINE_NAMES)),
 )
+CIFAR10_FILES = {
+    PYTHON: RemoteFile(
+        PYTHON.archive,
+        170_498_071,
+        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+    ),
+    BINARY: RemoteFile(
+        BINARY.archive,
+        170_052_171,
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    ),
+}
+CIFAR100_FILE = RemoteFile(
+    PYTHON_100.archive,
+    169_001_437,
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+)
+
+
+def list_cifar10(folder: Path) -> Listing:
+    """Read CIFAR-10 in whichever form the folder holds, archives first; download the Python archive if none is."""
+    forms = [form for form, file in CIFAR10_FILES.items() if (folder / form.archive).exists()]
+    unpacked = [form for form in CIFAR10_FILES if (folder / form.folder).is_dir()]
+    if unpacked and not forms:
+        return _listing(folder / unpacked[0].folder, unpacked[0], CLASS_NAMES)
+    form = forms[0] if forms else PYTHON
+    return _listing(fetch([CIFAR10_FILES[form]], folder)[0], form, CLASS_NAMES)
+
+
+def list_cifar100(folder: Path) -> Listing:
+    """Read CIFAR-100 with its fine labels, packed or unpacked; download the archive if neither is there."""
+    is_unpacked = (folder / PYTHON_100.folder).is_dir() and not (folder / PYTHON_100.archive).exists()
+    source = folder / PYTHON_100.folder if is_unpacked else fetch([CIFAR100_FILE], folder)[0]
+    return _listing(source, PYTHON_100, FINE_NAMES)
+
+
+def _listing(source: Path, form: Form, class_names: tuple[str, ...]) -> Listing:
+    train, test = read_cifar(source, form)
+    return Listing(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing, as_names, none_of
 from diptych.data.paths import contained
+from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, split_named, to_classes
 from diptych.data.readers.csv_text import Head, at, read_head, rows
 from diptych.data.readers.folder import by_path
@@ -98,14 +98,13 @@ def list_paths(tables: Mapping[str, Path], root: Path | None = None) -> Listing:
         list(gathered.code_of), codes, repr(str(first)), gathered.class_names or names_beside(first)
     )
     splits = {split: _listed(base, gathered.names.pop(split), labels[split]) for split in labels}
-    train = splits.get("train") or none_of(next(iter(splits.values())))
-    return Listing(class_names, train, splits.get("validation"), splits.get("test"))
+    return Listing.of(class_names, splits)
 
 
-def _listed(root: Path, names: list[str], labels: NDArray[np.int64]) -> Listed:
+def _listed(root: Path, names: list[str], labels: NDArray[np.int64]) -> ListedSplit:
     order = by_path(names)
     names_n = as_names(names)[order]
-    return Listed(Files(root, names_n), labels[order], names_n)
+    return ListedSplit(Files(root, names_n), labels[order], names_n)
 
 
 def _gather(gathered: _Rows, path: Path, split: str, root: Path) -> None:

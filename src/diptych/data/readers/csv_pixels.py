@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.classes import LABEL_COLUMNS, names_beside, shown, to_classes
 from diptych.data.readers.csv_text import Head, at, opened, read_head, rows
-from diptych.data.splits import Parts, Split
 from diptych.errors import DataError
 
 Shape = tuple[int, int, int]
@@ -38,7 +38,7 @@ def looks_like_pixels(head: Head) -> bool:
     return len(row) > _FEWEST_LEVELS and sum(map(_is_number, row)) > len(row) // 2
 
 
-def read_pixels(tables: Mapping[str, Path], shape: Shape | None = None) -> Parts:
+def read_pixels(tables: Mapping[str, Path], shape: Shape | None = None) -> Listing:
     """Read the images that tables hold.
 
     Args:
@@ -58,9 +58,7 @@ def read_pixels(tables: Mapping[str, Path], shape: Shape | None = None) -> Parts
     if len(shapes) > 1:
         raise DataError(f"{str(first)!r} and the tables beside it hold images of {sorted(shapes)}: wanted one shape.")
     class_names, labels = to_classes(list(code_of), codes, repr(str(first)), names_beside(first))
-    splits = {split: Split(images[split], labels[split]) for split in labels}
-    train = splits.get("train") or next(iter(splits.values())).take(np.arange(0))
-    return Parts(class_names, train, splits.get("validation"), splits.get("test"))
+    return Listing.of(class_names, {split: ListedSplit.of_pixels(images[split], labels[split]) for split in labels})
 
 
 def _read(path: Path, shape: Shape | None, code_of: dict[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

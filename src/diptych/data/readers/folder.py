@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.decode import SUFFIXES
-from diptych.data.listing import Files, Listed, Listing, as_names
 from diptych.data.paths import as_text
+from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.errors import DataError
 
 SPLITS = {
@@ -111,7 +111,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return class_names
 
 
-def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> Listed:
+def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> ListedSplit:
     _check_classes(folder, class_names)
     prefix = "" if folder == root else f"{folder.name}/"
     found = [list(image_names(folder / name, f"{prefix}{name}/")) for name in class_names]
@@ -121,7 +121,7 @@ def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> Listed:
             raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
     labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, found)))
     names_n = as_names(chain.from_iterable(found))
-    return Listed(Files(root, names_n), labels, names_n)
+    return ListedSplit(Files(root, names_n), labels, names_n)
 
 
 def _check_classes(root: Path, class_names: tuple[str, ...]) -> None:

@@ -1,10 +1,15 @@
-"""IDX, the format of MNIST and its relatives: a magic number, big-endian sizes, bytes.
+"""Datasets of pixels in one file or a few: IDX (MNIST, Fashion-MNIST, KMNIST, EMNIST) and MATLAB (SVHN).
 
-Layout: two zero bytes, the type (8 is uint8), the number of axes, one 32-bit size an axis, the values.
-Source: the foot of http://yann.lecun.com/exdb/mnist/. Files are read packed by gzip or plain.
+IDX is two zero bytes, the type (8 is uint8), the number of axes, one big-endian 32-bit size an axis, and the values;
+source: the foot of http://yann.lecun.com/exdb/mnist/. Files may be packed by gzip. The digests of MNIST, KMNIST, EMNIST
+and SVHN are those of TensorFlow Datasets (url_checksums/{mnist,kmnist,emnist,svhn_cropped}.txt), Fashion-MNIST's also
+those of the files.
 """
 
+from __future__ import annotations
+
 import gzip
+import io
 import math
 import zlib
 from io import SEEK_END
@@ -14,10 +19,116 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import DataError
+from diptych.data.download import RemoteFile, fetch
+from diptych.data.readers import ListedSplit, Listing
+from diptych.data.readers.members import read_zip
+from diptych.errors import DataError, in_one_line
 
+Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+DIGIT_NAMES = tuple("0123456789")
+FASHION_NAMES = tuple("T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot".split())
+FASHION_NAMES = tuple(name.replace("_", " ") for name in FASHION_NAMES)
+KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+"""As in `emnist-balanced-mapping.txt`: letters whose two cases look alike are one class, named by the capital."""
+
+_IDX_NAMES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def _idx_files(pins: tuple[tuple[int, str], ...], bases: tuple[str, ...]) -> tuple[RemoteFile, ...]:
+    return tuple(
+        RemoteFile(name, size, sha256, tuple(base + name for base in bases))
+        for name, (size, sha256) in zip(_IDX_NAMES, pins, strict=True)
+    )
+
+
+MNIST_FILES = _idx_files(
+    (
+        (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    ),
+    (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+)
+KMNIST_FILES = _idx_files(
+    (
+        (18_165_135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+        (29_497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+        (3_041_136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+        (5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+    ),
+    ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+)
+FASHION_MNIST_FILES = _idx_files(
+    (
+        (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    ),
+    (
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+)
+EMNIST_FILE = RemoteFile(
+    "gzip.zip",
+    561_753_746,
+    "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e",
+    (
+        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+        "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
+    ),
+)
+SVHN_FILES = tuple(
+    RemoteFile(name, size, sha256, (f"https://ufldl.stanford.edu/housenumbers/{name}",))
+    for name, size, sha256 in (
+        ("train_32x32.mat", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
+        ("test_32x32.mat", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
+    )
+)
+EMNIST_PARTS = tuple(
+    f"emnist-balanced-{split}-{what}-ubyte.gz" for split in ("train", "test") for what in ("images-idx3", "labels-idx1")
+)
 _GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST_DEFLATE_RATIO = 1032  # zlib's documentation; a header that claims more than this is wrong
+
+
+def list_idx(files: tuple[RemoteFile, ...], class_names: tuple[str, ...], folder: Path) -> Listing:
+    """Read the four files of a dataset, unpacked if all of them are; download what is missing."""
+    unpacked = tuple(folder / file.name.removesuffix(".gz") for file in files)
+    paths = unpacked if all(path.exists() for path in unpacked) else fetch(files, folder)
+    return _listing(class_names, *(read_idx_pair(paths[first], paths[first + 1], len(class_names)) for first in (0, 2)))
+
+
+def list_emnist(folder: Path) -> Listing:
+    """Read EMNIST's balanced split: the zip, or its four files in the folder or in its `gzip/`."""
+    for place in (folder, folder / "gzip"):
+        for suffix in (".gz", ""):
+            paths = [place / f"{name.removesuffix('.gz')}{suffix}" for name in EMNIST_PARTS]
+            if all(path.is_file() for path in paths):
+                pairs = [read_idx_pair(paths[first], paths[first + 1], len(EMNIST_NAMES)) for first in (0, 2)]
+                return _listing(EMNIST_NAMES, *((upright(images), labels) for images, labels in pairs))
+    return _listing(EMNIST_NAMES, *read_emnist(fetch([EMNIST_FILE], folder)[0]))
+
+
+def list_svhn(folder: Path) -> Listing:
+    """Read SVHN's cropped digits, without `extra`; download what is missing."""
+    return _listing(DIGIT_NAMES, *map(read_svhn, fetch(SVHN_FILES, folder)))
+
+
+def _listing(class_names: tuple[str, ...], train: Samples, test: Samples) -> Listing:
+    return Listing(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))
 
 
 def read_idx(path: Path, num_axes: int) -> NDArray[np.uint8]:
@@ -112,3 +223,65 @@ def paired(
             f"{labels_name!r} holds label {labels_n[wrong[0]]} at byte {8 + wrong[0]}, wanted 0 to {num_classes - 1}."
         )
     return images_nhw[..., np.newaxis], labels_n.astype(np.int64)
+
+
+def read_emnist(archive: Path) -> tuple[Samples, Samples]:
+    """Read the training and test samples of EMNIST's balanced split out of its zip.
+
+    Returns:
+        (images, labels) for training and for test. images: uint8, (N, 28, 28, 1), upright; labels: int64, (N,).
+
+    Raises:
+        DataError: a file is missing or damaged; see `read_idx_pair`.
+    """
+    names = [f"gzip/{name}" for name in EMNIST_PARTS]
+    arrays = [
+        parse_idx(io.BytesIO(content), f"{archive}/{name}", num_axes=3 if "images" in name else 1)
+        for name, content in zip(names, read_zip(archive, names), strict=True)
+    ]
+    where = [f"{archive}/{name}" for name in names]
+    train, test = (
+        paired(arrays[first], arrays[first + 1], (where[first], where[first + 1]), len(EMNIST_NAMES))
+        for first in (0, 2)
+    )
+    return (upright(train[0]), train[1]), (upright(test[0]), test[1])
+
+
+def upright(images_nwhc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Transpose images that were stored column by column: (N, W, H, C) to (N, H, W, C).
+
+    EMNIST's are: "inverted horizontally and rotated 90 degrees anti-clockwise", as TensorFlow Datasets puts it. Source:
+    Cohen, Afshar, Tapson, van Schaik 2017, https://arxiv.org/abs/1702.05373.
+    """
+    return np.ascontiguousarray(images_nwhc.transpose(0, 2, 1, 3))
+
+
+def read_svhn(path: Path) -> Samples:
+    """Read the cropped digits of SVHN: a MATLAB 5 file of `X`, (32, 32, 3, N), and `y`, (N, 1), where 10 means 0.
+
+    Source: http://ufldl.stanford.edu/housenumbers/
+
+    Returns:
+        images: uint8, (N, 32, 32, 3), RGB, and labels: int64, (N,), 0–9.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
+    from scipy.io import loadmat  # slow to import
+
+    try:
+        content = loadmat(str(path), variable_names=("X", "y"))
+    except Exception as error:  # a damaged file may raise anything
+        raise DataError(f"Cannot read {str(path)!r} as a MATLAB 5 file: {in_one_line(error)}.") from error
+    images_hwcn, labels_n1 = (np.asarray(content.get(name, ())) for name in ("X", "y"))
+    num_images = images_hwcn.shape[-1]
+    if images_hwcn.shape[:-1] != (32, 32, 3) or images_hwcn.dtype != np.uint8 or labels_n1.shape != (num_images, 1):
+        raise DataError(
+            f"{str(path)!r} holds X {images_hwcn.dtype} {images_hwcn.shape} and y {labels_n1.shape}, "
+            "wanted X uint8 (32, 32, 3, N) and y (N, 1)."
+        )
+    labels_n = labels_n1[:, 0].astype(np.int64)
+    wrong = np.flatnonzero((labels_n < 1) | (labels_n > 10))
+    if wrong.size:
+        raise DataError(f"{str(path)!r} has label {labels_n[wrong[0]]} for image {wrong[0]}, wanted 1 to 10.")
+    return np.ascontiguousarray(images_hwcn.transpose(3, 0, 1, 2)), labels_n % 10

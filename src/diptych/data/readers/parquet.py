@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.listing import Listed, Listing, as_names, none_of
+from diptych.data.readers import ListedSplit, Listing, as_names
 from diptych.data.readers.classes import LABEL_COLUMNS, shown, split_named, to_classes
 from diptych.data.readers.folder import by_path
 from diptych.data.readers.row_groups import RowGroups
@@ -88,9 +88,8 @@ def list_parquet(shards: Mapping[str, Sequence[Path]], root: Path | None = None)
     if not any(map(len, codes.values())):
         raise DataError(f"{str(paths[0])!r} has columns and no rows: wanted one for each image.")
     class_names, labels = to_classes(list(code_of), codes, repr(str(paths[0])), names or None)
-    splits = {split: Listed(images[split], labels[split], ids[split]) for split in labels}
-    train = splits.get("train") or none_of(next(iter(splits.values())))
-    return Listing(class_names, train, splits.get("validation"), splits.get("test"))
+    splits = {split: ListedSplit(images[split], labels[split], ids[split]) for split in labels}
+    return Listing.of(class_names, splits)
 
 
 def _rows(files: Sequence[Path], columns: _Columns, shard: str, num_rows: int) -> dict[str, NDArray[np.intp]]:

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 
-from diptych.data.listing import Listing
-from diptych.data.readers import csv_paths, csv_pixels, csv_text, parquet
+from diptych.data.readers import Listing, csv_paths, csv_pixels, csv_text, parquet
 from diptych.data.readers.folder import SPLITS, folder_names, image_names
-from diptych.data.splits import Parts
 from diptych.errors import DataError, UsageError
 
 SUFFIXES = csv_text.SUFFIXES | {parquet.SUFFIX}
@@ -19,7 +17,7 @@ _NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 _SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
 
 
-def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing | Parts:
+def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing:
     """Read one file, .csv, .tsv or .parquet; see `csv_paths`, `csv_pixels` and `parquet`.
 
     Args:
@@ -54,9 +52,7 @@ def is_tree(folder: Path) -> bool:
     return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
 
 
-def read_tables(
-    tables: Sequence[Path], root: Path | None = None, shape: tuple[int, int, int] | None = None
-) -> Listing | Parts:
+def read_tables(tables: Sequence[Path], root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing:
     """Read the tables of a folder together.
 
     Which split a table is, its name says: `train.csv`, `fashion-mnist_test.csv`, `validation-00000-of-00002.parquet`.
@@ -127,7 +123,7 @@ def _may_fit(table: Path) -> bool:
     return csv_pixels.looks_like_pixels(head) or any(map(csv_paths.is_image, (*head.line, *head.row)))
 
 
-def _read_csv(tables: Mapping[str, Path], root: Path | None, shape: tuple[int, int, int] | None) -> Listing | Parts:
+def _read_csv(tables: Mapping[str, Path], root: Path | None, shape: tuple[int, int, int] | None) -> Listing:
     path = next(iter(tables.values()))
     head = csv_text.read_head(path)
     if csv_paths.looks_like_paths(head):
