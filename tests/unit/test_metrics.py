@@ -178,7 +178,7 @@ def test_a_bin_includes_its_upper_edge_and_the_last_one_what_rounding_puts_above
 def test_evaluating_imports_nothing_heavy():
     heavy = {"sklearn", "scipy", "matplotlib", "seaborn", "pandas", "torch", "tensorflow", "keras"}
     script = (
-        "import sys, numpy, diptych.artifacts, diptych.reports.charts; from diptych import evaluation; "
+        "import sys, numpy, diptych.artifacts, diptych.reports.plots; from diptych import evaluation; "
         "evaluation.classification_report(evaluation.evaluate_logits(numpy.eye(2), numpy.arange(2), 'ab')); "
         f"print(sorted({heavy} & set(sys.modules)))"
     )

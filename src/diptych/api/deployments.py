@@ -24,7 +24,7 @@ from diptych.deployment.formats import chosen
 from diptych.deployment.standings import Benchmark
 from diptych.deployment.trained import Trained
 from diptych.errors import UsageError
-from diptych.reports.deployment_charts import accuracy_by_latency
+from diptych.reports.plots_benchmark import accuracy_by_latency
 
 
 def export(

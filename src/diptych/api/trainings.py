@@ -243,9 +243,9 @@ def complete(
         tell("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(run, settings, tell, [lock])
         if job.read(run)["status"] == "finished":
-            from diptych.reports import pictures
+            from diptych.reports import plots
 
-            pictures.draw(run, load().test)
+            plots.draw(run, load().test)
             run.seal()
 
 

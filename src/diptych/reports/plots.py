@@ -1,0 +1,295 @@
+"""PNG plots of a run, drawn with Matplotlib.
+
+Matplotlib is imported when the first plot is drawn, and its global state is left unchanged. Layouts are fixed, because
+Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, safe for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import atomic_write
+from diptych.data.images import Images
+from diptych.data.datasets import Split
+from diptych.errors import UsageError
+from diptych.evaluation.calibration import reliability_bins
+from diptych.evaluation.metrics import softmax
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ENGINE_COLOURS = {"torch": "#D55E00", "tensorflow": "#0072B2"}
+NEUTRAL = "#009E73"
+RIGHT, WRONG = "#00704F", "#B3261E"
+GREY, INK = "#8A8A8A", "#222222"
+FALLBACK_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei"),
+    *("Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai", "FreeSans", "Arial Unicode MS"),
+)
+"""Fonts for class names that DejaVu Sans cannot write; those that are installed are used."""
+MAX_LABELLED_CLASSES = 150
+
+
+def draw(run: Run, test: Split) -> None:
+    """Draw the plots of a finished run into its `plots/` folder.
+
+    Args:
+        run: with metrics, predictions and events.
+        test: the test split that was predicted.
+    """
+    metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
+    names, plots = record["class_names"], run.plots_dir
+    probabilities_nk = softmax(predictions.logits_nk)
+    colour = ENGINE_COLOURS[record["engines"][-1]["engine"]]
+    curves(plots / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
+    confusion_matrix(plots / "confusion_matrix.png", metrics["confusion_matrix"], names)
+    reliability(plots / "reliability.png", probabilities_nk, predictions.labels_n)
+    for name, plot in (("samples", sample_predictions), ("mistakes", worst_mistakes)):
+        plot(plots / f"{name}.png", test.images, predictions.labels_n, probabilities_nk, names)
+
+
+@contextmanager
+def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure of `width` by `height` inches, and save it to `path` afterwards."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
+    with matplotlib.rc_context({"font.family": fonts, "text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as an empty box
+        figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+        yield figure
+        with atomic_write(path) as file:
+            figure.savefig(file, format="png", pil_kwargs={"compress_level": 3})
+
+
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a place given in inches."""
+    across, up = figure.get_size_inches()
+    axes: Axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E5E5E5")
+    axes.set_axisbelow(True)
+    return axes
+
+
+def percent(share: float, _position: float = 0) -> str:
+    """Format a share; also a Matplotlib tick formatter."""
+    return f"{100 * share:.4g}%"
+
+
+def _short(name: str, width: int) -> str:
+    half = width // 2
+    return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
+
+
+def curves(
+    path: Path, epochs: Sequence[Mapping[str, Any]], *, best_epoch: int | None = None, colour: str = NEUTRAL
+) -> None:
+    """Draw training and validation loss and accuracy by epoch.
+
+    Args:
+        path: the PNG to write.
+        epochs: `epoch` events; a loss or accuracy of None leaves a gap.
+        best_epoch: epoch to mark; by default the one with the highest validation accuracy.
+        colour: of the validation curve.
+    """
+    if not epochs:
+        raise UsageError(f"Cannot draw '{path}': no epochs. Train for at least one epoch.")
+    validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
+    candidates = [epoch for epoch in validated if best_epoch in {None, epoch["epoch"]}]
+    best = max(candidates, key=lambda epoch: epoch["validation_accuracy"], default=None)
+    with new_figure(path, 10, 4) as figure:
+        _curve(add_axes(figure, 0.7, 0.6, 4.1, 3.0), epochs, "loss", best, colour)
+        _curve(add_axes(figure, 5.7, 0.6, 4.1, 3.0), epochs, "accuracy", best, colour)
+
+
+def _curve(
+    axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, best: Mapping[str, Any] | None, colour: str
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = [epoch["epoch"] for epoch in epochs]
+    train, validation = (
+        np.array([epoch[f"{split}_{quantity}"] for epoch in epochs], float) for split in ("train", "validation")
+    )
+    marker = "o" if len(epochs) <= 30 else ""
+    axes.plot(numbers, train, color=GREY, linestyle="--", marker=marker, markersize=4, label="training")
+    if np.isfinite(validation).any():
+        axes.plot(numbers, validation, color=colour, marker=marker, markersize=4, label="validation")
+    title = quantity.capitalize()
+    if best and best[f"validation_{quantity}"] is not None:
+        value = best[f"validation_{quantity}"]
+        axes.plot(best["epoch"], value, "o", markersize=11, mfc="none", color=INK, label="best epoch")
+        text = f"{value:.1%}" if quantity == "accuracy" else f"{value:.3f}"
+        title += f": {text} in validation at epoch {best['epoch']}"
+    axes.set_title(title, color=INK, loc="left")
+    axes.set_xlabel("epoch")
+    axes.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if quantity == "accuracy":
+        axes.yaxis.set_major_formatter(percent)
+    axes.legend(frameon=False, loc="upper right" if quantity == "loss" else "lower right")
+
+
+def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> None:
+    """Draw a confusion matrix, coloured by the share of the true class, with counts.
+
+    Args:
+        path: the PNG to write.
+        matrix: counts, (num_classes, num_classes); rows are true classes.
+        class_names: one name per class.
+    """
+    from matplotlib.colors import PowerNorm
+
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    is_labelled = len(counts) <= MAX_LABELLED_CLASSES
+    labels = [_short(name, 24) for name in class_names] if is_labelled else []
+    grid = float(np.clip(4.5 * (len(counts) / 10) ** 0.6, 3, 20))
+    cell_points = 72 * grid / len(counts)
+    heading, tick_size = max(12.0, grid), min(10.0, 0.8 * cell_points)
+    letters = max((sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in name) for name in labels), default=0)
+    margin = 0.35 + heading / 50 + letters * tick_size * 0.008
+    with new_figure(path, margin + grid + 1.3, margin + grid + 0.6) as figure:
+        axes = add_axes(figure, margin, margin, grid, grid)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        lines = {"edgecolors": "#EEEEEE", "linewidth": 0.5} if len(counts) <= 30 else {}
+        # The square root makes the small shares visible: they are the mistakes.
+        mesh = axes.pcolormesh(shares, norm=PowerNorm(0.5, vmin=0, vmax=1), cmap="Blues", **lines)
+        axes.invert_yaxis()
+        if is_labelled:
+            _write_counts(axes, counts, shares, cell_points)
+        is_upright = letters * tick_size * 0.6 > cell_points
+        centres = np.arange(len(labels)) + 0.5
+        axes.set_xticks(centres, labels, rotation=90 if is_upright else 0)
+        axes.set_yticks(centres, labels)
+        axes.tick_params(length=0, labelsize=tick_size)
+        axes.set_xlabel("predicted class", fontsize=heading)
+        axes.set_ylabel("true class", fontsize=heading)
+        title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} correct"
+        axes.set_title(title, color=INK, loc="left", fontsize=heading + 1)
+        bar_axes = add_axes(figure, margin + grid + 0.15, margin, 0.03 * grid + 0.05, grid)
+        bar = figure.colorbar(mesh, cax=bar_axes, format=percent, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
+        bar.set_label("share of the true class")
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell_points: float) -> None:
+    size = min(10.0, 1.4 * cell_points / len(str(counts.max())))
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.3 else INK
+        text = str(counts[row, column])
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def sample_predictions(
+    path: Path,
+    images_nhwc: Images,
+    labels_n: np.ndarray,
+    probabilities_nk: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    seed: int = 0,
+) -> None:
+    """Draw up to 25 random samples with their predictions.
+
+    Args:
+        path: the PNG to write.
+        images_nhwc: uint8, (num_samples, height, width, 1 or 3).
+        labels_n: integers, (num_samples,), the true classes.
+        probabilities_nk: float, (num_samples, num_classes).
+        class_names: one name per class.
+        seed: of the random choice.
+    """
+    count = min(25, len(labels_n))
+    chosen = np.random.default_rng(seed).choice(len(labels_n), count, replace=False)
+    num_right = int((probabilities_nk[chosen].argmax(axis=1) == labels_n[chosen]).sum())
+    title = f"Random samples: {num_right} right, {count - num_right} wrong"
+    _image_grid(path, title, chosen, images_nhwc, labels_n, probabilities_nk, class_names)
+
+
+def worst_mistakes(
+    path: Path,
+    images_nhwc: Images,
+    labels_n: np.ndarray,
+    probabilities_nk: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    count: int = 25,
+) -> None:
+    """Draw the `count` most confident wrong predictions; arguments as for `sample_predictions`."""
+    wrong = np.flatnonzero(probabilities_nk.argmax(axis=1) != labels_n)
+    chosen = wrong[np.argsort(-probabilities_nk[wrong].max(axis=1), kind="stable")][:count]
+    title = f"Most confident mistakes ({len(chosen)} of {len(wrong):,}; {len(labels_n):,} samples)"
+    if len(wrong) == 0:
+        title = f"No mistakes in {len(labels_n):,} samples"
+    _image_grid(path, title, chosen, images_nhwc, labels_n, probabilities_nk, class_names)
+
+
+def _image_grid(
+    path: Path,
+    title: str,
+    chosen: np.ndarray,
+    images_nhwc: Images,
+    labels_n: np.ndarray,
+    probabilities_nk: np.ndarray,
+    class_names: Sequence[str],
+) -> None:
+    """Draw the chosen images in rows of five, all in one system of axes measured in inches."""
+    height = 0.8 + 2.2 * -(-len(chosen) // 5)
+    with new_figure(path, 10, height) as figure:
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(height, 0), autoscale_on=False)
+        axes.set_axis_off()
+        axes.text(5, 0.4, title, color=INK, fontsize=13, ha="center", va="center")
+        for place, index in enumerate(chosen):
+            image_hwc, label, predicted = images_nhwc[index], labels_n[index], int(probabilities_nk[index].argmax())
+            left, top = 0.2 + 1.95 * (place % 5), 1.1 + 2.2 * (place // 5)
+            size = 1.6 / max(image_hwc.shape[:2])
+            reach = size * image_hwc.shape[1] / 2, size * image_hwc.shape[0] / 2
+            x, y = left + 0.9, top + 0.9
+            pixels = image_hwc[..., 0] if image_hwc.shape[-1] == 1 else image_hwc
+            extent = (x - reach[0], x + reach[0], y + reach[1], y - reach[1])
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
+            text = f"{_short(class_names[predicted], 14)} ({probabilities_nk[index, predicted]:.0%})"
+            text = f"✓ {text}" if predicted == label else f"✗ {text}\ntrue: {_short(class_names[label], 14)}"
+            colour = RIGHT if predicted == label else WRONG
+            axes.text(x, y - reach[1] - 0.06, text, color=colour, fontsize=10, ha="center", va="bottom")
+
+
+def reliability(path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, *, num_bins: int = 15) -> None:
+    """Draw accuracy against confidence, and the distribution of confidence.
+
+    Args:
+        path: the PNG to write.
+        probabilities_nk: float, (num_samples, num_classes).
+        labels_n: integers, (num_samples,), the true classes.
+        num_bins: number of confidence bins between 0 and 1.
+    """
+    bins = reliability_bins(probabilities_nk, labels_n, num_bins)
+    bar = {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge", "edgecolor": "white"}
+    with new_figure(path, 6, 7) as figure:
+        upper, lower = add_axes(figure, 0.8, 2.3, 4.9, 4.25), add_axes(figure, 0.8, 0.6, 4.9, 1.4)
+        upper.bar(height=bins.accuracy, color=NEUTRAL, label="accuracy", **bar)
+        upper.plot([0, 1], [0, 1], color=INK, linestyle="--", label="perfectly calibrated")
+        upper.legend(frameon=False, loc="upper left")
+        lower.bar(height=bins.counts / bins.counts.sum(), color=GREY, **bar)
+        title = f"Calibration: expected error {bins.expected_calibration_error:.1%}"
+        upper.set_title(title, color=INK, loc="left")
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])
+        lower.set(xlim=(0, 1), ylabel="share of samples", xlabel="confidence (probability of the predicted class)")
+        for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
+            axis.set_major_formatter(percent)

@@ -1,0 +1,219 @@
+"""Plots are PNGs of the requested size with the data drawn in the right colours."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from standings import make_benchmark, make_row
+
+from diptych.errors import UsageError
+from diptych.reports import plots
+from diptych.reports.plots_benchmark import COLOURS, LABEL_GAP, accuracy_by_latency, spread
+
+DIGIT_NAMES = [str(digit) for digit in range(10)]
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Grey 8 by 8 images with made-up probabilities, wrong for every tenth."""
+    rng = np.random.default_rng(0)
+    images_nhwc = rng.integers(0, 256, (60, 8, 8, 1), np.uint8)
+    labels_n = np.arange(60) % 10
+    predicted_n = np.where(np.arange(60) % 10 == 0, (labels_n + 1) % 10, labels_n)
+    confidence_n1 = rng.uniform(0.5, 1.0, (60, 1))
+    probabilities_nk = np.where(np.eye(10)[predicted_n] == 1, confidence_n1, (1 - confidence_n1) / 9)
+    return images_nhwc, labels_n, probabilities_nk
+
+
+def read_png(path):
+    """A PNG on disk as uint8, (height, width, 3), RGB."""
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def count_pixels(picture, colour):
+    """The number of pixels of the colour `#rrggbb`, with tolerance for smoothed edges."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int((np.abs(picture.astype(int) - rgb).max(axis=2) < 12).sum())
+
+
+def make_epochs(count, *, validated=True):
+    return [
+        {
+            "epoch": epoch,
+            "train_loss": 2.0 / epoch,
+            "train_accuracy": 1 - 0.5 / epoch,
+            "validation_loss": 2.2 / epoch if validated else None,
+            "validation_accuracy": 0.9 - 0.01 * abs(epoch - 3) if validated else None,
+        }
+        for epoch in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 5, 100])
+def test_curves_have_both_lines_and_the_size_of_the_figure(tmp_path, count):
+    colour = plots.ENGINE_COLOURS["torch"]
+    plots.curves(tmp_path / "plots" / "curves.png", make_epochs(count), colour=colour)
+    picture = read_png(tmp_path / "plots" / "curves.png")
+    assert (600, 1500, 3) == picture.shape
+    assert count_pixels(picture, colour) > 50
+    assert count_pixels(picture, plots.GREY) > 50
+
+
+def test_curves_without_validation_show_training_alone(tmp_path):
+    plots.curves(tmp_path / "a.png", make_epochs(5, validated=False))
+    picture = read_png(tmp_path / "a.png")
+    assert 0 == count_pixels(picture, plots.NEUTRAL)
+    assert count_pixels(picture, plots.GREY) > 500
+
+
+def test_the_marked_epoch_has_the_highest_validation_accuracy_unless_another_is_given(tmp_path):
+    plots.curves(tmp_path / "default.png", make_epochs(5))
+    for epoch in (2, 3):
+        plots.curves(tmp_path / f"{epoch}.png", make_epochs(5), best_epoch=epoch)
+    assert (tmp_path / "default.png").read_bytes() == (tmp_path / "3.png").read_bytes()
+    assert (tmp_path / "default.png").read_bytes() != (tmp_path / "2.png").read_bytes()
+
+
+def test_curves_of_a_diverged_training_have_gaps(tmp_path):
+    epochs = [{**epoch, "train_loss": None, "validation_loss": None} for epoch in make_epochs(3)]
+    plots.curves(tmp_path / "a.png", epochs)
+    assert count_pixels(read_png(tmp_path / "a.png"), plots.NEUTRAL) > 50
+
+
+def test_curves_of_no_epochs_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="no epochs"):
+        plots.curves(tmp_path / "a.png", [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 60, 300])
+def test_a_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, num_classes):
+    matrix = np.eye(num_classes, dtype=int) * 90
+    matrix[0, -1] += 10
+    names = [f"class number {index} with a rather long name" for index in range(num_classes)]
+    plots.confusion_matrix(tmp_path / "a.png", matrix, names)
+    picture = read_png(tmp_path / "a.png")
+    assert 450 < min(picture.shape[:2]) <= max(picture.shape[:2]) < 3700
+    assert picture.std() > 5
+
+
+def test_colours_of_a_confusion_matrix_are_shares_of_a_row(tmp_path):
+    for name, matrix in {"few": [[8, 2], [2, 8]], "many": [[8, 2], [20, 80]]}.items():
+        plots.confusion_matrix(tmp_path / name, matrix, ["cat", "dog"])
+    few, many = read_png(tmp_path / "few"), read_png(tmp_path / "many")
+    # The texts are 20 and 80 in place of 2 and 8, and the title; no cell changes its colour.
+    assert (few != many).any(axis=2).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("matrix", "names"), [([[5, 0], [0, 0]], ["cat", "dog"]), ([[5, 1], [0, 4]], [r"$\frac$", "猫 कुत्ता \U0001f415"])]
+)
+def test_empty_classes_and_any_name_are_drawn_without_a_warning(tmp_path, matrix, names):
+    plots.confusion_matrix(tmp_path / "a.png", matrix, names)
+    assert read_png(tmp_path / "a.png").std() > 5
+
+
+def test_samples_depend_on_the_seed_alone(tmp_path, samples):
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        plots.sample_predictions(tmp_path / name, *samples, DIGIT_NAMES, seed=seed)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
+    picture = read_png(tmp_path / "a").astype(int)
+    assert (1770, 1500, 3) == picture.shape
+    images = picture[170:400, 60:280]
+    assert np.ptp(images) > 200
+    assert 0 == np.ptp(images, axis=2).max()
+
+
+def test_right_and_wrong_predictions_have_their_colours(tmp_path, samples):
+    for name, chosen in {"right": np.arange(1, 6), "wrong": np.arange(0, 50, 10)}.items():
+        plots.sample_predictions(tmp_path / name, *(array[chosen] for array in samples), DIGIT_NAMES)
+    right, wrong = read_png(tmp_path / "right"), read_png(tmp_path / "wrong")
+    assert count_pixels(right, plots.RIGHT) > 100 > 0 == count_pixels(right, plots.WRONG)
+    assert count_pixels(wrong, plots.WRONG) > 100 > 0 == count_pixels(wrong, plots.RIGHT)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_colour_images_keep_their_colours_and_fewer_than_25_are_all_shown(tmp_path, samples, count):
+    _, labels_n, probabilities_nk = (array[:count] for array in samples)
+    blue_nhwc = np.zeros((count, 16, 12, 3), np.uint8)
+    blue_nhwc[..., 2] = 255
+    plots.sample_predictions(tmp_path / "a.png", blue_nhwc, labels_n, probabilities_nk, DIGIT_NAMES)
+    picture = read_png(tmp_path / "a.png")
+    assert (round(150 * (0.8 + 2.2 * -(-count // 5))), 1500, 3) == picture.shape
+    assert count_pixels(picture, "#0000FF") == pytest.approx(count * 240 * 180, rel=0.05)
+
+
+def test_the_most_confident_mistakes_come_first(tmp_path):
+    images_nhwc = np.zeros((4, 8, 8, 3), np.uint8)
+    images_nhwc[:] = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])[:, None, None]
+    probabilities_nk = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.99, 0.01]])
+    plots.worst_mistakes(tmp_path / "a.png", images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"], count=2)
+    picture = read_png(tmp_path / "a.png")
+    green, blue = (np.argwhere((picture == colour).all(axis=2)) for colour in ([0, 255, 0], [0, 0, 255]))
+    assert green[:, 1].max() < blue[:, 1].min()
+    assert 0 == count_pixels(picture, "#FF0000")
+
+
+def test_a_model_without_mistakes_gets_a_plot_that_says_so(tmp_path, samples):
+    images_nhwc, labels_n, _ = samples
+    plots.worst_mistakes(tmp_path / "a.png", images_nhwc, labels_n, np.eye(10)[labels_n], DIGIT_NAMES)
+    picture = read_png(tmp_path / "a.png")
+    assert (120, 1500, 3) == picture.shape
+    assert count_pixels(picture, plots.INK) > 100
+
+
+def test_the_reliability_plot_has_bars_for_accuracy_and_for_counts(tmp_path, samples):
+    _, labels_n, probabilities_nk = samples
+    plots.reliability(tmp_path / "a.png", probabilities_nk, labels_n)
+    picture = read_png(tmp_path / "a.png")
+    assert (1050, 900, 3) == picture.shape
+    assert count_pixels(picture, plots.NEUTRAL) > 10_000
+    assert count_pixels(picture, plots.GREY) > 1_000
+
+
+def test_drawing_changes_no_setting_and_imports_neither_pyplot_nor_seaborn(tmp_path):
+    script = """
+import sys, pathlib, matplotlib
+before = matplotlib.rcParams.copy()
+from diptych.reports import plots
+plots.confusion_matrix(pathlib.Path(sys.argv[1]), [[5, 1], [0, 4]], ["cat", "dog"])
+print([key for key in before if key != "backend" and before[key] != matplotlib.rcParams[key]])
+print(sorted({"matplotlib.pyplot", "seaborn", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "a.png"], check=True, capture_output=True, text=True
+    )
+    assert "[]\n[]\n" == done.stdout
+
+
+def test_benchmark_rows_that_passed_are_dots_in_the_colours_of_their_makers(tmp_path):
+    rows = make_row("onnx"), make_row("keras", latency=4e-3), make_row("tflite-int8", accuracy=0.8)
+    accuracy_by_latency(tmp_path / "a.png", make_benchmark(*rows))
+    picture = read_png(tmp_path / "a.png")
+    assert (930, 1500, 3) == picture.shape
+    assert all(count_pixels(picture, COLOURS[maker]) > 300 for maker in ("onnxruntime", "tensorflow", "litert"))
+
+
+@pytest.mark.parametrize("rows", [(), (make_row("onnx", status="failed", reason="differs"),)])
+def test_a_benchmark_in_which_nothing_passed_has_no_dots(tmp_path, rows):
+    accuracy_by_latency(tmp_path / "a.png", make_benchmark(*rows))
+    assert 0 == count_pixels(read_png(tmp_path / "a.png"), plots.NEUTRAL)
+
+
+@pytest.mark.parametrize(
+    "positions", [[0.5] * 17, list(np.linspace(0, 1, 17)), [0.0, 0.0, 0.0, 1.0, 1.0], [0.3, 0.31, 0.9]]
+)
+def test_labels_keep_their_order_and_their_distance(positions):
+    places = spread(positions, LABEL_GAP)
+    assert np.diff(places).min() >= LABEL_GAP - 1e-12
+    assert -1e-12 <= min(places) <= max(places) <= 1 + 1e-12
+    assert np.abs(np.subtract(places, positions)).max() <= LABEL_GAP * len(positions)
+
+
+def test_labels_with_room_are_not_moved():
+    assert [0.2, 0.5, 0.8] == pytest.approx(spread([0.2, 0.5, 0.8], LABEL_GAP))
+    assert [] == spread([], LABEL_GAP)
