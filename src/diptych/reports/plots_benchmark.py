@@ -115,7 +115,5 @@ def _legend(rows: Sequence[Row]) -> list[Line2D]:
     makers = [maker for maker in COLOURS if maker in map(_maker, rows)]
     dots = [(NAMES.get(maker) or RUNTIMES[maker].title, COLOURS[maker], "o") for maker in makers]
     dots += [("float32", GREY, MARKERS[True]), ("float16 or int8", GREY, MARKERS[False])]
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, colour, marker in dots
-    ]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, colour, marker in dots]
     return [*handles, Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="as trained")]
