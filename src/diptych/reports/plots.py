@@ -1,7 +1,8 @@
 """PNG plots of a run, drawn with Matplotlib.
 
 Matplotlib is imported when the first plot is drawn, and its global state is left unchanged. Layouts are fixed, because
-Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, safe for colour-blind readers.
+Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, which colour-blind readers can
+tell apart.
 """
 
 from __future__ import annotations
