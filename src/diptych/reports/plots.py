@@ -1,8 +1,8 @@
 """PNG plots of a run, drawn with Matplotlib.
 
 Matplotlib is imported when the first plot is drawn, and its global state is left unchanged. Layouts are fixed, because
-Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, which colour-blind readers can
-tell apart.
+Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, which colour-blind readers
+can tell apart.
 """
 
 from __future__ import annotations
