@@ -169,7 +169,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
         axes = add_axes(figure, margin, margin, grid, grid)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        lines = {"edgecolors": "#EEEEEE", "linewidth": 0.5} if len(counts) <= 30 else {}
+        lines: dict[str, Any] = {"edgecolors": "#EEEEEE", "linewidth": 0.5} if len(counts) <= 30 else {}
         # The square root makes the small shares visible: they are the mistakes.
         mesh = axes.pcolormesh(shares, norm=PowerNorm(0.5, vmin=0, vmax=1), cmap="Blues", **lines)
         axes.invert_yaxis()
@@ -281,7 +281,7 @@ def reliability(path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, 
         num_bins: number of confidence bins between 0 and 1.
     """
     bins = reliability_bins(probabilities_nk, labels_n, num_bins)
-    bar = {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge", "edgecolor": "white"}
+    bar: dict[str, Any] = {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge", "edgecolor": "white"}
     with new_figure(path, 6, 7) as figure:
         upper, lower = add_axes(figure, 0.8, 2.3, 4.9, 4.25), add_axes(figure, 0.8, 0.6, 4.9, 1.4)
         upper.bar(height=bins.accuracy, color=NEUTRAL, label="accuracy", **bar)

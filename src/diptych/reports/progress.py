@@ -1,7 +1,8 @@
-"""Live progress on a terminal: images read and decoded; of trainings epoch, loss, accuracy, speed, time left."""
+"""Progress of reading data and of training: live bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any, Self
 
@@ -10,72 +11,96 @@ from rich.console import Console
 
 from diptych.data.archives import IN_BYTES
 
+SECONDS_BETWEEN_LINES = 30
+
 
 class Progress:
-    """Shows what a training tells on a terminal or in a notebook; silent where nobody looks."""
+    """Show progress on standard error.
+
+    A terminal or a notebook gets live bars. Otherwise (CI, SLURM, a pipe) each epoch prints a line, and work between
+    epochs prints at most one every 30 seconds.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        self._bars = progress.Progress(
-            progress.TextColumn("{task.description:>10}"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.fields[place]}"),
-            progress.TextColumn("{task.fields[measured]}"),
-            progress.TextColumn("{task.fields[speed]}"),
-            progress.TextColumn("{task.fields[left]}"),
-            console=console,
-            disable=not (console.is_terminal or console.is_jupyter),
-        )
-        self._task: Any = None
-        self._start = 0.0
-        self._epochs = 0
-        self._reading: dict[str, Any] = {}
+        self._bars: progress.Progress | None = None
+        if console.is_terminal or console.is_jupyter:
+            self._bars = progress.Progress(
+                progress.TextColumn("{task.description:>10}", markup=False),
+                progress.BarColumn(),
+                progress.TextColumn("{task.fields[text]}", markup=False),
+                console=console,
+            )
+        self._tasks: dict[str, progress.TaskID] = {}
+        self._engine = ""
+        self._epochs = 1
+        self._first: tuple[float, float] | None = None
+        """Time and number of finished epochs when the first step was reported; compiling is over by then."""
+        self._measured = ""
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._bars:
+            self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._bars:
+            self._bars.stop()
 
     def notify(self, kind: str, fields: dict[str, Any]) -> None:
-        """Take in one `data`, `start`, `step` or `epoch`."""
+        """Show a `data`, `start`, `step` or `epoch` event; ignore others."""
         match kind:
             case "data":
-                self._read(fields)
+                doing, done, total = fields["doing"], fields["done"], fields["total"]
+                is_bytes = doing in IN_BYTES
+                counts = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB" if is_bytes else f"{done:,}/{total:,} images"
+                self._show(doing, done, total, counts)
             case "start":
-                self._begin(fields)
+                self._engine, self._epochs = fields["engine"], fields["epochs"]
+                self._tasks.pop(self._engine, None)
+                self._first, self._measured = None, ""
+                self._show(self._engine, 0, self._epochs, f"epoch 0/{self._epochs}, starting")
             case "step":
                 done = fields["epoch"] - 1 + fields["step"] / fields["steps"]
-                self._show(done, place=self._place(fields), speed=f"{fields['images_per_second']:,.0f} images/s")
+                place = f"epoch {fields['epoch']}/{self._epochs}"
+                if not self._bars:
+                    place += f", step {fields['step']:,}/{fields['steps']:,}"
+                self._show_training(done, place, fields)
             case "epoch":
-                self._show(fields["epoch"], place=self._place(fields), measured=_measured(fields))
+                self._measured = _measured(fields)
+                place = f"epoch {fields['epoch']}/{self._epochs}"
+                self._show_training(fields["epoch"], place, fields, is_epoch=True)
 
-    def _read(self, fields: dict[str, Any]) -> None:
-        doing, done, total = fields["doing"], fields["done"], fields["total"]
-        if doing not in self._reading:
-            texts: dict[str, Any] = {"measured": "", "speed": "", "left": ""}
-            self._reading[doing] = self._bars.add_task(doing, total=total, place="", **texts)
-        place = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB" if doing in IN_BYTES else f"{done:,}/{total:,} images"
-        self._bars.update(self._reading[doing], completed=done, place=place)
+    def _show_training(self, done: float, place: str, fields: dict[str, Any], *, is_epoch: bool = False) -> None:
+        speed = f"{fields['images_per_second']:,.0f} images/s"
+        parts = [place, self._measured, speed, self._time_left(done)]
+        self._show(self._engine, done, self._epochs, ", ".join(filter(None, parts)), is_epoch=is_epoch)
 
-    def _begin(self, fields: dict[str, Any]) -> None:
-        self._start = time.monotonic()
-        self._epochs = fields["epochs"]
-        texts: dict[str, Any] = {"place": self._place({"epoch": 0}), "measured": "starting", "speed": "", "left": ""}
-        self._task = self._bars.add_task(fields["engine"], total=self._epochs, **texts)
+    def _time_left(self, done: float) -> str:
+        now = time.monotonic()
+        if done >= self._epochs:
+            return "done"
+        if self._first is None:
+            self._first = now, done
+        start, done_then = self._first
+        if done <= done_then:
+            return ""
+        seconds = (now - start) / (done - done_then) * (self._epochs - done)
+        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left"
 
-    def _place(self, fields: dict[str, Any]) -> str:
-        return f"epoch {fields['epoch']}/{self._epochs}"
-
-    def _show(self, done: float, **texts: Any) -> None:
-        total = self._bars.tasks[self._task].total or 1
-        seconds = (time.monotonic() - self._start) * (total - done) / done
-        left = f"{seconds // 60:.0f}:{seconds % 60:02.0f} left" if done < total else "done"
-        self._bars.update(self._task, completed=done, left=left, **texts)
+    def _show(self, name: str, done: float, total: float, text: str, *, is_epoch: bool = False) -> None:
+        if self._bars:
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=total, text=text)
+            self._bars.update(self._tasks[name], completed=done, text=text)
+        elif is_epoch or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            print(f"{name}: {text}", file=sys.stderr, flush=True)
 
 
 def _measured(record: dict[str, Any]) -> str:
-    split = "train" if record["validation_loss"] is None else "validation"
-    loss, accuracy = record[f"{split}_loss"], record[f"{split}_accuracy"]
-    return f"{split} loss {loss:.4f} accuracy {accuracy:.2%}"
+    split = "training" if record["validation_loss"] is None else "validation"
+    prefix = "train" if split == "training" else split
+    loss, accuracy = record[f"{prefix}_loss"], record[f"{prefix}_accuracy"]
+    return "" if loss is None else f"{split} loss {loss:.4f}, accuracy {accuracy:.2%}"

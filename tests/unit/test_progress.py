@@ -1,0 +1,57 @@
+"""Without a terminal, progress is a line an epoch and one every 30 seconds at most between epochs."""
+
+import pytest
+
+from diptych.reports import progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that tests set: `clock.now`."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def step(epoch, step, steps=100):
+    return {"epoch": epoch, "step": step, "steps": steps, "images_per_second": 1234.5}
+
+
+def epoch(number, **changes):
+    measured = {"train_loss": 0.5, "train_accuracy": 0.75, "validation_loss": 0.625, "validation_accuracy": 0.7}
+    return {"epoch": number, "images_per_second": 2000.0, **measured, **changes}
+
+
+def test_every_epoch_is_a_line_with_loss_accuracy_speed_and_time_left(clock, capsys):
+    with progress.Progress() as shown:
+        shown.notify("start", {"engine": "torch", "epochs": 4})
+        clock.now = 60.0  # compiling, which the time left leaves out
+        shown.notify("step", step(1, 50))
+        capsys.readouterr()
+        clock.now = 65.0
+        shown.notify("epoch", epoch(1))
+        clock.now = 95.0
+        shown.notify("epoch", epoch(4, validation_loss=None, validation_accuracy=None))
+    assert capsys.readouterr().err.splitlines() == [
+        "torch: epoch 1/4, validation loss 0.6250, accuracy 70.00%, 2,000 images/s, 0:30 left",
+        "torch: epoch 4/4, training loss 0.5000, accuracy 75.00%, 2,000 images/s, done",
+    ]
+
+
+def test_between_epochs_a_line_is_printed_every_30_seconds(clock, capsys):
+    with progress.Progress() as shown:
+        for clock.now in range(100):
+            shown.notify("data", {"doing": "Decoding", "done": clock.now, "total": 2000})
+        shown.notify("start", {"engine": "torch", "epochs": 2})
+        for clock.now in range(100, 160):
+            shown.notify("step", step(1, clock.now - 99))
+    assert capsys.readouterr().err.splitlines() == [
+        "Decoding: 30/2,000 images",
+        "Decoding: 60/2,000 images",
+        "Decoding: 90/2,000 images",
+        "torch: epoch 1/2, step 21/100, 1,234 images/s, 2:59 left",
+        "torch: epoch 1/2, step 51/100, 1,234 images/s, 2:29 left",
+    ]
