@@ -19,8 +19,8 @@ import numpy as np
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write
-from diptych.data.images import Images
 from diptych.data.datasets import Split
+from diptych.data.images import Images
 from diptych.errors import UsageError
 from diptych.evaluation.calibration import reliability_bins
 from diptych.evaluation.metrics import softmax
