@@ -7,7 +7,7 @@
     diptych.predict(run, "photos/*.png")
     diptych.build("resnet20", engine="torch")  # a plain nn.Module
 
-Importing it imports no framework, and nothing heavy until a function is called.
+Importing it imports no framework; each function is imported when it is first used.
 """
 
 from importlib import import_module
@@ -15,6 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+_MODULES = {
+    "DiptychError": "errors",
+    "ModelSpec": "spec",
+    "Prediction": "api.inference",
+    "Recipe": "spec",
+    "Run": "artifacts.run",
+    "benchmark": "api.deployment",
+    "build": "api.models",
+    "check_data": "api.data_check",
+    "compare": "api.comparison",
+    "compare_runs": "api.comparison",
+    "describe": "api.deployment",
+    "evaluate": "api.inference",
+    "export": "api.deployment",
+    "predict": "api.inference",
+    "resume": "api.training",
+    "train": "api.training",
+    "transfer": "api.models",
+    "verify": "api.models",
+}
 __all__ = [
     "DiptychError",
     "ModelSpec",
@@ -30,42 +50,29 @@ __all__ = [
     "evaluate",
     "export",
     "predict",
-    "replay",
     "resume",
     "train",
     "transfer",
     "verify",
 ]
-_HOMES = {"DiptychError": "errors", "ModelSpec": "spec", "Recipe": "spec", "Run": "artifacts.run"}
 
 if TYPE_CHECKING:
-    from diptych.api import (
-        Prediction,
-        benchmark,
-        build,
-        check_data,
-        compare,
-        compare_runs,
-        describe,
-        evaluate,
-        export,
-        predict,
-        replay,
-        resume,
-        train,
-        transfer,
-        verify,
-    )
+    from diptych.api.comparison import compare, compare_runs
+    from diptych.api.data_check import check_data
+    from diptych.api.deployment import benchmark, describe, export
+    from diptych.api.inference import Prediction, evaluate, predict
+    from diptych.api.models import build, transfer, verify
+    from diptych.api.training import resume, train
     from diptych.artifacts.run import Run
     from diptych.errors import DiptychError
     from diptych.spec import ModelSpec, Recipe
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module 'diptych' has no attribute '{name}'")
-    return getattr(import_module(f"diptych.{_HOMES.get(name, 'api')}"), name)
+    return getattr(import_module(f"diptych.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_MODULES, "__version__"]

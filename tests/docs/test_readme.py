@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli.arguments import parsed
+from diptych import cli
+from diptych.cli.arguments import parse
 from diptych.data.sources import names
 from diptych.engines import NAMES
 from diptych.errors import UsageError
@@ -34,12 +35,13 @@ DIPTYCH = [command[1:] for command in COMMANDS if command[0] == "diptych"]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def asked(verb, *arguments):
-    """What the command line makes of `arguments`."""
+def parsed(verb, *arguments):
+    """The options that the command line makes of `arguments`."""
+    module = import_module(f"diptych.cli.{cli.MODULES.get(verb, verb)}")
     if verb == "data":
         action, *rest = arguments
-        return parsed(getattr(import_module("diptych.cli.data"), action.capitalize()), f"data {action}", rest)
-    return parsed(getattr(import_module(f"diptych.cli.{verb}"), verb.capitalize()), verb, list(arguments))
+        return parse(getattr(module, action.capitalize()), f"data {action}", rest)
+    return parse(getattr(module, verb.capitalize()), verb, list(arguments))
 
 
 def test_the_readme_shows_every_main_verb_and_some_python():
@@ -51,12 +53,12 @@ def test_the_readme_shows_every_main_verb_and_some_python():
 def test_a_command_has_a_verb_and_options_that_exist(arguments):
     verb, *rest = arguments
     if verb != "VERB":
-        asked(verb, *rest)
+        parsed(verb, *rest)
 
 
 def test_a_command_with_an_option_that_does_not_exist_would_be_found():
     with pytest.raises(UsageError, match="no option '--epoch'"):
-        asked("train", "digits", "--epoch", "3")
+        parsed("train", "digits", "--epoch", "3")
 
 
 @pytest.mark.parametrize("arguments", DIPTYCH, ids=" ".join)

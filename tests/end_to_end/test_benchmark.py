@@ -79,7 +79,7 @@ def test_a_row_that_is_not_what_was_trained_fails_the_gate_and_wins_nothing(run,
 @pytest.mark.parametrize(
     ("arguments", "gist"),
     [
-        (("--fail-under", "speed=9"), "--fail-under wants accuracy=SHARE"),
+        (("--fail-under", "speed=9"), "--fail-under must be accuracy=SHARE"),
         (("--seconds", 0), "more than 0 seconds"),
         (("--to", "onxx"), "No format 'onxx' (did you mean 'onnx'?)"),
     ],

@@ -260,9 +260,9 @@ def test_a_planted_default_is_attributed_to_its_own_row(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "compare needs DATA"),
-        (("digits", "--seeds", 0), "'seeds' wants a whole number of at least 1, got 0."),
-        (("digits", "--margin", 0), "'margin' wants points of accuracy above 0"),
+        ((), "compare requires DATA"),
+        (("digits", "--seeds", 0), "'seeds' must be a whole number of at least 1, got 0."),
+        (("digits", "--margin", 0), "'margin' must be above 0"),
         (("digits", "--early-stopping", 3), "early_stopping, keep_best and the plateau schedule are not for it"),
         (("digits", "--keep-best"), "early_stopping, keep_best and the plateau schedule are not for it"),
         (("digit", "--plan"), "did you mean 'digits'?"),
@@ -282,7 +282,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(arguments, message, tmp_
 def test_a_run_alone_is_no_comparison(digits_runs):
     told = diptych("compare", digits_runs["torch"].directory)
     assert (2, 1) == (told.code, told.err.count("\n"))
-    assert "wants at least two runs" in told.err
+    assert "requires at least two runs" in told.err
 
 
 def test_a_report_of_two_runs_lies_beside_the_first(digits_runs, tmp_path):

@@ -240,7 +240,7 @@ def test_a_file_is_looked_over_once(copy, digit_files, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--to", "onnx", "--threads", 0), "'threads' wants a whole number of at least 1, got 0"),
+        (("--to", "onnx", "--threads", 0), "'threads' must be a whole number of at least 1, got 0"),
         (("--to", "onnx", "--to", "keras"), "--to is given twice; name all its values after one --to"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_folder_that_is_called_like_a_published_dataset_is_not_taken_for_it(fo
     path = shipped(folder_run[1], tmp_path)
     told = diptych("evaluate", path)
     assert (2, "") == (told.code, told.out)
-    assert f"'{path}' was trained on 'digits', wherever that is: name the DATA." in told.err
+    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in told.err
 
 
 def test_a_file_knows_the_test_split_of_what_it_was_trained_on(folder_run, tmp_path):
@@ -177,7 +177,7 @@ def test_a_class_that_the_model_does_not_know_is_refused_by_name(folder_run, tmp
     write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
     told = diptych("evaluate", run.directory, tmp_path)
     assert (2, "") == (told.code, told.out)
-    assert f"are not those of '{run.directory}': eleven… instead of 0, 1, 2…" in told.err
+    assert f"has classes that '{run.directory}' does not know: eleven…; the model knows 0, 1, 2…" in told.err
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
@@ -208,4 +208,4 @@ def test_calibration_data_are_read_as_one_says(table_run, others):
     assert "unverified" == told.json[0]["status"], told.json
     refused = diptych(*arguments, *reading)
     assert (2, "") == (refused.code, refused.out)
-    assert "'bad_images' says how calibration data is read: name a dataset for 'calibration', too." in refused.err
+    assert "'bad_images' is for calibration data; also set 'calibration' to a dataset." in refused.err

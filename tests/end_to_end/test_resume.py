@@ -67,14 +67,14 @@ def interrupted(out):
 
 def test_ctrl_c_ends_a_training_with_one_line_and_130(interrupted):
     run, told = interrupted
-    assert (130, "", f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n") == told
+    assert (130, "", f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n") == told
 
 
 def test_a_run_that_has_not_finished_answers_nothing_yet(interrupted):
     run, _ = interrupted
     told = diptych("evaluate", run.directory)
     assert (2, "") == (told.code, told.out)
-    assert f"Go on with: diptych train --resume {run.directory}" in told.err
+    assert f"Resume it with: diptych train --resume {run.directory}" in told.err
 
 
 def test_an_interrupted_pytorch_training_goes_on_bit_for_bit(interrupted, unbroken):

@@ -87,7 +87,7 @@ def test_a_training_that_was_ended_before_its_first_step_begins_with_resume(tmp_
     finally:
         started.kill()
     print(f"\n{err.strip()}")
-    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    said = f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n"
     assert (143, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
     assert not checkpoint.exists(run)
@@ -121,7 +121,7 @@ def test_a_training_can_go_on(training, send):
     send(started.pid, signal.SIGTERM)
     out, err = started.communicate(timeout=SECONDS)
     print(f"\nSIGTERM {send.__name__}: ended after {time.monotonic() - sent:.2f} s")
-    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    said = f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n"
     assert (143, "", said) == (started.returncode, out, err)
     assert 0 == num_living(started.pid)
     assert [] == hidden(run)
@@ -159,7 +159,7 @@ def test_its_state_is_saved_once_for_signals_that_come_together(training, send, 
     started, run = training
     send(started.pid)
     _, err = started.communicate(timeout=SECONDS)
-    said = f"diptych: interrupted. `diptych train --resume {run.directory}` goes on with it.\n"
+    said = f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n"
     assert (code, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
     assert "stopped" == run.read_record()["status"]

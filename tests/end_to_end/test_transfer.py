@@ -32,10 +32,10 @@ def test_it_tells_how_layers_were_found_and_what_was_lost(source):
     assert (0, "") == (told.code, told.err)
     assert told.out.splitlines() == [
         f"mlp: 6 arrays, {SPEC.num_parameters:,} parameters",
-        "layers found: 0 by name, 3 by structure, 0 by --map",
+        "layers matched: 0 by name, 3 by structure, 0 by --map",
         "float64 → float32: 6 arrays, 6 lost digits",
         "inside the model: (pixels / 255 - (0.5)) / (0.25)",
-        "ours.safetensors: read back, every bit is as it was read",
+        "ours.safetensors: read back, every bit equal",
     ]
 
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from diptych.api.checks import Report
+from diptych.api.data_check import Report
 from diptych.data.check.findings import Finding, Sample
 from diptych.reports import check_page
 from diptych.reports.gallery import picture

@@ -1,4 +1,4 @@
-"""Does what an experiment lacks: trains, measures, exports, proves; each only where it is not done yet."""
+"""Complete an experiment: train, measure, export and prove whatever is not done yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych import engines
-from diptych.api.telling import told
-from diptych.api.trainings import complete
+from diptych.api.training import complete, shown
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.comparison import meter, parity
@@ -26,9 +25,9 @@ OnStep = Callable[[str], None]
 
 
 def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:
-    """Train what is not there yet, in order; measure what is reported as it is trained."""
+    """Train the missing runs in order; measure the reported runs right after their training."""
     cells = experiment.cells
-    with told(notify) as tell:
+    with shown(notify) as tell:
         for place, cell in enumerate(cells, start=1):
             run = experiment.find(cell)
             if run:
@@ -45,7 +44,7 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
 
 
 def export_all(experiment: Experiment, on_step: OnStep) -> None:
-    """What each framework writes itself of its first run, proved in each format's own runtime."""
+    """Export the first run of each framework in every format it can write, and verify each file."""
     for engine in engines.NAMES:
         run = _run(experiment, experiment.cell(experiment.arm, experiment.seeds[0], engine))
         written = Answered.of(run).shipped
@@ -77,7 +76,7 @@ def _run(experiment: Experiment, cell: Cell) -> Run:
 
 
 def sides_of(experiment: Experiment, arm: str) -> list[Side]:
-    """One side a framework, in the ledger's order."""
+    """The finished runs of an arm, one side per framework."""
     return [
         Side(
             TITLES[engine],

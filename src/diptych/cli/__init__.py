@@ -1,4 +1,4 @@
-"""The command line: one file per verb, imported only when it is called."""
+"""The command line: each verb is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -15,40 +15,44 @@ from diptych.errors import DiptychError, UsageError
 
 VERBS = {
     "train": "train a classifier in PyTorch, TensorFlow, or both",
-    "evaluate": "measure a run or a shipped file on a test set",
+    "evaluate": "measure a run or an exported file on a test set",
     "predict": "classify images",
-    "export": "write a run's model in any format, proved against what was trained",
-    "describe": "what a shipped file says of itself",
+    "export": "export a run's model and verify each file",
+    "describe": "print the card of an exported file",
     "benchmark": "every format and runtime on this machine: accuracy, latency, size",
-    "compare": "PyTorch or TensorFlow, for your data: paired runs and a report",
-    "transfer": "bring weights from one file into another, across frameworks",
+    "compare": "PyTorch or TensorFlow for your data: paired runs and a report",
+    "transfer": "copy weights between files of both frameworks",
     "verify": "prove that a model is the same in both frameworks",
-    "models": "list the models that have a name",
-    "data": "check a dataset: files, duplicates, leaks, classes, odd images",
-    "datasets": "list the datasets that have a name",
-    "recipes": "list the trainings that have a name",
-    "differences": "where the frameworks disagree, and the rule here",
+    "data": "check a dataset: broken files, duplicates, leaks, classes, outliers",
+    "models": "list the named models",
+    "datasets": "list the named datasets",
+    "recipes": "list the named recipes",
+    "differences": "list where the frameworks differ, and the rule here",
 }
-
-
+MODULES = {
+    **dict.fromkeys(("evaluate", "predict"), "inference"),
+    **dict.fromkeys(("export", "describe", "transfer"), "deployment"),
+    **dict.fromkeys(("models", "datasets", "recipes", "differences"), "catalog"),
+}
+# `timeout`, shells and terminals signal a process and then, at once, its whole group.
 SECONDS_OF_ONE_SIGNAL = 0.5
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came that ends the command: every `with` block cleans up, as after Ctrl-C."""
+    """A signal ends the command: every `with` block cleans up, as after Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.number = number
 
 
-_HINTS = {"compare": "The same command goes on where it was."}
+_HINTS = {"compare": "The same command resumes it."}
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 128 + the signal that ended it."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # the process is ours
+    given = sys.argv[1:] if args is None else args
+    if args is None:  # the process is ours
         _listen()
     try:
         return _dispatch(given)
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"diptych: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain again when it closes the pipe.
+        # The reader, such as `head`, is gone; Python would complain again when it closes the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as interruption:
@@ -67,11 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _listen() -> None:
-    """Take Ctrl-C, SIGTERM and, when the terminal is closed, SIGHUP alike, unless whoever started this ignores them."""
+    """Treat SIGTERM and SIGHUP (the terminal closed) like Ctrl-C, unless the parent process ignores them."""
     last = -SECONDS_OF_ONE_SIGNAL
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        # `timeout`, shells and terminals signal a process and then, at once, its whole group.
         nonlocal last
         if time.monotonic() - last >= SECONDS_OF_ONE_SIGNAL:
             last = time.monotonic()
@@ -83,7 +86,7 @@ def _listen() -> None:
 
 
 def help_text() -> str:
-    """What `diptych --help` prints."""
+    """The text of `diptych --help`."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
     return f"""diptych: one image classifier, two frameworks, proven equal.
@@ -92,7 +95,7 @@ usage: diptych VERB ...
 
 {verbs}
 
-`diptych VERB --help` says more. Begin with:
+`diptych VERB --help` says more. Start with:
   diptych train digits --engine both
 """
 
@@ -108,6 +111,7 @@ def _dispatch(given: list[str]) -> int:
     if verb not in VERBS:
         from diptych.spec.typed import did_you_mean
 
-        raise UsageError(f"unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
-    code: int = import_module(f"diptych.cli.{verb}").main(rest)
+        raise UsageError(f"Unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
+    module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")
+    code: int = getattr(module, verb if verb in MODULES else "main")(rest)
     return code

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
-
-from diptych import api
-from diptych.cli.arguments import MaybeInt, MaybePath, RunPath, given_once, parsed, print_json
-from diptych.cli.quiet import framework_silent, progress
-from diptych.deployment import standings
-from diptych.deployment.benchmark import NOISY
-from diptych.deployment.standings import LIMITS, Aim, Row, Winner
+from diptych.cli.arguments import parse, positional
+from diptych.cli.output import framework_silent, print_json, steps
 from diptych.errors import UsageError
+from diptych.options import option
 from diptych.spec.typed import did_you_mean
+
+if TYPE_CHECKING:
+    from diptych.deployment.standings import Aim, Row, Winner
+    from diptych.deployment.standings import Benchmark as Results
 
 WIDE = 100
 STATUS = {
@@ -33,7 +31,7 @@ AIMS = {"latency": "fastest answer", "throughput": "most images/s", "size": "sma
 
 @dataclass(frozen=True)
 class Number:
-    """A column of the table: a field of a row, in what unit and how exact; `always`, on narrow terminals too."""
+    """A column of the table: a field of a row, its unit and format; `always` on narrow terminals too."""
 
     title: str
     name: str
@@ -42,7 +40,7 @@ class Number:
     always: bool = True
 
     def text(self, row: Row) -> str:
-        """Empty where nothing is known."""
+        """The value of a row; empty if unknown."""
         value = row.to_json()[self.name]
         return "" if value is None else format(self.scale * value, self.form)
 
@@ -65,101 +63,111 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure every format in every runtime on this machine, each in a process of its own, and name the best.
+    """Measure every format in every runtime on this machine, each in its own process, and name the best.
 
-    Leave the machine alone meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files. Exits
-    with 1 when a row failed; what needs a package that is not installed is passed over.
+    Keep the machine idle meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files. Exits with
+    1 if a row failed; skips what needs a package that is not installed.
     """
 
-    run: RunPath
+    run: Path = positional("RUN")
     """A finished run."""
-    to: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FORMAT...")] = ("all",)
-    """Formats, as `diptych export` takes them."""
-    out: MaybePath = None
-    """Folder for the files; the run's export/ unless given."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept."""
-    threads: MaybeInt = None
-    """Processor threads; every core unless given."""
+    to: tuple[str, ...] = option(("all",), metavar="FORMAT")
+    """Formats, as for `diptych export`."""
+    out: Path | None = None
+    """Folder for the files (default: the run's export/)."""
+    data_dir: Path | None = None
+    """Folder for named datasets."""
+    threads: int | None = None
+    """Processor threads (default: all cores)."""
     seconds: float = 1.0
-    """How long to measure each speed."""
-    fail_under: Annotated[str | None, tyro.conf.arg(metavar="accuracy=SHARE,agreement=SHARE")] = None
-    """Least shares of every row; one that is below counts as failed."""
+    """Time to measure each speed."""
+    fail_under: str | None = option(None, metavar="accuracy=SHARE,agreement=SHARE")
+    """Smallest accuracy and agreement, 0 to 1; a row below counts as failed."""
     json: bool = False
     """Print as JSON."""
 
 
-def main(arguments: list[str]) -> int:
-    """Measure, tell, and hold the rows to the limits."""
-    given_once(arguments, "--to")
-    asked = parsed(Benchmark, "benchmark", arguments)
-    limits = limits_of(asked.fail_under) if asked.fail_under is not None else {}
-    with progress("reading the run ...") as status, framework_silent():
-        found = api.benchmark(
-            asked.run,
-            asked.to,
-            out=asked.out,
-            data_dir=asked.data_dir,
-            threads=asked.threads,
-            seconds=asked.seconds,
-            on_step=lambda words: status.update(f"{words} ..."),
+def main(args: list[str]) -> int:
+    """Measure, print, and compare the rows with the limits."""
+    parsed = parse(Benchmark, "benchmark", args)
+    limits = limits_of(parsed.fail_under) if parsed.fail_under is not None else {}
+    with steps("reading the run", quiet=parsed.json) as show, framework_silent():
+        from diptych.api import deployment
+
+        results = deployment.benchmark(
+            parsed.run,
+            parsed.to,
+            out=parsed.out,
+            data_dir=parsed.data_dir,
+            threads=parsed.threads,
+            seconds=parsed.seconds,
+            on_step=show,
         )
-    if asked.json:
-        print_json(found.to_json())
+    if parsed.json:
+        print_json(results.to_json())
     else:
-        _print(found)
-        folder = asked.out or asked.run / "export"
+        _print(results)
+        folder = parsed.out or parsed.run / "export"
         print(f"written: {folder / 'benchmark.json'}, .csv and .png")
-    shortfalls = found.shortfalls(limits)
+    shortfalls = results.shortfalls(limits)
     for line in shortfalls:
-        Console(stderr=True).print(f"diptych: {line}", highlight=False, markup=False, soft_wrap=True)
+        print(f"diptych: {line}", file=sys.stderr)
     return 1 if shortfalls else 0
 
 
 def limits_of(text: str) -> dict[str, float]:
-    """The least shares in a text such as `accuracy=0.9,agreement=0.99`.
+    """The limits in a text such as `accuracy=0.9,agreement=0.99`.
 
     Raises:
-        UsageError: a name is unknown, or what it stands for is no share.
+        UsageError: a name is unknown, or its value is no share.
     """
+    from diptych.deployment.standings import LIMITS
+
     limits = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
         if name not in LIMITS:
             near = did_you_mean(name, LIMITS)
-            raise UsageError(f"--fail-under wants accuracy=SHARE, agreement=SHARE or both; got '{part}'{near}.")
+            raise UsageError(f"--fail-under must be accuracy=SHARE, agreement=SHARE or both, got '{part}'{near}.")
         try:
             limits[name] = float(value)
         except ValueError:
             limits[name] = float("nan")
         if not 0 <= limits[name] <= 1:
-            raise UsageError(f"--fail-under wants a share from 0 to 1 for {name}, got '{value}'.")
+            raise UsageError(f"--fail-under {name} must be from 0 to 1, got '{value}'.")
     return limits
 
 
-def _print(found: standings.Benchmark) -> None:
+def _print(results: Results) -> None:
+    from rich.console import Console
+
     console = Console()
-    console.print(_table(found.rows, console.width))
+    console.print(_table(results.rows, console.width))
     for line in (
-        *(f"{row.label}: {row.reason}" for row in found.rows if row.reason),
-        *_unquiet(found.rows),
-        *(f"{AIMS[winner.aim]}: {_choice(winner)}" for winner in found.best),
-        f"threads: {found.threads} of {found.machine['processor']}; p50, p95: one image; images/s: batches of 32",
+        *(f"{row.label}: {row.reason}" for row in results.rows if row.reason),
+        *_noise(results.rows),
+        *(f"{AIMS[winner.aim]}: {_choice(winner)}" for winner in results.best),
+        f"threads: {results.threads} of {results.machine['processor']}; p50, p95: one image; images/s: batches of 32",
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print(line)
 
 
-def _unquiet(rows: Sequence[Row]) -> Iterator[str]:
+def _noise(rows: Sequence[Row]) -> Iterator[str]:
+    from diptych.deployment.benchmark import NOISY
+
     spreads = [row.spread for row in rows if row.spread and row.spread > NOISY]
     if spreads:
         yield (
-            f"The measurements of {len(spreads)} rows disagree, by up to {1 + max(spreads):.2g} times: "
+            f"The measurements of {len(spreads)} rows differ by up to {1 + max(spreads):.2g} times: "
             "was the machine busy?"
         )
 
 
-def _table(rows: Sequence[Row], width: int) -> Table:
-    """Every number or, where the terminal is narrow, those that matter most."""
+def _table(rows: Sequence[Row], width: int) -> Any:
+    """Every number or, on a narrow terminal, the most important ones."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
     numbers = [number for number in NUMBERS if number.always or width >= WIDE]
     titles = [Column(number.title, justify="right", no_wrap=True) for number in numbers]
     columns = [Column("format", no_wrap=True), Column("runtime"), Column("status", no_wrap=True), *titles]

@@ -1,26 +1,22 @@
-"""`diptych data check`: what is wrong with a dataset."""
+"""`diptych data check`: find problems in a dataset."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
-
-from diptych.api import checks
-from diptych.cli.arguments import MaybePath, parsed, print_json
-from diptych.cli.settings import PixelShape, shape_of
-from diptych.data.check.findings import KINDS
+from diptych.cli.arguments import parse, positional
+from diptych.cli.output import print_json
 from diptych.errors import UsageError
-from diptych.reports.check_page import headline
-from diptych.reports.progress import Progress
+from diptych.options import option, parse_pixel_shape
 from diptych.spec.typed import did_you_mean
 
-ACTIONS = {"check": "find what is wrong with a dataset before anybody trains on it"}
-HELP = f"""Look into data.
+if TYPE_CHECKING:
+    from diptych.api.data_check import Report
+
+ACTIONS = {"check": "find problems in a dataset before training on it"}
+HELP = f"""Work with data.
 
 usage: diptych data ACTION ...
 
@@ -34,73 +30,84 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Check:
-    """Find what is wrong with a dataset: files, duplicates and leaks, classes, images unlike the others.
+    """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
 
-    Decodes every image once and changes nothing, unless --quarantine is given. Writes report.html, with pictures of
-    what was found, and findings.json. Exits with 1 when there is an error, else with 0.
+    Decodes every image once and changes nothing unless --quarantine is set. Writes report.html, with pictures, and
+    findings.json. Exits with 1 if there is an error.
     """
 
-    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
-    """A dataset's name or a path, whatever a training takes."""
-    quarantine: Annotated[MaybePath, tyro.conf.arg(metavar="DIR")] = None
-    """Move files that cannot be decoded to this folder; its quarantine.json says where each came from."""
+    data: str = positional("DATA")
+    """Dataset name or path, as for `diptych train`."""
+    quarantine: Path | None = option(None, metavar="DIR")
+    """Move files that cannot be decoded to this folder; its quarantine.json lists their original places."""
     strict: bool = False
     """Exit with 1 for warnings too."""
-    out: MaybePath = None
-    """Folder for the report; runs/check-NAME unless given."""
-    data_dir: MaybePath = None
-    """Where named datasets are kept; DIPTYCH_DATA or ~/.cache/diptych unless given."""
-    root: MaybePath = None
-    """What the paths in a table are relative to; the table's own folder unless given."""
-    pixel_shape: PixelShape = None
-    """Height, width and channels of a CSV's pixels, such as 28x28x1; inferred unless given."""
+    out: Path | None = None
+    """Folder for the report (default: runs/check-NAME)."""
+    data_dir: Path | None = None
+    """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
+    root: Path | None = None
+    """Folder that the paths in a table are relative to (default: the table's folder)."""
+    pixel_shape: tuple[int, int, int] | None = option(None, metavar="HxWxC", parse=parse_pixel_shape)
+    """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
     json: bool = False
     """Print as JSON."""
 
 
-def main(arguments: list[str]) -> int:
+def main(args: list[str]) -> int:
     """Run one action on data."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    action, *rest = arguments
+    action, *rest = args
     if action not in ACTIONS:
         raise UsageError(f"data has no action '{action}'{did_you_mean(action, ACTIONS)}. `diptych data` lists them.")
-    asked = parsed(Check, "data check", rest)
+    parsed = parse(Check, "data check", rest)
+    from diptych.api.data_check import check_data
+    from diptych.reports.progress import Progress
+
     with Progress() as progress:
-        report = checks.check_data(
-            asked.data,
-            data_dir=asked.data_dir,
-            root=asked.root,
-            pixel_shape=shape_of(asked.pixel_shape),
-            quarantine=asked.quarantine,
-            out=asked.out,
+        report = check_data(
+            parsed.data,
+            data_dir=parsed.data_dir,
+            root=parsed.root,
+            pixel_shape=parsed.pixel_shape,
+            quarantine=parsed.quarantine,
+            out=parsed.out,
             tell=lambda doing, done, total: progress.notify("data", {"doing": doing, "done": done, "total": total}),
         )
-    if asked.json:
+    if parsed.json:
         print_json(report.to_json())
     else:
-        _tell(report)
-    return 1 if report.count("error") or (asked.strict and report.count("warning")) else 0
+        _print(report)
+    return 1 if report.count("error") or (parsed.strict and report.count("warning")) else 0
 
 
-def _tell(report: checks.Report) -> None:
+def _print(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from diptych.data.check.findings import KINDS
+    from diptych.reports.check_page import headline
+
     content = report.to_json()
-    console = Console()
-    console.print(headline(content), highlight=False, markup=False)
+    print(headline(content))
     if content["kinds"]:
         table = Table("finding", "severity", Column("times", justify="right"), "for example")
         for kind in content["kinds"]:
             severity = Text(kind["severity"], style=COLOURS[kind["severity"]])
             table.add_row(KINDS[kind["kind"]].title, severity, f"{kind['count']:,}", _examples(report, kind["kind"]))
-        console.print(table)
+        Console().print(table)
     if report.moved:
-        console.print(f"moved to the quarantine: {len(report.moved):,} files", highlight=False)
+        print(f"moved to the quarantine: {len(report.moved):,} files")
     print(f"report: {report.report_path}")
 
 
-def _examples(report: checks.Report, kind: str) -> Text:
-    """The first findings of a kind, one a line."""
+def _examples(report: Report, kind: str) -> Any:
+    """The first findings of a kind, one per line."""
+    from rich.text import Text
+
     findings = [finding for finding in report.findings if finding.kind == kind]
     lines = []
     for finding in findings[:EXAMPLES]:

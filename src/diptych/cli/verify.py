@@ -1,69 +1,72 @@
-"""`diptych verify`: the parity ladder and its certificate."""
+"""`diptych verify`: prove that a model is the same in both frameworks."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-from rich.console import Console
-
-from diptych import api
-from diptych.cli.arguments import MaybePath, parsed, print_json
-from diptych.comparison.parity import certificate
-from diptych.comparison.parity.certificate import Rung
+from diptych.cli.arguments import parse, positional
+from diptych.cli.output import print_json
+from diptych.options import option
 from diptych.spec.recipe import Rule
+
+if TYPE_CHECKING:
+    from diptych.comparison.parity.certificate import Rung
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 when it is not."""
+    """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 if it is not."""
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model's name (see `diptych models`) or a spec.json."""
-    optimizer: tuple[Rule, ...] = ("sgd", "adam", "adamw", "rmsprop")
-    """Update rules to take steps with."""
+    model: str = positional("MODEL")
+    """Model name (see `diptych models`) or a spec.json."""
+    optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
+    """Optimizers to take steps with."""
     input_shape: tuple[int, int, int] = (32, 32, 3)
-    """Height, width and channels of the images, for a model that has a name."""
+    """Height, width and channels of the images, for a named model."""
     num_classes: int = 10
-    """Number of classes, for a model that has a name."""
+    """Number of classes, for a named model."""
     steps: int = 50
-    """Steps that each optimizer takes."""
+    """Steps per optimizer."""
     digits_epochs: int = 3
-    """Epochs of the training on scikit-learn's digits; 0 leaves it out."""
+    """Epochs of a training on digits; 0 skips it."""
     seed: int = 0
-    """Of weights, images and batches."""
-    out: MaybePath = None
-    """Folder for the certificate, parity.json and parity.txt; certificates/MODEL unless given."""
+    """Seed of weights, images and batches."""
+    out: Path | None = None
+    """Folder for parity.json and parity.txt (default: certificates/MODEL)."""
     json: bool = False
     """Print the certificate as JSON."""
 
 
-def main(arguments: list[str]) -> int:
-    """Climb the ladder, write the certificate, tell the verdict."""
-    asked = parsed(Verify, "verify", arguments)
-    progress = Console(stderr=True)
-    shown = progress.is_terminal and not asked.json
+def main(args: list[str]) -> int:
+    """Run every test, write the certificate, print the verdict."""
+    parsed = parse(Verify, "verify", args)
+    from diptych.api import models
+    from diptych.comparison.parity import certificate
+
+    shows = sys.stderr.isatty() and not parsed.json
 
     def on_rung(rung: Rung) -> None:
-        if shown:
-            progress.print(f"{rung.status:4}  {rung.precision:8} {rung.name:28} {rung.relative:.1e}", highlight=False)
+        if shows:
+            line = f"{rung.status:4}  {rung.precision:8} {rung.name:28} {rung.relative:.1e}"
+            print(line, file=sys.stderr, flush=True)
 
-    found = api.verify(
-        asked.model,
-        input_shape=asked.input_shape,
-        num_classes=asked.num_classes,
-        optimizers=asked.optimizer,
-        steps=asked.steps,
-        digits_epochs=asked.digits_epochs,
-        seed=asked.seed,
+    result = models.verify(
+        parsed.model,
+        input_shape=parsed.input_shape,
+        num_classes=parsed.num_classes,
+        optimizers=parsed.optimizer,
+        steps=parsed.steps,
+        digits_epochs=parsed.digits_epochs,
+        seed=parsed.seed,
         on_rung=on_rung,
     )
-    paths = certificate.write(found, asked.out or Path("certificates") / found.model)
-    if asked.json:
-        print_json(found.to_json())
+    paths = certificate.write(result, parsed.out or Path("certificates") / result.model)
+    if parsed.json:
+        print_json(result.to_json())
     else:
-        print(found.to_text())
+        print(result.to_text())
         print(f"certificate: {paths[0]}, {paths[1]}")
-    return 0 if found.passed else 1
+    return 0 if result.passed else 1

@@ -226,8 +226,8 @@ def check_unfinished(run: Run, force: bool) -> None:
     if record["status"] == "diverged" and not force:
         how = f" ({divergence.in_words(divergence.read(run))})" if divergence.path_of(run).exists() else ""
         raise UsageError(
-            f"'{directory}' has diverged{how}, and would again; `diptych train --replay {directory}` looks at the "
-            "step. Train anew with a lower learning rate, or go on with --force."
+            f"'{directory}' has diverged{how}, and would again. "
+            "Train a new run with a lower learning rate, or resume with --force."
         )
 
 

@@ -1,4 +1,4 @@
-"""Checks of data: what is wrong with a dataset, told before anybody trains on it."""
+"""Check a dataset for problems before training on it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from diptych.reports.gallery import Picture, picture
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        data: what the data is called.
-        num_images: how many images each split holds, by its name.
-        num_classes: how many classes there are.
-        findings: what was found, in the order of `findings.KINDS`.
-        moved: the files that went into the quarantine.
-        directory: where `report.html` and `findings.json` are.
+        data: name of the data.
+        num_images: number of images by split.
+        num_classes: number of classes.
+        findings: the problems, in the order of `findings.KINDS`.
+        moved: files moved to the quarantine.
+        directory: folder of `report.html` and `findings.json`.
     """
 
     data: str
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def report_path(self) -> Path:
-        """`report.html`: one file that opens from disk."""
+        """`report.html`, a self-contained page."""
         return self.directory / "report.html"
 
     @property
@@ -56,11 +56,11 @@ class Report:
         return self.directory / "findings.json"
 
     def count(self, severity: str) -> int:
-        """How many findings there are of a severity: error, warning or note."""
+        """Number of findings of a severity: error, warning or note."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """As `findings.json` has it."""
+        """The content of `findings.json`."""
         counts = Counter(finding.kind for finding in self.findings)
         kinds = [
             {"kind": kind.key, "severity": kind.severity, "title": kind.title, "meaning": kind.meaning, "count": count}
@@ -90,23 +90,23 @@ def check_data(
     out: str | Path | None = None,
     tell: Progress = lambda doing, done, total: None,
 ) -> Report:
-    """Find what is wrong with a dataset: files, duplicates and leaks, classes, images unlike the others.
+    """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
 
-    Every image is decoded once; nothing is changed, unless a quarantine is named. Kinds, severities and thresholds are
-    in docs/data.md.
+    Decodes every image once; changes nothing unless `quarantine` is set. Kinds, severities and thresholds are in
+    docs/data.md.
 
     Args:
-        data: a dataset's name or a path, whatever a training takes.
-        data_dir: where named datasets are kept.
-        root: what the paths in a table are relative to.
-        pixel_shape: the (height, width, channels) of a CSV's pixels.
-        quarantine: a folder to move files to that cannot be decoded, with a list of where they came from.
-        out: folder for the report; `runs/check-…` when not given.
-        tell: told of what is being done, of how many images are done, and of how many there are.
+        data: dataset name or path, as for `train`.
+        data_dir: folder for named datasets.
+        root: folder that the paths in a table are relative to.
+        pixel_shape: (height, width, channels) of the pixels in a CSV file.
+        quarantine: folder to move files to that cannot be decoded, with a list of their original places.
+        out: folder for the report (default: `runs/check-…`).
+        tell: called with the current activity, the number of images done and their total.
 
     Raises:
-        UsageError: no such data, or data that a quarantine cannot take files out of.
-        DataError: data that cannot be listed, or a file that cannot be moved.
+        UsageError: there is no such data, or files cannot be moved out of it.
+        DataError: the data cannot be listed, or a file cannot be moved.
     """
     found = sources.find(
         str(data),
@@ -137,9 +137,9 @@ def check_data(
 
 
 def _pictures(subject: Subject, places: Iterable[int]) -> dict[int, Picture]:
-    """The images at some places, those that can be decoded."""
+    """Pictures of the images at some indices that can be decoded."""
     pictures = {}
     for place in places:
-        with suppress(DataError):  # it has no picture, as its finding says
+        with suppress(DataError):  # the finding says so
             pictures[place] = picture(load(subject, place))
     return pictures

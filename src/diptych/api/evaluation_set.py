@@ -1,4 +1,4 @@
-"""What a model is judged on: a test split, or, of other data that bring none, every image."""
+"""The labelled images that a model is evaluated on."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from diptych.errors import DataError, UsageError
 
 
 @dataclass(frozen=True, eq=False)
-class Questions:
-    """Labelled images that a model answers.
+class EvaluationSet:
+    """Labelled images to evaluate a model on.
 
     Attributes:
-        name: of the data.
-        class_names: one for each label.
-        splits: the images, and their labels.
-        used: which of the data's images these are.
+        name: name of the data.
+        class_names: a name for each label.
+        splits: the images and their labels.
+        used: the test split, or every image of data without one.
     """
 
     name: str
@@ -31,23 +31,22 @@ class Questions:
 
     @classmethod
     def of_test(cls, dataset: Dataset) -> Self:
-        """The test split of what a model was trained on."""
+        """The test split of the data a model was trained on."""
         return cls(dataset.name, dataset.class_names, (dataset.test,), "test split")
 
     @classmethod
     def of_other(cls, splits: Splits, name: str, test_fingerprint: str | None) -> Self:
-        """What data that somebody names have to ask.
+        """The test split of other data, or all of its images if it has none.
 
-        Their test split is used where they bring one, and where they turn out to be what the model was trained on;
-        else every image, as none of them was trained on.
+        Data that turns out to be what the model was trained on is divided as it was then.
 
         Args:
-            splits: of the data.
-            name: of what the model was trained on.
-            test_fingerprint: of the test split of that; without, data of its name are taken for it.
+            splits: the data.
+            name: name of the data the model was trained on.
+            test_fingerprint: fingerprint of its test split; without one, equal names mean equal data.
 
         Raises:
-            DataError: they are taken for it, and cannot be divided.
+            DataError: it is the same data, and cannot be divided.
         """
         if splits.test is not None and len(splits.test):
             return cls(splits.name, splits.class_names, (splits.test,), "test split")
@@ -57,17 +56,17 @@ class Questions:
             dataset = splits.divide(seed=0, validation_fraction=0)
             if dataset.test_fingerprint == test_fingerprint:
                 return cls.of_test(dataset)
-        except DataError:  # what cannot be divided was not trained on
+        except DataError:  # data that cannot be divided was not trained on
             pass
         used = tuple(split for split in (splits.train, splits.validation) if split is not None and len(split))
         return cls(splits.name, splits.class_names, used, "every image")
 
     def labels(self, class_names: Sequence[str], model: str) -> NDArray[np.int64]:
-        """The labels, as places among a model's class names, int64, (N,); the data may have only some of these.
+        """Labels as indices into a model's class names, int64, (N,); the data may lack some of its classes.
 
         Args:
             class_names: the model's.
-            model: what to call it in an error.
+            model: its name in errors.
 
         Raises:
             UsageError: the model does not know a class.
@@ -75,8 +74,8 @@ class Questions:
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             raise UsageError(
-                f"The classes of '{self.name}' are not those of '{model}': "
-                f"{', '.join(unknown[:3])}… instead of {', '.join(class_names[:3])}…"
+                f"'{self.name}' has classes that '{model}' does not know: {', '.join(unknown[:3])}…; "
+                f"the model knows {', '.join(class_names[:3])}…"
             )
-        places_k = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
-        return np.concatenate([places_k[split.labels] for split in self.splits])
+        indices_k = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
+        return np.concatenate([indices_k[split.labels] for split in self.splits])

@@ -1,0 +1,211 @@
+"""Compare both frameworks on one dataset, or any finished runs, and write a report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diptych import engines
+from diptych.api.experiments import OnStep, certificate_of, export_all, run_all, sides_of
+from diptych.api.models import spec_from_file
+from diptych.api.training import recipe_with, source_of
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import atomic_write, json_text, write_json
+from diptych.comparison import gallery, sides
+from diptych.comparison.experiment import Experiment
+from diptych.comparison.explained import accuracies, explained
+from diptych.comparison.explained import told as in_words
+from diptych.comparison.findings import findings
+from diptych.comparison.sides import TITLES, Answered
+from diptych.data import sources
+from diptych.data.images import Images
+from diptych.data.prefetch import num_threads
+from diptych.errors import DiptychError, UsageError
+from diptych.options import CompareOptions, DataOptions, accepts, split_options
+from diptych.spec import ModelSpec
+from diptych.training import job
+from diptych.training.fit import Notify
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison: its folder, and the content of `comparison.json`."""
+
+    directory: Path
+    found: Mapping[str, Any]
+
+    @property
+    def report_path(self) -> Path:
+        """`report.html`, a self-contained page."""
+        return self.directory / "report.html"
+
+    @property
+    def json_path(self) -> Path:
+        """`comparison.json`."""
+        return self.directory / "comparison.json"
+
+    @property
+    def markdown_path(self) -> Path:
+        """`comparison.md`."""
+        return self.directory / "comparison.md"
+
+
+@accepts(CompareOptions, DataOptions)
+def compare(
+    data: str | Path,
+    *,
+    margin: float = 0.5,
+    thorough: bool = True,
+    notify: Notify | None = None,
+    on_step: OnStep = lambda words: None,
+    **options: Any,
+) -> Comparison:
+    """Train pairs of runs in both frameworks and report how they compare; resumes where an earlier call stopped.
+
+    Args:
+        data: dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these.
+        margin: difference in accuracy, in percentage points, that does not matter.
+        thorough: also measure speed and memory, prove parity and export.
+        notify: called with a kind (`data`, `start`, `step`, `epoch`) and its fields; shows progress by default.
+        on_step: called with a description of each step before it starts.
+        options: fields of `CompareOptions`, `DataOptions` and `Recipe`.
+
+    Raises:
+        DiptychError: bad options or data, a missing framework, or a training failed.
+    """
+    return conduct(design(data, **options), margin=margin, thorough=thorough, notify=notify, on_step=on_step)
+
+
+def design(data: str | Path, **options: Any) -> Experiment:
+    """The runs of a comparison; options as of `compare`.
+
+    Raises:
+        DiptychError: bad options or data, or a missing framework.
+    """
+    for name in engines.NAMES:
+        engines.check_installed(name)
+    (chosen, reading), changes = split_options("compare", options, CompareOptions, DataOptions)
+    recipe = recipe_with(chosen.recipe, changes)
+    spec = chosen.model if isinstance(chosen.model, ModelSpec) else spec_from_file(chosen.model)
+    return Experiment(
+        source=source_of(data, reading, spec, recipe, chosen.seed),
+        model=spec or str(chosen.model),
+        recipe=recipe,
+        seeds=tuple(range(chosen.seed, chosen.seed + chosen.seeds)),
+        arm=chosen.arms,
+        explains=chosen.explain,
+        threads=chosen.threads or num_threads(),
+        pool=Path(chosen.out),
+    )
+
+
+def conduct(
+    experiment: Experiment,
+    *,
+    margin: float = 0.5,
+    thorough: bool = True,
+    notify: Notify | None = None,
+    on_step: OnStep = lambda words: None,
+) -> Comparison:
+    """Train the missing runs of an experiment and write the report; arguments as of `compare`."""
+    check_margin(margin)
+    run_all(experiment, thorough, notify, on_step)
+    directory = experiment.pool / experiment.name
+    if thorough:
+        export_all(experiment, on_step)
+    on_step("comparing")
+    by_arm = {arm: sides_of(experiment, arm) for arm in experiment.arms}
+    data = experiment.data(experiment.seeds[0])
+    why = explained(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
+    found = findings(
+        by_arm[experiment.arm],
+        kind=experiment.arm,
+        title=f"{data.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
+        command=_command(),
+        margin=margin / 100,
+        explained=why,
+        parity=certificate_of(experiment, directory, on_step) if thorough else None,
+        remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
+    )
+    if why:
+        found["verdict"]["details"].append(in_words(why))
+    return _written(directory, found, data.test.images)
+
+
+def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: str | Path | None = None) -> Comparison:
+    """Report how finished runs compare; needs neither framework.
+
+    Args:
+        runs: runs with the same test set; runs that differ only in their seed form a group.
+        margin: difference in accuracy, in percentage points, that does not matter.
+        out: folder for the report (default: `compare-…` beside the first run).
+
+    Raises:
+        UsageError: fewer than two groups of runs, groups of unequal size, or different test sets.
+    """
+    check_margin(margin)
+    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
+    found_sides = sides.grouped(opened)
+    names = [side.name for side in found_sides]
+    first = found_sides[0].first
+    images, remarks = _pictures(first)
+    if not sides.paired(found_sides):
+        remarks.append("The runs have different seeds and are paired in the order of their seeds.")
+    found = findings(
+        found_sides,
+        kind="runs",
+        title=f"{first.record['data']['name']}: {', '.join(names[:-1])} and {names[-1]}",
+        command=_command(),
+        margin=margin / 100,
+        remarks=remarks,
+    )
+    folders = [side.first.run.directory.resolve() for side in found_sides]
+    directory = Path(out) if out else folders[0].parent / f"compare-{'-and-'.join(path.name for path in folders)}"
+    return _written(directory, found, images)
+
+
+def check_margin(margin: float) -> None:
+    """Raise UsageError for a margin that is no difference in percentage points."""
+    if not 0 < margin < 100:
+        raise UsageError(f"'margin' must be above 0 and below 100 percentage points, got {margin}.")
+
+
+def _pictures(answer: Answered) -> tuple[Images | None, list[str]]:
+    """The test images of a run, or a remark why they are not available; downloads nothing."""
+    directory = answer.record["data"].get("data_dir")
+    if not sources.at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
+        return None, ["The gallery has no pictures: the data is not on this machine."]
+    try:
+        images = job.load_data(answer.record).test.images
+    except DiptychError as error:
+        return None, [f"The gallery has no pictures: {error}"]
+    if len(images) != len(answer.labels_n):
+        return None, ["The gallery has no pictures: the data is not that of the runs."]
+    return images, []
+
+
+def _written(directory: Path, found: dict[str, Any], images_nhwc: Images | None) -> Comparison:
+    """Write the report, as HTML, JSON and Markdown."""
+    from diptych.reports import page, tables
+
+    comparison = Comparison(directory, found)
+    ids = gallery.ids(found["gallery"]) if images_nhwc is not None else []
+    pictures = {} if images_nhwc is None else {place: images_nhwc[place] for place in ids}
+    plain = json.loads(json_text(found))
+    texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}
+    write_json(comparison.json_path, found)
+    for path, text in texts.items():
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    return comparison
+
+
+def _command() -> str:
+    """The command line of this process."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["diptych" if program == "__main__.py" else program, *sys.argv[1:]])

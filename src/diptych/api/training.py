@@ -1,0 +1,225 @@
+"""Train and resume, each engine in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from diptych import engines
+from diptych.api.models import spec_from_file
+from diptych.artifacts.lock import locked
+from diptych.artifacts.run import Run
+from diptych.data.datasets import Dataset
+from diptych.data.prefetch import num_threads
+from diptych.data.preprocess import channel_statistics
+from diptych.errors import ArtifactError
+from diptych.options import DataOptions, EngineName, TrainOptions, accepts, check_at_least, split_options
+from diptych.spec import ModelSpec, Recipe, recipes, zoo
+from diptych.spec.codec import read_recipe
+from diptych.training import job
+from diptych.training.execute import Settings
+from diptych.training.fit import Notify
+from diptych.training.job import Source
+from diptych.training.launch import train_in_process
+
+
+@overload
+def train(data: str | Path, *, engine: EngineName = ..., notify: Notify | None = ..., **options: Any) -> Run: ...
+@overload
+def train(
+    data: str | Path, *, engine: Literal["both"], notify: Notify | None = ..., **options: Any
+) -> tuple[Run, Run]: ...
+@accepts(TrainOptions, DataOptions)
+def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> Run | tuple[Run, Run]:
+    """Train a classifier, each engine in a process of its own.
+
+    Args:
+        data: dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these.
+        notify: called with a kind (`data`, `start`, `step`, `epoch`) and its fields; shows progress by default.
+        options: fields of `TrainOptions`, `DataOptions` and `Recipe`.
+
+    Returns:
+        The finished run; with `engine="both"` two runs, torch first.
+
+    Raises:
+        DiptychError: bad options or data, or the training failed.
+    """
+    (chosen, reading), changes = split_options("train", options, TrainOptions, DataOptions)
+    names = engines.NAMES if chosen.engine == "both" else (chosen.engine,)
+    for name in names:
+        engines.check_installed(name)
+    recipe = recipe_with(chosen.recipe, changes)
+    spec = chosen.model if isinstance(chosen.model, ModelSpec) else spec_from_file(chosen.model)
+    source = source_of(data, reading, spec, recipe, chosen.seed)
+    runs = []
+    with shown(notify) as tell:
+        dataset = source.load(data_progress(tell))
+        spec = spec or _spec_for(str(chosen.model), dataset)
+        for name in names:
+            default_name = f"{dataset.name}-{spec.name}-{name}"
+            run = job.create(
+                Path(chosen.out),
+                default_name if chosen.name is None else chosen.name + f"-{name}" * (len(names) > 1),
+                source,
+                dataset,
+                spec,
+                recipe,
+                chosen.seed,
+                name,
+                checkpoint_steps=chosen.checkpoint_steps,
+                keep_checkpoints=chosen.keep_checkpoints,
+            )
+            settings = Settings(name, chosen.threads or num_threads(), chosen.workers, chosen.stop_after)
+            complete(run, settings, lambda: dataset, tell)
+            runs.append(run)
+    return (runs[0], runs[1]) if len(runs) > 1 else runs[0]
+
+
+def resume(
+    run: str | Path,
+    *,
+    out: str | Path = "runs",
+    engine: EngineName | None = None,
+    threads: int | None = None,
+    workers: int | None = None,
+    stop_after: int | None = None,
+    force: bool = False,
+    notify: Notify | None = None,
+) -> Run:
+    """Resume an interrupted training from its last checkpoint, in either engine.
+
+    With the same engine and number of threads the result is bit for bit that of an uninterrupted training.
+
+    Args:
+        run: a run's folder, a folder of runs for its latest unfinished run, or `last` for that of `out`.
+        out: folder for all runs.
+        engine: torch or tensorflow (default: the last one used).
+        threads: processor threads (default: as before).
+        workers: threads that prepare batches; does not affect results.
+        stop_after: stop after this many epochs in total.
+        force: resume even if the data, classes, model, recipe or framework's major version changed, or the training
+            diverged; the run records it.
+        notify: called with a kind (`start`, `step`, `epoch`) and its fields; shows progress by default.
+
+    Raises:
+        ArtifactError: there is no such run, another process trains it, or what it depends on has changed.
+        UsageError: the run is finished or has diverged.
+    """
+    check_at_least(1, threads=threads, stop_after=stop_after)
+    check_at_least(0, workers=workers)
+    opened = unfinished_run(run, out)
+    job.check_unfinished(opened, force)
+    before = _last_start(job.read(opened))
+    name = engine or before["engine"]
+    engines.check_installed(name)
+    settings = Settings(name, threads or before.get("threads") or num_threads(), workers, stop_after, force)
+    with shown(notify) as tell:
+        complete(
+            opened,
+            settings,
+            lambda: job.load_data(job.read(opened)),
+            tell,
+            lambda: job.check_unfinished(opened, force),
+        )
+    return opened
+
+
+def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
+    """The run to resume: a run's folder, or the latest unfinished run in a folder of runs; `last` stands for `out`."""
+    folder = Path(out) if str(path) == "last" else Path(path)
+    runs = [Run(record.parent) for record in folder.glob("*/run.json")]
+    if (folder / "run.json").is_file() or not runs:
+        return Run.open(folder)
+    records = {run: run.read_record() for run in runs}
+    unfinished = [run for run in runs if records[run].get("status") != "finished"]
+    if not unfinished:
+        raise ArtifactError(f"All {len(runs)} runs in '{folder}' are finished: there is nothing to resume.")
+    return max(unfinished, key=lambda run: records[run].get("created", 0))
+
+
+def _last_start(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a run was started or resumed last: its engine and threads."""
+    start: Mapping[str, Any] = record["engines"][-1] if record["engines"] else record
+    return start
+
+
+def complete(
+    run: Run,
+    settings: Settings,
+    load: Callable[[], Dataset],
+    notify: Notify,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Train a new or interrupted run to its end, draw its plots and write its manifest.
+
+    Args:
+        run: the run.
+        settings: engine, threads and so on.
+        load: returns the run's data.
+        notify: called with every event of the training.
+        check: raises if the run cannot be trained; called once no other process can change the run.
+
+    Raises:
+        ArtifactError: another process trains it.
+        KeyboardInterrupt: with a note that says how to resume.
+    """
+    with _noted(run), locked(run.directory, "training") as lock:
+        check()
+        epochs = job.read(run)["recipe"]["epochs"]
+        notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
+        train_in_process(run, settings, notify, [lock])
+        if job.read(run)["status"] == "finished":
+            from diptych.reports import plots
+
+            plots.draw(run, load().test)
+            run.seal()
+
+
+@contextmanager
+def _noted(run: Run) -> Iterator[None]:
+    """Add how to resume the run to an interruption."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
+        raise
+
+
+@contextmanager
+def shown(notify: Notify | None) -> Iterator[Notify]:
+    """The callback for a training's events: `notify`, or a progress display."""
+    if notify:
+        yield notify
+        return
+    from diptych.reports.progress import Progress
+
+    with Progress() as progress:
+        yield progress.notify
+
+
+def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
+    """A callback for the progress of reading data that reports `data` events."""
+    return lambda doing, done, total: notify("data", {"doing": doing, "done": done, "total": total})
+
+
+def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> Source:
+    """A data source; a model's spec decides on the size and colours of images."""
+    options = vars(reading)
+    if spec:
+        options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
+    return Source.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
+
+
+def recipe_with(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
+    """A recipe, by name, from a file or as it is, with some fields changed."""
+    if isinstance(recipe, str | Path):
+        recipe = read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipes.recipe(str(recipe))
+    return replace(recipe, **changes)
+
+
+def _spec_for(name: str, dataset: Dataset) -> ModelSpec:
+    mean, std = channel_statistics(dataset.train.images)
+    return zoo.model(name, dataset.image_shape, dataset.num_classes, mean, std)

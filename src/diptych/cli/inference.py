@@ -1,0 +1,107 @@
+"""`diptych evaluate` and `diptych predict`: use a run or an exported file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from diptych.cli.arguments import parse, positional
+from diptych.cli.output import framework_silent, print_json
+from diptych.errors import UsageError
+from diptych.options import EngineName, OtherDataOptions, check_at_least
+
+MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run or an exported file: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
+
+    model: str = positional("RUN|FILE")
+    """A finished run, or a file written by `diptych export`."""
+    data: str | None = positional("DATA", None)
+    """Dataset name, folder, CSV, Parquet or archive (default: what the model was trained on); without a test split, all
+    images are used."""
+    engine: EngineName | None = None
+    """Framework to compute with (default: the one that trained the run)."""
+    trust: bool = False
+    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+    json: bool = False
+    """Print everything as JSON."""
+    data_options: OtherDataOptions = field(default_factory=OtherDataOptions)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify images with a run or an exported file."""
+
+    model: str = positional("RUN|FILE")
+    """A finished run, or a file written by `diptych export`."""
+    images: tuple[str, ...] = positional("IMAGE...", ())
+    """Files, folders, or patterns such as 'photos/*.png'."""
+    top: int = 3
+    """Number of classes to print."""
+    engine: EngineName | None = None
+    """Framework to compute with (default: the one that trained the run)."""
+    trust: bool = False
+    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+    json: bool = False
+    """Print as JSON."""
+
+
+def evaluate(args: list[str]) -> int:
+    """Evaluate and print the metrics."""
+    parsed = parse(Evaluate, "evaluate", args)
+    from diptych.api import inference
+
+    with framework_silent():
+        options = {"engine": parsed.engine, "trust": parsed.trust, **vars(parsed.data_options)}
+        metrics = inference.evaluate(parsed.model, parsed.data, **options)
+    if parsed.json:
+        print_json(metrics)
+        return 0
+    from rich.console import Console
+
+    from diptych.evaluation.metrics import classification_report
+
+    print(
+        f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
+        f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,} "
+        f"({metrics['data']['used']} of {metrics['data']['name']})\n"
+    )
+    print(classification_report(metrics))
+    if len(metrics["per_class"]) <= MOST_CLASSES:
+        Console(markup=False, emoji=False).print(_confusion(metrics))
+    return 0
+
+
+def predict(args: list[str]) -> int:
+    """Predict and print one line per image."""
+    parsed = parse(Predict, "predict", args)
+    if not parsed.images:
+        raise UsageError("predict requires IMAGE...: files, folders, or patterns such as 'photos/*.png'.")
+    check_at_least(1, top=parsed.top)
+    from diptych.api import inference
+
+    with framework_silent():
+        predictions = inference.predict(
+            parsed.model, parsed.images, engine=parsed.engine, top=parsed.top, trust=parsed.trust
+        )
+    if parsed.json:
+        print_json([asdict(prediction) for prediction in predictions])
+        return 0
+    width = max(len(prediction.image) for prediction in predictions)
+    for prediction in predictions:
+        classes = "  ".join(f"{name} {share:.2%}" for name, share in prediction.classes)
+        print(f"{prediction.image:{width}}  {classes}")
+    return 0
+
+
+def _confusion(metrics: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    names = [row["name"] for row in metrics["per_class"]]
+    table = Table("true \\ predicted", *[name[:8] for name in names], title="confusion matrix", title_justify="left")
+    for name, counts in zip(names, metrics["confusion_matrix"], strict=True):
+        table.add_row(name, *[str(count) if count else "·" for count in counts])
+    return table

@@ -1,0 +1,69 @@
+"""What several verbs print: JSON, tables, the current step; paths are never wrapped or styled."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from diptych.errors import DiptychError
+
+
+def print_json(content: Any) -> None:
+    """Print one JSON document."""
+    from diptych.artifacts.store import json_text  # imports NumPy, which lists do not need
+
+    print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def steps(first: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Show the current step on standard error: a spinner on a terminal, elsewhere a line per step.
+
+    Args:
+        first: the first step.
+        quiet: show nothing.
+
+    Yields:
+        A function that shows the next step.
+    """
+    if quiet:
+        yield lambda step: None
+        return
+    from rich.console import Console
+
+    with os.fdopen(os.dup(2), "w") as terminal:  # still open while `framework_silent` holds standard error back
+        console = Console(file=terminal, highlight=False, markup=False, soft_wrap=True)
+        if not console.is_terminal:
+            yield lambda step: console.print(f"{step} ...")
+            return
+        with console.status(f"{first} ...") as status:
+            yield lambda step: status.update(f"{step} ...")
+
+
+@contextmanager
+def framework_silent() -> Iterator[None]:
+    """Hold back standard error, also that of compiled code; show it if an unexpected error is raised."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        unexpected = False
+        try:
+            yield
+        except DiptychError:
+            raise
+        except BaseException:
+            unexpected = True
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            if unexpected:
+                held.seek(0)
+                sys.stderr.write(held.read().decode(errors="replace"))
