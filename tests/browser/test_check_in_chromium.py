@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from planted import write_every_kind, write_good
 
-from diptych.api import check_data
+from diptych import check_data
 
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -97,7 +97,7 @@ def test_an_archive_is_checked(clean, tmp_path):
 
 CHECK = """
 import resource, sys, time
-from diptych.api import check_data
+from diptych import check_data
 from diptych.training.measuring import peak_memory
 start = time.perf_counter()
 check_data(sys.argv[1], out=sys.argv[2])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from planted import encoded, picture, plant
 
-from diptych.api import check_data
+from diptych import check_data
 from diptych.errors import DataError, UsageError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from finished import NUM_IMAGES, finished, labels, logits
 
-from diptych.api import compare_runs
+from diptych import compare_runs
 from diptych.artifacts.run import Predictions
 from diptych.comparison import border
 from diptych.comparison.sides import grouped, paired
