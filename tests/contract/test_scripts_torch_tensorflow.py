@@ -18,8 +18,7 @@ from diptych.comparison.scripts import scripts
 from diptych.data.batches import Batch, class_weights
 from diptych.spec import Recipe
 from diptych.spec import layers as L
-from diptych.spec.zoo import model
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph, model
 from diptych.training.schedule import learning_rates
 
 ZOO = ("mlp", "cifar_sequential", "fashion_cnn", "cnn", "resnet20", "resnet20_b")

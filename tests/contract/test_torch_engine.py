@@ -8,7 +8,7 @@ from torch import nn
 from diptych.comparison.parity import samples
 from diptych.errors import SpecError
 from diptych.spec import layers as L
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 
 def test_a_model_is_a_module_whose_modules_have_the_layers_names(configured):

@@ -7,7 +7,7 @@ import numpy as np
 from diptych.comparison.parity import samples
 from diptych.engines.contract import Totals
 from diptych.spec import layers as L
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 SHAPE = (8, 8, 3)
 NUM_CLASSES = 3

@@ -31,7 +31,7 @@ CHANGED = [
     ("data", [], "data wants entries, got []"),
     ("data", {"data": "fruit", "name": "fruit"}, "'data.fingerprint' is missing"),
     ("data", {"data": "x", "name": "x", "fingerprint": "f", "rot": 1}, "data: unknown field 'rot'"),
-    ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "data, 'seed': wants int, got \"0\""),
+    ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "data, 'seed': expected int, got \"0\""),
     ("version", 99, "it is of version 99, not 1"),
     ("checkpoints", {"steps": "x", "keep": 2}, "'checkpoints.steps' is 'x', which it cannot be"),
     ("engines", [], "it is finished, and no engine trained it"),
@@ -40,7 +40,7 @@ CHANGED = [
     ("class_names", ["apple", "pear"], "it names 2 classes, its model has 3"),
     ("class_names", [1, 2, 3], "'class_names': wants str, got 1"),
     ("spec", {}, 'Wants a JSON object with "format": "diptych-model"'),
-    ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs': wants int, got \"many\""),
+    ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs': expected int, got \"many\""),
     (
         "recipe",
         {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400},

@@ -1,7 +1,7 @@
 """Small models that between them hold every layer with every option."""
 
 from diptych.spec import layers as L
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

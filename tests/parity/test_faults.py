@@ -9,7 +9,7 @@ from faulty_worker import faulty_session
 from diptych.comparison.parity import Pair, verify
 from diptych.processes import Worker, engine_environment
 from diptych.spec import layers as L
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 FORWARD, STATISTICS = "forward pass in evaluation", "running statistics after one step"
 CAUGHT = {

@@ -19,7 +19,7 @@ from diptych.spec.codec import (
     recipe_to_json,
     write_model,
 )
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 SOUND = {
     "format": "diptych-model",
@@ -37,40 +37,40 @@ NORMALIZE, CONV, FLATTEN, HEAD = range(4)
 DROPPED = object()
 
 HEADER_FAULTS = {
-    "of another version": ({"version": 2}, "This diptych-model is of version 2; this diptych reads version 1."),
+    "of another version": ({"version": 2}, "Unsupported diptych-model version 2; this diptych reads version 1."),
     "of another format": (
         {"format": "diptych-recipe"},
-        'Wants a JSON object with "format": "diptych-model", got \'diptych-recipe\'.',
+        'Expected a JSON object with "format": "diptych-model", got \'diptych-recipe\'.',
     ),
     "without a name": ({"name": DROPPED}, "Model spec: 'name' is missing."),
     "with an entry that is unknown": (
         {"inputshape": [8, 8, 1]},
         "Model spec: unknown entry 'inputshape' (did you mean 'input_shape'?).",
     ),
-    "with a number for a name": ({"name": 7}, "Model spec, 'name': wants str, got 7."),
-    "for flat images": ({"input_shape": [8, 8]}, "Model spec, 'input_shape': wants 3 values, got 2."),
+    "with a number for a name": ({"name": 7}, "Model spec, 'name': expected str, got 7."),
+    "for flat images": ({"input_shape": [8, 8]}, "Model spec, 'input_shape': expected 3 values, got 2."),
     "for empty images": (
         {"input_shape": [0, 8, 1]},
-        "Model 'tiny': input_shape wants (height, width, channels), got (0, 8, 1).",
+        "Model 'tiny': input_shape must be at least 1 in each axis, got (0, 8, 1).",
     ),
-    "whose layers are no list": ({"layers": {}}, "Model spec: 'layers' wants a list of layers, got {}."),
+    "whose layers are no list": ({"layers": {}}, "Model spec: expected a list as 'layers', got {}."),
     "without layers": (
         {"layers": []},
-        "Model 'tiny': the first layer must be a Normalize, so that scaling lives in the model.",
+        "Model 'tiny': the first layer must be a Normalize.",
     ),
     "that does not begin with a Normalize": (
         {"layers": SOUND["layers"][1:]},
-        "Model 'tiny': the first layer must be a Normalize, so that scaling lives in the model.",
+        "Model 'tiny': the first layer must be a Normalize.",
     ),
-    "whose layer is no object": ({"layers": ["Conv"]}, "Layer 0: wants an object with a 'type', got \"Conv\"."),
+    "whose layer is no object": ({"layers": ["Conv"]}, "Layer 0: expected an object with a 'type', got \"Conv\"."),
     "that ends in a map": (
         {"layers": SOUND["layers"][:2]},
-        "Layer 'conv': the last layer must give a vector of logits, not (6, 6, 4).",
+        "Layer 'conv': the last layer must output a vector of logits, not (6, 6, 4).",
     ),
 }
 LAYER_FAULTS = {
     "an unknown type": (CONV, {"type": "Convv"}, "Layer 'conv': unknown type 'Convv' (did you mean 'Conv'?)."),
-    "no type": (CONV, {"type": DROPPED}, "Layer 1: wants an object with a 'type', got"),
+    "no type": (CONV, {"type": DROPPED}, "Layer 1: expected an object with a 'type', got"),
     "no name": (CONV, {"name": DROPPED}, "Layer '1' (Conv): field 'name' is missing."),
     "a field that is unknown": (
         CONV,
@@ -78,149 +78,149 @@ LAYER_FAULTS = {
         "Layer 'conv' (Conv): unknown field 'filter' (did you mean 'filters'?).",
     ),
     "a field left out": (CONV, {"filters": DROPPED}, "Layer 'conv' (Conv): field 'filters' is missing."),
-    "a word for a number": (CONV, {"filters": "4"}, "Layer 'conv' (Conv), 'filters': wants int, got \"4\"."),
-    "a fraction for a count": (CONV, {"filters": 4.5}, "Layer 'conv' (Conv), 'filters': wants int, got 4.5."),
-    "a truth for a number": (CONV, {"filters": True}, "Layer 'conv' (Conv), 'filters': wants int, got true."),
-    "a number for a list": (CONV, {"kernel": 3}, "Layer 'conv' (Conv), 'kernel': wants a list, got 3."),
-    "a list too short": (CONV, {"kernel": [3]}, "Layer 'conv' (Conv), 'kernel': wants 2 values, got 1."),
+    "a word for a number": (CONV, {"filters": "4"}, "Layer 'conv' (Conv), 'filters': expected int, got \"4\"."),
+    "a fraction for a count": (CONV, {"filters": 4.5}, "Layer 'conv' (Conv), 'filters': expected int, got 4.5."),
+    "a truth for a number": (CONV, {"filters": True}, "Layer 'conv' (Conv), 'filters': expected int, got true."),
+    "a number for a list": (CONV, {"kernel": 3}, "Layer 'conv' (Conv), 'kernel': expected a list, got 3."),
+    "a list too short": (CONV, {"kernel": [3]}, "Layer 'conv' (Conv), 'kernel': expected 2 values, got 1."),
     "a choice that is none": (
         CONV,
         {"initializer": "he_norm"},
-        "Layer 'conv' (Conv), 'initializer': wants one of he_normal, glorot_uniform, uniform_fan_in, zeros, ones, "
+        "Layer 'conv' (Conv), 'initializer': expected one of he_normal, glorot_uniform, uniform_fan_in, zeros, ones, "
         "got \"he_norm\" (did you mean 'he_normal'?).",
     ),
     "an input that is no list": (
         CONV,
         {"inputs": "normalize"},
-        "Layer 'conv' (Conv), 'inputs': wants a list, got \"normalize\".",
+        "Layer 'conv' (Conv), 'inputs': expected a list, got \"normalize\".",
     ),
     "an input that is missing": (
         FLATTEN,
         {"inputs": ["cnov"]},
-        "Layer 'flatten': its input 'cnov' is not a layer before it.",
+        "Layer 'flatten': its input 'cnov' is not an earlier layer.",
     ),
     "an input that comes after it": (
         FLATTEN,
         {"inputs": ["head"]},
-        "Layer 'flatten': its input 'head' is not a layer before it.",
+        "Layer 'flatten': its input 'head' is not an earlier layer.",
     ),
     "itself for an input": (
         FLATTEN,
         {"inputs": ["flatten"]},
-        "Layer 'flatten': its input 'flatten' is not a layer before it.",
+        "Layer 'flatten': its input 'flatten' is not an earlier layer.",
     ),
-    "no input": (FLATTEN, {"inputs": []}, "Layer 'conv': nothing uses its output; remove it or connect it."),
+    "no input": (FLATTEN, {"inputs": []}, "Layer 'conv': no layer uses its output; remove or connect it."),
     "two inputs where one is wanted": (
         FLATTEN,
         {"inputs": ["conv", "normalize"]},
-        "Layer 'flatten' (Flatten): wants exactly one input, got ('conv', 'normalize').",
+        "Layer 'flatten' (Flatten): expected exactly one input, got ('conv', 'normalize').",
     ),
     "one input where two are wanted": (
         FLATTEN,
         {"type": "Add"},
-        "Layer 'flatten' (Add): wants two or more inputs, got ('conv',).",
+        "Layer 'flatten' (Add): expected two or more inputs, got ('conv',).",
     ),
     "inputs of different shapes": (
         FLATTEN,
         {"type": "Add", "inputs": ["conv", "normalize"]},
-        "Layer 'flatten' (Add): wants inputs of one shape, got ((6, 6, 4), (8, 8, 1)).",
+        "Layer 'flatten' (Add): expected inputs of one shape, got ((6, 6, 4), (8, 8, 1)).",
     ),
     "maps of different sizes to put together": (
         FLATTEN,
         {"type": "Concat", "inputs": ["conv", "normalize"]},
-        "Layer 'flatten' (Concat): wants inputs of one height and width, got ((6, 6, 4), (8, 8, 1)).",
+        "Layer 'flatten' (Concat): expected inputs of one height and width, got ((6, 6, 4), (8, 8, 1)).",
     ),
     "a map where a vector is wanted": (
         FLATTEN,
         {"type": "Activation"},
-        "Layer 'head' (Dense): wants a vector as input (put a Flatten or GlobalAvgPool before it), got (6, 6, 4).",
+        "Layer 'head' (Dense): expected a vector as input (add a Flatten or GlobalAvgPool before it), got (6, 6, 4).",
     ),
     "a vector where a map is wanted": (
         HEAD,
         {"type": "GlobalAvgPool", "units": DROPPED},
-        "Layer 'head' (GlobalAvgPool): wants a (height, width, channels) map as input, got (144,).",
+        "Layer 'head' (GlobalAvgPool): expected a (height, width, channels) map as input, got (144,).",
     ),
     "a kernel larger than the image": (
         CONV,
         {"kernel": [9, 3]},
-        "Layer 'conv' (Conv): wants an input of at least (9, 3) with padding, got (8, 8).",
+        "Layer 'conv' (Conv): expected an input of at least (9, 3) including padding, got (8, 8).",
     ),
-    "a kernel of nothing": (CONV, {"kernel": [0, 3]}, "Layer 'conv' (Conv): wants kernel of at least 1, got (0, 3)."),
-    "a stride of nothing": (CONV, {"strides": [0, 1]}, "Layer 'conv' (Conv): wants strides of at least 1, got (0, 1)."),
+    "a kernel of nothing": (CONV, {"kernel": [0, 3]}, "Layer 'conv' (Conv): expected kernel of at least 1, got (0, 3)."),
+    "a stride of nothing": (CONV, {"strides": [0, 1]}, "Layer 'conv' (Conv): expected strides of at least 1, got (0, 1)."),
     "negative padding": (
         CONV,
         {"padding": [0, 0, -1, 0]},
-        "Layer 'conv' (Conv): wants padding of at least 0, got (0, 0, -1, 0).",
+        "Layer 'conv' (Conv): expected padding of at least 0, got (0, 0, -1, 0).",
     ),
     "groups that do not divide its input": (
         CONV,
         {"groups": 2},
-        "Layer 'conv' (Conv): wants groups that divide its 1 input channels, got 2.",
+        "Layer 'conv' (Conv): expected groups that divide its 1 input channels, got 2.",
     ),
-    "no filters": (CONV, {"filters": 0}, "Layer 'conv' (Conv): wants filters of at least 1, got 0."),
-    "no units": (HEAD, {"units": 0}, "Layer 'head' (Dense): wants units of at least 1, got 0."),
+    "no filters": (CONV, {"filters": 0}, "Layer 'conv' (Conv): expected filters of at least 1, got 0."),
+    "no units": (HEAD, {"units": 0}, "Layer 'head' (Dense): expected units of at least 1, got 0."),
     "pooling padded on one side": (
         CONV,
         {"type": "MaxPool", "filters": DROPPED, "strides": [2, 2], "padding": [1, 0, 0, 0]},
-        "Layer 'conv' (MaxPool): wants the same padding on opposite sides, at most half its kernel (3, 3), "
+        "Layer 'conv' (MaxPool): expected equal padding on opposite sides, at most half the kernel (3, 3), "
         "got (1, 0, 0, 0).",
     ),
     "dropout of everything": (
         FLATTEN,
         {"type": "Dropout", "rate": 1.0},
-        "Layer 'flatten' (Dropout): wants rate from 0 up to, not including, 1, got 1.0.",
+        "Layer 'flatten' (Dropout): expected rate in [0, 1), got 1.0.",
     ),
     "a norm that divides by nothing": (
         FLATTEN,
         {"type": "BatchNorm", "epsilon": 0.0},
-        "Layer 'flatten' (BatchNorm): wants epsilon above 0, got 0.0.",
+        "Layer 'flatten' (BatchNorm): expected epsilon above 0, got 0.0.",
     ),
-    "a deviation of 0": (NORMALIZE, {"std": [0.0]}, "Layer 'normalize' (Normalize): wants std above 0, got (0.0,)."),
+    "a deviation of 0": (NORMALIZE, {"std": [0.0]}, "Layer 'normalize' (Normalize): expected std above 0, got (0.0,)."),
     "no deviation": (
         NORMALIZE,
         {"std": []},
-        "Layer 'normalize' (Normalize): wants mean and std for 1 channel(s), got (0.5,).",
+        "Layer 'normalize' (Normalize): expected mean and std for 1 channel(s), got (0.5,).",
     ),
     "statistics of three channels for one": (
         NORMALIZE,
         {"mean": [0.5] * 3, "std": [0.25] * 3},
-        "Layer 'normalize' (Normalize): wants mean and std for 1 channel(s), got (0.5, 0.5, 0.5).",
+        "Layer 'normalize' (Normalize): expected mean and std for 1 channel(s), got (0.5, 0.5, 0.5).",
     ),
     "a name that is taken": (
         FLATTEN,
         {"name": "conv"},
-        "Layer 'conv': names must be unique, of letters, digits, '_' and '.'.",
+        "Layer 'conv': names must be unique and consist of letters, digits, '_' and '.'.",
     ),
     "the name of the input": (
         CONV,
         {"name": "input"},
-        "Layer 'input': names must be unique, of letters, digits, '_' and '.'.",
+        "Layer 'input': names must be unique and consist of letters, digits, '_' and '.'.",
     ),
     "a name with a space": (
         CONV,
         {"name": "my conv"},
-        "Layer 'my conv': names must be unique, of letters, digits, '_' and '.'.",
+        "Layer 'my conv': names must be unique and consist of letters, digits, '_' and '.'.",
     ),
-    "an empty name": (CONV, {"name": ""}, "Layer '': names must be unique, of letters, digits, '_' and '.'."),
+    "an empty name": (CONV, {"name": ""}, "Layer '': names must be unique and consist of letters, digits, '_' and '.'."),
     "a name inside another layer": (
         HEAD,
         {"name": "conv.head"},
-        "Layer 'conv.head': 'conv' is a layer itself, so nothing can be named inside it.",
+        "Layer 'conv.head': 'conv' is a layer too, so no name can begin with 'conv.'.",
     ),
     "an output that nothing uses": (
         FLATTEN,
         {"inputs": ["normalize"]},
-        "Layer 'conv': nothing uses its output; remove it or connect it.",
+        "Layer 'conv': no layer uses its output; remove or connect it.",
     ),
     "the raw image for an input": (
         FLATTEN,
         {"inputs": ["input"]},
-        "Layer 'flatten': exactly the Normalize layer reads the 'input'.",
+        "Layer 'flatten': the Normalize layer, and no other, must read 'input'.",
     ),
     "a Normalize in the middle": (
         FLATTEN,
         {"type": "Normalize", "mean": [0.5], "std": [0.25]},
-        "Layer 'flatten': exactly the Normalize layer reads the 'input'.",
+        "Layer 'flatten': the Normalize layer, and no other, must read 'input'.",
     ),
 }
 
@@ -258,7 +258,7 @@ def test_a_layer_is_refused_by_name_and_told_why(fault):
 
 @pytest.mark.parametrize("data", [None, 7, "cnn", [SOUND]])
 def test_what_is_no_json_object_is_no_spec(data):
-    assert refusal(model_from_json, data).startswith('Wants a JSON object with "format": "diptych-model", got')
+    assert refusal(model_from_json, data).startswith('Expected a JSON object with "format": "diptych-model", got')
 
 
 @pytest.mark.parametrize("read", [read_model, read_recipe])
@@ -284,7 +284,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path, read):
 def test_a_fault_in_a_file_names_the_file(tmp_path):
     path = tmp_path / "spec.json"
     path.write_text(json.dumps({**SOUND, "version": 2}))
-    assert refusal(read_model, path).startswith(f"'{path}': This diptych-model is of version 2")
+    assert refusal(read_model, path).startswith(f"'{path}': Unsupported diptych-model version 2")
 
 
 def test_a_written_spec_is_read_back(tmp_path):
@@ -299,14 +299,14 @@ def test_a_written_spec_is_read_back(tmp_path):
         ({"optimiser": "sgd"}, "Recipe: unknown field 'optimiser' (did you mean 'optimizer'?)."),
         (
             {"optimizer": "rmsprob"},
-            "Recipe, 'optimizer': wants one of sgd, adam, adamw, rmsprop, got \"rmsprob\" (did you mean 'rmsprop'?).",
+            "Recipe, 'optimizer': expected one of sgd, adam, adamw, rmsprop, got \"rmsprob\" (did you mean 'rmsprop'?).",
         ),
-        ({"epochs": 2.5}, "Recipe, 'epochs': wants int, got 2.5."),
-        ({"epochs": 0}, "Recipe, 'epochs': wants a whole number of at least 1, got 0."),
-        ({"nesterov": 1}, "Recipe, 'nesterov': wants bool, got 1."),
-        ({"learning_rate": "fast"}, "Recipe, 'learning_rate': wants float, got \"fast\"."),
-        ({"step_epochs": [1, 2.5]}, "Recipe, 'step_epochs': wants int, got 2.5."),
-        ({"version": 9}, "This diptych-recipe is of version 9; this diptych reads version 1."),
+        ({"epochs": 2.5}, "Recipe, 'epochs': expected int, got 2.5."),
+        ({"epochs": 0}, "Recipe, 'epochs': expected an integer of at least 1, got 0."),
+        ({"nesterov": 1}, "Recipe, 'nesterov': expected bool, got 1."),
+        ({"learning_rate": "fast"}, "Recipe, 'learning_rate': expected float, got \"fast\"."),
+        ({"step_epochs": [1, 2.5]}, "Recipe, 'step_epochs': expected int, got 2.5."),
+        ({"version": 9}, "Unsupported diptych-recipe version 9; this diptych reads version 1."),
     ],
 )
 def test_a_recipe_is_refused_by_field(entries, expected):

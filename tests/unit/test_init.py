@@ -8,7 +8,7 @@ import pytest
 from diptych.spec import ArraySpec, zoo
 from diptych.spec import layers as L
 from diptych.spec.init import draw, initial_weights
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 FAN_IN, FAN_OUT = 150, 400
 

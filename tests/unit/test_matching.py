@@ -11,7 +11,7 @@ from diptych.engines.contract import Stored
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import layers as L
 from diptych.spec import zoo
-from diptych.spec.zoo.graph import Graph
+from diptych.spec.zoo import Graph
 
 RESNET = zoo.model("resnet20_b")
 CHAIN = zoo.model("cnn")

@@ -13,28 +13,28 @@ from diptych.spec.recipe import field_names
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
-        ("epochs", 0, "a whole number of at least 1"),
-        ("batch_size", 0, "a whole number of at least 1"),
-        ("plateau_patience", 0, "a whole number of at least 1"),
+        ("epochs", 0, "an integer of at least 1"),
+        ("batch_size", 0, "an integer of at least 1"),
+        ("plateau_patience", 0, "an integer of at least 1"),
         ("learning_rate", 0.0, "a number above 0"),
         ("learning_rate", float("nan"), "a number above 0"),
         ("epsilon", -1e-8, "a number above 0"),
-        ("momentum", 1.0, "a number from 0 up to, not including, 1"),
-        ("beta2", 1.0, "a number from 0 up to, not including, 1"),
-        ("average_decay", 1.0, "a number from 0 up to, not including, 1"),
-        ("label_smoothing", -0.1, "a number from 0 up to, not including, 1"),
-        ("validation_fraction", 1.0, "a number from 0 up to, not including, 1"),
-        ("rise", 0.0, "a share above 0 and at most 1"),
-        ("final_factor", 1.5, "a share above 0 and at most 1"),
+        ("momentum", 1.0, "a number in [0, 1)"),
+        ("beta2", 1.0, "a number in [0, 1)"),
+        ("average_decay", 1.0, "a number in [0, 1)"),
+        ("label_smoothing", -0.1, "a number in [0, 1)"),
+        ("validation_fraction", 1.0, "a number in [0, 1)"),
+        ("rise", 0.0, "a number in (0, 1]"),
+        ("final_factor", 1.5, "a number in (0, 1]"),
         ("l2", -1e-4, "a number of at least 0"),
         ("decoupled_decay", -0.1, "a number of at least 0"),
         ("clip_norm", -1.0, "a number of at least 0"),
         ("warmup_epochs", -1.0, "a number of at least 0"),
         ("mixup", -0.2, "a number of at least 0"),
-        ("brightness", 1.5, "a share from 0 to 1"),
-        ("crop_padding", -1, "a whole number of at least 0"),
-        ("early_stopping", -1, "a whole number of at least 0"),
-        ("no_decay", ("weights",), "roles out of kernel, bias, scale, shift"),
+        ("brightness", 1.5, "a number in [0, 1]"),
+        ("crop_padding", -1, "an integer of at least 0"),
+        ("early_stopping", -1, "an integer of at least 0"),
+        ("no_decay", ("weights",), "roles among kernel, bias, scale, shift"),
         ("optimizer", "adagrad", "one of sgd, adam, adamw, rmsprop"),
         ("schedule", "linear", "one of constant, step, cosine, one_cycle, plateau"),
         ("precision", "float8", "one of auto, float32, bfloat16, float16, float64"),
@@ -50,7 +50,7 @@ from diptych.spec.recipe import field_names
 def test_a_value_out_of_range_names_the_field_and_what_it_wants(name, value, wanted):
     with pytest.raises(SpecError) as caught:
         Recipe(**{name: value})
-    assert str(caught.value).startswith(f"Recipe, '{name}': wants {wanted}, got ")
+    assert str(caught.value).startswith(f"Recipe, '{name}': expected {wanted}, got ")
 
 
 def test_numbers_and_lists_of_any_kind_become_the_fields_own():
@@ -64,7 +64,7 @@ def test_numbers_and_lists_of_any_kind_become_the_fields_own():
 )
 def test_what_looks_at_a_validation_split_is_refused_without_one(field):
     Recipe(**field)
-    with pytest.raises(SpecError, match=r"Recipe, 'validation_fraction': .* never at the test set"):
+    with pytest.raises(SpecError, match=r"Recipe, 'validation_fraction': .* need a validation split"):
         Recipe(**field, validation_fraction=0.0)
 
 

@@ -123,5 +123,5 @@ def test_a_misspelt_model_is_answered_with_the_nearest():
 
 
 def test_images_too_small_for_a_model_are_refused_by_the_layer_they_end_at():
-    with pytest.raises(SpecError, match=r"Layer 'pool2' \(MaxPool\): wants an input of at least \(2, 2\)"):
+    with pytest.raises(SpecError, match=r"Layer 'pool2' \(MaxPool\): expected an input of at least \(2, 2\)"):
         zoo.model("cifar_sequential", (8, 8, 1))

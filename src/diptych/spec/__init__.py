@@ -1,4 +1,4 @@
-"""What is built and how it is trained, as plain data: no framework, no arrays of pixels."""
+"""Models and training recipes as plain data, without a framework."""
 
 from diptych.spec.layers import ArraySpec, Layer
 from diptych.spec.model import ModelSpec

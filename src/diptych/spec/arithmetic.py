@@ -1,84 +1,68 @@
-"""What a layer makes of its inputs: output shapes, arrays and operations, by pure arithmetic."""
+"""Output shapes, arrays and operation counts of layers, by arithmetic alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import TypeAlias
 
 from diptych.errors import SpecError
-from diptych.spec.layers import (
-    Activation,
-    Add,
-    ArraySpec,
-    AvgPool,
-    BatchNorm,
-    Concat,
-    Conv,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Layer,
-    MaxPool,
-    Normalize,
-    PadChannels,
-    Pair,
-    Shape,
-)
+from diptych.spec import layers as L
+from diptych.spec.layers import ArraySpec, Layer, Pair, Shape
 
 
 def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
-    """The shape that `layer` makes of `inputs` (without the batch).
+    """Return the shape of the layer's output, without the batch.
 
     Raises:
-        SpecError: the arithmetic does not allow it; the message names the layer.
+        SpecError: The layer does not accept inputs of these shapes.
     """
     check_settings(layer)
     first = inputs[0]
     match layer:
-        case Normalize(mean=mean, std=std):
-            _want(layer, len(mean) == len(std) == first[-1], f"mean and std for {first[-1]} channel(s)", mean)
+        case L.Normalize(mean=mean, std=std):
+            _expect(layer, len(mean) == len(std) == first[-1], f"mean and std for {first[-1]} channel(s)", mean)
             return first
-        case Conv(filters=filters, groups=groups):
-            _want_map(layer, first)
-            _want(layer, first[-1] % groups == 0, f"groups that divide its {first[-1]} input channels", groups)
-            _want(layer, filters % groups == 0, f"groups that divide its {filters} filters", groups)
+        case L.Conv(filters=filters, groups=groups):
+            _expect_map(layer, first)
+            _expect(layer, first[-1] % groups == 0, f"groups that divide its {first[-1]} input channels", groups)
+            _expect(layer, filters % groups == 0, f"groups that divide its {filters} filters", groups)
             return (*_windows(layer, first), filters)
-        case MaxPool() | AvgPool():
-            _want_map(layer, first)
+        case L.MaxPool() | L.AvgPool():
+            _expect_map(layer, first)
             return (*_windows(layer, first), first[-1])
-        case GlobalAvgPool():
-            _want_map(layer, first)
+        case L.GlobalAvgPool():
+            _expect_map(layer, first)
             return first[-1:]
-        case Flatten():
+        case L.Flatten():
             return (prod(first),)
-        case Dense(units=units):
-            _want(layer, len(first) == 1, "a vector as input (put a Flatten or GlobalAvgPool before it)", first)
+        case L.Dense(units=units):
+            _expect(layer, len(first) == 1, "a vector as input (add a Flatten or GlobalAvgPool before it)", first)
             return (units,)
-        case Add():
-            _want(layer, len(set(inputs)) == 1, "inputs of one shape", inputs)
+        case L.Add():
+            _expect(layer, len(set(inputs)) == 1, "inputs of one shape", inputs)
             return first
-        case Concat():
-            _want(layer, len({shape[:-1] for shape in inputs}) == 1, "inputs of one height and width", inputs)
+        case L.Concat():
+            _expect(layer, len({shape[:-1] for shape in inputs}) == 1, "inputs of one height and width", inputs)
             return (*first[:-1], sum(shape[-1] for shape in inputs))
-        case PadChannels(before=before, after=after):
+        case L.PadChannels(before=before, after=after):
             return (*first[:-1], first[-1] + before + after)
-        case BatchNorm() | Activation() | Dropout():
+        case L.BatchNorm() | L.Activation() | L.Dropout():
             return first
 
 
 def arrays(layer: Layer, inputs: tuple[Shape, ...]) -> tuple[ArraySpec, ...]:
-    """The arrays that `layer` owns, in canonical order and layout."""
+    """Return the layer's arrays in canonical order and layout."""
     channels = inputs[0][-1]
     match layer:
-        case Conv(filters=filters, kernel=kernel, groups=groups):
+        case L.Conv(filters=filters, kernel=kernel, groups=groups):
             shape = (filters, channels // groups, *kernel)
             area = prod(kernel)
             fan_in, fan_out = shape[1] * area, filters // groups * area
             return _kernel_and_bias(layer, shape, fan_in, fan_out)
-        case Dense(units=units):
+        case L.Dense(units=units):
             return _kernel_and_bias(layer, (units, channels), channels, units)
-        case BatchNorm(name=name):
+        case L.BatchNorm(name=name):
             return (
                 ArraySpec(f"{name}.weight", (channels,), "scale", "ones"),
                 ArraySpec(f"{name}.bias", (channels,), "shift", "zeros"),
@@ -90,95 +74,90 @@ def arrays(layer: Layer, inputs: tuple[Shape, ...]) -> tuple[ArraySpec, ...]:
 
 
 def flops(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> int:
-    """Floating-point operations of one image's forward pass; a multiply-add counts as two."""
+    """Count the floating-point operations of one image's forward pass; a multiply-add counts as two."""
     match layer:
-        case Conv(kernel=kernel, groups=groups, use_bias=use_bias):
+        case L.Conv(kernel=kernel, groups=groups, use_bias=use_bias):
             return prod(output) * (2 * prod(kernel) * inputs[0][-1] // groups + use_bias)
-        case Dense(use_bias=use_bias):
+        case L.Dense(use_bias=use_bias):
             return prod(output) * (2 * inputs[0][-1] + use_bias)
-        case Normalize() | BatchNorm():
+        case L.Normalize() | L.BatchNorm():
             return 2 * prod(output)
-        case MaxPool(kernel=kernel) | AvgPool(kernel=kernel):
+        case L.MaxPool(kernel=kernel) | L.AvgPool(kernel=kernel):
             return prod(output) * prod(kernel)
-        case GlobalAvgPool():
+        case L.GlobalAvgPool():
             return prod(inputs[0])
-        case Activation():
+        case L.Activation():
             return prod(output)
-        case Add():
+        case L.Add():
             return prod(output) * (len(inputs) - 1)
-        case Flatten() | Dropout() | Concat() | PadChannels():
+        case L.Flatten() | L.Dropout() | L.Concat() | L.PadChannels():
             return 0
 
 
 def check_settings(layer: Layer) -> None:
-    """Refuse settings that no input could make sense of; raises SpecError naming the layer."""
-    least = 2 if isinstance(layer, Add | Concat) else 1
-    enough = len(layer.inputs) >= least if least == 2 else len(layer.inputs) == 1
-    _want(layer, enough, "two or more inputs" if least == 2 else "exactly one input", layer.inputs)
-    for field, holds, wanted in _CHECKS.get(type(layer), ()):
+    """Raise SpecError if a setting is out of range, whatever the input."""
+    if isinstance(layer, L.Add | L.Concat):
+        _expect(layer, len(layer.inputs) >= 2, "two or more inputs", layer.inputs)
+    else:
+        _expect(layer, len(layer.inputs) == 1, "exactly one input", layer.inputs)
+    for field, is_valid, expected in _CHECKS.get(type(layer), ()):
         value = getattr(layer, field)
-        _want(layer, holds(value), f"{field} {wanted}", value)
+        _expect(layer, is_valid(value), f"{field} {expected}", value)
 
 
-_POSITIVE = "of at least 1"
-_WINDOW_CHECKS: tuple[tuple[str, Callable[..., bool], str], ...] = (
-    ("kernel", lambda pair: min(pair) >= 1, _POSITIVE),
-    ("strides", lambda pair: min(pair) >= 1, _POSITIVE),
+Check: TypeAlias = tuple[str, Callable[..., bool], str]
+
+
+def _at_least(least: int, *fields: str) -> tuple[Check, ...]:
+    return tuple((field, lambda value: value >= least, f"of at least {least}") for field in fields)
+
+
+def _share(field: str) -> Check:
+    return field, lambda value: 0 <= value < 1, "in [0, 1)"
+
+
+_WINDOW: tuple[Check, ...] = (
+    ("kernel", lambda pair: min(pair) >= 1, "of at least 1"),
+    ("strides", lambda pair: min(pair) >= 1, "of at least 1"),
     ("padding", lambda pads: min(pads) >= 0, "of at least 0"),
 )
-_CHECKS: dict[type, tuple[tuple[str, Callable[..., bool], str], ...]] = {
-    Normalize: (("std", lambda std: all(deviation > 0 for deviation in std), "above 0"),),
-    Conv: (
-        *_WINDOW_CHECKS,
-        ("filters", lambda count: count >= 1, _POSITIVE),
-        ("groups", lambda count: count >= 1, _POSITIVE),
-    ),
-    BatchNorm: (
-        ("decay", lambda share: 0 <= share < 1, "from 0 up to, not including, 1"),
-        ("epsilon", lambda value: value > 0, "above 0"),
-    ),
-    MaxPool: _WINDOW_CHECKS,
-    AvgPool: _WINDOW_CHECKS,
-    Dense: (("units", lambda count: count >= 1, _POSITIVE),),
-    Dropout: (("rate", lambda share: 0 <= share < 1, "from 0 up to, not including, 1"),),
-    PadChannels: (
-        ("before", lambda count: count >= 0, "of at least 0"),
-        ("after", lambda count: count >= 0, "of at least 0"),
-    ),
+_CHECKS: dict[type, tuple[Check, ...]] = {
+    L.Normalize: (("std", lambda std: all(value > 0 for value in std), "above 0"),),
+    L.Conv: (*_WINDOW, *_at_least(1, "filters", "groups")),
+    L.BatchNorm: (_share("decay"), ("epsilon", lambda value: value > 0, "above 0")),
+    L.MaxPool: _WINDOW,
+    L.AvgPool: _WINDOW,
+    L.Dense: _at_least(1, "units"),
+    L.Dropout: (_share("rate"),),
+    L.PadChannels: _at_least(0, "before", "after"),
 }
 
 
-def _windows(layer: Conv | MaxPool | AvgPool, shape: Shape) -> Pair:
+def _windows(layer: L.Conv | L.MaxPool | L.AvgPool, shape: Shape) -> Pair:
     top, bottom, left, right = layer.padding
-    if not isinstance(layer, Conv):
+    if not isinstance(layer, L.Conv):
         fits = top == bottom <= layer.kernel[0] // 2 and left == right <= layer.kernel[1] // 2
-        _want(
-            layer,
-            fits,
-            f"the same padding on opposite sides, at most half its kernel {layer.kernel}",
-            layer.padding,
-        )
+        _expect(layer, fits, f"equal padding on opposite sides, at most half the kernel {layer.kernel}", layer.padding)
     height, width = shape[0] + top + bottom, shape[1] + left + right
     fits = height >= layer.kernel[0] and width >= layer.kernel[1]
-    _want(layer, fits, f"an input of at least {layer.kernel} with padding", (height, width))
+    _expect(layer, fits, f"an input of at least {layer.kernel} including padding", (height, width))
     return (
         (height - layer.kernel[0]) // layer.strides[0] + 1,
         (width - layer.kernel[1]) // layer.strides[1] + 1,
     )
 
 
-def _kernel_and_bias(layer: Conv | Dense, shape: Shape, fan_in: int, fan_out: int) -> tuple[ArraySpec, ...]:
-    """Both with the kernel's fans, by which PyTorch draws its biases too."""
+def _kernel_and_bias(layer: L.Conv | L.Dense, shape: Shape, fan_in: int, fan_out: int) -> tuple[ArraySpec, ...]:
+    """Both have the kernel's fans, because PyTorch's initial biases depend on them too."""
     kernel = ArraySpec(f"{layer.name}.weight", shape, "kernel", layer.initializer, fan_in, fan_out)
     bias = ArraySpec(f"{layer.name}.bias", shape[:1], "bias", layer.bias_initializer, fan_in, fan_out)
     return (kernel, bias) if layer.use_bias else (kernel,)
 
 
-def _want_map(layer: Layer, shape: Shape) -> None:
-    _want(layer, len(shape) == 3, "a (height, width, channels) map as input", shape)
+def _expect_map(layer: Layer, shape: Shape) -> None:
+    _expect(layer, len(shape) == 3, "a (height, width, channels) map as input", shape)
 
 
-def _want(layer: Layer, holds: bool, wanted: str, came: object) -> None:
-    if not holds:
-        kind = type(layer).__name__
-        raise SpecError(f"Layer '{layer.name}' ({kind}): wants {wanted}, got {came}.")
+def _expect(layer: Layer, is_valid: bool, expected: str, value: object) -> None:
+    if not is_valid:
+        raise SpecError(f"Layer '{layer.name}' ({type(layer).__name__}): expected {expected}, got {value}.")

@@ -1,4 +1,4 @@
-"""Model specs and recipes as versioned JSON, both ways; what does not fit is named by layer and field."""
+"""Model specs and recipes as versioned JSON; errors name the layer and field."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def model_to_json(spec: ModelSpec) -> dict[str, Any]:
-    """A spec as plain JSON data."""
+    """Convert a model spec to JSON data."""
     return {
         "format": "diptych-model",
         "version": VERSION,
@@ -31,14 +31,14 @@ def model_to_json(spec: ModelSpec) -> dict[str, Any]:
 
 
 def model_from_json(data: Any) -> ModelSpec:
-    """The spec that `model_to_json` wrote, or that a person wrote by hand.
+    """Convert JSON data to a model spec.
 
     Raises:
-        SpecError: names the layer and the fault.
+        SpecError: The data are invalid; the message names the layer and field.
     """
     _check_header(data, "diptych-model", {"name", "input_shape", "layers"})
     if not isinstance(data["layers"], list):
-        raise SpecError(f"Model spec: 'layers' wants a list of layers, got {brief(data['layers'])}.")
+        raise SpecError(f"Model spec: expected a list as 'layers', got {brief(data['layers'])}.")
     return ModelSpec(
         name=data["name"],
         input_shape=data["input_shape"],
@@ -47,15 +47,15 @@ def model_from_json(data: Any) -> ModelSpec:
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain JSON data."""
+    """Convert a recipe to JSON data."""
     return {"format": "diptych-recipe", "version": VERSION, **_listed(asdict(recipe))}
 
 
 def recipe_from_json(data: Any) -> Recipe:
-    """The recipe that `recipe_to_json` wrote; fields left out keep their defaults.
+    """Convert JSON data to a recipe; missing fields take their defaults.
 
     Raises:
-        SpecError: names the field and the fault.
+        SpecError: The data are invalid; the message names the field.
     """
     _check_header(data, "diptych-recipe", set())
     rest = {key: value for key, value in data.items() if key not in ("format", "version")}
@@ -63,25 +63,25 @@ def recipe_from_json(data: Any) -> Recipe:
 
 
 def read_model(path: Path) -> ModelSpec:
-    """A model spec from a JSON file.
+    """Read a model spec from a JSON file.
 
     Raises:
-        SpecError: the file is missing, is not JSON, or is no sound spec; names the file.
+        SpecError: The file cannot be read, or its content is invalid; the message names the file.
     """
     return _from_file(path, model_from_json)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from a JSON file.
+    """Read a recipe from a JSON file.
 
     Raises:
-        SpecError: the file is missing, is not JSON, or is no sound recipe; names the file.
+        SpecError: The file cannot be read, or its content is invalid; the message names the file.
     """
     return _from_file(path, recipe_from_json)
 
 
 def write_model(spec: ModelSpec, path: Path) -> None:
-    """Write a spec as a JSON file that `read_model` and `diptych train --model` take."""
+    """Write a model spec to a JSON file, for `read_model` and `diptych train --model`."""
     path.write_text(json.dumps(model_to_json(spec), indent=2) + "\n", encoding="utf-8")
 
 
@@ -101,9 +101,9 @@ def _from_file(path: Path, convert: Callable[[Any], T]) -> T:
 def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
     if not isinstance(data, dict) or data.get("format") != wanted:
         came = data.get("format") if isinstance(data, dict) else brief(data)
-        raise SpecError(f'Wants a JSON object with "format": "{wanted}", got {came!r}.')
+        raise SpecError(f'Expected a JSON object with "format": "{wanted}", got {came!r}.')
     if data.get("version") != VERSION:
-        raise SpecError(f"This {wanted} is of version {data.get('version')!r}; this diptych reads version {VERSION}.")
+        raise SpecError(f"Unsupported {wanted} version {data.get('version')!r}; this diptych reads version {VERSION}.")
     missing = sorted(keys - data.keys())
     if missing:
         raise SpecError(f"Model spec: '{missing[0]}' is missing.")
@@ -115,7 +115,7 @@ def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
 def _layer(entry: Any, place: int) -> Any:
     where = f"Layer {place}"
     if not isinstance(entry, dict) or "type" not in entry:
-        raise SpecError(f"{where}: wants an object with a 'type', got {brief(entry)}.")
+        raise SpecError(f"{where}: expected an object with a 'type', got {brief(entry)}.")
     where = f"Layer '{entry.get('name', place)}'"
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:
@@ -124,10 +124,10 @@ def _layer(entry: Any, place: int) -> Any:
 
 
 def built(kind: type[T], entries: dict[str, Any], where: str) -> T:
-    """A dataclass from the entries of a JSON object.
+    """Build a dataclass from the entries of a JSON object.
 
     Raises:
-        SpecError: an entry is unknown or missing; begins with `where`.
+        SpecError: An entry is unknown or missing; the message starts with `where`.
     """
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(entries.keys() - known.keys())

@@ -1,4 +1,4 @@
-"""Initial weights, drawn in NumPy from (seed, array name) so that both engines start from the same numbers."""
+"""Initial weights, drawn in NumPy from (seed, array name) so that both engines start from the same values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def draw(array: ArraySpec, seed: int) -> np.ndarray:
-    """The first values of one array, float64, canonical layout; a function of (seed, name) alone.
+    """Return the initial values of an array, float64, in canonical layout; a function of (seed, name) alone.
 
     `he_normal` is N(0, 2/fan_in), not truncated (He et al. 2015, eq. 10); `glorot_uniform` is
-    U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's own default, for biases too.
+    U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's default, also for biases.
     """
     # differs: initial-weights
     generator = np.random.Generator(np.random.Philox(key=_key(seed, array.name)))
@@ -37,7 +37,7 @@ def draw(array: ArraySpec, seed: int) -> np.ndarray:
 
 
 def initial_weights(arrays: Iterable[ArraySpec], seed: int) -> dict[str, np.ndarray]:
-    """Every array of a model at step 0, by canonical name, float64."""
+    """Return the initial values of every array by canonical name, float64."""
     return {array.name: draw(array, seed) for array in arrays}
 
 

@@ -1,7 +1,7 @@
-"""The vocabulary of a model: one frozen dataclass a layer.
+"""The layers of a model, one frozen dataclass each.
 
 Shapes are NHWC without the batch: `(height, width, channels)` for maps and `(features,)` for vectors.
-Arrays carry PyTorch's names and layouts, which are the canonical ones (see ARCHITECTURE.md).
+Arrays have canonical names and layouts, which are PyTorch's (see ARCHITECTURE.md).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class ArraySpec:
     Attributes:
         name: canonical name, such as `layer1.0.conv1.weight`.
         shape: canonical shape, such as OIHW for a convolution's kernel.
-        role: what the array is to its layer; running statistics are `mean` and `variance`.
-        initializer: the rule its first values are drawn by.
-        fan_in: inputs that meet in one output, for the drawing rules.
-        fan_out: outputs that one input reaches.
+        role: the array's purpose in its layer; running statistics are `mean` and `variance`.
+        initializer: distribution of the initial values.
+        fan_in: number of inputs of one output, for the initializer.
+        fan_out: number of outputs of one input.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ArraySpec:
 
     @property
     def trainable(self) -> bool:
-        """Whether gradients reach it (running statistics are only followed)."""
+        """Whether the array has a gradient; running statistics have none."""
         return self.role not in ("mean", "variance")
 
     @property
@@ -78,9 +78,9 @@ class Conv:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation over the last axis. `decay` is the share of the *old* running statistics.
+    """Batch normalisation over the last axis. `decay` is the weight of the *old* running statistics.
 
-    `running_variance` is which of a batch's variances the running one follows: PyTorch's, or Keras's biased one.
+    `running_variance` is averaged over batch variances that are unbiased (PyTorch) or biased (Keras).
     """
 
     name: str
@@ -92,7 +92,7 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise function; `slope` is the negative side of `leaky_relu`. `gelu` is the exact one."""
+    """An elementwise function; `slope` is for negative inputs of `leaky_relu`. `gelu` is exact."""
 
     name: str
     inputs: tuple[str, ...]
@@ -102,7 +102,7 @@ class Activation:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maximum over windows; padding (the same on opposite sides) counts as minus infinity."""
+    """Maximum over windows; padding (equal on opposite sides) is minus infinity."""
 
     name: str
     inputs: tuple[str, ...]
@@ -113,7 +113,7 @@ class MaxPool:
 
 @dataclass(frozen=True)
 class AvgPool:
-    """Mean over windows; padding (the same on opposite sides) is left out of the divisor."""
+    """Mean over windows; padding (equal on opposite sides) is excluded from the divisor."""
 
     name: str
     inputs: tuple[str, ...]
@@ -132,7 +132,7 @@ class GlobalAvgPool:
 
 @dataclass(frozen=True)
 class Flatten:
-    """A map as a vector, in channel, height, width order."""
+    """Flatten a map into a vector in channel, height, width order."""
 
     name: str
     inputs: tuple[str, ...]
@@ -152,7 +152,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Zeroes each element with probability `rate` in training and scales the others by 1/(1 − rate)."""
+    """In training, zero each element with probability `rate` and scale the others by 1/(1 − rate)."""
 
     name: str
     inputs: tuple[str, ...]
@@ -161,7 +161,7 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Add:
-    """Elementwise sum of two or more inputs of one shape."""
+    """Elementwise sum of two or more inputs of the same shape."""
 
     name: str
     inputs: tuple[str, ...]
@@ -169,7 +169,7 @@ class Add:
 
 @dataclass(frozen=True)
 class Concat:
-    """Inputs side by side along the channels."""
+    """Concatenation of the inputs along the channels."""
 
     name: str
     inputs: tuple[str, ...]
@@ -203,7 +203,7 @@ Layer: TypeAlias = (
 
 
 def scale_and_offset(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[list[float], list[float]]:
-    """A Normalize as `pixels * scale + offset`, per channel: the form that both engines compute."""
+    """Return the factors of `pixels * scale + offset` per channel, the form of Normalize that both engines compute."""
     scale = [1.0 / (255.0 * deviation) for deviation in std]
     offset = [-average / deviation for average, deviation in zip(mean, std, strict=True)]
     return scale, offset

@@ -1,4 +1,4 @@
-"""A model as a graph of named layers; every shape, name, count and cost follows from it by arithmetic."""
+"""A model as a graph of named layers, with its shapes, arrays and costs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ModelSpec:
     """A classifier: `uint8` images in, logits out.
 
     Attributes:
-        name: what people call it.
+        name: letters, digits, `_`, `-` and `.`; also used in file names.
         input_shape: (height, width, channels) of the images.
-        layers: in an order in which every layer comes after its inputs; the last one gives the logits.
+        layers: each layer follows its inputs; the last one returns the logits.
 
     Raises:
-        SpecError: a name is taken twice, an input is missing, or the arithmetic fails; it names the layer.
+        SpecError: The graph is invalid; the message names the layer.
     """
 
     name: str
@@ -33,30 +33,24 @@ class ModelSpec:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        """Check the whole graph once; behind this border a spec is sound."""
+        """Check the whole graph; other code relies on a valid spec."""
         settled(self, "Model spec")
         if not _NAME.fullmatch(self.name):
-            raise SpecError(
-                f"Model {self.name!r:.60}: a name of letters, digits, '_', '-' and '.' is wanted, as it names files."
-            )
+            raise SpecError(f"Model {self.name!r:.60}: the name must consist of letters, digits, '_', '-' and '.'.")
         for layer in self.layers:
             settled(layer, f"Layer '{layer.name}' ({type(layer).__name__})")
         if min(self.input_shape) < 1:
             raise SpecError(
-                f"Model '{self.name}': input_shape wants (height, width, channels), got {self.input_shape}."
+                f"Model '{self.name}': input_shape must be at least 1 in each axis, got {self.input_shape}."
             )
         if not self.layers or not isinstance(self.layers[0], Normalize):
-            raise SpecError(
-                f"Model '{self.name}': the first layer must be a Normalize, so that scaling lives in the model."
-            )
+            raise SpecError(f"Model '{self.name}': the first layer must be a Normalize.")
         self._check_names()
         if not self.trainable:
-            raise SpecError(f"Model '{self.name}': no layer has weights, so there is nothing to train; add a Dense.")
-        if len(self.shapes[self.layers[-1].name]) != 1:
-            raise SpecError(
-                f"Layer '{self.layers[-1].name}': the last layer must give a vector of logits, "
-                f"not {self.shapes[self.layers[-1].name]}."
-            )
+            raise SpecError(f"Model '{self.name}': no layer has trainable weights; add a Dense.")
+        last = self.layers[-1].name
+        if len(self.shapes[last]) != 1:
+            raise SpecError(f"Layer '{last}': the last layer must output a vector of logits, not {self.shapes[last]}.")
 
     def _check_names(self) -> None:
         known = {"input"}
@@ -64,18 +58,20 @@ class ModelSpec:
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in known]
             if missing:
-                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a layer before it.")
+                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not an earlier layer.")
             if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
-                raise SpecError(f"Layer '{layer.name}': names must be unique, of letters, digits, '_' and '.'.")
+                raise SpecError(
+                    f"Layer '{layer.name}': names must be unique and consist of letters, digits, '_' and '.'."
+                )
             if layer.name == "images":
-                raise SpecError("Layer 'images': that is what the model's input is called; choose another name.")
+                raise SpecError("Layer 'images': this is the name of the model's input; choose another name.")
             if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
-                raise SpecError(f"Layer '{layer.name}': exactly the Normalize layer reads the 'input'.")
+                raise SpecError(f"Layer '{layer.name}': the Normalize layer, and no other, must read 'input'.")
             known.add(layer.name)
             used.update(layer.inputs)
         dangling = [layer.name for layer in self.layers[:-1] if layer.name not in used]
         if dangling:
-            raise SpecError(f"Layer '{dangling[0]}': nothing uses its output; remove it or connect it.")
+            raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
         self._check_nesting()
 
     def _check_nesting(self) -> None:
@@ -84,34 +80,34 @@ class ModelSpec:
             parts = name.split(".")
             inside = next((".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[:i]) in names), None)
             if inside:
-                raise SpecError(f"Layer '{name}': '{inside}' is a layer itself, so nothing can be named inside it.")
+                raise SpecError(f"Layer '{name}': '{inside}' is a layer too, so no name can begin with '{inside}.'.")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Output shape of every layer (without the batch), and of `input`."""
+        """Output shapes of `input` and of every layer, without the batch."""
         shapes: dict[str, Shape] = {"input": self.input_shape}
         for layer in self.layers:
             shapes[layer.name] = arithmetic.output_shape(layer, self.input_shapes(layer, shapes))
         return shapes
 
     def input_shapes(self, layer: Layer, shapes: dict[str, Shape] | None = None) -> tuple[Shape, ...]:
-        """Shapes of what flows into `layer`."""
+        """Return the shapes of the layer's inputs."""
         known = self.shapes if shapes is None else shapes
         return tuple(known[name] for name in layer.inputs)
 
     @cached_property
     def arrays(self) -> tuple[ArraySpec, ...]:
-        """Every array, in layer order, with canonical name, shape and role."""
+        """All arrays, in layer order."""
         return tuple(array for layer in self.layers for array in arithmetic.arrays(layer, self.input_shapes(layer)))
 
     @property
     def trainable(self) -> tuple[ArraySpec, ...]:
-        """The arrays that gradients reach."""
+        """The trainable arrays."""
         return tuple(array for array in self.arrays if array.trainable)
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable numbers."""
+        """Number of trainable parameters."""
         return sum(array.size for array in self.trainable)
 
     @cached_property
@@ -125,25 +121,25 @@ class ModelSpec:
         return self.shapes[self.layers[-1].name][0]
 
     def layer(self, name: str) -> Layer:
-        """The layer called `name`."""
+        """Return the layer called `name`."""
         return self._by_name[name]
 
     def array(self, name: str) -> ArraySpec:
-        """The array called `name`."""
+        """Return the array called `name`."""
         return self._arrays_by_name[name]
 
     def owner(self, array: ArraySpec) -> Layer:
-        """The layer that `array` belongs to."""
+        """Return the layer of `array`."""
         return self._by_name[array.name.rpartition(".")[0]]
 
     def flatten_behind(self, layer: Layer) -> L.Flatten | None:
-        """The Flatten of a map whose elements `layer` gives, one by one; None where it gives anything else."""
+        """Return the Flatten of a map that reaches `layer` through elementwise layers, or None."""
         while isinstance(layer, L.Activation | L.Dropout):
             layer = self._by_name[layer.inputs[0]]
         return layer if isinstance(layer, L.Flatten) and len(self.input_shapes(layer)[0]) == 3 else None
 
     def only_feeds_dense(self, layer: Layer) -> bool:
-        """Whether what `layer` gives reaches nothing but Dense layers, through elementwise layers at most."""
+        """Whether the output of `layer` reaches only Dense layers, directly or through elementwise layers."""
         users = [user for user in self.layers if layer.name in user.inputs]
         return bool(users) and all(
             isinstance(user, L.Dense) or (isinstance(user, L.Activation | L.Dropout) and self.only_feeds_dense(user))
@@ -160,6 +156,6 @@ class ModelSpec:
 
     @property
     def is_chain(self) -> bool:
-        """Whether each layer feeds exactly the next one."""
+        """Whether each layer reads only the previous one."""
         pairs = zip(self.layers, self.layers[1:], strict=False)
         return all(after.inputs == (before.name,) for before, after in pairs)

@@ -1,4 +1,4 @@
-"""How a model is trained: every number that matters to the mathematics; no framework default is inherited."""
+"""Training hyperparameters; none is left to a framework's default."""
 
 from __future__ import annotations
 
@@ -18,151 +18,151 @@ Flip: TypeAlias = Literal["auto", "none", "horizontal", "vertical", "both"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training, as flat data; fields are named on the command line as they are here, with dashes."""
+    """Hyperparameters of a training; on the command line, field names have dashes."""
 
     epochs: int = 10
     """Passes over the training split."""
     batch_size: int = 64
-    """Images a step."""
+    """Images per step."""
     precision: Precision = "auto"
-    """Number format of the training; auto is bfloat16 where the processor computes in it, else float32."""
+    """Number format of the training; auto is bfloat16 if the processor supports it, else float32."""
 
     optimizer: Rule = "adamw"
-    """Update rule, the same in both engines."""
+    """Optimizer."""
     learning_rate: float | None = None
-    """Peak learning rate; left out, 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
+    """Peak learning rate; by default 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
     nesterov: bool = True
-    """Nesterov's look-ahead, for sgd."""
+    """Use Nesterov momentum in sgd."""
     beta1: float = 0.9
-    """Decay of adam's first moment."""
+    """Decay of Adam's first moment."""
     beta2: float = 0.999
-    """Decay of adam's second moment."""
+    """Decay of Adam's second moment."""
     rho: float = 0.99
-    """Decay of rmsprop's squared gradient."""
+    """Decay of RMSprop's squared gradient."""
     update_form: UpdateForm = "torch"
-    """Whose form of the rule: where epsilon is added, and whether momentum holds the learning rate."""
+    """Framework whose update formula is used; they differ in epsilon and momentum (see diptych differences)."""
     epsilon: float = 1e-8
-    """Added to the root; in torch's form outside it, after bias correction."""
+    """Added to the denominator of adam, adamw and rmsprop."""
     l2: float = 0.0
-    """Weight decay as a term of the gradient: gradient + l2 · weight."""
+    """L2 weight decay, added to the gradient: gradient + l2 · weight."""
     decoupled_decay: float | None = None
-    """Weight decay apart from the gradient: weight · (1 − learning rate · decay); left out, 0.05 for adamw, else 0."""
+    """Decoupled weight decay: weight · (1 − learning rate · decay); by default 0.05 for adamw, else 0."""
     no_decay: tuple[str, ...] = ("bias", "scale", "shift")
-    """Roles of arrays that neither decay touches (kernel, bias, scale, shift)."""
+    """Roles of arrays without weight decay (kernel, bias, scale, shift)."""
     clip_norm: float = 0.0
-    """Largest norm of all gradients together; 0 leaves them alone."""
+    """Maximum global norm of the gradients; 0 disables clipping."""
     average_decay: float = 0.0
-    """Decay of the running average of the weights (EMA) that is evaluated and kept; 0 keeps the weights."""
+    """Decay of the exponential moving average of the weights (EMA), which is evaluated and saved; 0 disables it."""
 
     schedule: ScheduleKind = "one_cycle"
-    """Shape of the learning rate over the training."""
+    """Learning-rate schedule."""
     warmup_epochs: float = 0.0
-    """Epochs of linear rise before constant, step, cosine and plateau begin."""
+    """Epochs of linear warmup before constant, step, cosine and plateau."""
     step_epochs: tuple[int, ...] = (5, 8)
-    """Epochs after which the step schedule multiplies by step_factor."""
+    """Epochs after which the step schedule multiplies the rate by step_factor."""
     step_factor: float = 0.1
     """Factor of the step and plateau schedules."""
     final_factor: float = 0.01
-    """Learning rate that cosine and one_cycle fall towards, as a share of the peak."""
+    """Final learning rate of cosine and one_cycle, as a fraction of the peak."""
     rise: float = 0.25
-    """Share of the training in which one_cycle rises."""
+    """Fraction of the training in which one_cycle increases the rate."""
     plateau_patience: int = 3
-    """Epochs without a lower validation loss before the plateau schedule multiplies by step_factor."""
+    """Epochs without a lower validation loss before the plateau schedule multiplies the rate by step_factor."""
 
     label_smoothing: float = 0.0
-    """Share of each target that is spread evenly over all classes."""
+    """Fraction of each target that is spread evenly over all classes."""
     class_weights: tuple[float, ...] | Literal["none", "balanced"] = "none"
-    """Weight of each class in the loss; balanced is inverse to its share of the training split."""
+    """Weight of each class in the loss; balanced is inversely proportional to its frequency in the training split."""
 
     flip: Flip = "auto"
-    """Random mirroring; auto is horizontal where the dataset says that a mirrored image keeps its class."""
+    """Random flips; auto is horizontal if the dataset declares that a flip keeps the class."""
     crop_padding: int = 2
-    """Pixels of padding before a random crop back to size."""
+    """Pixels of padding before a random crop to the original size."""
     rotation: float = 0.0
-    """Largest random rotation, in degrees either way."""
+    """Maximum random rotation in degrees, in either direction."""
     brightness: float = 0.0
-    """Largest random change of brightness, as a share."""
+    """Maximum random change of brightness, as a fraction."""
     contrast: float = 0.0
-    """Largest random change of contrast, as a share."""
+    """Maximum random change of contrast, as a fraction."""
     saturation: float = 0.0
-    """Largest random change of saturation, as a share (colour images)."""
+    """Maximum random change of saturation, as a fraction (color images)."""
     cutout: int = 0
-    """Side of a random square of the mean colour, in pixels."""
+    """Side of a random square filled with the mean color, in pixels."""
     mixup: float = 0.0
-    """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 is off."""
+    """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 disables it."""
     cutmix: float = 0.0
-    """Alpha of cutmix's Beta distribution (Yun et al. 2019); 0 is off. With mixup too, a sample takes one of them."""
+    """Alpha of CutMix's Beta distribution (Yun et al. 2019); 0 disables it. With both, each sample gets one of them."""
 
     validation_fraction: float = 0.1
-    """Share of the training split held out for early stopping and the best checkpoint."""
+    """Fraction of the training split held out for validation."""
     early_stopping: int = 0
-    """Epochs without a lower validation loss before the training stops; 0 never stops early."""
+    """Epochs without a lower validation loss before the training stops; 0 disables early stopping."""
     keep_best: bool = False
-    """Keep the weights of the best validation accuracy instead of the last ones."""
+    """Save the weights of the best validation accuracy instead of the last ones."""
 
     def __post_init__(self) -> None:
-        """Check every field once.
+        """Check every field.
 
         Raises:
-            SpecError: names the field, what it wants and what came.
+            SpecError: A field is invalid; the message names it.
         """
         settled(self, "Recipe")
-        for names, holds, wanted in _RANGES:
+        for names, is_valid, expected in _RANGES:
             for name in names:
                 value = getattr(self, name)
-                if value is not None and not holds(value):
-                    raise SpecError(f"Recipe, '{name}': wants {wanted}, got {value}.")
+                if value is not None and not is_valid(value):
+                    raise SpecError(f"Recipe, '{name}': expected {expected}, got {value}.")
         if self.wants_validation and not self.validation_fraction:
             raise SpecError(
-                "Recipe, 'validation_fraction': early stopping, keep_best and the plateau schedule look at a "
-                "validation split, never at the test set; give it a share above 0."
+                "Recipe, 'validation_fraction': early_stopping, keep_best and the plateau schedule need a validation "
+                "split; expected a fraction above 0, got 0."
             )
 
     @property
     def wants_validation(self) -> bool:
-        """Whether the training looks at a validation split."""
+        """Whether the training uses a validation split."""
         return bool(self.early_stopping or self.keep_best or self.schedule == "plateau")
 
     @property
     def rate(self) -> float:
-        """The peak learning rate, given or usual."""
-        return _USUAL_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        """Peak learning rate, by default that of the optimizer."""
+        return _DEFAULT_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     @property
     def decay(self) -> float:
-        """The decoupled weight decay, given or usual."""
+        """Decoupled weight decay, by default that of the optimizer."""
         if self.decoupled_decay is None:
             return 0.05 if self.optimizer == "adamw" else 0.0
         return self.decoupled_decay
 
 
-_USUAL_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 5e-4}
+_DEFAULT_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 5e-4}
 _RANGES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
-    (("epochs", "batch_size", "plateau_patience"), lambda n: n >= 1, "a whole number of at least 1"),
+    (("epochs", "batch_size", "plateau_patience"), lambda n: n >= 1, "an integer of at least 1"),
     (("learning_rate", "epsilon"), lambda x: x > 0, "a number above 0"),
     (
         ("momentum", "beta1", "beta2", "rho", "average_decay", "label_smoothing", "validation_fraction"),
         lambda x: 0 <= x < 1,
-        "a number from 0 up to, not including, 1",
+        "a number in [0, 1)",
     ),
-    (("rise", "final_factor", "step_factor"), lambda x: 0 < x <= 1, "a share above 0 and at most 1"),
+    (("rise", "final_factor", "step_factor"), lambda x: 0 < x <= 1, "a number in (0, 1]"),
     (
         ("l2", "decoupled_decay", "clip_norm", "warmup_epochs", "rotation", "mixup", "cutmix"),
         lambda x: x >= 0,
         "a number of at least 0",
     ),
-    (("brightness", "contrast", "saturation"), lambda x: 0 <= x <= 1, "a share from 0 to 1"),
-    (("crop_padding", "cutout", "early_stopping"), lambda n: n >= 0, "a whole number of at least 0"),
+    (("brightness", "contrast", "saturation"), lambda x: 0 <= x <= 1, "a number in [0, 1]"),
+    (("crop_padding", "cutout", "early_stopping"), lambda n: n >= 0, "an integer of at least 0"),
     (
         ("no_decay",),
         lambda roles: set(roles) <= {"kernel", "bias", "scale", "shift"},
-        "roles out of kernel, bias, scale, shift",
+        "roles among kernel, bias, scale, shift",
     ),
 )
 
 
 def field_names() -> tuple[str, ...]:
-    """Names of every recipe field, in order."""
+    """Return the names of all fields, in order."""
     return tuple(field.name for field in fields(Recipe))

@@ -1,4 +1,4 @@
-"""The fields of a frozen dataclass, held to their types wherever the values come from: Python, JSON, a command line."""
+"""Type checks of dataclass fields, whether the values come from Python, JSON or the command line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NUMBERS = {int: Integral, float: Real}
 
 
 def settled(instance: T, where: str) -> T:
-    """The instance itself, each of its fields converted to the type that its class states.
+    """Convert each field of `instance` to its annotated type and return the instance.
 
     Raises:
-        SpecError: a field is of another type; begins with `where` and names the field.
+        SpecError: A field has another type; the message starts with `where` and names the field.
     """
     hints = _hints(type(instance))  # type: ignore[arg-type]
     for field in fields(instance):  # type: ignore[arg-type]
         value = converted(getattr(instance, field.name), hints[field.name], f"{where}, '{field.name}'")
-        object.__setattr__(instance, field.name, value)  # frozen to everyone else
+        object.__setattr__(instance, field.name, value)  # frozen for other code
     return instance
 
 
@@ -37,10 +37,10 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def converted(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`: lists become tuples, whole numbers may be floats, NumPy's numbers are numbers.
+    """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
 
     Raises:
-        SpecError: it is of another type; begins with `where`.
+        SpecError: The value has another type; the message starts with `where`.
     """
     origin = get_origin(hint)
     if origin in (Union, UnionType):
@@ -51,15 +51,14 @@ def converted(value: Any, hint: Any, where: str) -> Any:
         if value in get_args(hint):
             return value
         options = [str(option) for option in get_args(hint)]
-        raise SpecError(
-            f"{where}: wants one of {', '.join(options)}, got {brief(value)}{did_you_mean(str(value), options)}."
-        )
+        suggestion = did_you_mean(str(value), options)
+        raise SpecError(f"{where}: expected one of {', '.join(options)}, got {brief(value)}{suggestion}.")
     if hint in _NUMBERS and isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool):
-        with suppress(OverflowError):  # a whole number that no float can hold
+        with suppress(OverflowError):  # an integer too large for a float
             return hint(value)
     if hint not in _NUMBERS and isinstance(value, hint):
         return value
-    raise SpecError(f"{where}: wants {hint.__name__}, got {brief(value)}.")
+    raise SpecError(f"{where}: expected {hint.__name__}, got {brief(value)}.")
 
 
 def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
@@ -76,21 +75,21 @@ def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
 
 def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise SpecError(f"{where}: wants a list, got {brief(value)}.")
+        raise SpecError(f"{where}: expected a list, got {brief(value)}.")
     if kinds[-1] is Ellipsis:
         return tuple(converted(item, kinds[0], where) for item in value)
     if len(value) != len(kinds):
-        raise SpecError(f"{where}: wants {len(kinds)} values, got {len(value)}.")
+        raise SpecError(f"{where}: expected {len(kinds)} values, got {len(value)}.")
     return tuple(converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """A closing ` (did you mean '…'?)`, or nothing where no option is near."""
+    """Return ` (did you mean '…'?)` with the closest option, or an empty string."""
     near = get_close_matches(word[:60], list(options), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def brief(value: Any) -> str:
-    """A value as JSON would show it, cut to 60 characters."""
+    """Format a value as JSON of at most 60 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
