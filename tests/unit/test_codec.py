@@ -145,8 +145,16 @@ LAYER_FAULTS = {
         {"kernel": [9, 3]},
         "Layer 'conv' (Conv): expected an input of at least (9, 3) including padding, got (8, 8).",
     ),
-    "a kernel of nothing": (CONV, {"kernel": [0, 3]}, "Layer 'conv' (Conv): expected kernel of at least 1, got (0, 3)."),
-    "a stride of nothing": (CONV, {"strides": [0, 1]}, "Layer 'conv' (Conv): expected strides of at least 1, got (0, 1)."),
+    "a kernel of nothing": (
+        CONV,
+        {"kernel": [0, 3]},
+        "Layer 'conv' (Conv): expected kernel of at least 1, got (0, 3).",
+    ),
+    "a stride of nothing": (
+        CONV,
+        {"strides": [0, 1]},
+        "Layer 'conv' (Conv): expected strides of at least 1, got (0, 1).",
+    ),
     "negative padding": (
         CONV,
         {"padding": [0, 0, -1, 0]},
@@ -201,7 +209,11 @@ LAYER_FAULTS = {
         {"name": "my conv"},
         "Layer 'my conv': names must be unique and consist of letters, digits, '_' and '.'.",
     ),
-    "an empty name": (CONV, {"name": ""}, "Layer '': names must be unique and consist of letters, digits, '_' and '.'."),
+    "an empty name": (
+        CONV,
+        {"name": ""},
+        "Layer '': names must be unique and consist of letters, digits, '_' and '.'.",
+    ),
     "a name inside another layer": (
         HEAD,
         {"name": "conv.head"},
