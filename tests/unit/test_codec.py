@@ -311,7 +311,8 @@ def test_a_written_spec_is_read_back(tmp_path):
         ({"optimiser": "sgd"}, "Recipe: unknown field 'optimiser' (did you mean 'optimizer'?)."),
         (
             {"optimizer": "rmsprob"},
-            "Recipe, 'optimizer': expected one of sgd, adam, adamw, rmsprop, got \"rmsprob\" (did you mean 'rmsprop'?).",
+            "Recipe, 'optimizer': expected one of sgd, adam, adamw, rmsprop, got \"rmsprob\" "
+            "(did you mean 'rmsprop'?).",
         ),
         ({"epochs": 2.5}, "Recipe, 'epochs': expected int, got 2.5."),
         ({"epochs": 0}, "Recipe, 'epochs': expected an integer of at least 1, got 0."),
