@@ -46,7 +46,7 @@ class Graph:
 
     def conv(self, name: str, filters: int, kernel: int = 3, stride: int = 1, padding: int = 0, **settings: Any) -> str:
         """Append a convolution with a square kernel and equal padding on all four sides."""
-        shape = {"kernel": (kernel, kernel), "strides": (stride, stride), "padding": (padding,) * 4}
+        shape: dict[str, Any] = {"kernel": (kernel, kernel), "strides": (stride, stride), "padding": (padding,) * 4}
         return self.add(L.Conv, name, filters=filters, **shape, **settings)
 
     def max_pool(self, name: str, size: int = 2) -> str:
