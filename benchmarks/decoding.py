@@ -10,11 +10,11 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
+import cv2
 import numpy as np
 import simplejpeg
 
 from diptych.data.decode import decode
-from diptych.data.opencv import cv2
 from diptych.data.preprocess import resize
 
 

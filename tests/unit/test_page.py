@@ -6,12 +6,12 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 from comparisons import make_comparison, make_pictures
 
 from diptych.comparison import wording
-from diptych.data.opencv import cv2
 from diptych.reports import svg
 from diptych.reports.gallery import picture
 from diptych.reports.highlight import highlighted

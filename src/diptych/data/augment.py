@@ -5,12 +5,12 @@ and no arithmetic here lets one sample's bytes depend on its neighbours (no BLAS
 order could change with the batch's shape). In this order: flip, crop, rotation, colour, cutout.
 """
 
+import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from diptych.data.images import Images
-from diptych.data.opencv import cv2
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Flip, Recipe
 

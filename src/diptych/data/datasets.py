@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.cache import Caching
-from diptych.data.decode import VERSION
+from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, ImageStore, Progress, StoredImages, pick, quiet
-from diptych.data.limits import MAX_PIXELS
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
 from diptych.data.sources import Source, find

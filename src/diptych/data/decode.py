@@ -1,148 +1,297 @@
-"""The one decoder: every image that reaches a model, in training or in service, comes through here.
+"""The decoder for every image that reaches a model, in training and in service.
 
-What each kind of file becomes is in docs/images.md.
+simplejpeg decodes JPEG, Pillow the other formats. docs/images.md lists the result for each kind of file.
 """
 
+import io
+import logging
 import os
-import stat
+import re
 import struct
+import warnings
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from diptych.data.codecs import bmp, gif, jpeg, png, tiff, webp
-from diptych.data.codecs.pixels import Refused
-from diptych.data.limits import MAX_PIXELS
-from diptych.data.opencv import cv2
-from diptych.errors import ImageError
+from diptych.data.paths import read_file
+from diptych.errors import ImageError, UsageError, in_one_line
 
 VERSION = 1
-"""Raised whenever a file would decode to other pixels; part of the key of whatever is kept of them."""
+"""Increased whenever a file decodes to different pixels; part of the key of every cache."""
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
-_CODECS: dict[str, ModuleType] = {"jpeg": jpeg, "png": png, "webp": webp, "bmp": bmp, "gif": gif, "tiff": tiff}
-_MOST_BYTES = 2**30
-_HAVE_KINDS = {"truncated": "its {:,} bytes are cut short: ", "damaged": "its {:,} bytes are damaged: "}
+Pixels = NDArray[np.uint8]
+
+_SIGNATURES = re.compile(
+    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF....WEBP)|(?P<gif>GIF8[79]a)"
+    rb"|(?P<tiff>II[*+]\0|MM\0[*+])|(?P<bmp>BM)",
+    re.DOTALL,
+)
+_MAX_SCANS = 100  # encoders write about ten; decoding thousands of empty ones takes hours
+_MAX_JUNK = 32  # damaged scans leave more (72 bytes or more in 51 of 51 files)
+_JUNK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_ORIENTATION = 0x0112
+# EXIF orientation: whether to transpose, then how to flip (codes of `cv2.flip`).
+_TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
+_PREFIXES = {"truncated": "the file is truncated: ", "damaged": "the file is damaged: "}
+
+# Pillow reports damaged metadata by warnings and log messages, and would print both.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def decode_file(path: Path, channels: int = 3) -> NDArray[np.uint8]:
+def _max_pixels() -> int:
+    default = 89_478_485  # a quarter of a GiB of RGB; Pillow warns of a decompression bomb above it
+    text = os.environ.get("DIPTYCH_MAX_PIXELS", str(default))
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise UsageError(f"DIPTYCH_MAX_PIXELS must be a whole number of at least 1, got {text!r}.")
+    return int(text)
+
+
+MAX_PIXELS = _max_pixels()
+"""The largest image that is decoded; DIPTYCH_MAX_PIXELS in the environment changes it."""
+
+
+def decode_file(path: Path, channels: int = 3) -> Pixels:
     """Decode an image file; see `decode`.
 
     Raises:
         ImageError: the file cannot be read or decoded.
     """
-    return decode(read(path), str(path), channels)
+    return decode(read_file(path), str(path), channels)
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a regular file; never waits for a pipe or a device.
-
-    Raises:
-        ImageError: there is no such file, it is of another kind, or larger than any image within the cap.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable")
-            if status.st_size > _MOST_BYTES:
-                message = f"{status.st_size:,} bytes; files of up to {_MOST_BYTES:,} are read"
-                raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too large")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise ImageError(f"Cannot read {str(path)!r}: {error.strerror}.", "unreadable") from error
-
-
-def decode(encoded: bytes, name: str, channels: int = 3) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF (first page), turned upright by its EXIF orientation.
+def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
+    """Decode a JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF (first page), and apply its EXIF orientation.
 
     Args:
-        encoded: the file's bytes.
+        encoded: the content of the file.
         name: what to call the image in an error.
-        channels: 3 for RGB, 1 for grey. Transparency is laid over white, 16-bit samples lose their lower byte.
+        channels: 3 for RGB, 1 for grey. Transparent pixels are blended with white; 16-bit samples keep their upper 8.
 
     Returns:
         uint8, (H, W, channels), 0–255.
 
     Raises:
-        ImageError: the bytes are of no such format, damaged, cut short, or of more than MAX_PIXELS.
+        ImageError: the format is unknown or unsupported, the file is damaged or truncated, or the image is larger than
+            MAX_PIXELS.
     """
-    codec = _CODECS[_format(encoded, name)]
+    if not encoded:
+        raise ImageError(f"Cannot decode {name!r}: the file is empty.", "empty")
+    file_format = sniff(encoded)
+    if file_format is None:
+        expected = "expected JPEG, PNG, WebP, BMP, GIF or TIFF"
+        raise ImageError(f"Cannot decode {name!r}: {expected}, the file starts with {encoded[:8]!r}.", "unknown")
     try:
-        head = _header(codec, encoded)
-        image = codec.rgb(encoded, head)
-        if image.shape != (*_upright(head), 3):
-            raise Refused("damaged", "they hold an image of another size than their header says")  # noqa: TRY301
-    except (Refused, struct.error, IndexError) as error:
-        raise _told(error, encoded, name) from error
+        image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
+    except _Fault as fault:
+        raise ImageError(f"Cannot decode {name!r}: {_PREFIXES.get(fault.kind, '')}{fault}.", fault.kind) from fault
     if channels == 1:
-        # Grey is made of the colours, for the codecs' own shortcuts to grey round differently.
+        # Convert from RGB: the decoders' own conversions to grey round differently.
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., np.newaxis]
-    return np.asarray(image, dtype=np.uint8)
-
-
-def header(encoded: bytes, name: str) -> tuple[int, int]:
-    """Height and width of the upright image that `decode` would make, without decoding it.
-
-    Raises:
-        ImageError: the bytes are of no supported format, or the header is damaged, cut short or over the cap.
-    """
-    codec = _CODECS[_format(encoded, name)]
-    try:
-        return _upright(_header(codec, encoded))
-    except (Refused, struct.error, IndexError) as error:
-        raise _told(error, encoded, name) from error
+    return image
 
 
 def sniff(encoded: bytes) -> str | None:
-    """The format that the bytes start like: jpeg, png, webp, bmp, gif, tiff, or None; the first 16 will do."""
-    if encoded.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if encoded.startswith(png.SIGNATURE):
-        return "png"
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
-        return "webp"
-    if encoded.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if encoded.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return "tiff"
-    return "bmp" if encoded.startswith(b"BM") else None
+    """Return the format that the first 16 bytes indicate: jpeg, png, webp, bmp, gif, tiff, or None."""
+    match = _SIGNATURES.match(encoded)
+    return match and match.lastgroup
 
 
-def _format(encoded: bytes, name: str) -> str:
-    if not encoded:
-        raise ImageError(f"Cannot decode {name!r}: it is empty.", "empty")
-    found = sniff(encoded)
-    if found is None:
-        wanted = "wanted a JPEG, PNG, WebP, BMP, GIF or TIFF"
-        raise ImageError(f"Cannot decode {name!r}: {wanted}, it starts {encoded[:8]!r}.", "unknown")
-    return found
+class _Fault(Exception):  # noqa: N818  (becomes an ImageError, which names the file)
+    """Why an image cannot be decoded, and one of `ImageError.KINDS`."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
-def _header(codec: ModuleType, encoded: bytes) -> tuple[int, ...]:
-    """The codec's header, with a size that may be decoded."""
-    head: tuple[int, ...] = codec.header(encoded)
-    height, width = head[:2]
-    if height <= 0 or width <= 0:
-        raise Refused("damaged", f"the header says {width:,} × {height:,} pixels")
-    if height * width > MAX_PIXELS:
-        raise Refused("too large", f"{width:,} × {height:,} pixels; images of up to {MAX_PIXELS:,} pixels are read")
-    return head
+def _check_size(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise _Fault("damaged", f"its header says {width:,} × {height:,} pixels")
+    if width * height > MAX_PIXELS:
+        raise _Fault("too large", f"the image has {width:,} × {height:,} pixels; the limit is {MAX_PIXELS:,}")
 
 
-def _upright(head: tuple[int, ...]) -> tuple[int, int]:
-    height, width, orientation = head[:3]
-    return (width, height) if orientation >= 5 else (height, width)
+def _decode_jpeg(encoded: bytes, *, is_strict: bool = True) -> Pixels:
+    """Decode a JPEG; unlike OpenCV and Pillow, do not fill damaged parts with grey."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+        _check_size(width, height)
+        if (num_scans := encoded.count(b"\xff\xda")) > _MAX_SCANS:
+            raise _Fault("unsupported", f"a JPEG with {num_scans:,} scans; the limit is {_MAX_SCANS}")
+        if colours in ("CMYK", "YCCK"):
+            cmyk = simplejpeg.decode_jpeg(encoded, "CMYK", strict=is_strict)
+            # Adobe's programs store inverted values, and say so by a marker.
+            image = _cmyk_to_rgb(255 - cmyk if b"Adobe\0" in encoded[: 2**16] else cmyk)
+        else:
+            image = simplejpeg.decode_jpeg(encoded, strict=is_strict)
+    except ValueError as error:
+        message = str(error)
+        version = encoded.find(b"JFIF\0") + 5
+        if "JFIF revision" in message and encoded[version] != 1:  # harmless, but it would hide the next warning
+            return _decode_jpeg(encoded[:version] + b"\1" + encoded[version + 1 :])
+        if is_strict and (junk := _JUNK.search(message)) and int(junk[1]) <= _MAX_JUNK:
+            return _decode_jpeg(encoded, is_strict=False)
+        if "Premature end of JPEG" in message or b"\xff\xd9" not in encoded:
+            raise _Fault("truncated", message) from error
+        is_unsupported = re.search("subsampling level|data precision|color conversion", message)
+        raise _Fault("unsupported" if is_unsupported else "damaged", message) from error
+    exif = encoded.find(b"Exif\0\0", 0, encoded.find(b"\xff\xda"))
+    return image if exif < 0 else _upright(image, encoded[exif : exif + 2**16])
 
 
-def _told(error: Exception, encoded: bytes, name: str) -> ImageError:
-    """The error that names the file; reading past the last byte means that bytes are missing."""
-    kind, why = (error.kind, str(error)) if isinstance(error, Refused) else ("truncated", "more should follow")
-    return ImageError(f"Cannot decode {name!r}: {_HAVE_KINDS.get(kind, '').format(len(encoded))}{why}.", kind)
+def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise UsageError("Pillow's ImageFile.LOAD_TRUNCATED_IMAGES hides damaged images: set it to False.")
+    plugin, check = _PLUGINS[file_format]
+    try:
+        check(encoded)
+        with plugin(io.BytesIO(encoded)) as image:
+            _check_layout(image, file_format, encoded)
+            image.load()
+            return _upright(_to_rgb(image), image.info.get("exif", b""))
+    except _Fault:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _Fault("too large", in_one_line(error)) from error
+    except Exception as error:  # Pillow raises many types for damaged files
+        reason = in_one_line(error).rstrip(".")
+        is_unsupported = "nsupported" in reason or isinstance(error.__cause__, KeyError)
+        is_truncated = isinstance(error, IndexError) or re.search("runcated|requires a buffer", reason)
+        kind = "unsupported" if is_unsupported else "truncated" if is_truncated else "damaged"
+        raise _Fault(kind, f"Pillow cannot decode it ({reason})") from error
+
+
+def _to_rgb(image: ImageFile.ImageFile) -> Pixels:
+    """Convert a loaded image to (H, W, 3), transparent pixels blended with white."""
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+    if image.mode == "CMYK":
+        return _cmyk_to_rgb(np.asarray(image))
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        return _over_white(rgba[..., :3], rgba[..., 3:])
+    if image.mode in ("1", "L", "P", "RGB", "YCbCr"):
+        return np.array(image.convert("RGB"))
+    raise _Fault("unsupported", f"Pillow's mode {image.mode!r} is not supported; save it as an 8-bit RGB PNG")
+
+
+def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
+    """Blend with white: 255 − round(alpha · (255 − colour) / 255), exact (Pillow's blending is one level off)."""
+    covered = alpha.astype(np.uint16) * (255 - colour).astype(np.uint16)
+    covered += 127
+    covered //= 255
+    return (255 - covered).astype(np.uint8)
+
+
+def _cmyk_to_rgb(cmyk: Pixels) -> Pixels:
+    """Convert CMYK, where 255 is full ink, to RGB: round((255 − ink) · (255 − black) / 255)."""
+    light = (255 - cmyk[..., :3]).astype(np.uint16)
+    light *= (255 - cmyk[..., 3:]).astype(np.uint16)
+    light += 127
+    light //= 255
+    return light.astype(np.uint8)
+
+
+def _upright(image: Pixels, exif: bytes) -> Pixels:
+    """Apply the orientation in EXIF data; ignore damaged data. (Pillow applies the orientation of a TIFF.)"""
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        is_transposed, flip = _TURNS[tags[_ORIENTATION]]
+    except Exception:  # Pillow raises many types for damaged data, which is common
+        return image
+    turned = cv2.transpose(image) if is_transposed else image
+    return np.asarray(turned if flip is None else cv2.flip(turned, flip), dtype=np.uint8)
+
+
+def _check_png(encoded: bytes) -> None:
+    """Compare every checksum; Pillow compares those in front of the pixels."""
+    view, start, kind = memoryview(encoded), 8, b""
+    while kind != b"IEND":
+        size, kind = struct.unpack_from(">I4s", encoded, start)
+        end = start + 8 + size
+        (checksum,) = struct.unpack_from(">I", encoded, end)
+        if zlib.crc32(view[start + 4 : end]) != checksum:
+            raise _Fault("damaged", f"the checksum of chunk {kind!r} at byte {start:,} is wrong")
+        start = end + 4
+
+
+def _check_gif(encoded: bytes) -> None:
+    """Walk all blocks to the end marker; Pillow reads no further than the first frame."""
+    start = 13 + _gif_palette_bytes(encoded[10])
+    while (block := encoded[start]) != _GIF_END:
+        if block == _GIF_EXTENSION:
+            start += 2
+        elif block == _GIF_FRAME:
+            start += 11 + _gif_palette_bytes(encoded[start + 9])
+        else:
+            raise _Fault("damaged", f"no GIF block starts at byte {start:,}")
+        while size := encoded[start]:
+            start += 1 + size
+        start += 1
+
+
+_GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 128 else 0
+
+
+def _check_tiff(encoded: bytes) -> None:
+    """Require a whole directory with all its values; Pillow skips entries that are cut off."""
+    if b"+" in encoded[2:4]:
+        raise _Fault("unsupported", "BigTIFF is not supported")
+    order = "<" if encoded.startswith(b"II") else ">"
+    (directory,) = struct.unpack_from(f"{order}I", encoded, 4)
+    (num_entries,) = struct.unpack_from(f"{order}H", encoded, directory)
+    for start in range(directory + 2, directory + 2 + 12 * num_entries, 12):
+        _, kind, count, values = struct.unpack_from(f"{order}HHII", encoded, start)
+        num_bytes = _TIFF_BYTES.get(kind, 0) * count
+        if num_bytes > 4 and values + num_bytes > len(encoded):
+            raise _Fault("truncated", f"a tag's values end at byte {values + num_bytes:,}")
+    struct.unpack_from(f"{order}I", encoded, directory + 2 + 12 * num_entries)
+
+
+_TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+"""Bytes of a value, by the type of a tag."""
+
+_PLUGINS: dict[str, tuple[type[ImageFile.ImageFile], Callable[[bytes], None]]] = {
+    "png": (PngImagePlugin.PngImageFile, _check_png),
+    "webp": (WebPImagePlugin.WebPImageFile, lambda _: None),
+    "bmp": (BmpImagePlugin.BmpImageFile, lambda _: None),
+    "gif": (GifImagePlugin.GifImageFile, _check_gif),
+    "tiff": (TiffImagePlugin.TiffImageFile, _check_tiff),
+}
+
+
+def _check_layout(image: ImageFile.ImageFile, file_format: str, encoded: bytes) -> None:
+    """Refuse what Pillow decodes to wrong colours."""
+    _check_size(*image.size)
+    codec, extents, _, arguments = image.tile[0] if image.tile else ("", (), 0, ())
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    _check_size(tags.get(322, 1), tags.get(323, 1))  # libtiff allocates a whole tile
+    is_key = "transparency" in image.info
+    wrong = {
+        "a PNG with a transparent colour in 2, 4 or 16 bits": file_format == "png"
+        and (is_key and encoded[25] != 3 and encoded[24] not in (1, 8)),
+        "a GIF whose first frame does not fill the image": file_format == "gif"
+        and (extents != (0, 0, *image.size) and not is_key),
+        "a BMP with run lengths or 16 bits": file_format == "bmp"
+        and (codec != "raw" or str(arguments).startswith("('BGR;1")),
+        "a TIFF whose colours are multiplied with alpha": 1 in tags.get(338, ()),
+        "a TIFF with 16 bits where 0 is white": image.mode.startswith("I;16") and tags.get(262) == 0,
+        "a TIFF with an 8-bit palette": image.mode == "P" and max(tags.get(320, (256,))) < 256,
+    }
+    if layout := next((layout for layout, applies in wrong.items() if applies), None):
+        raise _Fault("unsupported", f"{layout} is not supported; save it as an 8-bit RGB PNG")

@@ -19,12 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data import cache
 from diptych.data.decode import VERSION, decode
-from diptych.data.opencv import cv2
 from diptych.data.paths import USUAL, user_path
 from diptych.data.prefetch import each, num_threads
 from diptych.data.preprocess import RESIZING, resize

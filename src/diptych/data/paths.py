@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 
-from diptych.errors import DataError, UsageError
+from diptych.errors import DataError, ImageError, UsageError
 
 USUAL = "~/.cache/diptych"
 """Default folder for datasets and caches; DIPTYCH_DATA and DIPTYCH_CACHE change it."""
+_MAX_BYTES = 2**30
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")
 _PARENT = re.compile(r"(^|/)\.\.(/|$)")
 
@@ -89,6 +91,31 @@ def escape(name: str) -> str | None:
         "is empty": set(name.split("/")) <= {"", "."},
     }
     return next((text for text, applies in faults.items() if applies), None)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a regular file; never blocks on a pipe or device.
+
+    Raises:
+        ImageError: the file does not exist, is not a regular file, or is larger than 1 GiB.
+    """
+    try:
+        with open(path, "rb", opener=_open_nonblocking) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable")
+            if status.st_size > _MAX_BYTES:
+                message = f"it has {status.st_size:,} bytes; the limit is {_MAX_BYTES:,}"
+                raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too large")
+            return file.read()
+    except IsADirectoryError as error:
+        raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable") from error
+    except OSError as error:
+        raise ImageError(f"Cannot read {str(path)!r}: {error.strerror}.", "unreadable") from error
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _leads_outside(root: Path, name: str) -> bool:

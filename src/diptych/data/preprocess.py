@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.opencv import cv2
 from diptych.errors import DataError
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from diptych.artifacts.store import atomic_write, write_json
-from diptych.data.opencv import cv2
 from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.verify import Reference

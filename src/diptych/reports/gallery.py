@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-
-from diptych.data.opencv import cv2
 
 LARGEST = 96
 """Pixels on a side."""

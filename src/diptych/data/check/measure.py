@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.check.subject import Subject
 from diptych.data.decode import decode, sniff
 from diptych.data.images import Progress as Tell
-from diptych.data.opencv import cv2
 from diptych.data.prefetch import each
 from diptych.errors import DataError, ImageError
 

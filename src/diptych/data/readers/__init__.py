@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data import decode
+from diptych.data.paths import read_file
 
 Names: TypeAlias = NDArray[Any]
 """(N,), an array of NumPy's variable-width strings."""
@@ -43,7 +43,7 @@ class Files:
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file."""
-        return decode.read(self.root / str(self.names[index]))
+        return read_file(self.root / str(self.names[index]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data import decode
-from diptych.data.paths import contained
+from diptych.data.paths import contained, read_file
 from diptych.errors import DataError, in_one_line
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class RowGroups:
             return bytes(content)
         if not name:
             raise DataError(f"{str(path)!r} holds neither bytes nor a path for an image.")
-        return decode.read(contained(self._root or path.parent, name))
+        return read_file(contained(self._root or path.parent, name))
 
     def _group(self, number: int) -> pa.ChunkedArray:
         with self._lock:
