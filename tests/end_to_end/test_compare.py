@@ -282,7 +282,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(arguments, message, tmp_
 def test_a_run_alone_is_no_comparison(digits_runs):
     told = diptych("compare", digits_runs["torch"].directory)
     assert (2, 1) == (told.code, told.err.count("\n"))
-    assert "requires at least two runs" in told.err
+    assert "at least two runs, each named" in told.err
 
 
 def test_a_report_of_two_runs_lies_beside_the_first(digits_runs, tmp_path):

@@ -43,13 +43,20 @@ def test_a_file_is_not_a_run(run):
 
 
 def test_an_empty_folder_is_not_a_run(tmp_path):
-    with pytest.raises(ArtifactError, match=r"is not a run: it holds no run\.json"):
+    with pytest.raises(ArtifactError, match=r"is not a run: it has no run\.json"):
         Run.open(tmp_path)
 
 
-def test_a_folder_of_runs_answers_with_the_name_of_one(run):
-    with pytest.raises(ArtifactError, match=r"holds 1 of them\. Name one, for example '.*digits-cnn-torch'"):
-        Run.open(run.directory.parent)
+def test_a_folder_of_one_run_is_that_run(tmp_path):
+    run = Run.create(tmp_path, "digits", {})
+    assert run == Run.open(tmp_path)
+
+
+def test_a_folder_of_several_runs_asks_for_one(tmp_path):
+    for _ in range(2):
+        Run.create(tmp_path, "digits", {})
+    with pytest.raises(ArtifactError, match=rf"it holds 2 runs; name one, such as '{tmp_path}/digits'"):
+        Run.open(tmp_path)
 
 
 def test_predictions_come_back_as_they_were(run):

@@ -16,7 +16,7 @@ from diptych.data.datasets import Dataset
 from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError
-from diptych.options import DataOptions, EngineName, TrainOptions, accepts, check_at_least, split_options
+from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import read_recipe
 from diptych.training import job
@@ -72,7 +72,8 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
                 checkpoint_steps=chosen.checkpoint_steps,
                 keep_checkpoints=chosen.keep_checkpoints,
             )
-            settings = Settings(name, chosen.threads or num_threads(), chosen.workers, chosen.stop_after)
+            threads = chosen.threads or num_threads()
+            settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
             complete(run, settings, lambda: dataset, tell)
             runs.append(run)
     return (runs[0], runs[1]) if len(runs) > 1 else runs[0]
@@ -83,6 +84,7 @@ def resume(
     *,
     out: str | Path = "runs",
     engine: EngineName | None = None,
+    device: Device = "auto",
     threads: int | None = None,
     workers: int | None = None,
     stop_after: int | None = None,
@@ -97,6 +99,7 @@ def resume(
         run: a run's folder, a folder of runs for its latest unfinished run, or `last` for that of `out`.
         out: folder for all runs.
         engine: torch or tensorflow (default: the last one used).
+        device: cpu, cuda, or auto for a GPU if the framework finds one.
         threads: processor threads (default: as before).
         workers: threads that prepare batches; does not affect results.
         stop_after: stop after this many epochs in total.
@@ -108,14 +111,14 @@ def resume(
         ArtifactError: there is no such run, another process trains it, or what it depends on has changed.
         UsageError: the run is finished or has diverged.
     """
-    check_at_least(1, threads=threads, stop_after=stop_after)
-    check_at_least(0, workers=workers)
+    TrainOptions(threads=threads, workers=workers, stop_after=stop_after, device=device)  # checks them
     opened = unfinished_run(run, out)
     job.check_unfinished(opened, force)
     before = _last_start(job.read(opened))
     name = engine or before["engine"]
     engines.check_installed(name)
-    settings = Settings(name, threads or before.get("threads") or num_threads(), workers, stop_after, force)
+    threads = threads or before.get("threads") or num_threads()
+    settings = Settings(name, threads, workers, stop_after, force, device)
     with shown(notify) as tell:
         complete(
             opened,

@@ -68,8 +68,15 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """Open an existing run; raises ArtifactError when `directory` is not one."""
+        """Open an existing run; a folder that holds one run stands for it.
+
+        Raises:
+            ArtifactError: `directory` is not a run, and does not hold exactly one.
+        """
         run = cls(Path(directory))
+        inside = [] if is_run(directory) else list(run.directory.glob("*/run.json"))
+        if len(inside) == 1:
+            return cls(inside[0].parent)
         if not is_run(directory):
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
         return run
@@ -248,8 +255,8 @@ def _what_is_there(directory: Path) -> str:
     if not directory.exists():
         return "there is no such folder."
     if not directory.is_dir():
-        return "it is a file, and a run is a folder."
+        return "it is a file; a run is a folder."
     runs = sorted(path.parent.name for path in directory.glob("*/run.json"))
     if runs:
-        return f"it holds {len(runs)} of them. Name one, for example '{directory / runs[0]}'."
-    return "it holds no run.json."
+        return f"it holds {len(runs)} runs; name one, such as '{directory / runs[0]}'."
+    return "it has no run.json."

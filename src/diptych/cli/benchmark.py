@@ -91,6 +91,8 @@ def main(args: list[str]) -> int:
     """Measure, print, and compare the rows with the limits."""
     parsed = parse(Benchmark, "benchmark", args)
     limits = limits_of(parsed.fail_under) if parsed.fail_under is not None else {}
+    from diptych.artifacts.run import Run
+
     with steps("reading the run", quiet=parsed.json) as show, framework_silent():
         from diptych.api import deployment
 
@@ -107,7 +109,7 @@ def main(args: list[str]) -> int:
         print_json(results.to_json())
     else:
         _print(results)
-        folder = parsed.out or parsed.run / "export"
+        folder = parsed.out or Run.open(parsed.run).export_dir
         print(f"written: {folder / 'benchmark.json'}, .csv and .png")
     shortfalls = results.shortfalls(limits)
     for line in shortfalls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
@@ -61,8 +62,8 @@ def main(args: list[str]) -> int:
         _print(comparison.compare_runs(parsed.what, margin=parsed.margin, out=out), parsed.json)
         return 0
     comparison.check_margin(parsed.margin)
-    if is_run(parsed.what[0]):
-        raise UsageError(f"compare requires at least two runs; '{parsed.what[0]}' is one. Add another, or name DATA.")
+    if is_run(parsed.what[0]) or any(Path(parsed.what[0]).glob("*/run.json")):
+        raise UsageError(f"compare requires DATA or at least two runs, each named; got only '{parsed.what[0]}'.")
     options = {**vars(parsed.comparison_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
     experiment = comparison.design(parsed.what[0], **options)
     if parsed.plan:

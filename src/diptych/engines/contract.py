@@ -17,6 +17,7 @@ import numpy as np
 from diptych.data.batches import Batch
 from diptych.data.images import Images
 from diptych.errors import ArtifactError
+from diptych.options import Device
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -109,11 +110,15 @@ def _listed(label: str, names: list[str]) -> str:
 class Engine(Protocol):
     """The verbs of an engine."""
 
-    def configure(self, threads: int) -> None:
-        """Settle threads, determinism and logging; for a process of its own, once, before anything else.
+    def configure(self, threads: int, device: Device = "auto") -> None:
+        """Set device, threads, determinism and logging; once in a process, before anything else.
 
         Args:
             threads: processor threads to compute with.
+            device: cpu, cuda, or auto for a GPU if the framework finds one.
+
+        Raises:
+            UsageError: the framework finds no GPU.
         """
 
     def runtime(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import ArtifactError, DiptychError, in_one_line
 from diptych.evaluation.metrics import evaluate_logits
+from diptych.options import Device
 from diptych.spec.codec import recipe_to_json
 from diptych.training import checkpoint, divergence, job, origin
 from diptych.training.checkpoint import Checkpoint
@@ -36,6 +37,7 @@ class Settings:
         workers: threads that prepare batches; see `epoch_batches`.
         stop_after: stop when this many epochs are done, to be resumed later.
         force: go on even where the training would follow from other things than it began with.
+        device: auto, cpu or cuda.
         replays: repeat the step at which the run diverged, and no more.
     """
 
@@ -44,6 +46,7 @@ class Settings:
     workers: int | None = None
     stop_after: int | None = None
     force: bool = False
+    device: Device = "auto"
     replays: bool = False
 
 
@@ -57,7 +60,7 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
     record = job.read(run)
     dataset = job.source_of(record).load()
     engine = engines.get(settings.engine)
-    engine.configure(settings.threads)
+    engine.configure(settings.threads, settings.device)
     runtime = engine.runtime()
     recipe = resolve(job.recipe_of(record), dataset, runtime["device"])
     asked = Job(job.spec_of(record), recipe, dataset, record["seed"], settings.workers)

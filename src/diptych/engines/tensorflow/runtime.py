@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.errors import EngineError
+from diptych.errors import EngineError, UsageError
+from diptych.options import Device
 
 if keras.backend.backend() != "tensorflow":
     raise EngineError(
@@ -21,8 +22,12 @@ if keras.backend.backend() != "tensorflow":
     )
 
 
-def configure(threads: int) -> None:
-    """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
+def configure(threads: int, device: Device = "auto") -> None:
+    """Set device, threads, determinism and logging; once in a process, before anything else."""
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif device == "cuda" and not tf.config.list_physical_devices("GPU"):
+        raise UsageError("'device' is cuda, but TensorFlow finds no GPU here; use cpu or auto.")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     # differs: denormals, tf32
@@ -45,5 +50,5 @@ def runtime() -> dict[str, Any]:
 
 
 def device() -> str:
-    """The accelerator where there is one, else the processor."""
-    return "cuda" if tf.config.list_physical_devices("GPU") else "cpu"
+    """The GPU if there is one, else the processor."""
+    return "cuda" if tf.config.get_visible_devices("GPU") else "cpu"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import torch
 
+from diptych.errors import UsageError
+from diptych.options import Device
 
-def configure(threads: int) -> None:
-    """Settle threads, determinism and logging; for a process of its own, once, before anything else."""
+
+def configure(threads: int, device: Device = "auto") -> None:
+    """Set device, threads, determinism and logging; once in a process, before anything else."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("'device' is cuda, but PyTorch finds no GPU here; use cpu or auto.")
     # differs: denormals
     torch.set_flush_denormal(True)  # before there are threads, which inherit it
     torch.set_num_threads(threads)
@@ -37,5 +45,5 @@ def runtime() -> dict[str, Any]:
 
 
 def device() -> torch.device:
-    """The accelerator where there is one, else the processor."""
+    """The GPU if there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
