@@ -6,6 +6,7 @@ from itertools import cycle, islice
 
 import pytest
 import states
+from finished import record_of
 
 from diptych.artifacts import Run
 from diptych.errors import ArtifactError
@@ -17,7 +18,7 @@ NUM_FLIPS, NUM_TRUNCATIONS = 500, 100
 @pytest.fixture
 def run(tmp_path):
     """A run with two checkpoints that have the same best weights."""
-    run = Run.create(tmp_path, "run", {})
+    run = Run.create(tmp_path, "run", record_of())
     for state in states.SAVES[3:5]:
         checkpoint.save(run, state)
     return run

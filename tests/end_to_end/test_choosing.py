@@ -31,7 +31,7 @@ def test_it_stops_when_the_lowest_validation_loss_lies_patience_epochs_back(run,
     assert len(losses) < 60
     (stop,) = read_events(run.events_path, "early_stop")
     assert len(losses) == stop["epoch"]
-    assert "finished" == run.read_record()["status"]
+    assert "finished" == run.read_record().status
 
 
 def test_the_rate_falls_after_every_epoch_without_a_new_lowest_loss(epochs):
@@ -58,6 +58,6 @@ def test_the_kept_weights_reach_that_accuracy_on_the_validation_split(run, epoch
     record = run.read_record()
     split = job.load_data(record).validation
     kept, _ = read_arrays(run.model_path)
-    logits_nk = job.predict_logits(engines.get("torch"), job.spec_of(record), kept, split.images, "float32")
+    logits_nk = job.predict_logits(engines.get("torch"), record.spec, kept, split.images, "float32")
     best = max(epoch["validation_accuracy"] for epoch in epochs)
     assert pytest.approx(best) == (logits_nk.argmax(1) == split.labels).mean()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import ONE_THREAD, diptych, process
+from msgspec.structs import replace
 from recompute import apart
 
 from diptych.artifacts import Run
@@ -61,7 +62,7 @@ def test_an_independent_script_finds_the_same_numbers_in_the_predictions(compare
 def test_pairs_start_alike_and_take_turns_at_going_first(compared):
     found, _ = compared
     first, second = ([Run.open(run).read_record() for run in side["runs"]] for side in found["sides"])
-    assert [0, 1] == [record["seed"] for record in first] == [record["seed"] for record in second]
+    assert [0, 1] == [record.seed for record in first] == [record.seed for record in second]
     assert first[0]["spec"] == second[0]["spec"]
     assert [True, False] == [a["created"] < b["created"] for a, b in zip(first, second, strict=True)]
 
@@ -302,7 +303,7 @@ def test_runs_whose_data_are_gone_are_compared_without_pictures(digits_runs, tmp
         shutil.copytree(digits_runs[name].directory, copy)
         run = Run.open(copy)
         record = run.read_record()
-        run.write_record({**record, "data": {**record["data"], "data": str(tmp_path / "gone")}})
+        run.write_record(replace(record, data=replace(record.data, data=str(tmp_path / "gone"))))
     told = diptych("compare", *runs, "--json")
     assert 0 == told.code, told.err
     assert any("The gallery has no pictures" in remark for remark in told.json["remarks"])

@@ -48,7 +48,7 @@ def test_it_ends_with_one_line_that_names_epoch_step_loss_and_file(diverged, eng
     place = f"diptych: The training diverged in epoch 2 at step {found['step']} of 11: its loss is {found['loss']}. "
     assert told.err.startswith(place)
     assert f"'{run.directory / 'diverged.json'}' says more" in told.err
-    assert "diverged" == run.read_record()["status"]
+    assert "diverged" == run.read_record().status
     assert 1 == len(read_events(run.events_path, "diverged"))
 
 
@@ -77,7 +77,7 @@ def test_it_is_not_gone_on_with_unless_forced(diverged, engine_name, found):
     again = diptych("train", "--resume", run.directory, "--force")
     assert 2 == again.code
     assert "The training diverged in epoch 2 at step " in again.err
-    assert [["it has diverged"]] == [forced["differences"] for forced in run.read_record()["forced"]]
+    assert [("it has diverged",)] == [forced.differences for forced in run.read_record().forced]
 
 
 def test_weights_that_break_after_a_finite_loss_are_never_saved(tmp_path, engine_name):

@@ -81,7 +81,7 @@ def check(run, expected, engine, planned):
     assert len(planned) == num_kills, planned
     finish(run, Settings(engine, 1))
     num_arrays = assert_same_to_the_last_bit(expected, run)
-    assert "finished" == run.read_record()["status"]
+    assert "finished" == run.read_record().status
     starts = read_events(run.events_path, "resume")
     print(
         f"\n{engine}: {num_kills} kills, {len(starts)} resumes, {len(checkpoint.load(run).epochs)} epochs; "
@@ -111,7 +111,7 @@ def test_sigterm_ends_a_training_within_one_call_and_one_save(begun, unbroken, e
         f"\n{engine_name}, SIGTERM at {moment}: {stop.steps - stop.steps_before} steps taken after it, "
         f"{stop.seconds:.3f} s until the process ended, {num_steps} steps saved"
     )
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     # A call to the framework takes one step in PyTorch, and up to sixteen in TensorFlow; before a step, none is on.
     most = 0 if moment.place == "step" else {"torch": 1, "tensorflow": 16}[engine_name]
     assert stop.steps - stop.steps_before <= most

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import ONE_THREAD, diptych
+from msgspec.structs import replace
 from test_evaluate import assert_close, own
 
 from diptych.artifacts import Run, read_arrays, read_npz, write_arrays, write_npz
@@ -202,7 +203,7 @@ def test_a_file_that_passed_stays_when_a_later_one_fails(copy):
 
 def test_data_that_is_gone_is_told_before_anything_is_written(copy):
     record = copy.read_record()
-    copy.write_record({**record, "data": {**record["data"], "data": "gone"}})
+    copy.write_record(replace(record, data=replace(record.data, data="gone")))
     told = diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
     assert (2, "") == (told.code, told.out)
     assert "Cannot verify without the test set" in told.err

@@ -6,6 +6,7 @@ import pytest
 from commands import diptych, train
 
 from diptych.artifacts import read_arrays
+from diptych.artifacts.record import SplitSizes
 from diptych.training import checkpoint
 
 CLASSES = ("circle", "cross", "stripes")
@@ -57,9 +58,9 @@ def run(pictures, tmp_path_factory):
 
 def test_a_folder_of_class_folders_trains(run):
     record = run.read_record()
-    assert list(CLASSES) == record["class_names"]
-    assert {"train": 60, "validation": 18, "test": 18} == record["split_sizes"]
-    assert [16, 16, 3] == record["spec"]["input_shape"]
+    assert tuple(CLASSES) == record.class_names
+    assert SplitSizes(60, 18, 18) == record.split_sizes
+    assert (16, 16, 3) == record.spec.input_shape
     assert run.read_metrics()["accuracy"] > 0.8
 
 

@@ -44,7 +44,7 @@ def handed_over(request, asked):
     """The same training, stopped in the middle in one engine and gone on with in the other."""
     first, second = request.param
     (run,) = train(*asked, "--engine", first, "--stop-after", EPOCHS // 2)
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     return train("--resume", run.directory, "--engine", second)[0]
 
 
@@ -69,7 +69,7 @@ def test_both_engines_predict_the_same_for_every_test_image(unbroken):
 
 def test_both_engines_learned_something_worth_comparing_from_augmented_images(unbroken):
     assert min(run.read_metrics()["accuracy"] for run in unbroken.values()) > 0.9
-    assert 2 == unbroken["torch"].read_record()["recipe"]["crop_padding"]
+    assert 2 == unbroken["torch"].read_record().recipe.crop_padding
 
 
 def test_both_engines_end_with_the_same_weights(unbroken):
@@ -88,9 +88,9 @@ def test_a_handed_over_training_ends_where_the_unbroken_ones_do(handed_over, unb
 
 def test_the_record_says_who_trained_from_which_epoch_on(handed_over):
     record = handed_over.read_record()
-    began, ended = ((start["engine"], start["after_epoch"]) for start in record["engines"])
-    assert (record["engine"], 0) == began
-    assert ({*NAMES} - {record["engine"]}).pop() == ended[0]
+    began, ended = ((start.engine, start.after_epoch) for start in record.engines)
+    assert (record.engine, 0) == began
+    assert ({*NAMES} - {record.engine}).pop() == ended[0]
     assert EPOCHS // 2 == ended[1]
     assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(handed_over.events_path, "epoch")]
     handed_over.verify()

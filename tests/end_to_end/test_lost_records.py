@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 from commands import ONE_THREAD, diptych, train
+from finished import amend
 
 from diptych.api.comparison import design
 from diptych.artifacts import Run, read_events
@@ -47,7 +48,7 @@ def test_without_manifests_it_is_not_begun_anew_unless_forced(run):
     assert 2 == len(read_events(run.events_path, "epoch"))
     train("--resume", run.directory, "--force")
     assert [1, 2, 3] == [event["epoch"] for event in read_events(run.events_path, "epoch")]
-    (forced,) = run.read_record()["forced"]
+    (forced,) = run.read_record().forced
     assert "though 2 epochs were logged" in forced["differences"][0]
     assert 3 == checkpoint.num_epochs(run)
 
@@ -76,11 +77,11 @@ def test_a_comparison_says_what_to_do_with_a_run_of_its_own_that_lost_its_manife
 
 def test_a_record_that_says_nothing_is_named(run):
     run.record_path.write_text("{}")
-    assert "'status' is missing. Put the file back" in refused("--resume", run.directory)
+    assert "'version' is missing. Restore the file" in refused("--resume", run.directory)
 
 
 def test_a_diverged_run_without_a_word_of_how_is_refused(run):
-    run.write_record({**run.read_record(), "status": "diverged"})
+    amend(run, status="diverged")
     assert "has diverged, and would again" in refused("--resume", run.directory)
 
 

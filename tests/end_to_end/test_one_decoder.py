@@ -10,6 +10,7 @@ import pytest
 from commands import diptych, train
 from images_corpus import corpus
 
+from diptych.artifacts import Run
 from diptych.data.decode import decode, sniff
 from diptych.data.preprocess import resize
 from diptych.evaluation.metrics import softmax
@@ -43,12 +44,12 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
     )
     assert 0 == told.code, told.err
     (directory,) = tmp_path.iterdir()
-    record = json.loads((directory / "run.json").read_text())
+    record = Run.open(directory).read_record()
 
     good = [name for name, row in GOLDEN.items() if "sha256" in row]
     bad = [name for name, row in GOLDEN.items() if "kind" in row]
     assert f"{2 * len(bad):,} images that cannot be decoded were left out" in told.err
-    assert 2 * len(bad) == len(record["data"]["skipped"])
+    assert 2 * len(bad) == len(record.data.skipped)
     expected = digests(resize(decode(corpus()[name].encoded, name), SIZE) for name in good)
 
     dataset = job.load_data(record)
@@ -89,7 +90,7 @@ def test_a_table_trains_and_a_zip_of_it_is_the_same_data(folder, tmp_path):
     settings = ("--model", "mlp", "--epochs", 1, "--image-size", 8, "--out", tmp_path / "runs")
     (run,) = train(table, "--root", folder, *settings)
     record = run.read_record()
-    assert (["apple", "berry"], "fruit") == (record["class_names"], record["data"]["name"])
+    assert (("apple", "berry"), "fruit") == (record.class_names, record.data.name)
 
     packed = tmp_path / "packed"
     shutil.copytree(folder, packed / "images")
@@ -100,4 +101,4 @@ def test_a_table_trains_and_a_zip_of_it_is_the_same_data(folder, tmp_path):
     told = diptych("evaluate", run.directory, archive, "--json")
     assert run.read_metrics()["accuracy"] == told.json["accuracy"]
     again = train(archive, *settings)[0].read_record()
-    assert record["data"]["fingerprint"] == again["data"]["fingerprint"]
+    assert record.data.fingerprint == again.data.fingerprint

@@ -48,21 +48,21 @@ def run(tmp_path_factory):
 
 
 def test_a_model_of_ones_own_trains(run):
-    assert model_from_json(SPEC) == model_from_json(run.read_record()["spec"])
+    assert model_from_json(SPEC) == run.read_record().spec
     assert "digits-two_paths-torch" == run.directory.name
     assert run.read_metrics()["accuracy"] > 0.5
 
 
 def test_a_recipe_of_ones_own_is_followed_where_no_option_says_otherwise(run):
     record = run.read_record()
-    recipe = recipe_from_json(record["recipe"])
+    recipe = recipe_from_json(record.recipe)
     followed = {name: RECIPE[name] for name in ("optimizer", "schedule", "label_smoothing", "crop_padding")}
     assert followed == {name: getattr(recipe, name) for name in followed}
-    assert (2, 0.08, 5) == (recipe.epochs, recipe.learning_rate, record["seed"])
+    assert (2, 0.08, 5) == (recipe.epochs, recipe.learning_rate, record.seed)
 
 
 def test_a_stop_that_lies_beyond_the_last_epoch_stops_nothing(run):
-    assert "finished" == run.read_record()["status"]
+    assert "finished" == run.read_record().status
     assert [1, 2] == [epoch["epoch"] for epoch in read_events(run.events_path, "epoch")]
 
 

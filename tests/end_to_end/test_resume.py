@@ -33,7 +33,7 @@ def unbroken(out):
 
 def test_a_stopped_tensorflow_training_goes_on_bit_for_bit(out, unbroken):
     (run,) = train(*ASKED, "--engine", "tensorflow", "--out", out, "--stop-after", 2)
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     assert not run.model_path.exists()
     train("--resume", run.directory)
     assert_same_to_the_last_bit(unbroken("tensorflow"), run)

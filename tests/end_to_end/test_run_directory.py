@@ -5,12 +5,12 @@ import types
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from diptych.artifacts import read_arrays, read_events
 from diptych.spec import zoo
-from diptych.spec.codec import model_from_json, recipe_from_json
 
 FILES = {
     "run.json",
@@ -69,24 +69,23 @@ def test_metrics_are_those_of_the_predictions(run, digits):
 
 def test_the_record_says_what_was_trained_on_what(run, digits, engine_name):
     record = run.read_record()
-    expected = {"format": "diptych-run", "version": 1, "status": "finished", "engine": engine_name, "seed": 0}
-    assert expected == {name: record[name] for name in expected}
-    assert digits.fingerprint == record["data"]["fingerprint"]
-    assert list(digits.class_names) == record["class_names"]
+    assert (1, "finished", engine_name, 0) == (record.version, record.status, record.engine, record.seed)
+    assert digits.fingerprint == record.data.fingerprint
+    assert tuple(digits.class_names) == record.class_names
     sizes = {name: len(getattr(digits, name)) for name in ("train", "validation", "test")}
-    assert sizes == record["split_sizes"]
-    assert record["versions"][engine_name] == record["engines"][0]["version"]
+    assert sizes == msgspec.structs.asdict(record.split_sizes)
+    assert record.versions[engine_name] == record.engines[0].version
 
 
 def test_nothing_in_the_record_is_left_to_a_default(run):
-    recipe = recipe_from_json(run.read_record()["recipe"])
+    recipe = run.read_record().recipe
     assert ("float32", "none") == (recipe.precision, recipe.flip)
     assert None is not recipe.learning_rate
     assert None is not recipe.decoupled_decay
 
 
 def test_the_record_holds_the_default_model_with_the_statistics_of_the_training_split(run, digits):
-    spec = model_from_json(run.read_record()["spec"])
+    spec = run.read_record().spec
     pixels = digits.train.images / 255
     assert pytest.approx([pixels.mean()]) == spec.layers[0].mean
     assert pytest.approx([pixels.std()]) == spec.layers[0].std
@@ -94,7 +93,7 @@ def test_the_record_holds_the_default_model_with_the_statistics_of_the_training_
 
 
 def test_the_weights_are_every_array_of_the_spec(run):
-    spec = model_from_json(run.read_record()["spec"])
+    spec = run.read_record().spec
     arrays, metadata = read_arrays(run.model_path)
     assert {array.name: array.shape for array in spec.arrays} == {name: a.shape for name, a in arrays.items()}
     assert "0\n1\n2\n3\n4\n5\n6\n7\n8\n9" == metadata["classes"]
@@ -118,7 +117,7 @@ def test_pictures_are_png_images_of_a_readable_size(run, name):
 def test_both_engines_were_given_the_same(digits_runs):
     ours, theirs = (run.read_record() for run in digits_runs.values())
     for name in ("data", "class_names", "split_sizes", "preprocessing", "spec", "recipe", "seed", "command"):
-        assert ours[name] == theirs[name]
+        assert getattr(ours, name) == getattr(theirs, name)
 
 
 def test_both_engines_were_given_the_same_learning_rates(digits_runs):

@@ -91,7 +91,7 @@ def test_a_training_that_was_ended_before_its_first_step_begins_with_resume(tmp_
     assert (143, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
     assert not checkpoint.exists(run)
-    assert "created" == run.read_record()["status"]
+    assert "created" == run.read_record().status
     (resumed,) = train("--resume", run.directory, "--stop-after", 1)
     assert [1] == [event["epoch"] for event in read_events(resumed.events_path, "epoch")]
     assert [] == hidden(resumed)
@@ -126,7 +126,7 @@ def test_a_training_can_go_on(training, send):
     assert 0 == num_living(started.pid)
     assert [] == hidden(run)
     state, events = checkpoint.load(run), read_events(run.events_path, "epoch")
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     assert len(events) == len(state.epochs) > 0
     (gone_on,) = train("--resume", run.directory, "--stop-after", len(events) + 1)
     assert len(events) + 1 == len(checkpoint.load(gone_on).epochs)
@@ -162,7 +162,7 @@ def test_its_state_is_saved_once_for_signals_that_come_together(training, send, 
     said = f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n"
     assert (code, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
 
 
@@ -201,7 +201,7 @@ def test_a_training_whose_command_was_killed_holds_the_lock_until_it_ends(traini
     assert "Wait until it and all it started end" in told.err
     os.kill(child, signal.SIGCONT)
     wait_until_nobody_lives(started)
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
     assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
     train("--resume", run.directory, "--stop-after", checkpoint.num_epochs(run) + 1)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import pytest
 from commands import diptych, train
+from finished import amend
 
 from diptych.artifacts import read_events
 from diptych.training import checkpoint
@@ -46,14 +47,13 @@ def test_everything_that_is_another_is_named_at_once(run):
     state, record = checkpoint.load(run), run.read_record()
     checkpoint.save(run, replace(state, origin={**state.origin, "version": "1.13.1"}))
     (run.directory.parent.parent / "digits" / "train" / "3").rename(run.directory.parent.parent / "digits/train/three")
-    record["recipe"] |= {"precision": "float64", "momentum": 0.5}
-    run.write_record(record)
+    amend(run, recipe={**record.recipe_json, "precision": "float64", "momentum": 0.5})
     line = refused(run)
     print(f"\n{line}")
     for words in ("fingerprint was", "classes were", "precision was float32, is float64", "momentum was 0.9, is 0.5"):
         assert words in line
     assert "torch was 1.13.1, is " in line
-    assert "stopped" == run.read_record()["status"]
+    assert "stopped" == run.read_record().status
 
 
 def test_force_goes_on_with_fewer_images_from_the_beginning_of_the_epoch_and_says_so(run):
@@ -63,13 +63,13 @@ def test_force_goes_on_with_fewer_images_from_the_beginning_of_the_epoch_and_say
     step = int(checkpoint.load(run).optimizer["step"])
     train("--resume", run.directory, "--force")
     record = run.read_record()
-    assert "finished" == record["status"]
-    ((forced,), (event,)) = record["forced"], read_events(run.events_path, "forced")
-    assert forced["differences"] == event["differences"]
+    assert "finished" == record.status
+    ((forced,), (event,)) = record.forced, read_events(run.events_path, "forced")
+    assert list(forced.differences) == event["differences"]
     assert any(words.startswith("the data's fingerprint was ") for words in event["differences"])
     (resume,) = read_events(run.events_path, "resume")
     assert (1, 0) == (resume["after_epoch"], resume["after_step"])
-    num_steps = -(-record["split_sizes"]["train"] // 16)
+    num_steps = -(-record.split_sizes.train // 16)
     assert step + 2 * num_steps == checkpoint.load(run).optimizer["step"]
     # What the run says of its data is what it was trained on last.
     assert 0 == diptych("evaluate", run.directory).code

@@ -1,14 +1,19 @@
 """Finished runs without a training: run directories whose answers are drawn by NumPy."""
 
+import json
+
+import msgspec
 import numpy as np
 
 from diptych.artifacts.events import EventLog
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Predictions, Run
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 
 NUM_IMAGES, CLASSES = 200, ("apple", "pear", "plum")
+DELETED = "deleted"
 
 
 def labels():
@@ -23,6 +28,34 @@ def logits(share_right, seed, labels_n=None):
     logits_nk = generator.normal(0, 0.3, (len(labels_n), len(CLASSES))).astype(np.float32)
     logits_nk[np.arange(len(labels_n)), answers_n] += 3
     return logits_nk
+
+
+def record_of(**entries):
+    """A run's record; entries as in `run.json`."""
+    content = {
+        "format": "diptych-run",
+        "version": 1,
+        "status": "finished",
+        "engine": "torch",
+        "seed": 0,
+        "data": {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint": "t"},
+        "class_names": CLASSES,
+        "split_sizes": {"train": 100, "validation": 20, "test": 200},
+        "preprocessing": {"height": 8, "width": 8, "channels": 1, "resize": "area"},
+        "spec": model_to_json(zoo.model("mlp", (8, 8, 1), len(CLASSES), (0.5,), (0.25,))),
+        "recipe": recipe_to_json(Recipe()),
+        "machine": {"processor": "abacus", "cores": 1, "system": "none", "python": "3.11"},
+        "versions": {"torch": "1.0"},
+        "engines": [{"engine": "torch", "threads": 1}],
+        **entries,
+    }
+    return msgspec.convert(content, RunRecord)
+
+
+def amend(run, **entries):
+    """Change entries of `run.json`, which need not be valid then; those that are DELETED go."""
+    content = {**json.loads(run.record_path.read_text()), **entries}
+    run.record_path.write_text(json.dumps({key: value for key, value in content.items() if value != DELETED}))
 
 
 def finished(
@@ -45,22 +78,18 @@ def finished(
     run = Run.create(
         parent,
         name,
-        {
-            "format": "diptych-run",
-            "status": "finished",
-            "engine": engine,
-            "seed": seed,
-            "data": {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint": "t"},
-            "class_names": CLASSES,
-            "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
-            "preprocessing": {"height": 8, "width": 8, "channels": 1, "resize": "area"},
-            "spec": model_to_json(spec),
-            "recipe": recipe_to_json(Recipe(epochs=epochs, precision="float32", flip="none", **changes)),
-            "machine": {"processor": "abacus", "cores": 1, "system": "none", "python": "3.11"},
-            "versions": {engine: "1.0"},
-            "engines": [{"engine": engine, "threads": 1}],
-            **(record or {}),
-        },
+        record_of(
+            **{
+                "engine": engine,
+                "seed": seed,
+                "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
+                "spec": model_to_json(spec),
+                "recipe": recipe_to_json(Recipe(epochs=epochs, precision="float32", flip="none", **changes)),
+                "versions": {engine: "1.0"},
+                "engines": [{"engine": engine, "threads": 1}],
+                **(record or {}),
+            }
+        ),
     )
     with EventLog(run.events_path) as events:
         for epoch in range(1, epochs + 1):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from finished import record_of
 
 from diptych.artifacts import Run, read_arrays, sha256_of, write_arrays
 from diptych.engines.contract import Totals
@@ -18,7 +19,7 @@ EPOCHS = [{"epoch": 1, "validation_loss": None, "learning_rate": 0.1, "train_los
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.create(tmp_path, "run", {})
+    return Run.create(tmp_path, "run", record_of())
 
 
 def names_of(run):

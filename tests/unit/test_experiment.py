@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cv2 import imwrite
+from finished import amend
 
 from diptych.comparison.experiment import Experiment
 from diptych.comparison.meter import full_batches
@@ -54,7 +55,7 @@ def test_a_run_is_found_by_all_that_it_follows_from_and_by_nothing_else(tmp_path
 def test_a_run_that_went_on_otherwise_is_nobodys(tmp_path, start):
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
-    made.write_record({**made.read_record(), "engines": [{"engine": "torch", "threads": 1}, start]})
+    amend(made, engines=[{"engine": "torch", "threads": 1}, start])
     assert first.find(first.cells[0]) is None
 
 
@@ -62,7 +63,7 @@ def test_a_damaged_run_is_refused_and_one_that_was_exported_is_not(tmp_path):
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
     start = {"engine": "torch", "threads": 1}
-    made.write_record({**made.read_record(), "status": "finished", "engines": [start]})
+    amend(made, status="finished", engines=[start])
     made.export_dir.mkdir()
     (made.export_dir / "export.json").write_text("{}")
     (made.directory / "metrics.json").write_text("{}")
@@ -77,8 +78,7 @@ def test_a_damaged_run_is_refused_and_one_that_was_exported_is_not(tmp_path):
 def test_changed_data_are_refused(tmp_path):
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
-    record = made.read_record()
-    made.write_record({**record, "data": {**record["data"], "fingerprint": "0" * 64}})
+    amend(made, data={"data": "digits", "name": "digits", "fingerprint": "0" * 64})
     with pytest.raises(ArtifactError, match="has changed since"):
         first.check(made, first.cells[0])
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from finished import record_of
 
 from diptych.artifacts import Predictions, Run, write_npz
 from diptych.errors import ArtifactError
@@ -9,27 +10,27 @@ from diptych.errors import ArtifactError
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.create(tmp_path / "runs", "digits-cnn-torch", {"status": "training"})
+    return Run.create(tmp_path / "runs", "digits-cnn-torch", record_of())
 
 
 def test_new_runs_take_the_first_free_name(tmp_path):
-    names = [Run.create(tmp_path / "runs", "digits-cnn-torch", {}).directory.name for _ in range(3)]
+    names = [Run.create(tmp_path / "runs", "digits-cnn-torch", record_of()).directory.name for _ in range(3)]
     assert ["digits-cnn-torch", "digits-cnn-torch-2", "digits-cnn-torch-3"] == names
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a"])
 def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
     with pytest.raises(ArtifactError, match="a plain folder name"):
-        Run.create(tmp_path / "runs", name, {})
+        Run.create(tmp_path / "runs", name, record_of())
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_opens_with_what_was_written(run):
     opened = Run.open(run.directory)
     assert run == opened
-    assert {"status": "training"} == opened.read_record()
-    opened.write_record({"status": "finished"})
-    assert {"status": "finished"} == run.read_record()
+    assert record_of() == opened.read_record()
+    opened.write_record(record_of(status="failed"))
+    assert "failed" == run.read_record().status
 
 
 def test_a_folder_that_is_not_there_is_not_a_run(tmp_path):
@@ -124,5 +125,5 @@ def test_a_manifest_without_digests_is_an_artifact_error(run, manifest):
 
 
 def test_a_run_opens_by_a_path_in_text(tmp_path):
-    run = Run.create(tmp_path, "digits", {"status": "created"})
+    run = Run.create(tmp_path, "digits", record_of())
     assert run == Run.open(str(run.directory))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from finished import record_of
 
 from diptych.artifacts import Run
 from diptych.training import checkpoint, saving
@@ -11,7 +12,7 @@ from diptych.training.saving import Saver
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.create(tmp_path, "run", {})
+    return Run.create(tmp_path, "run", record_of())
 
 
 @pytest.fixture

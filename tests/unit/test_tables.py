@@ -288,7 +288,7 @@ def test_class_names_of_a_table_reach_the_record_of_a_run(tmp_path):
     dataset = source.load()
     spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
     run = job.create(tmp_path / "runs", "pets", source, dataset, spec, recipes.recipe("default"), 0, "torch")
-    assert ["three", "twenty"] == run.read_record()["class_names"]
+    assert ("three", "twenty") == run.read_record().class_names
     assert dataset.fingerprint == job.load_data(run.read_record()).fingerprint
 
 

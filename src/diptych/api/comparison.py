@@ -159,7 +159,7 @@ def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: 
     found = findings(
         found_sides,
         kind="runs",
-        title=f"{first.record['data']['name']}: {', '.join(names[:-1])} and {names[-1]}",
+        title=f"{first.record.data.name}: {', '.join(names[:-1])} and {names[-1]}",
         command=_command(),
         margin=margin / 100,
         remarks=remarks,
@@ -177,8 +177,8 @@ def check_margin(margin: float) -> None:
 
 def _pictures(answer: Answered) -> tuple[Images | None, list[str]]:
     """The test images of a run, or a remark why they are not available; downloads nothing."""
-    directory = answer.record["data"].get("data_dir")
-    if not sources.at_hand(answer.record["data"]["data"], Path(directory) if directory else None):
+    directory = answer.record.data.data_dir
+    if not sources.at_hand(answer.record.data.data, Path(directory) if directory else None):
         return None, ["The gallery has no pictures: the data is not on this machine."]
     try:
         images = job.load_data(answer.record).test.images

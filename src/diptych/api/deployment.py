@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from diptych.api.inference import finished_run, source_like
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.data.prefetch import num_threads
 from diptych.deployment.benchmark import benchmark as measure
@@ -140,7 +141,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     return {"path": str(artifact.path), "bytes": artifact.num_bytes, **artifact.card.to_json()}
 
 
-def _calibration(data: str | Path | np.ndarray, record: dict[str, Any], reading: OtherDataOptions) -> Calibration:
+def _calibration(data: str | Path | np.ndarray, record: RunRecord, reading: OtherDataOptions) -> Calibration:
     if isinstance(data, np.ndarray):
         return Calibration(data, {"dataset": "given as pixels", "num_images": len(data)})
     dataset = source_like(record, data, reading).load()

@@ -12,6 +12,7 @@ import numpy as np
 
 from diptych import engines
 from diptych.api.evaluation_set import EvaluationSet
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
@@ -169,7 +170,7 @@ def open_classifier(model: str | Path | Run, engine: str | None = None, trust: b
     return _open_run(model, engine)
 
 
-def finished_run(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
+def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
     """A finished run and its record.
 
     Raises:
@@ -177,38 +178,38 @@ def finished_run(run: str | Path | Run) -> tuple[Run, dict[str, Any]]:
         ArtifactError: its record is damaged or incomplete.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
-    record = job.read(opened)
-    if record["status"] != "finished":
+    record = opened.read_record()
+    if record.status != "finished":
         raise UsageError(
-            f"'{opened.directory}' is not finished ({record['status']}). "
+            f"'{opened.directory}' is not finished ({record.status}). "
             f"Resume it with: diptych train --resume {opened.directory}"
         )
     return opened, record
 
 
-def source_like(record: dict[str, Any], data: str | Path, reading: OtherDataOptions) -> Source:
+def source_like(record: RunRecord, data: str | Path, reading: OtherDataOptions) -> Source:
     """Other data, with images of a run's size and colours."""
-    directory = reading.data_dir or record["data"]["data_dir"]
-    return _source(data, replace(reading, data_dir=directory), tuple(record["spec"]["input_shape"]))
+    directory = reading.data_dir or record.data.data_dir
+    return _source(data, replace(reading, data_dir=directory), record.spec.input_shape)
 
 
 def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
     run, record = finished_run(model)
-    spec = job.spec_of(record)
+    spec = record.spec
 
     def logits(images_nhwc: Images) -> np.ndarray:
-        chosen = engines.get(engine or _installed(record["engines"][-1]["engine"]))
-        precision = evaluation_precision(job.recipe_of(record))
+        chosen = engines.get(engine or _installed(record.last_engine))
+        precision = evaluation_precision(record.recipe)
         return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images_nhwc, precision)
 
     def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
-        own = record["data"]
-        if data is None or sources.absolute(data) == own["data"]:
+        own = record.data
+        if data is None or sources.absolute(data) == own.data:
             return EvaluationSet.of_test(job.load_data(record, **reading.given()))
         whole = source_like(record, data, reading).read()
-        return EvaluationSet.of_other(whole, own["name"], own.get("test_fingerprint"))
+        return EvaluationSet.of_other(whole, own.name, own.test_fingerprint)
 
-    return Classifier(spec.input_shape, tuple(record["class_names"]), logits, evaluation_set)
+    return Classifier(spec.input_shape, record.class_names, logits, evaluation_set)
 
 
 def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:

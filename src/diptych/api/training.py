@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -114,16 +114,16 @@ def resume(
     TrainOptions(threads=threads, workers=workers, stop_after=stop_after, device=device)  # checks them
     opened = unfinished_run(run, out)
     job.check_unfinished(opened, force)
-    before = _last_start(job.read(opened))
-    name = engine or before["engine"]
+    record = opened.read_record()
+    name = engine or record.last_engine
     engines.check_installed(name)
-    threads = threads or before.get("threads") or num_threads()
+    threads = threads or record.last_threads or num_threads()
     settings = Settings(name, threads, workers, stop_after, force, device)
     with shown(notify) as tell:
         complete(
             opened,
             settings,
-            lambda: job.load_data(job.read(opened)),
+            lambda: job.load_data(opened.read_record()),
             tell,
             lambda: job.check_unfinished(opened, force),
         )
@@ -137,16 +137,10 @@ def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
     if (folder / "run.json").is_file() or not runs:
         return Run.open(folder)
     records = {run: run.read_record() for run in runs}
-    unfinished = [run for run in runs if records[run].get("status") != "finished"]
+    unfinished = [run for run in runs if records[run].status != "finished"]
     if not unfinished:
         raise ArtifactError(f"All {len(runs)} runs in '{folder}' are finished: there is nothing to resume.")
-    return max(unfinished, key=lambda run: records[run].get("created", 0))
-
-
-def _last_start(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a run was started or resumed last: its engine and threads."""
-    start: Mapping[str, Any] = record["engines"][-1] if record["engines"] else record
-    return start
+    return max(unfinished, key=lambda run: records[run].created)
 
 
 def complete(
@@ -171,10 +165,10 @@ def complete(
     """
     with _noted(run), locked(run.directory, "training") as lock:
         check()
-        epochs = job.read(run)["recipe"]["epochs"]
+        epochs = run.read_record().recipe.epochs
         notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(run, settings, notify, [lock])
-        if job.read(run)["status"] == "finished":
+        if run.read_record().status == "finished":
             from diptych.reports import plots
 
             plots.draw(run, load().test)

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from diptych.artifacts.record import RunRecord, read_record, write_record
 from diptych.artifacts.store import (
     make_folder,
     read_json,
@@ -52,7 +53,7 @@ class Run:
     directory: Path
 
     @classmethod
-    def create(cls, parent: Path, name: str, record: Mapping[str, Any]) -> Self:
+    def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
         """Make a new run directory, `name` or the first free of `name-2`, `name-3`, …
 
         Args:
@@ -141,13 +142,13 @@ class Run:
         """`manifest.json`."""
         return self.directory / "manifest.json"
 
-    def read_record(self) -> dict[str, Any]:
-        """Read `run.json`."""
-        return read_json(self.record_path)
+    def read_record(self) -> RunRecord:
+        """Read `run.json`; raises ArtifactError when it is damaged."""
+        return read_record(self.record_path, RunRecord)
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, record: RunRecord) -> None:
         """Write `run.json`."""
-        write_json(self.record_path, record)
+        write_record(self.record_path, record)
 
     def read_metrics(self) -> dict[str, Any]:
         """Read `metrics.json`."""

@@ -82,10 +82,10 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
 
 
 def _print_data_remarks(run: Run) -> None:
-    data = run.read_record()["data"]
-    for remark in data.get("remarks", ()):
+    data = run.read_record().data
+    for remark in data.remarks:
         print(remark, file=sys.stderr)
-    if skipped := data.get("skipped"):
+    if skipped := data.skipped:
         noun = "image that cannot be decoded was" if len(skipped) == 1 else "images that cannot be decoded were"
         print(f"{len(skipped):,} {noun} skipped; '{run.record_path}' lists them.", file=sys.stderr)
 
@@ -104,12 +104,12 @@ def _print_table(runs: Sequence[Run]) -> None:
         record = run.read_record()
         epochs = read_events(run.events_path, "epoch")
         speed = median(epoch["images_per_second"] for epoch in epochs) if epochs else 0
-        accuracy, loss = record["status"], ""
-        if record["status"] == "finished":
+        accuracy, loss = str(record.status), ""
+        if record.status == "finished":
             metrics = run.read_metrics()
             accuracy, loss = f"{metrics['accuracy']:.2%}", f"{metrics['loss']:.4f}"
-        engines = " → ".join(dict.fromkeys(start["engine"] for start in record["engines"]))
-        table.add_row(engines, record["recipe"]["precision"], accuracy, loss, f"{speed:,.0f}", str(len(epochs)))
+        engines = " → ".join(dict.fromkeys(start.engine for start in record.engines))
+        table.add_row(engines, record.recipe.precision, accuracy, loss, f"{speed:,.0f}", str(len(epochs)))
     Console().print(table)
 
 
@@ -120,7 +120,7 @@ def _print_next_steps(runs: Sequence[Run]) -> None:
             print(f"plots: {run.plots_dir}")
     run = runs[0]
     folder = shlex.quote(str(run.directory))
-    if run.read_record()["status"] != "finished":
+    if run.read_record().status != "finished":
         print(f"next:  diptych train --resume {folder}")
         return
     print(f"next:  diptych evaluate {folder}")
@@ -129,11 +129,13 @@ def _print_next_steps(runs: Sequence[Run]) -> None:
 
 
 def _summary(run: Run) -> dict[str, Any]:
+    import msgspec
+
     record = run.read_record()
-    metrics = run.read_metrics() if record["status"] == "finished" else None
+    metrics = run.read_metrics() if record.status == "finished" else None
     return {
         "run": str(run.directory),
-        "status": record["status"],
-        "engine": record["engines"][-1],
+        "status": record.status,
+        "engine": msgspec.to_builtins(record.engines[-1]),
         "metrics": metrics,
     }

@@ -11,12 +11,6 @@ from diptych.errors import ArtifactError
 
 NUMBER = (int, float)
 MAYBE = (int, float, type(None))
-RECORD = {
-    "versions": dict,
-    "split_sizes": {"train": int, "test": int},
-    "machine": {"processor": str, "cores": MAYBE, "system": str, "python": str},
-}
-START = {"threads": int}
 EPOCH = {
     "epoch": int,
     "train_loss": MAYBE,

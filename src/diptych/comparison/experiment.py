@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import escape
@@ -22,6 +22,7 @@ import numpy as np
 
 from diptych import engines
 from diptych.artifacts.events import read_events
+from diptych.artifacts.record import EngineStart
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import Default, Setup
@@ -190,14 +191,14 @@ class Experiment:
         wanted = self.digest(cell)
         for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
-            record = job.read(run)
-            if record.get("key") == wanted and all(self._is_own(start, cell) for start in record["engines"]):
+            record = run.read_record()
+            if record.key == wanted and all(self._is_own(start, cell) for start in record.engines):
                 return run
         return None
 
-    def _is_own(self, start: Mapping[str, Any], cell: Cell) -> bool:
+    def _is_own(self, start: EngineStart, cell: Cell) -> bool:
         """Whether a run was gone on with as it was begun; `diptych train --resume` may take another engine."""
-        return bool(start["engine"] == cell.engine and start.get("threads") == self.threads)
+        return start.engine == cell.engine and start.threads == self.threads
 
     def check(self, run: Run, cell: Cell) -> None:
         """Refuse a run that cannot be gone on with.
@@ -205,7 +206,7 @@ class Experiment:
         Raises:
             ArtifactError: it is finished and no longer as it was written, or its data has changed.
         """
-        if job.read(run)["data"]["fingerprint"] != self._fingerprint(cell.seed):
+        if run.read_record().data.fingerprint != self._fingerprint(cell.seed):
             raise ArtifactError(
                 f"The data at '{self.source.data}' has changed since '{run.directory}' was made. "
                 "Move that run away, or name another --out, and compare again."
@@ -280,4 +281,4 @@ class Experiment:
 
 def is_whole(run: Run) -> bool:
     """Whether a run is finished and sealed."""
-    return bool(job.read(run)["status"] == "finished") and run.manifest_path.exists()
+    return run.read_record().status == "finished" and run.manifest_path.exists()

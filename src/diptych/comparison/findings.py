@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from diptych.comparison import sides as grouping
@@ -72,11 +73,11 @@ def findings(
         "kind": kind,
         "verdict": verdict(names, contrasts, by_place, margin),
         "subject": {
-            "data": record["data"]["name"],
-            "fingerprint": record["data"]["fingerprint"],
-            "num_train": record["split_sizes"]["train"],
-            "num_test": record["split_sizes"]["test"],
-            "class_names": list(record["class_names"]),
+            "data": record.data.name,
+            "fingerprint": record.data.fingerprint,
+            "num_train": record.split_sizes.train,
+            "num_test": record.split_sizes.test,
+            "class_names": list(record.class_names),
             "margin": margin,
             "seeds": grouping.paired(sides),
         },
@@ -171,11 +172,11 @@ def _conditions(sides: Sequence[Side]) -> dict[str, Any]:
     record = sides[0].first.record
     versions: dict[str, str] = {}
     for side in sides:
-        versions |= side.first.record["versions"]
+        versions |= side.first.record.versions
     return {
-        **record["machine"],
-        "threads": record["engines"][-1]["threads"],
-        "precision": record["recipe"]["precision"],
+        **msgspec.to_builtins(record.machine),
+        "threads": record.engines[-1].threads,
+        "precision": record.recipe.precision,
         "versions": versions,
     }
 
@@ -227,9 +228,9 @@ def _settings(sides: Sequence[Side]) -> dict[str, Any]:
     reference = sides[0].first.record
     other = {}
     for side in sides[1:]:
-        recipe = side.first.record["recipe"]
-        differing = {name: value for name, value in recipe.items() if reference["recipe"].get(name) != value}
-        if side.first.record["spec"] != reference["spec"]:
-            differing["spec"] = side.first.record["spec"]
+        recipe = side.first.record.recipe_json
+        differing = {name: value for name, value in recipe.items() if reference.recipe_json.get(name) != value}
+        if side.first.record.spec_json != reference.spec_json:
+            differing["spec"] = side.first.record.spec_json
         other[side.name] = differing
-    return {"spec": reference["spec"], "recipe": reference["recipe"], "other": other}
+    return {"spec": reference.spec_json, "recipe": reference.recipe_json, "other": other}

@@ -47,7 +47,7 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> dict[str, Any]:
     Raises:
         DiptychError: as the process raised it, or an EngineError when it died.
     """
-    name = job.read(run)["engines"][-1]["engine"]
+    name = run.read_record().engines[-1].engine
     with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
         path = Path(folder) / "answer.json"
         finished = subprocess.run(
@@ -83,19 +83,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _measured(run: Run, threads: int, seconds: float) -> dict[str, Any]:
-    record = job.read(run)
-    spec, recipe, data = job.spec_of(record), job.recipe_of(record), job.load_data(record)
+    record = run.read_record()
+    spec, recipe, data = record.spec, record.recipe, job.load_data(record)
     weights, _ = read_arrays(run.model_path)
     start = time.perf_counter()
-    engine = engines.get(record["engines"][-1]["engine"])
+    engine = engines.get(record.engines[-1].engine)
     import_seconds = time.perf_counter() - start
     engine.configure(threads)
     start = time.perf_counter()
     model = engine.build(spec, recipe.precision)
     engine.load_weights(model, weights)
-    training = _Training(
-        engine, model, engine.make_optimizer(model, recipe), full_batches(data, recipe, record["seed"])
-    )
+    training = _Training(engine, model, engine.make_optimizer(model, recipe), full_batches(data, recipe, record.seed))
     training.steps(1)
     first_step_seconds = time.perf_counter() - start
     throughputs = training.throughputs(seconds)

@@ -13,6 +13,7 @@ import numpy as np
 
 from diptych.artifacts import entries
 from diptych.artifacts.events import read_events
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.comparison import border
@@ -21,7 +22,6 @@ from diptych.errors import ArtifactError, UsageError
 from diptych.evaluation.metrics import evaluate_logits, log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
-from diptych.training import job
 
 TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 MOST_SIDES = 6
@@ -32,7 +32,7 @@ class Answered:
     """A finished run and what it said of the test set; every number follows from its predictions."""
 
     run: Run
-    record: Mapping[str, Any]
+    record: RunRecord
     logits_nk: np.ndarray
     labels_n: np.ndarray
 
@@ -44,12 +44,10 @@ class Answered:
             UsageError: it is not finished.
             ArtifactError: one of its files is not what it should be.
         """
-        record = job.read(run)
-        entries.check(record, border.RECORD, run.record_path)
-        entries.check_all(record["engines"], border.START, run.record_path, "engines")
-        if record["status"] != "finished":
+        record = run.read_record()
+        if record.status != "finished":
             raise UsageError(
-                f"'{run.directory}' is {record['status']}, not finished; `diptych train --resume` goes on with it."
+                f"'{run.directory}' is {record.status}, not finished; `diptych train --resume` goes on with it."
             )
         predictions = run.read_predictions()
         kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
@@ -62,24 +60,22 @@ class Answered:
     @cached_property
     def metrics(self) -> Mapping[str, Any]:
         """The numbers of the test set."""
-        return evaluate_logits(self.logits_nk, self.labels_n, self.record["class_names"])
+        return evaluate_logits(self.logits_nk, self.labels_n, self.record.class_names)
 
     @property
     def seed(self) -> int:
         """Of the training."""
-        seed: int = self.record["seed"]
-        return seed
+        return self.record.seed
 
     @property
     def engine(self) -> str:
         """Who ended the training."""
-        name: str = self.record["engines"][-1]["engine"]
-        return name
+        return self.record.last_engine
 
     @property
     def title(self) -> str:
         """Its framework, or those that had a part in it, in order."""
-        return ", then ".join(dict.fromkeys(TITLES[start["engine"]] for start in self.record["engines"]))
+        return ", then ".join(dict.fromkeys(TITLES[start.engine] for start in self.record.engines))
 
     @cached_property
     def log_probabilities_nk(self) -> np.ndarray:
@@ -159,12 +155,12 @@ class Side:
     @cached_property
     def spec(self) -> ModelSpec:
         """The model."""
-        return job.spec_of(self.first.record)
+        return self.first.record.spec
 
     @cached_property
     def recipe(self) -> Recipe:
         """The training."""
-        return job.recipe_of(self.first.record)
+        return self.first.record.recipe
 
     @property
     def correct_sn(self) -> np.ndarray:
@@ -234,31 +230,29 @@ def paired(sides: Sequence[Side]) -> tuple[int, ...] | None:
 def _settings(answer: Answered) -> str:
     """All that makes a run what it is, apart from its seed; settings that came later have their defaults."""
     record = answer.record
-    spec, recipe = model_to_json(job.spec_of(record)), recipe_to_json(job.recipe_of(record))
+    spec, recipe = model_to_json(record.spec), recipe_to_json(record.recipe)
     # The normalisation follows the training split, and so the seed.
     spec["layers"] = [layer for layer in spec["layers"] if layer["type"] != "Normalize"]
-    data = [record["data"]["name"], record["split_sizes"]["train"]]
+    data = [record.data.name, record.split_sizes.train]
     return json.dumps([answer.title, spec, recipe, data], sort_keys=True)
 
 
 def _otherwise_tested(one: Answered, other: Answered) -> str | None:
     first, second = one.record, other.record
-    if first["class_names"] != second["class_names"]:
+    if first.class_names != second.class_names:
         return "their classes are not the same"
     if len(one.labels_n) != len(other.labels_n):
         return f"{len(one.labels_n):,} and {len(other.labels_n):,} of them"
     if not np.array_equal(one.labels_n, other.labels_n):
         return "their labels are not the same"
-    prints = [record["data"].get("test_fingerprint") for record in (first, second)]
+    prints = [record.data.test_fingerprint for record in (first, second)]
     if None not in prints and prints[0] == prints[1]:
         return None
-    published = first["data"]["name"] == second["data"]["name"] in {dataset.name for dataset in sources.names()}
-    if published and (None in prints or first["preprocessing"] != second["preprocessing"]):
+    published = first.data.name == second.data.name in {dataset.name for dataset in sources.names()}
+    if published and (None in prints or first.preprocessing != second.preprocessing):
         return None  # the same published images, of an older record or of another size
     if None in prints:
-        return (
-            None if first["data"]["fingerprint"] == second["data"]["fingerprint"] else "their data may not be the same"
-        )
+        return None if first.data.fingerprint == second.data.fingerprint else "their data may not be the same"
     return "their pixels are not the same"
 
 
@@ -268,9 +262,9 @@ def _names(groups: Sequence[tuple[Answered, ...]]) -> list[str]:
     parts: list[list[str]] = [[] for _ in firsts]
     for values in (
         [answer.title for answer in firsts],
-        [str(answer.record["spec"]["name"]) for answer in firsts],
-        [f"{answer.record['split_sizes']['train']:,} images" for answer in firsts],
-        *_differing_fields([recipe_to_json(job.recipe_of(answer.record)) for answer in firsts]),
+        [str(answer.record.spec.name) for answer in firsts],
+        [f"{answer.record.split_sizes.train:,} images" for answer in firsts],
+        *_differing_fields([recipe_to_json(answer.record.recipe) for answer in firsts]),
         [answer.run.directory.resolve().name for answer in firsts],
         [str(place) for place in range(1, len(firsts) + 1)],
     ):

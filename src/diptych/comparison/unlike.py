@@ -19,9 +19,9 @@ def unlike(sides: Sequence[Side]) -> list[str]:
 
 def _conditions(answers: Sequence[Answered]) -> Iterator[str]:
     for what, values in (
-        ("processors", [answer.record["machine"]["processor"] for answer in answers]),
-        ("numbers of threads", [str(answer.record["engines"][-1]["threads"]) for answer in answers]),
-        ("precisions", [str(answer.record["recipe"].get("precision")) for answer in answers]),
+        ("processors", [answer.record.machine.processor for answer in answers]),
+        ("numbers of threads", [str(answer.record.engines[-1].threads) for answer in answers]),
+        ("precisions", [str(answer.record.recipe.precision) for answer in answers]),
     ):
         if len(set(values)) > 1:
             listed = ", ".join(dict.fromkeys(values))
@@ -31,7 +31,7 @@ def _conditions(answers: Sequence[Answered]) -> Iterator[str]:
 def _versions(answers: Sequence[Answered]) -> Iterator[str]:
     packages: dict[str, set[Any]] = {}
     for answer in answers:
-        for package, version in answer.record["versions"].items():
+        for package, version in answer.record.versions.items():
             packages.setdefault(package, set()).add(str(version))
     several = {package: versions for package, versions in packages.items() if len(versions) > 1}
     if several:

@@ -13,6 +13,7 @@ from unicodedata import category
 import numpy as np
 
 from diptych import __version__
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.store import json_text
 from diptych.data import sources
 from diptych.engines.contract import INPUT, MOST_BYTES, OPSET, OUTPUTS
@@ -127,19 +128,19 @@ class Card:
         return replace(self, form=form, calibration=calibration)
 
 
-def card_of(record: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Card:
+def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
     """The card of a run's model, for safetensors until told otherwise."""
-    spec = model_from_json(record["spec"])
+    spec = record.spec
     return Card(
         form="safetensors",
         spec=spec,
-        class_names=tuple(record["class_names"]),
-        resize=record["preprocessing"]["resize"],
-        dataset=record["data"]["name"],
-        trained_by=tuple(dict.fromkeys(start["engine"] for start in record["engines"])),
+        class_names=record.class_names,
+        resize=record.preprocessing.resize,
+        dataset=record.data.name,
+        trained_by=tuple(dict.fromkeys(start.engine for start in record.engines)),
         parity=parity_digest(spec, weights),
-        is_published=sources.is_named(record["data"]["data"]),
-        test_fingerprint=record["data"].get("test_fingerprint"),
+        is_published=sources.is_named(record.data.data),
+        test_fingerprint=record.data.test_fingerprint,
     )
 
 

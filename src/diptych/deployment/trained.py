@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from msgspec.structs import replace
+
+from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data.datasets import Dataset
@@ -23,7 +25,7 @@ class Trained:
     """A finished run: its weights, its card, and its data when that is needed."""
 
     run: Run
-    record: dict[str, Any]
+    record: RunRecord
     weights: Arrays
     card: Card
 
@@ -35,9 +37,10 @@ class Trained:
             ArtifactError: its record or its weights are damaged.
             UsageError: the folder cannot be looked at.
         """
-        record, weights = job.read(run), read_arrays(run.model_path)[0]
+        record, weights = run.read_record(), read_arrays(run.model_path)[0]
         if data_dir:
-            record = {**record, "data": {**record["data"], "data_dir": str(user_path(data_dir, "--data-dir"))}}
+            data = replace(record.data, data_dir=str(user_path(data_dir, "--data-dir")))
+            record = replace(record, data=data)
         return cls(run, record, weights, card_of(record, weights))
 
     @cached_property

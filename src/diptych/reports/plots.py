@@ -50,9 +50,9 @@ def draw(run: Run, test: Split) -> None:
         test: the test split that was predicted.
     """
     metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
-    names, plots = record["class_names"], run.plots_dir
+    names, plots = record.class_names, run.plots_dir
     probabilities_nk = softmax(predictions.logits_nk)
-    colour = ENGINE_COLOURS[record["engines"][-1]["engine"]]
+    colour = ENGINE_COLOURS[record.engines[-1].engine]
     curves(plots / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
     confusion_matrix(plots / "confusion_matrix.png", metrics["confusion_matrix"], names)
     reliability(plots / "reliability.png", probabilities_nk, predictions.labels_n)

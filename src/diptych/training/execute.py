@@ -8,8 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace as change
+
 from diptych import engines
 from diptych.artifacts.events import EventLog, rewind
+from diptych.artifacts.record import EngineStart, Forced, RunRecord
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import leftovers, remove_files, write_arrays
 from diptych.data.datasets import Dataset
@@ -57,26 +61,26 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
         DiptychError: the engine, the data or the state does not fit; the run stays resumable.
         Stopped: that was asked for; the state is saved.
     """
-    record = job.read(run)
+    record = run.read_record()
     dataset = job.source_of(record).load()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads, settings.device)
     runtime = engine.runtime()
-    recipe = resolve(job.recipe_of(record), dataset, runtime["device"])
-    asked = Job(job.spec_of(record), recipe, dataset, record["seed"], settings.workers)
+    recipe = resolve(record.recipe, dataset, runtime["device"])
+    asked = Job(record.spec, recipe, dataset, record.seed, settings.workers)
     now = origin.origin(dataset, asked.spec, recipe, runtime, asked.seed)
     told: list[tuple[str, dict[str, Any]]] = []
     found = checkpoint.load(run, lambda *event: told.append(event)) if checkpoint.exists(run) else None
     changes = origin.differences(_then(record, found, now), now)
     if lost := checkpoint.lost(run):
         changes.append(lost)
-    if settings.force and record["status"] == "diverged":
+    if settings.force and record.status == "diverged":
         changes.append("it has diverged")
     if changes:
         _check_forced(run, asked, changes, settings.force)
         told.append(("forced", {"differences": changes}))
         found = found and _anew(found, now)
-        record |= _described(dataset, record, changes)
+        record = _described(dataset, record, changes)
     rewind(run.events_path, found.epochs if found else ())
     with EventLog(run.events_path) as events:
 
@@ -88,49 +92,50 @@ def execute(run: Run, settings: Settings, notify: Notify, stopping: Stopping) ->
             tell(kind, fields)
         learner = Learner(engine, asked, found)
         start = {"engine": settings.engine, "after_epoch": learner.epoch - 1, "after_step": learner.totals.steps}
-        starts = [*record["engines"], {**start, **runtime}]
-        record |= {"recipe": recipe_to_json(recipe), "status": "running", "engines": starts}
-        record.pop("failure", None)
+        starts = (*record.engines, msgspec.convert({**start, **runtime}, EngineStart))
+        record = change(
+            record, recipe_json=recipe_to_json(recipe), status="running", engines=starts, failure=msgspec.UNSET
+        )
         run.unseal()
         run.write_record(record)
         if found:
             tell("resume", start)
-        saver = Saver(run, **record.get("checkpoints", {"steps": None, "keep": 2}), found=found)
+        saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, found)
         with _ending(run, record, tell):
             remove_files([divergence.path_of(run), *leftovers(run.directory)])
             weights = fit(
                 learner, saver, run, events, notify, origin=now, stopping=stopping, stop_after=settings.stop_after
             )
             if settings.stop_after is not None and settings.stop_after <= learner.epoch - 1 < recipe.epochs:
-                run.write_record({**record, "status": "stopped"})
+                run.write_record(change(record, status="stopped"))
                 return
             _evaluate(run, engine, asked, weights)
-            run.write_record({**record, "status": "finished", "finished": time.time()})
+            run.write_record(change(record, status="finished", finished=time.time()))
 
 
 @contextmanager
-def _ending(run: Run, record: Mapping[str, Any], tell: Notify) -> Iterator[None]:
+def _ending(run: Run, record: RunRecord, tell: Notify) -> Iterator[None]:
     """Has a run's record say how its training ended, where it did not end well."""
     try:
         yield
     except Diverged as error:
         tell("diverged", {"message": str(error)})
-        run.write_record({**record, "status": "diverged"})
+        run.write_record(change(record, status="diverged"))
         raise
     except Stopped:
-        run.write_record({**record, "status": "stopped"})
+        run.write_record(change(record, status="stopped"))
         raise
     except Exception as error:
         with suppress(DiptychError):  # the disk may be full
             why = str(error) if isinstance(error, DiptychError) else in_one_line(error)
             failure = why.encode(errors="replace").decode()
-            run.write_record({**record, "status": "failed", "failure": failure})
+            run.write_record(change(record, status="failed", failure=failure))
         raise
 
 
-def _then(record: Mapping[str, Any], found: Checkpoint | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
+def _then(record: RunRecord, found: Checkpoint | None, now: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the training followed from when it was saved last, or else when the run was made."""
-    made = {"fingerprint": record["data"]["fingerprint"], "class_names": record["class_names"]}
+    made = {"fingerprint": record.data.fingerprint, "class_names": list(record.class_names)}
     return found.origin if found else {**now, **made}
 
 
@@ -151,10 +156,10 @@ def _anew(found: Checkpoint, now: Mapping[str, Any]) -> Checkpoint:
     return replace(found, position=0, totals=NO_STEPS, seconds=0.0)
 
 
-def _described(dataset: Dataset, record: Mapping[str, Any], changes: list[str]) -> dict[str, Any]:
-    """What a run's record says after it was made to go on all the same."""
-    forced = [*record.get("forced", []), {"time": time.time(), "differences": changes}]
-    return {**job.described(dataset, record["data"]), "forced": forced}
+def _described(dataset: Dataset, record: RunRecord, changes: list[str]) -> RunRecord:
+    """Return the record of a run that is resumed with --force."""
+    forced = (*(record.forced or ()), Forced(time.time(), tuple(changes)))
+    return change(record, **job.described(dataset, vars(job.source_of(record))), forced=forced)
 
 
 def _evaluate(run: Run, engine: Engine, asked: Job, weights: Arrays) -> None:

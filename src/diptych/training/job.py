@@ -5,14 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
+from msgspec import UNSET
 
-from diptych import engines
-from diptych.artifacts import entries
+from diptych.artifacts.record import (
+    CheckpointOptions,
+    DataRecord,
+    EngineName,
+    Machine,
+    Preprocessing,
+    RunRecord,
+    Skipped,
+    SplitSizes,
+)
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
 from diptych.data.cache import Caching
@@ -23,24 +32,10 @@ from diptych.data.preprocess import RESIZING
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
-from diptych.spec.codec import built, model_from_json, model_to_json, recipe_from_json, recipe_to_json
-from diptych.spec.typed import converted, settled
+from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import divergence
 from diptych.training.learner import check_fit
 from diptych.training.machine import machine, versions
-
-VERSION = 1
-RECORD = {
-    "status": str,
-    "engine": str,
-    "engines": list,
-    "seed": int,
-    "data": {"data": str, "name": str, "fingerprint": str},
-    "class_names": list,
-    "preprocessing": {"resize": str},
-    "spec": dict,
-    "recipe": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -129,87 +124,42 @@ def create(
             f"'{dataset.name}' has no validation samples ({len(dataset.train)} to train on); early stopping, keep_best "
             f"and the plateau schedule look at them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
-    record = {
-        "format": "diptych-run",
-        "version": VERSION,
-        "status": "created",
-        "created": time.time(),
-        "command": sys.argv,
-        "engine": engine,
-        "seed": seed,
+    height, width, channels = spec.input_shape
+    record = RunRecord(
+        version=RunRecord.VERSION,
+        status="created",
+        created=time.time(),
+        command=tuple(sys.argv),
+        engine=cast(EngineName, engine),
+        seed=seed,
         **described(dataset, vars(source)),
-        "preprocessing": {
-            "height": spec.input_shape[0],
-            "width": spec.input_shape[1],
-            "channels": spec.input_shape[2],
-            "resize": RESIZING,
-        },
-        "spec": model_to_json(spec),
-        "recipe": recipe_to_json(recipe),
-        "machine": machine(),
-        "versions": versions(),
-        "checkpoints": {"steps": checkpoint_steps, "keep": keep_checkpoints},
-        "engines": [],
-    }
-    return Run.create(parent, name, record if key is None else {**record, "key": key})
+        preprocessing=Preprocessing(height, width, channels, RESIZING),
+        spec_json=model_to_json(spec),
+        recipe_json=recipe_to_json(recipe),
+        machine=Machine(**machine()),
+        versions=versions(),
+        checkpoints=CheckpointOptions(checkpoint_steps, keep_checkpoints),
+        engines=(),
+        key=UNSET if key is None else key,
+    )
+    return Run.create(parent, name, record)
 
 
 def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of the data."""
+    """Return the entries of a record that describe the data."""
+    sizes = (len(split) for split in (dataset.train, dataset.validation, dataset.test))
     return {
-        "data": {
+        "data": DataRecord(
             **source,
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "test_fingerprint": dataset.test_fingerprint,
-            "skipped": [{"id": name, "fault": fault} for name, fault in dataset.skipped],
-            "remarks": dataset.remarks,
-        },
-        "class_names": dataset.class_names,
-        "split_sizes": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            test_fingerprint=dataset.test_fingerprint,
+            skipped=tuple(Skipped(name, fault) for name, fault in dataset.skipped),
+            remarks=tuple(dataset.remarks),
+        ),
+        "class_names": tuple(dataset.class_names),
+        "split_sizes": SplitSizes(*sizes),
     }
-
-
-def read(run: Run) -> dict[str, Any]:
-    """A run's record.
-
-    Raises:
-        ArtifactError: it cannot be read, or does not say what a record of a training says; names the entry.
-    """
-    path = run.record_path
-    try:
-        record = run.read_record()
-    except ArtifactError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
-        raise ArtifactError(f"{error} {entries.ADVICE}") from error
-    entries.check(record, RECORD, path)
-    if "checkpoints" in record:
-        entries.check(record["checkpoints"], {"steps": int | None, "keep": int}, path, "checkpoints")
-    entries.check_all(record["engines"], {"engine": str}, path, "engines")
-    if fault := _fault(record):
-        raise ArtifactError(f"Cannot read '{path}': {fault} {entries.ADVICE}")
-    return record
-
-
-def _fault(record: Mapping[str, Any]) -> str:
-    """What is wrong with a record whose entries are of the right kinds, in a sentence; or nothing."""
-    if record.get("version", VERSION) != VERSION:
-        return f"it is of version {record['version']!r:.40}, not {VERSION}."
-    try:
-        source_of(record), recipe_of(record)
-        num_classes = spec_of(record).num_classes
-        class_names = converted(record["class_names"], tuple[str, ...], "'class_names'")
-    except SpecError as error:
-        return str(error)
-    trained_by = [record["engine"], *(start["engine"] for start in record["engines"])]
-    if strangers := [name for name in trained_by if name not in engines.NAMES]:
-        return f"no engine is called '{strangers[0]:.40}'."
-    if len(class_names) != num_classes:
-        return f"it names {len(class_names)} classes, its model has {num_classes}."
-    if record["status"] == "finished" and not record["engines"]:
-        return "it is finished, and no engine trained it."
-    return ""
 
 
 def check_unfinished(run: Run, force: bool) -> None:
@@ -218,12 +168,12 @@ def check_unfinished(run: Run, force: bool) -> None:
     Raises:
         UsageError: says which.
     """
-    record, directory = read(run), run.directory
-    if record["status"] == "finished" and run.manifest_path.exists():
+    record, directory = run.read_record(), run.directory
+    if record.status == "finished" and run.manifest_path.exists():
         raise UsageError(
-            f"'{directory}' is finished, after {record['recipe']['epochs']} epochs; train a new run to go further."
+            f"'{directory}' is finished, after {record.recipe.epochs} epochs; train a new run to go further."
         )
-    if record["status"] == "diverged" and not force:
+    if record.status == "diverged" and not force:
         how = f" ({divergence.in_words(divergence.read(run))})" if divergence.path_of(run).exists() else ""
         raise UsageError(
             f"'{directory}' has diverged{how}, and would again. "
@@ -231,7 +181,7 @@ def check_unfinished(run: Run, force: bool) -> None:
         )
 
 
-def load_data(record: Mapping[str, Any], **changes: Any) -> Dataset:
+def load_data(record: RunRecord, **changes: Any) -> Dataset:
     """The data that a run was made with.
 
     Args:
@@ -242,11 +192,11 @@ def load_data(record: Mapping[str, Any], **changes: Any) -> Dataset:
         ArtifactError: what is there now is not what was there then.
     """
     dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
-    if dataset.fingerprint != record["data"]["fingerprint"]:
+    if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(
-            f"The data at '{record['data']['data']}' has changed since this run began "
-            f"(fingerprint {dataset.fingerprint[:12]}, wanted {record['data']['fingerprint'][:12]}). Start a new run."
-            f"{left_out(dataset, len(record['data'].get('skipped', ())))}"
+            f"The data at '{record.data.data}' has changed since this run began "
+            f"(fingerprint {dataset.fingerprint[:12]}, wanted {record.data.fingerprint[:12]}). Start a new run."
+            f"{left_out(dataset, len(record.data.skipped))}"
         )
     return dataset
 
@@ -258,25 +208,9 @@ def left_out(dataset: Dataset, before: int = 0) -> str:
     return f" Now {len(dataset.skipped):,} images that cannot be decoded were left out, then {before:,}."
 
 
-def source_of(record: Mapping[str, Any]) -> Source:
-    """Where a run's data comes from.
-
-    Raises:
-        SpecError: names the entry that is unknown or of another kind.
-    """
-    found = ("name", "fingerprint", "test_fingerprint", "skipped", "remarks")
-    asked = {key: value for key, value in record["data"].items() if key not in found}
-    return settled(built(Source, asked, "data"), "data")
-
-
-def spec_of(record: Mapping[str, Any]) -> ModelSpec:
-    """The model of a run."""
-    return model_from_json(record["spec"])
-
-
-def recipe_of(record: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run."""
-    return recipe_from_json(record["recipe"])
+def source_of(record: RunRecord) -> Source:
+    """Return the source of a run's data."""
+    return Source(**{field.name: getattr(record.data, field.name) for field in fields(Source)})
 
 
 def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Images, precision: str) -> np.ndarray:

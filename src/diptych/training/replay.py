@@ -33,11 +33,11 @@ def replay(run: Run, threads: int, workers: int | None) -> dict[str, Any]:
     Raises:
         DiptychError: the run has not diverged, or its data or state does not fit.
     """
-    wanted, record = divergence.read(run), job.read(run)
+    wanted, record = divergence.read(run), run.read_record()
     dataset = job.load_data(record)
-    engine = engines.get(record["engines"][-1]["engine"])
+    engine = engines.get(record.last_engine)
     engine.configure(threads)
-    asked = Job(job.spec_of(record), job.recipe_of(record), dataset, record["seed"], workers)
+    asked = Job(record.spec, record.recipe, dataset, record.seed, workers)
     found = checkpoint.load(run) if checkpoint.exists(run) else None
     step = wanted["step"] if wanted["what"] == "loss" else _first_broken(engine, asked, found, wanted)
     learner = _brought_to(engine, asked, found, wanted["epoch"], step - 1)

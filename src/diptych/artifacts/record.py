@@ -1,0 +1,205 @@
+"""Typed records: the JSON files of a run, parsed and checked once, where they are read."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from diptych.artifacts.store import write_json
+from diptych.errors import ArtifactError, SpecError
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec.codec import model_from_json, recipe_from_json
+
+T = TypeVar("T", bound=msgspec.Struct)
+EngineName = Literal["torch", "tensorflow"]
+Status = Literal["created", "running", "stopped", "failed", "diverged", "finished"]
+ADVICE = "Restore the file, or use the diptych version that wrote it."
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """An image that could not be decoded and was left out."""
+
+    id: str
+    fault: str
+
+
+class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a run: how to load them, and what they were then."""
+
+    data: str
+    data_dir: str | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    seed: int = 0
+    validation_fraction: float = 0.1
+    root: str | None = None
+    pixel_shape: tuple[int, int, int] | None = None
+    bad_images: Literal["fail", "skip"] = "fail"
+    cache: Literal["auto", "always", "never"] = "auto"
+    name: str
+    fingerprint: str
+    test_fingerprint: str | None = None
+    skipped: tuple[Skipped, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class SplitSizes(msgspec.Struct, frozen=True):
+    """Number of images in each split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+class Preprocessing(msgspec.Struct, frozen=True):
+    """Size of the model's images and the name of the resizing method."""
+
+    height: int
+    width: int
+    channels: int
+    resize: str
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """The machine that a run was created on."""
+
+    processor: str
+    cores: int | None
+    system: str
+    python: str
+
+
+class CheckpointOptions(msgspec.Struct, frozen=True):
+    """Steps between checkpoints (None: chosen by cost), and how many to keep."""
+
+    steps: int | None = None
+    keep: int = 2
+
+
+class EngineStart(msgspec.Struct, frozen=True):
+    """A start or resumption of the training: the engine, how far the training was, and the engine's `runtime()`."""
+
+    engine: EngineName
+    after_epoch: int = 0
+    after_step: int = 0
+    version: str = ""
+    device: str = "cpu"
+    threads: int | None = None
+    compiled: bool = False
+    numpy: str = ""
+    keras: str | None = None
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """A resumption with --force, and what had changed."""
+
+    time: float
+    differences: tuple[str, ...]
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field="format", tag="diptych-run"):
+    """`run.json`: everything that a training follows from, and how it ended."""
+
+    VERSION: ClassVar[int] = 1
+
+    version: int
+    status: Status
+    created: float = 0.0
+    command: tuple[str, ...] = ()
+    engine: EngineName
+    seed: int
+    data: DataRecord
+    class_names: tuple[str, ...]
+    split_sizes: SplitSizes
+    preprocessing: Preprocessing
+    spec_json: dict[str, Any] = msgspec.field(name="spec")
+    recipe_json: dict[str, Any] = msgspec.field(name="recipe")
+    machine: Machine
+    versions: dict[str, str]
+    checkpoints: CheckpointOptions = CheckpointOptions()
+    engines: tuple[EngineStart, ...]
+    key: str | msgspec.UnsetType = msgspec.UNSET
+    """By which a comparison finds the run."""
+    forced: tuple[Forced, ...] | msgspec.UnsetType = msgspec.UNSET
+    failure: str | msgspec.UnsetType = msgspec.UNSET
+    finished: float | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """Check entries against each other."""
+        try:
+            num_classes, _ = self.spec.num_classes, self.recipe
+        except SpecError as error:
+            raise ValueError(str(error)) from error
+        if len(self.class_names) != num_classes:
+            raise ValueError(f"{len(self.class_names)} class names, but the model has {num_classes} classes.")
+        if self.status == "finished" and not self.engines:
+            raise ValueError("the status is finished, but 'engines' is empty.")
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return model_from_json(self.spec_json)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The training."""
+        return recipe_from_json(self.recipe_json)
+
+    @property
+    def last_engine(self) -> EngineName:
+        """The engine that trained last."""
+        return self.engines[-1].engine if self.engines else self.engine
+
+    @property
+    def last_threads(self) -> int | None:
+        """Its number of processor threads."""
+        return self.engines[-1].threads if self.engines else None
+
+
+class _Header(msgspec.Struct):
+    version: int | None = None
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as a struct.
+
+    Raises:
+        ArtifactError: the file cannot be read, is not JSON, or does not fit; names the entry and the fault.
+    """
+    try:
+        content = path.read_bytes()
+        _check_version(msgspec.json.decode(content, type=_Header).version, getattr(kind, "VERSION", None))
+        return msgspec.json.decode(content, type=kind)
+    except OSError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
+    except msgspec.ValidationError as error:
+        raise ArtifactError(f"Cannot read '{path}': {_entry_first(str(error))} {ADVICE}") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}). {ADVICE}") from error
+    except ValueError as error:
+        raise ArtifactError(f"Cannot read '{path}': {error} {ADVICE}") from error
+
+
+def write_record(path: Path, record: msgspec.Struct) -> None:
+    """Write a struct as indented JSON."""
+    write_json(path, msgspec.to_builtins(record))
+
+
+def _check_version(version: int | None, wanted: int | None) -> None:
+    if version is not None and wanted is not None and version != wanted:
+        raise ValueError(f"it has version {version}; this diptych reads version {wanted}.")
+
+
+def _entry_first(message: str) -> str:
+    """Return a message of msgspec, such as "Expected `int`, got `str` - at `$.seed`", with the entry first."""
+    fault, _, place = message.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if missing := re.search(r"missing required field `(\w+)`", fault):
+        entry = ".".join(filter(None, [place, missing[1]]))
+        return f"'{entry}' is missing."
+    fault = f"{fault[:1].lower()}{fault[1:].rstrip('.')}."
+    return f"'{place}': {fault}" if place else fault
