@@ -20,7 +20,7 @@ import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.data.prefetch import num_threads
-from diptych.deployment.trained import Trained
+from diptych.deployment.export import TrainedModel
 from diptych.engines.session import session
 from diptych.processes import engine_environment
 from diptych.training.machine import machine
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--python", type=Path, help="of an environment that has litert-torch")
     parser.add_argument("--images", type=int, default=1000)
     asked = parser.parse_args()
-    trained = Trained.of(Run.open(asked.run))
+    trained = TrainedModel.of(Run.open(asked.run))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         seconds = {"diptych": by_diptych(trained, folder)}
@@ -65,7 +65,7 @@ def main() -> int:
     return 0
 
 
-def by_diptych(trained: Trained, folder: Path) -> float:
+def by_diptych(trained: TrainedModel, folder: Path) -> float:
     """Seconds of the TensorFlow twin's export, once its framework is imported; leaves PyTorch's file as well."""
     card = trained.card.for_format("tflite").to_text()
     seconds = {}
@@ -97,7 +97,7 @@ def made() -> Path:
     return python
 
 
-def measured(paths: dict[str, Path], trained: Trained, num_images: int) -> dict[str, dict[str, float]]:
+def measured(paths: dict[str, Path], trained: TrainedModel, num_images: int) -> dict[str, dict[str, float]]:
     """Latency of one image, median, and the worst difference of a probability over so many test images."""
     from ai_edge_litert.interpreter import Interpreter
 

@@ -101,11 +101,11 @@ def torch_network(predictor):
     import torch
 
     from diptych import engines
-    from diptych.deployment.runtimes.weights import arrays
+    from diptych.deployment.transfer import read_weights
 
     engine = engines.get("torch")
     model = engine.build(predictor.artifact.card.spec).eval()
-    engine.load_weights(model, arrays(predictor.artifact))
+    engine.load_weights(model, read_weights(predictor.artifact.path, predictor.artifact.card.spec))
 
     def call(images):
         with torch.inference_mode():
@@ -119,11 +119,11 @@ def tensorflow_function(predictor):
     import tensorflow as tf
 
     from diptych import engines
-    from diptych.deployment.runtimes.weights import arrays
+    from diptych.deployment.transfer import read_weights
 
     engine = engines.get("tensorflow")
     model = engine.build(predictor.artifact.card.spec)
-    engine.load_weights(model, arrays(predictor.artifact))
+    engine.load_weights(model, read_weights(predictor.artifact.path, predictor.artifact.card.spec))
 
     @tf.function(autograph=False)
     def run(images):

@@ -65,10 +65,10 @@ def circle(file, folder):
 HOSTILE = {
     external_link: "'layers/dense/vars/0' is a link, which could lead anywhere",
     soft_link: "'layers/dense/vars/0' is a link, which could lead anywhere",
-    virtual: "'layers/dense/vars/0' is kept in another file",
-    external_storage: "'layers/dense/vars/0' is kept in another file",
+    virtual: "'layers/dense/vars/0' is stored in another file",
+    external_storage: "'layers/dense/vars/0' is stored in another file",
     bomb: "bytes of arrays unpack to 4,294,967,8",
-    circle: "its groups go round in circles",
+    circle: "its groups form a cycle",
 }
 
 
@@ -106,7 +106,7 @@ def test_a_heap_that_hdf5_would_read_for_ever_is_refused(tmp_path):
     place = content.index(b"GCOL") + 16 + 8
     content[place : place + 8] = (2**64 - 16).to_bytes(8, "little")
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"the heap of texts at byte \d+ is damaged"):
+    with pytest.raises(ArtifactError, match=r"the global heap at byte \d+ is damaged"):
         read_weights(path, tiny.linear())
 
 

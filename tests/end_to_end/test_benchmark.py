@@ -80,8 +80,8 @@ def test_a_row_that_is_not_what_was_trained_fails_the_gate_and_wins_nothing(run,
     ("arguments", "gist"),
     [
         (("--fail-under", "speed=9"), "--fail-under must be accuracy=SHARE"),
-        (("--seconds", 0), "more than 0 seconds"),
-        (("--to", "onxx"), "No format 'onxx' (did you mean 'onnx'?)"),
+        (("--seconds", 0), "must be above 0"),
+        (("--to", "onxx"), "Unknown format 'onxx' (did you mean 'onnx'?)"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_written(digits_runs, tmp_path, arguments, gist):

@@ -13,9 +13,8 @@ from msgspec.structs import replace
 from test_evaluate import assert_close, own
 
 from diptych.artifacts import Run, read_arrays, read_npz, write_arrays, write_npz
-from diptych.deployment import containers
+from diptych.deployment import file_types
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.kinds import kind_of
 from diptych.engines import NAMES
 
 pytestmark = pytest.mark.slow
@@ -173,13 +172,13 @@ def test_calibration_images_of_another_range_are_refused(copy, tmp_path):
 
     told = package.export(copy, "tflite-int8", calibration=np.zeros((50, 8, 8, 1), np.uint8), threads=1)
     assert "impossible" == told[0].status
-    assert "Were they scaled to 0–1?" in told[0].reason
+    assert "If they were scaled to 0–1" in told[0].reason
 
 
 def test_unknown_formats_are_refused_with_what_may_have_been_meant(copy):
     told = diptych("export", copy.directory, "--to", "onxx")
     assert (2, "") == (told.code, told.out)
-    assert "No format 'onxx' (did you mean 'onnx'?)" in told.err
+    assert "Unknown format 'onxx' (did you mean 'onnx'?)" in told.err
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(copy, tmp_path):
@@ -224,7 +223,7 @@ def test_data_that_is_gone_is_told_before_anything_is_written(copy):
     ids=["not written", "not checked"],
 )
 def test_what_needs_a_package_that_is_not_there_says_so_and_ends_with_1(copy, monkeypatch, form, absent, said):
-    monkeypatch.setattr("diptych.deployment.packages.find_spec", lambda name: None if name in absent else object())
+    monkeypatch.setattr("diptych.deployment.formats.find_spec", lambda name: None if name in absent else object())
     told = diptych("export", copy.directory, "--to", form, *ONE_THREAD)
     assert (1, "") == (told.code, told.err)
     assert said.format("pip install") in told.out.splitlines()
@@ -233,7 +232,8 @@ def test_what_needs_a_package_that_is_not_there_says_so_and_ends_with_1(copy, mo
 def test_a_file_is_looked_over_once(copy, digit_files, monkeypatch):
     assert 0 == diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD, "--no-verify").code
     seen = []
-    monkeypatch.setattr(containers, "kind_of", lambda path: seen.append(path) or kind_of(path))
+    original = file_types.file_type_of
+    monkeypatch.setattr(file_types, "file_type_of", lambda path: seen.append(path) or original(path))
     assert 0 == diptych("predict", copy.export_dir / "cnn.safetensors", digit_files[0]).code
     assert [copy.export_dir / "cnn.safetensors"] == seen
 

@@ -45,9 +45,9 @@ from diptych.artifacts.store import write_arrays
 from diptych.comparison.parity import samples
 from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
-from diptych.deployment import probe
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.formats import FORMATS
+from diptych.deployment.predictor import Probes, save_images
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.deployment.verify import Reference
 from diptych.engines.contract import CARD
@@ -81,8 +81,9 @@ wanted = np.zeros((len(test), 2), np.float32)
 reference = Reference.of(test, Predictions(wanted, test.labels, test.ids), card.class_names)
 watching = Thread(target=watch)
 watching.start()
-images = probe.save_images(path.with_name("images.npy"), reference.images)
-answers = probe.ask(path, RUNTIMES["torch"], images, 1, form=FORMATS["safetensors"])
+images = save_images(path.with_name("images.npy"), reference.images)
+with Probes(1) as probes:
+    answers = probes.ask(path, RUNTIMES["torch"], images, form=FORMATS["safetensors"])
 done.set()
 watching.join()
 assert answers.probabilities_nk.shape == (len(test), 2)

@@ -21,7 +21,7 @@ import numpy as np
 import diptych
 from diptych import cli
 from diptych.artifacts.store import read_arrays
-from diptych.deployment.containers import find_card
+from diptych.deployment.file_types import find_card
 from diptych.deployment.transfer import transfer
 from diptych.engines.session import session
 from diptych.errors import DiptychError, UsageError

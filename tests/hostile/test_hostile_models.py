@@ -48,7 +48,7 @@ def faults(tolds, harmless):
             "too slow": told.get("seconds", 0) < MOST_SECONDS,
             "no line that a terminal only prints": told.get("message", " ").isprintable(),
             "no short line": len(told.get("message", "")) < MOST_LETTERS,
-            "a worker died": "worker" not in told.get("message", ""),
+            "a process died": " process " not in told.get("message", ""),
             "of no type of ours": issubclass(getattr(errors, told.get("error", "DiptychError")), errors.DiptychError),
         }
         yield from (f"{fault}: {told}" for fault, holds in checks.items() if not holds)
@@ -94,5 +94,5 @@ def test_formats_that_run_code_are_refused_until_they_are_trusted(sound, by_name
     for name in ("a SavedModel", "a TorchScript file", "a torch.export file"):
         told = by_name[f"{name} from a stranger"][1]
         assert "UsageError" == told["error"]
-        assert told["message"].endswith("Add --trust if it comes from someone you trust."), told
+        assert told["message"].endswith("Add --trust if you trust its source."), told
     assert "UsageError" == by_name["an .h5 with a Lambda"][1]["error"]

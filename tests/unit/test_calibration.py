@@ -39,12 +39,12 @@ def test_images_like_the_training_images_are_welcome(train):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda images: images / 255.0, "float64 of shape .* from 0 to 1 came"),
-        (lambda images: (images / 255.0).astype(np.uint8), "highest value that came is 1. Were they scaled to 0–1?"),
-        (lambda images: 255 - images, "Were they normalised or inverted?"),
-        (lambda images: np.full_like(images, 77), "Were they normalised or inverted?"),
-        (lambda images: images[:, :4], r"of shape \(N, 8, 8, 1\); uint8 of shape \(.*, 4, 8, 1\)"),
-        (lambda images: images[:0], r"uint8 of shape \(0, 8, 8, 1\) came"),
+        (lambda images: images / 255.0, "got float64 of shape .* from 0 to 1"),
+        (lambda images: (images / 255.0).astype(np.uint8), "largest value is 1. If they were scaled to 0–1"),
+        (lambda images: 255 - images, "If they were normalized or inverted"),
+        (lambda images: np.full_like(images, 77), "If they were normalized or inverted"),
+        (lambda images: images[:, :4], r"of shape \(N, 8, 8, 1\); got uint8 of shape \(.*, 4, 8, 1\)"),
+        (lambda images: images[:0], r"got uint8 of shape \(0, 8, 8, 1\)"),
     ],
 )
 def test_images_of_another_range_are_refused(train, spoil, said):

@@ -47,15 +47,16 @@ def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("no JSON", "JSONDecodeError"),
-        ("[]", "TypeError"),
-        ("{}", "KeyError: 'kind'"),
-        (changed(version=2), "of version 2, wanted 'diptych-model' of version 1"),
-        (changed(class_names=["cat"]), "it names 1 classes, its model has 3"),
-        (changed(class_names=[1, 2, 3]), "wanted text, got 1"),
+        ("no JSON", "JSON is malformed"),
+        ("[]", "Expected `object`, got `array`"),
+        ("{}", "missing required field `kind`"),
+        (changed(version=2), "of version 2, expected 'diptych-model' of version 1"),
+        (changed(class_names=["cat"]), "it has 1 class names, its model has 3"),
+        (changed(class_names=[1, 2, 3]), "Expected `str`, got `int` - at `$.class_names[0]`"),
+        (changed(class_names=["a\x1b[2J", "b", "c"]), "'a\\x1b[2J' has a control character"),
         (changed(spec={"layers": []}), "SpecError"),
-        (changed(test_fingerprint=7), "wanted text, got 7"),
-        ('{"kind":' + "[" * 100_000, "RecursionError"),
+        (changed(test_fingerprint=7), "Expected `str | null`, got `int` - at `$.test_fingerprint`"),
+        ('{"spec":{"a":' + "[" * 100_000, "RecursionError"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused_in_one_line(text, said):

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from standings import make_speed
+from benchmark_rows import make_speed
 
 from diptych.artifacts.run import Predictions
 from diptych.data.datasets import Split
 from diptych.deployment import benchmark as measuring
-from diptych.deployment.export import Shipped
+from diptych.deployment.export import Exported
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.probe import Answers
+from diptych.deployment.predictor import Answers
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.deployment.verify import Reference
 from diptych.errors import EngineError, MissingEngine
@@ -28,7 +28,7 @@ TRAINED = SimpleNamespace(reference=REFERENCE, card=SimpleNamespace(spec=SimpleN
 
 def shipped(form, **fields):
     known = {"path": Path(form), "worst_difference": 0.0, "agreement": 1.0, "accuracy": 1.0, "speed": make_speed()}
-    return Shipped(form, fields.pop("status", "ok"), **known | fields)
+    return Exported(form, fields.pop("status", "ok"), **known | fields)
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def measure(monkeypatch):
     def run(*found, answer=lambda form, runtime: make_speed()):
         asked = []
 
-        def ask(path, runtime, images, threads, *, form, seconds):
+        def ask(probes, path, runtime, images, *, form, seconds):
             num_images = len(np.load(images))
             asked.append((form.name, runtime.name, num_images))
             speed = answer(form.name, runtime.name)
             return Answers(LOGITS[:num_images], REFERENCE.probabilities_nk[:num_images], speed)
 
         monkeypatch.setattr(measuring, "export", lambda *arguments, **settings: list(found))
-        monkeypatch.setattr(measuring.probe, "ask", ask)
+        monkeypatch.setattr(measuring.Probes, "ask", ask)
         monkeypatch.setattr(measuring.runtimes, "usable", lambda form: RUNTIMES[form.runtimes[0]])
         forms = [FORMATS[one.form] for one in found]
         return measuring.benchmark(TRAINED, forms, Path("out"), threads=2, seconds=1.0), asked
@@ -99,8 +99,8 @@ def test_a_runtime_that_cannot_run_a_file_is_told_of_its_row_alone(measure, erro
 def test_a_format_that_failed_or_could_not_be_written_is_a_row_with_its_reason(measure):
     found, asked = measure(
         shipped("onnx", status="failed", reason="differs"),
-        Shipped("keras", "impossible", "no such layer"),
-        Shipped("openvino", "impossible", "not installed", absent=True),
+        Exported("keras", "impossible", "no such layer"),
+        Exported("openvino", "impossible", "not installed", absent=True),
     )
     assert [("failed", "differs"), ("impossible", "no such layer"), ("absent", "not installed")] == [
         (row.status, row.reason) for row in found.rows

@@ -6,7 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from standings import make_benchmark, make_row
+from benchmark_rows import make_benchmark, make_row
 
 from diptych.errors import UsageError
 from diptych.reports import plots

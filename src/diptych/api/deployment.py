@@ -12,15 +12,13 @@ from diptych.api.inference import finished_run, source_like
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.data.prefetch import num_threads
+from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
-from diptych.deployment.benchmark import write
 from diptych.deployment.calibration import Calibration, draw
-from diptych.deployment.containers import open_artifact
-from diptych.deployment.export import Shipped
+from diptych.deployment.export import Exported, TrainedModel
 from diptych.deployment.export import export as export_run
-from diptych.deployment.formats import chosen
-from diptych.deployment.standings import Benchmark
-from diptych.deployment.trained import Trained
+from diptych.deployment.file_types import open_artifact
+from diptych.deployment.formats import parse_formats
 from diptych.errors import UsageError
 from diptych.options import EngineName, OtherDataOptions, accepts, check_at_least, split_options
 
@@ -37,7 +35,7 @@ def export(
     threads: int | None = None,
     on_format: Callable[[str], None] = lambda name: None,
     **options: Any,
-) -> list[Shipped]:
+) -> list[Exported]:
     """Export a run's model; every file maps uint8 images, (N, H, W, C), to logits and probabilities.
 
     Args:
@@ -64,10 +62,10 @@ def export(
     if unused and not isinstance(calibration, str | Path):
         raise UsageError(f"'{unused[0]}' is for calibration data; also set 'calibration' to a dataset.")
     opened, record = finished_run(run)
-    formats = chosen((to,) if isinstance(to, str) else tuple(to))
+    formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
     images = None if calibration is None else _calibration(calibration, record, reading)
     return export_run(
-        Trained.of(opened, reading.data_dir),
+        TrainedModel.of(opened, reading.data_dir),
         formats,
         Path(out) if out else opened.export_dir,
         writer=writer,
@@ -113,10 +111,10 @@ def benchmark(
         raise UsageError(f"'seconds' must be above 0, got {seconds:g}.")
     check_at_least(1, threads=threads)
     opened, _ = finished_run(run)
-    formats = chosen((to,) if isinstance(to, str) else tuple(to))
+    formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
     folder = Path(out) if out else opened.export_dir
     results = measure(
-        Trained.of(opened, data_dir),
+        TrainedModel.of(opened, data_dir),
         formats,
         folder,
         threads=threads or num_threads(),

@@ -15,9 +15,9 @@ from diptych.comparison import meter, parity
 from diptych.comparison.experiment import Cell, Experiment, is_whole
 from diptych.comparison.parity.certificate import VERSION
 from diptych.comparison.sides import TITLES, Answered, Side
+from diptych.deployment.export import TrainedModel
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.trained import Trained
 from diptych.training.execute import Settings
 from diptych.training.fit import Notify
 
@@ -56,7 +56,7 @@ def export_all(experiment: Experiment, on_step: OnStep) -> None:
         if not forms:
             continue
         ship(
-            Trained.of(run),
+            TrainedModel.of(run),
             forms,
             run.export_dir,
             writer=engine,

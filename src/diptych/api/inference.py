@@ -19,7 +19,7 @@ from diptych.data import sources
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.images import Images
 from diptych.data.preprocess import resize
-from diptych.deployment.containers import is_artifact, open_artifact
+from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError

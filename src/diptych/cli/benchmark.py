@@ -15,8 +15,8 @@ from diptych.options import option
 from diptych.spec.typed import did_you_mean
 
 if TYPE_CHECKING:
-    from diptych.deployment.standings import Aim, Row, Winner
-    from diptych.deployment.standings import Benchmark as Results
+    from diptych.deployment.benchmark import Aim, Row, Winner
+    from diptych.deployment.benchmark import Benchmark as Results
 
 WIDE = 100
 STATUS = {
@@ -123,7 +123,7 @@ def limits_of(text: str) -> dict[str, float]:
     Raises:
         UsageError: a name is unknown, or its value is no share.
     """
-    from diptych.deployment.standings import LIMITS
+    from diptych.deployment.benchmark import LIMITS
 
     limits = {}
     for part in text.split(","):

@@ -13,7 +13,7 @@ from diptych.errors import UsageError
 from diptych.options import EngineName, OtherDataOptions, option
 
 if TYPE_CHECKING:
-    from diptych.deployment.export import Shipped
+    from diptych.deployment.export import Exported
 
 STYLES = {
     "ok": "[green]ok[/]",
@@ -115,14 +115,14 @@ def export(args: list[str]) -> int:
     return 1 if any(_is_failure(shipped, parsed) for shipped in results) else 0
 
 
-def _is_failure(shipped: Shipped, parsed: Export) -> bool:
+def _is_failure(shipped: Exported, parsed: Export) -> bool:
     """With `all`, a format whose tools are not installed is no failure; neither is an unverified one on request."""
     if shipped.status == "impossible":
         return not ("all" in parsed.to and shipped.absent)
     return shipped.status != "ok" and parsed.verify
 
 
-def _print_export(results: Sequence[Shipped]) -> None:
+def _print_export(results: Sequence[Exported]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -148,7 +148,7 @@ def _print_export(results: Sequence[Shipped]) -> None:
         print(f"files: {folder}")
 
 
-def _print_drop(shipped: Shipped) -> None:
+def _print_drop(shipped: Exported) -> None:
     """Print what an integer format lost, by class and by layer."""
     print(f"{shipped.form} loses {100 * shipped.drop:.1f} points of accuracy.")
     for entry in sorted(shipped.classes or [], key=lambda entry: entry["shipped"] - entry["trained"])[:3]:

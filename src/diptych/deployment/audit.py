@@ -1,4 +1,4 @@
-"""Where an integer model loses its signal: each layer's output beside the float model's, in decibels."""
+"""Find the layers in which an integer model loses precision, by their signal-to-noise ratio in decibels."""
 
 from __future__ import annotations
 
@@ -17,80 +17,80 @@ from diptych.spec import ModelSpec
 
 NUM_IMAGES = 64
 CLEAN = 60.0
-"""Signal to noise, in decibels, from which on there is nothing to tell."""
+"""Largest signal-to-noise ratio that is reported, in decibels."""
 
 
 def lost_signal(form: Format, spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> list[dict[str, Any]]:
-    """Each layer's signal to noise in an integer model, the layer that loses most first.
+    """Measure each layer of an integer model, and return the layer with the largest loss first.
 
     Args:
-        form: of the integer model.
-        spec: the model.
-        source: the float model that it was made of.
-        shipped: the integer model.
-        images: uint8, (N, H, W, C); 64 of them are run.
+        form: Format of the integer model.
+        spec: The model.
+        source: File of the float model.
+        shipped: File of the integer model.
+        images: uint8, (N, H, W, C); the first 64 are run.
 
     Returns:
-        `layer`; `decibels`, its output's signal to noise; `lost`, how much less than that of the layer before it.
+        `layer`; `decibels`, the signal-to-noise ratio of its output; `lost`, the difference to the layer before.
     """
     measure = _onnx if form.made_of else _tflite
-    found = [("input", CLEAN), *measure(spec, source, shipped, images[:NUM_IMAGES])]
+    ratios = [("input", CLEAN), *measure(spec, source, shipped, images[:NUM_IMAGES])]
     losses = [
-        {"layer": layer, "decibels": round(left, 1), "lost": round(before - left, 1)}
-        for (_, before), (layer, left) in pairwise(found)
+        {"layer": layer, "decibels": round(after, 1), "lost": round(before - after, 1)}
+        for (_, before), (layer, after) in pairwise(ratios)
     ]
     return sorted(losses, key=lambda entry: -entry["lost"])
 
 
-def _decibels(wanted_ncm: np.ndarray, found_ncm: np.ndarray) -> float:
-    """Mean over channels, because one that is loud would drown what the others lose."""
-    wanted_ncm, found_ncm = wanted_ncm.astype(np.float64), found_ncm.astype(np.float64)
-    power_c, noise_c = (np.square(values).sum((0, 2)) for values in (wanted_ncm, wanted_ncm - found_ncm))
-    heard_c = power_c > 0
-    ratio_c = power_c[heard_c] / np.maximum(noise_c[heard_c], 1e-30)
-    return float(np.clip(10 * np.log10(ratio_c), 0, CLEAN).mean()) if heard_c.any() else CLEAN
+def _decibels(float_ncm: np.ndarray, integer_ncm: np.ndarray) -> float:
+    """Average over channels, so that a channel of large values does not hide the others' losses."""
+    float_ncm, integer_ncm = float_ncm.astype(np.float64), integer_ncm.astype(np.float64)
+    power_c, noise_c = (np.square(values).sum((0, 2)) for values in (float_ncm, float_ncm - integer_ncm))
+    is_used_c = power_c > 0
+    ratio_c = power_c[is_used_c] / np.maximum(noise_c[is_used_c], 1e-30)
+    return float(np.clip(10 * np.log10(ratio_c), 0, CLEAN).mean()) if is_used_c.any() else CLEAN
 
 
 def _tflite(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
-    """LiteRT keeps every tensor's name; a fused one names all the layers in it, of which the first is told."""
-    wanted, found = _tensors(source, images), _tensors(shipped, images)
+    """Match LiteRT's tensors by name; a fused tensor names all its layers, and counts for the first."""
+    float_tensors, integer_tensors = _tensors(source, images), _tensors(shipped, images)
     patterns = {layer.name: re.compile(rf"(?:^|[;/]){re.escape(layer.name)}(?:_\d+)?/") for layer in spec.layers}
     measured: dict[str, float] = {}
-    for name, values in wanted.items():
+    for name, values in float_tensors.items():
         layers = [layer for layer, pattern in patterns.items() if pattern.search(name)]
-        if layers and name in found:
+        if layers and name in integer_tensors:
             shape = (len(images), -1, values.shape[-1])
-            pair = (part.reshape(shape).transpose(0, 2, 1) for part in (values, found[name]))
+            pair = (part.reshape(shape).transpose(0, 2, 1) for part in (values, integer_tensors[name]))
             measured.setdefault(layers[0], _decibels(*pair))
     return measured.items()
 
 
 def _tensors(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Every activation by name, as real numbers."""
+    """Return every activation by name, dequantized."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    runner = Interpreter(
+    interpreter = Interpreter(
         model_path=str(path),
         experimental_preserve_all_tensors=True,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
-    (source,) = runner.get_input_details()
-    runner.resize_tensor_input(source["index"], images.shape)
-    runner.allocate_tensors()
-    runner.set_tensor(source["index"], images)
-    runner.invoke()
-    found = {}
-    for tensor in runner.get_tensor_details():
+    (source,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(source["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    tensors = {}
+    for tensor in interpreter.get_tensor_details():
         scales, zeros = (tensor["quantization_parameters"][key] for key in ("scales", "zero_points"))
         is_activation = tensor["name"] and len(tensor["shape"]) > 1 and tensor["shape"][0] == len(images)
         if is_activation and len(scales) < 2:
-            values = runner.get_tensor(tensor["index"]).astype(np.float64)
-            found[tensor["name"]] = (values - zeros[0]) * scales[0] if len(scales) else values
-    return found
+            values = interpreter.get_tensor(tensor["index"]).astype(np.float64)
+            tensors[tensor["name"]] = (values - zeros[0]) * scales[0] if len(scales) else values
+    return tensors
 
 
 def _onnx(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
-    """ONNX Runtime's own debugger matches the tensors; a layer is known by the name of its weights."""
+    """Match tensors with ONNX Runtime's debugger; the names of weights identify layers."""
     import onnx
     from onnxruntime.quantization import qdq_loss_debug
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -117,12 +117,12 @@ def _onnx(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> I
 
 
 def _owners(spec: ModelSpec, nodes: Iterable[Any]) -> dict[str, str]:
-    """The layer whose weights each tensor has met last, by the tensor's name."""
+    """For each tensor, the layer whose weights were applied last."""
     layers = {f"{layer.name}.weight": layer.name for layer in spec.layers}
     owners: dict[str, str] = {}
     for node in nodes:
-        weights = [layers[name] for given in node.input for name in (given.removeprefix("model."),) if name in layers]
-        inherited = [owners[given] for given in node.input if given in owners]
+        weights = [layers[name] for name in (source.removeprefix("model.") for source in node.input) if name in layers]
+        inherited = [owners[source] for source in node.input if source in owners]
         for owner in (weights or inherited)[:1]:
             owners.update(dict.fromkeys(node.output, owner))
     return owners

@@ -1,88 +1,202 @@
-"""Ships a model in every format and measures each file in each runtime of its format.
+"""Export a model to every format and measure each file in each of its runtimes.
 
-Every measurement is a process of its own, one at a time. All rows are measured once, then once more in reverse order,
-so that what disturbs the machine for a while falls on no row alone; where the two disagree, a third one decides.
+Every measurement is a process of its own, one at a time. All rows are measured once, then again in reverse order, so
+that a temporary load on the machine does not affect one row alone. If a row's two measurements disagree, a third one
+decides.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any, Literal
 
 from diptych.artifacts.store import atomic_write, write_json
-from diptych.deployment import probe, runtimes
-from diptych.deployment.export import Shipped, export, judged
+from diptych.deployment import runtimes
+from diptych.deployment.export import Exported, TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.probe import Answers, Speed
-from diptych.deployment.standings import Benchmark, Row, Status
-from diptych.deployment.trained import Trained
-from diptych.deployment.verify import Reference
+from diptych.deployment.predictor import LARGE_BATCH, Answers, Probes, Speed, save_images
+from diptych.deployment.verify import Reference, judge
 from diptych.errors import DiptychError, MissingEngine
 from diptych.training.machine import machine, versions
 
 PASSES = 2
 NOISY = 0.25
-"""Measurements of a row that lie further apart are followed by another one."""
+"""Spread above which a row is measured once more."""
+LIMITS = ("accuracy", "agreement")
+Status = Literal["ok", "failed", "impossible", "unrunnable", "absent"]
+Aim = Literal["latency", "throughput", "size"]
+_WEIGHTS_ONLY = ("safetensors", "state-dict", "weights-h5")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One format in one runtime."""
+
+    form: str
+    runtime: str
+    status: Status
+    """ok; failed verification; could not be written; could not be run; a package is not installed."""
+    reason: str | None = None
+    path: Path | None = None
+    writer: str | None = None
+    """The engine that wrote the file."""
+    num_bytes: int | None = None
+    accuracy: float | None = None
+    """For this and the next two, see `Verdict`."""
+    agreement: float | None = None
+    worst_difference: float | None = None
+    speed: Speed | None = None
+    spread: float | None = None
+    """How far the measurements of its speed are apart; 0.1 is 10 %."""
+
+    @property
+    def title(self) -> str:
+        """Title of the runtime."""
+        return runtimes.RUNTIMES[self.runtime].title
+
+    @property
+    def label(self) -> str:
+        """Format and runtime."""
+        return f"{self.form} in {self.title}"
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether it computes in 8-bit integers."""
+        return FORMATS[self.form].is_quantised
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether it keeps the trained model's float32 numbers."""
+        return FORMATS[self.form].tolerance <= Format.tolerance
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is a whole model, not weights for a model that diptych builds."""
+        return self.form not in _WEIGHTS_ONLY
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all values as one flat object; times in seconds, memory in bytes, null if unknown."""
+        content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speed"}
+        kind = {"title": self.title, "is_quantised": self.is_quantised, "is_lossless": self.is_lossless}
+        speed = asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed))
+        return content | kind | speed | {"path": self.path and self.path.name}
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best row for one aim."""
+
+    aim: Aim
+    row: Row
+    lossless: Row | None
+    """The best float32 row, if the winner is not one."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The rows, and what they were measured on."""
+
+    model: str
+    parity: str
+    """The model's digest, equal in all its files."""
+    trained_accuracy: float
+    time: str
+    """UTC, ISO 8601."""
+    machine: Mapping[str, Any]
+    threads: int
+    seconds: float
+    """Time spent on each speed."""
+    rows: Sequence[Row]
+
+    @property
+    def best(self) -> list[Winner]:
+        """The lowest median latency, the most images per second and the smallest whole model of verified rows."""
+        passed = [row for row in self.rows if row.status == "ok"]
+        return [
+            *_winner("latency", {row: row.speed.latency_p50 for row in passed if row.speed}),
+            *_winner("throughput", {row: -row.speed.images_per_second for row in passed if row.speed}),
+            *_winner("size", {row: float(row.num_bytes or 0) for row in passed if row.is_whole}),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `benchmark.json`."""
+        content = {column.name: getattr(self, column.name) for column in fields(self)}
+        best = {winner.aim: {"all": _name(winner.row), "lossless": _name(winner.lossless)} for winner in self.best}
+        return content | {"rows": [row.to_json() for row in self.rows], "best": best}
+
+    def to_csv(self) -> str:
+        """Return a header and one line per row."""
+        text = io.StringIO()
+        rows = [row.to_json() for row in self.rows]
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def shortfalls(self, limits: Mapping[str, float]) -> list[str]:
+        """Return one line for each row that failed or is below a limit; missing packages do not count.
+
+        Args:
+            limits: The smallest allowed `accuracy` or `agreement`, 0 to 1.
+        """
+        if all(row.status == "absent" for row in self.rows):
+            return ["nothing was measured: no package that these formats need is installed"]
+        return [line for row in self.rows for line in _shortfalls(row, limits)]
 
 
 def benchmark(
-    trained: Trained,
+    trained: TrainedModel,
     forms: Sequence[Format],
     folder: Path,
     *,
     threads: int,
     seconds: float,
-    on_step: Callable[[str], None] = lambda words: None,
+    on_step: Callable[[str], None] = lambda text: None,
 ) -> Benchmark:
-    """Ship a model, and measure each file in each runtime of its format.
-
-    Args:
-        trained: the model.
-        forms: what to write and measure.
-        folder: where the files go, as `export` puts them.
-        threads: processor threads to compute with.
-        seconds: how long to measure each speed, in two processes together.
-        on_step: told what comes next.
-    """
+    """Export a model to `folder`, and measure each file in each runtime of its format; see `api.benchmark`."""
     share = seconds / PASSES
-    shipped = export(trained, forms, folder, threads=threads, seconds=share, on_format=on_step)
-    with tempfile.TemporaryDirectory(prefix="diptych-") as name:
+    exports = export(trained, forms, folder, threads=threads, seconds=share, on_format=on_step)
+    with tempfile.TemporaryDirectory(prefix="diptych-") as name, Probes(threads) as probes:
         images = trained.reference.images
-        every = probe.save_images(Path(name) / "images.npy", images)
-        few = probe.save_images(Path(name) / "few.npy", images[: probe.LARGE_BATCH])
-        bench = _Bench(trained.reference, every, few, threads, share, on_step)
-        trials = [trial for found in shipped for trial in bench.first(found)]
+        all_images = save_images(Path(name) / "images.npy", images)
+        few_images = save_images(Path(name) / "few.npy", images[:LARGE_BATCH])
+        bench = _Bench(trained.reference, all_images, few_images, probes, share, on_step)
+        trials = [trial for exported in exports for trial in bench.first(exported)]
         for trial in reversed(trials):
             bench.again(trial)
         for trial in trials:
             if trial.spread > NOISY:
                 bench.again(trial)
+    packages = {package for runtime in runtimes.RUNTIMES.values() for package in runtime.packages}
     return Benchmark(
         trained.card.spec.name,
         trained.card.parity,
         trained.reference.accuracy,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        machine() | {"versions": versions() | versions(_packages())},
+        machine() | {"versions": versions() | versions(sorted(packages))},
         threads,
         seconds,
         [trial.result() for trial in trials],
     )
 
 
-def write(found: Benchmark, folder: Path) -> None:
+def write(result: Benchmark, folder: Path) -> None:
     """Write `benchmark.json` and `benchmark.csv`."""
-    write_json(folder / "benchmark.json", found.to_json())
+    write_json(folder / "benchmark.json", result.to_json())
     with atomic_write(folder / "benchmark.csv") as file:
-        file.write(found.to_csv().encode())
+        file.write(result.to_csv().encode())
 
 
 @dataclass
 class _Trial:
-    """A row, and every measurement of its speed."""
+    """A row and all measurements of its speed."""
 
     row: Row
     speeds: list[Speed]
@@ -94,68 +208,58 @@ class _Trial:
         return max(max(latencies) / min(latencies), max(rates) / min(rates)) - 1
 
     def result(self) -> Row:
-        """Medians; loading and memory at their least, as the first process reads the disk."""
+        """Return the row with medians; for loading and memory, the minimum: the first process reads from disk."""
         if not self.speeds:
             return self.row
         columns = {name: [getattr(speed, name) for speed in self.speeds] for name in vars(self.speeds[0])}
-        least = {"load_seconds", "peak_memory"}
-        values = {name: min(column) if name in least else median(column) for name, column in columns.items()}
+        minima = {"load_seconds", "peak_memory"}
+        values = {name: min(column) if name in minima else median(column) for name, column in columns.items()}
         return replace(self.row, speed=Speed(**values), spread=self.spread)
 
 
 @dataclass(frozen=True, eq=False)
 class _Bench:
-    """How everything is measured."""
+    """The settings that all measurements share."""
 
     reference: Reference
-    every: Path
-    """A file with the test images; `few` has the first of them."""
-    few: Path
-    threads: int
+    all_images: Path
+    few_images: Path
+    probes: Probes
     seconds: float
     on_step: Callable[[str], None]
 
-    def first(self, shipped: Shipped) -> Iterator[_Trial]:
-        """A format in each of its runtimes; `export` has verified and measured it in one."""
-        form = FORMATS[shipped.form]
-        if shipped.path is None:
-            yield _Trial(_row(shipped, form.runtimes[0], "absent" if shipped.absent else "impossible"), [])
+    def first(self, exported: Exported) -> Iterator[_Trial]:
+        """Measure a format in each of its runtimes, but for the one in which `export` did."""
+        form = FORMATS[exported.form]
+        if exported.path is None:
+            yield _Trial(_row(exported, form.runtimes[0], "absent" if exported.absent else "impossible"), [])
             return
-        verified_in = None if shipped.status == "unverified" else runtimes.usable(form).name
+        verified_in = None if exported.status == "unverified" else runtimes.usable(form).name
         for runtime in form.runtimes:
-            trial = _Trial(_row(shipped, runtime, "ok" if shipped.status == "ok" else "failed"), [])
-            if runtime != verified_in:
-                self._verify(trial, shipped)
-            elif shipped.speed:
-                trial.speeds.append(shipped.speed)
+            trial = _Trial(_row(exported, runtime, "ok" if exported.status == "ok" else "failed"), [])
+            if runtime == verified_in:
+                trial.speeds.extend([exported.speed] if exported.speed else [])
+            else:
+                row = trial.row
+                trial.row = Row(row.form, runtime, "ok", None, row.path, row.writer, row.num_bytes)
+                answers = self._ask(trial, self.all_images)
+                if answers:
+                    verdict = judge(form, self.reference, answers.probabilities_nk)
+                    trial.row = _row(replace(exported, **vars(verdict)), runtime, verdict.status)
             yield trial
 
-    def _verify(self, trial: _Trial, shipped: Shipped) -> None:
-        row = trial.row
-        trial.row = Row(row.form, row.runtime, "ok", None, row.path, row.writer, row.num_bytes)
-        answers = self._ask(trial, self.every)
-        if answers:
-            found = judged(shipped, FORMATS[row.form], self.reference, answers)
-            trial.row = _row(found, row.runtime, "ok" if found.status == "ok" else "failed")
-
     def again(self, trial: _Trial) -> None:
-        """Measure what has passed once more."""
+        """Measure a verified row once more."""
         if trial.row.status == "ok":
-            self._ask(trial, self.few)
+            self._ask(trial, self.few_images)
 
     def _ask(self, trial: _Trial, images: Path) -> Answers | None:
         row = trial.row
         assert row.path is not None  # it was written
         self.on_step(row.label)
+        runtime = runtimes.RUNTIMES[row.runtime]
         try:
-            answers = probe.ask(
-                row.path,
-                runtimes.RUNTIMES[row.runtime],
-                images,
-                self.threads,
-                form=FORMATS[row.form],
-                seconds=self.seconds,
-            )
+            answers = self.probes.ask(row.path, runtime, images, form=FORMATS[row.form], seconds=self.seconds)
         except DiptychError as error:
             status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
             trial.row = replace(row, status=status, reason=str(error))
@@ -164,20 +268,26 @@ class _Bench:
         return answers
 
 
-def _row(shipped: Shipped, runtime: str, status: Status) -> Row:
-    return Row(
-        shipped.form,
-        runtime,
-        status,
-        shipped.reason,
-        shipped.path,
-        shipped.writer,
-        shipped.num_bytes,
-        shipped.accuracy,
-        shipped.agreement,
-        shipped.worst_difference,
-    )
+def _row(exported: Exported, runtime: str, status: Status) -> Row:
+    shared = "reason path writer num_bytes accuracy agreement worst_difference".split()
+    return Row(exported.form, runtime, status, **{name: getattr(exported, name) for name in shared})
 
 
-def _packages() -> list[str]:
-    return sorted({package for runtime in runtimes.RUNTIMES.values() for package in runtime.packages})
+def _winner(aim: Aim, costs: Mapping[Row, float]) -> Iterator[Winner]:
+    cheapest_first = sorted(costs, key=costs.__getitem__)
+    for first in cheapest_first[:1]:
+        lossless = next((row for row in cheapest_first if row.is_lossless), None)
+        yield Winner(aim, first, None if first.is_lossless else lossless)
+
+
+def _name(row: Row | None) -> dict[str, str] | None:
+    return {"format": row.form, "runtime": row.runtime} if row else None
+
+
+def _shortfalls(row: Row, limits: Mapping[str, float]) -> Iterator[str]:
+    if row.status == "ok":
+        for name, least in limits.items():
+            if getattr(row, name) < least:
+                yield f"{row.label}: {name} is {getattr(row, name):.4f}; at least {least:g} is required"
+    elif row.status != "absent":
+        yield f"{row.label}: {row.reason}"

@@ -1,4 +1,4 @@
-"""Images from which integer formats take their ranges: drawn by a rule, recorded, and checked against the model."""
+"""Images that set the ranges of integer formats: drawn by a recorded rule, and checked against the training images."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from diptych.errors import DataError
 
 NUM_IMAGES = 500
 SEED = 0
-# In units of 0–1; splits of one dataset differ by some hundredths.
-FARTHEST_MEAN = 0.25
-MOST_STRETCH = 4.0
+# In units of 0–1. Splits of one dataset differ by a few hundredths.
+_MAX_MEAN_DIFFERENCE = 0.25
+_MAX_STD_RATIO = 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images, uint8, (N, H, W, C), and where they come from."""
+    """Images, uint8, (N, H, W, C), and a record of their origin."""
 
     images_nhwc: np.ndarray
     record: dict[str, Any]
 
 
 def draw(split: Split, dataset: str, num_images: int = NUM_IMAGES, seed: int = SEED) -> Calibration:
-    """The same share of each class, chosen by `seed` among its images in a training split.
+    """Draw the same number of images of each class from a training split.
 
     Args:
-        split: labelled uint8 images.
-        dataset: its name, for the record.
-        num_images: how many in all; a class that has too few gives all that it has.
-        seed: of the choice.
+        split: Labelled uint8 images.
+        dataset: Name of the dataset, for the record.
+        num_images: Number of images; a class with too few contributes all it has.
+        seed: Seed of the draw.
     """
-    places_n = stratified(split.labels, num_images, seed)
-    images_nhwc = np.ascontiguousarray(split.images[places_n])
+    indices_n = stratified(split.labels, num_images, seed)
+    images_nhwc = np.ascontiguousarray(split.images[indices_n])
     record = {
         "dataset": dataset,
         "split": "train",
         "rule": "stratified by class",
         "seed": seed,
-        "num_images": len(places_n),
-        "indices": places_n.tolist(),
+        "num_images": len(indices_n),
+        "indices": indices_n.tolist(),
         "sha256": hashlib.sha256(images_nhwc.data).hexdigest(),
     }
     return Calibration(images_nhwc, record)
 
 
 def stratified(labels_n: np.ndarray, num: int, seed: int = SEED) -> np.ndarray:
-    """Places of about `num` samples, in order: as many of each class, chosen by `seed`, or all that a class has."""
+    """Draw about `num` indices, the same number of each class or all that a class has, and sort them."""
     generator = np.random.default_rng(seed)
     classes = np.unique(labels_n)
     share = -(-num // max(len(classes), 1))
@@ -61,30 +61,29 @@ def stratified(labels_n: np.ndarray, num: int, seed: int = SEED) -> np.ndarray:
 
 
 def check(images: np.ndarray, trained_on: Images) -> None:
-    """Refuse calibration images that are not like those that the model was trained on.
-
-    Args:
-        images: what came.
-        trained_on: training images, uint8, (N, H, W, C).
+    """Raise if calibration images are unlike the training images, uint8, (N, H, W, C).
 
     Raises:
-        DataError: another type, size or range of values; says what came and what was wanted.
+        DataError: Their type, size or range of values differs.
     """
-    wanted = f"uint8 images, 0–255, of shape (N, {', '.join(map(str, trained_on.shape[1:]))})"
+    expected = f"uint8, 0–255, of shape (N, {', '.join(map(str, trained_on.shape[1:]))})"
     if images.dtype != np.uint8 or images.shape[1:] != trained_on.shape[1:] or not len(images):
         span = f" from {images.min():g} to {images.max():g}" if images.size else ""
-        raise DataError(f"Calibration wants {wanted}; {images.dtype} of shape {images.shape}{span} came.")
+        raise DataError(f"Calibration images must be {expected}; got {images.dtype} of shape {images.shape}{span}.")
     levels, squares = channel_moments(trained_on)
-    if images.max() <= 1 and (squares > levels).any():  # some level of the training images is above 1
+    if images.max() <= 1 and (squares > levels).any():  # some training pixel is above 1
         raise DataError(
-            f"Calibration wants {wanted}; the highest value that came is {images.max()}. "
-            "Were they scaled to 0–1? The model does that itself."
+            f"Calibration images must be {expected}; the largest value is {images.max()}. "
+            "If they were scaled to 0–1, pass them unscaled: the model scales its input."
         )
     statistics = (channel_statistics(images), channel_statistics(trained_on))
     for channel, (mean, std, trained_mean, trained_std) in enumerate(zip(*statistics[0], *statistics[1], strict=True)):
-        if abs(mean - trained_mean) > FARTHEST_MEAN or not 1 / MOST_STRETCH < std / trained_std < MOST_STRETCH:
+        if (
+            abs(mean - trained_mean) > _MAX_MEAN_DIFFERENCE
+            or not 1 / _MAX_STD_RATIO < std / trained_std < _MAX_STD_RATIO
+        ):
             raise DataError(
-                f"Calibration images are not like the training images: channel {channel} has {mean:.2f} ± {std:.2f} "
-                f"(of 0–1), the training images have {trained_mean:.2f} ± {trained_std:.2f}. "
-                "Were they normalised or inverted? Give images as the model was trained on."
+                f"Calibration images are unlike the training images: channel {channel} has {mean:.2f} ± {std:.2f} "
+                f"(in 0–1), the training images have {trained_mean:.2f} ± {trained_std:.2f}. "
+                "If they were normalized or inverted, pass them unchanged."
             )

@@ -1,4 +1,4 @@
-"""The card that travels inside every shipped file: what the model is, what it eats and answers, where it is from."""
+"""The card inside every exported file: its model, inputs, outputs, classes and origin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, Self
 from unicodedata import category
 
+import msgspec
 import numpy as np
 
 from diptych import __version__
@@ -23,38 +24,38 @@ from diptych.spec.codec import model_from_json, model_to_json
 
 KIND = "diptych-model"
 VERSION = 1
-_MOST_ACTIVATIONS = 2**28
+_MAX_ACTIVATIONS = 2**28
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a shipped file says of itself."""
+    """The description of an exported file."""
 
     form: str
     spec: ModelSpec
     class_names: tuple[str, ...]
     resize: str
-    """How images are brought to the model's size."""
+    """How images are resized to the model's input size."""
     dataset: str
-    """Name of what it was trained on."""
+    """Name of the training data."""
     trained_by: tuple[str, ...]
-    """The engines that trained it, in turn."""
+    """The engines that trained the model, in order."""
     parity: str
-    """SHA-256 of the spec and of every array: equal for every file of one model, whatever its format."""
+    """SHA-256 of the spec and all arrays: equal in every file of one model, in any format."""
     diptych: str = __version__
     calibration: Mapping[str, Any] | None = None
-    """What the ranges of an integer format were taken from."""
+    """The images that set the ranges of an integer format."""
     is_published: bool = False
-    """Whether `dataset` is a name that diptych knows, and not what a folder or a file was called."""
+    """Whether `dataset` is a dataset that diptych knows by name."""
     test_fingerprint: str | None = None
-    """SHA-256 of what it was tested on; see `Dataset`."""
+    """SHA-256 of the test data; see `Dataset`."""
 
     def to_text(self) -> str:
-        """JSON text of `to_json`."""
+        """Return the card as JSON text."""
         return json_text(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """With the input and the outputs spelt out, for programs that know nothing of diptych."""
+        """Return the card with its input and outputs spelled out for programs that do not use diptych."""
         height, width, channels = self.spec.input_shape
         content = {
             "kind": KIND,
@@ -92,44 +93,74 @@ class Card:
         """Read a card.
 
         Raises:
-            ArtifactError: it is damaged, or of a newer diptych; names `where` it was.
+            ArtifactError: It is damaged or from a newer version of diptych; the message names `where`.
         """
         try:
-            content = json.loads(text)
-            if content["kind"] != KIND or content["version"] != VERSION:
+            fields = msgspec.json.decode(text, type=_CardFields)
+            if fields.kind != KIND or fields.version != VERSION:
                 raise ArtifactError(
-                    f"Cannot read the card in {where}: it is a {content['kind']!r:.40} of version "
-                    f"{content['version']!r:.20}, wanted '{KIND}' of version {VERSION}."
+                    f"Cannot read the card in {where}: it is a {fields.kind!r:.40} of version "
+                    f"{fields.version!r:.20}, expected '{KIND}' of version {VERSION}."
                 )
             card = cls(
-                form=_text(content["format"]),
-                spec=_spec(content["spec"]),
-                class_names=_texts(content["class_names"]),
-                resize=_text(content["input"]["resize"]),
-                dataset=_text(content["dataset"]),
-                trained_by=_texts(content["trained_by"]),
-                parity=_text(content["parity"]),
-                diptych=_text(content["diptych"]),
-                calibration=_record(content.get("calibration")),
-                is_published=content.get("published") is True,
-                test_fingerprint=_maybe_text(content.get("test_fingerprint")),
+                fields.format,
+                _checked_spec(fields.spec),
+                fields.class_names,
+                fields.input.resize,
+                fields.dataset,
+                fields.trained_by,
+                fields.parity,
+                fields.diptych,
+                fields.calibration,
+                fields.published is True,
+                fields.test_fingerprint,
             )
-        except (ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
+            card._check_texts()
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
             raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
         if len(card.class_names) != card.spec.num_classes:
             raise ArtifactError(
-                f"Cannot read the card in {where}: it names {len(card.class_names)} classes, "
-                f"its model has {card.spec.num_classes}."
+                f"Cannot read the card in {where}: it has {len(card.class_names)} class names, "
+                f"its model has {card.spec.num_classes} classes."
             )
         return card
 
     def for_format(self, form: str, calibration: Mapping[str, Any] | None = None) -> Self:
-        """The same model's card in a file of another format."""
+        """Return the card for a file of another format."""
         return replace(self, form=form, calibration=calibration)
+
+    def _check_texts(self) -> None:
+        """Raise for control characters, which could command a terminal."""
+        texts = (self.form, self.spec.name, *self.class_names, self.resize, self.dataset, *self.trained_by)
+        for text in (*texts, self.parity, self.diptych, self.test_fingerprint or ""):
+            if any(category(letter) == "Cc" for letter in text):
+                raise ValueError(f"{text!r:.40} has a control character")
+
+
+class _Input(msgspec.Struct, frozen=True):
+    resize: str
+
+
+class _CardFields(msgspec.Struct, frozen=True):
+    """The entries of a card's JSON that are read."""
+
+    kind: str
+    version: Any
+    diptych: str
+    format: str
+    input: _Input
+    class_names: tuple[str, ...]
+    dataset: str
+    trained_by: tuple[str, ...]
+    parity: str
+    spec: dict[str, Any]
+    published: Any = None
+    calibration: dict[str, Any] | None = None
+    test_fingerprint: str | None = None
 
 
 def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
-    """The card of a run's model, for safetensors until told otherwise."""
+    """Return the card of a run's model, for the safetensors format."""
     spec = record.spec
     return Card(
         form="safetensors",
@@ -145,7 +176,7 @@ def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
 
 
 def parity_digest(spec: ModelSpec, weights: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of a spec and of its arrays, in the spec's order, by canonical name in canonical layout."""
+    """Return the SHA-256 of a spec and its arrays, in the spec's order, by canonical name in canonical layout."""
     digest = hashlib.sha256(json.dumps(model_to_json(spec), sort_keys=True).encode())
     for array in spec.arrays:
         values = np.ascontiguousarray(weights[array.name], dtype="<f4")
@@ -154,35 +185,11 @@ def parity_digest(spec: ModelSpec, weights: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _spec(value: Any) -> ModelSpec:
-    """A spec that a machine can hold; one of larger numbers would be met by whoever builds it, or prints it."""
+def _checked_spec(value: dict[str, Any]) -> ModelSpec:
+    """Parse a spec and check that a machine can hold its model."""
     spec = model_from_json(value)
-    _text(spec.name)
     if sum(array.size for array in spec.arrays) > MOST_BYTES // 4:
-        raise SpecError(f"it has more than {MOST_BYTES // 4:,} weights")
-    if max(map(prod, spec.shapes.values())) > _MOST_ACTIVATIONS:
-        raise SpecError(f"a layer of it gives more than {_MOST_ACTIVATIONS:,} numbers for one image")
+        raise SpecError(f"its model has more than {MOST_BYTES // 4:,} weights")
+    if max(map(prod, spec.shapes.values())) > _MAX_ACTIVATIONS:
+        raise SpecError(f"a layer outputs more than {_MAX_ACTIVATIONS:,} numbers for one image")
     return spec
-
-
-def _text(value: Any) -> str:
-    """Text that a terminal prints and does not obey."""
-    if not isinstance(value, str) or any(category(letter) == "Cc" for letter in value):
-        raise TypeError(f"wanted text, got {value!r:.40}")
-    return value
-
-
-def _maybe_text(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"wanted a list, got {value!r:.40}")
-    return tuple(map(_text, value))
-
-
-def _record(value: Any) -> dict[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise TypeError(f"wanted an object, got {value!r:.40}")
-    return value

@@ -1,4 +1,4 @@
-"""Formats made of another one, by the tools of the runtime that will run them."""
+"""Convert exported files to further formats, with the tools of the runtime that will run them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import numpy as np
 
 from diptych.deployment.formats import Format
 from diptych.engines.contract import CARD, INPUT
-from diptych.errors import EngineError
+from diptych.errors import EngineError, in_one_line
 
 
 def convert(form: Format, source: Path, target: Path, card: str, calibration: np.ndarray | None) -> None:
-    """Make a file of format `form` out of one of the format that it is made of.
+    """Convert a file to the format `form`.
 
     Raises:
-        EngineError: the tool fails; its own words are added.
+        EngineError: The conversion tool fails; the message includes its own.
     """
     try:
         if form.name == "onnx-int8" and calibration is not None:
             _onnx_int8(source, target, card, calibration)
         elif form.name == "openvino":
             _openvino(source, target, card)
-    except Exception as error:  # the tools raise what they like
-        words = " ".join(str(error).split())[:200]
-        raise EngineError(f"Cannot make {form.name} of {source.name}: {type(error).__name__}: {words}") from error
+    except Exception as error:  # the tools can raise anything
+        raise EngineError(f"Cannot convert {source.name} to {form.name}: {in_one_line(error)}") from error
 
 
 def _onnx_int8(source: Path, target: Path, card: str, calibration: np.ndarray) -> None:
@@ -53,15 +52,15 @@ def _onnx_int8(source: Path, target: Path, card: str, calibration: np.ndarray) -
 
 
 def images_reader(images: np.ndarray) -> Any:
-    """What ONNX Runtime's tools take images from, one at a time."""
+    """Return ONNX Runtime's reader of calibration images, which yields one at a time."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.rest = iter(images)
+            self.remaining = iter(images)
 
         def get_next(self) -> dict[str, Any] | None:
-            image = next(self.rest, None)
+            image = next(self.remaining, None)
             return None if image is None else {INPUT: image[None]}
 
     return Images()
@@ -71,6 +70,6 @@ def _openvino(source: Path, target: Path, card: str) -> None:
     import openvino
 
     target.mkdir()
-    # Not `convert_model`, which reports to its makers.
+    # Not `convert_model`, which sends usage statistics.
     openvino.save_model(openvino.Core().read_model(source), target / "model.xml", compress_to_fp16=False)
     (target / CARD).write_text(card, encoding="utf-8")

@@ -1,64 +1,111 @@
-"""Writes a run's model in any format, and puts each file in its place once it is proved against the trained model."""
+"""Export a run's model to any format. Each file is verified against the trained model before it is put in place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from diptych import engines
+from diptych.artifacts.record import RunRecord, read_record
+from diptych.artifacts.run import Run
 from diptych.artifacts.staging import remove, settle, staging
-from diptych.artifacts.store import read_json, sha256_of, write_arrays, write_json
-from diptych.deployment import calibration, probe, runtimes
+from diptych.artifacts.store import read_arrays, sha256_of, write_arrays, write_json
+from diptych.data.datasets import Dataset
+from diptych.data.paths import user_path
+from diptych.deployment import calibration, runtimes
 from diptych.deployment.audit import lost_signal
 from diptych.deployment.calibration import Calibration
-from diptych.deployment.card import Card
-from diptych.deployment.containers import is_artifact, num_bytes
+from diptych.deployment.card import Card, card_of
 from diptych.deployment.convert import convert
-from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.golden import write_golden
-from diptych.deployment.probe import Answers, Speed
-from diptych.deployment.trained import Trained
-from diptych.deployment.verify import Reference, class_changes, judge
-from diptych.engines.contract import CARD
+from diptych.deployment.file_types import is_artifact, num_bytes
+from diptych.deployment.formats import FORMATS, Format, check_installed
+from diptych.deployment.predictor import Probes, Speed, save_images
+from diptych.deployment.verify import Reference, class_changes, judge, write_golden
+from diptych.engines.contract import CARD, Arrays
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
+from diptych.training import job
 
 REPORT = "export.json"
 NOTED_DROP = 0.01
+"""Loss of accuracy above which classes and layers are reported."""
 Status = Literal["ok", "failed", "impossible", "unverified"]
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A finished run: its weights, its card, and its data, loaded when needed."""
+
+    run: Run
+    record: RunRecord
+    weights: Arrays
+    card: Card
+
+    @classmethod
+    def of(cls, run: Run, data_dir: str | Path | None = None) -> TrainedModel:
+        """Read a finished run; `data_dir` is the folder of named datasets if it has changed.
+
+        Raises:
+            ArtifactError: Its record or its weights are damaged.
+            UsageError: `data_dir` cannot be read.
+        """
+        record, weights = run.read_record(), read_arrays(run.model_path)[0]
+        if data_dir:
+            data = msgspec.structs.replace(record.data, data_dir=str(user_path(data_dir, "--data-dir")))
+            record = msgspec.structs.replace(record, data=data)
+        return cls(run, record, weights, card_of(record, weights))
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data of its training and test."""
+        return job.load_data(self.record)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The test set and the model's predictions for it.
+
+        Raises:
+            DiptychError: The test set is missing, or is not the one of the run.
+        """
+        try:
+            return Reference.of(self.data.test, self.run.read_predictions(), self.card.class_names)
+        except DiptychError as error:
+            hint = "Give its folder (--data-dir), or skip the verification (--no-verify)."
+            raise type(error)(f"Cannot verify without the test set: {error} {hint}") from error
+
+
 @dataclass(frozen=True)
-class Shipped:
-    """What became of one format."""
+class Exported:
+    """The result of exporting to one format."""
 
     form: str
     status: Status
-    """ok; written but not what was trained (kept in `failed/`); could not be written; not verified."""
+    """ok; failed verification (the file is in `failed/`); could not be written; written but not verified."""
     reason: str | None = None
     path: Path | None = None
     writer: str | None = None
     num_bytes: int | None = None
     worst_difference: float | None = None
-    """Of a probability from the trained model's, over the golden images."""
+    """For this and the next four, see `Verdict`."""
     tolerance: float | None = None
     agreement: float | None = None
-    """Share of test images that get the trained model's class."""
     accuracy: float | None = None
     trained_accuracy: float | None = None
     classes: list[dict[str, Any]] | None = None
-    """Of an integer format: each class's accuracy, trained and shipped."""
+    """For an integer format: the accuracy of each class, trained and exported."""
     layers: list[dict[str, Any]] | None = None
-    """Of an integer format that lost more than a point: the layers that lose most signal, worst first."""
+    """For an integer format that lost over a point of accuracy: the layers, largest loss of precision first."""
     speed: Speed | None = None
-    """Where it was asked for, in the runtime that verified the file."""
+    """If measured, in the runtime that verified the file."""
     absent: bool = False
-    """Whether it could not be written because what writes it is not installed."""
+    """Whether it could not be written because a package is not installed."""
 
     @property
     def drop(self) -> float:
@@ -66,12 +113,22 @@ class Shipped:
         return 0.0 if self.accuracy is None or self.trained_accuracy is None else self.trained_accuracy - self.accuracy
 
     def to_json(self) -> dict[str, Any]:
-        """For `export.json`."""
+        """Return the entry for `export.json`."""
         return {key: value for key, value in asdict(self).items() if value is not None} | {"drop": self.drop}
 
 
+class ExportReport(msgspec.Struct, frozen=True):
+    """The content of `export.json`."""
+
+    model: str
+    parity: str
+    calibration: dict[str, Any] | None = None
+    formats: dict[str, dict[str, Any]] = {}
+    """For each format, the result as `Exported.to_json` returns it, with `path` and `sha256`."""
+
+
 def export(
-    trained: Trained,
+    trained: TrainedModel,
     forms: Sequence[Format],
     folder: Path,
     *,
@@ -81,97 +138,101 @@ def export(
     threads: int,
     seconds: float = 0.0,
     on_format: Callable[[str], None] = lambda name: None,
-) -> list[Shipped]:
-    """Ship a model.
+) -> list[Exported]:
+    """Export a model, and return the result for each format; see `api.export`.
 
-    Args:
-        trained: the model.
-        forms: what to write.
-        folder: where; a file of the same name is replaced once its successor has passed.
-        writer: whose exporter to use where both frameworks have one; the format's first that is installed if not given.
-        verify: whether to compare each file with the trained model, over the whole test set.
-        calibrate: images for integer formats; 500 of the training split, stratified, when not given.
-        threads: processor threads to compute with.
-        seconds: how long to measure each speed of a file while it is verified; not at all when 0.
-        on_format: told the name of each format before it is written.
-
-    Returns:
-        What became of each format, in the order of `forms`.
+    An existing file in `folder` is replaced once its successor is verified. With `seconds`, each speed of a file is
+    measured for that long during its verification.
     """
 
     def prepare(worker: Session) -> None:
         worker.build(trained.card.spec, "float32")
         worker.load_weights(trained.weights)
 
-    with staging(folder) as staged, Sessions(threads, prepare) as workers:
+    with staging(folder) as staged, Sessions(threads, prepare) as workers, Probes(threads) as probes:
         if verify:
-            trained.check_reference()
-        workshop = _Workshop(trained, staged, folder, workers, threads, writer, calibrate, seconds)
+            trained.reference  # noqa: B018  (raises before anything is written)
+        exporter = _Exporter(trained, staged, folder, workers, probes, writer, calibrate, seconds)
         results = []
         for form in forms:
             on_format(form.name)
-            results.append(_shipped(workshop, form, verify))
+            results.append(exporter.export(form, verify))
         if verify:
             write_golden(folder, trained.card, trained.reference)
-        _report(folder, trained.card, workshop, results)
+        _write_report(exporter, results)
     return results
 
 
-class _Workshop:
-    """What the formats of one export share: workers, what has been written, the calibration images."""
+@dataclass(eq=False)
+class _Exporter:
+    """The state that the formats of one export share."""
 
-    def __init__(
-        self,
-        trained: Trained,
-        staged: Path,
-        folder: Path,
-        workers: Sessions,
-        threads: int,
-        writer: str | None,
-        calibrate: Calibration | None,
-        seconds: float,
-    ) -> None:
-        self.trained, self.staged, self.folder = trained, staged, folder
-        self.workers, self.threads = workers, threads
-        self.writer, self.calibrate, self.seconds = writer, calibrate, seconds
+    trained: TrainedModel
+    staged: Path
+    folder: Path
+    workers: Sessions
+    probes: Probes
+    writer: str | None
+    calibrate: Calibration | None
+    seconds: float
+
+    def __post_init__(self) -> None:
         self.written: dict[str, Path] = {}
 
     @cached_property
     def calibration(self) -> Calibration:
         data = self.trained.data
-        chosen = self.calibrate or calibration.draw(data.train, data.name)
-        calibration.check(chosen.images_nhwc, data.train.images)
-        return chosen
+        images = self.calibrate or calibration.draw(data.train, data.name)
+        calibration.check(images.images_nhwc, data.train.images)
+        return images
 
     @cached_property
     def images(self) -> Path:
-        """The test set, for those who verify."""
-        return probe.save_images(self.staged / "images.npy", self.trained.reference.images)
+        """A file with the test images."""
+        return save_images(self.staged / "images.npy", self.trained.reference.images)
+
+    def export(self, form: Format, verify: bool) -> Exported:
+        """Write, verify and place a file."""
+        try:
+            path = self.write(form)
+            writer = self.writer_of(form)
+        except DiptychError as error:
+            return Exported(form.name, "impossible", str(error), absent=isinstance(error, MissingEngine))
+        exported = Exported(form.name, "unverified", writer=writer, num_bytes=num_bytes(path))
+        if verify:
+            exported = self.verified(form, path, exported)
+        passed = exported.status != "failed"
+        target, failed = self.folder / path.name, self.folder / "failed" / path.name
+        self.written[form.name] = target if passed else failed
+        settle(path, self.written[form.name])
+        if passed:
+            remove(failed)
+        return replace(exported, path=self.written[form.name])
 
     def writer_of(self, form: Format) -> str | None:
-        """The engine that writes a format; None where that takes none.
+        """Return the engine that writes a format, or None if none is needed.
 
         Raises:
-            MissingEngine: what is needed is not installed.
+            MissingEngine: A package that is needed is not installed.
         """
-        runtimes.check_installed("writing it", form.packages)
+        check_installed("writing it", form.packages)
         if not form.writers:
             return None
         if self.writer in form.writers:
             return self.writer
-        here = [name for name in form.writers if name in engines.installed()]
-        if not here:
+        installed = [name for name in form.writers if name in engines.installed()]
+        if not installed:
             engines.check_installed(form.writers[0])
-        return here[0]
+        return installed[0]
 
     def write(self, form: Format) -> Path:
-        """Write a format into the staging folder, once; where it lies."""
+        """Write a format to the staging folder, once, and return its path."""
         if form.name in self.written:
             return self.written[form.name]
         name = self.writer_of(form)
         path = self.staged / f"{self.trained.card.spec.name}{form.suffix}"
-        for place in (self.folder / path.name, self.folder / "failed" / path.name):
-            _check_place(place)
+        for target in (self.folder / path.name, self.folder / "failed" / path.name):
+            _check_target(target)
         images, record = (self.calibration.images_nhwc, self.calibration.record) if form.is_quantised else (None, None)
         card = self.trained.card.for_format(form.name, record).to_text()
         if form.made_of:
@@ -184,100 +245,50 @@ class _Workshop:
         self.written[form.name] = path
         return path
 
-    def place(self, form: Format, passed: bool) -> Path:
-        """Move what was written to where it belongs; what passed takes the place of what failed before."""
-        staged = self.written[form.name]
-        failed = self.folder / "failed" / staged.name
-        path = self.folder / staged.name if passed else failed
-        settle(staged, path)
-        if passed:
-            remove(failed)
-        self.written[form.name] = path
-        return path
+    def verified(self, form: Format, path: Path, exported: Exported) -> Exported:
+        """Compare a file with the trained model."""
+        try:
+            answers = self.probes.ask(path, runtimes.usable(form), self.images, form=form, seconds=self.seconds)
+        except MissingEngine as error:
+            return replace(exported, reason=str(error))
+        except DiptychError as error:
+            return replace(exported, status="failed", reason=str(error))
+        verdict = judge(form, self.trained.reference, answers.probabilities_nk)
+        result = replace(exported, speed=answers.speed, **vars(verdict))
+        if not form.is_quantised:
+            return result
+        result = replace(result, classes=class_changes(self.trained.reference, answers.logits_nk))
+        if result.drop <= NOTED_DROP:
+            return result
+        try:
+            source = self.write(FORMATS[form.made_of or "tflite"])
+            spec, images_nhwc = self.trained.card.spec, self.calibration.images_nhwc
+            return replace(result, layers=lost_signal(form, spec, source, path, images_nhwc))
+        except Exception as error:  # debuggers can raise anything; the file itself is not affected
+            return replace(result, reason=f"its layers could not be compared: {in_one_line(error)}")
 
 
-def _check_place(path: Path) -> None:
-    """Refuse to replace a folder that is not one of our files."""
-    ours = {"1", "model.xml", "model.bin", CARD}
-    if path.is_dir() and not ({inside.name for inside in path.iterdir()} <= ours and is_artifact(path)):
-        raise UsageError(f"'{path}' is a folder that diptych did not write; choose another place with --out.")
+def _check_target(path: Path) -> None:
+    """Raise rather than replace a folder that is not an exported one."""
+    names = {"1", "model.xml", "model.bin", CARD}
+    if path.is_dir() and not ({inside.name for inside in path.iterdir()} <= names and is_artifact(path)):
+        raise UsageError(f"'{path}' is a folder that diptych did not write; choose another folder with --out.")
 
 
-def _shipped(workshop: _Workshop, form: Format, verify: bool) -> Shipped:
-    try:
-        path = workshop.write(form)
-        writer = workshop.writer_of(form)
-    except DiptychError as error:
-        return Shipped(form.name, "impossible", str(error), absent=isinstance(error, MissingEngine))
-    shipped = Shipped(form.name, "unverified", writer=writer, num_bytes=num_bytes(path))
-    if verify:
-        shipped = _verified(workshop, form, path, shipped)
-    return replace(shipped, path=workshop.place(form, shipped.status != "failed"))
-
-
-def _verified(workshop: _Workshop, form: Format, path: Path, shipped: Shipped) -> Shipped:
-    reference, images = workshop.trained.reference, workshop.images
-    try:
-        runtime = runtimes.usable(form)
-        answers = probe.ask(path, runtime, images, workshop.threads, form=form, seconds=workshop.seconds)
-    except MissingEngine as error:
-        return replace(shipped, reason=str(error))
-    except DiptychError as error:
-        return replace(shipped, status="failed", reason=str(error))
-    found = judged(shipped, form, reference, answers)
-    return _audited(workshop, form, path, found, answers.logits_nk) if form.is_quantised else found
-
-
-def judged(shipped: Shipped, form: Format, reference: Reference, answers: Answers) -> Shipped:
-    """What became of a format, now that a runtime has answered with its file."""
-    verdict = judge(form, reference, answers.probabilities_nk)
-    return replace(
-        shipped,
-        status="failed" if verdict.fault else "ok",
-        reason=verdict.fault,
-        worst_difference=verdict.worst_difference,
-        tolerance=form.tolerance,
-        agreement=verdict.agreement,
-        accuracy=verdict.accuracy,
-        trained_accuracy=reference.accuracy,
-        speed=answers.speed,
-    )
-
-
-def _audited(workshop: _Workshop, form: Format, path: Path, found: Shipped, logits_nk: np.ndarray) -> Shipped:
-    found = replace(found, classes=class_changes(workshop.trained.reference, logits_nk))
-    if found.drop <= NOTED_DROP:
-        return found
-    try:
-        source = workshop.write(FORMATS[form.made_of or "tflite"])
-        spec, images_nhwc = workshop.trained.card.spec, workshop.calibration.images_nhwc
-        return replace(found, layers=lost_signal(form, spec, source, path, images_nhwc))
-    except Exception as error:  # the runtimes' debuggers raise what they like; the file is as good as it was
-        return replace(found, reason=f"its layers could not be compared: {in_one_line(error)}")
-
-
-def _read_report(path: Path, card: Card) -> dict[str, Any]:
-    """What earlier exports of this very model wrote; nothing where there was none, or none that can be read."""
-    try:
-        found = read_json(path)
-    except ArtifactError:
-        return {}
-    return found if found.get("parity") == card.parity else {}
-
-
-def _report(folder: Path, card: Card, workshop: _Workshop, results: Sequence[Shipped]) -> None:
-    """Bring `export.json` up to date; what other exports of the same model wrote stays in it."""
-    path = folder / REPORT
-    before = _read_report(path, card)
-    known = before.get("formats", {})
+def _write_report(exporter: _Exporter, results: Sequence[Exported]) -> None:
+    """Update `export.json`; entries of earlier exports of the same model are kept."""
+    path, card = exporter.folder / REPORT, exporter.trained.card
+    before = ExportReport(card.spec.name, card.parity)
+    with suppress(ArtifactError):  # missing, damaged, or of an older version
+        found = read_record(path, ExportReport)
+        before = found if found.parity == card.parity else before
     entries = {
-        shipped.form: shipped.to_json()
-        | {"path": shipped.path and shipped.path.relative_to(folder).as_posix()}
-        | ({"sha256": sha256_of(shipped.path)} if shipped.path and shipped.path.is_file() else {})
-        for shipped in results
+        exported.form: exported.to_json()
+        | {"path": exported.path and exported.path.relative_to(exporter.folder).as_posix()}
+        | ({"sha256": sha256_of(exported.path)} if exported.path and exported.path.is_file() else {})
+        for exported in results
     }
-    quantised = any(FORMATS[shipped.form].is_quantised and shipped.path for shipped in results)
-    record = workshop.calibration.record if quantised else before.get("calibration")
-    write_json(
-        path, {"model": card.spec.name, "parity": card.parity, "calibration": record, "formats": known | entries}
-    )
+    is_quantised = any(FORMATS[exported.form].is_quantised and exported.path for exported in results)
+    record = exporter.calibration.record if is_quantised else before.calibration
+    report = ExportReport(card.spec.name, card.parity, record, before.formats | entries)
+    write_json(path, msgspec.structs.asdict(report))

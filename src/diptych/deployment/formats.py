@@ -1,95 +1,63 @@
-"""Every format that a model can be shipped in, one row each."""
+"""Every format that a model can be exported to, one row each, and the packages that formats and runtimes need."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 from diptych.engines.contract import OPSET
-from diptych.errors import UsageError
+from diptych.errors import MissingEngine, UsageError
 from diptych.spec.typed import did_you_mean
 
 
 @dataclass(frozen=True)
 class Format:
-    """What is known of a format without looking at a file."""
+    """Properties of a format."""
 
     name: str
     suffix: str
-    """What follows the model's name."""
+    """File name after the model's name."""
     writers: tuple[str, ...]
-    """Engines whose framework writes it, best first; none where it needs no framework or is made of another format."""
+    """Engines that can write it, preferred first; empty if NumPy writes it or it is converted from another format."""
     runtimes: tuple[str, ...]
-    """Who runs it (see `runtimes`); the first one verifies it."""
+    """Names of the runtimes that run it; the first installed one verifies it."""
     summary: str
     made_of: str | None = None
-    """The format that it is converted from."""
+    """The format it is converted from."""
     packages: tuple[str, ...] = ()
-    """What must be installed to write it, apart from the writer's framework."""
+    """Packages needed to write it, besides the engine's framework."""
     tolerance: float = 1e-5
-    """Largest difference of a probability from the trained model's, on the golden images; with 1, classes decide."""
+    """Largest allowed difference of a probability on the golden images; 1 leaves the decision to `agreement`."""
     agreement: float = 0.999
-    """Least share of test images that get the trained model's class."""
-    is_folder: bool = False
+    """Smallest allowed share of test images that get the trained model's class."""
     is_quantised: bool = False
-    """Computes in 8-bit integers, whose ranges come from calibration images."""
+    """Whether it computes in 8-bit integers, with ranges from calibration images."""
     runs_code: bool = False
-    """Whether a file from a stranger could do harm when its own tools load it."""
+    """Whether loading an untrusted file can execute code."""
 
 
+def _tflite(kind: str, summary: str, **settings: Any) -> Format:
+    names = ("tflite-" + kind, f".{kind}.tflite") if kind else ("tflite", ".tflite")
+    return Format(*names, ("tensorflow",), ("litert",), summary, **settings)
+
+
+_ONNX = ("onnx", "onnxscript", "tf2onnx")
+_SIGNATURES = "signatures on pixels and on JPEG or PNG bytes"
 _FORMATS = (
     Format("safetensors", ".safetensors", (), ("torch", "torch-compiled", "tensorflow"), "weights, canonical names"),
     Format("state-dict", ".pt", ("torch",), ("torch",), "weights for `load_state_dict`"),
     Format("torchscript", ".torchscript", ("torch",), ("torchscript",), "TorchScript", runs_code=True),
     Format("torch-export", ".pt2", ("torch",), ("torch-export",), "torch.export's program", runs_code=True),
-    Format(
-        "onnx",
-        ".onnx",
-        ("torch", "tensorflow"),
-        ("onnxruntime",),
-        f"ONNX, opset {OPSET}",
-        packages=("onnx", "onnxscript", "tf2onnx"),
-    ),
+    Format("onnx", ".onnx", ("torch", "tensorflow"), ("onnxruntime",), f"ONNX, opset {OPSET}", packages=_ONNX),
     Format("keras", ".keras", ("tensorflow",), ("keras",), "Keras's own archive"),
     Format("h5", ".h5", ("tensorflow",), ("keras",), "Keras's older HDF5", runs_code=True),
     Format("weights-h5", ".weights.h5", ("tensorflow",), ("tensorflow",), "weights for `load_weights`"),
-    Format(
-        "saved-model",
-        "",
-        ("tensorflow",),
-        ("saved-model",),
-        "TF Serving's folder: signatures on pixels and on JPEG or PNG bytes",
-        is_folder=True,
-        runs_code=True,
-    ),
-    Format("tflite", ".tflite", ("tensorflow",), ("litert",), "LiteRT (TensorFlow Lite), float32"),
-    Format(
-        "tflite-fp16",
-        ".fp16.tflite",
-        ("tensorflow",),
-        ("litert",),
-        "float16 weights",
-        tolerance=5e-3,
-        agreement=0.995,
-    ),
-    Format(
-        "tflite-dynamic",
-        ".dynamic.tflite",
-        ("tensorflow",),
-        ("litert",),
-        "int8 weights",
-        tolerance=1.0,
-        agreement=0.97,
-    ),
-    Format(
-        "tflite-int8",
-        ".int8.tflite",
-        ("tensorflow",),
-        ("litert",),
-        "int8 throughout, uint8 images",
-        tolerance=1.0,
-        agreement=0.9,
-        is_quantised=True,
-    ),
+    Format("saved-model", "", ("tensorflow",), ("saved-model",), f"TF Serving's folder: {_SIGNATURES}", runs_code=True),
+    _tflite("", "LiteRT (TensorFlow Lite), float32"),
+    _tflite("fp16", "float16 weights", tolerance=5e-3, agreement=0.995),
+    _tflite("dynamic", "int8 weights", tolerance=1.0, agreement=0.97),
+    _tflite("int8", "int8 throughout, uint8 images", tolerance=1.0, agreement=0.9, is_quantised=True),
     Format(
         "onnx-int8",
         ".int8.onnx",
@@ -110,21 +78,36 @@ _FORMATS = (
         "OpenVINO's folder",
         made_of="onnx",
         packages=("onnx", "openvino"),
-        is_folder=True,
     ),
 )
 FORMATS = {form.name: form for form in _FORMATS}
+_NAMES = ", ".join(FORMATS)
+_EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "h5py": "tensorflow", "openvino": "openvino"}
 
 
-def chosen(names: tuple[str, ...]) -> list[Format]:
-    """Formats by name, each once, in the order of the table; `all` means every one.
+def parse_formats(names: tuple[str, ...]) -> list[Format]:
+    """Return the named formats, each once, in the order of the table; `all` selects every format.
 
     Raises:
-        UsageError: a name is unknown, or there is none.
+        UsageError: A name is unknown, or there is none.
     """
     for name in names:
         if name not in FORMATS and name != "all":
-            raise UsageError(f"No format '{name}'{did_you_mean(name, FORMATS)}. Known are all, {', '.join(FORMATS)}.")
+            raise UsageError(f"Unknown format '{name}'{did_you_mean(name, FORMATS)}. Choose from all, {_NAMES}.")
     if not names:
-        raise UsageError(f"export wants at least one format: all, {', '.join(FORMATS)}.")
+        raise UsageError(f"Name at least one format: all, {_NAMES}.")
     return [form for form in _FORMATS if form.name in names or "all" in names]
+
+
+def missing(packages: tuple[str, ...]) -> list[str]:
+    """Return the packages that are not installed."""
+    return [package for package in packages if find_spec(package) is None]
+
+
+def check_installed(what: str, packages: tuple[str, ...]) -> None:
+    """Raise MissingEngine with the command to install the first missing package."""
+    for package in missing(packages):
+        extra = _EXTRAS.get(package, "export")
+        raise MissingEngine(
+            f"{what} needs the package '{package}', which is not installed: pip install 'diptych[{extra}]'."
+        )

@@ -1,103 +1,209 @@
-"""A shipped file as a function from images to probabilities, whatever runs it."""
+"""Run exported files: in this process as a function of images, or in another one to verify and measure them."""
 
 from __future__ import annotations
 
+import tempfile
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from diptych import processes
+from diptych.artifacts.store import refusal
 from diptych.data.images import Images
 from diptych.data.prefetch import num_threads
 from diptych.deployment import runtimes
-from diptych.deployment.containers import Artifact, open_artifact
+from diptych.deployment.file_types import Artifact, open_artifact
+from diptych.deployment.formats import Format
 from diptych.deployment.runtimes import Infer, Runtime
 from diptych.engines.contract import OUTPUTS
 from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
+from diptych.training.measuring import peak_memory, times
 
 CHUNK = 256
+LARGE_BATCH = 32
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Runs one shipped file."""
+    """An exported file, loaded in a runtime."""
 
     artifact: Artifact
     runtime: Runtime
     infer: Infer
     shape: tuple[int, int, int]
-    """Height, width and channels of its images."""
+    """Height, width and channels of the images."""
 
     @classmethod
     def load(
         cls, path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
     ) -> Predictor:
-        """Look over and load a file that `diptych export` wrote; see `of`.
+        """Check and load a file that `diptych export` wrote.
 
         Args:
-            path: the file or folder.
-            runtime: who runs it.
-            threads: processor threads.
-            trust: whether to load formats that can run code.
+            path: The file or folder.
+            runtime: Name of the runtime; by default, the first installed one of the format.
+            threads: Processor threads; by default, one per core.
+            trust: Whether to load formats that can execute code.
 
         Raises:
-            ArtifactError: the file is missing, damaged, or cannot be loaded.
-            UsageError: it could run code, and is not trusted.
-            MissingEngine: what runs it is not installed.
+            ArtifactError: The file is missing or damaged, or cannot be loaded.
+            UsageError: Its format can execute code, and `trust` is false.
+            MissingEngine: The runtime is not installed.
         """
         return cls.of(open_artifact(path, trust=trust), runtime=runtime, threads=threads)
 
     @classmethod
     def of(cls, artifact: Artifact, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
-        """Load a file that has been looked over.
-
-        Args:
-            artifact: what `open_artifact` found.
-            runtime: who runs it; the first of its format's that is installed when not given.
-            threads: processor threads; every core when not given.
-
-        Raises:
-            ArtifactError: the file cannot be loaded.
-            MissingEngine: what runs it is not installed.
-        """
+        """Load a checked file; see `load`."""
         chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
         infer = runtimes.load(artifact, chosen, threads or num_threads())
         return cls(artifact, chosen, infer, artifact.card.spec.input_shape)
 
     def __call__(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
-        """Logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), fetched a few at a time.
+        """Return logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), a few at a time.
 
         Raises:
-            DataError: the images are of another type or size.
-            EngineError: the runtime fails.
-            ArtifactError: the file answers something else than its card promises.
+            DataError: The images have another type or size.
+            EngineError: The runtime fails.
+            ArtifactError: The outputs are not what the file's card says.
         """
-        shape = self.shape
         dtype = images.dtype if isinstance(images, np.ndarray) else np.dtype(np.uint8)
-        if dtype != np.uint8 or images.shape[1:] != shape or not len(images):
+        if dtype != np.uint8 or images.shape[1:] != self.shape or not len(images):
             raise DataError(
-                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
-                f"{dtype} of {images.shape} came."
+                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, self.shape))}); "
+                f"got {dtype} of shape {images.shape}."
             )
         shape_nk = (len(images), len(self.artifact.card.class_names))
         logits_nk, probabilities_nk = (np.empty(shape_nk, np.float32) for _ in OUTPUTS)
         for start in range(0, len(images), CHUNK):
             part = slice(start, start + CHUNK)
-            # Copied, because small arrays that stay keep the allocator from using the room between them again.
+            # Copied, because small arrays that stay alive fragment the allocator's memory.
             logits_nk[part], probabilities_nk[part] = self._answer(images[part])
         return logits_nk, probabilities_nk
 
     def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images = np.require(images, requirements=["C", "W"])  # PyTorch wants both
+        images = np.require(images, requirements=["C", "W"])  # PyTorch needs both
         try:
-            answer = self.infer(images)
-        except Exception as error:  # a runtime raises what it likes
+            outputs = self.infer(images)
+        except Exception as error:  # runtimes can raise anything
             raise EngineError(f"{self.runtime.title} failed: {in_one_line(error)}") from error
-        wanted = (len(images), len(self.artifact.card.class_names))
-        for name, values in zip(OUTPUTS, answer, strict=True):
-            if values.shape != wanted or values.dtype != np.float32:
+        shape_nk = (len(images), len(self.artifact.card.class_names))
+        for name, values in zip(OUTPUTS, outputs, strict=True):
+            if values.shape != shape_nk or values.dtype != np.float32:
                 raise ArtifactError(
-                    f"'{self.artifact.path.name}' gives {values.dtype} '{name}' of {values.shape}; "
-                    f"its card promises float32 of {wanted}."
+                    f"'{self.artifact.path.name}' outputs {values.dtype} '{name}' of shape {values.shape}; "
+                    f"its card says float32 of shape {shape_nk}."
                 )
-        return answer
+        return outputs
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measurements of one process; times in seconds, memory in bytes."""
+
+    load_seconds: float
+    """From the first import of the runtime to the first answer."""
+    latency_p50: float
+    """For one image."""
+    latency_p95: float
+    images_per_second: float
+    """In batches of 32; median of five rounds."""
+    peak_memory: int
+    """Of the whole process."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Outputs of an exported file, (N, K), and its speed if measured."""
+
+    logits_nk: np.ndarray
+    probabilities_nk: np.ndarray
+    speed: Speed | None
+
+
+class Probes:
+    """Processes that run exported files of our own making: one for each framework, or a fresh one to measure speed."""
+
+    def __init__(self, threads: int) -> None:
+        """Start none yet; each computes with `threads` processor threads."""
+        self._threads, self._stack = threads, ExitStack()
+        self._workers: dict[str | None, processes.Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ask(self, path: Path, runtime: Runtime, images: Path, *, form: Format, seconds: float = 0.0) -> Answers:
+        """Run a file on images.
+
+        Args:
+            path: The file.
+            runtime: The runtime that runs it.
+            images: A file written by `save_images`.
+            form: The file's format.
+            seconds: Time to measure the speed of each batch size; 0 does not measure.
+
+        Raises:
+            DiptychError: As raised in the process, or an EngineError if it died.
+        """
+        arguments = (path.resolve(), runtime.name, images.resolve(), self._threads, seconds)
+        title = f"{runtime.title}, running {form.name},"
+        env = processes.engine_environment(runtime.engine)
+        if seconds:
+            # With an empty cache, so that compilation is measured and leaves nothing behind.
+            with tempfile.TemporaryDirectory(prefix="diptych-") as cache:
+                env |= {"TORCHINDUCTOR_CACHE_DIR": cache}
+                return processes.call(_run, *arguments, name=title, env=env)
+        if runtime.engine not in self._workers:
+            self._workers[runtime.engine] = self._stack.enter_context(processes.Worker(env=env))
+        worker = self._workers[runtime.engine]
+        worker.name = title
+        try:
+            return worker.call(_run, *arguments)
+        except processes.ProcessFailed:
+            del self._workers[runtime.engine]  # it may have died
+            raise
+
+
+def save_images(path: Path, images: Images) -> Path:
+    """Write images, uint8, (N, H, W, C), to a `.npy` file, a few at a time, and return its path.
+
+    Raises:
+        DataError: An image can no longer be read.
+        ArtifactError: The system cannot write the file.
+    """
+    num_bytes = prod(images.shape)
+    try:
+        with path.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(images), CHUNK):
+                file.write(np.ascontiguousarray(images[start : start + CHUNK]).data)
+    except OSError as error:
+        raise refusal(path, error, path.stat().st_size if path.exists() else 0, num_bytes) from error
+    return path
+
+
+def _run(path: Path, runtime: str, images_path: Path, threads: int, seconds: float) -> Answers:
+    images = np.load(images_path, mmap_mode="r").view(np.ndarray)
+    few = np.resize(images[:LARGE_BATCH], (LARGE_BATCH, *images.shape[1:]))
+    started = time.perf_counter()
+    predictor = Predictor.load(path, runtime=runtime, threads=threads, trust=True)
+    predictor(few[:1])
+    load_seconds = time.perf_counter() - started
+    speed = None
+    if seconds:
+        single = times(lambda: predictor(few[:1]), seconds)
+        batches = times(lambda: predictor(few), seconds)
+        rounds = [LARGE_BATCH / np.median(part) for part in np.array_split(batches, min(_ROUNDS, len(batches)))]
+        p50, p95 = (float(np.percentile(single, share)) for share in (50, 95))
+        speed = Speed(load_seconds, p50, p95, float(np.median(rounds)), peak_memory())
+    return Answers(*predictor(images), speed)

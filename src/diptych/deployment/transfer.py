@@ -1,31 +1,47 @@
-"""Weights from one file to another, across frameworks: read, matched to a spec, written, read back and compared."""
+"""Copy weights from one file to another, across frameworks: read, map to a spec, write, read back and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
+import safetensors
 
 from diptych import engines
 from diptych.artifacts.staging import settle, staging
 from diptych.artifacts.store import write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.formats import Format
-from diptych.deployment.matching import match
-from diptych.deployment.sources import format_of, read_card, read_stored
-from diptych.engines.contract import CARD, Arrays, Stored
+from diptych.deployment.file_types import find_card
+from diptych.deployment.formats import FORMATS, Format
+from diptych.deployment.weight_mapping import map_weights
+from diptych.deployment.zip_archives import open_zip
+from diptych.engines.contract import CARD, MOST_BYTES, Arrays, Stored
 from diptych.engines.session import Session, Sessions
-from diptych.errors import ArtifactError, UsageError
+from diptych.errors import ArtifactError, UsageError, in_one_line
 from diptych.spec import ModelSpec
 from diptych.spec.layers import Normalize
+
+_SUFFIXES = {
+    ".pt": "state-dict",
+    ".pth": "state-dict",
+    ".th": "state-dict",
+    ".safetensors": "safetensors",
+    ".keras": "keras",
+    ".weights.h5": "weights-h5",
+    ".h5": "h5",
+}
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of a transfer."""
+    """The result of a transfer."""
 
     source: Path
     target: Path
@@ -33,17 +49,17 @@ class Transfer:
     num_arrays: int
     num_parameters: int
     by_name: int
-    """Layers found by name; by structure, as nothing else fitted; as the user said."""
+    """Layers matched by name; by order and shape; by the user's map."""
     by_structure: int
     by_map: int
     casts: tuple[str, ...]
-    """A line for each type of number in the source that was not float32."""
+    """One line for each type in the source other than float32."""
     mean: tuple[float, ...]
-    """What the target's model normalises by, with `std`; weights alone do not say."""
+    """The target model's normalization, with `std`; a weights file does not say."""
     std: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the result as plain data."""
         return asdict(self)
 
 
@@ -56,79 +72,122 @@ def transfer(
     force: bool = False,
     workers: Mapping[str, Session] | None = None,
 ) -> Transfer:
-    """Bring the weights in one file into another.
-
-    Args:
-        source: a `.pt`, `.pth`, `.th`, `.safetensors`, `.keras`, `.h5` or `.weights.h5` file; nothing in it is run.
-        target: a file of one of the same kinds.
-        spec: the model; what the source's card says when not given.
-        layer_map: layers of the source, by name, and the layers of the spec that they are.
-        force: whether a target that is there is replaced.
-        workers: processes to go on using, by engine; some of its own when not given.
-
-    Raises:
-        UsageError: a suffix is unknown, the target exists, or there is neither a spec nor a card.
-        ArtifactError: the source is damaged, holds another model, or leaves open which layer is which.
-        MissingEngine: a framework that one of the files needs is not installed.
-    """
+    """Copy the weights in one file to another, with the processes in `workers` if given; see `api.transfer`."""
     with ExitStack() as stack:
         processes = stack.enter_context(Sessions()) if workers is None else workers
-        form = format_of(target)
+        form = _format_of(target)
         if target.is_dir():
-            raise UsageError(f"'{target}' is a folder; wanted the name of a file.")
+            raise UsageError(f"'{target}' is a folder; name a file.")
         if target.exists() and not force:
-            raise UsageError(f"'{target}' exists already; --force replaces it.")
+            raise UsageError(f"'{target}' exists; replace it with --force.")
         card = _card_for(form, source, spec)
-        found = match(_stored(source, processes), card.spec, str(source), layer_map)
-        card = replace(card, parity=parity_digest(card.spec, found.arrays))
-        _write(found.arrays, card, form, target, processes)
+        mapped = map_weights(_read_stored(source, _reader(processes)), card.spec, str(source), layer_map)
+        card = replace(card, parity=parity_digest(card.spec, mapped.arrays))
+        _write(mapped.arrays, card, form, target, processes)
     normalize = cast(Normalize, card.spec.layers[0])
     return Transfer(
         source,
         target,
         model=card.spec.name,
-        num_arrays=len(found.arrays),
+        num_arrays=len(mapped.arrays),
         num_parameters=card.spec.num_parameters,
-        by_name=found.by_name,
-        by_structure=found.by_structure,
-        by_map=found.by_map,
-        casts=found.casts,
+        by_name=mapped.by_name,
+        by_structure=mapped.by_structure,
+        by_map=mapped.by_map,
+        casts=mapped.casts,
         mean=normalize.mean,
         std=normalize.std,
     )
 
 
 def read_weights(path: Path, spec: ModelSpec) -> Arrays:
-    """The weights in a file, by canonical name in canonical layout, float32; its framework is imported here.
+    """Read the weights in a file, by canonical name in canonical layout, float32; imports its framework.
 
     Raises:
-        ArtifactError: the file is damaged, holds another model, or leaves open which layer is which.
-        MissingEngine: its framework is not installed.
+        ArtifactError: The file is damaged, holds another model, or its layers are ambiguous.
+        MissingEngine: Its framework is not installed.
     """
-    return match(read_stored(path, lambda engine: engines.get(engine).read_file), spec, str(path)).arrays
+    return map_weights(_read_stored(path, lambda engine: engines.get(engine).read_file), spec, str(path)).arrays
 
 
-def _stored(path: Path, workers: Mapping[str, Session]) -> Stored:
-    return read_stored(path, lambda engine: workers[engine].read_file)
+def read_card(path: Path) -> Card | None:
+    """Return the card in a weights file, or None if it has none.
+
+    Raises:
+        ArtifactError: The file is missing, damaged or too large.
+        UsageError: Its suffix is unknown.
+    """
+    _check(path)
+    # PyTorch's files from before 2020 are pickles and never have a card.
+    is_pickle = _format_of(path).name == "state-dict" and not zipfile.is_zipfile(path)
+    return None if is_pickle else find_card(path)
+
+
+def _format_of(path: Path) -> Format:
+    suffix = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), None)
+    if suffix is None:
+        raise UsageError(f"Unsupported weights file '{path}': its name must end in {', '.join(_SUFFIXES)}.")
+    return FORMATS[_SUFFIXES[suffix]]
+
+
+def _reader(workers: Mapping[str, Session]) -> Callable[[str], Callable[[Path], Stored]]:
+    return lambda engine: workers[engine].read_file
+
+
+def _read_stored(path: Path, reader: Callable[[str], Callable[[Path], Stored]]) -> Stored:
+    """Read the arrays in a file; `reader` returns the `read_file` of an engine."""
+    _check(path)
+    writers = _format_of(path).writers
+    return reader(writers[0])(path) if writers else _read_safetensors(path)
+
+
+def _check(path: Path) -> None:
+    _format_of(path)
+    if not path.is_file():
+        raise ArtifactError(f"No file '{path}'.")
+    if path.stat().st_size > MOST_BYTES:
+        raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; the limit is {MOST_BYTES:,}.")
+    if zipfile.is_zipfile(path):
+        open_zip(path).close()
+
+
+def _read_safetensors(path: Path) -> Stored:
+    """Read float arrays; bfloat16, which NumPy lacks, becomes float32 without loss."""
+    try:
+        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ArtifactError(
+            f"Cannot read '{path}': the safetensors file is corrupt or truncated ({in_one_line(error)})."
+        ) from error
+    arrays = {}
+    for name, entry in entries:
+        if entry["dtype"] == "BF16":
+            values = (np.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4")
+        elif entry["dtype"] in _FLOATS:
+            values = np.frombuffer(entry["data"], _FLOATS[entry["dtype"]])
+        else:  # counters, not weights
+            continue
+        arrays[name] = values.reshape(entry["shape"])
+    return Stored(arrays)
 
 
 def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:
-    """The target's card: the source's, as far as it is of the same model."""
+    """Build the target's card, from the source's where it describes the same classes."""
     card = read_card(source)
-    wanted = spec or (card.spec if card else None)
-    if wanted is None:
+    model = spec or (card.spec if card else None)
+    if model is None:
         raise UsageError(
             f"'{source}' does not say which model it holds: add --model NAME (see `diptych models`) or a spec.json, "
             "with --input-shape and --num-classes."
         )
-    if card and card.spec.num_classes == wanted.num_classes:
-        return replace(card.for_format(form.name), spec=wanted)
-    names = tuple(map(str, range(wanted.num_classes)))
-    return Card(form.name, wanted, names, RESIZING, dataset="unknown", trained_by=(), parity="")
+    if card and card.spec.num_classes == model.num_classes:
+        return replace(card.for_format(form.name), spec=model)
+    names = tuple(map(str, range(model.num_classes)))
+    return Card(form.name, model, names, RESIZING, dataset="unknown", trained_by=(), parity="")
 
 
 def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapping[str, Session]) -> None:
-    """Write beside the target, read back, compare, and only then put it in its place."""
+    """Write beside the target, read back, compare, and rename."""
     with staging(target.parent) as folder:
         staged = folder / target.name
         if form.writers:
@@ -138,8 +197,8 @@ def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapp
             worker.export(form.name, staged, card.to_text())
         else:
             write_arrays(staged, arrays, {"format": "pt", CARD: card.to_text()})
-        back = match(_stored(staged, workers), card.spec, str(target)).arrays
+        back = map_weights(_read_stored(staged, _reader(workers)), card.spec, str(target)).arrays
         changed = next((name for name, array in arrays.items() if array.tobytes() != back[name].tobytes()), None)
         if changed:
-            raise ArtifactError(f"Cannot write '{target}': '{changed}' does not read back as it was written.")
+            raise ArtifactError(f"Cannot write '{target}': '{changed}' reads back with other values.")
         settle(staged, target)

@@ -1,18 +1,22 @@
-"""A shipped file against the model it came from: probabilities, agreement, accuracy."""
+"""Compare an exported file with the trained model, and write the golden image for an application's own check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from diptych.artifacts.run import Predictions
+from diptych.artifacts.store import atomic_write, write_json
 from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.deployment.calibration import stratified
-from diptych.deployment.formats import Format
+from diptych.deployment.card import Card
+from diptych.deployment.formats import FORMATS, Format
+from diptych.engines.contract import INPUT, OUTPUTS
 from diptych.errors import ArtifactError, DataError
 from diptych.evaluation.metrics import evaluate_logits, softmax
 
@@ -21,80 +25,112 @@ NUM_GOLDEN = 1000
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the trained model said of the test set, and which of its images are golden."""
+    """The test set, the trained model's predictions for it, and the golden images among it."""
 
     images: Images
-    """uint8, (N, H, W, C); they may be more than memory holds."""
+    """uint8, (N, H, W, C); possibly larger than memory."""
     labels_n: np.ndarray
     logits_nk: np.ndarray
     golden_g: np.ndarray
-    """Places of the golden images, stratified by class."""
+    """Indices of the golden images, stratified by class."""
     class_names: tuple[str, ...]
 
     @classmethod
     def of(cls, test: Split, predictions: Predictions, class_names: tuple[str, ...]) -> Reference:
-        """From a run's test split and its predictions.
+        """Build the reference from a run's test split and predictions.
 
         Raises:
-            ArtifactError: the predictions are of another test set.
+            ArtifactError: The predictions are for another test set.
+            DataError: The test split is empty.
         """
         if not np.array_equal(test.labels, predictions.labels_n):
-            raise ArtifactError("The run's predictions are not of this test set; train a new run.")
+            raise ArtifactError("The run's predictions are for another test set; train a new run.")
         if not len(test):
-            raise DataError("The test split is empty, so there is nothing to verify with.")
+            raise DataError("Cannot verify: the test split is empty.")
         golden_g = stratified(test.labels, NUM_GOLDEN)
         return cls(test.images, test.labels, predictions.logits_nk, golden_g, class_names)
 
     @cached_property
     def probabilities_nk(self) -> np.ndarray:
-        """What the trained model gave each class."""
+        """The trained model's probabilities."""
         return softmax(self.logits_nk)
 
     @property
     def accuracy(self) -> float:
-        """Share of test images that the trained model gets right."""
+        """Accuracy of the trained model on the test set."""
         return float(np.mean(self.logits_nk.argmax(1) == self.labels_n))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a shipped file compares with the trained model."""
+    """The result of comparing an exported file with the trained model."""
 
+    status: Literal["ok", "failed"]
+    reason: str | None
+    """Why the file failed."""
     worst_difference: float
-    """Of a probability, over the golden images."""
+    """Largest difference of a probability from the trained model's, on the golden images."""
+    tolerance: float
     agreement: float
-    """Share of test images that get the same class."""
+    """Share of test images that get the trained model's class."""
     accuracy: float
-    """On the test set; of the shipped file."""
-    fault: str | None
-    """Why it is not what was trained; None where it passed."""
+    """Accuracy of the exported file on the test set."""
+    trained_accuracy: float
 
 
 def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> Verdict:
-    """Compare what a file of format `form` says of the test images with what the trained model said."""
-    wanted_nk = reference.probabilities_nk
-    if probabilities_nk.shape != wanted_nk.shape or not np.isfinite(probabilities_nk).all():
-        shape_fault = f"its probabilities have shape {probabilities_nk.shape}, wanted finite ones of {wanted_nk.shape}"
-        return Verdict(float("inf"), 0.0, 0.0, shape_fault)
-    worst = float(np.abs(probabilities_nk - wanted_nk)[reference.golden_g].max())
+    """Compare a file's probabilities for the test images with the trained model's, by the limits of its format."""
+    expected_nk = reference.probabilities_nk
+    if probabilities_nk.shape != expected_nk.shape or not np.isfinite(probabilities_nk).all():
+        fault = f"its probabilities have shape {probabilities_nk.shape}, expected finite ones of {expected_nk.shape}"
+        return Verdict("failed", fault, float("inf"), form.tolerance, 0.0, 0.0, reference.accuracy)
+    worst = float(np.abs(probabilities_nk - expected_nk)[reference.golden_g].max())
     classes_n = probabilities_nk.argmax(1)
-    same_n = classes_n == wanted_nk.argmax(1)
-    agreement = float(np.mean(same_n))
-    fault: str | None = None
+    same_n = classes_n == expected_nk.argmax(1)
+    agreement, accuracy = float(np.mean(same_n)), float(np.mean(classes_n == reference.labels_n))
+    reason = None
     if worst > form.tolerance:
-        fault = f"a probability differs by {worst:.2g}, at most {form.tolerance:g} was wanted"
-    elif (~same_n).sum() > max(1, (1 - form.agreement) * len(same_n)):  # one image is no share of a small test set
-        fault = f"{agreement:.2%} of the images get the trained model's class, at least {form.agreement:.1%} was wanted"
-    return Verdict(worst, agreement, float(np.mean(classes_n == reference.labels_n)), fault)
+        reason = f"a probability differs by {worst:.2g}; at most {form.tolerance:g} is allowed"
+    elif (~same_n).sum() > max(1, (1 - form.agreement) * len(same_n)):  # in a small test set, one image may differ
+        share = f"{agreement:.2%} of the images get the trained model's class"
+        reason = f"{share}; at least {form.agreement:.1%} is required"
+    status: Literal["ok", "failed"] = "failed" if reason else "ok"
+    return Verdict(status, reason, worst, form.tolerance, agreement, accuracy, reference.accuracy)
 
 
 def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str, Any]]:
-    """Accuracy of each class, of the trained model and of the shipped file."""
+    """Return the accuracy of each class, of the trained model and of the exported file."""
     trained, shipped = (
         evaluate_logits(logits, reference.labels_n, reference.class_names)["per_class"]
         for logits in (reference.logits_nk, logits_nk)
     )
     return [
-        {"class": was["name"], "trained": was["recall"], "shipped": now["recall"]}
-        for was, now in zip(trained, shipped, strict=True)
+        {"class": before["name"], "trained": before["recall"], "shipped": after["recall"]}
+        for before, after in zip(trained, shipped, strict=True)
     ]
+
+
+def write_golden(folder: Path, card: Card, reference: Reference) -> None:
+    """Write `golden.png`, one image of the model's input size, and `golden.json`, the trained model's answer to it."""
+    import cv2
+
+    # The most certain correct answer.
+    golden_g = reference.golden_g
+    is_right_g = reference.logits_nk[golden_g].argmax(1) == reference.labels_n[golden_g]
+    index = int(golden_g[np.argmax(reference.probabilities_nk[golden_g].max(1) * (0.5 + is_right_g))])
+    image_hwc, probabilities_k = reference.images[index], reference.probabilities_nk[index]
+    bgr = image_hwc[..., ::-1] if image_hwc.shape[-1] == 3 else image_hwc
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr))
+    with atomic_write(folder / "golden.png") as file:
+        file.write(encoded.tobytes())
+    answer = {
+        "image": "golden.png",
+        "input": {"name": INPUT, "dtype": "uint8", "shape": [1, *image_hwc.shape]},
+        "parity": card.parity,
+        "class": card.class_names[int(probabilities_k.argmax())],
+        OUTPUTS[0]: reference.logits_nk[index],
+        OUTPUTS[1]: probabilities_k,
+        "class_names": card.class_names,
+        "tolerance_of_probabilities": {form.name: form.tolerance for form in FORMATS.values()},
+    }
+    write_json(folder / "golden.json", answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -61,26 +61,24 @@ NO_STEPS = Totals()
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What a weights file holds: float arrays called and laid out as in a PyTorch state dict, and their layers' order.
+    """The content of a weights file: float arrays, named and laid out as in a PyTorch state dict.
 
     Attributes:
-        arrays: `<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, under the file's own names of layers.
-        sequences: layers that the file keeps in the order in which they are defined; one may be in none.
-        inputs: what each layer reads, arrays or not, where the file keeps the model's graph.
+        arrays: `<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, with the file's own layer names.
+        sequences: lists of layers in their order of definition; a layer may be in none.
         permutes: layers that reorder the axes of maps, in a framework that flattens in height, width, channel
             order; None in one that flattens in channel, height, width order.
     """
 
     arrays: Arrays
     sequences: Sequence[Sequence[str]] = ()
-    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     permutes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse names that a message could not show as they are."""
+        """Raise for names with control characters."""
         odd = next((name for name in (*self.arrays, *(self.permutes or ())) if not name.isprintable()), None)
         if odd is not None:
-            raise ArtifactError(f"Cannot read a weights file in which {odd!r:.60} is the name of an array or a layer.")
+            raise ArtifactError(f"Cannot read the weights file: {odd!r:.60} is the name of an array or a layer in it.")
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:

@@ -1,4 +1,4 @@
-"""HDF5 files that anybody may have sent: float arrays that lie in the file itself, and attributes; nothing else."""
+"""Read HDF5 files from untrusted sources: float arrays stored in the file itself, and attributes."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _HEAP = b"GCOL\1\0\0\0"
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """What a file holds, by path without a leading slash: float arrays, and the attributes of groups."""
+    """Float arrays and the attributes of groups, by path without a leading slash."""
 
     arrays: Arrays = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = ()) -> Tree:
-    """Read a file whole.
+    """Read a whole file.
 
     Args:
-        source: the file.
-        where: what to call it in errors.
-        leave_out: groups at its top that are not looked at.
+        source: The file.
+        where: Its name in messages.
+        leave_out: Top-level groups to skip.
 
     Raises:
-        ArtifactError: it is damaged or too large, or keeps something in other files.
+        ArtifactError: It is damaged or too large, or refers to other files.
     """
     with _opened(source, where) as file:
-        found = list(_objects(file, where, leave_out))
-        datasets = {path: item for path, item in found if _is_float(item)}
+        objects = list(_objects(file, where, leave_out))
+        datasets = {path: item for path, item in objects if _is_float(item)}
         _check_size(datasets, where)
-        groups = {path: item for path, item in found if isinstance(item, h5py.Group)}
+        groups = {path: item for path, item in objects if isinstance(item, h5py.Group)}
         return Tree(
             {path: _values(dataset) for path, dataset in datasets.items()},
             {path: dict(group.attrs) for path, group in groups.items()},
@@ -53,14 +53,14 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
 
 
 def root_attributes(source: Path | BinaryIO, where: str) -> dict[str, Any]:
-    """What a file says of itself, once all that is in it has been looked over; no array is read.
+    """Return the attributes of the root after checking the whole file; no array is read.
 
     Raises:
-        ArtifactError: it is damaged or too large, or keeps something in other files.
+        ArtifactError: It is damaged or too large, or refers to other files.
     """
     with _opened(source, where) as file:
-        found = _objects(file, where, ())
-        _check_size({path: item for path, item in found if isinstance(item, h5py.Dataset)}, where)
+        objects = _objects(file, where, ())
+        _check_size({path: item for path, item in objects if isinstance(item, h5py.Dataset)}, where)
         return dict(file.attrs)
 
 
@@ -72,7 +72,9 @@ def _opened(source: Path | BinaryIO, where: str) -> Iterator[h5py.File]:
         with h5py.File(source, "r") as file:
             yield file
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise ArtifactError(f"Cannot read '{where}': it is no whole HDF5 file ({in_one_line(error)}).") from error
+        raise ArtifactError(
+            f"Cannot read '{where}': the HDF5 file is corrupt or truncated ({in_one_line(error)})."
+        ) from error
 
 
 @contextmanager
@@ -85,13 +87,13 @@ def _content(source: Path | BinaryIO) -> Iterator[bytes | mmap.mmap]:
 
 
 def _check_heaps(content: bytes | mmap.mmap) -> None:
-    """Refuse heaps of texts whose entries do not fill them: HDF5's own reader goes over some of those for ever.
+    """Raise for global heaps whose entries do not fill them: HDF5's own reader loops forever on some of them.
 
-    The layout is that of the HDF5 file format specification, version 3.0, section III.E.
+    See the HDF5 file format specification, version 3.0, section III.E.
     """
     widths = content[13:15] if content[8] < 2 else content[9:11]
     if content[:8] != b"\x89HDF\r\n\x1a\n" or widths != b"\x08\x08":
-        raise ValueError("it does not begin as HDF5 files of 64-bit numbers do")
+        raise ValueError("its header is not that of an HDF5 file with 64-bit sizes")
     start, count = content.find(_HEAP), 0
     while start >= 0:
         place, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
@@ -103,12 +105,12 @@ def _check_heaps(content: bytes | mmap.mmap) -> None:
             if count > _MOST_TEXTS or (is_free and length < 16):
                 break
         if place + 16 <= end or place > end or end > len(content):
-            raise ValueError(f"the heap of texts at byte {start} is damaged")
+            raise ValueError(f"the global heap at byte {start} is damaged")
         start = content.find(_HEAP, start + 8)
 
 
 def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Every group and dataset; counted, because hard links can go round in circles."""
+    """Yield every group and dataset, up to a limit, because hard links can form cycles."""
     todo = [("", file)]
     count = 0
     while todo:
@@ -117,7 +119,7 @@ def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterato
         count += len(group)
         if count > _MOST_OBJECTS or path.count("/") > _MOST_DEPTH:
             raise ArtifactError(
-                f"Cannot read '{where}': its groups go round in circles, or hold more than {_MOST_OBJECTS:,} things."
+                f"Cannot read '{where}': its groups form a cycle or have more than {_MOST_OBJECTS:,} entries."
             )
         for name in group:
             inner = f"{path}/{name}".lstrip("/")
@@ -130,16 +132,14 @@ def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterato
 
 
 def _own(group: h5py.Group, name: str, where: str, path: str) -> Any:
-    """What a name in a group stands for, provided that it lies in this very file."""
+    """Return the item of a name in a group if it is stored in this file."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ArtifactError(
-            f"Cannot read '{where}': {path!r:.80} is a link, which could lead anywhere; wanted an array."
+            f"Cannot read '{where}': {path!r:.80} is a link, which could lead anywhere; expected an array."
         )
     item = group[name]
     if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-        raise ArtifactError(
-            f"Cannot read '{where}': {path!r:.80} is kept in another file; wanted one file with all in it."
-        )
+        raise ArtifactError(f"Cannot read '{where}': {path!r:.80} is stored in another file; expected a single file.")
     return item
 
 
@@ -157,12 +157,12 @@ def _check_size(datasets: dict[str, Any], where: str) -> None:
     if num_bytes > min(MOST_BYTES, _MOST_RATIO * max(num_stored, 2**20)):
         raise ArtifactError(
             f"Cannot read '{where}': its {num_stored:,} bytes of arrays unpack to {num_bytes:,}; "
-            f"at most {MOST_BYTES:,} bytes and {_MOST_RATIO} times are read."
+            f"the limits are {MOST_BYTES:,} bytes and {_MOST_RATIO} times the stored size."
         )
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray:
-    """An array; bfloat16, which NumPy lacks, as float32, to the bit."""
+    """Return an array; bfloat16, which NumPy lacks, becomes float32 without loss."""
     values = dataset[()]
     if dataset.dtype.kind == "f":
         return np.asarray(values)

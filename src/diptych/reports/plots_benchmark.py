@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diptych.deployment.benchmark import Benchmark, Row
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.deployment.standings import Benchmark, Row
 from diptych.reports.plots import ENGINE_COLOURS, GREY, INK, NEUTRAL, add_axes, new_figure, percent
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Who runs shipped files: one row each, and one way to load a file into any of them."""
+"""The runtimes that run exported files: a table, and one function to load a file into any of them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,28 @@ from typing import TypeAlias
 
 import numpy as np
 
-from diptych.deployment.containers import Artifact
-from diptych.deployment.formats import Format
-from diptych.deployment.packages import check_installed, missing
+from diptych.deployment.file_types import Artifact
+from diptych.deployment.formats import Format, check_installed, missing
 from diptych.errors import ArtifactError, DiptychError, in_one_line
 
-__all__ = ["RUNTIMES", "Infer", "Runtime", "check_installed", "load", "missing", "usable"]
-
 Infer: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""uint8 images, (N, H, W, C), in; logits and probabilities, float32, (N, K), out."""
+"""Maps uint8 images, (N, H, W, C), to logits and probabilities, float32, (N, K)."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs a shipped file."""
+    """A program that runs exported files."""
 
     name: str
     title: str
     module: str
-    """Where, in this package, its functions are."""
+    """Module of this package with its loader."""
     function: str
-    """Loads an Artifact, to compute with so many threads."""
+    """Loads an Artifact, to compute with a number of threads."""
     packages: tuple[str, ...]
-    """What must be installed."""
+    """Packages that it needs."""
     engine: str | None = None
-    """Whose framework it is."""
+    """The engine of the same framework, if any."""
 
 
 _RUNTIMES = (
@@ -44,44 +41,44 @@ _RUNTIMES = (
     Runtime("tensorflow", "TensorFlow function", "tensorflow", "function", ("tensorflow",), "tensorflow"),
     Runtime("keras", "Keras", "tensorflow", "keras_model", ("tensorflow",), "tensorflow"),
     Runtime("saved-model", "SavedModel", "tensorflow", "saved_model", ("tensorflow",), "tensorflow"),
-    Runtime("onnxruntime", "ONNX Runtime", "onnx", "session", ("onnxruntime",)),
-    Runtime("litert", "LiteRT", "litert", "interpreter", ("ai_edge_litert",)),
-    Runtime("openvino", "OpenVINO", "openvino", "compiled", ("openvino",)),
+    Runtime("onnxruntime", "ONNX Runtime", "portable", "onnxruntime_session", ("onnxruntime",)),
+    Runtime("litert", "LiteRT", "portable", "litert_interpreter", ("ai_edge_litert",)),
+    Runtime("openvino", "OpenVINO", "portable", "openvino_model", ("openvino",)),
 )
 RUNTIMES = {runtime.name: runtime for runtime in _RUNTIMES}
 
 
 def load(artifact: Artifact, runtime: Runtime, threads: int) -> Infer:
-    """A shipped file, ready to run.
+    """Load an exported file into a runtime.
 
     Args:
-        artifact: what `open_artifact` found; a format that can run code is run.
-        runtime: one of those that its format names.
-        threads: processor threads to compute with.
+        artifact: The checked file; a format that can execute code is executed.
+        runtime: One of the runtimes of its format.
+        threads: Processor threads.
 
     Raises:
-        MissingEngine: the runtime is not installed.
-        ArtifactError: the runtime cannot load the file; its own words are added.
+        MissingEngine: The runtime is not installed.
+        ArtifactError: The runtime cannot load the file; the message includes its own.
     """
     check_installed(runtime.title, runtime.packages)
-    make = getattr(import_module(f"{__name__}.{runtime.module}"), runtime.function)
+    loader = getattr(import_module(f"{__name__}.{runtime.module}"), runtime.function)
     try:
-        infer: Infer = make(artifact, threads)
+        infer: Infer = loader(artifact, threads)
     except DiptychError:
         raise
-    except Exception as error:  # a runtime raises what it likes
+    except Exception as error:  # runtimes can raise anything
         raise ArtifactError(f"{runtime.title} cannot load '{artifact.path}': {in_one_line(error)}") from error
     return infer
 
 
 def usable(form: Format) -> Runtime:
-    """The first runtime of a format that is installed.
+    """Return the first installed runtime of a format.
 
     Raises:
-        MissingEngine: none is.
+        MissingEngine: None is installed.
     """
     choices = [RUNTIMES[name] for name in form.runtimes]
-    here = [runtime for runtime in choices if not missing(runtime.packages)]
-    if not here:
+    installed = [runtime for runtime in choices if not missing(runtime.packages)]
+    if not installed:
         check_installed(choices[0].title, choices[0].packages)
-    return here[0]
+    return installed[0]

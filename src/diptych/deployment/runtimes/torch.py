@@ -1,4 +1,4 @@
-"""PyTorch's own whole-model files, and networks from weights."""
+"""PyTorch: its whole-model formats, and models built from the card's spec with weights from a file."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ import numpy as np
 import torch
 
 from diptych import engines
-from diptych.deployment.containers import Artifact
+from diptych.deployment.file_types import Artifact
 from diptych.deployment.runtimes import Infer
-from diptych.deployment.runtimes.weights import arrays
+from diptych.deployment.transfer import read_weights
 from diptych.engines.contract import OUTPUTS
 from diptych.engines.torch.export import Served
 from diptych.errors import MissingEngine
 
 
 def eager(artifact: Artifact, threads: int) -> Infer:
-    """The network of the file's spec, operation by operation."""
+    """Build the model of the card's spec and run it eagerly."""
     return _named(_network(artifact, threads))
 
 
 def compiled(artifact: Artifact, threads: int) -> Infer:
-    """The network of the file's spec, compiled for each batch size it meets."""
+    """Build the model of the card's spec and compile it for each batch size."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise MissingEngine(f"torch.compile needs a C++ compiler; '{compiler}' is not installed: set CXX to another.")
+        raise MissingEngine(
+            f"torch.compile needs a C++ compiler; '{compiler}' is not installed. Set CXX to another one."
+        )
     return _named(torch.compile(_network(artifact, threads), dynamic=False))
 
 
 def torchscript(artifact: Artifact, threads: int) -> Infer:
-    """A TorchScript file."""
+    """Load a TorchScript file."""
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
-        # TorchScript is deprecated; whoever has such a file knows.
+        # TorchScript is deprecated, but its files still have to run.
         warnings.simplefilter("ignore", DeprecationWarning)
         return _named(torch.jit.load(artifact.path, map_location="cpu"))
 
 
 def exported(artifact: Artifact, threads: int) -> Infer:
-    """A `torch.export` program."""
+    """Load a `torch.export` program."""
     torch.set_num_threads(threads)
     return _named(torch.export.load(artifact.path).module())
 
@@ -51,9 +53,9 @@ def exported(artifact: Artifact, threads: int) -> Infer:
 def _network(artifact: Artifact, threads: int) -> Served:
     engine = engines.get("torch")
     engine.configure(threads)
-    held = arrays(artifact)  # before a model is built, as large as the card says
+    weights = read_weights(artifact.path, artifact.card.spec)  # first, because a false card could ask for a huge model
     model = engine.build(artifact.card.spec)
-    engine.load_weights(model, held)
+    engine.load_weights(model, weights)
     return Served(model.cpu()).eval()
 
 

@@ -1,4 +1,4 @@
-"""Weights files that Keras wrote, and that anybody may have sent: their HDF5 and JSON are parsed, no layer is made."""
+"""Read weights files of Keras from untrusted sources: HDF5 and JSON are parsed, no layer is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,7 +21,7 @@ from diptych.errors import ArtifactError, in_one_line
 __all__ = ["read_file"]
 
 Config: TypeAlias = Mapping[str, Any] | None
-# What a damaged archive, and JSON of an unforeseen form, may raise.
+# A damaged archive or unexpected JSON can raise any of these.
 _ERRORS = (
     OSError,
     zipfile.BadZipFile,
@@ -34,7 +33,7 @@ _ERRORS = (
     RecursionError,
 )
 _OPTIMIZERS = ("optimizer", "_optimizer", "optimizer_weights")
-# Layers by class: the names that files of Keras 3 count them under.
+# Layer classes, and the names under which Keras 3 numbers them in files.
 _KINDS = {
     "Conv2D": "conv2d",
     "DepthwiseConv2D": "depthwise_conv2d",
@@ -45,7 +44,7 @@ _KINDS = {
 }
 _COUNTED = re.compile(rf"({'|'.join(_KINDS.values())})(?:_(\d+))?")
 _NUMBERED = re.compile(r"(.+)/vars/(\d+)")
-# Roles by the number of axes of a layer's first array, where arrays have numbers, and by name, where they have names.
+# Roles of numbered arrays, by the number of axes of a layer's first array, and of named arrays.
 _ROLES = {4: ("weight", "bias"), 2: ("weight", "bias"), 1: ("weight", "bias", "running_mean", "running_var")}
 _NAMES = {
     "kernel": "weight",
@@ -58,7 +57,7 @@ _NAMES = {
 
 
 def read_file(path: Path) -> Stored:
-    """What a weights file of this framework holds; nothing in it is run."""
+    """Read a weights file of this framework; no code in it is run."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -70,26 +69,28 @@ def read_file(path: Path) -> Stored:
         named = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
         return _numbered(tree, config) if named is None else _named(tree, named, config)
     except _ERRORS as error:
-        raise ArtifactError(f"Cannot read '{path}': it is no whole Keras file ({in_one_line(error)}).") from error
+        raise ArtifactError(
+            f"Cannot read '{path}': the Keras file is corrupt or truncated ({in_one_line(error)})."
+        ) from error
 
 
 def _numbered(tree: Tree, config: Config) -> Stored:
-    """Keras 3's layout: `layers/conv2d_1/vars/0`, counted by class in the order of `model.layers`."""
+    """Read Keras 3's layout: `layers/conv2d_1/vars/0`, numbered by class in the order of `model.layers`."""
     names = _names_of_groups(tree, config)
     arrays: Arrays = {}
     for path, array in tree.arrays.items():
-        found = _NUMBERED.fullmatch(path)
-        if found:
-            group, number = found[1], int(found[2])
+        match = _NUMBERED.fullmatch(path)
+        if match:
+            group, number = match[1], int(match[2])
             first = tree.arrays.get(f"{group}/vars/0", array)
             role = dict(enumerate(_ROLES.get(first.ndim, ()))).get(number, f"array{number}")
             arrays[f"{names[group]}.{role}"] = _canonical(array, role, _kind(group))
     permutes = [name for group, name in names.items() if _kind(group) == "permute"]
-    return Stored(arrays, _sequences(names), _inputs(config), permutes)
+    return Stored(arrays, _sequences(names), permutes)
 
 
 def _names_of_groups(tree: Tree, config: Config) -> dict[str, str]:
-    """What each layer's group is called in the model, or after its attribute where layers are attributes."""
+    """Return the layer name of each group, or the attribute's name if layers are attributes."""
     names = {}
     for path, attributes in tree.attributes.items():
         group = path.removesuffix("/vars")
@@ -102,7 +103,7 @@ def _names_of_groups(tree: Tree, config: Config) -> dict[str, str]:
 
 
 def _counted(config: Config) -> Iterator[tuple[str, str]]:
-    """Group and name of each layer, as Keras counts: older files name their groups nowhere else."""
+    """Yield group and name of each layer by Keras's numbering, because older files do not store names in groups."""
     seen: Counter[str] = Counter()
     for layer in _layers(config):
         kind = _KINDS.get(layer["class_name"])
@@ -122,7 +123,7 @@ def _sequences(names: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
 
 
 def _named(tree: Tree, top: str, config: Config) -> Stored:
-    """The older layout: `model_weights/conv2d_1/.../kernel`, with lists of names in order."""
+    """Read the older layout: `model_weights/conv2d_1/.../kernel`, with lists of names in order."""
     kinds = {layer["config"]["name"]: _KINDS.get(layer["class_name"], "") for layer in _layers(config)}
     layers = _texts(tree, top, "layer_names")
     arrays: Arrays = {}
@@ -134,16 +135,16 @@ def _named(tree: Tree, top: str, config: Config) -> Stored:
             *_, owner, last = [layer, *weight.partition(":")[0].split("/")]
             name, role = owner if nested else layer, _NAMES.get(last, last)
             if f"{name}.{role}" in arrays:
-                raise ValueError(f"two layers are called '{name}'")
+                raise ValueError(f"two layers have the name '{name}'")
             kind = "depthwise_conv2d" if last == "depthwise_kernel" else kinds.get(name, "")
             arrays[f"{name}.{role}"] = _canonical(tree.arrays[f"{group}/{weight}"], role, kind)
     permutes = [name for name in layers if kinds.get(name, name).startswith("permute")]
     order = tuple(dict.fromkeys(name.rpartition(".")[0] for name in arrays))
-    return Stored(arrays, (order,), _inputs(config), permutes)
+    return Stored(arrays, (order,), permutes)
 
 
 def _texts(tree: Tree, group: str, key: str) -> list[str]:
-    """A list of texts, which Keras cuts into `<key>0`, `<key>1` and so on where it is long."""
+    """Return a list of texts; Keras splits a long one into `<key>0`, `<key>1` and so on."""
     attributes = tree.attributes.get(group, {})
     parts = [attributes.get(name, ()) for name in (key, *(f"{key}{place}" for place in range(len(attributes))))]
     return [text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in part]
@@ -169,28 +170,6 @@ def _kind(group: str) -> str:
 
 
 def _layers(config: Config) -> list[dict[str, Any]]:
-    """The layers of a model without models inside; none where the file does not say."""
-    found = config["config"].get("layers", []) if config else []
-    return [] if any("layers" in layer["config"] for layer in found) else found
-
-
-def _inputs(config: Config) -> dict[str, tuple[str, ...]]:
-    layers = _layers(config)
-    names = [layer["config"]["name"] for layer in layers]
-    if config and config["class_name"] == "Sequential":
-        return {after: (before,) for before, after in pairwise(names)}
-    calls = {name: set(_called(layer.get("inbound_nodes"))) for name, layer in zip(names, layers, strict=True)}
-    return {name: tuple(sorted(called & calls.keys())) for name, called in calls.items()}
-
-
-def _called(node: Any) -> Iterator[str]:
-    """Every layer that a call takes an output of: `[name, 0, 0]`, however deep."""
-    match node:
-        case [str(name), int(), int(), *rest]:
-            yield name
-            yield from _called(rest)
-        case list():
-            for item in node:
-                yield from _called(item)
-        case dict():
-            yield from _called(list(node.values()))
+    """Return the layers of a model, or none if they are unknown or nested models."""
+    layers = config["config"].get("layers", []) if config else []
+    return [] if any("layers" in layer["config"] for layer in layers) else layers

@@ -1,4 +1,4 @@
-"""Weights files that PyTorch wrote, and that anybody may have sent: nothing but tensors is taken from them."""
+"""Read weights files of PyTorch from untrusted sources: only tensors are loaded."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from diptych.errors import ArtifactError, in_one_line
 __all__ = ["read_file"]
 
 _EXACT = (torch.float16, torch.float32, torch.float64)
-_REMEDY = "Save nothing but model.state_dict()."
+_REMEDY = "Save only model.state_dict()."
 
 
 def read_file(path: Path) -> Stored:
-    """What a weights file of this framework holds; nothing in it is run."""
+    """Read a weights file of this framework; no code in it is run."""
     tensors = {name: tensor for name, tensor in _state_dict(_loaded(path), path).items() if tensor.is_floating_point()}
     odd = next((name for name, tensor in tensors.items() if not _is_plain(tensor)), None)
     if odd:
-        raise ArtifactError(f"Cannot read '{path}': {odd!r:.80} is no plain tensor. {_REMEDY}")
-    # Before a copy is made, because a tensor can claim one element's memory many times over.
+        raise ArtifactError(f"Cannot read '{path}': {odd!r:.80} is not a plain tensor. {_REMEDY}")
+    # Checked before copying, because an expanded tensor repeats one element's memory.
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if num_bytes > MOST_BYTES:
-        raise ArtifactError(f"Cannot read '{path}': it holds {num_bytes:,} bytes; at most {MOST_BYTES:,} are read.")
+        raise ArtifactError(f"Cannot read '{path}': it holds {num_bytes:,} bytes; the limit is {MOST_BYTES:,}.")
     arrays = {name: _to_numpy(tensor) for name, tensor in tensors.items()}
     return Stored(arrays, sequences=(tuple(dict.fromkeys(name.rpartition(".")[0] for name in arrays)),))
 
@@ -37,32 +37,32 @@ def read_file(path: Path) -> Stored:
 def _loaded(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises almost anything
+    except Exception as error:  # a damaged file can raise anything
         raise ArtifactError(f"Cannot read '{path}': {_fault(error)}") from error
 
 
 def _fault(error: Exception) -> str:
-    asked = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
-    if asked or "TorchScript" in str(error):
-        what = f"asks for {asked[1]}" if asked else "is a TorchScript program"
-        return f"it {what}, and loading that could run code. {_REMEDY}"
-    if "Weights only load failed" in str(error):  # what follows advises to load it all the same
-        return f"it holds something else than weights. {_REMEDY}"
-    return f"it is no whole PyTorch file ({in_one_line(error)})."
+    name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
+    if name or "TorchScript" in str(error):
+        what = f"asks for {name[1]}" if name else "is a TorchScript program"
+        return f"it {what}, and loading it could execute code. {_REMEDY}"
+    if "Weights only load failed" in str(error):  # PyTorch's message advises to load it all the same
+        return f"it holds more than weights. {_REMEDY}"
+    return f"the PyTorch file is corrupt or truncated ({in_one_line(error)})."
 
 
 def _state_dict(content: Any, path: Path) -> Mapping[str, Tensor]:
-    """The state dict that a file is, or the one that it wraps beside epoch numbers and such."""
+    """Return the state dict that the file is, or that it contains beside epoch numbers and the like."""
     if not isinstance(content, Mapping):
         raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a state dict. {_REMEDY}")
     wrapped = [key for key, value in content.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(wrapped) > 1:
         names = ", ".join(f"{key!r:.40}" for key in wrapped)
         raise ArtifactError(f"Cannot read '{path}': it holds {len(wrapped)} state dicts, {names}. {_REMEDY}")
-    found = _tensors(content[wrapped[0]] if wrapped else content)
-    if not found:
+    tensors = _tensors(content[wrapped[0]] if wrapped else content)
+    if not tensors:
         raise ArtifactError(f"Cannot read '{path}': it holds no state dict. {_REMEDY}")
-    return found
+    return tensors
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -78,5 +78,5 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
-    """A copy; bfloat16, which NumPy lacks, as float32, to the bit."""
+    """Return a copy; bfloat16, which NumPy lacks, becomes float32 without loss."""
     return np.array(tensor.detach().to(tensor.dtype if tensor.dtype in _EXACT else torch.float32).numpy(), order="C")

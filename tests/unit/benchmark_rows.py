@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from diptych.deployment.benchmark import Benchmark, Row
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.probe import Speed
-from diptych.deployment.standings import Benchmark, Row
+from diptych.deployment.predictor import Speed
 
 
 def make_speed(latency=1e-3, rate=1000.0):

@@ -8,7 +8,7 @@ import pytest
 
 from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
-from diptych.deployment.probe import save_images
+from diptych.deployment.predictor import save_images
 from diptych.errors import ArtifactError, DataError
 
 

@@ -29,15 +29,15 @@ def test_the_same_probabilities_pass_everywhere(reference):
             verdict.worst_difference,
             verdict.agreement,
             verdict.accuracy,
-            verdict.fault,
+            verdict.reason,
         )
 
 
 def test_a_probability_beyond_the_formats_tolerance_is_a_fault(reference):
     nudged_nk = reference.probabilities_nk.copy()
     nudged_nk[reference.golden_g[0], 0] += 2e-5
-    assert "differs by 2e-05, at most 1e-05 was wanted" in judge(FORMATS["onnx"], reference, nudged_nk).fault
-    assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).fault is None
+    assert "differs by 2e-05; at most 1e-05 is allowed" in judge(FORMATS["onnx"], reference, nudged_nk).reason
+    assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).reason is None
 
 
 def test_too_many_other_classes_are_a_fault(reference):
@@ -45,17 +45,17 @@ def test_too_many_other_classes_are_a_fault(reference):
     turned_nk[: NUM // 5] = np.roll(turned_nk[: NUM // 5], 1, axis=1)
     verdict = judge(FORMATS["onnx-int8"], reference, turned_nk)
     assert 0.8 == verdict.agreement
-    assert "80.00% of the images get the trained model's class, at least 90.0%" in (verdict.fault or "")
+    assert "80.00% of the images get the trained model's class; at least 90.0%" in (verdict.reason or "")
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
 def test_answers_of_another_shape_or_without_a_number_are_a_fault(reference, spoil):
-    assert "wanted finite ones" in judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk)).fault
+    assert "expected finite ones" in judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk)).reason
 
 
 def test_predictions_of_another_test_set_are_no_reference(reference):
     labels_n = np.roll(reference.labels_n, 1)
-    with pytest.raises(ArtifactError, match="not of this test set"):
+    with pytest.raises(ArtifactError, match="for another test set"):
         Reference.of(
             Split(reference.images, labels_n),
             Predictions(reference.logits_nk, reference.labels_n, reference.labels_n),

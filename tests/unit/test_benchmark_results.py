@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from standings import make_benchmark, make_row
+from benchmark_rows import make_benchmark, make_row
 
 from diptych.artifacts.store import json_text
 from diptych.cli.benchmark import limits_of
@@ -45,7 +45,9 @@ def test_where_nothing_passed_nothing_is_best():
 def test_a_row_below_a_limit_is_named_with_what_it_has():
     found = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
     assert [] == found.shortfalls({"accuracy": 0.85, "agreement": 0.9})
-    assert ["tflite-int8 in LiteRT: accuracy is 0.8500, at least 0.9 was wanted"] == found.shortfalls({"accuracy": 0.9})
+    assert ["tflite-int8 in LiteRT: accuracy is 0.8500; at least 0.9 is required"] == found.shortfalls(
+        {"accuracy": 0.9}
+    )
 
 
 @pytest.mark.parametrize("status", ["failed", "impossible", "unrunnable"])

@@ -1,0 +1,300 @@
+"""Map the layers of a weights file to those of a spec: by name, else by order and shape, else as the user says.
+
+A pair is accepted only if nothing else fits. Anything ambiguous is reported, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from diptych.engines.contract import Arrays, Stored
+from diptych.errors import ArtifactError, UsageError
+from diptych.spec import ModelSpec
+from diptych.spec import layers as L
+from diptych.spec.typed import did_you_mean
+
+Shapes: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+"""Role and shape of each array of a layer, sorted by role."""
+Layers: TypeAlias = Mapping[str, Shapes]
+_SHORTCUT = re.compile(r"shortcut|downsample|skip|projection|proj")
+# PyTorch's norms count batches; the counter is a float where a script has converted everything.
+_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True, eq=False)
+class MappedWeights:
+    """A spec's arrays from a file, and how many layers were mapped in which way."""
+
+    arrays: Arrays
+    """By canonical name in canonical layout, float32."""
+    by_name: int
+    by_structure: int
+    by_map: int
+    casts: tuple[str, ...]
+    """One line for each type other than float32: the number of arrays, and how many of them lost digits."""
+
+
+def map_weights(
+    stored: Stored, spec: ModelSpec, where: str, layer_map: Mapping[str, str] | None = None
+) -> MappedWeights:
+    """Map a file's arrays to a spec's.
+
+    Args:
+        stored: The content of the file.
+        spec: The model.
+        where: The file's name in messages.
+        layer_map: Layers of the file, by name, and their layers in the spec.
+
+    Raises:
+        ArtifactError: The file holds another model, or one of its layers fits several layers of the spec.
+        UsageError: The map names an unknown layer, or one of another shape.
+    """
+    arrays: dict[str, Arrays] = {}
+    for path, array in stored.arrays.items():
+        name, _, role = path.rpartition(".")
+        if role != _COUNTER:
+            arrays.setdefault(name, {})[role] = array
+    roles: dict[str, dict[str, tuple[int, ...]]] = {}
+    for expected in spec.arrays:
+        roles.setdefault(spec.owner(expected).name, {})[expected.name.rpartition(".")[2]] = expected.shape
+    model = {name: tuple(sorted(shapes.items())) for name, shapes in roles.items()}
+
+    bare = _without_prefix(list(arrays), set(model))
+    arrays = {bare[name]: layer for name, layer in arrays.items()}
+    held = {name: tuple(sorted((role, array.shape) for role, array in layer.items())) for name, layer in arrays.items()}
+    _check_fit(held, model, spec, where)
+    told = _told({bare.get(name, name): target for name, target in (layer_map or {}).items()}, held, model)
+    sequences = [[bare[name] for name in sequence if name in bare] for sequence in stored.sequences]
+    pairs = _pairs(held, spec, model, told, sequences, where)
+
+    by_name = sum(name not in told and _words(name) == _words(target) for name, target in pairs.items())
+    sources = {target: arrays[name] for name, target in pairs.items()}
+    mapped = {f"{target}.{role}": sources[target][role] for target in roles for role in roles[target]}
+    mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
+    return MappedWeights(mapped, by_name, len(pairs) - by_name - len(told), len(told), casts)
+
+
+def _without_prefix(names: list[str], model: set[str]) -> dict[str, str]:
+    """Each name without the prefixes that all names share, such as `module.`."""
+    bare = names
+    while set(bare) != model and all("." in name for name in bare) and len({name.split(".")[0] for name in bare}) == 1:
+        bare = [name.partition(".")[2] for name in bare]
+    return dict(zip(names, bare, strict=True))
+
+
+def _told(layer_map: Mapping[str, str], held: Layers, model: Layers) -> dict[str, str]:
+    """The user's pairs, checked."""
+    told: dict[str, str] = {}
+    for name, target in layer_map.items():
+        for layer, known in ((name, held), (target, model)):
+            if layer not in known:
+                raise UsageError(f"--map {name}={target}: no layer '{layer}' has weights{did_you_mean(layer, known)}.")
+        if held[name] != model[target] or target in told.values():
+            fault = "their shapes differ" if held[name] != model[target] else f"'{target}' is already mapped"
+            raise UsageError(f"--map {name}={target}: {fault}.")
+        told[name] = target
+    return told
+
+
+def _pairs(
+    held: Layers,
+    spec: ModelSpec,
+    model: Layers,
+    told: Mapping[str, str],
+    sequences: Sequence[Sequence[str]],
+    where: str,
+) -> dict[str, str]:
+    """Return the layer of the model for each layer of the file."""
+    if not told and held == model:
+        return {name: name for name in held}
+    ancestors = _ancestors(spec, model)
+    by_name = _by_name(held, model, told)
+    pairs = {**told, **by_name}
+    orders: list[list[str]] = []
+    for choice in (sequences, _numbered(held)):
+        closed = [_closed(sequence, held) for sequence in choice]
+        # An order that contradicts the shapes is not the order of definition.
+        orders = orders or [order for order in closed if _in_order(order, held, model, ancestors, told)]
+    for order in orders:
+        placed = _in_order(order, held, model, ancestors, pairs)
+        if placed is None:
+            raise ArtifactError(
+                f"Cannot map the layers of '{where}': their names contradict their order. "
+                "Name each of them with --map FILE_LAYER=MODEL_LAYER."
+            )
+        pairs |= placed
+    for name in dict.fromkeys([*(name for order in orders for name in order), *held]):
+        if name not in pairs:
+            options = [target for target in model if model[target] == held[name] and target not in pairs.values()]
+            is_partly_named = any(held[other] == held[name] for other in by_name)
+            if len(options) > 1 or is_partly_named:
+                raise _ambiguous(name, options, where)
+            pairs[name] = options[0]
+    return pairs
+
+
+def _by_name(held: Layers, model: Layers, told: Mapping[str, str]) -> dict[str, str]:
+    """Pairs of the same name, apart from separators and the word for a shortcut."""
+    counts = Counter(map(_words, held))
+    targets = {_words(target): target for target in model if target not in told.values()}
+    return {
+        name: target
+        for name in held
+        if name not in told and counts[_words(name)] == 1 and (target := targets.get(_words(name)))
+        if held[name] == model[target]
+    }
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[a-z]+|\d+", _SHORTCUT.sub("shortcut", name.lower())))
+
+
+def _numbered(held: Layers) -> list[list[str]]:
+    """Names that differ only in their numbers, in ascending order."""
+    groups = defaultdict(list)
+    for name in held:
+        groups[re.sub(r"\d+", "#", name)].append(name)
+    return [sorted(names, key=lambda name: list(map(int, re.findall(r"\d+", name)))) for names in groups.values()]
+
+
+def _closed(sequence: Sequence[str], held: Layers) -> list[str]:
+    """The layers of a sequence that has all layers of their shapes."""
+    outside = {held[name] for name in held.keys() - set(sequence)}
+    return [name for name in sequence if held[name] not in outside]
+
+
+def _in_order(
+    order: Sequence[str], held: Layers, model: Layers, ancestors: Mapping[str, set[str]], known: Mapping[str, str]
+) -> dict[str, str] | None:
+    """Pair layers in an order in which each follows its inputs, up to the first ambiguous one; None if impossible."""
+    shapes, taken = {held[name] for name in order}, set(known.values())
+    left = {target: None for target in model if model[target] in shapes}
+    pairs: dict[str, str] = {}
+    for name in order:
+        options = [known[name]] if name in known else [target for target in left if target not in taken]
+        ready = [target for target in options if model[target] == held[name] and ancestors[target].isdisjoint(left)]
+        if len(ready) > 1:
+            break
+        if not ready:
+            return None
+        pairs[name] = ready[0]
+        left.pop(ready[0], None)
+    return pairs
+
+
+def _ancestors(spec: ModelSpec, model: Layers) -> dict[str, set[str]]:
+    """For each layer, the layers with weights upstream of it."""
+    ancestors: dict[str, set[str]] = {"input": set()}
+    for layer in spec.layers:
+        ancestors[layer.name] = set(layer.inputs).intersection(model).union(*map(ancestors.__getitem__, layer.inputs))
+    return ancestors
+
+
+def _ambiguous(name: str, options: list[str], where: str) -> ArtifactError:
+    more = f" and {len(options) - 3} more" if len(options) > 3 else ""
+    shown = ", ".join(f"'{target}'" for target in options[:3]) + more
+    choices = " or ".join(f"--map {name}={target}" for target in options[:2])
+    return ArtifactError(f"Layer '{name}' of '{where}' is ambiguous: it fits {shown}. Choose with {choices}.")
+
+
+def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None:
+    """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
+    if model.keys() <= held.keys():
+        extra = {name: shapes for name, shapes in held.items() if model.get(name) != shapes}
+        missing = {name: shapes for name, shapes in model.items() if held[name] != shapes}
+    else:
+        extra, missing = _unpaired(held, model), _unpaired(model, held)
+    fault = next((f"unexpected layer '{name}' ({_text(shapes)})." for name, shapes in extra.items()), None)
+    for name, shapes in list(missing.items())[:1]:
+        # The layer of the same name, or the first whose arrays have as many axes.
+        near = next((other for other in (name, *extra) if _num_axes(extra.get(other, ())) == _num_axes(shapes)), None)
+        text = f"'{near}' has {_text(extra[near])}" if near else "the file has no similar layer left"
+        fault = f"layer '{name}' must have {_text(shapes)}; {text}."
+        is_head = [name] == list(missing) == [spec.layers[-1].name]
+        if near and is_head and (weight := dict(extra[near])["weight"])[1:] == dict(shapes)["weight"][1:]:
+            fault += f" Was it trained for {weight[0]} classes?"
+    if fault:
+        raise ArtifactError(f"Cannot load '{where}' into {spec.name}: {fault}")
+
+
+def _unpaired(layers: Layers, others: Layers) -> dict[str, Shapes]:
+    """Layers without a partner of the same shapes; those of the same name are paired first."""
+    partners = Counter(others.values())
+    unpaired = set()
+    for name in sorted(layers, key=lambda name: layers[name] != others.get(name)):
+        partners[layers[name]] -= 1
+        unpaired |= {name} if partners[layers[name]] < 0 else set()
+    return {name: shapes for name, shapes in layers.items() if name in unpaired}
+
+
+def _num_axes(shapes: Shapes) -> list[tuple[str, int]]:
+    return [(role, len(shape)) for role, shape in shapes]
+
+
+def _text(shapes: Shapes) -> str:
+    weight_first = sorted(shapes, key=lambda entry: entry[0] != "weight")
+    return ", ".join(f"{role} ({', '.join(map(str, shape))})" for role, shape in weight_first)
+
+
+def _canonical_order(spec: ModelSpec, arrays: Arrays, permutes: Sequence[str] | None, where: str) -> Arrays:
+    """Reorder weights after a Flatten to channel, height, width order; `permutes` is None if they are in it."""
+    # differs: flatten-order
+    if permutes is None:
+        return arrays
+    reordered = dict(arrays)
+    for name, flatten in _after_flatten(spec, permutes, where):
+        height, width, channels = spec.input_shapes(flatten)[0]
+        order = np.arange(height * width * channels).reshape(height, width, channels).transpose(2, 0, 1).ravel()
+        for array in spec.arrays:
+            if spec.owner(array).name == name and (array.role == "kernel" or isinstance(spec.layer(name), L.BatchNorm)):
+                reordered[array.name] = reordered[array.name][..., order]
+    return reordered
+
+
+def _after_flatten(spec: ModelSpec, permutes: Sequence[str], where: str) -> Iterator[tuple[str, L.Flatten]]:
+    """Yield layers with weights for single elements of a flattened map, if these are in the file's order."""
+    fault = None
+    ours = {f"{layer.name}.permute" for layer in spec.layers}
+    foreign = [name for name in permutes if name not in ours]
+    flattened: dict[str, L.Flatten] = {}
+    for layer in spec.layers:
+        sources = [flattened[name] for name in layer.inputs if name in flattened]
+        if isinstance(layer, L.Flatten) and f"{layer.name}.permute" not in permutes and _has_pixels(spec, layer):
+            flattened[layer.name] = layer
+        elif sources and isinstance(layer, L.Dense | L.BatchNorm):
+            if foreign:
+                fault = f"its layer '{foreign[0]}' reorders axes"
+            yield layer.name, sources[0]
+        if sources and isinstance(layer, L.Activation | L.Dropout | L.BatchNorm | L.Flatten):
+            flattened[layer.name] = sources[0]
+        elif sources and not isinstance(layer, L.Dense):
+            fault = f"'{layer.name}' mixes the elements of '{sources[0].name}'"
+        if fault:
+            raise ArtifactError(
+                f"Cannot load '{where}': {fault}, so the order of the weights after its Flatten is unknown. "
+                "Transfer a file that diptych or PyTorch wrote."
+            )
+
+
+def _has_pixels(spec: ModelSpec, flatten: L.Flatten) -> bool:
+    *size, channels = spec.input_shapes(flatten)[0]
+    return len(size) == 2 and size != [1, 1] and channels > 1
+
+
+def _as_float32(arrays: Arrays) -> tuple[Arrays, tuple[str, ...]]:
+    converted, lost = {}, defaultdict[str, list[bool]](list)
+    for name, array in arrays.items():
+        with np.errstate(over="ignore"):
+            converted[name] = np.ascontiguousarray(array, np.float32)
+        if array.dtype != np.float32:
+            is_equal = np.array_equal(converted[name].astype(array.dtype), array, equal_nan=True)
+            lost[array.dtype.name].append(not is_equal)
+    return converted, tuple(
+        f"{dtype} → float32: {len(losses)} arrays, {sum(losses)} lost digits" for dtype, losses in lost.items()
+    )

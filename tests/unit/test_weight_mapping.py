@@ -1,0 +1,302 @@
+"""Layers are mapped by name, by order and shape, or as the user says; ambiguous ones are reported."""
+
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from diptych.comparison.parity import samples
+from diptych.deployment.weight_mapping import map_weights
+from diptych.engines.contract import Stored
+from diptych.errors import ArtifactError, UsageError
+from diptych.spec import layers as L
+from diptych.spec import zoo
+from diptych.spec.zoo import Graph
+
+RESNET = zoo.model("resnet20_b")
+CHAIN = zoo.model("cnn")
+
+
+def make_weights(spec):
+    return {name: array.astype(np.float32) for name, array in samples.weights(spec, seed=0).items()}
+
+
+def layers_of(spec):
+    return list(dict.fromkeys(array.name.rpartition(".")[0] for array in spec.arrays))
+
+
+def store(spec, names=None, *, order=None, **fields):
+    """A spec's arrays with other layer names; `names` maps those that change, `order` lists them as defined."""
+    arrays = {}
+    for path, array in make_weights(spec).items():
+        layer, _, role = path.rpartition(".")
+        arrays[f"{(names or {}).get(layer, layer)}.{role}"] = array
+    sequences = () if order is None else (tuple(order),)
+    return Stored({path: arrays[path] for path in sorted(arrays)}, **{"sequences": sequences} | fields)
+
+
+def assert_mapped(mapped, spec):
+    expected = make_weights(spec)
+    assert list(expected) == list(mapped.arrays)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(mapped.arrays[name], array, strict=True)
+
+
+def alternating(spec):
+    """Names whose numbers say nothing about the order: a0x, b0x, a1x, b1x, ..."""
+    return {layer: f"{'ab'[index % 2]}{index // 2}x" for index, layer in enumerate(layers_of(spec))}
+
+
+def spelled(spec):
+    """Names without numbers."""
+    return {
+        layer: "".join("abcdefghij"[int(digit)] for digit in f"{crc32(layer.encode()):010}")
+        for layer in layers_of(spec)
+    }
+
+
+def random_order(spec, generator):
+    """A random order in which every layer follows its inputs."""
+    left, done = list(spec.layers), ["input"]
+    while left:
+        ready = [layer for layer in left if set(layer.inputs) <= set(done)]
+        layer = ready[generator.integers(len(ready))]
+        left.remove(layer)
+        done.append(layer.name)
+    return done
+
+
+def bottleneck():
+    """A block whose last convolution has the shape of its shortcut."""
+    graph = Graph((8, 8, 3), (0.5,) * 3, (0.25,) * 3)
+    start = graph.conv("conv1", 8, kernel=1)
+    graph.conv("block.conv1", 8, padding=1)
+    last = graph.conv("block.conv2", 16, kernel=1)
+    shortcut = graph.conv("block.shortcut", 16, kernel=1)
+    graph.layers[-1] = L.Conv("block.shortcut", (start,), filters=16, kernel=(1, 1))
+    graph.add(L.Add, "add", inputs=(last, shortcut))
+    graph.add(L.GlobalAvgPool, "pool")
+    graph.add(L.Dense, "head", units=3)
+    return graph.model("bottleneck")
+
+
+def dense_chain():
+    """Four layers of one shape."""
+    graph = Graph((4, 4, 1), (0.5,), (0.25,))
+    graph.add(L.Flatten, "flatten")
+    for number in range(1, 5):
+        graph.add(L.Dense, f"fc{number}", units=16)
+    return graph.model("dense_chain")
+
+
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_every_zoo_model_is_mapped_by_name_in_any_order_and_by_definition_order_with_any_names(name):
+    spec = zoo.model(name)
+    layers, names = layers_of(spec), alternating(spec)
+    mapped = map_weights(store(spec), spec, "file")
+    assert_mapped(mapped, spec)
+    assert (len(layers), 0, 0) == (mapped.by_name, mapped.by_structure, mapped.by_map)
+    mapped = map_weights(store(spec, names, order=names.values()), spec, "file")
+    assert_mapped(mapped, spec)
+    assert len(layers) == mapped.by_structure
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module."])
+def test_a_shared_prefix_is_ignored(prefix):
+    names = {layer: f"{prefix}{layer}" for layer in layers_of(RESNET)}
+    assert_mapped(map_weights(store(RESNET, names), RESNET, "file"), RESNET)
+
+
+@pytest.mark.parametrize("word", ["downsample", "skip", "proj"])
+def test_another_word_for_a_shortcut_is_the_same_name(word):
+    names = {layer: layer.replace("shortcut", word).replace(".", "_") for layer in layers_of(RESNET)}
+    mapped = map_weights(store(RESNET, names), RESNET, "file")
+    assert_mapped(mapped, RESNET)
+    assert len(layers_of(RESNET)) == mapped.by_name
+
+
+@pytest.mark.parametrize("has_wrong_order", [True, False])
+def test_numbers_in_names_are_the_order_if_the_file_has_none_that_fits(has_wrong_order):
+    names = {layer: f"features.{index}" for index, layer in enumerate(layers_of(CHAIN))}
+    order = reversed(names.values()) if has_wrong_order else None
+    assert_mapped(map_weights(store(CHAIN, names, order=order), CHAIN, "file"), CHAIN)
+
+
+def test_no_order_of_definition_misleads():
+    for spec in (bottleneck(), RESNET):
+        names, num_mapped = spelled(spec), 0
+        for seed in range(20):
+            order = [names[name] for name in random_order(spec, np.random.default_rng(seed)) if name in names]
+            try:
+                mapped = map_weights(store(spec, names, order=order), spec, "file")
+            except ArtifactError as error:
+                assert "is ambiguous" in str(error)
+            else:
+                assert_mapped(mapped, spec)
+                num_mapped += 1
+        assert spec is not RESNET or num_mapped > 0
+
+
+def test_layers_of_one_shape_without_an_order_are_ambiguous():
+    spec = zoo.model("resnet20")
+    with pytest.raises(ArtifactError, match=r"Layer '\w+' of 'file' is ambiguous: it fits .* and \d+ more\.") as raised:
+        map_weights(store(spec, spelled(spec)), spec, "file")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_shortcut_with_the_shape_of_the_last_convolution_is_ambiguous_until_one_pair_is_given():
+    spec = bottleneck()
+    names = alternating(spec)
+    stored = store(spec, names, order=names.values())
+    with pytest.raises(ArtifactError) as raised:
+        map_weights(stored, spec, "file")
+    assert str(raised.value) == (
+        "Layer 'a1x' of 'file' is ambiguous: it fits 'block.conv2', 'block.shortcut'. "
+        "Choose with --map a1x=block.conv2 or --map a1x=block.shortcut."
+    )
+    mapped = map_weights(stored, spec, "file", {"a1x": "block.conv2"})
+    assert_mapped(mapped, spec)
+    assert (0, 4, 1) == (mapped.by_name, mapped.by_structure, mapped.by_map)
+
+
+def test_a_map_is_followed_even_against_the_order():
+    spec = bottleneck()
+    names = alternating(spec)
+    mapped = map_weights(store(spec, names, order=names.values()), spec, "file", {"b1x": "block.conv2"})
+    np.testing.assert_array_equal(make_weights(spec)["block.shortcut.weight"], mapped.arrays["block.conv2.weight"])
+
+
+def test_an_order_of_each_class_leaves_the_norms_of_two_branches_ambiguous():
+    names = alternating(RESNET)
+    norms = tuple(names[layer.name] for layer in RESNET.layers if isinstance(layer, L.BatchNorm))
+    others = tuple(name for name in names.values() if name not in norms)
+    with pytest.raises(ArtifactError, match=r"it fits 'layer2\.0\.bn1'"):
+        map_weights(store(RESNET, names, sequences=(norms, others)), RESNET, "file")
+
+
+@pytest.mark.parametrize("has_order", [True, False])
+def test_names_that_contradict_the_order_are_reported(has_order):
+    """Counted from 0, where the model counts from 1."""
+    spec = dense_chain()
+    names = {f"fc{number}": f"fc{number - 1}" for number in range(1, 5)}
+    order = names.values() if has_order else None
+    with pytest.raises(ArtifactError, match="their names contradict their order"):
+        map_weights(store(spec, names, order=order), spec, "file")
+
+
+def test_the_last_layer_of_a_shape_is_not_guessed_from_the_names_of_the_others():
+    spec = dense_chain()
+    with pytest.raises(ArtifactError, match=r"'hidden' of 'file' is ambiguous: it fits 'fc4'\. Choose with --map"):
+        map_weights(store(spec, {"fc1": "hidden", "fc2": "fc1", "fc3": "fc2", "fc4": "fc3"}), spec, "file")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fault"),
+    [
+        (
+            zoo.model("resnet20", num_classes=100),
+            "resnet20",
+            "layer 'linear' must have weight (10, 64), bias (10); 'linear' has weight (100, 64), bias (100). "
+            "Was it trained for 100 classes?",
+        ),
+        (
+            zoo.model("resnet56"),
+            "resnet20",
+            "unexpected layer 'layer1.3.bn1' (weight (16), bias (16), running_mean (16), running_var (16)).",
+        ),
+        (
+            zoo.model("resnet20"),
+            "resnet56",
+            "layer 'layer1.3.conv1' must have weight (16, 16, 3, 3); the file has no similar layer left.",
+        ),
+        (RESNET, "resnet20", "unexpected layer 'layer2.0.shortcut.0' (weight (32, 16, 1, 1))."),
+        (
+            zoo.model("mlp"),
+            "cifar_sequential",
+            "layer 'conv1' must have weight (32, 3, 3, 3), bias (32); the file has no similar layer left.",
+        ),
+        (
+            zoo.model("cifar_sequential"),
+            "mlp",
+            "layer 'fc1' must have weight (256, 3072), bias (256); 'fc1' has weight (64, 1024), bias (64).",
+        ),
+    ],
+)
+def test_another_architecture_names_the_first_layer_that_does_not_fit(source, target, fault):
+    with pytest.raises(ArtifactError) as raised:
+        map_weights(store(source), zoo.model(target), "file")
+    assert f"Cannot load 'file' into {target}: {fault}" == str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("layer_map", "fault"),
+    [
+        ({"conv9": "conv1"}, "--map conv9=conv1: no layer 'conv9' has weights (did you mean 'conv1'?)."),
+        ({"conv1": "relu"}, "--map conv1=relu: no layer 'relu' has weights."),
+        ({"conv1": "linear"}, "--map conv1=linear: their shapes differ."),
+        (
+            {"layer1.0.conv1": "layer1.0.conv2", "layer1.0.conv2": "layer1.0.conv2"},
+            "--map layer1.0.conv2=layer1.0.conv2: 'layer1.0.conv2' is already mapped.",
+        ),
+    ],
+)
+def test_an_impossible_map_is_an_error(layer_map, fault):
+    with pytest.raises(UsageError) as raised:
+        map_weights(store(RESNET), RESNET, "file", layer_map)
+    assert fault == str(raised.value)
+
+
+def test_lost_digits_are_counted():
+    spec = zoo.model("mlp", (4, 4, 1))
+    arrays = {name: array.astype(np.float64) for name, array in make_weights(spec).items()}
+    arrays["fc1.weight"] = arrays["fc1.weight"] + 1e-12
+    arrays["fc2.bias"] = arrays["fc2.bias"].astype(np.float16)
+    mapped = map_weights(Stored(arrays), spec, "file")
+    assert ("float64 → float32: 5 arrays, 1 lost digits", "float16 → float32: 1 arrays, 0 lost digits") == mapped.casts
+    assert {np.dtype(np.float32)} == {array.dtype for array in mapped.arrays.values()}
+
+
+def test_a_name_with_terminal_commands_is_an_error():
+    with pytest.raises(ArtifactError, match=r"'\\x1b\[2J\.weight'"):
+        Stored({"\x1b[2J.weight": np.zeros(3, np.float32)})
+
+
+def flattened(*after):
+    """A model that flattens a map of 2 × 3 pixels and 4 channels, with more layers after it."""
+    graph = Graph((2, 3, 1), (0.5,), (0.25,))
+    graph.conv("conv", 4, kernel=1)
+    graph.add(L.Flatten, "flatten")
+    for kind, name, settings in after:
+        graph.add(kind, name, **settings)
+    graph.add(L.Dense, "head", units=2)
+    return graph.model("flattened")
+
+
+def in_file_order(array):
+    """The last axis of an array in height, width, channel order."""
+    return array.reshape(*array.shape[:-1], 4, 2, 3).transpose(*range(array.ndim - 1), -2, -1, -3).reshape(array.shape)
+
+
+def test_weights_after_a_flatten_are_reordered():
+    spec = flattened((L.BatchNorm, "norm", {}), (L.Dropout, "dropout", {}))
+    arrays = make_weights(spec)
+    theirs = {
+        name: in_file_order(array) if name[:4] in ("norm", "head") and array.shape[-1] == 24 else array
+        for name, array in arrays.items()
+    }
+    assert_mapped(map_weights(Stored(theirs, permutes=()), spec, "file"), spec)
+    assert_mapped(map_weights(Stored(arrays), spec, "file"), spec)
+    assert_mapped(map_weights(Stored(arrays, permutes=("flatten.permute",)), spec, "file"), spec)
+
+
+@pytest.mark.parametrize(
+    ("after", "permute", "fault"),
+    [
+        ((), "permute_1", "its layer 'permute_1' reorders axes"),
+        (((L.PadChannels, "pad", {"before": 1, "after": 0}),), None, "'pad' mixes the elements of 'flatten'"),
+    ],
+)
+def test_an_unknown_order_after_a_flatten_is_not_guessed(after, permute, fault):
+    spec = flattened(*after)
+    with pytest.raises(ArtifactError, match=fault):
+        map_weights(Stored(make_weights(spec), permutes=(permute,) if permute else ()), spec, "file")
