@@ -14,7 +14,7 @@ from diptych.comparison import sides as grouping
 from diptych.comparison.contrasts import contrast, pairs
 from diptych.comparison.costs import costs
 from diptych.comparison.gallery import gallery
-from diptych.comparison.scripts import scripts
+from diptych.native import scripts
 from diptych.comparison.sides import Side
 from diptych.comparison.touched import touched
 from diptych.comparison.unlike import disturbed, unlike

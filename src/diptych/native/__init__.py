@@ -1,0 +1,14 @@
+"""A model and its training as stand-alone native scripts, one a framework, with one line for each layer."""
+
+from __future__ import annotations
+
+from diptych.native import tensorflow, torch
+from diptych.native.shared import Script
+from diptych.spec import ModelSpec, Recipe
+
+__all__ = ["Script", "scripts"]
+
+
+def scripts(spec: ModelSpec, recipe: Recipe) -> tuple[Script, Script]:
+    """Return the PyTorch script and the Keras script of a training, as text; needs no framework."""
+    return torch.script(spec, recipe), tensorflow.script(spec, recipe)

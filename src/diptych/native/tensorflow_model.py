@@ -1,0 +1,152 @@
+"""The model of a Keras script: a functional model whose layers have the spec's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from diptych.native import shared
+from diptych.native.shared import call, indented, number, pair
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec import layers as L
+from diptych.spec.layers import Layer
+
+INITIALIZERS = {
+    "he_normal": '"he_normal"',
+    "glorot_uniform": "",
+    "uniform_fan_in": "UNIFORM",
+    "zeros": '"zeros"',
+    "ones": '"ones"',
+}
+
+
+UNIFORM = [
+    "# With a seed generator, because layers of equal shape would start equal with a fixed seed.",
+    "SEEDS = keras.random.SeedGenerator(0)",
+    'UNIFORM = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=SEEDS)',
+]
+
+
+AVERAGE_POOL = [
+    "def average_pool(x, size, strides, margins):",
+    '    """Return the mean over the part of each window that lies in the map."""',
+    "    sums = ops.average_pool(ops.pad(x, margins), size, strides)",
+    "    return sums / ops.average_pool(ops.pad(ops.ones_like(x), margins), size, strides)",
+]
+
+
+def build_model(spec: ModelSpec, recipe: Recipe) -> list[str]:
+    """Write `build_model`, one line for each layer."""
+    shape = ", ".join(map(str, spec.input_shape))
+    *lines, last = shared.statements(spec, lambda layer, inputs: _expression(layer, inputs, spec, recipe))
+    return [
+        "def build_model():",
+        f"    {shared.docstring(spec)}",
+        f'    images = keras.Input(({shape}), dtype="uint8")',
+        *indented(lines),
+        f"    logits = {last.removeprefix('return ')}",
+        f'    return keras.Model(images, logits, name="{spec.name}")',
+    ]
+
+
+def _expression(layer: Layer, inputs: Sequence[str], spec: ModelSpec, recipe: Recipe) -> str:  # noqa: PLR0912  (a table)
+    """Write a layer's output, given its inputs' variables."""
+    x = inputs[0]
+    exact = recipe.precision == "bfloat16" and layer in (spec.layers[0], spec.layers[-1])
+    last = {"name": f'"{layer.name}"', "dtype": '"float32"' if exact else ""}
+
+    def apply(kind: str, *arguments: str, to: str = x, **settings: str) -> str:
+        return f"{call(f'layers.{kind}', *arguments, **settings, **last)}({to})"
+
+    match layer:
+        case L.Normalize():
+            return apply("Rescaling", "1 / 255 / STD", "-MEAN / STD")
+        case L.Conv():
+            channels = spec.input_shapes(layer)[0][-1]
+            settings = {
+                "strides": "" if layer.strides == (1, 1) else pair(layer.strides),
+                "padding": '"same"' if any(layer.padding) and _is_same(layer) else "",
+            }
+            if any(layer.padding) and not _is_same(layer):
+                top, bottom, left, right = layer.padding
+                even = top == bottom and left == right
+                margins = pair((top, left)) if even else f"(({top}, {bottom}), ({left}, {right}))"
+                x = f"layers.ZeroPadding2D({margins})({x})"
+            if 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]:
+                settings["depth_multiplier"] = str(layer.filters // channels) if layer.filters > channels else ""
+                settings |= _weights(layer, "depthwise", spec, recipe)
+                return apply("DepthwiseConv2D", pair(layer.kernel), to=x, **settings)
+            settings["groups"] = "" if layer.groups == 1 else str(layer.groups)
+            settings |= _weights(layer, "kernel", spec, recipe)
+            return apply("Conv2D", str(layer.filters), pair(layer.kernel), to=x, **settings)
+        case L.Dense():
+            return apply("Dense", str(layer.units), **_weights(layer, "kernel", spec, recipe))
+        case L.BatchNorm():
+            return apply(
+                "BatchNormalization",
+                momentum="" if layer.decay == 0.99 else number(layer.decay),
+                epsilon="" if layer.epsilon == 1e-3 else number(layer.epsilon),
+                gamma_regularizer=_l2(recipe, "scale"),
+                beta_regularizer=_l2(recipe, "shift"),
+            )
+        case L.Activation(function="relu"):
+            return apply("ReLU")
+        case L.Activation(function="leaky_relu"):
+            return apply("LeakyReLU", number(layer.slope))
+        case L.Activation():
+            return apply("Activation", f'"{layer.function}"')
+        case L.MaxPool() | L.AvgPool():
+            kind = "MaxPooling2D" if isinstance(layer, L.MaxPool) else "AveragePooling2D"
+            size, strides = pair(layer.kernel), pair(layer.strides)
+            if any(layer.padding) and _is_same(layer):
+                return apply(kind, size, strides=strides, padding='"same"')
+            rows, _, columns, _ = layer.padding
+            margins = f"((0, 0), ({rows}, {rows}), ({columns}, {columns}), (0, 0))"
+            if any(layer.padding) and isinstance(layer, L.AvgPool):
+                return f"average_pool({x}, {size}, {strides}, {margins})"
+            to = f"ops.pad({x}, {margins}, constant_values=-np.inf)" if any(layer.padding) else x
+            return apply(kind, size, to=to, strides="" if layer.strides == layer.kernel else strides)
+        case L.GlobalAvgPool():
+            return apply("GlobalAveragePooling2D")
+        case L.Flatten():
+            return apply("Flatten")
+        case L.Dropout():
+            return apply("Dropout", number(layer.rate))
+        case L.Add() | L.Concat():
+            kind = "Add" if isinstance(layer, L.Add) else "Concatenate"
+            return apply(kind, to=f"[{', '.join(inputs)}]")
+        case L.PadChannels():
+            area = "(0, 0), " * len(spec.shapes[layer.name])
+            return f"ops.pad({x}, ({area}({layer.before}, {layer.after})))"
+        case _:
+            assert_never(layer)
+
+
+def _weights(layer: L.Conv | L.Dense, kernel: str, spec: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """Write the initializers and regularizers that are not Keras's own."""
+    bias = ""
+    if layer.use_bias and layer.bias_initializer == "uniform_fan_in":
+        fan_in = next(array.fan_in for array in spec.arrays if array.name == f"{layer.name}.bias")
+        limit = number(fan_in**-0.5)
+        bias = f"keras.initializers.RandomUniform(-{limit}, {limit})"
+    elif layer.use_bias and layer.bias_initializer == "ones":
+        bias = '"ones"'
+    return {
+        "use_bias": "" if layer.use_bias else "False",
+        f"{kernel}_initializer": INITIALIZERS[layer.initializer],
+        "bias_initializer": bias,
+        f"{kernel}_regularizer": _l2(recipe, "kernel"),
+        "bias_regularizer": _l2(recipe, "bias") if layer.use_bias else "",
+    }
+
+
+def _l2(recipe: Recipe, role: str) -> str:
+    """Write an L2 penalty, Keras's form of a decay that is part of the gradient."""
+    return "L2" if recipe.l2 and role not in recipe.no_decay else ""
+
+
+def _is_same(layer: L.Conv | L.MaxPool | L.AvgPool) -> bool:
+    """Whether the padding is Keras's "same" for any size of the map."""
+    rows, columns = layer.kernel
+    middle = (rows // 2, rows // 2, columns // 2, columns // 2)
+    return layer.strides == (1, 1) and rows % 2 == columns % 2 == 1 and layer.padding == middle
