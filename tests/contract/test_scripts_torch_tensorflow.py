@@ -14,8 +14,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from diptych.comparison.parity import samples
-from diptych.native import scripts
 from diptych.data.batches import Batch, class_weights
+from diptych.native import scripts
 from diptych.spec import Recipe
 from diptych.spec import layers as L
 from diptych.spec.zoo import Graph, model

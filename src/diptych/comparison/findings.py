@@ -14,13 +14,13 @@ from diptych.comparison import sides as grouping
 from diptych.comparison.contrasts import contrast, pairs
 from diptych.comparison.costs import costs
 from diptych.comparison.gallery import gallery
-from diptych.native import scripts
 from diptych.comparison.sides import Side
 from diptych.comparison.touched import touched
 from diptych.comparison.unlike import disturbed, unlike
 from diptych.comparison.verdict import verdict
 from diptych.deployment.formats import FORMATS, Format
 from diptych.evaluation.calibration import reliability_bins
+from diptych.native import scripts
 from diptych.spec.layers import Dropout
 
 VERSION = 1
