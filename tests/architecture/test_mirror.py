@@ -90,7 +90,7 @@ def faults_of(copy):
             "def predict(model, pictures:",
             "pictures",
         ),
-        ("tensorflow/runtime.py", r'"""The accelerator where there is one, ', '"""An accelerator, ', "An accelerator"),
+        ("tensorflow/runtime.py", r'"""The GPU if there is one, ', '"""A GPU, ', "A GPU"),
         ("torch/__init__.py", r'    "gradients",\n', "", "torch: exports other names"),
         ("contract.py", r"batch: Batch\)", "batch: Batch, seed: int)", "the contract has (['model', 'batch', 'seed']"),
     ],
