@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -184,9 +184,14 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raise UsageError for a value that is not among the choices."""
     options = [str(choice) for choice in choices]
     if str(value) not in options:
-        raise UsageError(
-            f"'{name}' must be one of {', '.join(options)}, got '{value}'{did_you_mean(str(value), options)}."
-        )
+        raise bad_choice(f"'{name}'", str(value), options)
+
+
+def bad_choice(name: str, value: str, choices: Sequence[str]) -> UsageError:
+    """The error for a value that is not among the choices; suggests the one that was meant."""
+    answer = FOREIGN_VALUES.get(value.lower())
+    meant = f"; use {answer}" if answer in choices else did_you_mean(value, choices)
+    return UsageError(f"{name} must be one of {', '.join(choices)}, got '{value}'{meant}.")
 
 
 # Options of Ultralytics, Keras, Lightning and others, and the answer to each; a word is looked up without `-` and `_`.
@@ -233,6 +238,16 @@ FOREIGN_WORDS = {
     "IMAGE, after the model": "source images image input",
 }
 ANSWERS = {word: answer for answer, words in FOREIGN_WORDS.items() for word in words.split()}
+FOREIGN_VALUES = {
+    **dict.fromkeys(("gpu", "0"), "cuda"),
+    **dict.fromkeys(("pytorch", "pt"), "torch"),
+    **dict.fromkeys(("tf", "keras"), "tensorflow"),
+    **dict.fromkeys(("fp16", "half", "16"), "float16"),
+    **dict.fromkeys(("bf16", "bf16-mixed"), "bfloat16"),
+    **dict.fromkeys(("fp32", "32"), "float32"),
+    **dict.fromkeys(("onecycle", "1cycle"), "one_cycle"),
+    "ignore": "skip",
+}
 
 
 def unknown_option(where: str, name: str, known: Iterable[str]) -> UsageError:

@@ -198,9 +198,9 @@ def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
     spec = record.spec
 
     def logits(images_nhwc: Images) -> np.ndarray:
+        weights, _ = read_arrays(run.model_path)
         chosen = engines.get(engine or _installed(record.last_engine))
-        precision = evaluation_precision(record.recipe)
-        return job.predict_logits(chosen, spec, read_arrays(run.model_path)[0], images_nhwc, precision)
+        return job.predict_logits(chosen, spec, weights, images_nhwc, evaluation_precision(record.recipe))
 
     def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
         own = record.data

@@ -13,10 +13,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from diptych.errors import UsageError
-from diptych.options import field_docs, option, unknown_option
+from diptych.options import bad_choice, field_docs, option, unknown_option
 from diptych.spec import Recipe, recipes
 from diptych.spec.codec import read_recipe
-from diptych.spec.typed import did_you_mean
 
 T = TypeVar("T")
 WIDTH = 100
@@ -142,8 +141,7 @@ def _converted(flag: str, kind: type, choices: Sequence[Any], text_parser: Any, 
         if text == str(choice):
             return choice
     if choices and kind is str:
-        near = did_you_mean(text, map(str, choices))
-        raise UsageError(f"{flag} must be one of {', '.join(map(str, choices))}, got '{text}'{near}.")
+        raise bad_choice(flag, text, list(map(str, choices)))
     try:
         return (text_parser or kind)(text)
     except ValueError as error:
@@ -192,8 +190,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        text = message.replace("the following arguments are required", "missing").removeprefix("argument ")
-        raise UsageError(f"{self.prog.removeprefix('diptych ')}: {text}. `{self.prog} --help` says more.")
+        text = f": {message.removeprefix('argument ')}"
+        if "are required: " in message:
+            text = f" requires {message.partition(': ')[2]}"
+        raise UsageError(f"{self.prog.removeprefix('diptych ')}{text}. `{self.prog} --help` says more.")
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -62,10 +62,11 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
         if options["engine"] == "both":
             raise UsageError("--resume takes --engine torch or --engine tensorflow, not both.")
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in BESIDE_RESUME)
+            flags = [f"--{name.replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
+            refused = "DATA" if unfit[0] == "data" else flags[0]
             raise UsageError(
-                f"--resume keeps the run's data, model, recipe and seed: {unfit[0]!r} cannot be set. "
-                f"Only these options go with it: {flags}."
+                f"--resume keeps the run's data, model, recipe and seed: {refused} cannot be set. "
+                f"Only these options go with it: {', '.join(flags[1:])}."
             )
         chosen = {name: options[name] for name in given if name in options}
         return [resume(parsed.resume, force=parsed.force, **chosen, **notify)]
