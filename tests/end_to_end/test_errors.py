@@ -37,7 +37,6 @@ train digits --optimizer adan
 train digits --schedule linear
 train digits --step-epochs 3 soon
 train digits --no-decay weights
-train digits --class-weights 1 2
 train digits --keep-best --validation-fraction 0
 train digits --engine jax
 train digits --model cnnn
