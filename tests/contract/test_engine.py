@@ -52,7 +52,7 @@ def test_missing_and_extra_weights_are_refused_by_name(engine):
     model = tiny.loaded(engine, spec)
     arrays = samples.weights(spec, seed=1)
     arrays["stranger.weight"] = arrays.pop("head.bias")
-    with pytest.raises(ArtifactError, match=r"Missing: head\.bias\. Extra: stranger\.weight\."):
+    with pytest.raises(ArtifactError, match=r"Missing: head\.bias\. Unexpected: stranger\.weight\."):
         engine.load_weights(model, arrays)
     tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
 
@@ -61,7 +61,7 @@ def test_weights_of_another_shape_are_refused_by_name(engine):
     spec = tiny.linear()
     model = tiny.loaded(engine, spec)
     arrays = {**samples.weights(spec, seed=1), "head.bias": np.zeros(5)}
-    with pytest.raises(ArtifactError, match=r"'head\.bias' has shape \(5,\), wanted \(3,\)"):
+    with pytest.raises(ArtifactError, match=r"'head\.bias' has shape \(5,\), expected \(3,\)"):
         engine.load_weights(model, arrays)
     tiny.assert_same_arrays(samples.weights(spec, seed=0), engine.read_weights(model))
 

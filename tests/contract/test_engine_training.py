@@ -9,7 +9,7 @@ import tiny
 
 from diptych.comparison.parity import samples
 from diptych.data.batches import Batch
-from diptych.engines import slots
+from diptych.engines import optimizer_state
 from diptych.engines.contract import NO_STEPS
 from diptych.errors import ArtifactError
 from diptych.spec import Recipe
@@ -64,7 +64,7 @@ def test_an_optimizers_state_has_canonical_names_and_begins_at_nothing(engine, r
     spec = tiny.conv_net()
     model = tiny.loaded(engine, spec, precision_of(recipe))
     state = engine.read_optimizer(engine.make_optimizer(model, recipe))
-    expected = {array.name: array.shape for array in slots.arrays(spec, recipe)}
+    expected = {array.name: array.shape for array in optimizer_state.arrays(spec, recipe)}
     assert expected == {name: array.shape for name, array in state.items()}
     averages = {name: state.pop(f"average/{name}") for name in engine.read_weights(model)}
     tiny.assert_same_arrays(engine.read_weights(model), averages)
@@ -77,7 +77,9 @@ def test_an_optimizers_state_comes_back_bit_for_bit(engine, recipe):
     optimizer = engine.make_optimizer(tiny.loaded(engine, spec, "float32"), recipe)
     generator = np.random.default_rng(0)
     state = {
-        array.name: generator.random(array.shape, np.float32) for array in slots.arrays(spec, recipe) if array.shape
+        array.name: generator.random(array.shape, np.float32)
+        for array in optimizer_state.arrays(spec, recipe)
+        if array.shape
     }
     engine.load_optimizer(optimizer, {**state, "step": np.array(7)})
     tiny.assert_same_arrays({**state, "step": np.array(7)}, engine.read_optimizer(optimizer))
@@ -87,7 +89,7 @@ def test_a_state_of_another_rule_is_refused_by_name(engine):
     spec = tiny.linear()
     model = tiny.loaded(engine, spec)
     adam, sgd = (engine.make_optimizer(model, Recipe(optimizer=rule)) for rule in ("adam", "sgd"))
-    with pytest.raises(ArtifactError, match=r"Missing: momentum/head\.weight.* Extra: first_moment/head\.weight"):
+    with pytest.raises(ArtifactError, match=r"Missing: momentum/head\.weight.* Unexpected: first_moment/head\.weight"):
         engine.load_optimizer(sgd, engine.read_optimizer(adam))
 
 

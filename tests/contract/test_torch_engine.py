@@ -51,5 +51,5 @@ def test_a_layer_named_like_a_part_of_a_module_is_refused_by_name(configured):
     graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
     graph.add(L.Flatten, "forward")
     graph.add(L.Dense, "head", units=2)
-    with pytest.raises(SpecError, match="Layer 'forward': PyTorch's modules have a 'forward'"):
+    with pytest.raises(SpecError, match="Layer 'forward': 'forward' is an attribute"):
         configured["torch"].build(graph.model("clash"))

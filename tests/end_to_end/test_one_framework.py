@@ -138,7 +138,7 @@ def test_asking_for_the_other_framework_says_what_to_install(half, directory, ve
     told = half.diptych(*asked[verb])
     assert (2, "") == (told.code, told.out)
     install_it = f"Install it with: pip install 'diptych[{other}]'\n"
-    assert f"diptych: The {other} engine needs {other}, which is not installed here. {install_it}" == told.err
+    assert f"diptych: The {other} engine needs {other}, which is not installed. {install_it}" == told.err
 
 
 def test_building_with_the_other_framework_says_what_to_install(half):

@@ -1,4 +1,4 @@
-"""Engines by name: the one place where a framework is chosen."""
+"""Engines by name; the only place that selects a framework."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ NAMES = ("torch", "tensorflow")
 
 
 def get(name: str) -> Engine:
-    """The engine called `name`; imports its framework.
+    """Return the engine called `name` and import its framework.
 
     Raises:
-        UsageError: there is no such engine.
-        MissingEngine: its framework is not installed; says what to install.
+        UsageError: The name is unknown.
+        MissingEngine: The framework is not installed.
     """
     check_installed(name)
     return cast(Engine, import_module(f"diptych.engines.{name}"))
 
 
 def check_installed(name: str) -> None:
-    """Refuse an engine that cannot run here, without importing its framework.
+    """Check that an engine's framework is installed, without importing it.
 
     Raises:
-        UsageError: there is no such engine.
-        MissingEngine: its framework is not installed; says what to install.
+        UsageError: The name is unknown.
+        MissingEngine: The framework is not installed.
     """
     if name not in NAMES:
-        raise UsageError(f"Unknown engine '{name}'{did_you_mean(name, NAMES)}; there are {' and '.join(NAMES)}.")
+        raise UsageError(f"Unknown engine '{name}'{did_you_mean(name, NAMES)}; expected {' or '.join(NAMES)}.")
     if util.find_spec(name) is None:
         raise MissingEngine(
-            f"The {name} engine needs {name}, which is not installed here. "
-            f"Install it with: pip install 'diptych[{name}]'"
+            f"The {name} engine needs {name}, which is not installed. Install it with: pip install 'diptych[{name}]'"
         )
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the engines whose framework is installed here."""
+    """Return the names of the engines whose framework is installed."""
     return tuple(name for name in NAMES if util.find_spec(name) is not None)

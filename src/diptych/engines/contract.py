@@ -1,7 +1,7 @@
-"""What an engine is: the verbs that `engines/torch` and `engines/tensorflow` both answer to, each documented once.
+"""The functions of an engine, implemented by `engines/torch` and `engines/tensorflow` and documented here.
 
-An engine is a module. Its functions take and return NumPy arrays with canonical names and layouts
-(PyTorch's); its models are plain models of its framework.
+An engine is a module. Its functions take and return NumPy arrays with canonical names and layouts (PyTorch's); its
+models are plain models of its framework.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from diptych.spec import ArraySpec, ModelSpec, Recipe
 Arrays: TypeAlias = dict[str, np.ndarray]
 Model: TypeAlias = Any
 Optimizer: TypeAlias = Any
-# What every shipped file calls its input, its outputs, and the text in it that says what it is.
+# Names of the input, the outputs and the card in every exported file.
 INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
 CARD = "diptych.json"
 OPSET = 18
-# More than any classifier's weights; what claims to hold more is not read.
+# Weights files with more bytes of arrays are not read.
 MOST_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
 class Totals:
-    """An epoch summed up as far as it has come, step by step in float64.
+    """Sums over the steps of an epoch so far, in float64.
 
     Attributes:
-        loss: the sum of the samples' losses, each by its weight; not finite once a step's loss was not.
-        weight: the sum of the samples' weights.
-        correct: how many of `count` samples hit their largest target.
-        count: samples seen.
-        steps: steps taken.
+        loss: weighted sum of the samples' losses; not finite after a step whose loss is not.
+        weight: sum of the samples' weights.
+        correct: number of samples whose prediction is their largest target.
+        count: number of samples.
+        steps: number of steps.
     """
 
     loss: float = 0.0
@@ -52,11 +52,30 @@ class Totals:
 
     @property
     def diverged(self) -> bool:
-        """Whether the last step's loss was not a finite number."""
+        """Whether the last step's loss was not finite."""
         return not math.isfinite(self.loss)
 
 
 NO_STEPS = Totals()
+# Each framework's own types by their common name, for the mirror test (tests/architecture/test_mirror.py).
+NATIVE_TYPES = {
+    "torch": {"Network": "Model"},
+    "tensorflow": {"keras.Model": "Model", "Variable": "Tensor"},
+}
+# Functions and classes used by other files that differ between the engines, and why; the mirror test allows no others.
+UNMIRRORED = {
+    "export.py: Served": "Keras builds the exported model from layers, without a class.",
+    "export.py: pixels_of": "Only a SavedModel decodes images, in its second signature.",
+    "model.py: BatchNorm": "Exported Keras models contain the stock layer instead.",
+    "model.py: Conv2d": "PyTorch's convolution has no padding that differs between sides.",
+    "model.py: Network": "In TensorFlow the model is a plain `keras.Model`.",
+    "model.py: is_depthwise": "Keras has a separate layer and kernel layout for depthwise convolutions.",
+    "optimizer.py: Optimizer.update": "TensorFlow traces the update, so gradients and step number are arguments.",
+    "weights.py: from_numpy": "Keras's layout of an array depends on its layer.",
+    "weights.py: native": "Keras wraps TensorFlow's variables.",
+    "weights.py: native_order": "Keras flattens maps in height, width, channel order.",
+    "weights.py: to_numpy": "Keras's layout of an array depends on its layer.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,22 +101,22 @@ class Stored:
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:
-    """Refuse arrays that are not exactly the `wanted` ones.
+    """Check that `arrays` have exactly the names and shapes of `wanted`.
 
     Raises:
-        ArtifactError: names what is missing, too much, or of another shape.
+        ArtifactError: Arrays are missing, unexpected, or have another shape.
     """
     shapes = {array.name: array.shape for array in wanted}
     missing = [name for name in shapes if name not in arrays]
     extra = [name for name in arrays if name not in shapes]
     if missing or extra:
         raise ArtifactError(
-            f"Cannot load {what}: {len(arrays)} arrays came, {len(shapes)} were wanted."
-            f"{_listed('Missing', missing)}{_listed('Extra', extra)}"
+            f"Cannot load {what}: expected {len(shapes)} arrays, got {len(arrays)}."
+            f"{_listed('Missing', missing)}{_listed('Unexpected', extra)}"
         )
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
-            raise ArtifactError(f"Cannot load {what}: '{name}' has shape {arrays[name].shape}, wanted {shape}.")
+            raise ArtifactError(f"Cannot load {what}: '{name}' has shape {arrays[name].shape}, expected {shape}.")
 
 
 def _listed(label: str, names: list[str]) -> str:
@@ -106,10 +125,10 @@ def _listed(label: str, names: list[str]) -> str:
 
 
 class Engine(Protocol):
-    """The verbs of an engine."""
+    """The functions of an engine."""
 
     def configure(self, threads: int, device: Device = "auto") -> None:
-        """Set device, threads, determinism and logging; once in a process, before anything else.
+        """Set device, threads, determinism and logging; call once per process, before anything else.
 
         Args:
             threads: processor threads to compute with.
@@ -120,38 +139,37 @@ class Engine(Protocol):
         """
 
     def runtime(self) -> dict[str, Any]:
-        """Device, threads and versions, as they are in force now."""
+        """Return the device, threads and versions in use."""
 
     def build(self, spec: ModelSpec, precision: str = "float32") -> Model:
-        """A model of this framework for `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out.
+        """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out.
 
         Args:
             spec: the model.
-            precision: float32 or float64 for everything; bfloat16 or float16 for the layers' arithmetic,
-                with float32 weights.
+            precision: float32 or float64; bfloat16 or float16 apply to the layers' arithmetic, with float32 weights.
         """
 
     def read_weights(self, model: Model) -> Arrays:
-        """Every array of a model, running statistics included, by canonical name in canonical layout."""
+        """Return every array of a model, running statistics included, by canonical name in canonical layout."""
 
     def load_weights(self, model: Model, arrays: Mapping[str, np.ndarray]) -> None:
-        """Put arrays into a model.
+        """Load arrays into a model.
 
         Raises:
-            ArtifactError: names or shapes do not fit; says which.
+            ArtifactError: Names or shapes do not match.
         """
 
     def make_optimizer(self, model: Model, recipe: Recipe) -> Optimizer:
-        """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+        """Create the optimizer of `recipe` for the weights of `model`, at step 0."""
 
     def read_optimizer(self, optimizer: Optimizer) -> Arrays:
-        """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+        """Return the optimizer's state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
 
     def load_optimizer(self, optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-        """Put a state that either engine read into an optimizer.
+        """Load a state that either engine returned.
 
         Raises:
-            ArtifactError: names or shapes do not fit; says which.
+            ArtifactError: Names or shapes do not match.
         """
 
     def train_epoch(
@@ -164,53 +182,53 @@ class Engine(Protocol):
         so_far: Totals = NO_STEPS,
         stops: Callable[[], bool] = lambda: False,
     ) -> Totals:
-        """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite.
+        """Train on each batch with its learning rate; stop at the first loss that is not finite.
 
-        An epoch cut anywhere into several calls gives the same bits as one.
+        An epoch split into several calls gives the same bits as a single call.
 
         Args:
             model: changed in place.
             optimizer: changed in place.
-            batches: what ends before `rates` ends the call.
+            batches: the call ends with `batches` or `rates`, whichever is shorter.
             rates: learning rate of each step.
-            seed: of the dropout streams; a step's masks follow from it and from the optimizer's step count.
-            so_far: what the epoch's earlier steps came to.
-            stops: asked before a framework takes a step, or several at once; where it says so, no further one is
-                taken, and batches that were drawn for it are left out.
+            seed: seed of the dropout masks, which depend on it and on the optimizer's step count.
+            so_far: totals of the epoch's earlier steps.
+            stops: called before each step or group of steps; if it returns True, the call ends and batches already
+                drawn are dropped.
 
         Returns:
-            The epoch's totals, the earlier steps' among them.
+            The totals of the epoch, including earlier steps.
         """
 
     def predict(self, model: Model, images: Images) -> np.ndarray:
-        """Logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
+        """Return logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
 
     def gradients(self, model: Model, batch: Batch) -> tuple[float, Arrays]:
-        """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+        """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
 
     def layer_outputs(self, model: Model, images: np.ndarray, training: bool) -> Arrays:
-        """Output of every layer by name; maps as (N, H, W, C), flattened maps in channel, height, width order."""
+        """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
 
     def export(self, model: Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
-        """Write a model as a file (or folder) of the named format.
+        """Write a model to a file (or folder) of the given format.
 
         Args:
             model: a float32 model; it is not changed.
             form: a format that this framework writes, such as onnx.
-            path: where; nothing may be there yet.
-            card: JSON text that says what the file is; it travels inside.
-            calibration: uint8 images, (N, H, W, C), from which integer formats take their ranges.
+            path: must not exist.
+            card: JSON text that describes the model; stored in the file.
+            calibration: uint8 images, (N, H, W, C), to calibrate integer formats.
 
         Raises:
-            UsageError: this framework writes no such format, or it needs calibration images.
+            UsageError: This framework does not write the format, or calibration images are missing.
         """
 
     def read_file(self, path: Path) -> Stored:
-        """What a weights file of this framework holds; nothing in it is run.
+        """Read a weights file of this framework without running code from it.
 
         Args:
-            path: a zip archive among them has been looked over for its size.
+            path: the file; the sizes in a zip archive have been checked.
 
         Raises:
-            ArtifactError: it is damaged, holds more than weights, or refers to other files.
+            ArtifactError: The file is corrupt, contains more than weights, or refers to other files.
         """

@@ -18,7 +18,7 @@ from diptych.errors import ArtifactError, in_one_line
 _MOST_OBJECTS = 20_000
 _MOST_DEPTH = 32
 _MOST_RATIO = 200
-_MOST_TEXTS = 1_000_000
+_MOST_ENTRIES = 1_000_000
 _HEAP = b"GCOL\1\0\0\0"
 
 
@@ -102,7 +102,7 @@ def _check_heaps(content: bytes | mmap.mmap) -> None:
             is_free = content[place : place + 2] == b"\0\0"
             place += length if is_free else 16 + -(-length // 8) * 8
             count += 1
-            if count > _MOST_TEXTS or (is_free and length < 16):
+            if count > _MOST_ENTRIES or (is_free and length < 16):
                 break
         if place + 16 <= end or place > end or end > len(content):
             raise ValueError(f"the global heap at byte {start} is damaged")

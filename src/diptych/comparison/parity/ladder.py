@@ -20,7 +20,7 @@ from diptych.comparison.parity import samples
 from diptych.comparison.parity.certificate import Difference, Rung, difference
 from diptych.data.batches import Batch
 from diptych.data.prefetch import num_threads
-from diptych.engines import slots
+from diptych.engines import optimizer_state
 from diptych.engines.contract import Arrays
 from diptych.engines.session import Session, Trained, session
 from diptych.spec import ModelSpec, Recipe
@@ -200,7 +200,7 @@ def _all(end: Trained) -> Arrays:
 def _updated(spec: ModelSpec, recipe: Recipe) -> list[str]:
     """Return the names of the arrays that the update rule changes, and of the totals of loss and accuracy."""
     running = _running(spec, recipe)
-    state = [array.name for array in slots.arrays(spec, recipe) if array.name not in running]
+    state = [array.name for array in optimizer_state.arrays(spec, recipe) if array.name not in running]
     return [*(array.name for array in spec.trainable), *state, "totals"]
 
 

@@ -1,12 +1,11 @@
 """The TensorFlow engine: a `keras.Model` and a `tf.function` step."""
 
-from diptych.engines.tensorflow.runtime import configure, runtime  # isort: skip  (settles Keras's backend first)
+from diptych.engines.tensorflow.runtime import configure, runtime  # isort: skip  (sets Keras's backend first)
 from diptych.engines.tensorflow.export import export
 from diptych.engines.tensorflow.files import read_file
 from diptych.engines.tensorflow.model import build
 from diptych.engines.tensorflow.optimizer import load_optimizer, make_optimizer, read_optimizer
-from diptych.engines.tensorflow.predict import layer_outputs, predict
-from diptych.engines.tensorflow.train import gradients, train_epoch
+from diptych.engines.tensorflow.train import gradients, layer_outputs, predict, train_epoch
 from diptych.engines.tensorflow.weights import load_weights, read_weights
 
 __all__ = [

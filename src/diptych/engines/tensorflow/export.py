@@ -1,4 +1,4 @@
-"""Files that Keras's and TensorFlow's own exporters write: weights, whole models, SavedModel, TFLite and ONNX."""
+"""Export to formats that Keras and TensorFlow write: weights, models, SavedModel, TFLite and ONNX."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
 from diptych.engines.tensorflow.model import BatchNorm
 from diptych.errors import UsageError
 
-__all__ = ["export"]
-
 Tensor: TypeAlias = Any
 
 
 def export(model: keras.Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
-    """Write a model as a file (or folder) of the named format."""
+    """Write a model to a file (or folder) of the given format."""
     served = _served(model)
     match form:
         case "keras":
@@ -44,13 +42,13 @@ def export(model: keras.Model, form: str, path: Path, card: str, calibration: np
             path.write_bytes(_tflite(served, form, calibration))
             _append(path, card)
         case _:
-            raise UsageError(f"TensorFlow writes no '{form}'.")
+            raise UsageError(f"TensorFlow cannot write the format '{form}'.")
 
 
 def _served(model: keras.Model) -> keras.Model:
-    """What is shipped: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name.
+    """Return the exported model: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name.
 
-    Of Keras's own layers only, so that it loads where diptych is not.
+    It consists of Keras's own layers, so that it loads without diptych.
     """
     stock = keras.models.clone_model(model, clone_function=_stock)
     stock.set_weights(model.get_weights())
@@ -65,7 +63,7 @@ def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, card: str) -> None:
-    """TF Serving's layout, `path/1/`, with a signature on pixels and one on encoded files."""
+    """Write TF Serving's layout, `path/1/`, with one signature for pixels and one for encoded files."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.uint8, name=INPUT)], autograph=False)
     def on_images(images: Tensor) -> dict[str, Tensor]:
@@ -87,9 +85,9 @@ def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, c
 
 
 def pixels_of(encoded: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A JPEG or PNG as uint8 pixels of `shape` (height, width, channels), as `data/decode` and `data/preprocess` do it.
+    """Decode and resize a JPEG or PNG to `shape` (height, width, channels), as `data/decode` and `data/preprocess` do.
 
-    Within a grey level or two: OpenCV interpolates in fixed point, and EXIF orientation is not looked at here.
+    Values differ by up to two levels, because OpenCV interpolates in fixed point. EXIF orientation is ignored.
     """
     height, width, channels = shape
     # differs: decode
@@ -116,7 +114,7 @@ def _png_over_white(encoded: Tensor) -> Tensor:
 def _onnx(served: keras.Model, path: Path, card: str) -> None:
     import onnx
 
-    served(tf.zeros((1, *served.inputs[0].shape[1:]), tf.uint8))  # Keras exports only what was called
+    served(tf.zeros((1, *served.inputs[0].shape[1:]), tf.uint8))  # Keras exports only a model that has been called
     served.export(path, format="onnx", opset_version=OPSET, verbose=False)
     program = onnx.load(path)
     program.metadata_props.add(key=CARD, value=card)
@@ -126,13 +124,13 @@ def _onnx(served: keras.Model, path: Path, card: str) -> None:
 def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> bytes:
     if form == "tflite-int8":
         if calibration is None or not len(calibration):
-            raise UsageError("'tflite-int8' takes its ranges from calibration images: give some, none came.")
-        # From floats on, which the converter quantises: uint8 then is the input's own number format.
+            raise UsageError("The format 'tflite-int8' needs calibration images, got none.")
+        # The converter quantizes a float input, so that uint8 becomes the input's number format.
         floats = keras.Input(served.inputs[0].shape[1:], dtype="float32", name=INPUT)
         weights = served.get_weights()
         served = keras.models.clone_model(served, floats)
         served.set_weights(weights)
-    # As constants: what the converter finds in variables it neither folds nor quantises.
+    # As constants, because the converter neither folds nor quantizes variables.
     groups = (served.trainable_variables, served.non_trainable_variables)
     frozen = [[tf.constant(weight.numpy()) for weight in group] for group in groups]
 
@@ -160,7 +158,7 @@ def _samples(calibration: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def _append(path: Path, card: str) -> None:
-    """Put the card into a file as a zip entry; a flatbuffer's reader overlooks what stands behind it."""
+    """Append the card as a zip entry; readers of flatbuffers ignore trailing bytes."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(CARD, card)
 

@@ -18,8 +18,6 @@ from diptych.engines.contract import Arrays, Stored
 from diptych.engines.hdf5 import Tree, read_tree
 from diptych.errors import ArtifactError, in_one_line
 
-__all__ = ["read_file"]
-
 Config: TypeAlias = Mapping[str, Any] | None
 # A damaged archive or unexpected JSON can raise any of these.
 _ERRORS = (
@@ -57,7 +55,7 @@ _NAMES = {
 
 
 def read_file(path: Path) -> Stored:
-    """Read a weights file of this framework; no code in it is run."""
+    """Read a weights file of this framework without running code from it."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

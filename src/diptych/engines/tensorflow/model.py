@@ -1,4 +1,4 @@
-"""A spec as a `keras.Model`; lines up case by case with the PyTorch engine's model.py."""
+"""Build a spec as a `keras.Model`; corresponds case by case to the PyTorch engine's model.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
-__all__ = ["build"]
-
 Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
 POLICIES = {
@@ -28,7 +26,7 @@ POLICIES = {
 
 
 def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
-    """A model of this framework for `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
+    """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     # differs: image-layout
     images_nhwc = keras.Input(spec.input_shape, dtype="uint8", name="images")
     calls = {layer.name: _calls(spec, layer, _policy(spec, layer, precision)) for layer in spec.layers}
@@ -60,7 +58,7 @@ def _connected(spec: ModelSpec, images_nhwc: Tensor, calls: dict[str, list[Call]
 
 
 def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: PLR0912  (a table)
-    """What to call, one after the other; the last one is a Keras layer that carries the spec's name."""
+    """Return what to call in sequence; the last is a Keras layer with the spec's name."""
     named = {"name": layer.name, "dtype": policy}
     shape = spec.input_shapes(layer)[0]
     match layer:
@@ -122,7 +120,7 @@ def _conv(layer: L.Conv, channels: int, named: dict[str, str]) -> list[Call]:
 
 
 def is_depthwise(layer: L.Conv, channels: int) -> bool:
-    """Whether Keras has a faster layer for this convolution, with a kernel layout of its own."""
+    """Whether the convolution is built as Keras's faster depthwise layer, which has its own kernel layout."""
     return 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]
 
 
@@ -149,20 +147,20 @@ def _activation(layer: L.Activation, named: dict[str, str]) -> Call:
 
 
 def _leaky_relu(values: Tensor, slope: float) -> Tensor:
-    """With the slope's float64 digits, of which `tf.nn.leaky_relu` keeps float32's."""
+    """Leaky ReLU with a float64 slope; `tf.nn.leaky_relu` rounds it to float32."""
     return tf.where(values > 0.0, values, slope * values)
 
 
 def _gelu(values: Tensor) -> Tensor:
-    """With the float64 digits of √2, of which `tf.nn.gelu` keeps float32's."""
+    """GELU with a float64 √2; `tf.nn.gelu` rounds it to float32."""
     return 0.5 * values * (1.0 + tf.math.erf(values / tf.constant(2**0.5, values.dtype)))
 
 
 class BatchNorm(keras.layers.BatchNormalization):
-    """The stock layer with the spec's running variance, by TensorFlow's fused kernel (3 times faster on a CPU).
+    """Keras's layer with the spec's running variance and TensorFlow's fused kernel (3 times faster on a CPU).
 
-    Weights and configuration are the stock layer's, so a model that holds it can be exported with the stock one.
-    The raw operation is called because older `tf.compat.v1.nn.fused_batch_norm` raised epsilon to at least 1.001e-5.
+    Weights and configuration are those of Keras's layer, which replaces it in exported models. The raw operation is
+    called because older versions of `tf.compat.v1.nn.fused_batch_norm` raise epsilon to at least 1.001e-5.
     """
 
     def __init__(self, running_variance: L.RunningVariance, **settings: Any) -> None:
@@ -170,9 +168,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         self.biased = running_variance == "biased"
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: None = None) -> Tensor:
-        """Normalised values, shaped as the inputs; in training, running statistics move by the batch's."""
+        """Return normalized values of the same shape; in training, update the running statistics."""
         if inputs.dtype == "float64":
-            return self._by_hand(inputs, training)
+            return self._call_float64(inputs, training)
         maps = inputs if len(inputs.shape) == 4 else inputs[:, None, None, :]
         fused = tf.raw_ops.FusedBatchNormV3(
             x=maps,
@@ -185,27 +183,27 @@ class BatchNorm(keras.layers.BatchNormalization):
             is_training=bool(training),
         )
         if training:
-            moved = fused.batch_variance
+            variance = fused.batch_variance
             if self.biased:
                 share = 1.0 / self._count(inputs)
-                moved = self.momentum * share * self.moving_variance + (1.0 - share) * moved
+                variance = self.momentum * share * self.moving_variance + (1.0 - share) * variance
             self.moving_mean.assign(fused.batch_mean)
-            self.moving_variance.assign(moved)
+            self.moving_variance.assign(variance)
         return fused.y if len(inputs.shape) == 4 else fused.y[:, 0, 0, :]
 
-    def _by_hand(self, inputs: Tensor, training: bool | None) -> Tensor:
-        """The same in float64, which the fused kernel lacks."""
+    def _call_float64(self, inputs: Tensor, training: bool | None) -> Tensor:
+        """The same in float64, which the fused kernel does not support."""
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training:
             mean, variance = tf.nn.moments(inputs, list(range(len(inputs.shape) - 1)))
             count = self._count(inputs)
-            followed = variance if self.biased else variance * count / (count - 1.0)
+            sample = variance if self.biased else variance * count / (count - 1.0)
             self.moving_mean.assign(self.momentum * self.moving_mean + (1.0 - self.momentum) * mean)
-            self.moving_variance.assign(self.momentum * self.moving_variance + (1.0 - self.momentum) * followed)
+            self.moving_variance.assign(self.momentum * self.moving_variance + (1.0 - self.momentum) * sample)
         return tf.nn.batch_normalization(inputs, mean, variance, self.beta, self.gamma, self.epsilon)
 
     def _count(self, inputs: Tensor) -> Tensor:
-        """Values of each channel."""
+        """Number of values per channel."""
         return tf.cast(tf.size(inputs) / inputs.shape[-1], self.moving_variance.dtype)
 
 
@@ -215,7 +213,7 @@ def _pads(padding: L.Padding) -> list[tuple[int, int]]:
 
 
 def _pad_channels(layer: L.PadChannels, shape: L.Shape, named: dict[str, str]) -> list[Call]:
-    """Zero channels, by layers that every Keras file knows: the channels pass for the columns of one long map."""
+    """Pad channels with Keras's own layers: the channels become the columns of one long map."""
     *area, channels = shape
     rows, policy = int(np.prod(area)), named["dtype"]
     margins = ((0, 0), (layer.before, layer.after))
@@ -227,7 +225,7 @@ def _pad_channels(layer: L.PadChannels, shape: L.Shape, named: dict[str, str]) -
 
 
 def _padded_mean(layer: L.AvgPool, shape: L.Shape) -> list[Call]:
-    """Mean over what each window covers of the map: zeros around it, then the window's sum over its own count."""
+    """Average pooling without padding in the divisor: pad with zeros, pool, divide by the window's share of the map."""
     pool = partial(ops.average_pool, pool_size=layer.kernel, strides=layer.strides, padding="valid")
     covered = np.pad(np.ones((1, *shape[:2], 1)), _pads(layer.padding))
     rows = range(0, covered.shape[1] - layer.kernel[0] + 1, layer.strides[0])

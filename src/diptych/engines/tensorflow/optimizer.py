@@ -1,4 +1,4 @@
-"""Update rules: TensorFlow's fused kernels where they have the recipe's form, its arithmetic where they have not."""
+"""Optimizers: TensorFlow's fused kernels where they have the required form, else written out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.engines import slots
+from diptych.engines import optimizer_state
 from diptych.engines.contract import Arrays, check_arrays
 from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, variables
 from diptych.spec import ArraySpec, ModelSpec, Recipe
@@ -18,7 +18,7 @@ Tensor: TypeAlias = Any
 
 
 class Optimizer:
-    """An update rule over a model's weights, with its recipe, step count and averages."""
+    """An optimizer of a model's weights with its state, step count and weight average."""
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         known = {name: native(variable) for name, variable in variables(model).items()}
@@ -32,25 +32,25 @@ class Optimizer:
         self.slots = {
             f"{slot}/{name}": tf.Variable(tf.zeros_like(known[name]))
             for name in self.names
-            for slot in slots.slots(recipe)
+            for slot in optimizer_state.slots(recipe)
         }
         self.tracked = [known[array.name] for array in model.spec.arrays] if recipe.average_decay else []
         self.averages = [tf.Variable(variable) for variable in self.tracked]
         arrays = model.spec.arrays
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
-        self.loss_scale = tf.Variable([slots.FIRST_LOSS_SCALE, 0.0])
+        self.loss_scale = tf.Variable([optimizer_state.FIRST_LOSS_SCALE, 0.0])
         if recipe.precision == "float16":
             self.slots["loss_scale"] = self.loss_scale
         self.dtype = self.parameters[0].dtype
         self.train_steps: Any = None
-        self.steps_per_call = 1  # until it is known how long one takes
+        self.steps_per_call = 1  # until the duration of a step is known
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss to go backward from: with float16, so large that small gradients survive."""
+        """Return the loss to differentiate: in float16, scaled so that small gradients do not underflow."""
         return loss * self.loss_scale[0] if self.recipe.precision == "float16" else loss
 
     def update(self, gradients: list[Tensor], rate: Tensor, step: Tensor) -> None:
-        """One step, the `step`th from 1, over `gradients`; part of a `tf.function`."""
+        """Update the weights from `gradients`, in step number `step` from 1; part of a `tf.function`."""
         if self.recipe.precision == "float16":
             gradients, finite = self._unscale(gradients)
             tf.cond(finite, lambda: self._update(gradients, rate, step), lambda: None)
@@ -70,7 +70,7 @@ class Optimizer:
             self._average(step)
 
     def _apply(self, name: str, parameter: tf.Variable, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
-        state = {slot: self.slots[f"{slot}/{name}"] for slot in slots.slots(self.recipe)}
+        state = {slot: self.slots[f"{slot}/{name}"] for slot in optimizer_state.slots(self.recipe)}
         match self.recipe.optimizer:
             case "sgd":
                 _sgd(self.recipe, parameter, gradient, rate, **state)
@@ -80,11 +80,11 @@ class Optimizer:
                 _rmsprop(self.recipe, parameter, gradient, rate, **state)
 
     def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Gradients without the scale, and whether they are finite; the scale adapts."""
+        """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""
         slopes = [gradient / self.loss_scale[0] for gradient in gradients]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(slope)) for slope in slopes])
         scale, steps = tf.unstack(self.loss_scale)
-        grows = tf.equal(steps + 1.0, slots.STEPS_TO_GROW)
+        grows = tf.equal(steps + 1.0, optimizer_state.STEPS_TO_GROW)
         grown = tf.where(grows, [scale * 2.0, 0.0], [scale, steps + 1.0])
         self.loss_scale.assign(tf.where(finite, grown, [scale / 2.0, 0.0]))
         return slopes, finite
@@ -96,27 +96,29 @@ class Optimizer:
 
 
 def make_optimizer(model: keras.Model, recipe: Recipe) -> Optimizer:
-    """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+    """Create the optimizer of `recipe` for the weights of `model`, at step 0."""
     return Optimizer(model, recipe)
 
 
 def read_optimizer(optimizer: Optimizer) -> Arrays:
-    """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+    """Return the optimizer's state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
     spec = optimizer.spec
     arrays = {name: to_numpy(spec, _array(spec, name), variable) for name, variable in optimizer.slots.items()}
     return {"step": np.array(optimizer.step, np.int64), **arrays}
 
 
 def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put a state that either engine read into an optimizer."""
-    check_arrays(arrays, slots.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}")
+    """Load a state that either engine returned."""
+    check_arrays(
+        arrays, optimizer_state.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}"
+    )
     for name, variable in optimizer.slots.items():
         from_numpy(optimizer.spec, _array(optimizer.spec, name), variable, arrays[name])
     optimizer.step = int(arrays["step"])
 
 
 def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
-    """The array that a slot belongs to; None for one of the whole optimizer."""
+    """Return the array of a slot; None for a slot of the whole optimizer."""
     _, _, name = slot.partition("/")
     return spec.array(name) if name else None
 
@@ -132,7 +134,7 @@ def _sgd(
     if momentum is None:
         parameter.assign_sub(rate * gradient)
         return
-    gradient, rate = _held(recipe, gradient, rate)
+    gradient, rate = _momentum_term(recipe, gradient, rate)
     tf.raw_ops.ResourceApplyMomentum(
         var=parameter.handle,
         accum=momentum.handle,
@@ -182,14 +184,14 @@ def _rmsprop(
     mean = square.assign(recipe.rho * square + (1.0 - recipe.rho) * gradient * gradient)
     keras_form = recipe.update_form == "keras"
     root = tf.sqrt(mean + recipe.epsilon) if keras_form else tf.sqrt(mean) + recipe.epsilon
-    direction, rate = _held(recipe, gradient / root, rate)
+    direction, rate = _momentum_term(recipe, gradient / root, rate)
     if momentum is not None:
         direction = momentum.assign(recipe.momentum * momentum + direction)
     parameter.assign_sub(rate * direction)
 
 
-def _held(recipe: Recipe, direction: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    """What momentum gathers and the rate that it is applied with: Keras's momentum holds the rate itself."""
+def _momentum_term(recipe: Recipe, direction: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the term that momentum accumulates and the rate applied to it; Keras's momentum includes the rate."""
     # differs: sgd-velocity
     return (rate * direction, tf.ones_like(rate)) if recipe.update_form == "keras" else (direction, rate)
 

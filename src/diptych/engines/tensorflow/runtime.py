@@ -1,4 +1,4 @@
-"""Where and with how many threads TensorFlow computes."""
+"""Device, threads and determinism of TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from diptych.options import Device
 
 if keras.backend.backend() != "tensorflow":
     raise EngineError(
-        f"Keras computes with '{keras.backend.backend()}' here; the tensorflow engine wants its TensorFlow backend. "
-        "Set KERAS_BACKEND=tensorflow before Keras is imported."
+        f"The tensorflow engine needs Keras's TensorFlow backend, got '{keras.backend.backend()}'. "
+        "Set KERAS_BACKEND=tensorflow before importing Keras."
     )
 
 
 def configure(threads: int, device: Device = "auto") -> None:
-    """Set device, threads, determinism and logging; once in a process, before anything else."""
+    """Set device, threads, determinism and logging; call once per process, before anything else."""
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif device == "cuda" and not tf.config.list_physical_devices("GPU"):
@@ -36,7 +36,7 @@ def configure(threads: int, device: Device = "auto") -> None:
 
 
 def runtime() -> dict[str, Any]:
-    """Device, threads and versions, as they are in force now."""
+    """Return the device, threads and versions in use."""
     return {
         "engine": "tensorflow",
         "version": tf.__version__,
@@ -50,5 +50,5 @@ def runtime() -> dict[str, Any]:
 
 
 def device() -> str:
-    """The GPU if there is one, else the processor."""
+    """Return cuda if there is a GPU, else cpu."""
     return "cuda" if tf.config.get_visible_devices("GPU") else "cpu"

@@ -1,4 +1,4 @@
-"""TensorFlow's native training loop over one epoch, and a batch's gradients."""
+"""Training for one epoch in TensorFlow's native loop, and inference."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from diptych.data.batches import Batch
+from diptych.data.images import Images
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.engines.tensorflow.optimizer import Optimizer
-from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
+from diptych.engines.tensorflow.weights import load_weights, native, native_order, read_weights, to_numpy, variables
 
 Tensor: TypeAlias = Any
-# Python, and with it a signal, waits for a call to end.
+# Signals are handled only between calls.
 STEPS_PER_CALL = 16
 SECONDS_PER_CALL = 0.25
+CHUNK = 256
 
 
 def train_epoch(
@@ -30,7 +32,7 @@ def train_epoch(
     so_far: Totals = NO_STEPS,
     stops: Callable[[], bool] = lambda: False,
 ) -> Totals:
-    """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
+    """Train on each batch with its learning rate; stop at the first loss that is not finite."""
     if optimizer.train_steps is None:
         # differs: compile
         optimizer.train_steps = tf.function(_steps(model, optimizer), _signature(model, optimizer), autograph=False)
@@ -65,7 +67,7 @@ def train_epoch(
 
 
 def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
-    """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+    """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
     before = read_weights(model)
     known = variables(model)
     trainable = model.spec.trainable
@@ -79,15 +81,43 @@ def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
     return float(loss), found
 
 
+def predict(model: keras.Model, images: Images) -> np.ndarray:
+    """Return logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
+    if not hasattr(model, "inference"):
+        # differs: train-mode
+        model.inference = tf.function(
+            lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True
+        )
+    chunks = [model.inference(tf.constant(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+    return np.concatenate(chunks)
+
+
+def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arrays:
+    """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
+    before = read_weights(model)
+    layers = model.spec.layers
+    probe = keras.Model(model.inputs[0], [model.get_layer(layer.name).output for layer in layers])
+    values = probe(images, training=training)
+    load_weights(model, before)
+    outputs = {
+        layer.name: np.array(tf.cast(value, tf.float64).numpy()) for layer, value in zip(layers, values, strict=True)
+    }
+    for layer in layers:
+        order = native_order(model.spec, layer.name)
+        if order is not None:
+            outputs[layer.name] = outputs[layer.name][:, np.argsort(order)]
+    return outputs
+
+
 def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
-    """Cross-entropy with soft targets, averaged by the samples' weights."""
+    """Return the cross-entropy with soft targets, averaged by the samples' weights."""
     # differs: loss-input, label-smoothing, class-weights
     losses_n = tf.nn.softmax_cross_entropy_with_logits(targets_nk, logits_nk)
     return tf.reduce_sum(losses_n * weights_n) / tf.reduce_sum(weights_n)
 
 
 def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
-    """The native step, up to `STEPS_PER_CALL` of them a call: Python is entered once for them all."""
+    """Return the native training loop over up to `STEPS_PER_CALL` steps, which run without Python."""
 
     def step(images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
@@ -114,7 +144,7 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
 
 
 def _signature(model: keras.Model, optimizer: Optimizer) -> list[tf.TensorSpec]:
-    """Any number of batches of any size, so that one trace serves them all."""
+    """Any number of batches of any size, so that one trace is enough."""
     dtype, spec = optimizer.dtype, model.spec
     return [
         tf.TensorSpec((None, None, *spec.input_shape), tf.uint8),
@@ -136,7 +166,7 @@ def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor
 def _groups(
     batches: Iterable[Batch], rates: Sequence[float], optimizer: Optimizer
 ) -> Iterator[tuple[list[Batch], list[float]]]:
-    """Runs of up to `optimizer.steps_per_call` batches of one size, with their learning rates."""
+    """Yield groups of up to `optimizer.steps_per_call` batches of the same size, with their learning rates."""
     group: list[Batch] = []
     group_rates: list[float] = []
     for rate, batch in zip(rates, batches, strict=False):
@@ -150,7 +180,7 @@ def _groups(
 
 
 def _seed_dropout(model: keras.Model, seed: int, step: int) -> None:
-    """Keras counts one up at every call, so that each layer's masks follow from (seed, place, step)."""
+    """Make each layer's masks a function of (seed, place, step); Keras increments the counter at each call."""
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     for place, layer in enumerate(dropouts):
         layer.seed_generator.state.assign([(seed * 1009 + place) % 2**31, step])

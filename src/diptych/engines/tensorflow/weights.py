@@ -1,4 +1,4 @@
-"""Weights between NumPy and Keras: one table of layouts, canonical (PyTorch's) on the outside."""
+"""Weights between NumPy, in canonical layout (PyTorch's), and Keras."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from diptych.engines.tensorflow.model import is_depthwise
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
 
-__all__ = ["load_weights", "read_weights", "variables"]
-
 Variable: TypeAlias = Any
 _ATTRIBUTES = {
     "kernel": "kernel",
@@ -28,13 +26,13 @@ _ATTRIBUTES = {
 
 
 def read_weights(model: keras.Model) -> Arrays:
-    """Every array of a model, running statistics included, by canonical name in canonical layout."""
+    """Return every array of a model, running statistics included, by canonical name in canonical layout."""
     known = variables(model)
     return {array.name: to_numpy(model.spec, array, known[array.name]) for array in model.spec.arrays}
 
 
 def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put arrays into a model."""
+    """Load arrays into a model."""
     check_arrays(arrays, model.spec.arrays, f"the weights of {model.spec.name}")
     known = variables(model)
     for array in model.spec.arrays:
@@ -42,12 +40,12 @@ def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def variables(model: keras.Model) -> dict[str, Variable]:
-    """The model's own storage of every array, by canonical name."""
+    """Return the model's variable of every array, by canonical name."""
     return {array.name: _variable(model, array) for array in model.spec.arrays}
 
 
 def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
-    """A copy in canonical layout; one that belongs to no array of the model is copied as it is."""
+    """Return a copy in canonical layout; without `array`, in the variable's layout."""
     native = np.array(variable.numpy())
     if array is None:
         return native
@@ -66,7 +64,7 @@ def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np
 
 
 def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, values: np.ndarray) -> None:
-    """Overwrite a variable with an array in canonical layout; what belongs to no array is copied as it is."""
+    """Set a variable to values in canonical layout; without `array`, in the variable's layout."""
     match array and array.role == "kernel" and spec.owner(array):
         case L.Conv() as conv:
             # differs: conv-kernel-axes
@@ -83,9 +81,9 @@ def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, val
 
 
 def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
-    """Where each element that layer `name` gives natively stands canonically; None where the order is the same.
+    """Return the canonical index of each element of the layer's output in Keras; None if the order is the same.
 
-    A Flatten that only feeds Dense layers stays in Keras's height, width, channel order; the kernels' rows follow.
+    A Flatten that only feeds Dense layers keeps Keras's height, width, channel order; the kernels' rows are permuted.
     """
     # differs: flatten-order
     flatten = spec.flatten_behind(spec.layer(name))
@@ -96,7 +94,7 @@ def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
 
 
 def native(variable: Variable) -> tf.Variable:
-    """The TensorFlow variable inside a Keras one (or itself)."""
+    """Return the TensorFlow variable of a Keras variable."""
     return variable if isinstance(variable, tf.Variable) else variable.value
 
 

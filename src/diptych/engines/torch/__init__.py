@@ -4,9 +4,8 @@ from diptych.engines.torch.export import export
 from diptych.engines.torch.files import read_file
 from diptych.engines.torch.model import build
 from diptych.engines.torch.optimizer import load_optimizer, make_optimizer, read_optimizer
-from diptych.engines.torch.predict import layer_outputs, predict
 from diptych.engines.torch.runtime import configure, runtime
-from diptych.engines.torch.train import gradients, train_epoch
+from diptych.engines.torch.train import gradients, layer_outputs, predict, train_epoch
 from diptych.engines.torch.weights import load_weights, read_weights
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Files that PyTorch's own exporters write: a model's weights, TorchScript, `torch.export` and ONNX."""
+"""Export to formats that PyTorch writes: weights, TorchScript, `torch.export` and ONNX."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
 from diptych.engines.torch.model import Network
 from diptych.errors import UsageError
 
-__all__ = ["export"]
-
 
 def export(model: Network, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
-    """Write a model as a file (or folder) of the named format."""
-    # On the processor, so that a file written where there is a GPU runs where there is none.
+    """Write a model to a file (or folder) of the given format."""
+    # On the CPU, so that a file written on a machine with a GPU runs on one without.
     model = copy.deepcopy(model).cpu()
     served = Served(model).eval()
-    # Two images, because an exporter takes a batch of one for a constant.
+    # Two images, because an exporter treats a batch size of one as a constant.
     images = torch.zeros((2, *model.spec.input_shape), dtype=torch.uint8)
     match form:
         case "state-dict":
@@ -37,18 +35,18 @@ def export(model: Network, form: str, path: Path, card: str, calibration: np.nda
         case "onnx":
             _onnx(served, images, path, card)
         case _:
-            raise UsageError(f"PyTorch writes no '{form}'.")
+            raise UsageError(f"PyTorch cannot write the format '{form}'.")
 
 
 class Served(nn.Module):
-    """What is shipped: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name."""
+    """The exported model: uint8 images, (N, H, W, C), in; logits and probabilities, (N, K), out, by name."""
 
     def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits and their softmax."""
+        """Return logits and probabilities."""
         logits_nk = self.model(images)
         return dict(zip(OUTPUTS, (logits_nk, logits_nk.softmax(1)), strict=True))
 
@@ -73,7 +71,7 @@ def _onnx(served: Served, images: Tensor, path: Path, card: str) -> None:
 
 
 def _append(path: Path, card: str) -> None:
-    """Put the card into a file that PyTorch wrote; its reader asks for entries by name and overlooks others."""
+    """Add the card to a file that PyTorch wrote; its reader ignores unknown entries."""
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].partition("/")[0]
         archive.writestr(f"{folder}/{CARD}", card)

@@ -14,14 +14,12 @@ from torch import Tensor
 from diptych.engines.contract import MOST_BYTES, Stored
 from diptych.errors import ArtifactError, in_one_line
 
-__all__ = ["read_file"]
-
 _EXACT = (torch.float16, torch.float32, torch.float64)
 _REMEDY = "Save only model.state_dict()."
 
 
 def read_file(path: Path) -> Stored:
-    """Read a weights file of this framework; no code in it is run."""
+    """Read a weights file of this framework without running code from it."""
     tensors = {name: tensor for name, tensor in _state_dict(_loaded(path), path).items() if tensor.is_floating_point()}
     odd = next((name for name, tensor in tensors.items() if not _is_plain(tensor)), None)
     if odd:
@@ -54,7 +52,7 @@ def _fault(error: Exception) -> str:
 def _state_dict(content: Any, path: Path) -> Mapping[str, Tensor]:
     """Return the state dict that the file is, or that it contains beside epoch numbers and the like."""
     if not isinstance(content, Mapping):
-        raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a state dict. {_REMEDY}")
+        raise ArtifactError(f"Cannot read '{path}': expected a state dict, got a {type(content).__name__}. {_REMEDY}")
     wrapped = [key for key, value in content.items() if isinstance(value, Mapping) and _is_state_dict(value)]
     if len(wrapped) > 1:
         names = ", ".join(f"{key!r:.40}" for key in wrapped)

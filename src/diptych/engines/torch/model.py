@@ -1,4 +1,4 @@
-"""A spec as an `nn.Module`; lines up case by case with the TensorFlow engine's model.py."""
+"""Build a spec as an `nn.Module`; corresponds case by case to the TensorFlow engine's model.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DTYPES = {
 
 
 class Network(nn.Module):
-    """The graph of a spec: modules under the layers' own dotted names, run in the spec's order."""
+    """The graph of a spec: modules with the layers' dotted names, run in the spec's order."""
 
     def __init__(self, spec: ModelSpec, precision: str) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Network(nn.Module):
             self.steps.append((layer.name, layer.inputs, module))
 
     def forward(self, images_nhwc: Tensor) -> Tensor:
-        """Logits, (N, K), of uint8 images, (N, H, W, C)."""
+        """Return logits, (N, K), of uint8 images, (N, H, W, C)."""
         # differs: image-layout
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
         # differs: mixed-precision
@@ -51,7 +51,7 @@ class Network(nn.Module):
 
 
 def build(spec: ModelSpec, precision: str = "float32") -> Network:
-    """A model of this framework for `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
+    """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     dtype = torch.float64 if precision == "float64" else torch.float32
     network = Network(spec, precision).to(device=device(), dtype=dtype)
     return cast(Network, network.to(memory_format=torch.channels_last))
@@ -68,7 +68,7 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
 
 def _add(root: nn.Module, name: str, part: str, module: nn.Module) -> None:
     if hasattr(root, part):
-        raise SpecError(f"Layer '{name}': PyTorch's modules have a '{part}' of their own; choose another name.")
+        raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
     root.add_module(part, module)
 
 
@@ -129,7 +129,7 @@ def _activation(layer: L.Activation) -> nn.Module:
 
 
 class Normalize(nn.Module):
-    """`(pixels / 255 − mean) / std`; its constants belong to the spec, not to the weights."""
+    """`(pixels / 255 − mean) / std`; its constants are not weights."""
 
     scale: Tensor
     offset: Tensor
@@ -141,12 +141,12 @@ class Normalize(nn.Module):
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64).view(-1, 1, 1), persistent=False)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """Pixels of any number format as normalised floats."""
+        """Return normalized floats of pixels in any number format."""
         return images_nchw * self.scale + self.offset
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that may be padded differently on each side."""
+    """A convolution with separate padding for each side."""
 
     def __init__(self, layer: L.Conv, channels: int) -> None:
         # differs: same-padding
@@ -163,30 +163,30 @@ class Conv2d(nn.Conv2d):
         )
         self.margins = None if symmetric else (left, right, top, bottom)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's own name)
-        """The convolved maps, (N, filters, height, width)."""
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's name)
+        """Return the convolved maps, (N, filters, height, width)."""
         return super().forward(F.pad(input, self.margins) if self.margins else input)
 
 
 class BiasedBatchNorm(_BatchNorm):
-    """A norm, of maps or of vectors, whose running variance follows the biased one, as Keras's stock layer's does."""
+    """Batch normalization of maps or vectors whose running variance is biased, as in Keras's layer."""
 
     running_mean: Tensor
     running_var: Tensor
     momentum: float
 
-    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's own name)
-        """PyTorch's stock norms want either maps or vectors."""
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002  (PyTorch's name)
+        """Accept maps and vectors."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's own name)
-        """Normalised values, shaped as the inputs; in training, running statistics move by the batch's."""
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's name)
+        """Return normalized values of the same shape; in training, update the running statistics."""
         if not self.training:
             return super().forward(input)
-        # A copy, because the backward pass keeps what the kernel moved and wants it as it was.
-        moved = self.running_var.clone()
-        output = F.batch_norm(input, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps)
+        # A copy, because the backward pass needs the tensor that the kernel updates unchanged.
+        updated = self.running_var.clone()
+        output = F.batch_norm(input, self.running_mean, updated, self.weight, self.bias, True, self.momentum, self.eps)
         share = input.shape[1] / input.numel()
-        self.running_var.mul_((1.0 - self.momentum) * share).add_(moved, alpha=1.0 - share)
+        self.running_var.mul_((1.0 - self.momentum) * share).add_(updated, alpha=1.0 - share)
         return output
 
 
@@ -194,7 +194,7 @@ class GlobalAvgPool(nn.Module):
     """Mean over height and width."""
 
     def forward(self, maps_nchw: Tensor) -> Tensor:
-        """Vectors, (N, C)."""
+        """Return vectors, (N, C)."""
         return maps_nchw.mean((2, 3))
 
 
@@ -202,15 +202,15 @@ class Add(nn.Module):
     """Elementwise sum."""
 
     def forward(self, first: Tensor, *others: Tensor) -> Tensor:
-        """The sum, shaped as each input."""
+        """Return the sum, of the same shape."""
         return sum(others, start=first)
 
 
 class Concat(nn.Module):
-    """Inputs side by side along the channels."""
+    """Concatenation along the channels."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """All channels, in the order of the inputs."""
+        """Return all channels, in the order of the inputs."""
         return torch.cat(inputs, dim=1)
 
 
@@ -222,5 +222,5 @@ class PadChannels(nn.Module):
         self.before, self.after = before, after
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The widened maps, (N, before + C + after, …)."""
+        """Return maps, (N, before + C + after, …)."""
         return F.pad(maps, (0, 0) * (maps.ndim - 2) + (self.before, self.after))

@@ -1,4 +1,4 @@
-"""Update rules: `torch.optim`'s own, in Keras's form where asked, with both decays and the running average."""
+"""Optimizers: `torch.optim`, also in Keras's form, with both weight decays and the weight average."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.engines import slots
+from diptych.engines import optimizer_state
 from diptych.engines.contract import Arrays, check_arrays
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.weights import from_numpy, to_numpy, variables
@@ -17,7 +17,7 @@ from diptych.spec import Recipe
 
 
 class Optimizer:
-    """A `torch.optim` rule over a model's weights, with its recipe, step count and averages."""
+    """An optimizer of a model's weights with its state, step count and weight average."""
 
     def __init__(self, model: Network, recipe: Recipe) -> None:
         tensors = variables(model)
@@ -34,21 +34,21 @@ class Optimizer:
         self.averages = [tensor.detach().clone() for tensor in self.tracked]
         self.slots = _slots(self.rule, trainable, recipe)
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
-        self.loss_scale = torch.tensor([slots.FIRST_LOSS_SCALE, 0.0], device=self.parameters[0].device)
+        self.loss_scale = torch.tensor([optimizer_state.FIRST_LOSS_SCALE, 0.0], device=self.parameters[0].device)
         if recipe.precision == "float16":
             self.slots["loss_scale"] = self.loss_scale
 
     def scaled(self, loss: Tensor) -> Tensor:
-        """The loss to go backward from: with float16, so large that small gradients survive."""
+        """Return the loss to differentiate: in float16, scaled so that small gradients do not underflow."""
         return loss * self.loss_scale[0] if self.recipe.precision == "float16" else loss
 
     def update(self, rate: float) -> None:
-        """One step over the gradients that `backward` left."""
+        """Update the weights from the gradients of `backward`."""
         recipe = self.recipe
         if recipe.precision == "float16" and not self._unscale():
-            # Not a step to take, but one to count, so that both engines' clocks stay with the batches'.
+            # The step counts without an update, so that both engines' step counts equal the number of batches.
             self.step += 1
-            self.count()
+            self._count()
             return
         if recipe.clip_norm:
             # differs: gradient-clipping
@@ -56,21 +56,23 @@ class Optimizer:
         if recipe.decay:
             with torch.no_grad():
                 torch._foreach_mul_(self.decayed, 1.0 - rate * recipe.decay)
-        self._settle(rate)
+        self._set_step(rate)
         self.rule.step()
         self.step += 1
         if self.averages:
             with torch.no_grad():
-                torch._foreach_lerp_(self.averages, self.tracked, 1.0 - slots.average_decay(recipe, self.step))
+                torch._foreach_lerp_(
+                    self.averages, self.tracked, 1.0 - optimizer_state.average_decay(recipe, self.step)
+                )
 
-    def _settle(self, rate: float) -> None:
-        """Give `torch.optim` the numbers of this step; with others, its SGD and Adam have Keras's form."""
+    def _set_step(self, rate: float) -> None:
+        """Set the hyperparameters of this step in `torch.optim`, also those that give SGD and Adam Keras's form."""
         recipe, keras_form = self.recipe, self.recipe.update_form == "keras"
         settings: dict[str, float] = {"lr": rate}
         l2 = recipe.l2
         if keras_form and recipe.optimizer == "sgd":
             # differs: sgd-velocity
-            # Its velocity is PyTorch's buffer over gradients that hold the rate, with the sign turned.
+            # Keras's velocity is PyTorch's buffer of rate-scaled gradients, with the opposite sign.
             torch._foreach_mul_([parameter.grad for parameter in self.parameters], rate)
             settings, l2 = {"lr": 1.0}, rate * l2
         if keras_form and recipe.optimizer in ("adam", "adamw"):
@@ -81,33 +83,33 @@ class Optimizer:
 
     @torch.no_grad()
     def _unscale(self) -> bool:
-        """Take the scale out of the gradients and adapt it; whether the gradients are finite."""
+        """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""
         slopes = [parameter.grad for parameter in self.parameters]
         torch._foreach_div_(slopes, float(self.loss_scale[0]))
         finite = all(bool(slope.isfinite().all()) for slope in slopes)
         scale, steps = self.loss_scale.tolist()
         if not finite:
             scale, steps = scale / 2, 0
-        elif steps + 1 == slots.STEPS_TO_GROW:
+        elif steps + 1 == optimizer_state.STEPS_TO_GROW:
             scale, steps = scale * 2, 0
         else:
             steps += 1
         self.loss_scale.copy_(torch.tensor([scale, steps]))
         return finite
 
-    def count(self) -> None:
-        """Tell `torch.optim` the step count."""
+    def _count(self) -> None:
+        """Set the step count of `torch.optim`."""
         for state in self.rule.state.values():
             if "step" in state:
                 state["step"].fill_(self.step)
 
 
 class KerasRMSprop(torch.optim.RMSprop):
-    """Keras's form, which no numbers give `torch.optim`: epsilon inside the root, and momentum holds the rate."""
+    """RMSprop in Keras's form: epsilon is inside the root, and momentum includes the rate."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step over the gradients that `backward` left."""
+        """Update the weights from the gradients of `backward`."""
         # differs: rmsprop-epsilon, sgd-velocity
         for group in self.param_groups:
             weights = group["params"]
@@ -131,23 +133,25 @@ class KerasRMSprop(torch.optim.RMSprop):
 
 
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
-    """The update rule of `recipe` over the weights of `model`, with its state at step 0."""
+    """Create the optimizer of `recipe` for the weights of `model`, at step 0."""
     return Optimizer(model, recipe)
 
 
 def read_optimizer(optimizer: Optimizer) -> Arrays:
-    """The optimizer's whole state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
+    """Return the optimizer's state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
     arrays = {name: to_numpy(tensor) for name, tensor in optimizer.slots.items()}
     return {"step": np.array(optimizer.step, np.int64), **arrays}
 
 
 def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Put a state that either engine read into an optimizer."""
-    check_arrays(arrays, slots.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}")
+    """Load a state that either engine returned."""
+    check_arrays(
+        arrays, optimizer_state.arrays(optimizer.spec, optimizer.recipe), f"the state of {optimizer.recipe.optimizer}"
+    )
     for name, tensor in optimizer.slots.items():
         from_numpy(tensor, arrays[name])
     optimizer.step = int(arrays["step"])
-    optimizer.count()
+    optimizer._count()
 
 
 def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
@@ -169,13 +173,13 @@ def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.
 
 
 def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
-    """Give every parameter its state at step 0, so that it can be read and loaded before the first step."""
+    """Create every parameter's state, so that it can be read and loaded before the first step."""
     found = {}
     for name, parameter in trainable.items():
         state = rule.state[parameter]
         if recipe.optimizer != "sgd":
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        for slot in slots.slots(recipe):
+        for slot in optimizer_state.slots(recipe):
             state[_NATIVE[recipe.optimizer][slot]] = found[f"{slot}/{name}"] = torch.zeros_like(parameter)
     return found
 

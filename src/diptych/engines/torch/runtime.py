@@ -1,4 +1,4 @@
-"""Where and with how many threads PyTorch computes."""
+"""Device, threads and determinism of PyTorch."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from diptych.options import Device
 
 
 def configure(threads: int, device: Device = "auto") -> None:
-    """Set device, threads, determinism and logging; once in a process, before anything else."""
+    """Set device, threads, determinism and logging; call once per process, before anything else."""
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif device == "cuda" and not torch.cuda.is_available():
         raise UsageError("'device' is cuda, but PyTorch finds no GPU here; use cpu or auto.")
     # differs: denormals
-    torch.set_flush_denormal(True)  # before there are threads, which inherit it
+    torch.set_flush_denormal(True)  # before any thread starts, as threads inherit it
     torch.set_num_threads(threads)
     # differs: tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # Where an accelerator has no such kernel, PyTorch warns and takes the one it has.
+    # Warn if a GPU has no deterministic kernel.
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def runtime() -> dict[str, Any]:
-    """Device, threads and versions, as they are in force now."""
+    """Return the device, threads and versions in use."""
     return {
         "engine": "torch",
         "version": torch.__version__,
-        "device": device().type,
+        "device": device(),
         "threads": torch.get_num_threads(),
         # differs: compile
         "compiled": False,
@@ -44,6 +44,6 @@ def runtime() -> dict[str, Any]:
     }
 
 
-def device() -> torch.device:
-    """The GPU if there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device() -> str:
+    """Return cuda if there is a GPU, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""PyTorch's native training loop over one epoch, and a batch's gradients."""
+"""Training for one epoch in PyTorch's native loop, and inference."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.data.batches import Batch
+from diptych.data.images import Images
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device
-from diptych.engines.torch.weights import from_numpy, read_weights, to_numpy, variables
+from diptych.engines.torch.weights import from_numpy, load_weights, read_weights, to_numpy, variables
+
+CHUNK = 256
 
 
 def train_epoch(
@@ -26,7 +29,7 @@ def train_epoch(
     so_far: Totals = NO_STEPS,
     stops: Callable[[], bool] = lambda: False,
 ) -> Totals:
-    """Train on every batch, one step each, at that step's learning rate; ends with the first loss not finite."""
+    """Train on each batch with its learning rate; stop at the first loss that is not finite."""
     # differs: train-mode
     model.train()
     sums = torch.tensor([so_far.loss, so_far.weight, so_far.correct], dtype=torch.float64)
@@ -35,7 +38,7 @@ def train_epoch(
         if stops():
             break
         # differs: dropout-stream
-        # PyTorch's CPU generator reads 32 bits of a seed.
+        # PyTorch's CPU generator uses 32 bits of a seed.
         torch.manual_seed((seed * 2654435761 + optimizer.step) % 2**32)
         images_nhwc, targets_nk, weights_n = _tensors(model, batch)
         optimizer.rule.zero_grad()
@@ -53,7 +56,7 @@ def train_epoch(
 
 
 def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
-    """Loss and its gradient for every trainable array, in training mode, changing no weight."""
+    """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
     before = read_weights(model)
     model.train()
     model.zero_grad()
@@ -67,8 +70,31 @@ def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
     return loss.item(), found
 
 
+def predict(model: Network, images: Images) -> np.ndarray:
+    """Return logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
+    # differs: train-mode
+    model.eval()
+    with torch.inference_mode():
+        chunks = [model(_pixels(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+        return torch.cat(chunks).cpu().numpy()
+
+
+def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
+    """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
+    before = read_weights(model)
+    outputs: Arrays = {}
+    hooks = [module.register_forward_hook(_keeping(outputs, name)) for name, _, module in model.steps]
+    model.train(training)
+    with torch.no_grad():
+        model(_pixels(images))
+    for hook in hooks:
+        hook.remove()
+    load_weights(model, before)
+    return outputs
+
+
 def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
-    """Cross-entropy with soft targets, averaged by the samples' weights."""
+    """Return the cross-entropy with soft targets, averaged by the samples' weights."""
     # differs: loss-input, label-smoothing, class-weights
     losses_n = F.cross_entropy(logits_nk, targets_nk, reduction="none")
     return (losses_n * weights_n).sum() / weights_n.sum()
@@ -89,3 +115,15 @@ def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device()) for array in arrays
     )
     return images, targets.to(dtype), weights.to(dtype)
+
+
+def _keeping(outputs: Arrays, name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
+        outputs[name] = np.array(values.double().cpu().numpy(), order="C")
+
+    return keep
+
+
+def _pixels(images_nhwc: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(images_nhwc, requirements=["C", "W"])).to(device())

@@ -1,10 +1,10 @@
-"""What an optimizer remembers, by canonical name: shared by both engines, so that a training can change sides."""
+"""Names and shapes of an optimizer's state, the same in both engines, so that a training can switch engines."""
 
 from __future__ import annotations
 
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
-# float16's small range loses small gradients; PyTorch's GradScaler starts and grows the same way.
+# Small gradients underflow in float16; PyTorch's GradScaler starts and grows the same way.
 # differs: loss-scale
 FIRST_LOSS_SCALE = 2.0**16
 STEPS_TO_GROW = 2000
@@ -17,14 +17,14 @@ _SLOTS = {
 
 
 def slots(recipe: Recipe) -> tuple[str, ...]:
-    """Names of the arrays that the recipe's rule keeps beside each weight."""
+    """Return the names of the optimizer's arrays per weight."""
     return tuple(slot for slot in _SLOTS[recipe.optimizer] if slot != "momentum" or recipe.momentum)
 
 
 def arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
-    """Every array of the optimizer's state: `step`, `<slot>/<array>`, `average/<array>` where averages are kept.
+    """Return every array of the optimizer's state: `step`, `<slot>/<array>`, `average/<array>` with a weight average.
 
-    With float16 there is `loss_scale` too: the scale, and the steps since it last changed.
+    In float16 also `loss_scale`: the scale, and the number of steps since it last changed.
     """
     state = [ArraySpec("step", (), "kernel", "zeros")]
     if recipe.precision == "float16":
@@ -37,9 +37,9 @@ def arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
 
 
 def average_decay(recipe: Recipe, step: int) -> float:
-    """Decay of the running average at `step` (from 1): short at first, so that early weights are soon forgotten.
+    """Return the decay of the weight average at `step` (from 1), smaller at first to forget the initial weights.
 
-    min(decay, (1 + step) / (10 + step)), as `tf.train.ExponentialMovingAverage` has it with `num_updates`.
+    min(decay, (1 + step) / (10 + step)), as in `tf.train.ExponentialMovingAverage` with `num_updates`.
     """
     # differs: weight-average
     return min(recipe.average_decay, (1.0 + step) / (10.0 + step))
