@@ -17,10 +17,9 @@ SMALL = Limits(max_bytes=2**20, max_members=50)
 
 @dataclass(frozen=True)
 class Case:
-    """An archive and a word of why it must be refused."""
+    """An archive, and the limits to unpack it with."""
 
     content: bytes
-    word: str
     limits: Limits = LIMITS
 
 

@@ -1,7 +1,12 @@
-"""What is kept of decoded data: a scan and an array of pixels for each key, each written whole or not at all."""
+"""Caches: decoded images by a key of their content and settings, and unpacked archives by their digest.
+
+Everything is written whole or not at all.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,7 +19,8 @@ from numpy.typing import NDArray
 
 from diptych.artifacts.staging import settle, staging
 from diptych.artifacts.store import atomic_write, read_npz, sha256_of, write_npz
-from diptych.errors import ArtifactError
+from diptych.data.archives import HASHING, Progress, unpack
+from diptych.errors import ArtifactError, DataError
 
 Caching: TypeAlias = Literal["auto", "always", "never"]
 MOST_BYTES = 4 * 2**30
@@ -96,3 +102,67 @@ def _reserve(path: Path) -> None:
 def _line(path: Path) -> bytes:
     """A line as `sha256sum` writes it."""
     return f"{sha256_of(path)}  {path.name}\n".encode()
+
+
+_LIST = ".diptych-unpacked"
+_HASHED_BYTES = 2**20
+
+
+def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -> Path:
+    """Return the folder `cache_dir/archives/<sha256 of the archive>/`, unpacked on the first call.
+
+    Concurrent callers wait for the first one. If names or sizes of the unpacked files have changed, the archive is
+    unpacked again.
+
+    Args:
+        archive: see `archives.unpack`.
+        cache_dir: created if it does not exist.
+        progress: see `archives.unpack`.
+
+    Raises:
+        DataError: see `archives.unpack`.
+    """
+    folder = cache_dir / "archives"
+    target = folder / _sha256(archive, progress)
+    try:
+        if not _is_complete(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / f".{target.name}.lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not _is_complete(target):
+                    shutil.rmtree(target, ignore_errors=True)
+                    unpack(archive, target, progress=progress)
+                    (target / _LIST).write_text(_digest(target), encoding="ascii")
+    except OSError as error:
+        raise DataError(f"Cannot write {str(error.filename or target)!r}: {error.strerror or error}.") from error
+    return target
+
+
+def _sha256(archive: Path, progress: Progress | None) -> str:
+    digest, size = hashlib.sha256(), archive.stat().st_size
+    with archive.open("rb") as file:
+        while chunk := file.read(_HASHED_BYTES):
+            digest.update(chunk)
+            if progress:
+                progress(HASHING, file.tell(), size)
+    return digest.hexdigest()
+
+
+def _is_complete(folder: Path) -> bool:
+    """Return whether a folder contains the files that were unpacked, with the same sizes."""
+    try:
+        return (folder / _LIST).read_text(encoding="ascii") == _digest(folder)
+    except OSError:
+        return False
+
+
+def _digest(folder: Path) -> str:
+    """Return a digest of the names and sizes of all files."""
+    digest = hashlib.sha256()
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name != _LIST:
+                path = Path(parent, name)
+                digest.update(f"{path.stat().st_size} {path.relative_to(folder)}\0".encode())
+    return digest.hexdigest()

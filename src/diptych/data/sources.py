@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.archives import is_archive, unpacked
+from diptych.data.archives import is_archive
+from diptych.data.cache import unpacked
 from diptych.data.images import Progress, cache_dir, quiet
 from diptych.data.paths import USUAL, user_path
 from diptych.data.readers import ListedSplit, Listing, cifar, idx, imagenet, tables
