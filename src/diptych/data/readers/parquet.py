@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data import decode
-from diptych.data.paths import contained
+from diptych.data.paths import contained, read_file
 from diptych.data.readers import ListedSplit, Listing, as_names
 from diptych.data.readers.folder import by_path
 from diptych.data.readers.labels import LABEL_COLUMNS, shown, split_named, to_classes
@@ -90,7 +89,7 @@ class ParquetImages:
             return bytes(content)
         if not name:
             raise DataError(f"{str(path)!r} has neither bytes nor a path for an image.")
-        return decode.read(contained(self.root or path.parent, name))
+        return read_file(contained(self.root or path.parent, name))
 
     def _group(self, group: int) -> pa.ChunkedArray:
         with self._lock:  # type: ignore[attr-defined]
