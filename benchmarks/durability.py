@@ -26,9 +26,8 @@ from diptych.artifacts.events import EventLog
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
 from diptych.data.datasets import Split
-from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.spec import recipes, zoo
 from diptych.training.fit import fit
 from diptych.training.learner import Job, Learner, resolve

@@ -19,10 +19,9 @@ from statistics import median
 import numpy as np
 
 from diptych.artifacts.run import Run
-from diptych.data.prefetch import num_threads
 from diptych.deployment.export import TrainedModel
 from diptych.engines.session import session
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.training.machine import machine
 
 HERE = Path(__file__).parent

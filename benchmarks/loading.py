@@ -24,9 +24,9 @@ from sklearn.datasets import load_sample_images
 from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
-from diptych.data.prefetch import each, num_threads
+from diptych.data.preprocess import each
 from diptych.data.readers.folder import list_folder
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.spec import Recipe
 from diptych.training.machine import machine
 

@@ -17,10 +17,9 @@ from statistics import median
 
 import numpy as np
 
-from diptych.data.prefetch import num_threads
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Predictor
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.training.machine import machine
 
 HERE = Path(__file__).parent

@@ -19,7 +19,7 @@ from statistics import median
 
 import numpy as np
 
-from diptych.data.prefetch import num_threads
+from diptych.processes import num_threads
 from diptych.spec import zoo
 from diptych.training.machine import machine
 

@@ -52,6 +52,11 @@ _objects: dict[int, Any] = {}
 _numbers = count()
 
 
+def num_threads() -> int:
+    """Return how many processor threads this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class ProcessFailed(EngineError):  # noqa: N818  (what happened, as the message says)
     """A process died, or raised an error that is not one of diptych's."""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from diptych import engines
-from diptych.data.prefetch import num_threads
+from diptych.processes import num_threads
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,12 +9,12 @@ from diptych import engines
 from diptych.artifacts.store import write_arrays
 from diptych.data import datasets
 from diptych.data.batches import epoch_batches
-from diptych.data.prefetch import num_threads
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Predictor
 from diptych.engines.contract import CARD
 from diptych.evaluation import softmax
+from diptych.processes import num_threads
 from diptych.spec import Recipe, zoo
 from diptych.spec.init import initial_weights
 

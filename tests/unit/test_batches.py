@@ -13,8 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from diptych.data import datasets
 from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch, usual_workers
 from diptych.data.datasets import Split
-from diptych.data.prefetch import num_threads
 from diptych.errors import SpecError
+from diptych.processes import num_threads
 from diptych.spec.recipe import Recipe
 
 NUM_CLASSES = 4

@@ -13,7 +13,7 @@ import pytest
 
 from diptych.data import datasets, sources
 from diptych.data.datasets import ingest
-from diptych.data.prefetch import each
+from diptych.data.preprocess import each
 from diptych.data.readers import parquet
 from diptych.errors import DataError, UsageError
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from diptych.data.prefetch import prefetched
+from diptych.data.batches import prefetched
 
 
 def threads():

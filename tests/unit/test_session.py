@@ -9,10 +9,9 @@ import pytest
 
 import diptych
 from diptych.comparison.parity import samples
-from diptych.data.prefetch import num_threads
 from diptych.engines.session import Sessions, session
 from diptych.errors import ArtifactError, EngineError, UsageError
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.spec import Recipe, zoo
 
 
@@ -121,7 +120,7 @@ def test_keras_always_uses_tensorflow(monkeypatch):
 def test_threads_are_the_cores_that_the_process_may_use():
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from diptych.data.prefetch import num_threads; print(num_threads())"
+        "from diptych.processes import num_threads; print(num_threads())"
     )
     assert "1\n" == run(code)
     assert len(os.sched_getaffinity(0)) == num_threads()

@@ -24,9 +24,9 @@ from diptych.comparison.findings import findings
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
 from diptych.data.images import Images
-from diptych.data.prefetch import num_threads
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
+from diptych.processes import num_threads
 from diptych.spec import ModelSpec
 from diptych.training import job
 from diptych.training.fit import Notify

@@ -11,7 +11,6 @@ import numpy as np
 from diptych.api.inference import finished_run, source_like
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
-from diptych.data.prefetch import num_threads
 from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.calibration import Calibration, draw
@@ -21,6 +20,7 @@ from diptych.deployment.file_types import open_artifact
 from diptych.deployment.formats import parse_formats
 from diptych.errors import UsageError
 from diptych.options import EngineName, OtherDataOptions, accepts, check_at_least, split_options
+from diptych.processes import num_threads
 
 
 @accepts(OtherDataOptions)

@@ -13,10 +13,10 @@ from diptych.api.models import spec_from_file
 from diptych.artifacts.lock import locked
 from diptych.artifacts.run import Run
 from diptych.data.datasets import Dataset
-from diptych.data.prefetch import num_threads
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError
 from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
+from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import read_recipe
 from diptych.training import job

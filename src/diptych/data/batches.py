@@ -6,9 +6,13 @@ and an epoch can be entered at any step.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import current_thread
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +21,15 @@ from diptych.data.augment import Pixels, augment
 from diptych.data.datasets import Split
 from diptych.data.images import Images, StoredImages
 from diptych.data.mix import blend, is_mixed, own_shares, partners
-from diptych.data.prefetch import num_threads, prefetched
 from diptych.data.preprocess import channel_moments
 from diptych.data.randomness import Draws
 from diptych.errors import SpecError
+from diptych.processes import num_threads
 from diptych.spec.recipe import Recipe
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+_PREFETCH = "diptych-prefetch"
 
 
 @dataclass(frozen=True)
@@ -176,3 +184,33 @@ def _mean_color(images: Images) -> Pixels:
     num_pixels = np.prod(images.shape[:3])
     mean: Pixels = np.rint(channel_moments(images)[0] / num_pixels).astype(np.uint8)
     return mean
+
+
+def prefetched(
+    compute: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int, depth: int
+) -> Generator[_Result, None, None]:
+    """Yield `compute(task)` for each task, in order, computed ahead in threads; raise an error when its turn comes.
+
+    Closing the generator cancels tasks that have not started and waits for the others.
+
+    Args:
+        compute: must not depend on the order of its calls.
+        tasks: consumed one by one, as results are.
+        workers: number of threads; with 0, each result is computed when it is requested.
+        depth: how many results may be computed ahead.
+    """
+    if not workers:
+        yield from map(compute, tasks)
+        return
+    pool = ThreadPoolExecutor(workers, _PREFETCH)
+    pending: deque[Future[_Result]] = deque()
+    try:
+        for task in tasks:
+            pending.append(pool.submit(compute, task))
+            if len(pending) > depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # The garbage collector may close an abandoned generator in one of the pool's own threads.
+        pool.shutdown(wait=not current_thread().name.startswith(_PREFETCH), cancel_futures=True)

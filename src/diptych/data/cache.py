@@ -143,7 +143,7 @@ def _sha256(archive: Path, progress: Progress | None) -> str:
     with archive.open("rb") as file:
         while chunk := file.read(_HASHED_BYTES):
             digest.update(chunk)
-            if progress:
+            if progress and len(chunk) == _HASHED_BYTES:
                 progress(HASHING, file.tell(), size)
     return digest.hexdigest()
 

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from diptych.data import cache
 from diptych.data.decode import VERSION, decode
 from diptych.data.paths import USUAL, user_path
-from diptych.data.prefetch import each, num_threads
-from diptych.data.preprocess import RESIZING, resize
+from diptych.data.preprocess import RESIZING, each, resize
 from diptych.data.readers import Listing
 from diptych.errors import ArtifactError, DataError
+from diptych.processes import num_threads
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how many images are done, and how many there are."""

@@ -6,7 +6,10 @@ that layer come from `channel_statistics`.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.errors import DataError
+from diptych.processes import num_threads
 
 if TYPE_CHECKING:
     from diptych.data.images import Images
@@ -125,3 +129,31 @@ def channel_moments(images: Images) -> NDArray[np.int64]:
             counts_cl[channel] += np.bincount(chunk_nhwc[..., channel].ravel(), minlength=256)
     levels_l = np.arange(256)
     return np.stack([counts_cl @ levels_l, counts_cl @ levels_l**2])
+
+
+def each(
+    compute: Callable[[int], None], count: int, progress: Callable[[int], None] | None = None, num_at_once: int = 32
+) -> None:
+    """Call `compute` for every number below `count`, in threads; raise the first error.
+
+    Args:
+        compute: must not depend on the order of its calls.
+        count: the number of calls.
+        progress: called with the number of finished calls.
+        num_at_once: calls per task.
+    """
+
+    def compute_some(start: int) -> int:
+        stop = min(start + num_at_once, count)
+        for number in range(start, stop):
+            compute(number)
+        return stop
+
+    for done in _pool().map(compute_some, range(0, count, num_at_once)):
+        if progress:
+            progress(done)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="diptych-decode")

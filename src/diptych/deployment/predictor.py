@@ -15,13 +15,13 @@ import numpy as np
 from diptych import processes
 from diptych.artifacts.store import refusal
 from diptych.data.images import Images
-from diptych.data.prefetch import num_threads
 from diptych.deployment import runtimes
 from diptych.deployment.file_types import Artifact, open_artifact
 from diptych.deployment.formats import Format
 from diptych.deployment.runtimes import Infer, Runtime
 from diptych.engines.contract import OUTPUTS
 from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
+from diptych.processes import num_threads
 from diptych.training.measuring import peak_memory, times
 
 CHUNK = 256

@@ -13,9 +13,8 @@ import numpy as np
 
 from diptych import engines
 from diptych.data.batches import Batch
-from diptych.data.prefetch import num_threads
 from diptych.engines.contract import Arrays, Engine, Model, Optimizer, Stored, Totals
-from diptych.processes import Worker, engine_environment
+from diptych.processes import Worker, engine_environment, num_threads
 from diptych.spec import ModelSpec, Recipe
 
 

@@ -19,10 +19,10 @@ from diptych import engines
 from diptych.comparison.parity import samples
 from diptych.comparison.parity.certificate import Difference, Rung, difference
 from diptych.data.batches import Batch
-from diptych.data.prefetch import num_threads
 from diptych.engines import optimizer_state
 from diptych.engines.contract import Arrays
 from diptych.engines.session import Session, Trained, session
+from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
 from diptych.spec.recipe import Rule

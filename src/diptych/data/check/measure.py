@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from diptych.data.check.subject import Subject
 from diptych.data.decode import decode, sniff
 from diptych.data.images import Progress as Tell
-from diptych.data.prefetch import each
+from diptych.data.preprocess import each
 from diptych.errors import DataError, ImageError
 
 LARGEST = 256
