@@ -21,6 +21,7 @@ from diptych.comparison.experiment import Experiment
 from diptych.comparison.explained import accuracies, explained
 from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
+from diptych.comparison.parity import Certificate
 from diptych.comparison.sides import TITLES, Answered
 from diptych.data import sources
 from diptych.data.images import Images
@@ -137,13 +138,20 @@ def conduct(
     return _written(directory, found, data.test.images)
 
 
-def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: str | Path | None = None) -> Comparison:
+def compare_runs(
+    runs: Sequence[str | Path | Run],
+    *,
+    margin: float = 0.5,
+    out: str | Path | None = None,
+    parity: Certificate | None = None,
+) -> Comparison:
     """Report how finished runs compare; needs neither framework.
 
     Args:
         runs: runs with the same test set; runs that differ only in their seed form a group.
         margin: difference in accuracy, in percentage points, that does not matter.
         out: folder for the report (default: `compare-…` beside the first run).
+        parity: the certificate of their model, from `verify`, to include in the report.
 
     Raises:
         UsageError: fewer than two groups of runs, groups of unequal size, or different test sets.
@@ -162,6 +170,7 @@ def compare_runs(runs: Sequence[str | Path | Run], *, margin: float = 0.5, out: 
         title=f"{first.record.data.name}: {', '.join(names[:-1])} and {names[-1]}",
         command=_command(),
         margin=margin / 100,
+        parity=parity.to_json() if parity else None,
         remarks=remarks,
     )
     folders = [side.first.run.directory.resolve() for side in found_sides]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module, util
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from diptych.engines.contract import Engine
 from diptych.errors import MissingEngine, UsageError
 from diptych.spec.typed import did_you_mean
+
+if TYPE_CHECKING:
+    from diptych.engines.contract import Engine
 
 NAMES = ("torch", "tensorflow")
 
@@ -20,7 +22,7 @@ def get(name: str) -> Engine:
         MissingEngine: The framework is not installed.
     """
     check_installed(name)
-    return cast(Engine, import_module(f"diptych.engines.{name}"))
+    return cast("Engine", import_module(f"diptych.engines.{name}"))
 
 
 def check_installed(name: str) -> None:

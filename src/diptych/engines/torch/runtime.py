@@ -35,7 +35,7 @@ def runtime() -> dict[str, Any]:
     """Return the device, threads and versions in use."""
     return {
         "engine": "torch",
-        "version": torch.__version__,
+        "version": str(torch.__version__),
         "device": device(),
         "threads": torch.get_num_threads(),
         # differs: compile
