@@ -14,6 +14,16 @@ from diptych.spec.codec import model_to_json, recipe_to_json
 
 NUM_IMAGES, CLASSES = 200, ("apple", "pear", "plum")
 DELETED = "deleted"
+# cost.json, as versions before 0.2 wrote it.
+COST = {
+    "import_seconds": 1.0,
+    "first_step_seconds": 2.0,
+    "train_throughput": [90.0, 100.0, 110.0],
+    "predict_throughput": [500.0],
+    "latency_p50": 0.001,
+    "latency_p95": 0.002,
+    "peak_memory": 10**9,
+}
 
 
 def labels():

@@ -1,124 +1,185 @@
-"""What a comparison makes of finished runs: verdicts, galleries, costs, the explained gap, the ledger's rows."""
+"""Verdicts, galleries, costs, the explained gap and caveats, computed from finished runs."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from finished import CLASSES, NUM_IMAGES, finished, labels, logits
+from finished import CLASSES, COST, NUM_IMAGES, finished, labels, logits
 
+from diptych.artifacts.store import write_json
 from diptych.comparison import defaults
-from diptych.comparison.contrasts import contrast, pairs
-from diptych.comparison.costs import costs, target
-from diptych.comparison.explained import explained, told
-from diptych.comparison.gallery import gallery, ids
-from diptych.comparison.sides import grouped
-from diptych.comparison.touched import TOUCHES, touched
+from diptych.comparison.contrasts import contrast, gallery, gallery_ids
+from diptych.comparison.costs import costs, target_accuracy
+from diptych.comparison.defaults import explain, summarize
+from diptych.comparison.findings import findings
+from diptych.comparison.meter import is_disturbed
+from diptych.comparison.relevant_differences import RELEVANT, relevant_differences
+from diptych.comparison.runs import group
 from diptych.comparison.verdict import verdict
 from diptych.engines.differences import LEDGER
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec import Recipe, zoo
 
 
-def two_sides(parent, first, second):
-    """Sides of as many runs as there are logits on either side."""
-    runs = [
-        finished(parent, f"{engine}-{seed}", engine=engine, seed=seed, logits_nk=logits_nk)
-        for engine, several in (("torch", first), ("tensorflow", second))
-        for seed, logits_nk in enumerate(several)
-    ]
-    return grouped(runs)
+def two_arms(parent, first, second, **settings):
+    """Arms with one run for each array of logits."""
+    return group(
+        [
+            finished(parent, f"{engine}-{seed}", engine=engine, seed=seed, logits_nk=logits_nk, **settings)
+            for engine, several in (("torch", first), ("tensorflow", second))
+            for seed, logits_nk in enumerate(several)
+        ]
+    )
 
 
-def judged(sides, margin=0.05):
-    names = [side.name for side in sides]
-    return verdict(names, [contrast(*sides, 1, margin)], {"1": pairs(*sides)}, margin)
+def found(arms):
+    return findings(arms, kind="runs", title="", command="", margin=0.05)
 
 
 def right(count):
-    """Logits that are right on all but the last so many images."""
+    """Logits that are correct on the first `count` images."""
     wrong_n = np.arange(NUM_IMAGES) >= count
     return 4 * np.eye(len(CLASSES), dtype=np.float32)[(labels() + wrong_n) % len(CLASSES)]
 
 
-def test_a_difference_in_accuracy_is_found_and_says_who_is_ahead(tmp_path):
-    found = judged(two_sides(tmp_path, [right(n) for n in (150, 151, 152)], [right(n) for n in (180, 182, 181)]))
-    assert "different" == found["outcome"]
-    assert "Different: TensorFlow is more accurate than PyTorch, by 15.00 points." == found["headline"]
+@pytest.mark.parametrize(
+    ("first", "second", "outcome", "headline"),
+    [
+        ((150, 151, 152), (180, 182, 181), "different", "Different: TensorFlow is more accurate than PyTorch, by 15"),
+        ((180, 181, 182), (181, 181, 181), "equivalent", "Equivalent: the accuracies of PyTorch and TensorFlow"),
+        ((180, 181, 182), (182, 183, 184), "equivalent", "TensorFlow is 1.00 points ahead of PyTorch, less than"),
+        ((150, 190), (185, 160), "undecided", "Undecided: 2 pairs of runs are too few"),
+        ((150,), (190,), "too-few", "One pair of runs: this TensorFlow model is more accurate"),
+        ((180,), (181,), "too-few", "differ by no more than chance (0.50 points)"),
+    ],
+)
+def test_a_verdict_says_what_the_accuracies_show(tmp_path, first, second, outcome, headline):
+    result = found(two_arms(tmp_path, map(right, first), map(right, second)))["verdict"]
+    assert outcome == result["outcome"]
+    assert headline in result["headline"]
+    assert "p =" not in result["headline"]
 
 
-def test_equal_accuracies_are_equivalent_within_the_margin(tmp_path):
-    found = judged(two_sides(tmp_path, [right(n) for n in (180, 181, 182)], [right(n) for n in (181, 181, 181)]))
-    assert "equivalent" == found["outcome"]
-    assert found["headline"].startswith("Equivalent in accuracy")
+@pytest.mark.parametrize(
+    ("difference_p", "equivalence_p", "outcome"),
+    [
+        (0.9, 0.049, "equivalent"),
+        (0.9, 0.051, "undecided"),
+        (0.049, 0.051, "different"),
+        (0.051, 0.051, "undecided"),
+        (0.001, 0.049, "equivalent"),
+    ],
+)
+def test_differences_and_equivalence_are_judged_at_five_percent(difference_p, equivalence_p, outcome):
+    difference = {"mean": 0.001, "low": -0.01, "high": 0.01, "p_value": difference_p, "num_pairs": 3}
+    accuracy = {
+        "means": [0.9, 0.901],
+        "difference": difference,
+        "equivalence_p": equivalence_p,
+        "detectable": 0.01,
+        "image_interval": {"low": -0.01, "high": 0.01},
+    }
+    made = {"second": 1, "agreement": 0.9, "measures": [accuracy]}
+    assert outcome == verdict(["a", "b"], [made], {"1": [{"mcnemar_p": 0.5}] * 3}, 0.005)["outcome"]
+    # A second comparison doubles the smallest p-value (Holm), so neither is significant any more.
+    names, others = ["a", "b", "c"], {place: [{"mcnemar_p": 0.5}] * 3 for place in "12"}
+    corrected = verdict(names, [made, {**made, "second": 2}], others, 0.005)
+    assert ("different" if difference_p < 0.025 else "undecided") == corrected["outcome"]
 
 
-def test_a_small_but_certain_difference_is_named_beside_equivalence(tmp_path):
-    found = judged(two_sides(tmp_path, [right(n) for n in (180, 181, 182)], [right(n) for n in (182, 183, 184)]))
-    assert "equivalent" == found["outcome"]
-    assert "TensorFlow is ahead of PyTorch by 1.00 points, which the margin allows" in found["headline"]
+def test_a_difference_in_loss_is_reported_even_if_the_accuracies_are_equivalent(tmp_path):
+    confident, unsure = [right(n) for n in (180, 181, 182)], [right(n) / 4 for n in (181, 180, 182)]
+    result = found(two_arms(tmp_path, confident, unsure))["verdict"]
+    assert "equivalent" == result["outcome"]
+    assert any("The loss of TensorFlow is" in line for line in result["details"])
 
 
-def test_scattered_accuracies_decide_nothing(tmp_path):
-    found = judged(two_sides(tmp_path, [right(n) for n in (150, 190)], [right(n) for n in (185, 160)]))
-    assert "undecided" == found["outcome"]
-
-
-def test_one_pair_says_nothing_of_frameworks(tmp_path):
-    sides = two_sides(tmp_path, [right(150)], [right(190)])
-    assert "too-few" == judged(sides)["outcome"]
-    assert contrast(*sides, 1, 0.05)["measures"][0]["difference"] is None
-
-
-def test_a_loss_that_differs_is_told_though_accuracies_agree(tmp_path):
-    sure, unsure = [right(n) for n in (180, 181, 182)], [right(n) / 4 for n in (181, 180, 182)]
-    found = judged(two_sides(tmp_path, sure, unsure))
-    assert "equivalent" == found["outcome"]
-    assert any("The loss of TensorFlow is" in line for line in found["details"])
-
-
-def test_three_sides_are_ranked_and_each_is_compared_with_the_first(tmp_path):
-    engines = (("torch", "mlp"), ("tensorflow", "mlp"), ("torch", "cnn"))
+def test_three_arms_are_ranked_and_each_is_compared_with_the_first(tmp_path):
+    arms = (("torch", "mlp"), ("tensorflow", "mlp"), ("torch", "cnn"))
     runs = [
         finished(tmp_path, f"{engine}-{model}-{seed}", engine=engine, model=model, seed=seed, logits_nk=right(count))
-        for count, (engine, model) in zip((150, 170, 190), engines, strict=True)
+        for count, (engine, model) in zip((150, 170, 190), arms, strict=True)
         for seed in (0, 1)
     ]
-    sides = grouped(runs)
-    contrasts = [contrast(sides[0], side, place, 0.05) for place, side in enumerate(sides[1:], start=1)]
-    found = verdict([s.name for s in sides], contrasts, {str(p): pairs(sides[0], sides[p]) for p in (1, 2)}, 0.05)
-    assert "By mean accuracy: PyTorch, cnn 95.00%, TensorFlow, mlp 85.00%, PyTorch, mlp 75.00%." == found["headline"]
+    headline = found(group(runs))["verdict"]["headline"]
+    assert "By mean accuracy: PyTorch, cnn 95.00%, TensorFlow, mlp 85.00%, PyTorch, mlp 75.00%." == headline
 
 
-def test_the_gallery_shows_where_the_two_differ_most_often_and_most(tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "reasons"),
+    [
+        ({"model": "mlp"}, ["float32"]),
+        ({"model": "cnn"}, ["Dropout", "float32"]),
+    ],
+)
+def test_findings_say_why_runs_of_equal_models_drift_apart(tmp_path, settings, reasons):
+    drift = found(two_arms(tmp_path, [right(180)], [right(181)], **settings))["drift"]
+    assert len(reasons) == len(drift)
+    assert all(reason in sentence for reason, sentence in zip(reasons, drift, strict=True))
+
+
+def test_arms_of_one_framework_have_no_drift(tmp_path):
+    runs = [finished(tmp_path, model, model=model, logits_nk=right(180)) for model in ("mlp", "cnn")]
+    assert [] == found(group(runs))["drift"]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "other_load", "threads", "disturbed"),
+    [
+        ([90, 100, 110], 0.1, 2, False),
+        ([90, 100, 181], 0.1, 2, True),
+        ([90, 100, 110], 0.3, 2, True),
+        ([90, 100, 110], 0.9, 1, False),  # the other core is free
+        ([90, 100, 110], 1.3, 1, True),
+        ([90, 100, 110], None, 2, False),
+    ],
+)
+def test_a_measurement_is_disturbed_by_a_busy_machine_or_by_unequal_rounds(rounds, other_load, threads, disturbed):
+    assert disturbed == is_disturbed([rounds], other_load, threads, cores=2)
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_a_disturbed_measurement_is_marked_in_every_speed_and_in_a_remark(tmp_path, disturbed):
+    arms = two_arms(tmp_path, [logits(0.9, 1)], [logits(0.9, 2)])
+    write_json(arms[0].first.run.cost_path, COST)  # an older file, without the mark
+    write_json(arms[1].first.run.cost_path, {**COST, "disturbed": disturbed})
+    result = found(arms)
+    marked = {row["key"] for row in result["costs"] if row["disturbed"]}
+    assert disturbed == ({"train_throughput", "predict_throughput", "latency_p50"} <= marked)
+    assert not {"peak_memory", "train_seconds"} & marked
+    assert disturbed == bool(result["disturbed"]) == any("The machine was busy" in one for one in result["remarks"])
+
+
+def test_the_gallery_is_sorted_by_the_number_of_disagreeing_pairs(tmp_path):
     base = right(NUM_IMAGES)
     once, twice = base.copy(), base.copy()
     once[3], twice[3] = base[4], base[4]
     twice[7] = base[8] / 4
-    sides = two_sides(tmp_path, [base, base], [once, twice])
-    found = gallery(sides)
-    assert [3, 7] == [case["id"] for case in found["disagreements"]]
-    assert [2, 1] == [case["num_pairs"] for case in found["disagreements"]]
-    assert [labels()[3], (labels()[3] + 1) % 3] == found["disagreements"][0]["predicted"]
-    assert (2, NUM_IMAGES) == (found["num_disagreements"], found["num_images"])
+    arms = two_arms(tmp_path, [base, base], [once, twice])
+    result = gallery(arms)
+    assert [3, 7] == [case["id"] for case in result["disagreements"]]
+    assert [2, 1] == [case["num_pairs"] for case in result["disagreements"]]
+    assert [labels()[3], (labels()[3] + 1) % 3] == result["disagreements"][0]["predicted"]
+    assert (2, NUM_IMAGES) == (result["num_disagreements"], result["num_images"])
 
 
-def test_mistakes_that_all_runs_share_come_with_the_surest_first(tmp_path):
+def test_shared_mistakes_are_sorted_by_confidence(tmp_path):
     base = right(198)
     unsure = base.copy()
     unsure[199] /= 8
-    found = gallery(two_sides(tmp_path, [base, base], [unsure, unsure]))
-    assert [198, 199] == [case["id"] for case in found["shared_mistakes"]]
-    assert 2 == found["num_shared"]
-    assert [198, 199] == ids(found)
+    result = gallery(two_arms(tmp_path, [base, base], [unsure, unsure]))
+    assert [198, 199] == [case["id"] for case in result["shared_mistakes"]]
+    assert 2 == result["num_shared"]
+    assert [198, 199] == gallery_ids(result)
 
 
 def test_time_to_target_is_up_to_the_first_epoch_that_every_run_reaches(tmp_path):
-    sides = two_sides(tmp_path, [logits(0.9, 1)], [logits(0.9, 2)])
-    assert 0.65 == target(sides)
-    found = {cost["key"]: cost for cost in costs(sides)}
-    assert [4.0, 4.0] == found["seconds_to_target"]["medians"]
-    assert [2000.0, 2000.0] == found["train_throughput"]["medians"]
-    assert "peak_memory" not in found  # nothing measured it
+    arms = two_arms(tmp_path, [logits(0.9, 1)], [logits(0.9, 2)])
+    assert 0.65 == target_accuracy(arms)
+    rows = {cost["key"]: cost for cost in costs(arms)}
+    assert [4.0, 4.0] == rows["seconds_to_target"]["medians"]
+    assert [2000.0, 2000.0] == rows["train_throughput"]["medians"]
+    assert "peak_memory" not in rows  # not measured
 
 
 def accuracies(seeds, effects, seed=0):
@@ -137,28 +198,28 @@ def test_the_gap_is_attributed_to_the_default_that_makes_it():
     spec = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,))
     known = defaults.of((spec, recipe))
     effects = {default.key: -0.05 if default.key == "norm-momentum" else 0.0 for default in known}
-    found = explained(accuracies(3, effects), (spec, recipe), 1e-4)
-    assert "norm-momentum" == max(found["defaults"], key=lambda row: abs(row["gap"]["mean"]))["key"]
-    assert pytest.approx(-0.05, abs=1e-3) == found["sum"]
-    assert "`norm-momentum`" in told(found)
+    explained = explain(accuracies(3, effects), (spec, recipe), 1e-4)
+    assert "norm-momentum" == max(explained["defaults"], key=lambda row: abs(row["gap"]["mean"]))["key"]
+    assert pytest.approx(-0.05, abs=1e-3) == explained["sum"]
+    assert "`norm-momentum`" in summarize(explained)
 
 
-def test_where_no_default_matters_none_is_blamed():
+def test_no_default_is_blamed_if_none_has_an_effect():
     setup = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe(optimizer="sgd")
     effects = {default.key: 0.0 for default in defaults.of(setup)}
-    blamed = ["moves it most" in told(explained(accuracies(3, effects, seed), setup, 1e-6)) for seed in range(300)]
-    assert np.mean(blamed) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    blamed = ["moves it most" in summarize(explain(accuracies(3, effects, seed), setup, 1e-6)) for seed in range(40)]
+    assert np.mean(blamed) < 0.05 + 3 * (0.05 * 0.95 / 40) ** 0.5
 
 
-def test_one_pair_cannot_tell_which_default_it_is():
+def test_one_pair_of_runs_does_not_blame_a_default():
     setup = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe(optimizer="sgd")
     effects = {default.key: -0.2 if default.key == "norm-momentum" else 0.0 for default in defaults.of(setup)}
-    found = told(explained(accuracies(1, effects), setup, 1e-4))
-    assert "`norm-momentum`) moves it most" in found
-    assert "one pair cannot tell that from chance" in found
+    sentence = summarize(explain(accuracies(1, effects), setup, 1e-4))
+    assert "`norm-momentum`) moves it most" in sentence
+    assert "one pair cannot distinguish that from chance" in sentence
 
 
-def test_a_switched_arm_has_one_default_as_the_framework_does_and_all_else_aligned():
+def test_a_switched_arm_changes_one_default_and_nothing_else():
     spec, recipe = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe()
     default = next(d for d in defaults.of((spec, recipe)) if d.key == "norm-epsilon")
     assert (spec, recipe) == default.switch((spec, recipe), "torch")  # PyTorch's value is the aligned one
@@ -169,26 +230,28 @@ def test_a_switched_arm_has_one_default_as_the_framework_does_and_all_else_align
     assert all(replace(a, epsilon=1e-3) == b for a, b in changed)
 
 
-def test_a_default_that_a_model_cannot_feel_is_not_tried():
+def test_a_default_that_does_not_affect_the_model_is_not_tried():
     keys = {default.key for default in defaults.of((zoo.model("mlp", (8, 8, 1), 10, (0.5,), (0.25,)), Recipe()))}
     assert {"initial-weights", "adam-epsilon", "weight-decay"} <= keys
     assert not {"leaky-relu", "sgd-velocity", "rmsprop-epsilon"} & keys
 
 
-def test_every_row_of_the_ledger_says_which_models_it_touches():
-    assert {row.key for row in LEDGER} == set(TOUCHES)
+def test_every_row_of_the_ledger_has_a_condition():
+    assert {row.key for row in LEDGER} == set(RELEVANT)
 
 
-def test_a_model_is_told_the_rows_that_it_touches():
+def test_relevant_differences_depend_on_the_model_and_the_recipe():
     spec = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,))
-    keys = {row.key for row in touched([(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))])}
+    keys = {
+        row.key for row in relevant_differences([(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))])
+    }
     assert {"norm-momentum", "sgd-velocity", "conv-kernel-axes"} <= keys
     assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
 
 
 def test_intervals_over_images_of_every_measure_are_those_of_resampled_evaluations(tmp_path):
     first, second = ([logits(share, seed) for seed in (1, 2)] for share in (0.8, 0.9))
-    found = {m["name"]: m["image_interval"] for m in contrast(*two_sides(tmp_path, first, second), 1, 0.05)["measures"]}
+    found = {m["name"]: m["image_interval"] for m in contrast(*two_arms(tmp_path, first, second), 1, 0.05)["measures"]}
     generator = np.random.default_rng(1)
     differences = {name: [] for name in found}
     for _ in range(120):

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from diptych import engines
-from diptych.api.experiments import OnStep, certificate_of, export_all, run_all, sides_of
+from diptych.api.experiments import OnStep, arms_of, certificate_of, export_all, run_all
 from diptych.api.models import spec_from_file
 from diptych.api.training import recipe_with, source_of
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write, json_text, write_json
-from diptych.comparison import gallery, sides
+from diptych.comparison.contrasts import gallery_ids
+from diptych.comparison.defaults import accuracies, explain, summarize
 from diptych.comparison.experiment import Experiment
-from diptych.comparison.explained import accuracies, explained
-from diptych.comparison.explained import told as in_words
 from diptych.comparison.findings import findings
 from diptych.comparison.parity import Certificate
-from diptych.comparison.sides import TITLES, Answered
+from diptych.comparison.runs import TITLES, FinishedRun, group, shared_seeds
 from diptych.data import sources
 from diptych.data.images import Images
 from diptych.errors import DiptychError, UsageError
@@ -120,21 +119,21 @@ def conduct(
     if thorough:
         export_all(experiment, on_step)
     on_step("comparing")
-    by_arm = {arm: sides_of(experiment, arm) for arm in experiment.arms}
+    by_arm = {arm: arms_of(experiment, arm) for arm in experiment.arms}
     data = experiment.data(experiment.seeds[0])
-    why = explained(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
+    explained = explain(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
     found = findings(
         by_arm[experiment.arm],
         kind=experiment.arm,
         title=f"{data.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
         command=_command(),
         margin=margin / 100,
-        explained=why,
+        explained=explained,
         parity=certificate_of(experiment, directory, on_step) if thorough else None,
         remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
     )
-    if why:
-        found["verdict"]["details"].append(in_words(why))
+    if explained:
+        found["verdict"]["details"].append(summarize(explained))
     return _written(directory, found, data.test.images)
 
 
@@ -158,14 +157,14 @@ def compare_runs(
     """
     check_margin(margin)
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    found_sides = sides.grouped(opened)
-    names = [side.name for side in found_sides]
-    first = found_sides[0].first
+    arms = group(opened)
+    names = [arm.name for arm in arms]
+    first = arms[0].first
     images, remarks = _pictures(first)
-    if not sides.paired(found_sides):
+    if not shared_seeds(arms):
         remarks.append("The runs have different seeds and are paired in the order of their seeds.")
     found = findings(
-        found_sides,
+        arms,
         kind="runs",
         title=f"{first.record.data.name}: {', '.join(names[:-1])} and {names[-1]}",
         command=_command(),
@@ -173,7 +172,7 @@ def compare_runs(
         parity=parity.to_json() if parity else None,
         remarks=remarks,
     )
-    folders = [side.first.run.directory.resolve() for side in found_sides]
+    folders = [arm.first.run.directory.resolve() for arm in arms]
     directory = Path(out) if out else folders[0].parent / f"compare-{'-and-'.join(path.name for path in folders)}"
     return _written(directory, found, images)
 
@@ -184,16 +183,16 @@ def check_margin(margin: float) -> None:
         raise UsageError(f"'margin' must be above 0 and below 100 percentage points, got {margin}.")
 
 
-def _pictures(answer: Answered) -> tuple[Images | None, list[str]]:
+def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
     """The test images of a run, or a remark why they are not available; downloads nothing."""
-    directory = answer.record.data.data_dir
-    if not sources.at_hand(answer.record.data.data, Path(directory) if directory else None):
+    directory = run.record.data.data_dir
+    if not sources.at_hand(run.record.data.data, Path(directory) if directory else None):
         return None, ["The gallery has no pictures: the data is not on this machine."]
     try:
-        images = job.load_data(answer.record).test.images
+        images = job.load_data(run.record).test.images
     except DiptychError as error:
         return None, [f"The gallery has no pictures: {error}"]
-    if len(images) != len(answer.labels_n):
+    if len(images) != len(run.labels_n):
         return None, ["The gallery has no pictures: the data is not that of the runs."]
     return images, []
 
@@ -203,7 +202,7 @@ def _written(directory: Path, found: dict[str, Any], images_nhwc: Images | None)
     from diptych.reports import page, tables
 
     comparison = Comparison(directory, found)
-    ids = gallery.ids(found["gallery"]) if images_nhwc is not None else []
+    ids = gallery_ids(found["gallery"]) if images_nhwc is not None else []
     pictures = {} if images_nhwc is None else {place: images_nhwc[place] for place in ids}
     plain = json.loads(json_text(found))
     texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}

@@ -12,9 +12,9 @@ from diptych.api.training import complete, shown
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
 from diptych.comparison import meter, parity
-from diptych.comparison.experiment import Cell, Experiment, is_whole
+from diptych.comparison.experiment import Cell, Experiment, is_complete
 from diptych.comparison.parity.certificate import VERSION
-from diptych.comparison.sides import TITLES, Answered, Side
+from diptych.comparison.runs import TITLES, Arm, FinishedRun
 from diptych.deployment.export import TrainedModel
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
@@ -33,7 +33,7 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
             if run:
                 experiment.check(run, cell)
             label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
-            if run is None or not is_whole(run):
+            if run is None or not is_complete(run):
                 on_step(f"training {label}")
                 run = run or experiment.create(cell)
                 complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
@@ -47,7 +47,7 @@ def export_all(experiment: Experiment, on_step: OnStep) -> None:
     """Export the first run of each framework in every format it can write, and verify each file."""
     for engine in engines.NAMES:
         run = _run(experiment, experiment.cell(experiment.arm, experiment.seeds[0], engine))
-        written = Answered.of(run).shipped
+        written = FinishedRun.of(run).shipped
         forms = [
             form
             for form in FORMATS.values()
@@ -75,12 +75,12 @@ def _run(experiment: Experiment, cell: Cell) -> Run:
     return run
 
 
-def sides_of(experiment: Experiment, arm: str) -> list[Side]:
-    """The finished runs of an arm, one side per framework."""
+def arms_of(experiment: Experiment, arm: str) -> list[Arm]:
+    """Return the finished runs of an arm of the experiment, grouped by framework."""
     return [
-        Side(
+        Arm(
             TITLES[engine],
-            tuple(Answered.of(_run(experiment, experiment.cell(arm, seed, engine))) for seed in experiment.seeds),
+            tuple(FinishedRun.of(_run(experiment, experiment.cell(arm, seed, engine))) for seed in experiment.seeds),
         )
         for engine in engines.NAMES
     ]

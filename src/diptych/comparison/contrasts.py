@@ -1,4 +1,4 @@
-"""Two sides against each other: what every measure says, with its uncertainty."""
+"""Two arms compared: every measure with its uncertainty, every pair of runs, and the images they disagree on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych.comparison import statistics
-from diptych.comparison.resampling import image_intervals
-from diptych.comparison.sides import Answered, Side
+from diptych.comparison.runs import Arm, FinishedRun
 from diptych.comparison.statistics import Interval
+
+MAX_DISAGREEMENTS = 48
+MAX_MISTAKES = 24
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of the test set."""
+    """A metric of the test set."""
 
     name: str
     title: str
@@ -32,23 +34,23 @@ MEASURES = (
 )
 
 
-def pairs(first: Side, second: Side) -> list[dict[str, Any]]:
-    """Each pair of runs, as the page shows it."""
-    return [_pair(*answers) for answers in zip(first.answers, second.answers, strict=True)]
+def pairs(first: Arm, second: Arm) -> list[dict[str, Any]]:
+    """Return each pair of runs, as the report shows it."""
+    return [_pair(*runs) for runs in zip(first.runs, second.runs, strict=True)]
 
 
-def contrast(first: Side, second: Side, place: int, margin: float) -> dict[str, Any]:
-    """Every measure of two sides, second minus first.
+def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, Any]:
+    """Return every measure of two arms, as second minus first.
 
     Args:
-        first: what is compared with.
-        second: what is compared.
-        place: the second's number among all sides.
-        margin: the difference in accuracy that would not matter, as a share.
+        first: the reference.
+        second: the arm to compare.
+        place: the second arm's position among all arms.
+        margin: difference in accuracy that does not matter, as a share.
     """
     agreements = [pair["agreement"] for pair in pairs(first, second)]
     intervals = {"accuracy": statistics.image_interval(first.correct_sn, second.correct_sn)}
-    intervals |= image_intervals(first, second)
+    intervals |= statistics.image_intervals(first, second)
     return {
         "second": place,
         "agreement": float(np.mean(agreements)),
@@ -59,15 +61,40 @@ def contrast(first: Side, second: Side, place: int, margin: float) -> dict[str, 
 def difference_json(
     first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0
 ) -> dict[str, Any] | None:
-    """A paired difference as plain data; None for a single pair."""
+    """Return a paired difference as plain data; None for a single pair."""
     if len(first_s) < 2:
         return None
-    found: dict[str, Any] = asdict(statistics.paired_difference(first_s, second_s, resolution))
-    interval = found.pop("interval")
-    return {**found, **interval}
+    difference: dict[str, Any] = asdict(statistics.paired_difference(first_s, second_s, resolution))
+    interval = difference.pop("interval")
+    return {**difference, **interval}
 
 
-def _pair(first: Answered, second: Answered) -> dict[str, Any]:
+def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return the images on which the first two arms disagree most, and the mistakes that all arms share."""
+    first, second = arms[:2]
+    both = list(zip(first.runs, second.runs, strict=True))
+    differ_sn = np.stack([one.predicted_n != other.predicted_n for one, other in both])
+    count_n = differ_sn.sum(axis=0)
+    # Total variation of each image's two distributions.
+    distance_sn = np.stack([0.5 * np.abs(a.probabilities_nk - b.probabilities_nk).sum(axis=1) for a, b in both])
+    distance_sn[~differ_sn] = 0.0
+    order = sorted(np.flatnonzero(count_n), key=lambda i: (-count_n[i], -distance_sn[:, i].max(), i))
+    return {
+        "num_images": int(differ_sn.shape[1]),
+        "num_disagreements": len(order),
+        "disagreements": [
+            _disagreement(both[distance_sn[:, i].argmax()], int(i), int(count_n[i])) for i in order[:MAX_DISAGREEMENTS]
+        ],
+        **_shared_mistakes(arms),
+    }
+
+
+def gallery_ids(gallery: dict[str, Any]) -> list[int]:
+    """Return every test image in a gallery."""
+    return sorted({case["id"] for kind in ("disagreements", "shared_mistakes") for case in gallery[kind]})
+
+
+def _pair(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
     values = {measure.name: [first.value(measure.name), second.value(measure.name)] for measure in MEASURES}
     return {
         "seed": first.seed if first.seed == second.seed else None,
@@ -79,20 +106,57 @@ def _pair(first: Answered, second: Answered) -> dict[str, Any]:
     }
 
 
-def _measured(measure: Measure, first: Side, second: Side, margin: float, images: Interval) -> dict[str, Any]:
-    values = [[answer.value(measure.name) for answer in side.answers] for side in (first, second)]
+def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: Interval) -> dict[str, Any]:
+    values = [[run.value(measure.name) for run in arm.runs] for arm in (first, second)]
     several = len(values[0]) > 1
     judged = measure.name == "accuracy"
     resolution = 1 / len(first.first.labels_n) if judged else 0.0
-    found = difference_json(values[0], values[1], resolution)
+    difference = difference_json(values[0], values[1], resolution)
+    equivalence_p = detectable = None
+    if judged and difference:
+        equivalence_p = statistics.equivalence(values[0], values[1], margin, resolution)
+        detectable = statistics.detectable_mean(difference["deviation"], difference["num_pairs"])
     return {
         **asdict(measure),
         "means": [float(np.mean(value)) for value in values],
         "deviations": [float(np.std(value, ddof=1)) for value in values] if several else None,
-        "difference": found,
+        "difference": difference,
         "image_interval": asdict(images),
-        "equivalence_p": statistics.equivalence(values[0], values[1], margin, resolution) if judged and found else None,
-        "detectable": (
-            statistics.detectable_mean(found["deviation"], found["num_pairs"]) if judged and found else None
-        ),
+        "equivalence_p": equivalence_p,
+        "detectable": detectable,
+    }
+
+
+def _disagreement(runs: tuple[FinishedRun, FinishedRun], image: int, count: int) -> dict[str, Any]:
+    predicted = [int(run.predicted_n[image]) for run in runs]
+    return {
+        "id": image,
+        "label": int(runs[0].labels_n[image]),
+        "predicted": predicted,
+        "probabilities": [float(run.probabilities_nk[image, k]) for run, k in zip(runs, predicted, strict=True)],
+        "seed": runs[0].seed if runs[0].seed == runs[1].seed else None,
+        "num_pairs": count,
+    }
+
+
+def _shared_mistakes(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return images that every run assigns to the same wrong class: often a wrong label."""
+    runs = [run for arm in arms for run in arm.runs]
+    predicted_rn = np.stack([run.predicted_n for run in runs])
+    labels_n, classes = runs[0].labels_n, predicted_rn[0]
+    images = np.flatnonzero((predicted_rn == classes).all(axis=0) & (classes != labels_n))
+    means = [np.mean([run.probabilities_nk for run in arm.runs], axis=0) for arm in arms[:2]]
+    confidence = np.minimum(*(mean[images, classes[images]] for mean in means))
+    order = images[np.argsort(-confidence, kind="stable")]
+    return {
+        "num_shared": len(order),
+        "shared_mistakes": [
+            {
+                "id": int(i),
+                "label": int(labels_n[i]),
+                "predicted": [int(classes[i])] * 2,
+                "probabilities": [float(mean[i, classes[i]]) for mean in means],
+            }
+            for i in order[:MAX_MISTAKES]
+        ],
     }

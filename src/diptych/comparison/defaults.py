@@ -1,54 +1,63 @@
-"""Each framework's own defaults, as changes of a spec and a recipe: what most people compare without knowing it.
+"""Each framework's defaults as changes of a spec and a recipe, and the effect of each on accuracy.
 
-Values are those of PyTorch 2.13 and Keras 3.15; tests/contract/test_differences_defaults.py reads them off what is
-installed.
+The values are those of PyTorch 2.13 and Keras 3.15; tests/contract/test_differences_defaults.py reads them from the
+installed versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from diptych.comparison.contrasts import difference_json
+from diptych.comparison.runs import Arm
+from diptych.comparison.statistics import LEVEL, holm
+from diptych.comparison.wording import interval, points
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import Activation, BatchNorm, Conv, Dense, Layer
 
 Setup: TypeAlias = tuple[ModelSpec, Recipe]
+ALIGNED, NATIVE = "aligned", "native"
+# Accuracies by arm and engine, one a seed.
+Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 @dataclass(frozen=True)
 class Default:
-    """One setting that people leave to the framework."""
+    """A setting with a different default in each framework."""
 
     key: str
-    """The ledger's."""
+    """Key in the ledger."""
     title: str
     values: Mapping[str, str]
-    """What each framework does, by engine."""
+    """Each framework's default, by engine."""
     switch: Callable[[Setup, str], Setup]
-    """The setup with this setting as the named engine's framework has it."""
+    """Returns the setup with the default of an engine's framework."""
     matters: Callable[[Recipe], bool] = lambda recipe: True
-    """Whether a training with this recipe can feel it, where specs and recipes do not tell."""
+    """Whether the setting affects a training with this recipe, even if both frameworks' setups differ."""
 
-    def concerns(self, setup: Setup) -> bool:
-        """Whether the two frameworks part over it in this setup."""
+    def applies(self, setup: Setup) -> bool:
+        """Whether the two frameworks' defaults differ for this setup."""
         return self.matters(setup[1]) and self.switch(setup, "torch") != self.switch(setup, "tensorflow")
 
 
 def of(setup: Setup) -> tuple[Default, ...]:
-    """The defaults that matter to this model and recipe, in the order of the table."""
-    return tuple(default for default in DEFAULTS if default.concerns(setup))
+    """Return the defaults that affect this model and recipe."""
+    return tuple(default for default in DEFAULTS if default.applies(setup))
 
 
 def switched(setup: Setup, defaults: Iterable[Default], engine: str) -> Setup:
-    """The setup with these defaults as the engine's framework has them, all others untouched."""
+    """Return the setup with these defaults switched to those of the engine's framework."""
     for default in defaults:
         setup = default.switch(setup, engine)
     return setup
 
 
 def _layers(kinds: tuple[type, ...], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """A switch of fields of every layer of some kinds; each field's values by engine."""
+    """Return a switch for fields of some kinds of layers; each field's values by engine."""
 
     def switch(setup: Setup, engine: str) -> Setup:
         changes = {name: value[engine] for name, value in values.items()}
@@ -72,7 +81,7 @@ def _leaky_relu(setup: Setup, engine: str) -> Setup:
 
 
 def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """A switch of fields of the recipe, where it has one of these update rules."""
+    """Return a switch for fields of the recipe, for some update rules."""
     values = {"torch": torch, "tensorflow": tensorflow}
 
     def switch(setup: Setup, engine: str) -> Setup:
@@ -83,9 +92,9 @@ def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, A
 
 
 def _decay(setup: Setup, engine: str) -> Setup:
-    """AdamW decays unasked; elsewhere both frameworks take the same word, `weight_decay`, for different things.
+    """Switch the decay: AdamW has one by default; elsewhere `weight_decay` means different things.
 
-    A recipe that asks for no decay gets none.
+    A recipe without decay stays without.
     """
     spec, recipe = setup
     amount = recipe.l2 or recipe.decay
@@ -117,7 +126,7 @@ DEFAULTS = (
     ),
     Default(
         "norm-momentum",
-        "batch norm's running averages: share of the old",
+        "batch norm's momentum: share of the old running average",
         {"torch": "0.9", "tensorflow": "0.99"},
         _layers((BatchNorm,), decay={"torch": 0.9, "tensorflow": 0.99}),
     ),
@@ -153,7 +162,7 @@ DEFAULTS = (
         "whether SGD's buffer holds the learning rate",
         {"torch": "no", "tensorflow": "yes"},
         _rule(("sgd",), {"update_form": "torch"}, {"update_form": "keras"}),
-        # With a rate that never changes, or nothing that remembers it, both are the same numbers.
+        # With a constant rate, or without momentum, both give the same numbers.
         matters=lambda recipe: recipe.momentum > 0 and (recipe.schedule != "constant" or recipe.warmup_epochs > 0),
     ),
     Default(
@@ -166,3 +175,84 @@ DEFAULTS = (
         _decay,
     ),
 )
+
+
+def accuracies(arms: Mapping[str, Sequence[Arm]]) -> Accuracies:
+    """Return the test accuracy of every run, by arm and engine."""
+    return {
+        name: {arm.first.engine: [run.value("accuracy") for run in arm.runs] for arm in several}
+        for name, several in arms.items()
+    }
+
+
+def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, Any]:
+    """Return each default's effect on both frameworks and on the gap, paired by seed, with 95 % intervals.
+
+    Args:
+        measured: accuracies of the arms aligned, native and each default's key.
+        setup: the aligned spec and recipe.
+        resolution: step between possible accuracies, one over the number of test images.
+    """
+    rows = [_row(measured, default, setup, resolution) for default in of(setup)]
+    if rows and rows[0]["gap"]["p_value"] is not None:
+        for row, p_value in zip(rows, holm([row["gap"]["p_value"] for row in rows]), strict=True):
+            row["gap"]["holm_p"] = p_value
+    return {
+        "aligned": _difference(*_by_engine(measured[ALIGNED]), resolution),
+        "native": _difference(*_by_engine(measured[NATIVE]), resolution),
+        "defaults": rows,
+        "sum": float(np.sum([row["gap"]["mean"] for row in rows])),
+    }
+
+
+def summarize(explained: Mapping[str, Any]) -> str:
+    """Return the attribution in one sentence."""
+    native, aligned = explained["native"], explained["aligned"]
+    gap = f"With each framework's defaults the gap is {points(native['mean'])} points"
+    gap += f", with aligned settings {points(aligned['mean'])} points"
+    if not explained["defaults"]:
+        return f"{gap}; both frameworks have the same defaults for this model and recipe."
+    largest = max(explained["defaults"], key=lambda row: abs(row["gap"]["mean"]))
+    effect = largest["gap"]
+    if effect["p_value"] is None:
+        return (
+            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {points(effect['mean'])} points, "
+            "but one pair cannot distinguish that from chance."
+        )
+    clear = [row for row in explained["defaults"] if row["gap"]["holm_p"] < LEVEL]
+    if not clear:
+        return f"{gap}; no single default has an effect beyond chance."
+    largest = max(clear, key=lambda row: abs(row["gap"]["mean"]))
+    effect = largest["gap"]
+    return (
+        f"{gap}; the default that moves it most is {largest['title']} (`{largest['key']}`): "
+        f"{points(effect['mean'])} points (95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after "
+        "Holm's correction)."
+    )
+
+
+def _row(measured: Accuracies, default: Default, setup: Setup, resolution: float) -> dict[str, Any]:
+    base, switched = measured[ALIGNED], measured[default.key]
+    gains = {engine: np.subtract(switched[engine], base[engine]) for engine in default.values}
+    nothing = np.zeros(len(gains["torch"]))
+    # If a framework's default is the aligned value, both arms have the same runs, without rounding.
+    steps = {engine: 0.0 if default.switch(setup, engine) == setup else resolution for engine in gains}
+    return {
+        "key": default.key,
+        "title": default.title,
+        "values": list(default.values.values()),
+        "effects": [_difference(nothing, gains[engine], steps[engine]) for engine in gains],
+        "gap": _difference(*_by_engine(gains), resolution),
+    }
+
+
+def _by_engine(values: Mapping[str, Any]) -> tuple[Any, Any]:
+    return values["torch"], values["tensorflow"]
+
+
+def _difference(first_s: Any, second_s: Any, resolution: float) -> dict[str, Any]:
+    """Return the mean and interval of second minus first; for a single pair, only the difference."""
+    difference = difference_json(first_s, second_s, resolution)
+    if difference is None:
+        return {"mean": float(second_s[0] - first_s[0]), "low": None, "high": None, "p_value": None}
+    return {key: difference[key] for key in ("mean", "low", "high", "p_value")}

@@ -1,7 +1,7 @@
-"""The protocol of a comparison: which runs it wants, in which order, and which of them are there already.
+"""The runs of a comparison: which ones it needs, in which order, and which exist already.
 
-Pairs share a seed, and with it initial weights, order and augmentation. A run is known by a key of all that its
-numbers follow from, so comparisons share runs, and an interrupted one goes on where it was.
+Pairs share a seed, and so initial weights, order and augmentation. A run is identified by a digest of everything its
+numbers follow from, so comparisons share runs and an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.record import EngineStart
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
-from diptych.comparison.defaults import Default, Setup
+from diptych.comparison.defaults import ALIGNED, NATIVE, Default, Setup
 from diptych.data.datasets import Dataset, Splits
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
@@ -35,19 +35,17 @@ from diptych.training import job
 from diptych.training.job import Source
 from diptych.training.machine import machine, versions
 
-ALIGNED, NATIVE = "aligned", "native"
-Arm = Literal["aligned", "native"]
-# What a training reaches of the processor's speed in large matrix products, by experience; a guess for `--plan`.
+# Share of the processor's speed in matrix products that a training usually reaches; an estimate for `--plan`.
 USUAL_SHARE = 0.5
 SECONDS_TO_START = 10.0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run that a comparison wants."""
+    """One run of a comparison."""
 
     arm: str
-    """aligned, native, or the key of the one default that is switched."""
+    """aligned, native, or the key of the one switched default."""
     seed: int
     engine: str
     spec: ModelSpec
@@ -56,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Planned:
-    """What stands before a run: `status` is finished, begun or new; about how many seconds are left."""
+    """The status of a run and an estimate of the seconds left."""
 
     cell: Cell
     status: Literal["finished", "begun", "new"]
@@ -65,16 +63,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a comparison's runs follow from.
+    """Everything that the runs of a comparison follow from.
 
     Attributes:
-        source: the data; its seed is each run's own.
-        model: a spec, or the name of one in the zoo.
-        recipe: of the aligned arm.
-        seeds: one a pair.
-        arm: what is reported: aligned or native.
-        explains: whether the other one, and each default switched alone, are run too.
-        threads: processor threads.
+        source: the data; each run replaces its seed.
+        model: a spec, or the name of a model in the zoo.
+        recipe: recipe of the aligned arm.
+        seeds: one per pair.
+        arm: the reported arm.
+        explains: also run the other arm, and each default switched alone.
+        threads: number of processor threads.
         pool: folder of all runs.
     """
 
@@ -82,27 +80,27 @@ class Experiment:
     model: str | ModelSpec
     recipe: Recipe
     seeds: tuple[int, ...]
-    arm: Arm
+    arm: Literal["aligned", "native"]
     explains: bool
     threads: int
     pool: Path
 
     def __post_init__(self) -> None:
-        """Refuse what would not be the same number of steps for all, or would choose among epochs."""
+        """Raise UsageError for recipes that choose among epochs or end early."""
         if self.recipe.early_stopping or self.recipe.keep_best or self.recipe.schedule == "plateau":
             raise UsageError(
-                "A comparison trains every run for the same steps and takes its last weights: "
-                "early_stopping, keep_best and the plateau schedule are not for it."
+                "A comparison trains every run for the same number of steps and keeps the last weights; "
+                "it does not support early_stopping, keep_best or the plateau schedule."
             )
 
     @cached_property
     def setup(self) -> Setup:
-        """The aligned arm's spec and recipe."""
+        """The spec and recipe of the aligned arm."""
         return self.spec, self.recipe
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """The aligned arm's model; its normalisation is the first seed's."""
+        """The model of the aligned arm, normalized with the training split of the first seed."""
         if isinstance(self.model, ModelSpec):
             return self.model
         data = self.data(self.seeds[0])
@@ -118,7 +116,7 @@ class Experiment:
         return {}
 
     def data(self, seed: int) -> Dataset:
-        """The data of one pair: read once, divided for every seed."""
+        """Return the data of one pair: read once, split for each seed."""
         return self.source_of(seed).divide(self._read)
 
     def _fingerprint(self, seed: int) -> str:
@@ -127,28 +125,28 @@ class Experiment:
         return self._prints[seed]
 
     def source_of(self, seed: int) -> Source:
-        """The source with a pair's own validation split."""
+        """Return the source with the validation split of a pair."""
         return replace(self.source, seed=seed)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
-        """The arm that is reported first, then those that explain it."""
+        """The reported arm, then those that explain it."""
         if not self.explains:
             return (self.arm,)
         keys = tuple(default.key for default in defaults.of(self.setup))
         return tuple(dict.fromkeys((self.arm, ALIGNED, NATIVE, *keys)))
 
     def is_reported(self, cell: Cell) -> bool:
-        """Whether a run is one of the arm that is reported."""
+        """Whether a run belongs to the reported arm."""
         return cell == self.cell(self.arm, cell.seed, cell.engine)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """Every run that is wanted, in the order in which they run: AB, BA, AB, …; equal ones once."""
-        wanted: dict[str, Cell] = {}
+        """Every run in order, AB, BA, AB, …, without duplicates."""
+        cells: dict[str, Cell] = {}
         for cell in self._all():
-            wanted.setdefault(self.digest(cell), cell)
-        return tuple(wanted.values())
+            cells.setdefault(self.digest(cell), cell)
+        return tuple(cells.values())
 
     def _all(self) -> Iterator[Cell]:
         for arm in self.arms:
@@ -157,18 +155,18 @@ class Experiment:
                     yield self.cell(arm, seed, engine)
 
     def cell(self, arm: str, seed: int, engine: str) -> Cell:
-        """The run of one arm, seed and engine."""
+        """Return the run of one arm, seed and engine."""
         return Cell(arm, seed, engine, *defaults.switched(self.setup, self.switches(arm), engine))
 
     def switches(self, arm: str) -> tuple[Default, ...]:
-        """The defaults that an arm has as the framework does."""
+        """Return the defaults that an arm takes from the framework."""
         known = defaults.of(self.setup)
         if arm == ALIGNED:
             return ()
         return known if arm == NATIVE else tuple(default for default in known if default.key == arm)
 
     def digest(self, cell: Cell) -> str:
-        """Of all that a run follows from but its data's content, which the run's own record holds."""
+        """Return the digest of everything a run follows from, except the content of its data."""
         data = {name: value for name, value in vars(self.source_of(cell.seed)).items() if name != "cache"}
         content = {
             "data": data,
@@ -187,35 +185,31 @@ class Experiment:
         return {"processor": machine()["processor"], "accelerator": accelerator, **versions()}
 
     def find(self, cell: Cell) -> Run | None:
-        """The run of a cell, where it has been begun."""
-        wanted = self.digest(cell)
+        """Return the run of a cell; None if it has not been started."""
+        key = self.digest(cell)
         for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
             record = run.read_record()
-            if record.key == wanted and all(self._is_own(start, cell) for start in record.engines):
+            if record.key == key and all(self._is_unchanged(start, cell) for start in record.engines):
                 return run
         return None
 
-    def _is_own(self, start: EngineStart, cell: Cell) -> bool:
-        """Whether a run was gone on with as it was begun; `diptych train --resume` may take another engine."""
+    def _is_unchanged(self, start: EngineStart, cell: Cell) -> bool:
+        """Whether a run was resumed as it was started; `diptych train --resume` can change the engine."""
         return start.engine == cell.engine and start.threads == self.threads
 
     def check(self, run: Run, cell: Cell) -> None:
-        """Refuse a run that cannot be gone on with.
-
-        Raises:
-            ArtifactError: it is finished and no longer as it was written, or its data has changed.
-        """
+        """Raise ArtifactError if a finished run's files or a run's data have changed."""
         if run.read_record().data.fingerprint != self._fingerprint(cell.seed):
             raise ArtifactError(
-                f"The data at '{self.source.data}' has changed since '{run.directory}' was made. "
-                "Move that run away, or name another --out, and compare again."
+                f"The data at '{self.source.data}' has changed since '{run.directory}' was created. "
+                "Move that run away or choose another --out."
             )
-        if is_whole(run):
+        if is_complete(run):
             run.verify()
 
     def create(self, cell: Cell) -> Run:
-        """A new run for a cell."""
+        """Create the run of a cell."""
         data, source = self.data(cell.seed), self.source_of(cell.seed)
         return job.create(
             self.pool,
@@ -235,13 +229,13 @@ class Experiment:
 
     @cached_property
     def name(self) -> str:
-        """Of the comparison's own folder: the same for more seeds, another for other settings."""
+        """The name of the comparison's folder; it depends on the settings but not on the seeds."""
         first = self.digest(self.cell(ALIGNED, 0, engines.NAMES[0]))
         arms = sha256(" ".join((first, *self.arms)).encode()).hexdigest()[:6]
         return f"compare-{self._read.name}-{self.spec.name}-{self.arms[0]}-{arms}"
 
     def plan(self) -> list[Planned]:
-        """What is there and what is to be done, and about how long it takes."""
+        """Return the status of every run and an estimate of the time left."""
         measured = {engine: self._measured_seconds(engine) for engine in engines.NAMES}
         return [self._planned(cell, measured[cell.engine]) for cell in self.cells]
 
@@ -249,7 +243,7 @@ class Experiment:
         run = self.find(cell)
         if run:
             self.check(run, cell)
-        if run and is_whole(run):
+        if run and is_complete(run):
             return Planned(cell, "finished", 0.0)
         done = len(read_events(run.events_path, "epoch")) if run and run.events_path.exists() else 0
         each = measured if measured is not None else self._guessed_seconds
@@ -257,7 +251,7 @@ class Experiment:
         return Planned(cell, "begun" if run else "new", left)
 
     def _measured_seconds(self, engine: str) -> float | None:
-        """Of an epoch, by the runs of this comparison that are finished."""
+        """Return the median seconds of an epoch of this comparison's runs."""
         seconds = [
             epoch["seconds"]
             for cell in self.cells
@@ -268,7 +262,7 @@ class Experiment:
 
     @cached_property
     def _guessed_seconds(self) -> float:
-        """Of an epoch, by arithmetic and what this processor reaches in a matrix product."""
+        """An estimate of an epoch's seconds from the model's FLOPs and the speed of a matrix product."""
         matrix = np.ones((1024, 1024), np.float32)
         times = []
         for _ in range(4):
@@ -279,6 +273,6 @@ class Experiment:
         return 3 * self.spec.flops * len(self.data(self.seeds[0]).train) / (USUAL_SHARE * flops_a_second)
 
 
-def is_whole(run: Run) -> bool:
-    """Whether a run is finished and sealed."""
+def is_complete(run: Run) -> bool:
+    """Whether a run is finished and has a manifest."""
     return run.read_record().status == "finished" and run.manifest_path.exists()

@@ -1,8 +1,8 @@
-"""A comparison as plain data: everything that `comparison.json`, the page and the tables say."""
+"""A comparison as plain data: everything in `comparison.json`, which the report and the tables show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from diptych.comparison import sides as grouping
-from diptych.comparison.contrasts import contrast, pairs
-from diptych.comparison.costs import costs
-from diptych.comparison.gallery import gallery
-from diptych.comparison.sides import Side
-from diptych.comparison.touched import touched
-from diptych.comparison.unlike import disturbed, unlike
+from diptych.comparison.contrasts import contrast, gallery, pairs
+from diptych.comparison.costs import costs, disturbances
+from diptych.comparison.relevant_differences import relevant_differences
+from diptych.comparison.runs import Arm, shared_seeds
 from diptych.comparison.verdict import verdict
 from diptych.deployment.formats import FORMATS, Format
 from diptych.evaluation.calibration import reliability_bins
@@ -25,19 +22,17 @@ from diptych.spec.layers import Dropout
 
 VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
-NOT_TRIED = "not exported"
-NOT_ITS_OWN = "not written by this framework"
-DRIFT = {
-    "auto": "Rounding: bfloat16, where the processor supports it, keeps 8 significant bits of every product.",
-    "bfloat16": "Rounding: bfloat16 keeps 8 significant bits, and the frameworks add up in different orders.",
-    "float16": "Rounding: float16 keeps 11 significant bits, and the frameworks add up in different orders.",
-    "float32": "Rounding: float32 results differ in their last bits, and the differences grow from step to step.",
-}
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+DRIFT = {
+    "auto": "Rounding: bfloat16, if the processor supports it, keeps 8 significant bits.",
+    "bfloat16": "Rounding: bfloat16 keeps 8 significant bits, and the frameworks add in different orders.",
+    "float16": "Rounding: float16 keeps 11 significant bits, and the frameworks add in different orders.",
+    "float32": "Rounding: float32 results differ in the last bits, and the differences grow from step to step.",
+}
 
 
 def findings(
-    sides: Sequence[Side],
+    arms: Sequence[Arm],
     *,
     kind: str,
     title: str,
@@ -47,23 +42,28 @@ def findings(
     parity: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All that is known of these sides.
+    """Compare arms and return everything that the report shows.
 
     Args:
-        sides: two or more, over the same test set, with as many runs each.
+        arms: two or more, with the same test set and number of runs.
         kind: aligned, native or runs.
-        title: of the page.
-        command: that repeats it.
-        margin: the difference in accuracy that would not matter, as a share.
-        explained: each default's effect, where it was tried.
-        parity: the certificate, where the ladder was climbed.
-        remarks: what else there is to say.
+        title: title of the report.
+        command: the command line that repeats the comparison.
+        margin: difference in accuracy that does not matter, as a share.
+        explained: each default's effect, if measured.
+        parity: the parity certificate, if parity was checked. Its `summary`, `passed`, `same_predictions`,
+            `num_predictions`, `float64_difference` and `steps` belong on the first screen.
+        remarks: further remarks.
+
+    Returns:
+        Plain data. Each row of `costs`, and `disturbed` for all of them, says whether another load on the machine
+        distorted the times; `drift` says why runs of equal models differ although parity holds.
     """
-    first, second = sides[:2]
-    names = [side.name for side in sides]
-    contrasts = [contrast(first, other, place, margin) for place, other in enumerate(sides[1:], start=1)]
-    by_place = {str(place): pairs(first, other) for place, other in enumerate(sides[1:], start=1)}
+    first, second = arms[:2]
+    contrasts = [contrast(first, other, place, margin) for place, other in enumerate(arms[1:], start=1)]
+    by_place = {str(place): pairs(first, other) for place, other in enumerate(arms[1:], start=1)}
     record = first.first.record
+    disturbed = disturbances(arms)
     return {
         "format": "diptych-comparison",
         "version": VERSION,
@@ -71,7 +71,7 @@ def findings(
         "command": command,
         "title": title,
         "kind": kind,
-        "verdict": verdict(names, contrasts, by_place, margin),
+        "verdict": verdict([arm.name for arm in arms], contrasts, by_place, margin),
         "subject": {
             "data": record.data.name,
             "fingerprint": record.data.fingerprint,
@@ -79,111 +79,125 @@ def findings(
             "num_test": record.split_sizes.test,
             "class_names": list(record.class_names),
             "margin": margin,
-            "seeds": grouping.paired(sides),
+            "seeds": shared_seeds(arms),
         },
-        "sides": [_side(side) for side in sides],
+        "sides": [_side(arm) for arm in arms],
         "pairs": by_place,
         "contrasts": contrasts,
-        "curves": [_curves(side) for side in sides],
-        "confusion": [np.sum([a.metrics["confusion_matrix"] for a in side.answers], axis=0).tolist() for side in sides],
-        "per_class": _per_class(sides),
-        "reliability": [_reliability(side) for side in sides],
-        "costs": costs(sides),
-        "conditions": _conditions(sides),
+        "curves": [_curves(arm) for arm in arms],
+        "confusion": [np.sum([run.metrics["confusion_matrix"] for run in arm.runs], axis=0).tolist() for arm in arms],
+        "per_class": _per_class(arms),
+        "reliability": [_reliability(arm) for arm in arms],
+        "costs": costs(arms),
+        "conditions": _conditions(arms),
         "explained": explained,
         "parity": parity,
-        "drift": drift(sides),
-        "disturbed": disturbed(sides),
-        "gallery": gallery(sides),
+        "drift": drift(arms),
+        "disturbed": disturbed,
+        "gallery": gallery(arms),
         "code": _code(first, second),
-        "deployment": _deployment(sides),
+        "deployment": _deployment(arms),
         "differences": [
             {key: value for key, value in asdict(row).items() if key != "proof"}
-            for row in touched([(side.spec, side.recipe) for side in sides])
+            for row in relevant_differences((arm.spec, arm.recipe) for arm in arms)
         ],
-        "settings": _settings(sides),
-        "remarks": [*remarks, *unlike(sides)],
+        "settings": _settings(arms),
+        "remarks": [*remarks, *_caveats(arms), *disturbed],
     }
 
 
-def drift(sides: Sequence[Side]) -> list[str]:
-    """Say why runs of equal models move apart; empty if nothing but their settings sets them apart.
+def drift(arms: Sequence[Arm]) -> list[str]:
+    """Say why equal models, trained in both frameworks, end with different weights; empty if nothing does.
 
-    The parity check is without these: it trains in float64 and sets dropout rates to 0.
+    The parity check excludes these causes: it trains in float64, with dropout rates of 0.
     """
-    setups = [(side.spec, side.recipe) for side in sides]
-    frameworks = {answer.title for side in sides for answer in side.answers}
-    if len(frameworks) < 2:
+    if len({run.engine for arm in arms for run in arm.runs}) < 2:
         return []
-    precisions = {recipe.precision for _, recipe in setups} - {"float64"}
-    dropout = any(isinstance(layer, Dropout) and layer.rate > 0 for spec, _ in setups for layer in spec.layers)
+    layers = [layer for arm in arms for layer in arm.spec.layers]
+    dropout = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in layers)
+    precisions = sorted({arm.recipe.precision for arm in arms} & DRIFT.keys())
     reasons = ["Dropout: each framework draws its own random masks."] if dropout else []
-    reasons += [DRIFT[precision] for precision in sorted(precisions)]
-    return reasons
+    return [*reasons, *(DRIFT[precision] for precision in precisions)]
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
+    """Yield a sentence for each difference in machine, settings or versions that makes runs hard to compare."""
+    records = [run.record for arm in arms for run in arm.runs]
+    for name, values in (
+        ("processors", [record.machine.processor for record in records]),
+        ("numbers of threads", [str(record.last_threads) for record in records]),
+        ("precisions", [str(record.recipe.precision) for record in records]),
+    ):
+        if len(set(values)) > 1:
+            listed = ", ".join(dict.fromkeys(values))
+            yield f"The runs have different {name} ({listed}), so their costs are not comparable."
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in record.versions.items():
+            versions.setdefault(package, set()).add(str(version))
+    several = [f"{package} {' and '.join(sorted(found))}" for package, found in versions.items() if len(found) > 1]
+    if several:
+        yield f"The runs used several versions of a package: {', '.join(several)}."
+
+
+def _side(arm: Arm) -> dict[str, Any]:
     return {
-        "name": side.name,
-        "engine": side.first.engine,
-        "model": side.spec.name,
-        "num_parameters": side.spec.num_parameters,
-        "flops": side.spec.flops,
-        "runs": [str(answer.run.directory) for answer in side.answers],
-        "epochs": side.recipe.epochs,
-        "compile": COMPILED[side.first.engine],
+        "name": arm.name,
+        "engine": arm.first.engine,
+        "model": arm.spec.name,
+        "num_parameters": arm.spec.num_parameters,
+        "flops": arm.spec.flops,
+        "runs": [str(run.run.directory) for run in arm.runs],
+        "epochs": arm.recipe.epochs,
+        "compile": COMPILED[arm.first.engine],
     }
 
 
-def _curves(side: Side) -> dict[str, Any]:
-    """Every seed's epochs; None where one stopped before the others."""
-    numbers = sorted({epoch["epoch"] for answer in side.answers for epoch in answer.epochs})
-    by_number = [{epoch["epoch"]: epoch for epoch in answer.epochs} for answer in side.answers]
+def _curves(arm: Arm) -> dict[str, Any]:
+    """Return the epochs of every seed; None for epochs that a run did not reach."""
+    numbers = sorted({epoch.epoch for run in arm.runs for epoch in run.epochs})
+    by_number = [{epoch.epoch: epoch for epoch in run.epochs} for run in arm.runs]
     return {
         "epochs": numbers,
-        **{name: [[run.get(number, {}).get(name) for number in numbers] for run in by_number] for name in CURVES},
+        **{
+            name: [[getattr(run.get(number), name, None) for number in numbers] for run in by_number] for name in CURVES
+        },
     }
 
 
-def _per_class(sides: Sequence[Side]) -> list[dict[str, Any]]:
+def _per_class(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     rows = []
-    for k, entry in enumerate(sides[0].first.metrics["per_class"]):
-        seeds = [[answer.metrics["per_class"][k]["f1"] for answer in side.answers] for side in sides]
-        rows.append(
-            {
-                "name": entry["name"],
-                "support": entry["support"],
-                "f1": [float(np.mean(values)) for values in seeds],
-                "f1_seeds": seeds,
-            }
-        )
+    for k, entry in enumerate(arms[0].first.metrics["per_class"]):
+        seeds = [[run.metrics["per_class"][k]["f1"] for run in arm.runs] for arm in arms]
+        means = [float(np.mean(values)) for values in seeds]
+        rows.append({"name": entry["name"], "support": entry["support"], "f1": means, "f1_seeds": seeds})
     return rows
 
 
-def _reliability(side: Side) -> dict[str, Any]:
-    probabilities = np.concatenate([answer.probabilities_nk for answer in side.answers])
-    labels = np.concatenate([answer.labels_n for answer in side.answers])
+def _reliability(arm: Arm) -> dict[str, Any]:
+    probabilities = np.concatenate([run.probabilities_nk for run in arm.runs])
+    labels = np.concatenate([run.labels_n for run in arm.runs])
     bins = reliability_bins(probabilities, labels)
     arrays = {name: array.tolist() for name, array in asdict(bins).items()}
     return {**arrays, "expected_calibration_error": bins.expected_calibration_error}
 
 
-def _conditions(sides: Sequence[Side]) -> dict[str, Any]:
-    record = sides[0].first.record
+def _conditions(arms: Sequence[Arm]) -> dict[str, Any]:
+    record = arms[0].first.record
     versions: dict[str, str] = {}
-    for side in sides:
-        versions |= side.first.record.versions
+    for arm in arms:
+        versions |= arm.first.record.versions
     return {
         **msgspec.to_builtins(record.machine),
-        "threads": record.engines[-1].threads,
+        "threads": record.last_threads,
         "precision": record.recipe.precision,
         "versions": versions,
     }
 
 
-def _code(first: Side, second: Side) -> dict[str, Any] | None:
-    """What is compared as native scripts, where the two sides are of the two frameworks."""
-    by_engine = {side.first.engine: scripts(side.spec, side.recipe) for side in (first, second)}
+def _code(first: Arm, second: Arm) -> dict[str, Any] | None:
+    """Return both trainings as native scripts, if the arms are of different frameworks."""
+    by_engine = {arm.first.engine: scripts(arm.spec, arm.recipe) for arm in (first, second)}
     if len(by_engine) < 2:
         return None
     torch, tensorflow = by_engine["torch"][0], by_engine["tensorflow"][1]
@@ -195,42 +209,40 @@ def _code(first: Side, second: Side) -> dict[str, Any] | None:
     }
 
 
-def _deployment(sides: Sequence[Side]) -> list[dict[str, Any]] | None:
-    """What each side's own framework wrote of its first run, as its export report says."""
-    reports = [side.first.shipped for side in sides]
-    if not any(reports):
-        return None
+def _deployment(arms: Sequence[Arm]) -> list[dict[str, Any]] | None:
+    """Return the exports of each arm's first run; None if nothing was exported."""
     rows = []
     for form in FORMATS.values():
-        entries = [report.get(form.name) for report in reports]
+        entries = [arm.first.shipped.get(form.name) for arm in arms]
         if any(entries):
+            status = [entry.status if entry else _absent(form, arm) for entry, arm in zip(entries, arms, strict=True)]
             rows.append(
                 {
                     "format": form.name,
                     "summary": form.summary,
-                    "status": [
-                        entry["status"] if entry else _absent(form, side)
-                        for entry, side in zip(entries, sides, strict=True)
-                    ],
-                    "reason": [entry.get("reason") if entry else None for entry in entries],
-                    "num_bytes": [entry.get("num_bytes") if entry else None for entry in entries],
+                    "status": status,
+                    "reason": [entry.reason if entry else None for entry in entries],
+                    "num_bytes": [entry.num_bytes if entry else None for entry in entries],
                 }
             )
-    return rows
+    return rows or None
 
 
-def _absent(form: Format, side: Side) -> str:
-    return NOT_TRIED if not form.writers or side.first.engine in form.writers else NOT_ITS_OWN
+def _absent(form: Format, arm: Arm) -> str:
+    writes = not form.writers or arm.first.engine in form.writers
+    return "not exported" if writes else "not written by this framework"
 
 
-def _settings(sides: Sequence[Side]) -> dict[str, Any]:
-    """The first side's in full, and what the others have otherwise."""
-    reference = sides[0].first.record
+def _settings(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return the settings of the first arm, and what differs in the others."""
+    reference = arms[0].first.record
     other = {}
-    for side in sides[1:]:
-        recipe = side.first.record.recipe_json
-        differing = {name: value for name, value in recipe.items() if reference.recipe_json.get(name) != value}
-        if side.first.record.spec_json != reference.spec_json:
-            differing["spec"] = side.first.record.spec_json
-        other[side.name] = differing
+    for arm in arms[1:]:
+        record = arm.first.record
+        differing = {
+            name: value for name, value in record.recipe_json.items() if reference.recipe_json.get(name) != value
+        }
+        if record.spec_json != reference.spec_json:
+            differing["spec"] = record.spec_json
+        other[arm.name] = differing
     return {"spec": reference.spec_json, "recipe": reference.recipe_json, "other": other}

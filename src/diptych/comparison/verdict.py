@@ -1,58 +1,55 @@
-"""What the numbers of a comparison support, in plain sentences, and no more."""
+"""The verdict of a comparison in plain sentences, with no more than the numbers support."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from diptych.comparison import wording
 from diptych.comparison.statistics import LEVEL, holm
 
 Contrast = Mapping[str, Any]
+Outcome = Literal["too-few", "different", "undecided", "equivalent"]
+OUTCOMES: tuple[Outcome, ...] = ("too-few", "different", "undecided", "equivalent")
 
 
-def verdict(names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[str, Any], margin: float) -> Any:
-    """One sentence, a few that carry its numbers, and the outcome in a word.
+def verdict(
+    names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[str, Any], margin: float
+) -> dict[str, Any]:
+    """Return a headline, sentences with its numbers, and the outcome in a word.
 
     Args:
-        names: of the sides.
-        contrasts: of every further side with the first.
-        pairs: of each contrast, by the further side's place.
-        margin: the difference in accuracy that would not matter, as a share.
+        names: names of the arms.
+        contrasts: every further arm compared with the first.
+        pairs: the pairs of each contrast, by the further arm's position.
+        margin: difference in accuracy that does not matter, as a share.
     """
-    corrected = _corrected(contrasts)
-    told = [
-        _told(names, contrast, pairs[str(contrast["second"])], margin, *ps)
-        for contrast, ps in zip(contrasts, corrected, strict=True)
+    judged = [
+        _judge(names, contrast, pairs[str(contrast["second"])], margin, *p_values)
+        for contrast, p_values in zip(contrasts, _corrected(contrasts), strict=True)
     ]
-    outcomes = {outcome for outcome, _, _ in told}
-    details = [line for _, _, lines in told for line in lines]
-    if len(told) == 1:
-        outcome, headline, _ = told[0]
+    if len(judged) == 1:
+        outcome, headline, details = judged[0]
         return {"headline": headline, "details": details, "outcome": outcome}
-    details = [line for _, headline, lines in told for line in (headline, lines[0])]
+    details = [line for _, headline, lines in judged for line in (headline, lines[0])]
     details.append(
-        f"Each was compared with {names[0]} on its own, not with the others; what counts as different or equivalent "
-        f"is corrected for {len(contrasts)} comparisons (Holm), the p values as told are not."
+        f"Each arm was compared only with {names[0]}. The verdicts are corrected for {len(contrasts)} comparisons "
+        "(Holm); the p-values shown are not."
     )
-    outcome = next(word for word in ("too-few", "different", "undecided", "equivalent") if word in outcomes)
+    outcomes = {outcome for outcome, _, _ in judged}
+    outcome = next(outcome for outcome in OUTCOMES if outcome in outcomes)
     return {"headline": _ranking(names, contrasts), "details": details, "outcome": outcome}
 
 
 def points(share: float, *, signed: bool = False) -> str:
-    """A difference of shares in percentage points, as exact as it is small."""
+    """Format a difference of shares in percentage points, with four decimals if it is tiny."""
     digits = 2 if abs(share) >= 1e-4 or not share else 4
     text = wording.points(share, digits)
     return f"{text if signed else text.lstrip('+−')} points"
 
 
-def span(interval: Mapping[str, float]) -> str:
-    """An interval of shares in percentage points."""
-    return f"{wording.interval(interval)} points"
-
-
 def _corrected(contrasts: Sequence[Contrast]) -> list[tuple[float, float]]:
-    """P values of a difference and of equivalence, corrected for their number; 1 for a single pair."""
+    """Return the p-values of difference and of equivalence, corrected for their number; 1 for single pairs."""
     accuracies = [contrast["measures"][0] for contrast in contrasts]
     if accuracies[0]["difference"] is None:
         return [(1.0, 1.0)] * len(accuracies)
@@ -60,99 +57,94 @@ def _corrected(contrasts: Sequence[Contrast]) -> list[tuple[float, float]]:
     return list(zip(differences, holm([accuracy["equivalence_p"] for accuracy in accuracies]), strict=True))
 
 
-def _told(
+def _judge(
     names: Sequence[str],
     contrast: Contrast,
     pairs: Sequence[Any],
     margin: float,
     difference_p: float,
     equivalence_p: float,
-) -> tuple[str, str, list[str]]:
-    """The outcome, its sentence, and those that carry it."""
+) -> tuple[Outcome, str, list[str]]:
+    """Return the outcome, its sentence, and the sentences with its numbers."""
     first, second = names[0], names[contrast["second"]]
     accuracy = contrast["measures"][0]
-    found = accuracy["difference"]
-    if found is None:
-        return _single(first, second, accuracy, pairs[0], contrast["agreement"])
-    ahead, behind = (second, first) if found["mean"] > 0 else (first, second)
-    others = _other_measures(first, second, contrast)
+    difference = accuracy["difference"]
+    if difference is None:
+        return "too-few", *_single(first, second, contrast, pairs[0])
+    ahead, behind = (second, first) if difference["mean"] > 0 else (first, second)
     bound = f"{100 * margin:g}"
-    if equivalence_p < LEVEL:
+    outcome: Outcome
+    if equivalence_p < LEVEL and difference_p < LEVEL:
         outcome = "equivalent"
-        headline = f"Equivalent in accuracy: {first} and {second} differ by less than {bound} points."
-        if difference_p < LEVEL:
-            headline = (
-                f"Equivalent within {bound} points: {ahead} is ahead of {behind} by {points(found['mean'])}, "
-                "which the margin allows."
-            )
+        headline = (
+            f"Equivalent within {bound} points: {ahead} is {points(difference['mean'])} ahead of {behind}, "
+            "less than the margin."
+        )
+    elif equivalence_p < LEVEL:
+        outcome = "equivalent"
+        headline = f"Equivalent: the accuracies of {first} and {second} differ by less than {bound} points."
     elif difference_p < LEVEL:
         outcome = "different"
-        headline = f"Different: {ahead} is more accurate than {behind}, by {points(found['mean'])}."
+        headline = f"Different: {ahead} is more accurate than {behind}, by {points(difference['mean'])}."
     else:
         outcome = "undecided"
         headline = (
-            f"Undecided: {found['num_pairs']} pairs show neither a difference in accuracy nor "
+            f"Undecided: {difference['num_pairs']} pairs of runs are too few to show a difference in accuracy, or "
             f"that it is below {bound} points."
         )
-    return outcome, headline, [_interval(accuracy, second, first), *_evidence(contrast, accuracy, pairs), *others]
-
-
-def _single(
-    first: str, second: str, accuracy: Any, pair: Mapping[str, Any], agreement: float
-) -> tuple[str, str, list[str]]:
-    """One pair tells of these two models, never of the frameworks or recipes behind them."""
-    gap = accuracy["means"][1] - accuracy["means"][0]
-    better = pair["mcnemar_p"] < LEVEL
-    ahead, behind = (second, first) if gap > 0 else (first, second)
-    headline = (
-        f"One pair of runs: this model of {ahead} is more accurate than that of {behind}, by {points(gap)}."
-        if better
-        else f"One pair of runs: these two models' accuracies do not differ by more than chance ({points(gap)} apart)."
+    interval = (
+        f"{second} minus {first}: {points(difference['mean'], signed=True)} of accuracy on average over "
+        f"{difference['num_pairs']} seeds, 95% interval {wording.interval(difference)} points (paired t test, "
+        f"p = {difference['p_value']:.2g}; equivalence p = {accuracy['equivalence_p']:.2g})."
     )
-    interval = accuracy["image_interval"]
+    different = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
     return (
-        "too-few",
+        outcome,
         headline,
         [
-            f"McNemar's test over the test images gives p = {pair['mcnemar_p']:.2g}; with other test images the gap "
-            f"would lie between {span(interval).replace(' to ', ' and ')}.",
-            f"The two give the same class to {agreement:.2%} of the test images.",
-            "Another seed may change more than this gap: how a training varies takes at least two pairs to see.",
+            interval,
+            f"{len(pairs)} pairs detect a true difference of {points(accuracy['detectable'])} four times in five.",
+            f"{_with_other_images(accuracy)} (bootstrap).",
+            f"McNemar's test finds a difference in {different} of {len(pairs)} pairs; the two models of a pair predict "
+            f"the same class for {contrast['agreement']:.2%} of the images.",
+            *_other_measures(first, second, contrast),
         ],
     )
 
 
-def _interval(accuracy: Any, second: str, first: str) -> str:
-    found = accuracy["difference"]
-    return (
-        f"{second} minus {first}: {points(found['mean'], signed=True)} of accuracy on average over "
-        f"{found['num_pairs']} seeds, 95% interval {span(found)} (paired t, p = {found['p_value']:.2g}; "
-        f"equivalence p = {accuracy['equivalence_p']:.2g})."
-    )
-
-
-def _evidence(contrast: Contrast, accuracy: Any, pairs: Sequence[Any]) -> list[str]:
-    images = accuracy["image_interval"]
-    significant = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
-    return [
-        f"{len(pairs)} pairs can see a true difference of {points(accuracy['detectable'])} four times in five.",
-        f"With other test images the gap would lie between {span(images).replace(' to ', ' and ')} (bootstrap).",
-        f"McNemar's test tells {significant} of {len(pairs)} pairs apart; two models of a pair give the same class to "
-        f"{contrast['agreement']:.2%} of the images.",
+def _single(first: str, second: str, contrast: Contrast, pair: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Judge one pair of runs, which says something about these two models but not about the frameworks."""
+    accuracy = contrast["measures"][0]
+    gap = accuracy["means"][1] - accuracy["means"][0]
+    ahead, behind = (second, first) if gap > 0 else (first, second)
+    if pair["mcnemar_p"] < LEVEL:
+        headline = f"One pair of runs: this {ahead} model is more accurate than the {behind} model, by {points(gap)}."
+    else:
+        headline = f"One pair of runs: the accuracies of the two models differ by no more than chance ({points(gap)})."
+    return headline, [
+        f"McNemar's test over the test images: p = {pair['mcnemar_p']:.2g}. {_with_other_images(accuracy)}.",
+        f"The two models predict the same class for {contrast['agreement']:.2%} of the test images.",
+        "Another seed may change the accuracy by more than this gap: compare at least two pairs.",
     ]
 
 
+def _with_other_images(accuracy: Any) -> str:
+    between = wording.interval(accuracy["image_interval"]).replace(" to ", " and ")
+    return f"With other test images the gap would be between {between} points"
+
+
 def _other_measures(first: str, second: str, contrast: Contrast) -> list[str]:
-    """Losses and calibration that differ by more than chance, whatever the accuracies do."""
+    """Return a sentence for each loss or calibration error that differs by more than chance."""
     lines = []
     for measure in contrast["measures"][2:]:
-        found = measure["difference"]
-        if found["p_value"] < LEVEL and found["mean"]:
-            more = "higher" if found["mean"] > 0 else "lower"
-            size = points(found["mean"]) if measure["unit"] == "share" else f"{abs(found['mean']):.4f} nats"
+        difference = measure["difference"]
+        if difference["p_value"] < LEVEL and difference["mean"]:
+            more = "higher" if difference["mean"] > 0 else "lower"
+            share = measure["unit"] == "share"
+            size = points(difference["mean"]) if share else f"{abs(difference['mean']):.4f} nats"
             lines.append(
                 f"The {measure['title']} of {second} is {more} than that of {first}, by {size} "
-                f"(p = {found['p_value']:.2g})."
+                f"(p = {difference['p_value']:.2g})."
             )
     return lines
 

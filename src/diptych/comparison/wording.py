@@ -1,4 +1,4 @@
-"""Numbers as people read them: shares in percent, differences in signed points, bytes, times, p values."""
+"""Numbers as text: shares in percent, differences in signed points, bytes, times, p-values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def percent(share: float | None, digits: int = 2) -> str:
-    """0.9312 as 93.12%."""
+    """Format 0.9312 as 93.12%."""
     return NOTHING if share is None else f"{100 * share:.{digits}f}%"
 
 
 def signed(number: float | None, digits: int = 2) -> str:
-    """A number with its sign, by a true minus; zero has none."""
+    """Format a number with its sign, with a true minus; zero has none."""
     if number is None:
         return NOTHING
     rounded = round(number, digits)
@@ -24,36 +24,36 @@ def signed(number: float | None, digits: int = 2) -> str:
 
 
 def points(difference: float | None, digits: int = 2) -> str:
-    """A difference of shares in percentage points, 0.001 as +0.10."""
+    """Format a difference of shares in percentage points, 0.001 as +0.10."""
     return NOTHING if difference is None else signed(100 * difference, digits)
 
 
 def size(value: float | None, unit: str) -> str:
-    """A measure's value; shares in percent, others with four decimals."""
+    """Format a measure's value: shares in percent, others with four decimals."""
     if value is None:
         return NOTHING
     return percent(value) if unit == "share" else f"{value:.4f}"
 
 
 def spread(value: float | None, unit: str) -> str:
-    """A deviation, without sign: in points or with four decimals."""
+    """Format a deviation, without sign: in points or with four decimals."""
     if value is None:
         return NOTHING
     return f"{100 * value:.2f}" if unit == "share" else f"{value:.4f}"
 
 
 def change(value: float | None, unit: str) -> str:
-    """A difference of a measure with its unit."""
+    """Format a difference of a measure with its unit."""
     return NOTHING if value is None else f"{bare_change(value, unit)} {'points' if unit == 'share' else unit}"
 
 
 def bare_change(value: float, unit: str) -> str:
-    """A difference of a measure without its unit."""
+    """Format a difference of a measure without its unit."""
     return points(value) if unit == "share" else signed(value, 4)
 
 
 def interval(found: Mapping[str, Any] | None, unit: str = "share") -> str:
-    """From low to high, signed, without the unit."""
+    """Format an interval, signed, without the unit."""
     if found is None:
         return NOTHING
     low, high = (points(found[end]) if unit == "share" else signed(found[end], 4) for end in ("low", "high"))
@@ -61,19 +61,19 @@ def interval(found: Mapping[str, Any] | None, unit: str = "share") -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals, or that it is smaller than they can say."""
+    """Format a p-value with three decimals, or as <0.001."""
     if value is None:
         return NOTHING
     return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def count(number: float | None) -> str:
-    """A whole number with commas."""
+    """Format a whole number with commas."""
     return NOTHING if number is None else f"{number:,.0f}"
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A cost with its unit: three digits that matter, bytes in their larger units."""
+    """Format a cost with its unit: three significant digits, bytes in KiB, MiB, …"""
     if value is None:
         return "not measured"
     if unit == "bytes":
@@ -93,7 +93,7 @@ def _bytes(value: float) -> str:
 
 
 def quantities(low: float | None, high: float | None, unit: str) -> str:
-    """The smallest and the largest of a cost."""
+    """Format the range of a cost."""
     if low is None or high is None:
         return NOTHING
     texts = [quantity(value, unit) for value in (low, high)]
@@ -102,29 +102,29 @@ def quantities(low: float | None, high: float | None, unit: str) -> str:
 
 
 def ratio(first: float | None, second: float | None) -> str:
-    """Second over first."""
+    """Format second over first."""
     return NOTHING if not first or second is None else f"{second / first:.2f}×"
 
 
 def difference(measure: Mapping[str, Any]) -> float:
-    """Second minus first: of the pairs where there are some, else of the means."""
+    """Return second minus first: the mean over pairs, or the difference of the means."""
     found = measure["difference"]
     first, second = measure["means"]
     return float(found["mean"]) if found else float(second - first)
 
 
 def headed(text: str) -> str:
-    """`text` with a capital first letter and nothing else changed."""
+    """Return `text` with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
 def shortened(name: str, most: int) -> str:
-    """`name` with its middle left out beyond `most` characters."""
+    """Return `name`, without its middle if it exceeds `most` characters."""
     half = most // 2
     return name if len(name) <= most else f"{name[: most - half - 1]}…{name[-half:]}"
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 seed`, `3 seeds`; images and classes follow their own rule by an ending in s."""
+    """Format a number and a noun: `1 seed`, `3 seeds`, `2 classes`."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number:,} {noun}{ending}"

@@ -1,4 +1,4 @@
-"""Which rows of the ledger a model and its training touch."""
+"""The differences between the frameworks that a model and its training would run into."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
 
-def touched(setups: Iterable[tuple[ModelSpec, Recipe]]) -> list[Difference]:
-    """The rows that would change some model's numbers or files if nobody minded them, in the ledger's order."""
+def relevant_differences(setups: Iterable[tuple[ModelSpec, Recipe]]) -> list[Difference]:
+    """Return the ledger's rows that would change a model's numbers or files, in the ledger's order."""
     known = list(setups)
-    return [row for row in LEDGER if any(TOUCHES[row.key](spec, recipe) for spec, recipe in known)]
+    return [row for row in LEDGER if any(RELEVANT[row.key](spec, recipe) for spec, recipe in known)]
 
 
-Touch = Callable[[ModelSpec, Recipe], bool]
+Condition = Callable[[ModelSpec, Recipe], bool]
 
 
 def _always(spec: ModelSpec, recipe: Recipe) -> bool:
     return True
 
 
-def _layer(*kinds: type, of: Callable[..., bool] = lambda layer: True) -> Touch:
-    def touch(spec: ModelSpec, recipe: Recipe) -> bool:
+def _layer(*kinds: type, of: Callable[..., bool] = lambda layer: True) -> Condition:
+    def applies(spec: ModelSpec, recipe: Recipe) -> bool:
         return any(isinstance(layer, kinds) and of(layer) for layer in spec.layers)
 
-    return touch
+    return applies
 
 
-def _rule(*rules: str) -> Touch:
+def _rule(*rules: str) -> Condition:
     return lambda spec, recipe: recipe.optimizer in rules
 
 
-def _recipe(of: Callable[[Recipe], object]) -> Touch:
+def _recipe(of: Callable[[Recipe], object]) -> Condition:
     return lambda spec, recipe: bool(of(recipe))
 
 
@@ -42,7 +42,7 @@ def _padded(layer: Layer) -> bool:
     return isinstance(layer, L.Conv | L.MaxPool | L.AvgPool) and any(layer.padding)
 
 
-def _function(name: str) -> Touch:
+def _function(name: str) -> Condition:
     return _layer(L.Activation, of=lambda layer: layer.function == name)
 
 
@@ -51,7 +51,7 @@ def _augments(recipe: Recipe) -> bool:
     return recipe.flip != "none" or any((*amounts, recipe.cutout, recipe.mixup, recipe.cutmix))
 
 
-TOUCHES: dict[str, Touch] = {
+RELEVANT: dict[str, Condition] = {
     "image-layout": _always,
     "conv-kernel-axes": _layer(L.Conv),
     "dense-kernel-axes": _layer(L.Dense),
