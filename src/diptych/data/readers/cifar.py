@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.download import RemoteFile, fetch
 from diptych.data.readers import ListedSplit, Listing
+from diptych.data.readers.download import RemoteFile, fetch
 from diptych.data.readers.members import read_tar_gz
 from diptych.errors import DataError
 

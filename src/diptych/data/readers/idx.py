@@ -19,8 +19,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.download import RemoteFile, fetch
 from diptych.data.readers import ListedSplit, Listing
+from diptych.data.readers.download import RemoteFile, fetch
 from diptych.data.readers.members import read_zip
 from diptych.errors import DataError, in_one_line
 
