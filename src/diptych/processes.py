@@ -39,7 +39,9 @@ TERMINATED = 128 + signal.SIGTERM
 _KEEP_MEMORY = (
     "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=268435456"
 )
-_DEFAULTS = {"GLIBC_TUNABLES": _KEEP_MEMORY, "TF_CPP_MIN_LOG_LEVEL": "2"}
+# OpenMP threads that wait spin 300,000 times by default (milliseconds), which keeps a busy machine's other threads from
+# their cores: two threads were 20 times slower than one. benchmarks/busy.py compares the values.
+_DEFAULTS = {"GLIBC_TUNABLES": _KEEP_MEMORY, "GOMP_SPINCOUNT": "3000", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _SETTINGS: dict[str | None, dict[str, str]] = {
     None: {},
     "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},  # without it a GPU's matrix products may differ between runs
