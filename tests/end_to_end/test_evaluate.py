@@ -1,4 +1,4 @@
-"""A run's numbers, computed again: by the engine that trained it and by the other one."""
+"""A run's metrics, computed again by the engine that trained it and by the other one."""
 
 import pytest
 from commands import diptych, process
@@ -9,7 +9,7 @@ OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
 
 
 def assert_close(expected, found):
-    """The same numbers to 1e-5 and the same of everything else, however deep."""
+    """Compare nested values: floats to 1e-5, everything else exactly."""
     if isinstance(expected, dict):
         assert expected.keys() == found.keys()
         for name, value in expected.items():
@@ -25,36 +25,27 @@ def assert_close(expected, found):
 
 
 def own(run):
-    """What evaluating a run on its own test split gives."""
     return {**run.read_metrics(), "data": {"name": "digits", "used": "test split"}}
 
 
 def test_the_other_engine_measures_the_same(digits_runs, engine_name):
     run = digits_runs[engine_name]
-    told = process("evaluate", run.directory, "--engine", OTHER[engine_name], "--json")
-    assert (0, "") == (told.code, told.err)
-    assert_close(own(run), told.json)
+    result = process("evaluate", run.directory, "--engine", OTHER[engine_name], "--json")
+    assert (0, "") == (result.code, result.err)
+    assert_close(own(run), result.json)
 
 
-def test_a_run_measures_itself_as_it_did_in_the_end(digits_runs):
-    told = diptych("evaluate", digits_runs["torch"].directory, "--json")
-    assert_close(own(digits_runs["torch"]), told.json)
-
-
-def test_data_may_be_named(digits_runs):
-    told = diptych("evaluate", digits_runs["torch"].directory, "digits", "--json")
-    assert_close(own(digits_runs["torch"]), told.json)
-
-
-def test_people_are_told_accuracy_report_and_confusion(digits_runs):
+@pytest.mark.parametrize("data", [(), ("digits",)], ids=["own data", "named data"])
+def test_a_run_measures_what_its_training_measured(digits_runs, data):
     run = digits_runs["torch"]
-    told = diptych("evaluate", run.directory)
-    assert (0, "") == (told.code, told.err)
-    assert f"accuracy {run.read_metrics()['accuracy']:.2%}" in told.out
-    assert f"images {run.read_metrics()['num_samples']} (test split of digits)" in told.out
-    assert all(word in told.out for word in ("precision", "recall", "macro avg", "confusion matrix"))
+    assert_close(own(run), diptych("evaluate", run.directory, *data, "--json").json)
+    run.verify()  # and is unchanged
 
 
-def test_evaluating_leaves_the_run_as_it_was(digits_runs):
-    diptych("evaluate", digits_runs["torch"].directory)
-    digits_runs["torch"].verify()
+def test_evaluate_prints_metrics_a_report_and_the_confusion_matrix(digits_runs):
+    run = digits_runs["torch"]
+    result = diptych("evaluate", run.directory)
+    assert (0, "") == (result.code, result.err)
+    assert f"accuracy {run.read_metrics()['accuracy']:.2%}" in result.out
+    assert f"images {run.read_metrics()['num_samples']} (test split of digits)" in result.out
+    assert all(word in result.out for word in ("precision", "recall", "macro avg", "confusion matrix"))

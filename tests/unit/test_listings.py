@@ -1,0 +1,46 @@
+"""The lists of names print as a table, or as JSON that is complete."""
+
+import pytest
+from commands import diptych
+
+from diptych.data.sources import names
+from diptych.engines.differences import LEDGER
+from diptych.spec import recipes, zoo
+from diptych.spec.codec import model_from_json, recipe_from_json
+
+
+def test_models_as_json_are_whole_specs():
+    specs = diptych("models", "--input-shape", 28, 28, 1, "--num-classes", 7, "--json").json
+    assert {name: zoo.model(name, (28, 28, 1), 7) for name in zoo.MODELS} == {
+        name: model_from_json(spec) for name, spec in specs.items()
+    }
+
+
+def test_models_that_need_larger_images_are_marked_in_the_table_and_missing_in_json():
+    args = ("models", "--input-shape", 8, 8, 1)
+    assert "images too small" in diptych(*args).out
+    assert {*zoo.MODELS} - {"cifar_sequential", "fashion_cnn"} == diptych(*args, "--json").json.keys()
+
+
+def test_recipes_as_json_are_whole_recipes():
+    found = diptych("recipes", "--json").json
+    assert {name: recipes.recipe(name) for name in recipes.RECIPES} == {
+        name: recipe_from_json(recipe) for name, recipe in found.items()
+    }
+
+
+def test_datasets_and_differences_as_json_are_complete():
+    assert [dataset.name for dataset in names()] == [row["name"] for row in diptych("datasets", "--json").json]
+    rows = diptych("differences", "--json").json
+    assert [row.key for row in LEDGER] == [row["key"] for row in rows]
+    assert all(row["torch"] and row["tensorflow"] and row["rule"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("verb", "word"),
+    [("models", "269,722"), ("recipes", "resnet_cifar"), ("datasets", "1,331,167"), ("differences", "norm-epsilon")],
+)
+def test_a_list_is_a_table(verb, word):
+    result = diptych(verb)
+    assert (0, "") == (result.code, result.err)
+    assert word in result.out
