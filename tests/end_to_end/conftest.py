@@ -44,11 +44,10 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def digits_trained(tmp_path_factory):
-    """What `diptych train digits --engine both` says, in a process of its own."""
-    out = tmp_path_factory.mktemp("runs")
-    settings = ("--epochs", 20, "--precision", "float32", "--out", out)
-    return process("train", "digits", "--engine", "both", *settings, *ONE_THREAD, "--json")
+def digits_trained(once):
+    """The output of `diptych train digits --engine both`, trained once for all of pytest's workers."""
+    settings = ("--engine", "both", "--epochs", 20, "--precision", "float32", *ONE_THREAD, "--json")
+    return once("digits_runs", lambda out: process("train", "digits", *settings, "--out", out))[0]
 
 
 @pytest.fixture(scope="session")
