@@ -111,7 +111,7 @@ DEFAULTS = (
     Default(
         "initial-weights",
         "initial weights",
-        {"torch": "U(±1/√fan_in), biases too", "tensorflow": "Glorot's uniform, biases 0"},
+        {"torch": "U(±1/√fan_in), biases included", "tensorflow": "Glorot uniform, biases 0"},
         _layers(
             (Conv, Dense),
             initializer={"torch": "uniform_fan_in", "tensorflow": "glorot_uniform"},
@@ -139,7 +139,7 @@ DEFAULTS = (
     Default("leaky-relu", "leaky ReLU's slope", {"torch": "0.01", "tensorflow": "0.3"}, _leaky_relu),
     Default(
         "adam-epsilon",
-        "Adam's epsilon, and where it is added",
+        "Adam's epsilon and where it is added",
         {"torch": "1e-8, after bias correction", "tensorflow": "1e-7, before it"},
         _rule(
             ("adam", "adamw"),
@@ -149,7 +149,7 @@ DEFAULTS = (
     ),
     Default(
         "rmsprop-epsilon",
-        "RMSprop's epsilon, its decay, and whether momentum holds the learning rate",
+        "RMSprop's epsilon, its decay, and whether its momentum includes the learning rate",
         {"torch": "1e-8, outside the root; 0.99; no", "tensorflow": "1e-7, inside the root; 0.9; yes"},
         _rule(
             ("rmsprop",),
@@ -159,7 +159,7 @@ DEFAULTS = (
     ),
     Default(
         "sgd-velocity",
-        "whether SGD's buffer holds the learning rate",
+        "whether SGD's momentum buffer includes the learning rate",
         {"torch": "no", "tensorflow": "yes"},
         _rule(("sgd",), {"update_form": "torch"}, {"update_form": "keras"}),
         # With a constant rate, or without momentum, both give the same numbers.
@@ -169,8 +169,8 @@ DEFAULTS = (
         "weight-decay",
         "weight decay",
         {
-            "torch": "AdamW: 0.01 of every array; else a term of the gradient, of every array",
-            "tensorflow": "AdamW: 0.004 of every array; else apart from the gradient, of every array",
+            "torch": "AdamW: 0.01 for every array; otherwise added to the gradient of every array",
+            "tensorflow": "AdamW: 0.004 for every array; otherwise applied separately, to every array",
         },
         _decay,
     ),
