@@ -22,12 +22,11 @@ from planted import (
 from sklearn.datasets import load_digits
 
 from diptych.data.check import duplicates
-from diptych.data.check.checks import checked
+from diptych.data.check.checks import check as check_listing
 from diptych.data.check.findings import KINDS, SEVERITIES
-from diptych.data.check.folders import survey_folder
-from diptych.data.check.measure import measured
-from diptych.data.check.subject import subject_of
+from diptych.data.check.measure import measure
 from diptych.data.readers import ListedSplit, Listing
+from diptych.data.readers.folder import survey_folder
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -38,7 +37,7 @@ def rng():
 
 
 def check(root):
-    return checked(subject_of(survey_folder(root)))
+    return check_listing(survey_folder(root))
 
 
 def told(findings):
@@ -149,7 +148,7 @@ def test_the_same_bytes_in_another_shape_are_another_image(rng):
         ListedSplit.of_pixels(levels[np.newaxis], np.zeros(1, np.int64)),
         test=ListedSplit.of_pixels(levels.reshape(1, 32, 24, 1), np.zeros(1, np.int64)),
     )
-    assert "leakage" not in kinds(checked(subject_of(parts)))
+    assert "leakage" not in kinds(check_listing(parts))
 
 
 def test_an_image_of_two_labels_in_two_splits_is_a_conflict_and_a_leak(tmp_path, rng):
@@ -234,7 +233,7 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
         test=ListedSplit.of_pixels(images[48:], labels[48:]),
     )
     images[55] = images[4]
-    found = told(checked(subject_of(parts)))
+    found = told(check_listing(parts))
     assert {
         "train 3": [("duplicate", "2 times in train")],
         "train 7": [("duplicate", "2 times in train")],
@@ -248,7 +247,7 @@ def test_what_most_images_are_is_the_way_of_the_data_and_told_once(tmp_path, rng
     for number in range(60):
         image = picture(rng) // (12 if number % 3 else 1)
         plant(tmp_path / f"{number % 2}/{number}.png", encoded(image, "png"))
-    assert [("dark", "67% of all images are dark: taken for the way of this data")] == told(check(tmp_path))[""]
+    assert [("dark", "67% of all images are dark: common in this dataset")] == told(check(tmp_path))[""]
 
 
 def test_the_one_image_of_another_size_is_odd(tmp_path, rng):
@@ -275,7 +274,7 @@ def test_every_file_of_a_class_may_be_broken(tmp_path, rng):
 
 def test_an_image_leaves_less_than_half_a_kilobyte_behind(tmp_path, rng):
     write_good(tmp_path, 100, rng)
-    found = measured(subject_of(survey_folder(tmp_path)), lambda doing, done, total: None)
+    found = measure(survey_folder(tmp_path), lambda doing, done, total: None)
     num_bytes = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray)) / 100
     print(f"{num_bytes:.0f} bytes are kept of an image")
     assert num_bytes < 400
@@ -284,7 +283,7 @@ def test_an_image_leaves_less_than_half_a_kilobyte_behind(tmp_path, rng):
 def test_progress_is_told_to_the_last_image(tmp_path, rng):
     write_good(tmp_path, 100, rng)
     steps = []
-    checked(subject_of(survey_folder(tmp_path)), lambda *step: steps.append(step))
+    check_listing(survey_folder(tmp_path), lambda *step: steps.append(step))
     assert ("Checking", 100, 100) == steps[-1]
 
 

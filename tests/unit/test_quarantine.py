@@ -87,7 +87,7 @@ def test_a_second_quarantine_adds_to_the_list(data, tmp_path):
 def test_what_is_in_the_quarantine_is_never_written_over(data, tmp_path):
     plant(tmp_path / "out/dog/page.jpg", b"mine")
     before = tree(data)
-    with pytest.raises(DataError, match=r"page\.jpg' is there already: nothing is overwritten"):
+    with pytest.raises(DataError, match=r"page\.jpg' exists and is not overwritten"):
         check(data, quarantine=tmp_path / "out")
     assert (before, b"mine") == (tree(data), (tmp_path / "out/dog/page.jpg").read_bytes())
 
@@ -99,7 +99,7 @@ def test_a_quarantine_inside_the_data_is_refused(data, inside):
 
 
 def test_data_that_are_no_folder_of_files_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="'digits' is none: mend its files where they are"):
+    with pytest.raises(UsageError, match="'digits' is not one: fix its files in place"):
         check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
 
 
@@ -108,7 +108,7 @@ def test_files_of_an_archive_are_refused(data, tmp_path):
 
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", data)
     (data / "dog/link.jpg").unlink()
-    with pytest.raises(UsageError, match=r"packed\.zip' is none"):
+    with pytest.raises(UsageError, match=r"packed\.zip' is not one"):
         check_data(archive, quarantine=tmp_path / "out", out=tmp_path / "report")
 
 

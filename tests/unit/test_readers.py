@@ -363,7 +363,7 @@ def test_train_may_be_the_name_of_a_class(tmp_path):
 def test_a_class_without_images_is_named(tmp_path):
     write_images(tmp_path / "a", 1)
     (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match=r"b'.* holds no images"):
+    with pytest.raises(DataError, match=r"b'.* has no images"):
         read_folder(tmp_path, (6, 8), 3)
 
 

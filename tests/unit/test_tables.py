@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from diptych.data import datasets, sources
-from diptych.data.check.folders import survey_folder
 from diptych.data.datasets import ingest
-from diptych.data.readers.folder import list_folder
+from diptych.data.readers.folder import list_folder, survey_folder
 from diptych.data.readers.tables import split_of
 from diptych.errors import DataError, UsageError
 from diptych.spec import recipes, zoo
@@ -674,7 +673,7 @@ def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
     (tmp_path / "tree" / "pets" / "empty").mkdir()
     with tarfile.open(tmp_path / "pets.tar", "w") as archive:
         archive.add(tmp_path / "tree", ".")
-    with pytest.raises(DataError, match=r"Class folder '.*/pets\.tar/pets/empty' holds no images") as raised:
+    with pytest.raises(DataError, match=r"Class folder '.*/pets\.tar/pets/empty' has no images") as raised:
         found(tmp_path / "pets.tar")
     assert str(tmp_path / "pets.tar") in str(raised.value)
     with pytest.raises(UsageError, match=r"--root is for a table of paths; '.*/pets\.tar/pets' is not one"):

@@ -12,14 +12,14 @@ from typing import Any
 
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.data import sources
-from diptych.data.check import files
-from diptych.data.check.checks import checked
-from diptych.data.check.files import Move
+from diptych.data.check.checks import check
 from diptych.data.check.findings import KINDS, SEVERITIES, Finding
-from diptych.data.check.folders import survey_folder
 from diptych.data.check.measure import load
-from diptych.data.check.subject import Subject, subject_of
+from diptych.data.check.quarantine import Move, check_quarantine
+from diptych.data.check.quarantine import quarantine as move_files
 from diptych.data.images import Progress
+from diptych.data.readers import Listing
+from diptych.data.readers.folder import survey_folder
 from diptych.errors import DataError
 from diptych.reports import check_page
 from diptych.reports.gallery import Picture, picture
@@ -108,7 +108,7 @@ def check_data(
         UsageError: there is no such data, or files cannot be moved out of it.
         DataError: the data cannot be listed, or a file cannot be moved.
     """
-    found = sources.find(
+    source = sources.find(
         str(data),
         data_dir=Path(data_dir) if data_dir else None,
         root=Path(root) if root else None,
@@ -116,18 +116,18 @@ def check_data(
         list_classes=survey_folder,
         progress=tell,
     )
-    subject = subject_of(found.listing)
+    listing = source.listing
     if quarantine is not None:
-        files.check_quarantine(subject, str(data), Path(quarantine))
-    findings = checked(subject, tell)
-    pictures = _pictures(subject, check_page.shown(findings))
+        check_quarantine(listing, str(data), Path(quarantine))
+    findings = check(listing, tell)
+    pictures = _pictures(listing, check_page.shown(findings))
     report = Report(
-        data=found.name,
-        num_images={name: len(split) for name, split in zip(subject.split_names, subject.splits, strict=True)},
-        num_classes=len(subject.class_names),
+        data=source.name,
+        num_images={name: len(split) for name, split in listing.splits.items()},
+        num_classes=len(listing.class_names),
         findings=findings,
-        moved=() if quarantine is None else tuple(files.quarantine(subject, findings, Path(quarantine))),
-        directory=Path(out) if out else Path("runs") / f"check-{found.name}",
+        moved=() if quarantine is None else tuple(move_files(listing, findings, Path(quarantine))),
+        directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )
     content = report.to_json()
     write_json(report.json_path, content)
@@ -136,10 +136,10 @@ def check_data(
     return report
 
 
-def _pictures(subject: Subject, places: Iterable[int]) -> dict[int, Picture]:
+def _pictures(listing: Listing, indices: Iterable[int]) -> dict[int, Picture]:
     """Pictures of the images at some indices that can be decoded."""
     pictures = {}
-    for place in places:
+    for index in indices:
         with suppress(DataError):  # the finding says so
-            pictures[place] = picture(load(subject, place))
+            pictures[index] = picture(load(listing, index))
     return pictures

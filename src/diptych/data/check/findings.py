@@ -1,9 +1,11 @@
-"""What a check of data can find: every kind with its severity and its meaning, and findings as plain data."""
+"""What `data check` can find: every kind with its severity and meaning, and findings as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
+
+from diptych.data.readers import Listing
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -15,10 +17,9 @@ class Kind:
 
     Attributes:
         key: its name in JSON.
-        severity: error, what a training would fail at or be judged wrongly by; warning, what likely is a mistake;
-            note, what is worth a look.
-        title: what to call it.
-        meaning: what it is and what to do about it.
+        severity: error, if training fails or is measured wrongly; warning, a likely mistake; note, worth a look.
+        title: a heading.
+        meaning: what it means and what to do about it.
     """
 
     key: str
@@ -27,69 +28,48 @@ class Kind:
     meaning: str
 
 
-_FILES = (
-    Kind("unreadable", "error", "Unreadable", "The system gives no bytes: a dangling link, a folder, no permission."),
-    Kind("empty", "error", "Empty files", "Files of no bytes, as a broken copy or download leaves them."),
-    Kind("not-an-image", "error", "Not an image", "The content is of no image format, whatever the name says."),
-    Kind("truncated", "error", "Cut short", "The file ends before the image does: fetch or copy it again."),
-    Kind("damaged", "error", "Damaged", "Bytes inside contradict the format or its checksums."),
-    Kind("too-large", "error", "Over the pixel cap", "More pixels than are ever decoded (DIPTYCH_MAX_PIXELS)."),
-    Kind("unsupported", "error", "Unsupported", "An image, but of a layout that is not read: save it in another."),
-    Kind("mislabelled", "warning", "Wrong suffix", "The content is of another format than the name says; it decodes."),
-)
-_DUPLICATES = (
-    Kind(
-        "conflict",
-        "error",
-        "One image, several labels",
-        "The very same pixels under different labels: at most one is right.",
-    ),
-    Kind(
-        "leakage",
-        "error",
-        "Same image in several splits",
-        "The very same pixels are learned from and judged by, which makes a measurement too good.",
-    ),
-    Kind(
-        "duplicate",
-        "warning",
-        "Duplicates",
-        "The very same pixels more than once in a split: they count more than others, and a test split that is "
-        "cut off them shares them.",
-    ),
-    Kind(
-        "near-leakage",
-        "warning",
-        "Near-duplicates across splits",
-        "Almost the same picture in several splits: encoded again, resized, or brightened.",
-    ),
-    Kind(
-        "near-duplicate",
-        "warning",
-        "Near-duplicates",
-        "Almost the same picture more than once in a split: encoded again, resized, or brightened.",
-    ),
-)
-_CLASSES = (
-    Kind("empty-class", "error", "Empty classes", "A class without an image that can be decoded."),
-    Kind("untrained-class", "error", "Classes that training lacks", "A class that is tested but cannot be learned."),
-    Kind("absent-class", "warning", "Classes that a split lacks", "A class that a split cannot say anything about."),
-    Kind("tiny-class", "warning", "Tiny classes", "A class with too few images to learn it or to measure it."),
-    Kind(
-        "imbalance", "note", "Imbalanced classes", "Accuracy hides the rare classes: look at macro F1, weigh classes."
-    ),
-)
-_IMAGES = (
-    Kind("blank", "warning", "Blank images", "One flat colour, without anything to see."),
-    Kind("dark", "note", "Dark images", "Hardly anything is brighter than black."),
-    Kind("blurry", "note", "Blurry images", "Far less sharp than the other images of this data."),
-    Kind("odd-size", "note", "Odd sizes", "Far smaller or larger than the others, or of another size than all others."),
-    Kind("odd-shape", "note", "Odd shapes", "Far flatter or taller than the others; resizing will distort them."),
-)
-KINDS = {kind.key: kind for kind in (*_FILES, *_DUPLICATES, *_CLASSES, *_IMAGES)}
-"""Every kind, in the order in which they are told."""
-UNUSABLE = tuple(kind.key for kind in _FILES if kind.severity == "error")
-"""Kinds of files that cannot be decoded, which are what a quarantine takes."""
+KINDS = {
+    kind.key: kind
+    for kind in (
+        Kind("unreadable", "error", "Unreadable",
+             "The file cannot be opened: a broken link, a folder, or no permission."),
+        Kind("empty", "error", "Empty files", "Files of no bytes, left by a broken copy or download."),
+        Kind("not-an-image", "error", "Not an image", "The content is not an image, whatever the name says."),
+        Kind("truncated", "error", "Cut short", "The file ends before the image does: copy or download it again."),
+        Kind("damaged", "error", "Damaged", "The bytes contradict the format or its checksums."),
+        Kind("too-large", "error", "Over the pixel limit", "More pixels than are decoded (see DIPTYCH_MAX_PIXELS)."),
+        Kind("unsupported", "error", "Unsupported", "An image in a layout that is not read: save it in another."),
+        Kind("mislabelled", "warning", "Wrong suffix",
+             "The content has another format than the name says; it decodes."),
+        Kind("conflict", "error", "One image, several labels",
+             "Identical pixels with different labels: at most one label is right."),
+        Kind("leakage", "error", "Same image in several splits",
+             "Identical pixels in training and in measurement, which makes the measurement too good."),
+        Kind("duplicate", "warning", "Duplicates",
+             "Identical pixels more than once in a split: they count more than others, and a test split that is held "
+             "out from them shares them."),
+        Kind("near-leakage", "warning", "Near-duplicates across splits",
+             "Almost the same picture in several splits: encoded again, resized, or brightened."),
+        Kind("near-duplicate", "warning", "Near-duplicates",
+             "Almost the same picture more than once in a split: encoded again, resized, or brightened."),
+        Kind("empty-class", "error", "Empty classes", "A class without an image that can be decoded."),
+        Kind("untrained-class", "error", "Classes missing from training", "A class that is tested but not trained on."),
+        Kind("absent-class", "warning", "Classes missing from a split", "A class that a split cannot measure."),
+        Kind("tiny-class", "warning", "Tiny classes", "A class with too few images to train on or to measure."),
+        Kind("imbalance", "note", "Imbalanced classes",
+             "Accuracy hides the rare classes: look at macro F1, or weight the classes."),
+        Kind("blank", "warning", "Blank images", "One flat colour."),
+        Kind("dark", "note", "Dark images", "Hardly anything is brighter than black."),
+        Kind("blurry", "note", "Blurry images", "Far less sharp than the other images."),
+        Kind("odd-size", "note", "Odd sizes",
+             "Far smaller or larger than the other images, or the only ones of another size."),
+        Kind("odd-shape", "note", "Odd shapes",
+             "Far flatter or taller than the other images; resizing distorts them."),
+    )
+}  # fmt: skip
+"""Every kind, in the order of a report."""
+UNUSABLE = tuple(KINDS)[:7]
+"""Kinds of files that cannot be decoded, which a quarantine moves."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +77,9 @@ class Sample:
     """One image of the data.
 
     Attributes:
-        place: its number among all images, split after split.
+        place: its index among all images.
         split: train, validation or test.
-        name: what its source calls it: a path; a number with its split.
+        name: its id in its source; a number comes with its split.
         label: its class.
     """
 
@@ -108,31 +88,38 @@ class Sample:
     name: str
     label: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As `findings.json` has it."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was found.
+    """One finding.
 
     Attributes:
         kind: one of KINDS.
-        reason: what exactly, in a few words.
-        samples: the images that it is about; none where it is about a class or about the whole.
+        reason: the details, in a few words.
+        samples: the images concerned; none if it is about a class or about everything.
     """
 
     kind: str
     reason: str
     samples: tuple[Sample, ...] = ()
 
+    @classmethod
+    def of(cls, listing: Listing, kind: str, reason: str, *indices: int) -> Self:
+        """Build a finding about the images at some indices of a listing."""
+        samples = []
+        for index in indices:
+            split, listed, within = listing.find(index)
+            name = str(listed.ids[within])
+            label = listing.class_names[int(listed.labels[within])]
+            samples.append(Sample(index, split, f"{split} {name}" if name.isdecimal() else name, label))
+        return cls(kind, reason, tuple(samples))
+
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """error, warning or note."""
         return KINDS[self.kind].severity
 
     def to_json(self) -> dict[str, Any]:
-        """As `findings.json` has it."""
-        images = [sample.to_json() for sample in self.samples]
+        """Return the entry of `findings.json`."""
+        images = [asdict(sample) for sample in self.samples]
         return {"kind": self.kind, "severity": self.severity, "reason": self.reason, "images": images}

@@ -1,4 +1,4 @@
-"""The one pass over all images: each is decoded once, and leaves some four hundred bytes of numbers behind."""
+"""Measure every image in one pass: each is decoded once and reduced to some four hundred bytes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.check.subject import Subject
 from diptych.data.decode import decode, sniff
-from diptych.data.images import Progress as Tell
+from diptych.data.images import Progress
 from diptych.data.preprocess import each
+from diptych.data.readers import Listing
 from diptych.errors import DataError, ImageError
 
 LARGEST = 256
@@ -35,11 +35,11 @@ _SUFFIXES = {suffix: name for name, suffixes in _FORMATS.items() for suffix in s
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What is kept of every image; zeros for one that cannot be decoded.
+    """Numbers of every image; zeros for one that cannot be decoded.
 
     Attributes:
-        faults: why an image cannot be decoded, kind and reason, by place.
-        mislabelled: what the name and the content say, by place, where they differ.
+        faults: why an image cannot be decoded, kind and reason, by index.
+        mislabelled: the formats of name and content, by index, where they differ.
         is_good_m: bool, (M,), whether an image could be decoded.
         digests_m: 16 bytes each, (M,), of shape and pixels.
         sizes_m: int32, (M, 2), height and width.
@@ -64,15 +64,10 @@ class Measures:
     chroma_m: NDArray[np.uint8]
 
 
-def measured(subject: Subject, tell: Tell) -> Measures:
-    """Decode and measure every image, in threads.
-
-    Args:
-        subject: the images.
-        tell: told of what is being done, of how many images are done, and of how many there are.
-    """
-    num_images = len(subject)
-    found = Measures(
+def measure(listing: Listing, progress: Progress) -> Measures:
+    """Decode and measure every image, in threads."""
+    num_images = len(listing)
+    measures = Measures(
         faults={},
         mislabelled={},
         is_good_m=np.zeros(num_images, dtype=np.bool_),
@@ -90,84 +85,84 @@ def measured(subject: Subject, tell: Tell) -> Measures:
         first = number * _CHUNK
         last = min(first + _CHUNK, num_images)
         thumbnails_nhwc = np.zeros((last - first, _SIDE, _SIDE, 3), dtype=np.uint8)
-        for place in range(first, last):
-            image_hwc = _image(subject, place, found)
+        for index in range(first, last):
+            image_hwc = _decode(listing, index, measures)
             if image_hwc is not None:
-                thumbnails_nhwc[place - first] = _measure(image_hwc, place, found)
-        _describe(thumbnails_nhwc, slice(first, last), found)
+                thumbnails_nhwc[index - first] = _measure(image_hwc, index, measures)
+        _describe(thumbnails_nhwc, slice(first, last), measures)
 
-    def told(num_chunks: int) -> None:
-        tell("Checking", min(num_chunks * _CHUNK, num_images), num_images)
+    def report(num_chunks: int) -> None:
+        progress("Checking", min(num_chunks * _CHUNK, num_images), num_images)
 
-    each(chunk, -(-num_images // _CHUNK), told, num_at_once=1)
-    return found
+    each(chunk, -(-num_images // _CHUNK), report, num_at_once=1)
+    return measures
 
 
-def load(subject: Subject, place: int) -> NDArray[np.uint8]:
-    """The image at a place, decoded again: uint8, (H, W, 1 or 3).
+def load(listing: Listing, index: int) -> NDArray[np.uint8]:
+    """Decode one image: uint8, (H, W, 1 or 3).
 
     Raises:
         DataError: it cannot be decoded.
     """
-    source = subject.encoded(place)
-    return subject.pixels(place) if source is None else decode(source[0].read(source[1]), "")
+    if listing.has_files:
+        return decode(listing.read(index), "")
+    _, split, within = listing.find(index)
+    return np.asarray(split.images[within])  # type: ignore[index]
 
 
-def _image(subject: Subject, place: int, found: Measures) -> NDArray[np.uint8] | None:
-    """The image at a place, or None and a fault."""
-    source = subject.encoded(place)
-    if source is None:
-        return subject.pixels(place)
+def _decode(listing: Listing, index: int, measures: Measures) -> NDArray[np.uint8] | None:
+    """Decode one image, or record its fault."""
+    if not listing.has_files:
+        return load(listing, index)
     try:
-        encoded = source[0].read(source[1])
+        encoded = listing.read(index)
         image_hwc = decode(encoded, "")
     except DataError as error:
         kind = error.kind if isinstance(error, ImageError) else "unreadable"
-        found.faults[place] = (_KINDS.get(kind, kind), str(error).partition(": ")[2] or str(error))
+        measures.faults[index] = (_KINDS.get(kind, kind), str(error).partition(": ")[2] or str(error))
         return None
-    split, within = subject.find(place)
-    said = _SUFFIXES.get(PurePosixPath(str(split.ids[within])).suffix.lower())
-    is_really = sniff(encoded)
-    if said and said != is_really:
-        found.mislabelled[place] = f"named {said.upper()}, holds {str(is_really).upper()}"
+    named = _SUFFIXES.get(PurePosixPath(listing.id_of(index)).suffix.lower())
+    content = sniff(encoded)
+    if named and named != content:
+        measures.mislabelled[index] = f"named {named.upper()}, holds {str(content).upper()}"
     return image_hwc
 
 
-def _measure(image_hwc: NDArray[np.uint8], place: int, found: Measures) -> NDArray[np.uint8]:
-    """Note down what one image tells; its thumbnail, uint8, (32, 32, 3 or 1)."""
+def _measure(image_hwc: NDArray[np.uint8], index: int, measures: Measures) -> NDArray[np.uint8]:
+    """Record the numbers of one image and return its thumbnail, uint8, (32, 32, 3 or 1)."""
     height, width = image_hwc.shape[:2]
     digest = hashlib.blake2b(np.array(image_hwc.shape, dtype="<i8").tobytes(), digest_size=16)
     digest.update(np.ascontiguousarray(image_hwc).data)
-    found.digests_m[place] = np.void(digest.digest())
-    found.sizes_m[place] = height, width
-    found.is_good_m[place] = True
+    measures.digests_m[index] = np.void(digest.digest())
+    measures.sizes_m[index] = height, width
+    measures.is_good_m[index] = True
     seen_hwc, shrink = image_hwc, LARGEST / max(height, width)
     if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
         seen_hwc = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA)
     is_grey = image_hwc.shape[2] == 1
     grey_hw = seen_hwc.reshape(seen_hwc.shape[:2]) if is_grey else cv2.cvtColor(seen_hwc, cv2.COLOR_RGB2GRAY)
-    found.deviations_m[place] = cv2.meanStdDev(seen_hwc)[1].max()
+    measures.deviations_m[index] = cv2.meanStdDev(seen_hwc)[1].max()
     contrast = cv2.meanStdDev(grey_hw)[1].item()
     edges = cv2.meanStdDev(cv2.Laplacian(grey_hw, cv2.CV_16S))[1].item()
-    found.sharpness_m[place] = (edges / contrast) ** 2 if contrast else 0.0
+    measures.sharpness_m[index] = (edges / contrast) ** 2 if contrast else 0.0
     thumbnail = cv2.resize(seen_hwc, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(thumbnail.reshape(_SIDE, _SIDE, -1), dtype=np.uint8)
 
 
-def _describe(thumbnails_nhwc: NDArray[np.uint8], places: slice, found: Measures) -> None:
-    """Bring a chunk of thumbnails down to hashes and to small pictures of luma and chroma."""
+def _describe(thumbnails_nhwc: NDArray[np.uint8], chunk: slice, measures: Measures) -> None:
+    """Reduce a chunk of thumbnails to hashes and to small pictures of luma and chroma."""
     rgb_nhwc = thumbnails_nhwc.astype(np.float32)
     luma_nhw = rgb_nhwc @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     waves_nuv = _COSINES @ luma_nhw @ _COSINES.T
     signs_nb = waves_nuv.reshape(len(luma_nhw), -1) > 0
     signs_nb[:, 0] = False  # the mean
-    found.hashes_m[places] = np.packbits(signs_nb, axis=1).view(">u8")[:, 0]
+    measures.hashes_m[chunk] = np.packbits(signs_nb, axis=1).view(">u8")[:, 0]
     luma_nc = _averaged(luma_nhw, _LUMA_SIDE)
-    found.luma_m[places] = np.rint(luma_nc)
-    found.bright_m[places] = np.partition(found.luma_m[places], _BRIGHT, axis=1)[:, _BRIGHT]
+    measures.luma_m[chunk] = np.rint(luma_nc)
+    measures.bright_m[chunk] = np.partition(measures.luma_m[chunk], _BRIGHT, axis=1)[:, _BRIGHT]
     chroma = [_averaged(rgb_nhwc[..., channel] - luma_nhw, _CHROMA_SIDE) for channel in (0, 2)]  # at most ±227
-    found.chroma_m[places] = np.rint(np.concatenate(chroma, axis=1) / 2 + 128)
+    measures.chroma_m[chunk] = np.rint(np.concatenate(chroma, axis=1) / 2 + 128)
 
 
 def _averaged(plane_nhw: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -177,7 +172,7 @@ def _averaged(plane_nhw: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _cosines() -> NDArray[np.float32]:
-    """The first rows of the orthonormal DCT-II, (8, 32)."""
+    """Return the first rows of the orthonormal DCT-II, (8, 32)."""
     angles = np.pi * (2 * np.arange(_SIDE) + 1) * np.arange(_FREQUENCIES)[:, np.newaxis] / (2 * _SIDE)
     return np.asarray(np.cos(angles) * np.sqrt(2 / _SIDE), dtype=np.float32)
 

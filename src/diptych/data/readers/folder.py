@@ -1,8 +1,7 @@
 """A folder of class folders: `root/<class>/<image>`, or `root/train|val|test/<class>/<image>`.
 
-Classes are the class folders' names in sorted order, images are taken in the sorted order of their paths,
-folders within a class folder included. Names that begin with a dot or an underscore are passed over, and so are
-folders of runs beside the classes.
+Classes are the class folders' names in sorted order; images come in the sorted order of their paths, nested folders
+included. Names that begin with a dot or an underscore are skipped, and so are folders of runs beside the classes.
 """
 
 from __future__ import annotations
@@ -28,48 +27,50 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
-"""What a split may be called: by a folder, in the name of a table, in a column of one."""
-_OF_A_RUN = ("run.json", "findings.json", "comparison.json")
+"""Names of a split: of a folder, in the name of a table, in a column of one."""
+_RUN_FILES = ("run.json", "findings.json", "comparison.json")
 
 
 def list_folder(root: Path) -> Listing:
-    """Find every image of a folder.
-
-    Args:
-        root: the folder. It is divided into splits when it has a folder `train` that holds folders.
-
-    Returns:
-        The splits that the folder brings; only `train` when it is not divided.
+    """List the images of a folder; it is divided into splits if it has a folder `train` that holds folders.
 
     Raises:
-        DataError: no classes, a class without images, or splits whose classes differ.
+        DataError: there are no classes, a class has no images, or the splits have different classes.
     """
-    split_roots = _split_roots(root)
-    class_names = _class_names(split_roots["train"])
-    splits = {split: _listed(root, folder, class_names) for split, folder in split_roots.items()}
-    return Listing(class_names, splits["train"], splits.get("validation"), splits.get("test"))
+    folders = _split_folders(root)
+    class_names = tuple(folder_names(root / folders["train"]))
+    _check_count(root / folders["train"], class_names)
+    for folder in folders.values():
+        names = set(folder_names(root / folder))
+        if names != set(class_names):
+            missing, extra = sorted(set(class_names) - names), sorted(names - set(class_names))
+            raise DataError(
+                f"{str(root / folder)!r} lacks the training classes {missing} and adds {extra}: "
+                "every split must have the same class folders."
+            )
+    listing = _listing(root, folders, class_names)
+    for split, folder in folders.items():
+        empty = np.bincount(listing.splits[split].labels, minlength=len(class_names)) == 0
+        if empty.any():
+            path = root / folder / class_names[int(empty.argmax())]
+            raise DataError(f"Class folder {str(path)!r} has no images ({', '.join(sorted(SUFFIXES))}).")
+    return listing
 
 
-def _split_roots(root: Path) -> dict[str, Path]:
-    train = root / "train"
-    if not (os.path.isdir(train) and _folders(train)):  # noqa: PTH112
-        return {"train": root}
-    roots = {"train": train}
-    for folder in _folders(root):
-        split = SPLITS.get(folder.name)
-        if split is None:
-            raise DataError(f"{str(folder)!r} is no split: beside a folder train, {', '.join(SPLITS)} are known.")
-        if roots.setdefault(split, folder) != folder:
-            raise DataError(f"{str(root)!r} holds {roots[split].name} and {folder.name}: keep one of them.")
-    return roots
+def survey_folder(root: Path) -> Listing:
+    """List everything in a folder that is named like an image, with classes that are empty or not in every split.
 
-
-def _folders(root: Path) -> list[Path]:
-    return [root / name for name in folder_names(root)]
+    Raises:
+        DataError: the folder cannot be read, does not have two class folders, or has one split twice.
+    """
+    folders = _split_folders(root)
+    class_names = tuple(sorted({name for folder in folders.values() for name in folder_names(root / folder)}))
+    _check_count(root, class_names)
+    return _listing(root, folders, class_names, any_kind=True)
 
 
 def folder_names(root: Path) -> list[str]:
-    """The folders that a folder holds, sorted; hidden ones and those of runs left out.
+    """Return the folders in a folder, sorted, without hidden ones and those of runs.
 
     Raises:
         DataError: it cannot be read, or holds a folder whose name is not UTF-8.
@@ -78,71 +79,15 @@ def folder_names(root: Path) -> list[str]:
     return [as_text(entry.path, entry.name) for entry in entries if not _holds_runs(entry.path)]
 
 
-def _holds_runs(folder: str) -> bool:
-    """Whether trainings, comparisons or checks left their folders in one, as in `runs/`."""
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if _is_named_image(entry.name):
-                    return False
-                if any(os.path.isfile(f"{entry.path}/{name}") for name in _OF_A_RUN):  # noqa: PTH113
-                    return True
-    except OSError:  # whoever reads it says why
-        pass
-    return False
-
-
-def _entries(root: Path | str) -> list[os.DirEntry[str]]:
-    """What a folder holds, hidden things left out, sorted by name."""
-    try:
-        with os.scandir(root) as entries:
-            return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
-    except OSError as error:
-        raise DataError(f"Cannot read {str(root)!r:.200}: {error.strerror}.") from error
-
-
-def _class_names(root: Path) -> tuple[str, ...]:
-    class_names = tuple(folder.name for folder in _folders(root))
-    if len(class_names) < 2:
-        raise DataError(
-            f"{str(root)!r} holds {len(class_names)} class folders, at least 2 are wanted: "
-            "one folder for each class, with its images inside."
-        )
-    return class_names
-
-
-def _listed(root: Path, folder: Path, class_names: tuple[str, ...]) -> ListedSplit:
-    _check_classes(folder, class_names)
-    prefix = "" if folder == root else f"{folder.name}/"
-    found = [list(image_names(folder / name, f"{prefix}{name}/")) for name in class_names]
-    for class_name, names in zip(class_names, found, strict=True):
-        if not names:
-            folder /= class_name
-            raise DataError(f"Class folder {str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}).")
-    labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, found)))
-    names_n = as_names(chain.from_iterable(found))
-    return ListedSplit(Files(root, names_n), labels, names_n)
-
-
-def _check_classes(root: Path, class_names: tuple[str, ...]) -> None:
-    found = {folder.name for folder in _folders(root)}
-    if found != set(class_names):
-        missing, extra = sorted(set(class_names) - found), sorted(found - set(class_names))
-        raise DataError(
-            f"{str(root)!r} lacks the training classes {missing} and adds {extra}: "
-            "every split must have the same class folders."
-        )
-
-
 def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False) -> Iterator[str]:
     """Yield `prefix` and the path below a folder, with `/`, of each image in it, sorted by their parts.
 
-    Links to files are followed, links to folders are not, so that nothing is met twice and no search goes round.
+    Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops.
 
     Args:
-        folder: where to search, however deep its folders lie.
-        prefix: what every name begins with.
-        any_kind: whether all that is named like an image counts, a folder or a broken link too.
+        folder: where to search, at any depth.
+        prefix: begins every name.
+        any_kind: whether everything that is named like an image counts, even a folder or a dangling link.
 
     Raises:
         DataError: a folder cannot be read, or the name of an image is not UTF-8.
@@ -159,13 +104,76 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
             pending.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
 
 
+def by_path(names: Sequence[str]) -> list[int]:
+    """Return the indices of paths, with `/`, in the order in which `image_names` would yield them."""
+    return sorted(range(len(names)), key=[name.replace("/", "\0") for name in names].__getitem__)
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """Return each split's folder below the root; everything is train if there is no folder of that name."""
+    names = folder_names(root)
+    if "train" not in names or not folder_names(root / "train"):
+        return {"train": ""}
+    folders: dict[str, str] = {"train": "train"}
+    for name in names:
+        split = SPLITS.get(name)
+        if split is None:
+            known = ", ".join(SPLITS)
+            raise DataError(f"{str(root / name)!r} is not a split: the folders beside train must be of {known}.")
+        if folders.setdefault(split, name) != name:
+            raise DataError(f"{str(root)!r} has both {folders[split]} and {name}: keep one of them.")
+    return folders
+
+
+def _check_count(root: Path, class_names: Sequence[str]) -> None:
+    if len(class_names) < 2:
+        raise DataError(
+            f"{str(root)!r} has {len(class_names)} class folders, at least 2 are needed: "
+            "one folder for each class, with its images inside."
+        )
+
+
+def _listing(root: Path, folders: dict[str, str], class_names: tuple[str, ...], *, any_kind: bool = False) -> Listing:
+    splits = {}
+    for split, folder in folders.items():
+        prefix = f"{folder}/" if folder else ""
+        names = [
+            list(image_names(root / folder / name, f"{prefix}{name}/", any_kind=any_kind))
+            if (root / folder / name).is_dir()
+            else []
+            for name in class_names
+        ]
+        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, names)))
+        names_n = as_names(chain.from_iterable(names))
+        splits[split] = ListedSplit(Files(root, names_n), labels, names_n)
+    return Listing.of(class_names, splits)
+
+
+def _holds_runs(folder: str) -> bool:
+    """Return whether trainings, comparisons or checks left their folders in one, as in `runs/`."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_named_image(entry.name):
+                    return False
+                if any(os.path.isfile(f"{entry.path}/{name}") for name in _RUN_FILES):  # noqa: PTH113
+                    return True
+    except OSError:  # `_entries` reports it
+        pass
+    return False
+
+
+def _entries(root: Path | str) -> list[os.DirEntry[str]]:
+    """Return what a folder holds, without hidden things, sorted by name."""
+    try:
+        with os.scandir(root) as entries:
+            return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
+    except OSError as error:
+        raise DataError(f"Cannot read {str(root)!r:.200}: {error.strerror}.") from error
+
+
 def _is_named_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
-
-
-def by_path(names: Sequence[str]) -> list[int]:
-    """The places of paths below a folder, with `/`, in the order in which `image_names` would yield them."""
-    return sorted(range(len(names)), key=[name.replace("/", "\0") for name in names].__getitem__)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

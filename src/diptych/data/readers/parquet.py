@@ -94,7 +94,9 @@ class ParquetImages:
     def _group(self, group: int) -> pa.ChunkedArray:
         with self._lock:  # type: ignore[attr-defined]
             cached: dict[int, pa.ChunkedArray] = self._cached  # type: ignore[attr-defined]
-            if group not in cached:
+            if group in cached:
+                cached[group] = cached.pop(group)  # now the last to be dropped
+            else:
                 number, group_number, _ = self.groups[group].tolist()
                 cached[group] = _read(self.paths[number], self.column, group_number)
                 while len(cached) > 2 and sum(column.nbytes for column in cached.values()) > CACHE_BYTES:
