@@ -17,9 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from diptych.data.prefetch import num_threads
-
-from diptych.processes import engine_environment
+from diptych.processes import engine_environment, num_threads
 from diptych.training.machine import machine
 
 BATCH_SIZE = 64

@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 from statistics import mean, median, stdev
 
-from diptych.data.prefetch import num_threads
-
+from diptych.processes import num_threads
 from diptych.training.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
