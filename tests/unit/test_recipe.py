@@ -1,4 +1,4 @@
-"""Types of a recipe, defaults that depend on the optimizer, built-in recipes; tests/golden/spec_errors.txt has errors."""
+"""Types, defaults and built-in recipes; tests/golden/spec_errors.txt has the errors."""
 
 import json
 import sys
