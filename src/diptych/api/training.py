@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -136,11 +136,15 @@ def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
     runs = [Run(record.parent) for record in folder.glob("*/run.json")]
     if (folder / "run.json").is_file() or not runs:
         return Run.open(folder)
-    records = {run: run.read_record() for run in runs}
-    unfinished = [run for run in runs if records[run].status != "finished"]
+    unfinished = []
+    for run in runs:
+        with suppress(ArtifactError):  # a damaged run is no reason not to resume another one
+            record = run.read_record()
+            if record.status != "finished":
+                unfinished.append((record.created, run))
     if not unfinished:
         raise ArtifactError(f"All {len(runs)} runs in '{folder}' are finished: there is nothing to resume.")
-    return max(unfinished, key=lambda run: records[run].created)
+    return max(unfinished, key=lambda entry: entry[0])[1]
 
 
 def complete(
