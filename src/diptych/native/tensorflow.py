@@ -1,80 +1,60 @@
-"""A training script as a Keras user writes it: the model, `compile` and `fit`."""
+"""A training script as a Keras user writes it; its layers have the spec's names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import assert_never
+
 from diptych.native import shared
-from diptych.native.shared import Script, call, indented, number
-from diptych.native.tensorflow_model import AVERAGE_POOL, UNIFORM, build_model
+from diptych.native.shared import Script, call, number, pair
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec import layers as L
+from diptych.spec.layers import Layer
 
-FILE = "train_keras.py"
-BATCHES = [
-    "class Batches(keras.utils.PyDataset):",
-    '    """Batches of augmented images, each epoch in a new order."""',
-    "",
-    "    def __init__(self, images, labels):",
-    "        super().__init__()",
-    "        self.images, self.labels = images, labels",
-    "        self.rng = np.random.default_rng(0)",
-    "        self.on_epoch_end()",
-    "",
-    "    def __len__(self):",
-    "        return math.ceil(len(self.images) / BATCH_SIZE)",
-    "",
-    "    def __getitem__(self, index):",
-    "        chosen = self.order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]",
-    "        return augment(self.images[chosen], self.rng), self.labels[chosen]",
-    "",
-    "    def on_epoch_end(self):",
-    "        self.order = self.rng.permutation(len(self.images))",
-]
-SCHEDULE = [
-    "class Schedule(keras.callbacks.Callback):",
-    '    """Sets the learning rate before every step."""',
-    "",
-    "    def on_train_batch_begin(self, batch, logs=None):",
-    "        optimizer, params = self.model.optimizer, self.params",
-    '        rate = learning_rate(int(optimizer.iterations), params["steps"], params["epochs"])',
-    "        optimizer.learning_rate = rate",
-]
-
-
-IMPORTS = {
-    "import argparse": "",
-    "import math": "math.",
-    "": "",
-    "import keras": "",
-    "import numpy as np": "",
+VARIABLES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
+INITIALIZERS = {
+    "he_normal": '"he_normal"',
+    "glorot_uniform": "",
+    "uniform_fan_in": "UNIFORM",
+    "zeros": '"zeros"',
+    "ones": '"ones"',
 }
 
 
 def script(spec: ModelSpec, recipe: Recipe) -> Script:
     """Return the script of a model and its training."""
     recipe = shared.reachable(spec, recipe)
-    missing = _left_out(spec, recipe)
-    build = build_model(spec, recipe)
-    text = "\n".join(build)
-    rate, augmentation = shared.learning_rate(recipe), shared.augmentation(recipe)
-    constants = [*shared.mean_and_std(spec, "np.array({})"), *(UNIFORM if "UNIFORM" in text else [])]
-    if recipe.l2:
-        half, whole = number(recipe.l2 / 2), number(recipe.l2)
-        constants.append(f"L2 = keras.regularizers.L2({half})  # half, because its gradient is {whole} * weight")
-    return shared.assemble(
+    roles = {array.role for array in spec.trainable} & set(recipe.no_decay) if recipe.decay else set()
+    weighted = recipe.class_weights != "none"
+    settings = {
+        "from_logits": "True",
+        "label_smoothing": number(recipe.label_smoothing) if recipe.label_smoothing else "",
+        "reduction": '"mean_with_sample_weight"' if weighted else "",
+    }
+    # Keras smooths the labels of one-hot targets only.
+    kind = "CategoricalCrossentropy" if recipe.label_smoothing else "SparseCategoricalCrossentropy"
+    tested = 'data["test_labels"]'
+    augments = shared.augments(recipe)
+    fit = {
+        "batch_size": "" if augments else "BATCH_SIZE",
+        "epochs": "args.epochs",
+        "class_weight": "class_weight" if weighted else "",
+        "callbacks": "[Schedule()]" if shared.rate_changes(recipe) else "",
+        "verbose": "2",
+    }
+    return shared.render(
         "tensorflow",
-        FILE,
-        head=shared.head(spec, "Keras", FILE, missing),
-        imports={**IMPORTS, f"from keras import layers{', ops' if 'ops.' in text else ''}": ""},
-        settings=shared.constants(recipe),
-        constants=constants,
-        model=[*([AVERAGE_POOL] if "average_pool" in text else []), build],
-        training=[
-            *([augmentation, BATCHES] if augmentation else []),
-            *([rate, SCHEDULE] if rate else []),
-            _optimizer(spec, recipe),
-            _main(spec, recipe),
-        ],
-        left_out=missing,
+        "train_keras.py",
+        spec,
+        recipe,
+        _left_out(spec, recipe),
+        **shared.mean_and_std(spec, "np.array({})"),
+        statements=shared.statements(spec, lambda layer, inputs: _expression(layer, inputs, spec, recipe)),
+        excluded=[f'"{name}"' for role, name in VARIABLES.items() if role in roles],
+        optimizer=_optimizer(recipe),
+        loss=call(f"keras.losses.{kind}", **settings),
+        fit=call("", *(["Batches(images, labels)"] if augments else ["images", "labels"]), **fit)[1:-1],
+        tested=f"keras.utils.to_categorical({tested}, {spec.num_classes})" if recipe.label_smoothing else tested,
     )
 
 
@@ -106,7 +86,110 @@ def _left_out(spec: ModelSpec, recipe: Recipe) -> list[str]:
     return shared.left_out(spec, recipe, own)
 
 
-def _optimizer(spec: ModelSpec, recipe: Recipe) -> list[str]:
+def _expression(layer: Layer, inputs: Sequence[str], spec: ModelSpec, recipe: Recipe) -> str:  # noqa: PLR0912  (a table)
+    """Write a layer's output, given its inputs' variables."""
+    x = inputs[0]
+    exact = recipe.precision == "bfloat16" and layer in (spec.layers[0], spec.layers[-1])
+    last = {"name": f'"{layer.name}"', "dtype": '"float32"' if exact else ""}
+
+    def apply(kind: str, *arguments: str, to: str = x, **settings: str) -> str:
+        return f"{call(f'layers.{kind}', *arguments, **settings, **last)}({to})"
+
+    match layer:
+        case L.Normalize():
+            return apply("Rescaling", "1 / 255 / STD", "-MEAN / STD")
+        case L.Conv():
+            channels = spec.input_shapes(layer)[0][-1]
+            settings = {
+                "strides": "" if layer.strides == (1, 1) else pair(layer.strides),
+                "padding": '"same"' if any(layer.padding) and _is_same(layer) else "",
+            }
+            if any(layer.padding) and not _is_same(layer):
+                top, bottom, left, right = layer.padding
+                even = top == bottom and left == right
+                margins = pair((top, left)) if even else f"(({top}, {bottom}), ({left}, {right}))"
+                x = f"layers.ZeroPadding2D({margins})({x})"
+            if 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]:
+                settings["depth_multiplier"] = str(layer.filters // channels) if layer.filters > channels else ""
+                settings |= _weights(layer, "depthwise", spec, recipe)
+                return apply("DepthwiseConv2D", pair(layer.kernel), to=x, **settings)
+            settings["groups"] = "" if layer.groups == 1 else str(layer.groups)
+            settings |= _weights(layer, "kernel", spec, recipe)
+            return apply("Conv2D", str(layer.filters), pair(layer.kernel), to=x, **settings)
+        case L.Dense():
+            return apply("Dense", str(layer.units), **_weights(layer, "kernel", spec, recipe))
+        case L.BatchNorm():
+            return apply(
+                "BatchNormalization",
+                momentum="" if layer.decay == 0.99 else number(layer.decay),
+                epsilon="" if layer.epsilon == 1e-3 else number(layer.epsilon),
+                gamma_regularizer=_l2(recipe, "scale"),
+                beta_regularizer=_l2(recipe, "shift"),
+            )
+        case L.Activation(function="relu"):
+            return apply("ReLU")
+        case L.Activation(function="leaky_relu"):
+            return apply("LeakyReLU", number(layer.slope))
+        case L.Activation():
+            return apply("Activation", f'"{layer.function}"')
+        case L.MaxPool() | L.AvgPool():
+            kind = "MaxPooling2D" if isinstance(layer, L.MaxPool) else "AveragePooling2D"
+            size, strides = pair(layer.kernel), pair(layer.strides)
+            if any(layer.padding) and _is_same(layer):
+                return apply(kind, size, strides=strides, padding='"same"')
+            rows, _, columns, _ = layer.padding
+            margins = f"((0, 0), ({rows}, {rows}), ({columns}, {columns}), (0, 0))"
+            if any(layer.padding) and isinstance(layer, L.AvgPool):
+                return f"average_pool({x}, {size}, {strides}, {margins})"
+            to = f"ops.pad({x}, {margins}, constant_values=-np.inf)" if any(layer.padding) else x
+            return apply(kind, size, to=to, strides="" if layer.strides == layer.kernel else strides)
+        case L.GlobalAvgPool():
+            return apply("GlobalAveragePooling2D")
+        case L.Flatten():
+            return apply("Flatten")
+        case L.Dropout():
+            return apply("Dropout", number(layer.rate))
+        case L.Add() | L.Concat():
+            kind = "Add" if isinstance(layer, L.Add) else "Concatenate"
+            return apply(kind, to=f"[{', '.join(inputs)}]")
+        case L.PadChannels():
+            area = "(0, 0), " * len(spec.shapes[layer.name])
+            return f"ops.pad({x}, ({area}({layer.before}, {layer.after})))"
+        case _:
+            assert_never(layer)
+
+
+def _weights(layer: L.Conv | L.Dense, kernel: str, spec: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """Write the initializers and regularizers that are not Keras's own."""
+    bias = ""
+    if layer.use_bias and layer.bias_initializer == "uniform_fan_in":
+        fan_in = next(array.fan_in for array in spec.arrays if array.name == f"{layer.name}.bias")
+        limit = number(fan_in**-0.5)
+        bias = f"keras.initializers.RandomUniform(-{limit}, {limit})"
+    elif layer.use_bias and layer.bias_initializer == "ones":
+        bias = '"ones"'
+    return {
+        "use_bias": "" if layer.use_bias else "False",
+        f"{kernel}_initializer": INITIALIZERS[layer.initializer],
+        "bias_initializer": bias,
+        f"{kernel}_regularizer": _l2(recipe, "kernel"),
+        "bias_regularizer": _l2(recipe, "bias") if layer.use_bias else "",
+    }
+
+
+def _l2(recipe: Recipe, role: str) -> str:
+    """Write an L2 penalty, Keras's form of a decay that is part of the gradient."""
+    return "L2" if recipe.l2 and role not in recipe.no_decay else ""
+
+
+def _is_same(layer: L.Conv | L.MaxPool | L.AvgPool) -> bool:
+    """Whether the padding is Keras's "same" for any size of the map."""
+    rows, columns = layer.kernel
+    middle = (rows // 2, rows // 2, columns // 2, columns // 2)
+    return layer.strides == (1, 1) and rows % 2 == columns % 2 == 1 and layer.padding == middle
+
+
+def _optimizer(recipe: Recipe) -> str:
     momentum = number(recipe.momentum) if recipe.momentum else ""
     match recipe.optimizer:
         case "sgd":
@@ -121,56 +204,4 @@ def _optimizer(spec: ModelSpec, recipe: Recipe) -> list[str]:
             settings = {"rho": number(recipe.rho), "momentum": momentum, "epsilon": number(recipe.epsilon)}
     settings["weight_decay"] = number(recipe.decay) if recipe.decay or recipe.optimizer == "adamw" else ""
     settings["global_clipnorm"] = number(recipe.clip_norm) if recipe.clip_norm else ""
-    rate = "PEAK_RATE" if shared.learning_rate(recipe) else "LEARNING_RATE"
-    names = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
-    roles = {array.role for array in spec.trainable} & set(recipe.no_decay)
-    excluded = ", ".join(f'"{name}"' for role, name in names.items() if role in roles)
-    optimizer = call(f"keras.optimizers.{kind}", rate, **settings)
-    if not recipe.decay or not excluded:
-        return ["def make_optimizer():", f"    return {optimizer}"]
-    return [
-        "def make_optimizer():",
-        f"    optimizer = {optimizer}",
-        f"    optimizer.exclude_from_weight_decay(var_names=[{excluded}])",
-        "    return optimizer",
-    ]
-
-
-def _main(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    weights = shared.class_weights(spec, recipe)
-    settings = {
-        "from_logits": "True",
-        "label_smoothing": number(recipe.label_smoothing) if recipe.label_smoothing else "",
-        "reduction": '"mean_with_sample_weight"' if weights else "",
-    }
-    smooth = bool(recipe.label_smoothing)  # which Keras has for one-hot targets only
-    kind = "CategoricalCrossentropy" if smooth else "SparseCategoricalCrossentropy"
-    targets, tested = "labels", 'data["test_labels"]'
-    if smooth:
-        targets, tested = "targets", f"keras.utils.to_categorical({tested}, {spec.num_classes})"
-    augmented = bool(shared.augmentation(recipe))
-    data = [f"Batches(images, {targets})"] if augmented else ["images", targets]
-    fit = {
-        "batch_size": "" if augmented else "BATCH_SIZE",
-        "epochs": "args.epochs",
-        "class_weight": "class_weight" if weights else "",
-        "callbacks": "[Schedule()]" if shared.learning_rate(recipe) else "",
-        "verbose": "2",
-    }
-    policy = 'keras.mixed_precision.set_global_policy("mixed_bfloat16")'
-    body = [
-        *shared.read_arguments(),
-        *([f"targets = keras.utils.to_categorical(labels, {spec.num_classes})"] if smooth else []),
-        *([f"class_weight = dict(enumerate({weights}))"] if weights else []),
-        "",
-        "keras.utils.set_random_seed(0)",
-        *([policy] if recipe.precision == "bfloat16" else []),
-        "model = build_model()",
-        f"loss = {call(f'keras.losses.{kind}', **settings)}",
-        'model.compile(optimizer=make_optimizer(), loss=loss, metrics=["accuracy"])',
-        call("model.fit", *data, **fit),
-        f'_, accuracy = model.evaluate(data["test_images"], {tested}, verbose=0)',
-        'print(f"test accuracy {accuracy:.4f}")',
-        'model.save("model.keras")',
-    ]
-    return ["def main():", *indented(['"""Read the data, train, test, save."""', *body])]
+    return call(f"keras.optimizers.{kind}", shared.rate_name(recipe), **settings)

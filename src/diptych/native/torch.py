@@ -1,49 +1,56 @@
-"""A training script as a PyTorch user writes it: the model and a training loop."""
+"""A training script as a PyTorch user writes it; its state dict has the spec's names."""
 
 from __future__ import annotations
 
+import keyword
+from collections.abc import Sequence
+from typing import assert_never
+
 from diptych.native import shared
-from diptych.native.shared import Script, call, indented, number
-from diptych.native.torch_model import model
+from diptych.native.shared import Script, call, number, pair
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec import layers as L
+from diptych.spec.layers import Layer
 
-FILE = "train_torch.py"
-
-
-IMPORTS = {
-    "import argparse": "",
-    "import math": "math.",
-    "": "",
-    "import numpy as np": "",
-    "import torch": "",
-    "from torch import nn": "",
-    "from torch.nn import functional as F": "F.",
+INITIALIZERS = {
+    "he_normal": 'nn.init.kaiming_normal_(module.{field}, nonlinearity="relu")',
+    "glorot_uniform": "nn.init.xavier_uniform_(module.{field})",
+    "uniform_fan_in": "",
+    "zeros": "nn.init.zeros_(module.{field})",
+    "ones": "nn.init.ones_(module.{field})",
 }
 
 
 def script(spec: ModelSpec, recipe: Recipe) -> Script:
     """Return the script of a model and its training."""
     recipe = shared.reachable(spec, recipe)
-    missing = _left_out(spec, recipe)
-    return shared.assemble(
+    modules = {layer.name: text for layer in spec.layers if (text := _module(layer, spec.input_shapes(layer)[0]))}
+    attributes = all(name.isidentifier() and not keyword.iskeyword(name) for name in modules)
+    define, use = ("self.{} = {}", "self.{}") if attributes else ('self.add("{}", {})', 'layer("{}")')
+
+    def write(layer: Layer, inputs: Sequence[str]) -> str:
+        return _expression(layer, inputs, use.format(layer.name), spec)
+
+    # AdamW decays apart from the gradient, the other rules as a part of it.
+    adamw = not recipe.l2 and (recipe.optimizer == "adamw" or (recipe.optimizer == "adam" and recipe.decay > 0))
+    decay = recipe.decay if adamw else recipe.l2
+    excluded = shared.excluded(spec, recipe) if recipe.decay or recipe.l2 else []
+    return shared.render(
         "torch",
-        FILE,
-        head=shared.head(spec, "PyTorch", FILE, missing),
-        imports=IMPORTS,
-        settings=[*shared.constants(recipe), 'DEVICE = "cuda" if torch.cuda.is_available() else "cpu"'],
-        constants=shared.mean_and_std(spec, "torch.tensor({}, device=DEVICE)"),
-        model=[model(spec)],
-        training=[
-            shared.augmentation(recipe),
-            _batches(recipe),
-            shared.learning_rate(recipe),
-            _optimizer(spec, recipe),
-            _training(spec, recipe),
-            EVALUATE,
-            MAIN,
-        ],
-        left_out=missing,
+        "train_torch.py",
+        spec,
+        recipe,
+        _left_out(spec, recipe),
+        **shared.mean_and_std(spec, "torch.tensor({}, device=DEVICE)"),
+        attributes=attributes,
+        definitions=[*(define.format(name, module) for name, module in modules.items()), *_initialization(spec)],
+        statements=shared.statements(spec, write),
+        excluded=excluded,
+        vectors=set(excluded) == {array.name for array in spec.trainable if len(array.shape) == 1},
+        decay=decay,
+        decays_by_hand=recipe.decay > 0 and not adamw,
+        optimizer=_optimizer(recipe, adamw, decay, bool(excluded)),
+        smoothing=f", label_smoothing={number(recipe.label_smoothing)}" if recipe.label_smoothing else "",
     )
 
 
@@ -58,29 +65,123 @@ def _left_out(spec: ModelSpec, recipe: Recipe) -> list[str]:
     return shared.left_out(spec, recipe, own)
 
 
-def _batches(recipe: Recipe) -> list[str]:
-    images = "augment(images[chosen], rng)" if shared.augmentation(recipe) else "images[chosen]"
+def _module(layer: Layer, shape: tuple[int, ...]) -> str:
+    """Write the module of a layer with weights; empty for other layers."""
+    channels = str(shape[-1])
+    match layer:
+        case L.Conv(padding=(top, _, left, _)):
+            even = (top, top, left, left)
+            return call(
+                "nn.Conv2d",
+                channels,
+                str(layer.filters),
+                pair(layer.kernel),
+                stride="" if layer.strides == (1, 1) else pair(layer.strides),
+                padding=pair(layer.padding[::2]) if any(layer.padding) and layer.padding == even else "",
+                groups="" if layer.groups == 1 else str(layer.groups),
+                bias="" if layer.use_bias else "False",
+            )
+        case L.Dense():
+            return call("nn.Linear", channels, str(layer.units), bias="" if layer.use_bias else "False")
+        case L.BatchNorm():
+            return call(
+                f"nn.BatchNorm{'2d' if len(shape) == 3 else '1d'}",
+                channels,
+                eps="" if layer.epsilon == 1e-5 else number(layer.epsilon),
+                momentum="" if layer.decay == 0.9 else number(1.0 - layer.decay),
+            )
+        case _:
+            return ""
+
+
+def _expression(layer: Layer, inputs: Sequence[str], module: str, spec: ModelSpec) -> str:  # noqa: PLR0912  (a table)
+    """Write a layer's output, given its inputs' variables."""
+    x = inputs[0]
+    match layer:
+        case L.Normalize():
+            return f"(({x} / 255 - MEAN) / STD).permute(0, 3, 1, 2)"
+        case L.Conv(padding=(top, bottom, left, right)) if (top, left) != (bottom, right):
+            return f"{module}(F.pad({x}, ({left}, {right}, {top}, {bottom})))"
+        case L.Conv() | L.Dense() | L.BatchNorm():
+            return f"{module}({x})"
+        case L.Activation(function="leaky_relu"):
+            return f"F.leaky_relu({x}, {number(layer.slope)})"
+        case L.Activation(function="tanh" | "sigmoid"):
+            return f"torch.{layer.function}({x})"
+        case L.Activation():
+            return f"F.{layer.function}({x})"
+        case L.MaxPool():
+            return f"F.max_pool2d({x}, {_window(layer)})"
+        case L.AvgPool():
+            uncounted = ", count_include_pad=False" if any(layer.padding) else ""
+            return f"F.avg_pool2d({x}, {_window(layer)}{uncounted})"
+        case L.GlobalAvgPool():
+            return f"{x}.mean((2, 3))"
+        case L.Flatten():
+            return f"{x}.flatten(1)"
+        case L.Dropout():
+            return f"F.dropout({x}, {number(layer.rate)}, self.training)"
+        case L.Add():
+            return " + ".join(inputs)
+        case L.Concat():
+            return f"torch.cat([{', '.join(inputs)}], 1)"
+        case L.PadChannels():
+            area = "0, 0, 0, 0, " if len(spec.shapes[layer.name]) == 3 else ""
+            return f"F.pad({x}, ({area}{layer.before}, {layer.after}))"
+        case _:
+            assert_never(layer)
+
+
+def _window(layer: L.MaxPool | L.AvgPool) -> str:
+    strides = "" if layer.strides == layer.kernel else f", stride={pair(layer.strides)}"
+    padding = f", padding={pair(layer.padding[::2])}" if any(layer.padding) else ""
+    return f"{pair(layer.kernel)}{strides}{padding}"
+
+
+def _initialization(spec: ModelSpec) -> list[str]:
+    """Write the initializers that are not PyTorch's own."""
+    names: dict[str, list[str]] = {}
+    for array in spec.trainable:
+        rule = "zeros" if array.role == "bias" and array.initializer in shared.RANDOM else array.initializer
+        if array.role in ("kernel", "bias"):
+            field = array.name.rpartition(".")[2]
+            names.setdefault(INITIALIZERS[rule].format(field=field), []).append(array.name.rpartition(".")[0])
+    statements = [statement for statement in names if statement]
+    weights, biases = ([one for one in names if field in one] for field in ("module.weight", "module.bias"))
+    if "" not in names and len(weights) == 1 and biases in ([], [INITIALIZERS["zeros"].format(field="bias")]):
+        conditions = ["if module.bias is not None:", f"    {biases[0]}"] if biases else []
+        lines = ["if isinstance(module, (nn.Conv2d, nn.Linear)):", *(f"    {line}" for line in [*weights, *conditions])]
+        return ["for module in self.modules():", *(f"    {line}" for line in lines)]
     return [
-        "def batches(images, labels, rng):",
-        '    """One epoch in a random order, batch by batch."""',
-        "    order = rng.permutation(len(images))",
-        "    for start in range(0, len(images), BATCH_SIZE):",
-        "        chosen = order[start : start + BATCH_SIZE]",
-        f"        batch = {images}",
-        "        yield torch.tensor(batch, device=DEVICE), torch.tensor(labels[chosen], device=DEVICE)",
+        line
+        for statement in statements
+        for line in (
+            "for name in (",
+            *(f'    "{name}",' for name in names[statement]),
+            "):",
+            "    module = self.get_submodule(name)",
+            f"    {statement}",
+        )
     ]
 
 
-def _is_adamw(recipe: Recipe) -> bool:
-    return recipe.optimizer in ("adam", "adamw") and not recipe.l2 and (recipe.decay > 0 or recipe.optimizer == "adamw")
+ADD = [
+    "",
+    "    def add(self, name, module):",
+    '        """Add a module under a dotted name, such as layer1.0.conv1."""',
+    '        *path, last = name.split(".")',
+    "        parent = self",
+    "        for part in path:",
+    "            if not hasattr(parent, part):",
+    "                parent.add_module(part, nn.Module())",
+    "            parent = getattr(parent, part)",
+    "        parent.add_module(last, module)",
+]
 
 
-def _optimizer(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    """Write the optimizer: AdamW decays apart from the gradient, the other rules as a part of it."""
-    adamw = _is_adamw(recipe)
-    decay = recipe.decay if adamw else recipe.l2
+def _optimizer(recipe: Recipe, adamw: bool, decay: float, grouped: bool) -> str:
     momentum = number(recipe.momentum) if recipe.momentum else ""
-    settings = {"lr": "PEAK_RATE" if shared.learning_rate(recipe) else "LEARNING_RATE"}
+    settings = {"lr": shared.rate_name(recipe)}
     match recipe.optimizer:
         case "sgd":
             name = "SGD"
@@ -91,106 +192,6 @@ def _optimizer(spec: ModelSpec, recipe: Recipe) -> list[str]:
         case "rmsprop":
             name = "RMSprop"
             settings |= {"alpha": number(recipe.rho), "eps": number(recipe.epsilon), "momentum": momentum}
-    excluded = shared.excluded(spec, recipe)
-    lines = ["def make_optimizer(net):"]
-    if excluded and recipe.decay + recipe.l2 > 0:
-        vectors = set(excluded) == {array.name for array in spec.trainable if len(array.shape) == 1}
-        test = "parameter.ndim == 1" if vectors else "name in names"
-        items = "parameter in net.parameters()" if vectors else "name, parameter in net.named_parameters()"
-        lines += [] if vectors else indented(["names = {", *(f'    "{name}",' for name in excluded), "}"])
-        rest = '{"params": others, "weight_decay": 0.0}'
-        lines += [
-            "    decayed, others = [], []",
-            f"    for {items}:",
-            f"        (others if {test} else decayed).append(parameter)",
-            f'    groups = [{{"params": decayed, "weight_decay": {number(decay)}}}, {rest}]',
-        ]
-        parameters = "groups"
-    else:
-        parameters = "net.parameters()"
-        settings["weight_decay"] = number(decay) if decay or adamw else ""
-    return [*lines, f"    return {call(f'torch.optim.{name}', parameters, **settings)}"]
-
-
-def _training(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    before = ["optimizer = make_optimizer(net)", "rng = np.random.default_rng(0)"]
-    weights = shared.class_weights(spec, recipe)
-    if weights:
-        before.append(f"class_weights = torch.tensor({weights}, dtype=torch.float32, device=DEVICE)")
-    step = []
-    if shared.learning_rate(recipe):
-        before += ["steps_per_epoch = math.ceil(len(images) / BATCH_SIZE)", "step = 0"]
-        step = [
-            "for group in optimizer.param_groups:",
-            '    group["lr"] = learning_rate(step, steps_per_epoch, epochs)',
-            "step += 1",
-        ]
-    clip = [f"nn.utils.clip_grad_norm_(net.parameters(), {number(recipe.clip_norm)})"] if recipe.clip_norm else []
-    decay = [
-        "with torch.no_grad():",
-        '    for parameter in optimizer.param_groups[0]["params"]:',
-        f'        parameter *= 1 - optimizer.param_groups[0]["lr"] * {number(recipe.decay)}',
-    ]
-    loop = [
-        *step,
-        "optimizer.zero_grad()",
-        *_forward(recipe, bool(weights)),
-        "loss.backward()",
-        *clip,
-        *(decay if recipe.decay and not _is_adamw(recipe) else []),
-        "optimizer.step()",
-        "loss_sum += loss.detach() * len(batch_labels)",
-        "correct += (logits.argmax(1) == batch_labels).sum()",
-    ]
-    return [
-        "def train(net, images, labels, epochs):",
-        '    """Train, and print the loss and the accuracy of every epoch."""',
-        *indented(before),
-        "    for epoch in range(1, epochs + 1):",
-        "        net.train()",
-        "        loss_sum = correct = 0",
-        "        for batch_images, batch_labels in batches(images, labels, rng):",
-        *indented(loop, 3),
-        "        loss, accuracy = loss_sum / len(images), correct / len(images)",
-        '        print(f"epoch {epoch}  loss {loss:.4f}  accuracy {accuracy:.4f}")',
-    ]
-
-
-def _forward(recipe: Recipe, weighted: bool) -> list[str]:
-    smoothing = f", label_smoothing={number(recipe.label_smoothing)}" if recipe.label_smoothing else ""
-    lines = ["logits = net(batch_images)"]
-    if weighted and smoothing:  # PyTorch weights the smoothed share by its own classes, not by the image's class.
-        lines += [
-            f'losses = F.cross_entropy(logits, batch_labels{smoothing}, reduction="none")',
-            "weights = class_weights[batch_labels]",
-            "loss = (losses * weights).sum() / weights.sum()",
-        ]
-    else:
-        weight = ", weight=class_weights" if weighted else ""
-        lines.append(f"loss = F.cross_entropy(logits, batch_labels{weight}{smoothing})")
-    if recipe.precision == "bfloat16":
-        return ["with torch.autocast(DEVICE, torch.bfloat16):", *indented(lines)]
-    return lines
-
-
-EVALUATE = [
-    "@torch.inference_mode()",
-    "def evaluate(net, images, labels):",
-    '    """Return the accuracy."""',
-    "    net.eval()",
-    "    batches = torch.from_numpy(images).split(1000)",
-    "    predictions = [net(batch.to(DEVICE)).argmax(1).cpu() for batch in batches]",
-    "    return (torch.cat(predictions).numpy() == labels).mean()",
-]
-MAIN = [
-    "def main():",
-    '    """Read the data, train, test, save."""',
-    *indented(shared.read_arguments()),
-    "",
-    "    torch.manual_seed(0)",
-    "    net = Net().to(DEVICE)",
-    "    train(net, images, labels, args.epochs)",
-    '    accuracy = evaluate(net, data["test_images"], data["test_labels"])',
-    '    print(f"test accuracy {accuracy:.4f}")',
-    '    torch.save(net.state_dict(), "model.pt")',
-]
+    if not grouped and (decay or adamw):
+        settings["weight_decay"] = number(decay)
+    return call(f"torch.optim.{name}", "groups" if grouped else "net.parameters()", **settings)
