@@ -135,7 +135,7 @@ def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
     for record in records:
         for package, version in record.versions.items():
             versions.setdefault(package, set()).add(str(version))
-    several = [f"{package} {' and '.join(sorted(found))}" for package, found in versions.items() if len(found) > 1]
+    several = [f"{package} {' and '.join(sorted(used))}" for package, used in versions.items() if len(used) > 1]
     if several:
         yield f"The runs used several versions of a package: {', '.join(several)}."
 

@@ -52,11 +52,11 @@ def bare_change(value: float, unit: str) -> str:
     return points(value) if unit == "share" else signed(value, 4)
 
 
-def interval(found: Mapping[str, Any] | None, unit: str = "share") -> str:
+def interval(ends: Mapping[str, Any] | None, unit: str = "share") -> str:
     """Format an interval, signed, without the unit."""
-    if found is None:
+    if ends is None:
         return NOTHING
-    low, high = (points(found[end]) if unit == "share" else signed(found[end], 4) for end in ("low", "high"))
+    low, high = (points(ends[end]) if unit == "share" else signed(ends[end], 4) for end in ("low", "high"))
     return f"{low} to {high}"
 
 
@@ -108,9 +108,9 @@ def ratio(first: float | None, second: float | None) -> str:
 
 def difference(measure: Mapping[str, Any]) -> float:
     """Return second minus first: the mean over pairs, or the difference of the means."""
-    found = measure["difference"]
+    paired = measure["difference"]
     first, second = measure["means"]
-    return float(found["mean"]) if found else float(second - first)
+    return float(paired["mean"]) if paired else float(second - first)
 
 
 def headed(text: str) -> str:

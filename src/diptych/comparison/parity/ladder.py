@@ -140,17 +140,17 @@ def _round_trip(setting: Setting) -> Rung:
     )
     expected = {f"{name}/{array}": values for name in engines.NAMES for array, values in initial.items()}
     apart = difference({**ours, **theirs}, expected, expected)
-    return Rung.judged("weights, there and back", setting.precision, 0.0, apart)
+    return Rung.judged("weights round trip", setting.precision, 0.0, apart)
 
 
 def _forward(setting: Setting, training: bool) -> Rung:
     images = setting.batches[0].images
 
-    def outputs(worker: Session) -> Arrays:
-        found = worker.layer_outputs(images, training)
-        return found if training else {**found, "logits": worker.predict(images)}
+    def run(worker: Session) -> Arrays:
+        outputs = worker.layer_outputs(images, training)
+        return outputs if training else {**outputs, "logits": worker.predict(images)}
 
-    ours, theirs = setting.pair.ask(outputs)
+    ours, theirs = setting.pair.ask(run)
     order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
     kind = "training" if training else "evaluation"
     return _judged(setting, f"forward pass in {kind}", difference(theirs, ours, order))
@@ -174,12 +174,12 @@ def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
         for stage, ours, theirs in zip(stages, *ends, strict=True):
             names = _updated(setting.spec, RECIPES[rule])
             yield _judged(setting, f"{stage} of {rule}", difference(_all(theirs), _all(ours), names))
-            for known, end in zip(statistics[stage], (ours, theirs), strict=True):
+            for collected, end in zip(statistics[stage], (ours, theirs), strict=True):
                 arrays = _all(end)
-                known.update((f"{rule}/{name}", arrays[name]) for name in _running(setting.spec, RECIPES[rule]))
-    for stage, (wanted, found) in statistics.items():
-        if wanted:
-            yield _judged(setting, f"running statistics after {stage}", difference(found, wanted, wanted))
+                collected.update((f"{rule}/{name}", arrays[name]) for name in _running(setting.spec, RECIPES[rule]))
+    for stage, (first, second) in statistics.items():
+        if first:
+            yield _judged(setting, f"running statistics after {stage}", difference(second, first, first))
 
 
 def _take_steps(setting: Setting, rule: Rule, worker: Session) -> tuple[Trained, Trained]:
