@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diptych.data.mix import blend, own_shares, partners
+from diptych.data.augment import blend, own_shares, partners
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Recipe
 

@@ -1,9 +1,12 @@
-"""Random changes to one image at a time, computed for a whole batch at once.
+"""Random changes to images, computed for a whole batch at once: augmentation, mixup and cutmix.
 
 A sample's changes are a pure function of (recipe, seed, epoch, its index): every random number comes from `Draws`,
-and no arithmetic here lets one sample's bytes depend on its neighbours (no BLAS, no floating-point sum whose
-order could change with the batch's shape). In this order: flip, crop, rotation, colour, cutout.
+and no arithmetic lets one sample's bytes depend on its neighbours (no BLAS, no floating-point sum whose order could
+change with the batch's shape). The order is flip, crop, rotation, colour, cutout, then mixing. The partner in a mixture
+is any sample of the split, not one of the batch, so that a mixture follows from (seed, epoch, index) alone.
 """
+
+from __future__ import annotations
 
 import cv2
 import numpy as np
@@ -15,6 +18,7 @@ from diptych.data.randomness import Draws
 from diptych.spec.recipe import Flip, Recipe
 
 Pixels = NDArray[np.uint8]
+Shares = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) -> Pixels:
@@ -22,9 +26,9 @@ def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) ->
 
     Args:
         images: uint8, (M, H, W, 1 or 3), the whole split; it is only read.
-        recipe: says which changes and how large; its flip is not "auto".
-        draws: the N samples' positions in the split, and their random numbers.
-        mean_color: uint8, (C,), what cutout paints with.
+        recipe: the changes and their sizes; its flip is not "auto".
+        draws: the N samples' indices in the split, and their random numbers.
+        mean_color: uint8, (C,), the colour of cutout.
 
     Returns:
         uint8, (N, H, W, C).
@@ -47,19 +51,10 @@ def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) ->
 def box_mask(
     heights_n: NDArray[np.int64], widths_n: NDArray[np.int64], size: tuple[int, ...], draws: Draws, purpose: str
 ) -> NDArray[np.bool_]:
-    """Mark a box about a random pixel of each image; what lies over the border is lost.
+    """Mark a box around a random pixel of each image, clipped at the border: bool, (N, H, W), true inside.
 
-    This is the box of cutout (DeVries and Taylor 2017) and of cutmix (Yun et al. 2019).
-
-    Args:
-        heights_n: int64, (N,), in pixels.
-        widths_n: int64, (N,), in pixels.
-        size: height and width of the images.
-        draws: where the boxes go.
-        purpose: names the two streams used.
-
-    Returns:
-        bool, (N, H, W), true inside the box.
+    This is the box of cutout (DeVries and Taylor 2017) and of cutmix (Yun et al. 2019). Heights and widths, int64,
+    (N,), and the images' size are in pixels; `purpose` names the two random streams.
     """
     rows_nh = _interval(draws.below(f"{purpose} row", size[0]), heights_n, size[0])
     columns_nw = _interval(draws.below(f"{purpose} column", size[1]), widths_n, size[1])
@@ -99,17 +94,12 @@ def _crop(images_nhwc: Pixels, padding: int, draws: Draws) -> Pixels:
 def rotate(images_nhwc: Pixels, degrees_n: NDArray[np.float64]) -> Pixels:
     """Rotate each image about its centre, counter-clockwise as seen, bilinear, with zeros (black) around it.
 
-    Args:
-        images_nhwc: uint8, (N, H, W, C).
-        degrees_n: float64, (N,).
-
-    Returns:
-        uint8, (N, H, W, C), rounded to nearest; positions are rounded to 1/32 of a pixel, as OpenCV does.
+    Results are rounded to nearest; positions are rounded to 1/32 of a pixel, as OpenCV does.
     """
     height, width = images_nhwc.shape[1:3]
     center = ((width - 1) / 2, (height - 1) / 2)
     rotated_nhwc = np.empty_like(images_nhwc)
-    # A loop, for once: at 32×32×3 OpenCV needs 9 µs an image, a gather of the whole batch in NumPy 180.
+    # A loop: at 32×32×3 OpenCV needs 9 µs an image, a gather of the whole batch in NumPy 180.
     for target_hwc, image_hwc, degrees in zip(rotated_nhwc, images_nhwc, degrees_n.tolist(), strict=True):
         cv2.warpAffine(image_hwc, cv2.getRotationMatrix2D(center, degrees, 1.0), (width, height), dst=target_hwc)
     return rotated_nhwc
@@ -142,3 +132,63 @@ def _grey(images_nhwc: Pixels) -> Pixels:
     rows = images_nhwc.reshape(num_images * height, width, num_channels)
     grey: Pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
     return grey.reshape(num_images, height, width, 1)
+
+
+def is_mixed(recipe: Recipe) -> bool:
+    """Return whether the recipe mixes samples."""
+    return bool(recipe.mixup or recipe.cutmix)
+
+
+def partners(draws: Draws, num_samples: int) -> Draws:
+    """Draw a partner for each sample among the `num_samples` of the split, with the partner's own random numbers."""
+    return Draws(draws.seed, draws.epoch, draws.below("partner", num_samples))
+
+
+def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> Shares:
+    """Draw the share that each sample keeps: the same for all pixels in mixup, all pixels outside a box in cutmix.
+
+    With both on, a coin decides for each sample. The shares follow Beta(alpha, alpha), with the recipe's mixup and
+    cutmix as alphas.
+
+    Returns:
+        The share of each pixel, float32, (N, H or 1, W or 1, 1), and of each label, float64, (N,). The label's
+        is the mean of the pixels': for cutmix, exactly the share of pixels outside the box.
+    """
+    if not recipe.cutmix:
+        return _mixup_shares(recipe.mixup, draws)
+    if not recipe.mixup:
+        return _cutmix_shares(recipe.cutmix, draws, size)
+    is_blend_n = draws.coin("mixup or cutmix")
+    blend_pixels, blend_labels_n = _mixup_shares(recipe.mixup, draws)
+    patch_pixels, patch_labels_n = _cutmix_shares(recipe.cutmix, draws, size)
+    pixels = np.where(is_blend_n[:, np.newaxis, np.newaxis, np.newaxis], blend_pixels, patch_pixels)
+    return pixels, np.where(is_blend_n, blend_labels_n, patch_labels_n)
+
+
+def blend(images_nhwc: Pixels, others_nhwc: Pixels, own_share: NDArray[np.float32]) -> Pixels:
+    """Mix uint8 images with others pixel by pixel, rounded to nearest; `own_share`, 0–1, is broadcast."""
+    mixed_nhwc = images_nhwc.astype(np.float32)
+    mixed_nhwc -= others_nhwc
+    mixed_nhwc *= own_share
+    mixed_nhwc += others_nhwc
+    return np.rint(mixed_nhwc, out=mixed_nhwc).astype(np.uint8)
+
+
+def _mixup_shares(alpha: float, draws: Draws) -> Shares:
+    share_n = _beta(alpha, draws.uniform("mixup share"))
+    return share_n[:, np.newaxis, np.newaxis, np.newaxis].astype(np.float32), share_n
+
+
+def _cutmix_shares(alpha: float, draws: Draws, size: tuple[int, int]) -> Shares:
+    side_n = np.sqrt(1 - _beta(alpha, draws.uniform("cutmix share")))
+    heights_n, widths_n = (np.rint(length * side_n).astype(np.int64) for length in size)
+    is_own_nhw = ~box_mask(heights_n, widths_n, size, draws, "cutmix")
+    return is_own_nhw[..., np.newaxis].astype(np.float32), is_own_nhw.mean(axis=(1, 2))
+
+
+def _beta(alpha: float, uniform_n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn uniform numbers into Beta(alpha, alpha) ones by the inverse of its distribution function."""
+    from scipy.special import betaincinv  # slow to import
+
+    share_n: NDArray[np.float64] = betaincinv(alpha, alpha, uniform_n)
+    return share_n

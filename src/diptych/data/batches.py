@@ -1,7 +1,7 @@
 """The stream of batches: a pure function of (data, recipe, seed, epoch), whichever engine reads it.
 
-Each batch follows from the epoch's order and its own place in it, so threads may prepare batches side by side
-and an epoch can be entered at any step.
+Each batch depends only on the epoch's order and its own step, so that threads can prepare batches in parallel and an
+epoch can start at any step.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.augment import Pixels, augment
+from diptych.data.augment import Pixels, augment, blend, is_mixed, own_shares, partners
 from diptych.data.datasets import Split
 from diptych.data.images import Images, StoredImages
-from diptych.data.mix import blend, is_mixed, own_shares, partners
 from diptych.data.preprocess import channel_moments
 from diptych.data.randomness import Draws
 from diptych.errors import SpecError
@@ -34,7 +33,7 @@ _PREFETCH = "diptych-prefetch"
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees.
+    """The samples of one step.
 
     Attributes:
         images: uint8, (N, H, W, C), 0–255.
@@ -62,14 +61,13 @@ def epoch_batches(
 
     Args:
         split: the training samples; they are only read.
-        recipe: batch size, augmentation, mixing, label smoothing and class weights; its flip is not "auto".
+        recipe: its flip is not "auto".
         num_classes: K, the width of the targets.
         seed: the training's seed.
         epoch: the number of the pass over the split.
-        first_step: the batch to begin with, from 0.
-        workers: threads that prepare batches; with 0, each is prepared when it is asked for; `usual_workers` when not
-            given.
-        depth: how many batches may be ready or in preparation beyond the one that was yielded last.
+        first_step: the first batch, from 0.
+        workers: threads that prepare batches; with 0, each is prepared when requested; `usual_workers` unless given.
+        depth: how many batches may be prepared ahead.
 
     Raises:
         SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -57,10 +57,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The splits of a source as it divides itself, decoded to one size; a split that it lacks is None.
-
-    The other attributes are those of `Dataset`.
-    """
+    """The splits that a source has, at one size; see `Dataset` for the attributes."""
 
     name: str
     class_names: tuple[str, ...]
@@ -75,14 +72,11 @@ class Splits:
         """Hold out the splits that the source lacks; see `load`.
 
         Raises:
-            UsageError: an argument is out of range.
             DataError: there are no training samples, or too few of a class to hold some out.
         """
         if not len(self.train):
-            raise DataError(
-                f"{self.name!r} has no training samples: add some, in a table or a folder called train, or with train "
-                "in a column called split."
-            )
+            where = "in a table or a folder called train, or with train in a column called split"
+            raise DataError(f"{self.name!r} has no training samples: add some, {where}.")
         if seed < 0:
             raise UsageError(f"The seed must be at least 0, got {seed}.")
         if not 0 <= validation_fraction < 1:
@@ -100,7 +94,7 @@ class Splits:
 class Dataset:
     """Everything that training needs to know about its data.
 
-    Pickles with its fingerprints, which are computed for that: another process reads and hashes nothing again.
+    Pickles with its fingerprints, so that another process reads and hashes nothing again.
 
     Attributes:
         name: the named dataset, or the name of the folder or file.
@@ -137,7 +131,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """The SHA-256 of the class names, and of each split's shape, labels and images, in hexadecimal.
 
-        Images count as their pixels, or, if they come from files, as the files' content and the decoder's version.
+        Image files count as their content and the decoder's version.
         """
         return self._digest(self.train, self.validation, self.test)
 
@@ -174,19 +168,7 @@ def load(
     """Load a dataset.
 
     A split that the data lacks is held out from its training samples, stratified by class: 20 % for test, always the
-    same samples, and `validation_fraction` of the rest, chosen by `seed`.
-
-    Args:
-        data: a dataset's name or a path, as in `read`.
-        data_dir: as in `read`.
-        image_size: as in `read`.
-        channels: as in `read`.
-        seed: chooses the validation samples; at least 0.
-        validation_fraction: the share for validation, in [0, 1). With 0 the validation split is empty.
-
-    Raises:
-        UsageError: there is no such dataset or path, or an argument is out of range.
-        DataError: files are missing, damaged or contradictory; see the readers.
+    same samples, and `validation_fraction` of the rest, in [0, 1), chosen by `seed`. See `read` for the rest.
     """
     splits = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
     return splits.divide(seed, validation_fraction)
@@ -207,12 +189,11 @@ def read(
     """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
 
     Args:
-        data: a name from `sources.names()`, a folder of class folders, a CSV or Parquet file (or a folder of
-            them), or an archive of any of these. A name wins; `./mnist` is a path.
-        data_dir: the folder of named datasets, each in a folder of its name. Unless given, the environment
-            variable DIPTYCH_DATA, or else `~/.cache/diptych`.
-        image_size: the (height, width) to resize images to. Unless given, images that come as pixels keep their
-            size and image files become 64 by 64 (ImageNet's 224 by 224).
+        data: a name from `sources.names()`, or a path to what `sources.KINDS` says. A name wins; `./mnist` is a path.
+        data_dir: the folder of named datasets, each in a folder of its name; DIPTYCH_DATA or `~/.cache/diptych` unless
+            given.
+        image_size: the (height, width) to resize images to. Unless given, pixels keep their size and image files
+            become 64 by 64 (ImageNet's 224 by 224).
         channels: 3 for RGB, 1 for grey. Unless given, pixels keep theirs and image files are RGB.
         root: the folder that paths in a table are relative to; the table's own folder unless given.
         pixel_shape: the (height, width, channels) of a CSV's pixels; inferred unless given.
@@ -221,8 +202,8 @@ def read(
         progress: called as files are unpacked, read and decoded.
 
     Raises:
-        UsageError: there is no such dataset or path, or an argument is out of range.
-        DataError: files are missing, damaged or contradictory; see the readers.
+        UsageError: see `sources.find`, or an argument is out of range.
+        DataError: see the readers.
     """
     if image_size is not None and min(image_size) < 1:
         raise UsageError(f"The image size must be at least 1 × 1, got {image_size}.")
@@ -233,15 +214,8 @@ def read(
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
     if source.listing.has_files:
         image_shape = (*(image_size or source.image_size), channels or 3)
-        return ingest(
-            source.listing,
-            image_shape,
-            name=source.name,
-            mirror=source.mirror,
-            bad_images=bad_images,
-            caching=caching,
-            progress=progress,
-        )
+        splits = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
+        return replace(splits, name=source.name, mirror=source.mirror)
     return _resize_pixels(source, image_size, channels)
 
 
@@ -249,8 +223,6 @@ def ingest(
     listing: Listing,
     image_shape: tuple[int, int, int],
     *,
-    name: str = "data",
-    mirror: bool = False,
     bad_images: BadImages = "fail",
     caching: Caching = "auto",
     folder: Path | None = None,
@@ -258,15 +230,7 @@ def ingest(
 ) -> Splits:
     """Put image files into a store, and find those that cannot be decoded.
 
-    Args:
-        listing: the image files.
-        image_shape: the (height, width, channels) of every image.
-        name: see `Dataset`.
-        mirror: see `Dataset`.
-        bad_images: whether images that cannot be decoded are an error or skipped.
-        caching: see `ImageStore.build`.
-        folder: see `ImageStore.build`.
-        progress: see `ImageStore.build`.
+    See `read` and `ImageStore.build`. The splits have no name yet.
 
     Raises:
         DataError: an image cannot be decoded and is not skipped, or a class has no image left.
@@ -274,24 +238,25 @@ def ingest(
     store = ImageStore.build(listing, image_shape, caching=caching, folder=folder, progress=progress)
     skipped = tuple((listing.id_of(index), fault) for index, fault in store.faults.items())
     if skipped and bad_images == "fail":
-        raise DataError(_describe_bad_images(skipped, len(listing)))
+        named = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in skipped[:_MAX_NAMED])
+        more = f"; and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
+        raise DataError(
+            f"{len(skipped):,} of {len(listing):,} images cannot be decoded: {named}{more}. Fix or remove them, "
+            "or skip them with --bad-images skip; `diptych data check` lists them all."
+        )
     is_good_m = ~np.isin(np.arange(len(listing)), [*store.faults])
     splits, first = {}, 0
     for split, listed in listing.splits.items():
         good = np.flatnonzero(is_good_m[first : first + len(listed)])
         splits[split] = Split(StoredImages(store, first + good), listed.labels[good], listed.ids[good])
-        _check_classes(listing.class_names, listed.labels, splits[split].labels, split)
+        if lost := set(listed.labels.tolist()) - set(splits[split].labels.tolist()):
+            name = listing.class_names[min(lost)]
+            raise DataError(
+                f"No image of class {name!r} in {split} can be decoded: fix its files, or remove the class."
+            )
         first += len(listed)
-    return Splits(
-        name,
-        listing.class_names,
-        splits["train"],
-        splits.get("validation"),
-        splits.get("test"),
-        mirror,
-        skipped,
-        (store.remark,) if store.remark else (),
-    )
+    train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
+    return Splits("", listing.class_names, train, validation, test, False, skipped, store.remarks)
 
 
 def cut(
@@ -302,16 +267,8 @@ def cut(
     Its random numbers are Philox's raw words, a stream that NumPy promises never to change, so that a seed chooses the
     same samples in every version.
 
-    Args:
-        split: the samples to divide.
-        fraction: the share of each class to hold out, in [0, 1); rounded, but at least one sample of each
-            class unless it is 0.
-        seed: at least 0.
-        class_names: the name of each label, for the error.
-        purpose: what the share is held out for, for the error.
-
-    Returns:
-        What remains and what was held out, both in the order of `split`.
+    The fraction of each class is rounded, but at least one sample unless it is 0. Returns what remains and what is held
+    out, both in the order of `split`. `class_names` and `purpose` are for the error.
 
     Raises:
         DataError: a class has too few samples to be in both.
@@ -341,21 +298,3 @@ def _resize_pixels(source: Source, image_size: tuple[int, int] | None, channels:
         splits[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
     names, train = source.listing.class_names, splits["train"]
     return Splits(source.name, names, train, splits.get("validation"), splits.get("test"), source.mirror)
-
-
-def _check_classes(names: tuple[str, ...], before: NDArray[np.int64], after: NDArray[np.int64], split: str) -> None:
-    lost = sorted(set(before.tolist()) - set(after.tolist()))
-    if lost:
-        raise DataError(
-            f"No image of class {names[lost[0]]!r} in the {split} split can be decoded: fix its files, or remove the "
-            "class."
-        )
-
-
-def _describe_bad_images(bad: tuple[tuple[str, str], ...], num_images: int) -> str:
-    listed = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in bad[:_MAX_NAMED])
-    more = f"; and {len(bad) - _MAX_NAMED:,} more" if len(bad) > _MAX_NAMED else ""
-    return (
-        f"{len(bad):,} of {num_images:,} images cannot be decoded: {listed}{more}. Fix or remove them, "
-        "or skip them with --bad-images skip; `diptych data check` lists them all."
-    )

@@ -76,7 +76,7 @@ class ImageStore:
         moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
         faults: why an image cannot be decoded, by index.
         cached: the cached pixels; None if images are decoded whenever they are read.
-        remark: why pixels or faults could not be cached.
+        remarks: why pixels or faults could not be cached.
     """
 
     listing: Listing
@@ -85,7 +85,7 @@ class ImageStore:
     moments: NDArray[np.int64]
     faults: dict[int, str]
     cached: cache.Kept | None = None
-    remark: str | None = None
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -116,7 +116,7 @@ class ImageStore:
         scan = cached.scan()
         if scan and caching != "never" and cached.has_pixels():
             return cls(listing, image_shape, digests, scan[1], scan[0], cached)
-        remark = None
+        remarks: tuple[str, ...] = ()
         if cache.wants(caching, folder, len(listing) * math.prod(image_shape)):
             try:
                 with cached.filling((len(listing), *image_shape)) as pixels:
@@ -126,14 +126,14 @@ class ImageStore:
             except ArtifactError as error:
                 if caching == "always":
                     raise
-                remark = f"Decoded images are not cached: {error}"
+                remarks = (f"Decoded images are not cached: {error}",)
         faults, moments = scan or _decode_all(listing, digests, image_shape, progress)
         if not scan:
             try:
                 cached.keep_scan(faults, moments)
             except ArtifactError as error:
-                remark = remark or f"The faults found are not cached: {error}"
-        return cls(listing, image_shape, digests, moments, faults, None, remark)
+                remarks = remarks or (f"The faults found are not cached: {error}",)
+        return cls(listing, image_shape, digests, moments, faults, None, remarks)
 
     @property
     def is_streamed(self) -> bool:

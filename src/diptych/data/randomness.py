@@ -1,8 +1,8 @@
-"""Random numbers that are looked up, not drawn: a pure function of (seed, epoch, purpose, sample index).
+"""Random numbers as a pure function of (seed, epoch, purpose, sample index).
 
-A generator with a state would make a sample's numbers depend on what was drawn before it, hence on the batch, the
-number of workers and where a training was resumed. NumPy's distributions may also change between versions
-(NEP 19); the few lines of whole-number arithmetic here do not.
+With a stateful generator, a sample's numbers would depend on what was drawn before it, and so on the batch, the number
+of workers and the step at which training resumed. NumPy's distributions may also change between versions (NEP 19); the
+integer arithmetic here does not.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,14 @@ _DROPPED_BITS = np.uint64(11)
 
 
 def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hash counters to 64 random bits each.
+    """Hash counters to 64 random bits each: uint64, in their shape.
 
     Word n is the n-th output of SplitMix64 seeded with `key`: Steele, Lea and Flood, "Fast splittable pseudorandom
     number generators" (2014), with the constants of Vigna's https://prng.di.unimi.it/splitmix64.c.
 
     Args:
-        key: names the stream, in [0, 2**64).
-        counters: int64, of any shape but a scalar's; 1 is the first output.
-
-    Returns:
-        uint64, in the counters' shape.
+        key: the stream, in [0, 2**64).
+        counters: int64, not a scalar; 1 is the first output.
     """
     state = counters.astype(np.uint64) * np.uint64(_STEP) + np.uint64(key)
     state = (state ^ (state >> _SHIFTS[0])) * _FACTORS[0]
@@ -38,13 +35,7 @@ def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The random numbers of some samples in one epoch; each purpose has a stream of its own.
-
-    Attributes:
-        seed: the training's seed.
-        epoch: the number of the pass over the split.
-        indices: int64, (N,), the samples' positions in their split.
-    """
+    """The random numbers of some samples, by their int64 (N,) indices, in one epoch; a stream for each purpose."""
 
     seed: int
     epoch: int

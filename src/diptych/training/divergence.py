@@ -15,8 +15,8 @@ import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json, write_json
+from diptych.data.augment import is_mixed, partners
 from diptych.data.batches import Batch, batch_bounds, order
-from diptych.data.mix import is_mixed, partners
 from diptych.data.randomness import Draws
 from diptych.engines.contract import Arrays
 from diptych.errors import ArtifactError, EngineError, UsageError

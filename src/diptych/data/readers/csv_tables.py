@@ -18,17 +18,15 @@ from typing import TextIO
 
 import numpy as np
 
-from diptych.data.decode import SUFFIXES
 from diptych.data.paths import contained
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
-from diptych.data.readers.folder import by_path
+from diptych.data.readers.folder import by_path, is_image
 from diptych.data.readers.labels import LABEL_COLUMNS, names_beside, shown, split_named, to_classes
 from diptych.errors import DataError
 
 PATH_COLUMNS = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name",
 )  # fmt: skip
-_DELIMITERS = ",;\t"
 _LONGEST_LINE = 2**24
 _MIN_LEVELS = 4
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -100,7 +98,7 @@ def open_table(path: Path) -> Table:
             line = _QUOTED.sub("", next(_lines(stream, path), ""))
     except OSError as error:
         raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
-    delimiter = max(_DELIMITERS, key=line.count)
+    delimiter = max(",;\t", key=line.count)
     rows = _rows(path, delimiter)
     head = next(rows, None)
     if head is None:
@@ -111,9 +109,8 @@ def open_table(path: Path) -> Table:
 def list_paths(tables: Mapping[str, Table], root: Path | None = None) -> Listing:
     """List the images that tables name, and their classes.
 
-    Args:
-        tables: a table for each split; or one for `""`, which a column `split` may divide.
-        root: the folder that paths are relative to, and cannot leave; the first table's own unless given.
+    Each split has a table, or all have one for `""`, which a column `split` may divide. Paths are relative to `root`,
+    or to the first table's folder, and cannot leave it.
 
     Raises:
         DataError: the columns are ambiguous; or a row has no label, or a path that leaves the folder, is not a file, or
@@ -165,9 +162,8 @@ def list_paths(tables: Mapping[str, Table], root: Path | None = None) -> Listing
 def list_pixels(tables: Mapping[str, Table], shape: tuple[int, int, int] | None = None) -> Listing:
     """Read the images that tables hold as levels, in the order height, width, channels.
 
-    Args:
-        tables: a table for each split; or one for `""`.
-        shape: (height, width, channels) of the images. Unless given: a square of grey levels, or else one of RGB.
+    Each split has a table, or all have one for `""`. Unless a (height, width, channels) is given, images are a square
+    of grey levels, or else one of RGB.
 
     Raises:
         DataError: a table has no labels or another shape; or a row has no label, or a level that is not a whole number
@@ -179,9 +175,10 @@ def list_pixels(tables: Mapping[str, Table], shape: tuple[int, int, int] | None 
         label_column = _label_column(table)
         columns = [column for place, column in enumerate(table.line) if place != label_column]
         levels, split_codes = bytearray(), array("q")
-        for line, row in table.rows():
-            if not split_codes and line == 1 and table.has_header:
-                continue
+        rows = table.rows()
+        if table.has_header:
+            next(rows)
+        for line, row in rows:
             label = row.pop(label_column)
             if not label:
                 raise DataError(f"{_at(table.path, line)} has no label.")
@@ -191,23 +188,17 @@ def list_pixels(tables: Mapping[str, Table], shape: tuple[int, int, int] | None 
             except ValueError:
                 raise DataError(_describe_bad_level(table, line, row, columns)) from None
         if not split_codes:
-            raise DataError(f"{str(table.path)!r} has a header and no rows: expected one for each image.")
+            raise DataError(f"{str(table.path)!r} has a header and no rows.")
         split_shape = shape or _square(table.path, len(columns))
         if math.prod(split_shape) != len(columns):
             raise DataError(f"{str(table.path)!r} has {len(columns)} pixel columns, which is not {split_shape}.")
         images[split or "train"] = np.frombuffer(levels, dtype=np.uint8).reshape(-1, *split_shape)
         codes[split or "train"] = split_codes
     first = next(iter(tables.values())).path
-    shapes = {images_nhwc.shape[1:] for images_nhwc in images.values()}
-    if len(shapes) > 1:
+    if len(shapes := {images_nhwc.shape[1:] for images_nhwc in images.values()}) > 1:
         raise DataError(f"{str(first)!r} and the tables beside it have images of {sorted(shapes)}: expected one shape.")
     class_names, labels = to_classes(list(code_of), codes, repr(str(first)), names_beside(first))
     return Listing.of(class_names, {name: ListedSplit.of_pixels(images[name], labels[name]) for name in labels})
-
-
-def is_image(cell: str) -> bool:
-    """Return whether a cell ends like the name of an image file."""
-    return Path(cell).suffix.lower() in SUFFIXES
 
 
 def _columns(table: Table, *, is_divided: bool) -> tuple[int, int, int | None, int | None]:

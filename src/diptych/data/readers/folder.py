@@ -98,7 +98,7 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
         entry = next(entries, None)
         if entry is None:
             pending.pop()
-        elif _is_named_image(entry.name) and (any_kind or _is_file(entry)):
+        elif is_image(entry.name) and (any_kind or _is_file(entry)):
             yield as_text(entry.path, prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
             pending.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
@@ -154,7 +154,7 @@ def _holds_runs(folder: str) -> bool:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if _is_named_image(entry.name):
+                if is_image(entry.name):
                     return False
                 if any(os.path.isfile(f"{entry.path}/{name}") for name in _RUN_FILES):  # noqa: PTH113
                     return True
@@ -172,7 +172,8 @@ def _entries(root: Path | str) -> list[os.DirEntry[str]]:
         raise DataError(f"Cannot read {str(root)!r:.200}: {error.strerror}.") from error
 
 
-def _is_named_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Return whether a name ends like that of an image file."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
 
 

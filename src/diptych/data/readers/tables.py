@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from diptych.data.readers import Listing, csv_tables, parquet
-from diptych.data.readers.folder import SPLITS, folder_names, image_names
+from diptych.data.readers.folder import SPLITS, folder_names, image_names, is_image
 from diptych.errors import DataError, UsageError
 
 SUFFIXES = frozenset({".csv", ".tsv", parquet.SUFFIX})
@@ -137,7 +137,7 @@ def _may_fit(path: Path) -> bool:
         table = csv_tables.open_table(path)
     except DataError:
         return True
-    return table.has_pixels or any(map(csv_tables.is_image, (*table.line, *table.first)))
+    return table.has_pixels or any(map(is_image, (*table.line, *table.first)))
 
 
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
