@@ -1,4 +1,4 @@
-"""The public names: sorted, complete, documented, and changed only on purpose."""
+"""The public names are sorted, complete and documented, and change only on purpose."""
 
 import ast
 import inspect
@@ -14,7 +14,7 @@ PUBLIC = [(name, getattr(diptych, name)) for name in diptych.__all__]
 
 
 def surface():
-    """A line for each public name; functions with the names of their parameters."""
+    """One line per public name; functions with their parameters' names."""
     return "".join(f"{name}{_parameters(value)}\n" for name, value in PUBLIC)
 
 
@@ -26,11 +26,11 @@ def _parameters(value):
     return f"({', '.join(marks.get(parameter.kind, '') + parameter.name for parameter in parameters)})"
 
 
-def test_all_is_sorted_and_names_each_thing_once():
+def test_all_is_sorted_without_duplicates():
     assert sorted(set(diptych.__all__)) == diptych.__all__
 
 
-def test_type_checkers_see_what_all_lists():
+def test_type_checkers_see_the_names_of_all():
     (block,) = [
         node
         for node in ast.parse(inspect.getsource(diptych)).body
