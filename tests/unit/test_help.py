@@ -1,6 +1,6 @@
 """Help is fast and complete, and changes only on purpose."""
 
-import time
+import os
 from dataclasses import fields
 
 import pytest
@@ -55,9 +55,7 @@ def test_version_is_printed():
 
 @pytest.mark.parametrize("args", MOST_SECONDS)
 def test_help_is_fast(args):
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert 0 == process(*args, "--help").code
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < MOST_SECONDS[args]
+    before = sum(os.times()[2:4])
+    assert 0 == process(*args, "--help").code
+    seconds = sum(os.times()[2:4]) - before  # processor time of the child, which a busy machine does not change much
+    assert seconds < MOST_SECONDS[args]

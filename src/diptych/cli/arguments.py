@@ -13,9 +13,10 @@ from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from diptych.errors import UsageError
-from diptych.options import bad_choice, field_docs, option, unknown_option
+from diptych.options import field_docs, option
 from diptych.spec import Recipe, recipes
 from diptych.spec.codec import read_recipe
+from diptych.vocabulary import bad_choice, unknown_option
 
 T = TypeVar("T")
 WIDTH = 100

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import print_json
 from diptych.errors import UsageError
-from diptych.options import option, parse_pixel_shape
+from diptych.options import SourceOptions, option
 from diptych.spec.typed import did_you_mean
 
 if TYPE_CHECKING:
@@ -44,14 +44,9 @@ class Check:
     """Exit with 1 for warnings too."""
     out: Path | None = None
     """Folder for the report (default: runs/check-NAME)."""
-    data_dir: Path | None = None
-    """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
-    root: Path | None = None
-    """Folder that the paths in a table are relative to (default: the table's folder)."""
-    pixel_shape: tuple[int, int, int] | None = option(None, metavar="HxWxC", parse=parse_pixel_shape)
-    """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
     json: bool = False
     """Print as JSON."""
+    data_options: SourceOptions = field(default_factory=SourceOptions)
 
 
 def main(args: list[str]) -> int:
@@ -69,11 +64,9 @@ def main(args: list[str]) -> int:
     with Progress() as progress:
         report = check_data(
             parsed.data,
-            data_dir=parsed.data_dir,
-            root=parsed.root,
-            pixel_shape=parsed.pixel_shape,
             quarantine=parsed.quarantine,
             out=parsed.out,
+            **vars(parsed.data_options),
             tell=lambda doing, done, total: progress.notify("data", {"doing": doing, "done": done, "total": total}),
         )
     if parsed.json:
