@@ -29,11 +29,11 @@ from diptych.data.datasets import Split
 from diptych.data.preprocess import channel_statistics
 from diptych.processes import engine_environment, num_threads
 from diptych.spec import recipes, zoo
-from diptych.training.fit import fit
-from diptych.training.learner import Job, Learner, resolve
 from diptych.training.machine import machine
-from diptych.training.saving import Saver
+from diptych.training.provenance import resolve
+from diptych.training.schedule import Saver
 from diptych.training.stopping import Stopping
+from diptych.training.trainer import Job, Trainer
 
 HERE = Path(__file__).parent
 WANTED = {"deterministic": 1.05, "saving": 1.02}
@@ -115,7 +115,7 @@ def in_turn(engine: str, asked) -> dict:
     }
 
 
-def learner_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Learner:
+def trainer_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Trainer:
     """A training that has not begun; `way` off: without deterministic kernels."""
     engine = engines.get(engine_name)
     if way == "off" and engine_name == "tensorflow":
@@ -131,7 +131,7 @@ def learner_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Learn
     dataset = data(max(54_000, SLICES * asked.rounds * STEPS * recipe.batch_size))
     mean, std = channel_statistics(dataset.train.images)
     spec = zoo.model(asked.model, dataset.image_shape, dataset.num_classes, mean, std)
-    return Learner(engine, Job(spec, resolve(recipe, dataset, engine.runtime()["device"]), dataset))
+    return Trainer(engine, Job(spec, resolve(recipe, dataset, engine.runtime()["device"]), dataset))
 
 
 def data(num_images: int) -> datasets.Dataset:
@@ -147,15 +147,15 @@ def data(num_images: int) -> datasets.Dataset:
 
 def slices(engine: str, way: str, asked) -> None:
     """Take a slice of steps whenever a line comes, and say how long it took."""
-    learner = learner_of(engine, way, asked)
-    batches = learner.batches()
+    trainer = trainer_of(engine, way, asked)
+    batches = trainer.batches()
     for until in count(STEPS, STEPS):
         if not sys.stdin.readline():
             return
-        if until > learner.num_steps:
+        if until > trainer.num_steps:
             raise SystemExit("too many rounds for one epoch")
         start = time.perf_counter()
-        learner.train(batches, until)
+        trainer.train(batches, until)
         print(time.perf_counter() - start, flush=True)
 
 
@@ -188,24 +188,24 @@ class Enough(Exception):  # noqa: N818
 
 def training(engine: str, way: str, asked) -> None:
     """Train for some seconds, after some steps that are not counted."""
-    learner = learner_of(engine, "on", asked)
+    trainer = trainer_of(engine, "on", asked)
     with tempfile.TemporaryDirectory(dir=HERE) as folder:
         run = Run(Path(folder))
-        batches = learner.batches()
-        learner.train(batches, STEPS)
+        batches = trainer.batches()
+        trainer.train(batches, STEPS)
         batches.close()
         saver = Timed(run, None, 2)
-        learner.state = saver.timed(learner.state)
+        trainer.state = saver.timed(trainer.state)
         saver.saves_at_all = way == "on"
-        start, first = time.perf_counter(), learner.totals.steps
+        start, first = time.perf_counter(), trainer.totals.steps
 
         def notify(kind: str, fields: dict) -> None:
             if kind == "step" and time.perf_counter() - start > asked.seconds:
-                raise Enough(fields["step"] - first + (fields["epoch"] - 1) * learner.num_steps)
+                raise Enough(fields["step"] - first + (fields["epoch"] - 1) * trainer.num_steps)
 
         try:
             with EventLog(run.events_path) as events:
-                fit(learner, saver, run, events, notify, origin={}, stopping=Stopping())
+                trainer.fit(run, saver, events, notify, origin={}, stopping=Stopping())
         except Enough as enough:
             (steps,) = enough.args
         seconds = time.perf_counter() - start

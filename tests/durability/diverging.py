@@ -11,9 +11,9 @@ import faults
 
 from diptych.artifacts import Run
 from diptych.spec import Recipe, zoo
-from diptych.training import job
+from diptych.training import provenance
 from diptych.training.divergence import Diverged
-from diptych.training.execute import Settings, execute
+from diptych.training.process import Settings, execute
 from diptych.training.stopping import Stopping
 
 # Decay that overshoots: each step turns weights over and makes them larger, until they overflow in the second epoch.
@@ -30,26 +30,26 @@ RECIPE = Recipe(
 )
 
 
-def train(run, **settings):
+def train(run, dataset, **settings):
     """Train until it stops or diverges; whether it has diverged."""
     try:
-        execute(run, Settings("torch", 1, **settings), lambda kind, fields: None, Stopping())
+        execute(run, Settings("torch", 1, **settings), dataset, lambda kind, fields: None, Stopping())
     except Diverged:
         return True
     return False
 
 
 def main(root):
-    source = job.Source("digits")
+    source = provenance.Source("digits")
     dataset = source.load()
     spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
-    run: Run = job.create(root, "run", source, dataset, spec, RECIPE, 0, "torch")
-    assert not train(run, stop_after=1)
+    run: Run = provenance.create(root, "run", source, dataset, spec, RECIPE, 0, "torch")
+    assert not train(run, dataset, stop_after=1)
     found = {}
     for kind, force in (("diverged", False), ("forced", True)):
         before = faults.read_files(run.directory)
         with faults.watched(run.directory) as changes:
-            assert train(run, force=force)
+            assert train(run, dataset, force=force)
         # Of curves nothing depends, and what was not there to be removed is no change.
         found[kind] = before, [one for one in changes if one.path and not one.path.startswith("tensorboard")]
     (root / "changes.pickle").write_bytes(pickle.dumps(found))

@@ -42,7 +42,7 @@ def watched(root, visit=lambda number, change: None):
     disk before it asks again) or "after" (it is asked again when the change is made).
     """
     root, changes, numbers = root.resolve(), [], count()
-    real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "unlink", "mkdir")}
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")}
     real_open = io.open
 
     def made(change, make, make_half=None):
@@ -113,9 +113,13 @@ def watched(root, visit=lambda number, change: None):
             return real["mkdir"](path, *rest)
         return made(Change("mkdir", below(path)), lambda: real["mkdir"](path, *rest))
 
+    def rmdir(path, **_):
+        return made(Change("rmdir", below(path)), lambda: real["rmdir"](path)) if below(path) else real["rmdir"](path)
+
     try:
         io.open = open_
         os.fsync, os.replace, os.rename, os.unlink, os.mkdir = fsync, renamed, renamed, unlink, mkdir
+        os.rmdir = rmdir
         yield changes
     finally:
         io.open = real_open
@@ -213,9 +217,11 @@ class Disk:
                 self.now[number] = content[: change.offset] + change.data + content[change.offset + len(change.data) :]
             case "truncate":
                 self.now[number] = self.now[number][: change.offset]
+            case "rename" if self.now[number] is None:
+                self._rename((change.to, change.path, number))
             case "rename":
                 self._rename({change.to: number, change.path: None})
-            case "unlink":
+            case "unlink" | "rmdir":
                 self._rename({change.path: None})
             case "fsync" if change.path == "." or number is None or self.now[number] is None:
                 done = [one for one in self.pending if self._folder(one) == change.path]
@@ -251,6 +257,12 @@ class Disk:
 
 
 def _after(names, changed):
+    """Names after a change of some, or after a folder was renamed: what is durable in it moves along."""
+    if isinstance(changed, tuple):
+        new, old, number = changed
+        moved = {f"{new}{name.removeprefix(old)}": n for name, n in names.items() if name.startswith(f"{old}/")}
+        kept = {name: n for name, n in names.items() if name != old and not name.startswith(f"{old}/")}
+        return {**kept, new: number, **moved}
     names = {**names, **changed}
     return {name: number for name, number in names.items() if number is not None}
 

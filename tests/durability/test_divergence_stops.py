@@ -14,7 +14,7 @@ import states
 
 from diptych.artifacts import Run, read_events
 from diptych.processes import engine_environment
-from diptych.training import checkpoint, divergence, job
+from diptych.training import checkpoint, divergence, provenance
 
 pytestmark = pytest.mark.slow
 WORK = Path(__file__).with_name("diverging.py")
@@ -32,7 +32,11 @@ def diverged(tmp_path_factory):
 def test_a_stop_or_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(diverged, tmp_path, kind):
     whole, changed = diverged
     before, changes = changed[kind]
-    good, record, folders = checkpoint.load(whole), divergence.read(whole), (tmp_path / str(n) for n in count())
+    good, record, folders = (
+        checkpoint.load(whole),
+        json.loads(divergence.path_of(whole).read_text()),
+        (tmp_path / str(n) for n in count()),
+    )
     num_states, to_be_found = 0, None
     for _, files in faults.power_losses(before, changes):
         run = Run(next(folders))
@@ -44,10 +48,10 @@ def test_a_stop_or_a_power_loss_at_any_change_leaves_a_good_state_and_what_happe
         assert [] == told
         status = run.read_record().status
         if divergence.path_of(run).exists():
-            assert record == divergence.read(run)
+            assert record == json.loads(divergence.path_of(run).read_text())
         else:
             assert status in {"stopped", "running"}
-            job.check_unfinished(run, force=False)  # so that it can be found again
+            provenance.check_unfinished(run, force=False)  # so that it can be found again
             to_be_found = run
     renames = [one.to for one in changes if one.kind == "rename"]
     assert ["run.json", "diverged.json", "run.json"] == [name for name in renames if name != "events.jsonl"]

@@ -49,7 +49,7 @@ def test_a_process_that_is_killed_at_a_random_moment_loses_no_checkpoint(tmp_pat
         returned = max(returned, killed_after(moments.uniform(0, MOST_SECONDS), run))
         found, told = states.load(run, saved)
         assert (found in {returned, returned + 1}, []) == (True, told)
-        returned, num_cut = found, num_cut + (len(list(run.directory.rglob(".*.tmp"))) > 0)
+        returned, num_cut = found, num_cut + (len(list(run.directory.rglob(".*"))) > 0)
     print(f"\n{num_kills} kills in {returned} saves, {num_cut} of them in the middle of a file: 0 checkpoints lost")
     checkpoint.save(run, saved(returned + 1))
     states.assert_tidy(run)

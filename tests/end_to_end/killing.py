@@ -1,7 +1,6 @@
 """Trainings whose process sends itself a signal at a chosen moment, however fast or slow the machine is.
 
-The process is the one that `diptych train` starts; only its `main` is called by a script that has put a counter before
-one function.
+The process does what the one that `diptych train` starts does, with a counter before one function.
 """
 
 import json
@@ -62,7 +61,10 @@ def after(function):
         return answer
     return call
 
-from diptych.training import child, execute, fit, learner
+from pathlib import Path
+
+from diptych.artifacts import Run
+from diptych.training import process, provenance, trainer
 
 def watched(batches):
     timer = threading.Timer(number, send)
@@ -82,14 +84,13 @@ def noted(make):
         optimizers.append(self.optimizer)
     return new
 
-learner.Learner.__init__ = noted(learner.Learner.__init__)
-
-fit._until = watched(fit._until)
+trainer.Trainer.__init__ = noted(trainer.Trainer.__init__)
+trainer._until = watched(trainer._until)
 match place:
     case "validated":
-        learner.log_softmax = before(learner.log_softmax)
+        trainer.log_softmax = before(trainer.log_softmax)
     case "evaluated":
-        execute.evaluate_logits = before(execute.evaluate_logits)
+        process.evaluate_logits = before(process.evaluate_logits)
     case "synced":
         os.fsync = before(os.fsync)
     case "renamed":
@@ -97,7 +98,13 @@ match place:
     case "moved":
         os.replace = after(os.replace)
 
-code = child.main(sys.argv[4:])
+run = Run.open(Path(sys.argv[4]))
+dataset = provenance.load_data(run.read_record())
+code = 0
+try:
+    process.train_run(run, process.Settings(**json.loads(sys.argv[5])), dataset, lambda kind, fields: None)
+except SystemExit as ended:
+    code = ended.code
 if sent:
     seconds = time.perf_counter() - sent["time"]
     print(json.dumps({"steps_before": sent["steps_before"], "steps": steps(), "seconds": seconds}), file=sys.stderr)

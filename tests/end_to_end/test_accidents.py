@@ -14,7 +14,7 @@ from commands import SECONDS, hidden, num_living, process, start, train, wait_un
 from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts import Run, locked, read_events
-from diptych.training import checkpoint, job
+from diptych.training import checkpoint, provenance
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
@@ -98,16 +98,16 @@ def test_what_sigkill_ended_goes_on_bit_for_bit(training, unbroken, engine_name,
 
 FULL = re.compile(
     r"diptych: (Cannot write '([^']+)': No space left on device after ([\d,]+) of ([\d,]+) bytes\. "
-    r"[\d,]+ bytes are free there; make room, or raise the quota\. The training goes on with --resume\.)\n"
+    r"[\d,]+ bytes are free there; make room, or raise the quota\. The training continues with --resume\.)\n"
 )
 
 
 def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, unbroken, engine_name):
     expected = unbroken(engine_name)
-    saved = sum(path.stat().st_size for path in expected.checkpoints_dir.iterdir()) / 2
+    saved = sum(path.stat().st_size for path in expected.checkpoints_dir.rglob("*.*")) / 2
     disk = mounted(f"size={int(2.5 * saved)}")  # two checkpoints have room, the third has not
     run = Run(disk / expected.directory.name)
-    names = {f"step-{step:08}{suffix}" for step in (5, 10) for suffix in (".safetensors", ".sha256")}
+    names = {f"step-{step:08}" for step in (5, 10)}
     begun = (*ASKED, "--engine", engine_name, "--out", disk, "--threads", 1)
     for command in (begun, ("train", "--resume", run.directory)):  # before there is room, it ends in the same way
         told = process(*command)
@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, unbroken, engine_name
         assert (2, "") == (told.code, told.out)
         said = FULL.fullmatch(told.err)
         assert said, told.err
-        assert str(run.checkpoints_dir / "step-00000015.safetensors") == said[2]
+        assert str(run.checkpoints_dir / ".step-00000015" / "state.safetensors") == said[2]
         written, wanted = (int(number.replace(",", "")) for number in said.group(3, 4))
         assert 0 < written < wanted
         assert ("failed", said[1]) == (run.read_record().status, run.read_record().failure)
@@ -153,7 +153,7 @@ def test_a_training_that_failed_says_why_and_goes_on_when_that_is_mended(digit_f
     )
     streamed += ("--engine", engine_name, "--checkpoint-steps", 5, "--out")
     (expected,) = train(*streamed[1:], tmp_path / "unbroken")
-    broken = digit_folder / job.load_data(expected.read_record()).train.ids[0]
+    broken = digit_folder / provenance.load_data(expected.read_record()).train.ids[0]
     whole, other = shutil.copy(broken, tmp_path / "whole.png"), tmp_path / "other.png"
     other.write_bytes(b"no image any more")
     with begun(*streamed, tmp_path / "out") as (started, run):

@@ -6,7 +6,7 @@ from commands import train
 
 from diptych import engines
 from diptych.artifacts import read_arrays, read_events
-from diptych.training import checkpoint, job
+from diptych.training import checkpoint, provenance
 
 PATIENCE = 4
 
@@ -56,8 +56,8 @@ def test_the_kept_weights_are_from_the_first_epoch_with_the_best_validation_accu
 
 def test_the_kept_weights_have_that_accuracy_on_the_validation_split(run, epochs):
     record = run.read_record()
-    split = job.load_data(record).validation
+    split = provenance.load_data(record).validation
     kept, _ = read_arrays(run.model_path)
-    logits_nk = job.predict_logits(engines.get("torch"), record.spec, kept, split.images, "float32")
+    logits_nk = provenance.predict_logits(engines.get("torch"), record.spec, kept, split.images, "float32")
     best = max(epoch["validation_accuracy"] for epoch in epochs)
     assert pytest.approx(best) == (logits_nk.argmax(1) == split.labels).mean()

@@ -98,7 +98,7 @@ def test_an_archive_is_checked(clean, tmp_path):
 CHECK = """
 import resource, sys, time
 from diptych import check_data
-from diptych.training.measuring import peak_memory
+from diptych.training.machine import peak_memory
 start = time.perf_counter()
 check_data(sys.argv[1], out=sys.argv[2])
 usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -8,8 +8,8 @@ from killing import Moment, assert_same_to_the_last_bit, finish, killed, termina
 
 from diptych.artifacts import read_events
 from diptych.spec import Recipe, zoo
-from diptych.training import checkpoint, job
-from diptych.training.execute import Settings
+from diptych.training import checkpoint, provenance
+from diptych.training.process import Settings
 
 # Dropout, batch norm, averaged and best weights, a plateau schedule: all that a state could forget.
 RECIPE = Recipe(
@@ -36,13 +36,15 @@ FIXED = [
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     """A function that makes a run which no process has trained yet."""
-    source = job.Source("digits")
+    source = provenance.Source("digits")
     dataset = source.load()
     spec = zoo.model("cnn", dataset.image_shape, dataset.num_classes, (0.5,), (0.5,))
 
     def begin(engine, **settings):
         settings = {"checkpoint_steps": STEPS, **settings}
-        return job.create(tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, 0, engine, **settings)
+        return provenance.create(
+            tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, 0, engine, **settings
+        )
 
     return begin
 

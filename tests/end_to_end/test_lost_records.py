@@ -11,7 +11,7 @@ from diptych.api.comparison import design
 from diptych.artifacts import Run, read_events
 from diptych.errors import SpecError
 from diptych.spec import Recipe, zoo
-from diptych.training import checkpoint, job
+from diptych.training import checkpoint, provenance
 
 
 @pytest.fixture(scope="module")
@@ -39,33 +39,29 @@ def refused(*arguments):
     return told.err
 
 
-def test_without_manifests_it_is_not_begun_anew_unless_forced(run):
-    for manifest in run.checkpoints_dir.glob("*.sha256"):
-        manifest.unlink()
-    before = sorted(path.name for path in run.checkpoints_dir.iterdir())
-    assert "no checkpoint has its manifest" in refused("--resume", run.directory)
-    assert before == sorted(path.name for path in run.checkpoints_dir.iterdir())
+def test_without_checkpoints_it_does_not_start_over_unless_forced(run):
+    shutil.rmtree(run.checkpoints_dir)
+    assert "there is no checkpoint, though 2 epochs were logged" in refused("--resume", run.directory)
     assert 2 == len(read_events(run.events_path, "epoch"))
     train("--resume", run.directory, "--force")
     assert [1, 2, 3] == [event["epoch"] for event in read_events(run.events_path, "epoch")]
     (forced,) = run.read_record().forced
-    assert "though 2 epochs were logged" in forced["differences"][0]
-    assert 3 == checkpoint.num_epochs(run)
+    assert "though 2 epochs were logged" in forced.differences[0]
+    assert 3 == len(checkpoint.load(run).epochs)
 
 
 @pytest.mark.parametrize("remedy", ["resumed", "removed"])
-def test_a_comparison_says_what_to_do_with_a_run_of_its_own_that_lost_its_manifests(remedy, tmp_path):
+def test_a_comparison_says_what_to_do_with_a_run_of_its_own_that_lost_its_checkpoints(remedy, tmp_path):
     wanted = ("--model", "mlp", "--precision", "float32", "--epochs", 2, "--seeds", 1, "--no-thorough", *ONE_THREAD)
     recipe = Recipe(epochs=2, precision="float32")
     designed = design("digits", model="mlp", recipe=recipe, seeds=1, threads=1, out=tmp_path)
     begun = designed.create(designed.cells[0])
     train("--resume", begun.directory, "--stop-after", 1)
-    for manifest in begun.checkpoints_dir.glob("*.sha256"):
-        manifest.unlink()
+    shutil.rmtree(begun.checkpoints_dir)
     told = diptych("compare", "digits", *wanted, "--out", tmp_path, "--json")
     assert (2, "", 1) == (told.code, told.out, len(told.err.splitlines())), told
     print(f"\n{told.err.strip()}")
-    advice = f"remove the run to train it anew, or go on all the same with `diptych train --resume {begun.directory} "
+    advice = f"remove the run and train again, or resume anyway with `diptych train --resume {begun.directory} "
     assert f"{advice}--force`." in told.err
     if remedy == "removed":
         shutil.rmtree(begun.directory)
@@ -92,9 +88,9 @@ def test_a_log_that_cannot_be_written_is_named(run):
 
 
 def test_a_split_that_is_empty_is_refused_where_the_recipe_looks_at_it(tmp_path):
-    source = job.Source.of("digits", validation_fraction=0.0)
+    source = provenance.Source.of("digits", validation_fraction=0.0)
     dataset = source.load()
     spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
     with pytest.raises(SpecError, match=r"'digits' has no validation samples .*Raise validation_fraction"):
-        job.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
+        provenance.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
     assert not (tmp_path / "runs").exists()

@@ -14,7 +14,7 @@ from diptych.artifacts import Run
 from diptych.data.decode import decode, sniff
 from diptych.data.preprocess import resize
 from diptych.evaluation.metrics import softmax
-from diptych.training import job
+from diptych.training import provenance
 
 SIZE = (16, 16)
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "images.json").read_text())
@@ -52,7 +52,7 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
     assert 2 * len(bad) == len(record.data.skipped)
     expected = digests(resize(decode(corpus()[name].encoded, name), SIZE) for name in good)
 
-    dataset = job.load_data(record)
+    dataset = provenance.load_data(record)
     assert len(good) == len(dataset.train) == len(dataset.test)
     assert expected == digests(dataset.train.images[:]) == digests(dataset.test.images[:])
 

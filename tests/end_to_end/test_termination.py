@@ -90,7 +90,7 @@ def test_a_training_that_was_ended_before_its_first_step_begins_with_resume(tmp_
     said = f"diptych: interrupted. Resume with: diptych train --resume {run.directory}\n"
     assert (143, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
-    assert not checkpoint.exists(run)
+    assert checkpoint.load(run) is None
     assert "created" == run.read_record().status
     (resumed,) = train("--resume", run.directory, "--stop-after", 1)
     assert [1] == [event["epoch"] for event in read_events(resumed.events_path, "epoch")]
@@ -163,7 +163,7 @@ def test_its_state_is_saved_once_for_signals_that_come_together(training, send, 
     assert (code, said) == (started.returncode, err)
     assert 0 == num_living(started.pid)
     assert "stopped" == run.read_record().status
-    assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
+    assert len(read_events(run.events_path, "epoch")) == len(checkpoint.load(run).epochs)
 
 
 def test_a_training_whose_process_is_killed_says_by_what_and_how_to_go_on(training):
@@ -174,8 +174,8 @@ def test_a_training_whose_process_is_killed_says_by_what_and_how_to_go_on(traini
     _, err = started.communicate(timeout=SECONDS)
     print(f"\n{err.strip()}")
     assert (2, 1) == (started.returncode, len(err.splitlines()))
-    assert "training was killed by SIGKILL, as the system does where memory has run out" in err
-    assert f"`diptych train --resume {run.directory}` goes on with it." in err
+    assert "training was killed by SIGKILL, as the system does when memory runs out" in err
+    assert f"Resume with: diptych train --resume {run.directory}." in err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
@@ -202,8 +202,8 @@ def test_a_training_whose_command_was_killed_holds_the_lock_until_it_ends(traini
     os.kill(child, signal.SIGCONT)
     wait_until_nobody_lives(started)
     assert "stopped" == run.read_record().status
-    assert len(read_events(run.events_path, "epoch")) == checkpoint.num_epochs(run)
-    train("--resume", run.directory, "--stop-after", checkpoint.num_epochs(run) + 1)
+    assert len(read_events(run.events_path, "epoch")) == len(checkpoint.load(run).epochs)
+    train("--resume", run.directory, "--stop-after", len(checkpoint.load(run).epochs) + 1)
 
 
 def test_a_second_training_in_the_same_folder_is_refused_at_once(training):

@@ -38,7 +38,7 @@ def refused(run):
     assert (2, "") == (told.code, told.out)
     (line,) = told.err.splitlines()
     assert line.startswith(f"diptych: Cannot resume '{run.directory}': ")
-    assert "Bring back what it was, remove the run to train it anew, or go on all the same with" in line
+    assert "Undo the changes, remove the run and train again, or resume anyway with" in line
     assert line.endswith(" --force`.")
     return line
 

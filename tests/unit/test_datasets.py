@@ -16,7 +16,7 @@ from diptych.data.datasets import Split, cut
 from diptych.data.images import cache_dir
 from diptych.data.readers import cifar
 from diptych.errors import ArtifactError, DataError, DownloadError, UsageError
-from diptych.training.job import Source
+from diptych.training.provenance import Source
 
 CLASSES = ("a", "b", "c")
 

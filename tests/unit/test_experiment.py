@@ -12,7 +12,7 @@ from diptych.comparison.meter import full_batches
 from diptych.data.datasets import Dataset, Split
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import Recipe
-from diptych.training.job import Source
+from diptych.training.provenance import Source
 
 RECIPE = Recipe(epochs=2, precision="float32")
 

@@ -6,7 +6,7 @@ import pytest
 
 from diptych.data import datasets
 from diptych.spec import Recipe, zoo
-from diptych.training.origin import differences, keeps_batches, origin
+from diptych.training.provenance import differences, keeps_batches, origin
 
 RUNTIME = {"engine": "torch", "version": "2.6.1+cpu"}
 SPEC = zoo.model("mlp", (8, 8, 1), 10, (0.5,), (0.5,))
@@ -86,9 +86,3 @@ def test_another_seed_is_named_and_orders_batches_otherwise(then, digits):
     now = origin(digits, SPEC, RECIPE, RUNTIME, 1)
     assert ["the seed was 0, is 1"] == differences(then, now)
     assert not keeps_batches(then, now)
-
-
-def test_a_state_that_does_not_say_its_seed_is_gone_on_with(then):
-    earlier = {key: value for key, value in then.items() if key != "seed"}
-    assert [] == differences(earlier, then)
-    assert keeps_batches(earlier, then)

@@ -5,9 +5,9 @@ import pytest
 from finished import record_of
 
 from diptych.artifacts import Run
-from diptych.training import checkpoint, saving
+from diptych.training import checkpoint, schedule
 from diptych.training.checkpoint import Checkpoint
-from diptych.training.saving import Saver
+from diptych.training.schedule import Saver
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def clock(monkeypatch):
         save(*arguments)
         clock.now += clock.save_seconds
 
-    monkeypatch.setattr(saving, "time", clock)
+    monkeypatch.setattr(schedule, "time", clock)
     monkeypatch.setattr(checkpoint, "save", slow)
     return clock
 
@@ -76,10 +76,19 @@ def test_unless_given_a_save_does_not_wait_longer_than_five_minutes_for_its_step
     assert saver.is_due()
 
 
+def test_unless_given_a_slow_save_is_not_overdue_before_fifty_times_its_time(run, clock):
+    saver, clock.save_seconds = Saver(run, None, 2), 10.0
+    saver.save(state(1))
+    clock.now += 499
+    assert not saver.is_overdue()
+    clock.now += 1
+    assert saver.is_overdue()
+
+
 def test_a_state_is_saved_once(run):
     saver = Saver(run, None, 2)
     saver.save(state(3))
-    (manifest,) = run.checkpoints_dir.glob("*.sha256")
+    (manifest,) = run.checkpoints_dir.glob("*/*.sha256")
     written = manifest.stat().st_mtime_ns
     saver.save(state(3))
     Saver(run, None, 2, checkpoint.load(run)).save(state(3))

@@ -18,7 +18,7 @@ from diptych.data.readers.folder import list_folder, survey_folder
 from diptych.data.readers.tables import split_of
 from diptych.errors import DataError, UsageError
 from diptych.spec import recipes, zoo
-from diptych.training import job
+from diptych.training import provenance
 
 
 @pytest.fixture(autouse=True)
@@ -283,12 +283,12 @@ def test_class_names_of_a_table_reach_the_record_of_a_run(tmp_path):
     )  # fmt: skip
     (tmp_path / "classes.txt").write_text("three\ntwenty\n")
     path = write_table(tmp_path / "pets.csv", text, **{name: level for level, name in enumerate("abcdef")})
-    source = job.Source(str(path), image_size=(12, 12))
+    source = provenance.Source(str(path), image_size=(12, 12))
     dataset = source.load()
     spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
-    run = job.create(tmp_path / "runs", "pets", source, dataset, spec, recipes.recipe("default"), 0, "torch")
+    run = provenance.create(tmp_path / "runs", "pets", source, dataset, spec, recipes.recipe("default"), 0, "torch")
     assert ("three", "twenty") == run.read_record().class_names
-    assert dataset.fingerprint == job.load_data(run.read_record()).fingerprint
+    assert dataset.fingerprint == provenance.load_data(run.read_record()).fingerprint
 
 
 def pixel_table(images_nhwc, labels, *, header=True, label_at=0, delimiter=","):
@@ -705,7 +705,7 @@ def test_a_link_is_read_under_its_own_name_and_from_its_own_folder(name, tmp_pat
     else:
         (tmp_path / "tree").rename(blob)
     (tmp_path / "snap" / name).symlink_to(blob)
-    for data in (str(tmp_path / "snap" / name), job.Source.of(tmp_path / "snap" / name).data):
+    for data in (str(tmp_path / "snap" / name), provenance.Source.of(tmp_path / "snap" / name).data):
         pets = sources.find(data)
         assert ("pets", 2) == (pets.name, len(pets.listing.class_names))
     assert str(tmp_path / "snap" / name) == data

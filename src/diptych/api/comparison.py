@@ -26,10 +26,9 @@ from diptych.data import sources
 from diptych.data.images import Images
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
-from diptych.processes import num_threads
+from diptych.processes import Notify, num_threads
 from diptych.spec import ModelSpec
-from diptych.training import job
-from diptych.training.fit import Notify
+from diptych.training import provenance
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
     if not sources.at_hand(run.record.data.data, Path(directory) if directory else None):
         return None, ["The gallery has no pictures: the data is not on this machine."]
     try:
-        images = job.load_data(run.record).test.images
+        images = provenance.load_data(run.record).test.images
     except DiptychError as error:
         return None, [f"The gallery has no pictures: {error}"]
     if len(images) != len(run.labels_n):

@@ -18,8 +18,8 @@ from diptych.comparison.runs import TITLES, Arm, FinishedRun
 from diptych.deployment.export import TrainedModel
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
-from diptych.training.execute import Settings
-from diptych.training.fit import Notify
+from diptych.processes import Notify
+from diptych.training.process import Settings
 
 OnStep = Callable[[str], None]
 

@@ -25,9 +25,8 @@ from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.evaluation.metrics import evaluate_logits, softmax
 from diptych.options import EngineName, OtherDataOptions, accepts, split_options
-from diptych.training import job
-from diptych.training.job import Source
-from diptych.training.learner import evaluation_precision
+from diptych.training import provenance
+from diptych.training.provenance import Source, evaluation_precision
 
 
 @dataclass(frozen=True)
@@ -200,12 +199,12 @@ def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
     def logits(images_nhwc: Images) -> np.ndarray:
         weights, _ = read_arrays(run.model_path)
         chosen = engines.get(engine or _installed(record.last_engine))
-        return job.predict_logits(chosen, spec, weights, images_nhwc, evaluation_precision(record.recipe))
+        return provenance.predict_logits(chosen, spec, weights, images_nhwc, evaluation_precision(record.recipe))
 
     def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
         own = record.data
         if data is None or sources.absolute(data) == own.data:
-            return EvaluationSet.of_test(job.load_data(record, **reading.given()))
+            return EvaluationSet.of_test(provenance.load_data(record, **reading.given()))
         whole = source_like(record, data, reading).read()
         return EvaluationSet.of_other(whole, own.name, own.test_fingerprint)
 
@@ -233,7 +232,8 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
         dataset = _source(card.dataset, reading, card.spec.input_shape).load()
         if dataset.test_fingerprint != card.test_fingerprint:
             raise ArtifactError(
-                f"'{path}' was tested on a different version of '{card.dataset}': add the DATA.{job.left_out(dataset)}"
+                f"'{path}' was tested on a different version of '{card.dataset}': add the DATA."
+                f"{provenance.skipped_note(dataset)}"
             )
         return EvaluationSet.of_test(dataset)
 

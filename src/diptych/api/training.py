@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -16,14 +16,12 @@ from diptych.data.datasets import Dataset
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError
 from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
-from diptych.processes import num_threads
+from diptych.processes import Notify, Worker, num_threads
 from diptych.spec import ModelSpec, Recipe, recipes, zoo
 from diptych.spec.codec import read_recipe
-from diptych.training import job
-from diptych.training.execute import Settings
-from diptych.training.fit import Notify
-from diptych.training.job import Source
-from diptych.training.launch import train_in_process
+from diptych.training import provenance
+from diptych.training.process import Settings, train_in_process, training_process
+from diptych.training.provenance import Source
 
 
 @overload
@@ -55,12 +53,14 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
     spec = chosen.model if isinstance(chosen.model, ModelSpec) else spec_from_file(chosen.model)
     source = source_of(data, reading, spec, recipe, chosen.seed)
     runs = []
-    with shown(notify) as tell:
+    with ExitStack() as stack:
+        tell = stack.enter_context(shown(notify))
+        process = stack.enter_context(training_process(names[0]))  # it imports the framework meanwhile
         dataset = source.load(data_progress(tell))
         spec = spec or _spec_for(str(chosen.model), dataset)
         for name in names:
             default_name = f"{dataset.name}-{spec.name}-{name}"
-            run = job.create(
+            run = provenance.create(
                 Path(chosen.out),
                 default_name if chosen.name is None else chosen.name + f"-{name}" * (len(names) > 1),
                 source,
@@ -74,7 +74,7 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
             )
             threads = chosen.threads or num_threads()
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
-            complete(run, settings, lambda: dataset, tell)
+            complete(run, settings, lambda: dataset, tell, process=process if name == names[0] else None)
             runs.append(run)
     return (runs[0], runs[1]) if len(runs) > 1 else runs[0]
 
@@ -113,7 +113,7 @@ def resume(
     """
     TrainOptions(threads=threads, workers=workers, stop_after=stop_after, device=device)  # checks them
     opened = unfinished_run(run, out)
-    job.check_unfinished(opened, force)
+    provenance.check_unfinished(opened, force)
     record = opened.read_record()
     name = engine or record.last_engine
     engines.check_installed(name)
@@ -123,9 +123,9 @@ def resume(
         complete(
             opened,
             settings,
-            lambda: job.load_data(opened.read_record()),
+            lambda: provenance.source_of(opened.read_record()).load(data_progress(tell)),
             tell,
-            lambda: job.check_unfinished(opened, force),
+            lambda: provenance.check_unfinished(opened, force),
         )
     return opened
 
@@ -153,6 +153,7 @@ def complete(
     load: Callable[[], Dataset],
     notify: Notify,
     check: Callable[[], None] = lambda: None,
+    process: Worker | None = None,
 ) -> None:
     """Train a new or interrupted run to its end, draw its plots and write its manifest.
 
@@ -162,20 +163,24 @@ def complete(
         load: returns the run's data.
         notify: called with every event of the training.
         check: raises if the run cannot be trained; called once no other process can change the run.
+        process: where to train (default: a new process).
 
     Raises:
         ArtifactError: another process trains it.
         KeyboardInterrupt: with a note that says how to resume.
     """
-    with _noted(run), locked(run.directory, "training") as lock:
+    with _noted(run), locked(run.directory, "training") as lock, ExitStack() as stack:
         check()
+        process = process or stack.enter_context(training_process(settings.engine))
+        dataset = load()
         epochs = run.read_record().recipe.epochs
         notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
-        train_in_process(run, settings, notify, [lock])
+        train_in_process(process, run, settings, dataset, notify, [lock])
+        process.close()
         if run.read_record().status == "finished":
             from diptych.reports import plots
 
-            plots.draw(run, load().test)
+            plots.draw(run, dataset.test)
             run.seal()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from diptych.comparison.meter import MAX_SPREAD
 from diptych.comparison.runs import Arm, FinishedRun
-from diptych.training.learner import evaluation_precision
+from diptych.training.provenance import evaluation_precision
 
 NATIVE_FILES = {"torch": "state-dict", "tensorflow": "keras"}
 

@@ -31,9 +31,9 @@ from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
-from diptych.training import job
-from diptych.training.job import Source
+from diptych.training import provenance
 from diptych.training.machine import machine, versions
+from diptych.training.provenance import Source
 
 # Share of the processor's speed in matrix products that a training usually reaches; an estimate for `--plan`.
 USUAL_SHARE = 0.5
@@ -211,7 +211,7 @@ class Experiment:
     def create(self, cell: Cell) -> Run:
         """Create the run of a cell."""
         data, source = self.data(cell.seed), self.source_of(cell.seed)
-        return job.create(
+        return provenance.create(
             self.pool,
             self._name(cell),
             source,

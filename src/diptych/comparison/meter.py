@@ -20,10 +20,9 @@ from diptych.data.batches import Batch, batch_bounds, epoch_batches
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import Engine, Model, Optimizer
 from diptych.spec import Recipe
-from diptych.training import job
-from diptych.training.learner import evaluation_precision
-from diptych.training.machine import machine
-from diptych.training.measuring import peak_memory, times
+from diptych.training import provenance
+from diptych.training.machine import machine, peak_memory, times
+from diptych.training.provenance import evaluation_precision
 
 ROUNDS = 5
 # The TensorFlow engine runs 16 batches a call; rounds of whole calls are fair to both engines.
@@ -100,7 +99,7 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
     run, load = Run.open(directory), _OtherLoad()
     load_average = os.getloadavg()[0]
     record = run.read_record()
-    spec, recipe, data = record.spec, record.recipe, job.load_data(record)
+    spec, recipe, data = record.spec, record.recipe, provenance.load_data(record)
     weights, _ = read_arrays(run.model_path)
     start = time.perf_counter()
     engine = engines.get(engine_name)

@@ -31,7 +31,7 @@ from diptych.deployment.verify import Reference, class_changes, judge, write_gol
 from diptych.engines.contract import CARD, Arrays
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
-from diptych.training import job
+from diptych.training import provenance
 
 REPORT = "export.json"
 NOTED_DROP = 0.01
@@ -65,7 +65,7 @@ class TrainedModel:
     @cached_property
     def data(self) -> Dataset:
         """The data of its training and test."""
-        return job.load_data(self.record)
+        return provenance.load_data(self.record)
 
     @cached_property
     def reference(self) -> Reference:

@@ -22,7 +22,7 @@ from diptych.deployment.runtimes import Infer, Runtime
 from diptych.engines.contract import OUTPUTS
 from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
 from diptych.processes import num_threads
-from diptych.training.measuring import peak_memory, times
+from diptych.training.machine import peak_memory, times
 
 CHUNK = 256
 LARGE_BATCH = 32

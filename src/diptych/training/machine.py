@@ -1,14 +1,19 @@
-"""What this machine is and can do, found without any framework."""
+"""Facts about this machine and measurements of this process, without any framework."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PACKAGES = ("diptych", "torch", "tensorflow", "keras", "numpy", "opencv-python-headless", "scikit-learn")
 
@@ -45,3 +50,30 @@ def _cpuinfo(*keys: str) -> str:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     entries = (line.partition(":") for line in lines)
     return next((value.strip() for key, _, value in entries if key.strip() in keys), "")
+
+
+def times(call: Callable[[], object], seconds: float) -> np.ndarray:
+    """Seconds of each call, as many as fit into the time, after a warm-up of a fifth of it."""
+    found: list[float] = []
+    for share in (seconds / 5, seconds):
+        found.clear()
+        end = time.perf_counter() + share
+        while not found or time.perf_counter() < end:
+            start = time.perf_counter()
+            call()
+            found.append(time.perf_counter() - start)
+    return np.array(found)
+
+
+def peak_memory() -> int:
+    """Bytes that this process ever held at once.
+
+    Linux's `ru_maxrss` starts with what the parent held, so its own status is read where there is one.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    if kilobytes:
+        return kilobytes[0] * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

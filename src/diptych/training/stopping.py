@@ -1,4 +1,4 @@
-"""SIGTERM in the process that trains: a step and the checkpoint after it are finished first, all else ends at once."""
+"""SIGTERM in the process that trains: a step and the checkpoint after it are finished, everything else ends at once."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The exit code of a process that ended because of SIGTERM.
-TERMINATED = 128 + signal.SIGTERM
-
 
 class Stopped(BaseException):
-    """The training was told to end; like a KeyboardInterrupt, no mere `except Exception` holds it up."""
+    """The training was told to stop; like KeyboardInterrupt, `except Exception` does not catch it."""
 
 
 class Stopping:
-    """Whether the training has been told to end, and whether it may just now be interrupted."""
+    """Whether the training was told to stop, and whether it may be interrupted now."""
 
     def __init__(self) -> None:
         self.requested = False
         self._holds = False
 
     def listen(self) -> None:
-        """Take SIGTERM from now on; Ctrl-C and a closed terminal are left to whoever started this, and sends it."""
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        """Handle SIGTERM from now on."""
         signal.signal(signal.SIGTERM, lambda number, frame: self.request())
 
     def request(self) -> None:
-        """End the training: at once, or at the end of what is held. Only the first request counts.
+        """Stop the training, at once or at the end of a `held` block; further requests change nothing.
 
         Raises:
-            Stopped: unless something is held.
+            Stopped: outside a `held` block.
         """
         if not self.requested:
             self.requested = True
@@ -40,10 +35,10 @@ class Stopping:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What is done in this block is done to its end.
+        """Finish the block before stopping.
 
         Raises:
-            Stopped: after the block, where the training has been told to end.
+            Stopped: after the block, if the training was told to stop.
         """
         self._holds = True
         try:

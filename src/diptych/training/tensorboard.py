@@ -1,20 +1,29 @@
-"""Curves for TensorBoard, the same tags for every engine, without TensorFlow or PyTorch in the process.
+"""Curves for TensorBoard, with the same tags for every engine.
 
-TensorBoard's own `EventFileWriter` opens its file through TensorFlow wherever that is installed; its
-`RecordWriter`, one layer below, takes any open file.
+tensorboardX's SummaryWriter writes from a thread, so that a killed training lacks its last epochs and a full disk goes
+unnoticed; its EventsWriter, one layer below, writes at once.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from diptych.artifacts.store import refusal
+
+# tensorboardX imports PyTorch if it is installed; no process may load two frameworks.
+_modules: dict[str, Any] = sys.modules
+_torch = _modules.get("torch")
+_modules["torch"] = _torch  # None raises ImportError, which tensorboardX expects
+try:
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+finally:
+    if _torch is None:
+        del _modules["torch"]
 
 TAGS = {
     "train_loss": "train/loss",
@@ -28,46 +37,40 @@ TAGS = {
 
 
 class TensorBoardWriter:
-    """Writes one event file into `directory`; a resumed training adds another beside it.
+    """Writes one event file into `directory`; a resumed training adds another.
 
-    What earlier files say of `first_epoch` and later ones is no more shown, for a training that was killed trains
-    them again.
+    TensorBoard then hides what earlier files hold for `first_epoch` and later, which are trained again.
     """
 
     def __init__(self, directory: Path, first_epoch: int = 1) -> None:
-        # TensorBoard reads the files of a folder in the order of their names.
-        self._path = directory / f"events.out.tfevents.{time.time_ns()}"
+        self._directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._records = RecordWriter(self._path.open("xb"))
+            # TensorBoard reads the files of a folder in the order of their names, which are new every second.
+            self._writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
         except OSError as error:
-            raise refusal(self._path, error) from error
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        self._write(Event(wall_time=time.time(), step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
+            raise refusal(directory, error) from error
+        self._write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
     def write_epoch(self, epoch: Mapping[str, Any]) -> None:
-        """Write one epoch's record at step `epoch["epoch"]`, leaving out what is None."""
-        values = [
-            Summary.Value(tag=tag, simple_value=epoch[field]) for field, tag in TAGS.items() if epoch[field] is not None
-        ]
-        self._write(Event(wall_time=time.time(), step=epoch["epoch"], summary=Summary(value=values)))
+        """Write one epoch's record at step `epoch["epoch"]`, without the fields that are None."""
+        for field, tag in TAGS.items():
+            if epoch[field] is not None:
+                self._write(Event(step=epoch["epoch"], summary=scalar(tag, epoch[field])))
 
     def _write(self, event: Event) -> None:
-        content = event.SerializeToString()
+        event.wall_time = time.time()
         try:
-            self._records.write(content)
-            self._records.flush()
+            self._writer.write_event(event)
+            self._writer.flush()
         except OSError as error:
-            with suppress(OSError):  # closing tries once more to write
-                self._records.close()
-            raise refusal(self._path, error, 0, len(content)) from error
+            self.close()
+            raise refusal(self._directory, error) from error
 
     def close(self) -> None:
         """Close the event file."""
-        try:
-            self._records.close()
-        except OSError as error:
-            raise refusal(self._path, error) from error
+        with suppress(OSError):  # closing writes again what could not be written
+            self._writer.close()
 
     def __enter__(self) -> Self:
         return self

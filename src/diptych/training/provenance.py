@@ -1,11 +1,13 @@
-"""What a run's record, `run.json`, says of its training, written and read."""
+"""Where a run comes from: its data, model and recipe, as its record and its checkpoints hold them."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -21,6 +23,7 @@ from diptych.artifacts.record import (
     RunRecord,
     Skipped,
     SplitSizes,
+    read_record,
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
@@ -34,13 +37,12 @@ from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import divergence
-from diptych.training.learner import check_fit
-from diptych.training.machine import machine, versions
+from diptych.training.machine import computes_bfloat16, machine, versions
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data comes from and how it is read: all that `datasets.load` needs, as it is kept in `run.json`."""
+    """A data source and how it is read, as `run.json` holds it."""
 
     data: str
     data_dir: str | None = None
@@ -57,7 +59,7 @@ class Source:
     def of(
         cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
     ) -> Self:
-        """A source with absolute paths, so that a run finds its data from anywhere; `settings` are other fields."""
+        """Return a source with absolute paths, so that a run finds its data from any folder."""
         directory = str(user_path(data_dir, "--data-dir")) if data_dir else None
         base = str(user_path(root, "--root")) if root else None
         return cls(sources.absolute(data), directory, root=base, **settings)
@@ -163,18 +165,15 @@ def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_unfinished(run: Run, force: bool) -> None:
-    """Refuse to go on with a run that is finished, or that has diverged, unless forced.
-
-    Raises:
-        UsageError: says which.
-    """
+    """Raise UsageError for a run that is finished, or that has diverged unless `force` is given."""
     record, directory = run.read_record(), run.directory
     if record.status == "finished" and run.manifest_path.exists():
         raise UsageError(
             f"'{directory}' is finished, after {record.recipe.epochs} epochs; train a new run to go further."
         )
     if record.status == "diverged" and not force:
-        how = f" ({divergence.in_words(divergence.read(run))})" if divergence.path_of(run).exists() else ""
+        path = divergence.path_of(run)
+        how = f" ({read_record(path, divergence.Divergence)})" if path.exists() else ""
         raise UsageError(
             f"'{directory}' has diverged{how}, and would again. "
             "Train a new run with a lower learning rate, or resume with --force."
@@ -182,30 +181,30 @@ def check_unfinished(run: Run, force: bool) -> None:
 
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
-    """The data that a run was made with.
+    """Load the data of a run.
 
     Args:
-        record: of the run.
-        changes: fields of its source that are others now: where the data is, or how it is read.
+        record: the run's record.
+        changes: fields of its source that differ now: where the data is, or how it is read.
 
     Raises:
-        ArtifactError: what is there now is not what was there then.
+        ArtifactError: the data has changed.
     """
     dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
     if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(
             f"The data at '{record.data.data}' has changed since this run began "
-            f"(fingerprint {dataset.fingerprint[:12]}, wanted {record.data.fingerprint[:12]}). Start a new run."
-            f"{left_out(dataset, len(record.data.skipped))}"
+            f"(fingerprint {dataset.fingerprint[:12]}, expected {record.data.fingerprint[:12]}). Start a new run."
+            f"{skipped_note(dataset, len(record.data.skipped))}"
         )
     return dataset
 
 
-def left_out(dataset: Dataset, before: int = 0) -> str:
-    """What to add to an error about data that are not what they were: images that were left out; or nothing."""
+def skipped_note(dataset: Dataset, before: int = 0) -> str:
+    """Return a sentence about skipped images for an error about changed data; empty if as many were skipped before."""
     if len(dataset.skipped) == before:
         return ""
-    return f" Now {len(dataset.skipped):,} images that cannot be decoded were left out, then {before:,}."
+    return f" {len(dataset.skipped):,} images that cannot be decoded were skipped now, {before:,} then."
 
 
 def source_of(record: RunRecord) -> Source:
@@ -214,7 +213,91 @@ def source_of(record: RunRecord) -> Source:
 
 
 def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Images, precision: str) -> np.ndarray:
-    """Logits, (N, K), of a fresh model with these weights."""
+    """Return logits, (N, K), of a new model with these weights."""
     model = engine.build(spec, precision)
     engine.load_weights(model, weights)
     return engine.predict(model, images)
+
+
+def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
+    """Raise SpecError if a model's images or classes are not those of the data."""
+    if spec.input_shape != dataset.image_shape:
+        raise SpecError(
+            f"Model '{spec.name}' expects images of {spec.input_shape} (height, width, channels); "
+            f"those of '{dataset.name}' are {dataset.image_shape}. Change the spec's input_shape."
+        )
+    if spec.num_classes != dataset.num_classes:
+        raise SpecError(
+            f"Model '{spec.name}' has {spec.num_classes} outputs; '{dataset.name}' has {dataset.num_classes} classes. "
+            "Change the last layer's units."
+        )
+
+
+def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
+    """Return the recipe with every `auto` and every default resolved for this data and machine."""
+    flip = recipe.flip if recipe.flip != "auto" else ("horizontal" if dataset.mirror else "none")
+    precision = recipe.precision
+    if precision == "auto":
+        precision = "bfloat16" if device != "cpu" or computes_bfloat16() else "float32"
+    return replace(recipe, flip=flip, precision=precision, learning_rate=recipe.rate, decoupled_decay=recipe.decay)
+
+
+def evaluation_precision(recipe: Recipe) -> str:
+    """Return float32, so that results do not depend on the precision of the training; float64 stays float64."""
+    return "float64" if recipe.precision == "float64" else "float32"
+
+
+def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return what a training depends on, as JSON; `runtime` is the engine's."""
+    content = json.dumps(model_to_json(spec), sort_keys=True)
+    found = {
+        "fingerprint": dataset.fingerprint,
+        "class_names": dataset.class_names,
+        "num_samples": len(dataset.train),
+        "spec": sha256(content.encode()).hexdigest(),
+        "recipe": recipe_to_json(recipe),
+        "seed": seed,
+        "engine": runtime["engine"],
+        "version": runtime["version"],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe each thing that has changed; the engine may change."""
+    return list(_differences(then, now))
+
+
+def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the batches of an epoch are the same as before."""
+    before, after = ((side["num_samples"], side["recipe"]["batch_size"]) for side in (then, now))
+    return before == after and then["seed"] == now["seed"]
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    if then["fingerprint"] != now["fingerprint"]:
+        yield f"the data's fingerprint was {then['fingerprint'][:12]}, is {now['fingerprint'][:12]}"
+    if then["num_samples"] != now["num_samples"]:
+        yield f"the training samples were {then['num_samples']}, are {now['num_samples']}"
+    if then["class_names"] != now["class_names"]:
+        yield f"the classes were {_brief(then['class_names'])}, are {_brief(now['class_names'])}"
+    if then["spec"] != now["spec"]:
+        yield f"the spec's digest was {then['spec'][:12]}, is {now['spec'][:12]}"
+    for name in sorted({*then["recipe"], *now["recipe"]}):
+        before, after = (side["recipe"].get(name) for side in (then, now))
+        if before != after:
+            yield f"{name} was {before}, is {after}"
+    if then["seed"] != now["seed"]:
+        yield f"the seed was {then['seed']}, is {now['seed']}"
+    if then["engine"] == now["engine"] and _major(then["version"]) != _major(now["version"]):
+        yield f"{now['engine']} was {then['version']}, is {now['version']}"
+
+
+def _major(version: str) -> str:
+    return version.partition(".")[0]
+
+
+def _brief(names: list[str]) -> str:
+    words = ", ".join(names)
+    return words if len(words) <= 60 else f"{len(names)} ({words[:50]}…)"

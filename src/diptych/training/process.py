@@ -1,0 +1,216 @@
+"""Train a run in a process of its own, from its record to its metrics."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace as change
+
+from diptych import engines
+from diptych.artifacts.events import EventLog, rewind
+from diptych.artifacts.record import EngineStart, Forced, RunRecord
+from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import leftovers, refusal, remove_files, write_arrays
+from diptych.data.datasets import Dataset
+from diptych.engines.contract import NO_STEPS, Arrays, Engine
+from diptych.errors import ArtifactError, DiptychError, EngineError, in_one_line
+from diptych.evaluation.metrics import evaluate_logits
+from diptych.options import Device
+from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker, engine_environment
+from diptych.spec.codec import recipe_to_json
+from diptych.training import checkpoint, divergence, provenance
+from diptych.training.checkpoint import Checkpoint
+from diptych.training.divergence import Diverged
+from diptych.training.schedule import Saver
+from diptych.training.stopping import Stopped, Stopping
+from diptych.training.trainer import Job, Trainer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is trained: only another engine, device or number of threads changes its results.
+
+    Attributes:
+        engine: torch or tensorflow.
+        threads: processor threads to compute with.
+        workers: threads that prepare batches; see `epoch_batches`.
+        stop_after: stop after this many epochs, to be resumed later.
+        force: resume even if something that the training depends on has changed.
+        device: auto, cpu or cuda.
+    """
+
+    engine: str
+    threads: int
+    workers: int | None = None
+    stop_after: int | None = None
+    force: bool = False
+    device: Device = "auto"
+
+
+def training_process(engine: str) -> Worker:
+    """Start a process that imports an engine while this one goes on, for `train_in_process`."""
+    imports = [f"diptych.engines.{engine}", "diptych.training.tensorboard", __name__]
+    return Worker(f"The {engine} training", imports=imports, env=engine_environment(engine))
+
+
+def train_in_process(
+    process: Worker, run: Run, settings: Settings, dataset: Dataset, notify: Notify, pass_fds: Sequence[int] = ()
+) -> None:
+    """Train a new or interrupted run in a process; the framework's output goes to `log.txt` in the run.
+
+    When this process is interrupted (Ctrl-C, SIGTERM, SIGHUP), the training finishes its step and saves its state. A
+    second interruption kills it.
+
+    Args:
+        process: from `training_process`.
+        run: the run.
+        settings: how to train it.
+        dataset: its data.
+        notify: called with every event of the training.
+        pass_fds: file descriptors that the process holds, too, such as the run's lock.
+
+    Raises:
+        DiptychError: as the training raised it, or an EngineError if its process died.
+    """
+    path = run.directory / "log.txt"
+    try:
+        log = path.open("a+b")
+    except OSError as error:
+        raise refusal(path, error) from error
+    with log:
+        try:
+            process.call(train_run, run, settings, dataset, notify=notify, pass_fds=pass_fds, log=log)
+        except ProcessFailed as error:
+            raise EngineError(
+                f"{error} Resume with: diptych train --resume {run.directory}. All its output is in '{path}'."
+            ) from error
+
+
+def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
+    """Train a run in this process, which ends with code 143 if SIGTERM stops it; its state is saved then."""
+    stopping = Stopping()
+    stopping.listen()
+    try:
+        execute(run, settings, dataset, notify, stopping)
+    except Stopped:
+        sys.exit(TERMINATED)
+
+
+def execute(run: Run, settings: Settings, dataset: Dataset, notify: Notify, stopping: Stopping) -> None:
+    """Train a new or interrupted run and, when it is done, evaluate it on the test split.
+
+    Raises:
+        DiptychError: engine, data or checkpoint do not fit; the run can be resumed.
+        Stopped: it was requested; the state is saved.
+    """
+    record = run.read_record()
+    engine = engines.get(settings.engine)
+    engine.configure(settings.threads, settings.device)
+    runtime = {**engine.runtime(), "version": str(engine.runtime()["version"])}  # PyTorch's is no plain text
+    recipe = provenance.resolve(record.recipe, dataset, runtime["device"])
+    job = Job(record.spec, recipe, dataset, record.seed, settings.workers)
+    origin = provenance.origin(dataset, job.spec, recipe, runtime, job.seed)
+
+    messages: list[tuple[str, dict[str, Any]]] = []
+    last = checkpoint.load(run, lambda *message: messages.append(message))
+    if changes := _changes(run, record, last, origin, settings.force):
+        _check_forced(run, job, changes, settings.force)
+        messages.append(("forced", {"differences": changes}))
+        record = _forced(record, dataset, changes)
+        if last and not provenance.keeps_batches(last.origin, origin):  # the current epoch starts over
+            last = replace(last, position=0, totals=NO_STEPS, seconds=0.0)
+
+    rewind(run.events_path, last.epochs if last else ())
+    with EventLog(run.events_path) as events:
+
+        def report(kind: str, fields: dict[str, Any]) -> None:
+            events.write(kind, fields)
+            notify(kind, fields)
+
+        for message in messages:
+            report(*message)
+        trainer = Trainer(engine, job, last)
+        start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}
+        record = change(
+            record,
+            recipe_json=recipe_to_json(recipe),
+            status="running",
+            engines=(*record.engines, msgspec.convert({**start, **runtime}, EngineStart)),
+            failure=msgspec.UNSET,
+        )
+        run.unseal()
+        run.write_record(record)
+        if last:
+            report("resume", start)
+        saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, last)
+        with _recorded_failure(run, record, report):
+            remove_files([divergence.path_of(run), *leftovers(run.directory)])
+            weights = trainer.fit(
+                run, saver, events, notify, origin=origin, stopping=stopping, stop_after=settings.stop_after
+            )
+            if settings.stop_after is not None and settings.stop_after <= trainer.epoch - 1 < recipe.epochs:
+                run.write_record(change(record, status="stopped"))
+                return
+            _evaluate(run, engine, job, weights)
+            run.write_record(change(record, status="finished", finished=time.time()))
+
+
+@contextmanager
+def _recorded_failure(run: Run, record: RunRecord, report: Notify) -> Iterator[None]:
+    """Record how the training ended if it did not finish."""
+    try:
+        yield
+    except Diverged as error:
+        report("diverged", {"message": str(error)})
+        run.write_record(change(record, status="diverged"))
+        raise
+    except Stopped:
+        run.write_record(change(record, status="stopped"))
+        raise
+    except Exception as error:
+        with suppress(DiptychError):  # the disk may be full
+            why = str(error) if isinstance(error, DiptychError) else in_one_line(error)
+            failure = why.encode(errors="replace").decode()
+            run.write_record(change(record, status="failed", failure=failure))
+        raise
+
+
+def _changes(run: Run, record: RunRecord, last: Checkpoint | None, origin: Mapping[str, Any], force: bool) -> list[str]:
+    """Return what has changed since the last checkpoint, or since the run was created."""
+    created = {"fingerprint": record.data.fingerprint, "class_names": list(record.class_names)}
+    changes = provenance.differences(last.origin if last else {**origin, **created}, origin)
+    if lost := checkpoint.lost(run):
+        changes.append(lost)
+    if force and record.status == "diverged":
+        changes.append("it has diverged")
+    return changes
+
+
+def _check_forced(run: Run, job: Job, changes: list[str], force: bool) -> None:
+    if not force:
+        raise ArtifactError(
+            f"Cannot resume '{run.directory}': {'; '.join(changes)}. Undo the changes, remove the run and train again, "
+            f"or resume anyway with `diptych train --resume {run.directory} --force`."
+        )
+    provenance.check_fit(job.spec, job.dataset)
+
+
+def _forced(record: RunRecord, dataset: Dataset, changes: list[str]) -> RunRecord:
+    """Return the record of a run that is resumed with --force, on the data of now."""
+    forced = (*(record.forced or ()), Forced(time.time(), tuple(changes)))
+    return change(record, **provenance.described(dataset, vars(provenance.source_of(record))), forced=forced)
+
+
+def _evaluate(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
+    test, class_names = job.dataset.test, job.dataset.class_names
+    precision = provenance.evaluation_precision(job.recipe)
+    logits_nk = provenance.predict_logits(engine, job.spec, weights, test.images, precision)
+    run.write_metrics(evaluate_logits(logits_nk, test.labels, class_names))
+    run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
+    write_arrays(run.model_path, weights, {"format": "pt", "model": job.spec.name, "classes": "\n".join(class_names)})
