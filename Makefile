@@ -10,7 +10,7 @@ help:
 	@sed -n 's/^## //p' Makefile
 
 ## make demo   set up .venv, train a small CNN on digits in both frameworks, prove them equal, write a report
-demo: .venv/ready
+demo: .venv/frameworks
 	@$(BIN)/python examples/demo.py
 
 ## make test   run every test (sets up what the tests need)
@@ -40,11 +40,16 @@ bench: .venv/ready
 clean:
 	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# PyTorch first, alone: asked for by another package it may bring gigabytes that a CPU has no use for.
-.venv/ready: pyproject.toml constraints.txt
+# PyTorch first, alone: as a dependency of another package it may bring gigabytes that a CPU has no use for.
+.venv/frameworks: pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) torch
+	@$(PIP) --editable '.[torch,tensorflow]'
+	@touch $@
+
+.venv/ready: .venv/frameworks
+	@echo "Adding the export formats ..."
 	@$(PIP) --editable '.[torch,tensorflow,export]'
 	@touch $@
 
