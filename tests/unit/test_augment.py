@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from diptych.data.augment import augment, rotate
 from diptych.data.randomness import Draws
@@ -64,24 +63,6 @@ def test_flips_and_crops_are_those_of_a_plain_loop(flip, padding, channels):
     np.testing.assert_array_equal(expected, augmented(images_nhwc, quiet(flip=flip, crop_padding=padding)))
 
 
-def test_half_of_the_images_are_flipped_each_way_independently():
-    corners_nhwc = np.tile(np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1), (20_000, 1, 1, 1))
-    counts = np.bincount(augmented(corners_nhwc, quiet(flip="both"))[:, 0, 0, 0])
-    assert stats.chisquare(counts).pvalue > 0.001
-    assert 4 == len(counts)
-
-
-def test_crops_begin_everywhere_equally_often():
-    dot_nhwc = np.zeros((20_000, 5, 5, 1), np.uint8)
-    dot_nhwc[:, 2, 2] = 1
-    counts_hw = augmented(dot_nhwc, quiet(crop_padding=2)).sum(axis=(0, 3))
-    assert stats.chisquare(counts_hw.ravel()).pvalue > 0.001
-
-
-def test_rotation_by_nothing_changes_nothing():
-    np.testing.assert_array_equal(noise(), rotate(noise(), np.zeros(40)))
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rotation_by_right_angles_moves_pixels_counter_clockwise(channels):
     images_nhwc = noise(height=8, width=8, channels=channels)
@@ -113,15 +94,6 @@ def test_rotation_is_bilinear_about_the_centre_with_black_around(degrees):
     difference = np.abs(expected - rotate(smooth_hwc[np.newaxis], np.array([degrees]))[0])
     assert difference.max() <= 255 / 32 + 1  # positions are whole 32nds of a pixel
     assert difference.mean() < 1
-
-
-def test_rotation_angles_stay_within_the_limit_and_reach_it():
-    bar_hw = np.zeros((41, 41), np.uint8)
-    bar_hw[20, 21:] = 255
-    turned = augmented(np.tile(bar_hw[..., np.newaxis], (500, 1, 1, 1)), quiet(rotation=10.0))[..., 0].astype(float)
-    rows, columns = np.mgrid[0:41, 0:41] - 20
-    degrees = np.rad2deg(np.arctan2((turned * -rows).sum(axis=(1, 2)), (turned * columns).sum(axis=(1, 2))))
-    assert pytest.approx((-10, 10), abs=0.5) == (degrees.min(), degrees.max())
 
 
 def plain_color(image_hwc, brightness, contrast, saturation):
@@ -156,13 +128,6 @@ def test_saturation_leaves_grey_images_alone():
     np.testing.assert_array_equal(noise(channels=1), augmented(noise(channels=1), quiet(saturation=1.0)))
 
 
-def test_brightness_factors_are_uniform_within_their_share():
-    flat_nhwc = np.full((5000, 1, 1, 1), 100, np.uint8)
-    levels = augmented(flat_nhwc, quiet(brightness=0.2)).ravel()
-    assert (80, 120) == (levels.min(), levels.max())
-    assert stats.chisquare(np.bincount(levels)[81:120]).pvalue > 0.001
-
-
 def test_colours_are_clipped_not_wrapped():
     white_nhwc = np.full((200, 1, 1, 3), 255, np.uint8)
     brightened = augmented(white_nhwc, quiet(brightness=0.5)).astype(int)
@@ -182,13 +147,6 @@ def test_cutout_paints_a_square_of_the_given_colour_cut_off_at_the_border():
     assert pytest.approx(8 / 10, abs=0.05) == (widths == 3).mean()
 
 
-def test_cutout_leaves_what_is_outside_its_square_alone():
-    painted = augmented(noise(), quiet(cutout=4), mean_color=[1, 2, 3])
-    is_kept = (painted != [1, 2, 3]).any(axis=-1)
-    assert 0 < is_kept.sum() < is_kept.size
-    np.testing.assert_array_equal(noise()[is_kept], painted[is_kept])
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_sample_is_changed_alike_in_any_company(channels):
     images_nhwc = noise(channels=channels)
@@ -196,12 +154,6 @@ def test_a_sample_is_changed_alike_in_any_company(channels):
     alone = [augmented(images_nhwc, Recipe(**EVERYTHING), [index])[0] for index in range(40)]
     np.testing.assert_array_equal(alone, together)
     np.testing.assert_array_equal(together[::-3], augmented(images_nhwc, Recipe(**EVERYTHING), np.arange(40)[::-3]))
-
-
-@pytest.mark.parametrize(("seed", "epoch"), [(6, 1), (5, 2)])
-def test_another_seed_or_epoch_changes_otherwise(seed, epoch):
-    recipe = Recipe(**EVERYTHING)
-    assert (augmented(noise(), recipe) != augmented(noise(), recipe, seed=seed, epoch=epoch)).mean() > 0.5
 
 
 @settings(max_examples=50, deadline=None)
@@ -219,9 +171,3 @@ def test_any_recipe_yields_fresh_bytes_of_the_same_shape(height, width, channels
     assert (np.uint8, (len(indices), height, width, channels)) == (changed.dtype, changed.shape)
     assert changed.flags.c_contiguous and changed.flags.writeable and not np.shares_memory(changed, images_nhwc)
     np.testing.assert_array_equal(before, images_nhwc)
-
-
-def test_a_split_of_any_memory_layout_gives_the_same_bytes():
-    planar_nchw = np.ascontiguousarray(noise().transpose(0, 3, 1, 2))
-    recipe = Recipe(**EVERYTHING)
-    np.testing.assert_array_equal(augmented(noise(), recipe), augmented(planar_nchw.transpose(0, 2, 3, 1), recipe))

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import time
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +14,7 @@ from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
 from diptych.data.images import cache_dir
 from diptych.data.readers import cifar
-from diptych.errors import ArtifactError, DataError, DownloadError, UsageError
+from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.training.provenance import Source
 
 CLASSES = ("a", "b", "c")
@@ -33,30 +32,12 @@ def indices(split):
     return split.images.ravel().tolist()
 
 
-def test_a_cut_takes_the_share_of_each_class():
-    rest, taken = cut(numbered_split(50, 30, 20), 0.1, 0, CLASSES)
-    assert np.bincount(taken.labels).tolist() == [5, 3, 2]
-    assert np.bincount(rest.labels).tolist() == [45, 27, 18]
-
-
-def test_a_cut_takes_at_least_one_sample_of_each_class():
-    _, taken = cut(numbered_split(50, 30, 2), 0.01, 0, CLASSES)
-    assert np.bincount(taken.labels).tolist() == [1, 1, 1]
-
-
 def test_a_cut_divides_the_samples_and_keeps_their_order():
     split = numbered_split(50, 30, 20)
     rest, taken = cut(split, 0.25, 7, CLASSES)
     assert sorted(indices(rest) + indices(taken)) == list(range(100))
     assert (indices(rest), indices(taken)) == (sorted(indices(rest)), sorted(indices(taken)))
     np.testing.assert_array_equal(split.labels[indices(taken)], taken.labels)
-
-
-def test_a_cut_is_the_same_for_the_same_seed_and_another_for_another():
-    split = numbered_split(50, 30, 20)
-    first, again, other = (indices(cut(split, 0.25, seed, CLASSES)[1]) for seed in (7, 7, 8))
-    assert first == again
-    assert first != other
 
 
 def test_a_seed_means_the_same_samples_in_every_version():
@@ -69,11 +50,6 @@ def test_nothing_is_cut_for_a_fraction_of_0():
     rest, taken = cut(numbered_split(2, 1, 1), 0.0, 0, CLASSES)
     assert (len(rest), len(taken)) == (4, 0)
     assert taken.images.shape == (0, 1, 1, 1)
-
-
-def test_a_class_too_small_to_be_cut_is_named():
-    with pytest.raises(DataError, match="Class 'b' has 1 samples, too few to hold out 10%"):
-        cut(numbered_split(5, 1, 5), 0.1, 0, CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -107,23 +83,6 @@ def test_a_cut_chooses_as_it_always_did(fraction):
         images_nhwc = np.arange(len(labels_n)).reshape(-1, 1, 1, 1)
         _, taken = cut(Split(images_nhwc, labels_n), fraction, seed, tuple(map(str, range(30))))
         assert cut_class_by_class(labels_n, fraction, seed) == indices(taken)
-
-
-def test_ten_thousand_classes_take_less_time_to_cut_than_to_go_through_one_by_one():
-    labels_n = np.arange(200_000) % 10_000
-    split = Split(np.zeros((200_000, 1, 1, 1), dtype=np.uint8), labels_n)
-    began = time.process_time()
-    _, taken = cut(split, 0.1, 0, tuple(map(str, range(10_000))))
-    seconds = time.process_time() - began
-    began = time.process_time()
-    for label in range(500):
-        np.flatnonzero(labels_n == label)
-    loop = time.process_time() - began
-    print(
-        f"200,000 samples of 10,000 classes: cut in {seconds:.2f} s; 500 of the classes alone take {loop:.2f} s to find"
-    )
-    assert [2] * 10_000 == np.bincount(taken.labels).tolist()
-    assert seconds < 20 * loop
 
 
 LONG = "x" * 300
@@ -233,20 +192,11 @@ def test_the_seed_chooses_validation_samples_but_never_test_samples():
     assert not np.array_equal(first.validation.images, other.validation.images)
 
 
-def test_a_validation_fraction_of_0_leaves_validation_empty():
-    digits = datasets.load("digits", validation_fraction=0.0)
-    assert (len(digits.train), digits.validation.images.shape) == (1438, (0, 8, 8, 1))
-
-
 def test_a_named_dataset_gets_the_wanted_size_and_channels():
     digits = datasets.load("digits", image_size=(16, 12), channels=3, validation_fraction=0.0)
     assert digits.image_shape == (16, 12, 3)
     assert digits.validation.images.shape == (0, 16, 12, 3)
     assert digits.test.images.shape == (359, 16, 12, 3)
-
-
-def test_the_fingerprint_is_the_same_for_the_same_data():
-    assert datasets.load("digits").fingerprint == datasets.load("digits").fingerprint
 
 
 @pytest.mark.parametrize("change", ["pixel", "label", "class name", "seed"])
@@ -374,21 +324,6 @@ def test_unpacked_mnist_files_are_found_and_a_wrong_number_of_images_is_refused(
         datasets.load("mnist", data_dir=tmp_path)
 
 
-def test_a_file_of_a_named_dataset_that_is_not_the_published_one_is_refused(tmp_path):
-    (tmp_path / "mnist").mkdir()
-    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"something else")
-    with pytest.raises(DownloadError, match=r"train-images-idx3-ubyte\.gz' is not the published file"):
-        datasets.load("mnist", data_dir=tmp_path)
-
-
-@pytest.mark.parametrize("form", [cifar.PYTHON, cifar.BINARY])
-def test_a_cifar10_archive_that_is_not_the_published_one_is_refused(form, tmp_path):
-    (tmp_path / "cifar10").mkdir()
-    (tmp_path / "cifar10" / form.archive).write_bytes(b"something else")
-    with pytest.raises(DownloadError, match=f"{form.archive}' is not the published file"):
-        datasets.load("cifar10", data_dir=tmp_path)
-
-
 def test_an_unpacked_cifar10_folder_is_found_in_the_directory_of_the_environment(tmp_path, monkeypatch):
     folder = tmp_path / "cifar10" / cifar.BINARY.folder
     folder.mkdir(parents=True)
@@ -397,16 +332,3 @@ def test_an_unpacked_cifar10_folder_is_found_in_the_directory_of_the_environment
     monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"cifar10' has 12 images.*cifar10 has 60,000"):
         datasets.load("cifar10")
-
-
-def test_the_real_fashion_mnist_has_its_known_numbers():
-    folder = Path(os.environ.get("DIPTYCH_DATA") or "/nowhere") / "fashion-mnist"
-    if not folder.is_dir():
-        pytest.skip("Fashion-MNIST is not there: set DIPTYCH_DATA to a directory with fashion-mnist/ in it")
-    fashion = datasets.load("fashion-mnist")
-    counts = [np.bincount(split.labels).tolist() for split in splits(fashion)]
-    assert counts == [[5400] * 10, [600] * 10, [1000] * 10]
-    assert fashion.test.labels[:5].tolist() == [9, 2, 1, 1, 6]
-    assert fashion.class_names[9] == "Ankle boot"
-    whole = np.concatenate([fashion.train.images, fashion.validation.images]) / 255
-    assert (whole.mean(), whole.std()) == (pytest.approx(0.2860, abs=1e-4), pytest.approx(0.3530, abs=1e-4))

@@ -74,18 +74,6 @@ def test_keras_has_the_same_digests_of_cifar(module, file):
     assert pinned[file.archive] in text
 
 
-def test_every_named_dataset_has_its_own_names_and_as_many_as_it_has_classes():
-    for dataset in NAMED.values():
-        assert len(set(dataset.class_names)) == len(dataset.class_names)
-    counts = {name: len(dataset.class_names) for name, dataset in NAMED.items()}
-    assert (100, 47, 10, 10, 1000) == tuple(
-        counts[name] for name in ("cifar100", "emnist", "kmnist", "svhn", "imagenet")
-    )
-    assert {"kmnist": False, "emnist": False, "svhn": False, "cifar100": True, "imagenet": True} == {
-        name: NAMED[name].mirror for name in ("kmnist", "emnist", "svhn", "cifar100", "imagenet")
-    }
-
-
 FINE = [(11, 99), (0, 42)]
 
 
@@ -128,7 +116,15 @@ def test_a_batch_of_cifar10_is_no_batch_of_cifar100(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "archive"), [("cifar100", "cifar-100-python.tar.gz"), ("emnist", "gzip.zip"), ("svhn", "train_32x32.mat")]
+    ("name", "archive"),
+    [
+        ("cifar100", "cifar-100-python.tar.gz"),
+        ("emnist", "gzip.zip"),
+        ("svhn", "train_32x32.mat"),
+        ("cifar10", "cifar-10-python.tar.gz"),
+        ("cifar10", "cifar-10-binary.tar.gz"),
+        ("mnist", "train-images-idx3-ubyte.gz"),
+    ],
 )
 def test_an_archive_that_is_not_the_published_one_is_refused(name, archive, tmp_path):
     write_files(tmp_path / name, {archive: b"something else"})
@@ -178,22 +174,6 @@ def test_emnist_stands_upright(tmp_path):
     assert (["F", "7", "R"], ["F", "7"]) == tuple(
         [idx.EMNIST_NAMES[label] for label in each] for each in (labels, test_labels)
     )
-
-
-def test_emnist_as_others_describe_it_is_turned_back(tmp_path):
-    """TensorFlow Datasets: "images provided here are inverted horizontally and rotated 90 anti-clockwise"."""
-    upright = letters()[0][..., np.newaxis]
-    described = np.rot90(upright[:, :, ::-1], axes=(1, 2))
-    np.testing.assert_array_equal(upright, idx.upright(described))
-    assert not np.array_equal(upright, described)
-
-
-def test_the_47_classes_are_digits_capitals_and_the_small_letters_that_look_otherwise():
-    merged = set("cijklmopsuvwxyz")  # of the paper's table; their capitals stand for both
-    assert set("0123456789") | set("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | (set("abcdefghijklmnopqrstuvwxyz") - merged) == {
-        *idx.EMNIST_NAMES
-    }
-    assert sorted(idx.EMNIST_NAMES) == list(idx.EMNIST_NAMES)
 
 
 @pytest.mark.parametrize("folder", ["emnist", "emnist/gzip"])
@@ -386,11 +366,6 @@ def test_the_whole_of_imagenet_alone_has_its_name(tmp_path):
     assert "imagenet" == read_named(replace(NAMED["imagenet"], num_train=9, num_test=6), tmp_path).name
 
 
-def test_a_tree_without_validation_images_brings_no_test_split(tmp_path):
-    write_files(tmp_path / "imagenet", train_files())
-    assert sources.find("imagenet", data_dir=tmp_path).listing.test is None
-
-
 def test_imagenet_is_never_fetched_and_the_error_says_what_to_put_where(tmp_path):
     with pytest.raises(DownloadError, match="cannot be downloaded freely") as raised:
         datasets.load("imagenet", data_dir=tmp_path)
@@ -403,12 +378,8 @@ WRONG_TREES = {
     "an unknown class": ({**train_files(), "train/n99999999/x.JPEG": jpeg("x")}, DataError, "unknown: 'n99999999'"),
     "names for wnids": (
         {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, DataError, "unknown: 'cats', 'dogs'"),
-    "one class": ({"train/n01440764/1.JPEG": jpeg("x")}, DataError, "has 1 classes"),
     "nothing that says what val shows": (
         {**train_files(), **flat_files()}, DownloadError, "says the classes of the validation images"),
-    "an image that nothing tells of": (
-        {**train_files(), **flat_files(), "val/other.JPEG": jpeg("x"), imagenet.SOLUTION: solution()},
-        DataError, "val/other.JPEG"),
     "a class without validation images": (
         {**train_files(), "val/n01440764/x.JPEG": jpeg("x")},
         DataError, "no validation images of n02012849, n03126707"),
@@ -418,10 +389,6 @@ WRONG_TREES = {
     "a damaged table": (
         {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},
         DataError, r"meta\.mat cannot be read"),
-    "a truth of a synset that is no class": (
-        {**train_files(), **flat_files(), **devkit_members(),
-         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"1\n4\n"},
-        DataError, "validation image 2 has the synset '4'"),
     "a solution that is none": (
         {**train_files(), **flat_files(), imagenet.SOLUTION: b"ImageId,PredictionString\nx\n"},
         DataError, "line 2: expected"),

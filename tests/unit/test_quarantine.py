@@ -42,12 +42,6 @@ def check(data, **settings):
     return check_data(data, out=data.parent / "report", **settings)
 
 
-def test_nothing_is_moved_unless_it_is_asked_for(data):
-    before = tree(data)
-    report = check(data)
-    assert (before, (), 4) == (tree(data), report.moved, report.count("error"))
-
-
 @pytest.fixture(params=["the same", "another"])
 def _file_system(request, monkeypatch):
     """Whether the quarantine is in the data's file system; another refuses to rename."""

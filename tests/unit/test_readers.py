@@ -41,13 +41,6 @@ def test_a_wrong_magic_number_names_the_file_and_byte_0(tmp_path):
         read_idx(tmp_path / "images", num_axes=1)
 
 
-def test_a_truncated_idx_file_names_the_file_and_the_offset(tmp_path):
-    content = idx_bytes(random_bytes(5, 4, 3))
-    (tmp_path / "images").write_bytes(content[:40])
-    with pytest.raises(DataError, match=r"images.*cut short at byte 40: 76 wanted"):
-        read_idx(tmp_path / "images", num_axes=3)
-
-
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_an_idx_file_truncated_anywhere_is_an_error_that_names_it(pack, tmp_path):
     content = pack(idx_bytes(random_bytes(5, 4, 3)))
@@ -136,11 +129,6 @@ def test_a_pickle_that_asks_for_anything_else_is_refused_and_not_run(kind, tmp_p
 def test_the_hostile_pickles_would_run_if_they_were_let(tmp_path):
     pickle.loads(hostile_pickles(tmp_path / "marker")["os.system"])
     assert (tmp_path / "marker").exists()
-
-
-def test_the_refusal_says_which_global_was_asked_for(tmp_path):
-    with pytest.raises(DataError, match=r"it asks for os\.system at byte 11"):
-        cifar.parse_python(hostile_pickles(tmp_path / "marker")["os.system"], "data_batch_1")
 
 
 def test_a_pickle_cannot_change_how_the_next_one_is_read():
@@ -320,13 +308,6 @@ def test_a_folder_is_read_in_sorted_order_of_classes_and_paths(tmp_path):
     assert [50, 10, 20, 30, 40] == levels_of(parts.train)
 
 
-def test_images_of_a_folder_get_the_wanted_size_and_channels(tmp_path):
-    write_images(tmp_path / "a", 10)
-    write_images(tmp_path / "b", 20, suffix=".JPG")
-    parts = read_folder(tmp_path, (5, 4), 1)
-    assert ((2, 5, 4, 1), np.uint8) == (parts.train.images.shape, parts.train.images[:].dtype)
-
-
 def test_hidden_files_other_files_and_folders_within_classes_are_handled(tmp_path):
     write_images(tmp_path / "a" / "more", 10)
     write_images(tmp_path / "b", 20)
@@ -347,13 +328,6 @@ def test_a_divided_folder_brings_its_splits(validation, tmp_path):
     assert [[0, 1, 2], [10, 11, 12], [20, 21, 22]] == levels
 
 
-def test_splits_that_a_divided_folder_does_not_bring_are_none(tmp_path):
-    write_images(tmp_path / "train" / "a", 1)
-    write_images(tmp_path / "train" / "b", 2)
-    parts = read_folder(tmp_path, (6, 8), 3)
-    assert (None, None) == (parts.validation, parts.test)
-
-
 def test_train_may_be_the_name_of_a_class(tmp_path):
     write_images(tmp_path / "bus", 1)
     write_images(tmp_path / "train", 2)
@@ -371,7 +345,7 @@ def test_a_class_without_images_is_named(tmp_path):
 def test_fewer_than_two_classes_are_an_error(classes, tmp_path):
     for name in classes:
         write_images(tmp_path / name, 1)
-    with pytest.raises(DataError, match=f"holds {len(classes)} class folders"):
+    with pytest.raises(DataError, match=f"has {len(classes)} class folders"):
         read_folder(tmp_path, (6, 8), 3)
 
 
@@ -388,13 +362,4 @@ def test_an_ambiguous_or_unknown_split_is_named(extra, tmp_path):
         write_images(tmp_path / name, 1)
     (tmp_path / extra).mkdir()
     with pytest.raises(DataError, match=extra):
-        read_folder(tmp_path, (6, 8), 3)
-
-
-def test_the_first_image_that_cannot_be_decoded_is_named(tmp_path):
-    write_images(tmp_path / "a", *range(100))
-    write_images(tmp_path / "b", 1)
-    for index in (40, 90):
-        (tmp_path / "a" / f"{index:03}.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"040\.png"):
         read_folder(tmp_path, (6, 8), 3)

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from diptych.artifacts.staging import staging
 from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
@@ -90,17 +89,6 @@ def test_another_content_of_the_same_size_and_time_is_decoded(caching, folder):
     os.utime(path, ns=(time, time))
     after = rows_of(folder, keeping(folder, caching)).train.images[:]
     assert [1] == np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist()
-
-
-def test_kept_pixels_that_a_disk_has_damaged_are_made_again(folder):
-    expected = rows_of(folder, keeping(folder)).train.images[:]
-    (kept,) = (folder.parent / "kept").glob("*.npy")
-    content = bytearray(kept.read_bytes())
-    content[-5] ^= 1
-    kept.write_bytes(content)
-    again = keeping(folder)
-    np.testing.assert_array_equal(expected, rows_of(folder, again).train.images[:])
-    assert "Decoding" in again["progress"]
 
 
 def test_statistics_are_those_of_the_pixels_without_looking_at_them_again(folder):
@@ -267,19 +255,6 @@ def test_damage_to_anything_that_is_kept_is_noticed_and_made_good(folder):
         np.testing.assert_array_equal(skipped.train.images.moments, parts.train.images.moments)
         assert skipped.skipped == parts.skipped
     assert (60, 57) == (len(expected), len(skipped.train))
-
-
-def test_what_a_killed_process_left_half_filled_is_swept_and_a_living_one_s_stays(tmp_path):
-    dead, young = tmp_path / ".staging-dead", tmp_path / ".staging-young"
-    for left in (dead, young):
-        left.mkdir()
-        (left / "half.npy").write_bytes(b"half")
-    with staging(tmp_path) as living:
-        for path in (dead, living):
-            os.utime(path, (1, 1))
-        with staging(tmp_path):
-            assert {living, young} < {*tmp_path.iterdir()}
-            assert not dead.exists()
 
 
 @pytest.mark.parametrize("side", [100_000, 10**9])
