@@ -36,14 +36,13 @@ def model_from_json(data: Any) -> ModelSpec:
     Raises:
         SpecError: The data are invalid; the message names the layer and field.
     """
-    _check_header(data, "diptych-model", {"name", "input_shape", "layers"})
-    if not isinstance(data["layers"], list):
-        raise SpecError(f"Model spec: expected a list as 'layers', got {brief(data['layers'])}.")
-    return ModelSpec(
-        name=data["name"],
-        input_shape=data["input_shape"],
-        layers=tuple(_layer(entry, place) for place, entry in enumerate(data["layers"])),
-    )
+    entries = _entries(data, "diptych-model")
+    layers = entries.get("layers", [])
+    if not isinstance(layers, list):
+        raise SpecError(f"Model spec: expected a list as 'layers', got {brief(layers)}.")
+    if layers:
+        entries["layers"] = tuple(_layer(entry, place) for place, entry in enumerate(layers))
+    return _build(ModelSpec, entries, "Model spec")
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
@@ -57,9 +56,7 @@ def recipe_from_json(data: Any) -> Recipe:
     Raises:
         SpecError: The data are invalid; the message names the field.
     """
-    _check_header(data, "diptych-recipe", set())
-    rest = {key: value for key, value in data.items() if key not in ("format", "version")}
-    return built(Recipe, rest, "Recipe")
+    return _build(Recipe, _entries(data, "diptych-recipe"), "Recipe")
 
 
 def read_model(path: Path) -> ModelSpec:
@@ -98,18 +95,16 @@ def _from_file(path: Path, convert: Callable[[Any], T]) -> T:
         raise SpecError(f"'{path}': {error}") from error
 
 
-def _check_header(data: Any, wanted: str, keys: set[str]) -> None:
-    if not isinstance(data, dict) or data.get("format") != wanted:
-        came = data.get("format") if isinstance(data, dict) else brief(data)
-        raise SpecError(f'Expected a JSON object with "format": "{wanted}", got {came!r}.')
+def _entries(data: Any, expected: str) -> dict[str, Any]:
+    """Return the entries of a JSON object after checking its format and version."""
+    if not isinstance(data, dict) or data.get("format") != expected:
+        given = data.get("format") if isinstance(data, dict) else brief(data)
+        raise SpecError(f'Expected a JSON object with "format": "{expected}", got {given!r}.')
     if data.get("version") != VERSION:
-        raise SpecError(f"Unsupported {wanted} version {data.get('version')!r}; this diptych reads version {VERSION}.")
-    missing = sorted(keys - data.keys())
-    if missing:
-        raise SpecError(f"Model spec: '{missing[0]}' is missing.")
-    unknown = sorted(data.keys() - keys - {"format", "version"}) if keys else []
-    if unknown:
-        raise SpecError(f"Model spec: unknown entry '{unknown[0]}'{did_you_mean(unknown[0], keys)}.")
+        raise SpecError(
+            f"Unsupported {expected} version {data.get('version')!r}; this diptych reads version {VERSION}."
+        )
+    return {key: value for key, value in data.items() if key not in ("format", "version")}
 
 
 def _layer(entry: Any, place: int) -> Any:
@@ -120,15 +115,11 @@ def _layer(entry: Any, place: int) -> Any:
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:
         raise SpecError(f"{where}: unknown type '{entry['type']}'{did_you_mean(str(entry['type']), _LAYERS)}.")
-    return built(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
+    return _build(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
 
 
-def built(kind: type[T], entries: dict[str, Any], where: str) -> T:
-    """Build a dataclass from the entries of a JSON object.
-
-    Raises:
-        SpecError: An entry is unknown or missing; the message starts with `where`.
-    """
+def _build(kind: type[T], entries: dict[str, Any], where: str) -> T:
+    """Build a dataclass; raise SpecError, starting with `where`, if an entry is unknown or missing."""
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(entries.keys() - known.keys())
     if unknown:

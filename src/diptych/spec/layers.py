@@ -51,21 +51,25 @@ class ArraySpec:
 
 
 @dataclass(frozen=True)
-class Normalize:
-    """`(pixels / 255 − mean) / std` per channel; the first layer of every model."""
+class Node:
+    """What every layer has: a name, and the names of its inputs."""
 
     name: str
     inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Normalize(Node):
+    """`(pixels / 255 − mean) / std` per channel; the first layer of every model."""
+
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Node):
     """Two-dimensional convolution (cross-correlation). `padding` is (top, bottom, left, right) zeros."""
 
-    name: str
-    inputs: tuple[str, ...]
     filters: int
     kernel: Pair
     strides: Pair = (1, 1)
@@ -77,73 +81,57 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(Node):
     """Batch normalisation over the last axis. `decay` is the weight of the *old* running statistics.
 
     `running_variance` is averaged over batch variances that are unbiased (PyTorch) or biased (Keras).
     """
 
-    name: str
-    inputs: tuple[str, ...]
     decay: float = 0.9
     epsilon: float = 1e-5
     running_variance: RunningVariance = "unbiased"
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Node):
     """An elementwise function; `slope` is for negative inputs of `leaky_relu`. `gelu` is exact."""
 
-    name: str
-    inputs: tuple[str, ...]
     function: Function = "relu"
     slope: float = 0.01
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Node):
     """Maximum over windows; padding (equal on opposite sides) is minus infinity."""
 
-    name: str
-    inputs: tuple[str, ...]
     kernel: Pair
     strides: Pair
     padding: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class AvgPool:
+class AvgPool(Node):
     """Mean over windows; padding (equal on opposite sides) is excluded from the divisor."""
 
-    name: str
-    inputs: tuple[str, ...]
     kernel: Pair
     strides: Pair
     padding: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
-class GlobalAvgPool:
+class GlobalAvgPool(Node):
     """Mean over height and width."""
 
-    name: str
-    inputs: tuple[str, ...]
-
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Node):
     """Flatten a map into a vector in channel, height, width order."""
 
-    name: str
-    inputs: tuple[str, ...]
-
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Node):
     """Fully connected layer."""
 
-    name: str
-    inputs: tuple[str, ...]
     units: int
     use_bias: bool = True
     initializer: Initializer = "he_normal"
@@ -151,36 +139,26 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Node):
     """In training, zero each element with probability `rate` and scale the others by 1/(1 − rate)."""
 
-    name: str
-    inputs: tuple[str, ...]
     rate: float = 0.5
 
 
 @dataclass(frozen=True)
-class Add:
+class Add(Node):
     """Elementwise sum of two or more inputs of the same shape."""
 
-    name: str
-    inputs: tuple[str, ...]
-
 
 @dataclass(frozen=True)
-class Concat:
+class Concat(Node):
     """Concatenation of the inputs along the channels."""
 
-    name: str
-    inputs: tuple[str, ...]
-
 
 @dataclass(frozen=True)
-class PadChannels:
+class PadChannels(Node):
     """Zero channels before and after: the parameter-free shortcut (option A) of He et al. 2015."""
 
-    name: str
-    inputs: tuple[str, ...]
     before: int
     after: int
 

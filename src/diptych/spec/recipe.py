@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 from diptych.errors import SpecError
-from diptych.spec.typed import settled
+from diptych.spec.typed import check_types
 
 Rule: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
 UpdateForm: TypeAlias = Literal["torch", "keras"]
@@ -108,7 +108,7 @@ class Recipe:
         Raises:
             SpecError: A field is invalid; the message names it.
         """
-        settled(self, "Recipe")
+        check_types(self, "Recipe")
         for names, is_valid, expected in _RANGES:
             for name in names:
                 value = getattr(self, name)

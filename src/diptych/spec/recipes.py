@@ -53,12 +53,7 @@ def quick() -> Recipe:
     return Recipe(epochs=3)
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    "default": default,
-    "sgd": sgd,
-    "resnet_cifar": resnet_cifar,
-    "quick": quick,
-}
+RECIPES: dict[str, Callable[[], Recipe]] = {one.__name__: one for one in (default, sgd, resnet_cifar, quick)}
 
 
 def recipe(name: str) -> Recipe:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _NUMBERS = {int: Integral, float: Real}
 
 
-def settled(instance: T, where: str) -> T:
+def check_types(instance: T, where: str) -> T:
     """Convert each field of `instance` to its annotated type and return the instance.
 
     Raises:
@@ -26,7 +26,7 @@ def settled(instance: T, where: str) -> T:
     """
     hints = _hints(type(instance))  # type: ignore[arg-type]
     for field in fields(instance):  # type: ignore[arg-type]
-        value = converted(getattr(instance, field.name), hints[field.name], f"{where}, '{field.name}'")
+        value = convert(getattr(instance, field.name), hints[field.name], f"{where}, '{field.name}'")
         object.__setattr__(instance, field.name, value)  # frozen for other code
     return instance
 
@@ -36,7 +36,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def converted(value: Any, hint: Any, where: str) -> Any:
+def convert(value: Any, hint: Any, where: str) -> Any:
     """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
 
     Raises:
@@ -67,7 +67,7 @@ def _first_fitting(value: Any, options: tuple[Any, ...], where: str) -> Any:
     failures = []
     for option in (option for option in options if option is not NoneType):
         try:
-            return converted(value, option, where)
+            return convert(value, option, where)
         except SpecError as error:
             failures.append(error)
     raise failures[-1]
@@ -77,10 +77,10 @@ def _tuple(value: Any, kinds: tuple[Any, ...], where: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise SpecError(f"{where}: expected a list, got {brief(value)}.")
     if kinds[-1] is Ellipsis:
-        return tuple(converted(item, kinds[0], where) for item in value)
+        return tuple(convert(item, kinds[0], where) for item in value)
     if len(value) != len(kinds):
         raise SpecError(f"{where}: expected {len(kinds)} values, got {len(value)}.")
-    return tuple(converted(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+    return tuple(convert(item, kind, where) for item, kind in zip(value, kinds, strict=True))
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
