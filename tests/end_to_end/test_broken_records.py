@@ -41,7 +41,7 @@ CHANGED = [
     ("class_names", [1, 2, 3], "'class_names[0]': expected `str`, got `int`"),
     ("spec", {}, '"format": "diptych-model"'),
     ("recipe", {"format": "diptych-recipe", "version": 1, "epochs": "many"}, "'epochs'"),
-    ("recipe", {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400}, "it is not JSON"),
+    ("recipe", {"format": "diptych-recipe", "version": 1, "learning_rate": 10**400}, "'learning_rate': expected float"),
 ]
 
 

@@ -78,7 +78,7 @@ def test_predictions_come_back_as_they_were(run):
 )
 def test_predictions_that_do_not_belong_together_are_refused(run, arrays):
     write_npz(run.predictions_path, arrays)
-    with pytest.raises(ArtifactError, match="logits, labels and sample_ids of one length are wanted"):
+    with pytest.raises(ArtifactError, match="logits, labels and sample_ids of one length, got"):
         run.read_predictions()
 
 

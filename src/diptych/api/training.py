@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from diptych import engines
 from diptych.api.models import spec_from_file
-from diptych.artifacts.lock import locked
+from diptych.artifacts.locks import locked
 from diptych.artifacts.run import Run
 from diptych.data.datasets import Dataset
 from diptych.data.preprocess import channel_statistics

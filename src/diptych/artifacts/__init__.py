@@ -1,9 +1,8 @@
 """Files that a training leaves behind: the run directory, its events, and how files are written."""
 
 from diptych.artifacts.events import EventLog, read_events, rewind
-from diptych.artifacts.lock import locked
+from diptych.artifacts.locks import locked, remove, settle, staging
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.staging import remove, settle, staging
 from diptych.artifacts.store import (
     atomic_write,
     json_text,

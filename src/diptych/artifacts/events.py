@@ -1,6 +1,6 @@
-"""What happened in a run, as it happens: `events.jsonl`, one JSON object a line.
+"""The events of a run: `events.jsonl`, one JSON object per line.
 
-Each line is safe on the disk before the next thing happens, so `tail -f` and a crash both see every event.
+Each line is on the disk before the training continues, so `tail -f` shows every event and a crash loses none.
 """
 
 import json
@@ -16,7 +16,7 @@ from diptych.errors import ArtifactError
 
 
 class EventLog:
-    """Appends events to a file; a half-written last line, left by a crash, is removed first."""
+    """Appends events to a file, after removing a half-written last line that a crash left."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,15 +60,15 @@ class EventLog:
 
 
 def rewind(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Bring a log to where a checkpoint stands, before a training goes on from there.
+    """Rewind a log to a checkpoint before the training resumes from it.
 
-    Of each of the checkpoint's epochs there is then one event: what came later goes, with an early stop that followed
-    from it, and what a crash kept from being written is added. Lines that are no events go too; `damaged_events`
-    says how many. The file is replaced as a whole, and only where it has to change.
+    The log then has one event for each of the checkpoint's epochs: later epochs and an early stop are removed, missing
+    ones are added. Broken lines are removed, too, and counted in a `damaged_events` event. The file is replaced as a
+    whole, and only if it changes.
 
     Args:
-        path: of the log; it need not be there.
-        epochs: the checkpoint's records, the first epoch's first, each with its number as `epoch`.
+        path: the log, which may be missing.
+        epochs: the checkpoint's records in order, each with its number as `epoch`.
     """
     try:
         *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
@@ -94,32 +94,29 @@ def rewind(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_events(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """Read a run's events in order, all or those of one `kind`; a half-written last line is left out.
+    """Read a run's events in order, all or those of one `kind`, without a half-written last line.
 
     Raises ArtifactError when the file is missing or a line before the last is broken.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    events = [_event(path, number, line) for number, line in enumerate(lines, start=1)]
+    events = [_event(path, number, line) for number, line in enumerate(_lines(path), start=1)]
     return [event for event in events if kind is None or event["kind"] == kind]
 
 
 def count_events(path: Path, kind: str) -> int:
-    """Events of one `kind`, without lines that are broken; 0 where there is no log.
+    """Return the number of events of one `kind`, without broken lines; 0 if there is no log."""
+    count = 0
+    for number, line in enumerate(_lines(path) if path.exists() else [], start=1):
+        with suppress(ArtifactError):
+            count += _event(path, number, line)["kind"] == kind
+    return count
 
-    Raises ArtifactError when the log cannot be read.
-    """
+
+def _lines(path: Path) -> list[bytes]:
+    """Return the whole lines of a log."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        return path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    found = 0
-    for number, line in enumerate(lines, start=1):
-        with suppress(ArtifactError):
-            found += _event(path, number, line)["kind"] == kind
-    return found
 
 
 def _line(kind: str, fields: Mapping[str, Any]) -> bytes:

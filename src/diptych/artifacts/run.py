@@ -13,6 +13,8 @@ runs/<name>/
   manifest.json      sha256 of every file above but those in export/; written last, so it says that the run is whole
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,21 +38,44 @@ from diptych.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model answered on the test set."""
+    """A model's outputs on the test set."""
 
     logits_nk: np.ndarray
     """float32, (num_samples, num_classes)"""
     labels_n: np.ndarray
     """int64, (num_samples,)"""
     sample_ids_n: np.ndarray
-    """(num_samples,): what the dataset calls each sample, an index or a file name"""
+    """(num_samples,): the sample's id in the dataset, an index or a file name"""
+
+
+class _Inside:
+    """The path of a file or folder in a run directory."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: Run, owner: type[Run]) -> Path:
+        return run.directory / self._name
 
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of one run directory, and how its small files are read and written."""
+    """The paths of one run directory; reads and writes its small files."""
 
     directory: Path
+
+    record_path = _Inside("run.json")
+    events_path = _Inside("events.jsonl")
+    metrics_path = _Inside("metrics.json")
+    cost_path = _Inside("cost.json")
+    predictions_path = _Inside("predictions.npz")
+    model_path = _Inside("model.safetensors")
+    checkpoints_dir = _Inside("checkpoints")
+    tensorboard_dir = _Inside("tensorboard")
+    plots_dir = _Inside("plots")
+    export_dir = _Inside("export")
+    report_path = _Inside("report.html")
+    manifest_path = _Inside("manifest.json")
 
     @classmethod
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
@@ -62,7 +87,7 @@ class Run:
             record: the content of `run.json`.
         """
         if name in {"", ".."} or name != Path(name).name:
-            raise ArtifactError(f"Cannot name a run '{name}': a plain folder name without '/' is wanted.")
+            raise ArtifactError(f"Cannot name a run '{name}': use a plain folder name without '/'.")
         run = cls(_make_free_folder(parent, name))
         run.write_record(record)
         return run
@@ -81,66 +106,6 @@ class Run:
         if not is_run(directory):
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
         return run
-
-    @property
-    def record_path(self) -> Path:
-        """`run.json`."""
-        return self.directory / "run.json"
-
-    @property
-    def events_path(self) -> Path:
-        """`events.jsonl`."""
-        return self.directory / "events.jsonl"
-
-    @property
-    def metrics_path(self) -> Path:
-        """`metrics.json`."""
-        return self.directory / "metrics.json"
-
-    @property
-    def cost_path(self) -> Path:
-        """`cost.json`: what a comparison measured of its speed and memory."""
-        return self.directory / "cost.json"
-
-    @property
-    def predictions_path(self) -> Path:
-        """`predictions.npz`."""
-        return self.directory / "predictions.npz"
-
-    @property
-    def model_path(self) -> Path:
-        """`model.safetensors`."""
-        return self.directory / "model.safetensors"
-
-    @property
-    def checkpoints_dir(self) -> Path:
-        """`checkpoints/`."""
-        return self.directory / "checkpoints"
-
-    @property
-    def tensorboard_dir(self) -> Path:
-        """`tensorboard/`."""
-        return self.directory / "tensorboard"
-
-    @property
-    def plots_dir(self) -> Path:
-        """`plots/`."""
-        return self.directory / "plots"
-
-    @property
-    def export_dir(self) -> Path:
-        """`export/`."""
-        return self.directory / "export"
-
-    @property
-    def report_path(self) -> Path:
-        """`report.html`."""
-        return self.directory / "report.html"
-
-    @property
-    def manifest_path(self) -> Path:
-        """`manifest.json`."""
-        return self.directory / "manifest.json"
 
     def read_record(self) -> RunRecord:
         """Read `run.json`; raises ArtifactError when it is damaged."""
@@ -164,8 +129,8 @@ class Run:
         lengths = {name: len(arrays[name]) for name in ("logits", "labels", "sample_ids") if name in arrays}
         if len(lengths) < 3 or len(set(lengths.values())) > 1:
             raise ArtifactError(
-                f"Cannot read '{self.predictions_path}': logits, labels and sample_ids of one length are "
-                f"wanted, it holds {lengths}. Evaluate the run again."
+                f"Cannot read '{self.predictions_path}': expected logits, labels and sample_ids of one length, "
+                f"got {lengths}."
             )
         return Predictions(arrays["logits"], arrays["labels"], arrays["sample_ids"])
 
@@ -188,19 +153,19 @@ class Run:
         return digests
 
     def seal(self) -> None:
-        """Write the manifest of all files that the run holds now."""
+        """Write the manifest of all its files."""
         digests = {name: sha256_of(self.directory / name) for name in self._file_names()}
         write_json(self.manifest_path, {"sha256": digests})
 
     def unseal(self) -> None:
-        """Remove the manifest, because the run's files are about to change."""
+        """Remove the manifest before its files change."""
         remove_files([self.manifest_path])
 
     def verify(self) -> None:
         """Compare the files with the manifest.
 
         Raises ArtifactError when there is no manifest, or a file is missing or has changed since `seal`.
-        Files that came later are no fault.
+        New files are accepted.
         """
         digests = self.read_manifest()
         present = set(self._file_names())
@@ -208,13 +173,10 @@ class Run:
         changed = sorted(name for name in set(digests) & present if sha256_of(self.directory / name) != digests[name])
         faults = [f"{name} is missing" for name in missing] + [f"{name} has changed" for name in changed]
         if faults:
-            raise ArtifactError(f"'{self.directory}' is not as it was written: {', '.join(faults)}.")
+            raise ArtifactError(f"'{self.directory}' has been changed: {', '.join(faults)}.")
 
     def _file_names(self) -> list[str]:
-        """Paths below the run directory with `/`, sorted; without the manifest and what is temporary.
-
-        Nor is there what `export/` holds: it is written anew at will, and keeps digests of its own.
-        """
+        """Return the sorted paths of its files, but for the manifest, temporary files and `export/`."""
         files = (path.relative_to(self.directory) for path in self.directory.rglob("*") if path.is_file())
         return sorted(
             path.as_posix()
@@ -226,10 +188,7 @@ class Run:
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a path is that of a run directory.
-
-    Raises ArtifactError when it can be no path, such as a name that is too long.
-    """
+    """Whether a path is a run directory; raises ArtifactError for an invalid path, such as one that is too long."""
     try:
         return (Path(path) / "run.json").is_file()
     except OSError as error:

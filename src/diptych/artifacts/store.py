@@ -1,4 +1,4 @@
-"""The one way files are written and read, so that a crash leaves the old file or the new one.
+"""Write files so that a crash leaves the old file or the new one, and read them.
 
 A file is written under a temporary name beside its target, flushed, fsynced and renamed. Equal content
 gives equal bytes, so digests of two runs can be compared.
@@ -76,12 +76,12 @@ def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files of `atomic_write` in a folder, which a kill has left there; whoever asks is its only writer."""
+    """Return the temporary files that killed processes left in a folder; call it as the folder's only writer."""
     return [path for path in folder.glob(f".*.{'[0-9a-f]' * 8}.tmp") if path.is_file()]
 
 
 def refusal(path: Path, error: OSError, written: int = 0, size: int | None = None) -> ArtifactError:
-    """What to raise when the system refused to write `path` after some bytes, of `size` where that is known."""
+    """Return the error to raise when the system refused to write `path` after some bytes (of `size`)."""
     advice = "Write to another folder, or make this one writable"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
@@ -95,12 +95,12 @@ def refusal(path: Path, error: OSError, written: int = 0, size: int | None = Non
 
 
 def _free(path: Path) -> int:
-    """Bytes that are free where a file is to be."""
+    """Return the free bytes in a file's file system."""
     return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing; that they are there is safe on the disk when this returns."""
+    """Make a folder and its missing parents, durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files; that they are gone is safe on the disk when this returns.
+    """Remove files, durably.
 
     Raises:
         ArtifactError: the system refuses; names the file.
@@ -127,14 +127,14 @@ def remove_files(paths: Iterable[Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder that are new, changed or gone safe on the disk."""
+    """Make new, changed and removed names in a folder durable."""
     # Windows neither needs this nor can open a folder.
     if os.name == "posix":
         sync(folder)
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content to the disk."""
+    """Make a file's content durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -191,7 +191,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
 
 
 def write_parts(path: Path, *parts: bytes | memoryview) -> str:
-    """Write a file whose content lies in memory, in parts; its SHA-256."""
+    """Write a file from parts in memory; return its SHA-256."""
     digest = hashlib.sha256()
     with atomic_write(path, sum(map(len, parts))) as file:
         for part in parts:
@@ -201,10 +201,10 @@ def write_parts(path: Path, *parts: bytes | memoryview) -> str:
 
 
 def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> list[bytes | memoryview]:
-    """A safetensors file in parts: its header, and the memory of each array.
+    """Return a safetensors file in parts: its header, and the memory of each array.
 
-    The library's own `save` copies all numbers twice, permutes those of transposed arrays, and orders metadata at
-    random. The format: https://github.com/huggingface/safetensors#format
+    The library's own `save` copies all numbers twice, permutes those of transposed arrays, and writes metadata in
+    random order. The format: https://github.com/huggingface/safetensors#format
 
     Raises:
         ArtifactError: the format has no such numbers.
@@ -215,7 +215,7 @@ def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -
     # The widest first, so that each array is aligned.
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
         if array.dtype.name not in SAFETENSORS_TYPES:
-            raise ArtifactError(f"safetensors has no numbers of type {array.dtype.name}, such as '{name}' holds.")
+            raise ArtifactError(f"safetensors has no type {array.dtype.name}, that of '{name}'.")
         # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
         plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         start, end = end, end + plain.nbytes
@@ -239,9 +239,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error}.") from error
     except safetensors.SafetensorError as error:
-        raise ArtifactError(f"Cannot read '{path}': it is no whole safetensors file ({error}).") from error
+        raise ArtifactError(f"Cannot read '{path}': the safetensors file is corrupt or truncated ({error}).") from error
     except TypeError as error:  # bfloat16 and the eight-bit floats
-        raise ArtifactError(f"Cannot read '{path}': NumPy has no such numbers as it holds ({error}).") from error
+        raise ArtifactError(f"Cannot read '{path}': NumPy lacks its number type ({error}).") from error
 
 
 def _plain_numbers(array: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except _DAMAGED as error:
-        raise ArtifactError(f"Cannot read '{path}': it is no whole .npz file ({error}).") from error
+        raise ArtifactError(f"Cannot read '{path}': the .npz file is corrupt or truncated ({error}).") from error
 
 
 def sha256_of(path: Path) -> str:

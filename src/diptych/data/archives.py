@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
-from diptych.artifacts.staging import staging
+from diptych.artifacts.locks import staging
 from diptych.artifacts.store import sync_folder
 from diptych.data.paths import escape
 from diptych.errors import DataError, in_one_line

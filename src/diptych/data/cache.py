@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.artifacts.staging import settle, staging
+from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import atomic_write, read_npz, sha256_of, write_npz
 from diptych.data.archives import HASHING, Progress, unpack
 from diptych.errors import ArtifactError, DataError

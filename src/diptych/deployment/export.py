@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from diptych import engines
+from diptych.artifacts.locks import remove, settle, staging
 from diptych.artifacts.record import RunRecord, read_record
 from diptych.artifacts.run import Run
-from diptych.artifacts.staging import remove, settle, staging
 from diptych.artifacts.store import read_arrays, sha256_of, write_arrays, write_json
 from diptych.data.datasets import Dataset
 from diptych.data.paths import user_path

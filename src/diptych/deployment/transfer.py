@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 
 from diptych import engines
-from diptych.artifacts.staging import settle, staging
+from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
-from diptych.artifacts.staging import settle, staging
+from diptych.artifacts.locks import settle, staging
 from diptych.errors import DownloadError, in_one_line
 
 _CHUNK_BYTES = 2**20

@@ -1,0 +1,125 @@
+"""Folders that one process at a time works in, and folders that appear whole.
+
+The kernel releases a lock when its holder ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from diptych.artifacts.store import make_folder, refusal, sync, sync_folder
+from diptych.errors import ArtifactError
+
+LOCK = ".lock"
+_STAGING = ".staging-"
+_SECONDS_TO_LOCK = 60
+
+
+@contextmanager
+def locked(folder: Path, doing: str) -> Iterator[int]:
+    """Hold a folder's lock while the block runs; the file `.lock` in it says who holds it.
+
+    Args:
+        folder: an existing folder.
+        doing: what for, as other processes report it, such as `training`.
+
+    Yields:
+        The lock's file descriptor. A process that gets it holds the lock, too, until it closes it.
+
+    Raises:
+        ArtifactError: another process holds the lock; says which, on which machine and since when.
+    """
+    path = folder / LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise refusal(path, error) from error
+    try:
+        if not _try_lock(folder, descriptor):
+            # The holder may not have written who it is yet.
+            holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
+            raise ArtifactError(f"'{folder}' is in use: {holder}. Wait until it and all it started end, or end them.")
+        holder = f"process {os.getpid()} on {socket.gethostname()}, {doing} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder.encode(), 0)
+        except OSError as error:
+            raise refusal(path, error, 0, len(holder)) from error
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder inside `folder`, which is made if missing; remove it afterwards.
+
+    `settle` moves finished files out of it. What killed processes left behind is removed first.
+
+    Raises:
+        ArtifactError: the system refuses to write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _held(Path(name)):
+            yield Path(name)
+    except OSError as error:
+        raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
+
+
+def settle(staged: Path, path: Path) -> None:
+    """Move a finished file or folder to its path in the same file system, over what is there."""
+    for inside in [staged, *staged.rglob("*")]:
+        sync(inside)
+    make_folder(path.parent)
+    if path.is_dir():  # a folder cannot be renamed over another
+        path.rename(staged.with_name(f"{staged.name}.old"))
+    staged.replace(path)
+    sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _try_lock(folder: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ArtifactError(f"Cannot lock '{folder}': {error.strerror}. Use a file system that has locks.") from error
+    return True
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a staging folder while the block runs; yield whether it was free."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _try_lock(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the staging folders of killed processes; one that was just made may not be locked yet."""
+    for left in folder.glob(f"{_STAGING}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK:
+                with _held(left) as is_free:
+                    if is_free:
+                        shutil.rmtree(left)
