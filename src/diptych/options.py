@@ -10,14 +10,15 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from diptych.errors import UsageError
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import ModelSpec, Recipe, recipes
+from diptych.spec.codec import read_model, read_recipe
 from diptych.spec.recipe import field_names
 from diptych.vocabulary import bad_choice, unknown_option
 
@@ -125,6 +126,23 @@ class RunOptions:
         check_choices(self)
         check_at_least(0, seed=self.seed)
         check_at_least(1, threads=self.threads)
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The model's spec; None if `model` is the name of one."""
+        return self.model if isinstance(self.model, ModelSpec) else spec_from_file(self.model)
+
+    def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with some fields changed."""
+        recipe = self.recipe
+        if not isinstance(recipe, Recipe):
+            recipe = read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipes.recipe(str(recipe))
+        return replace(recipe, **changes)
+
+
+def spec_from_file(model: str | Path) -> ModelSpec | None:
+    """The spec in a JSON file; None if `model` is a name."""
+    return read_model(Path(model)) if str(model).endswith(".json") else None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Any
 
 from diptych import engines
 from diptych.api.experiments import OnStep, arms_of, certificate_of, export_all, run_all
-from diptych.api.models import spec_from_file
-from diptych.api.training import recipe_with, source_of
+from diptych.api.training import source_of
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write, json_text, write_json
 from diptych.comparison.contrasts import gallery_ids
@@ -27,7 +26,6 @@ from diptych.data.images import Images
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
 from diptych.processes import Notify, num_threads
-from diptych.spec import ModelSpec
 from diptych.training import provenance
 
 
@@ -89,8 +87,7 @@ def design(data: str | Path, **options: Any) -> Experiment:
     for name in engines.NAMES:
         engines.check_installed(name)
     (chosen, reading), changes = split_options("compare", options, CompareOptions, DataOptions)
-    recipe = recipe_with(chosen.recipe, changes)
-    spec = chosen.model if isinstance(chosen.model, ModelSpec) else spec_from_file(chosen.model)
+    recipe, spec = chosen.recipe_with(changes), chosen.spec
     return Experiment(
         source=source_of(data, reading, spec, recipe, chosen.seed),
         model=spec or str(chosen.model),

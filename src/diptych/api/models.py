@@ -11,9 +11,8 @@ from diptych.comparison import parity
 from diptych.comparison.parity.certificate import Certificate
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
-from diptych.options import EngineName
+from diptych.options import EngineName, spec_from_file
 from diptych.spec import ModelSpec, zoo
-from diptych.spec.codec import read_model
 
 
 def build(
@@ -99,8 +98,3 @@ def _spec(model: str | Path | ModelSpec, input_shape: tuple[int, int, int], num_
     if isinstance(model, ModelSpec):
         return model
     return spec_from_file(model) or zoo.model(str(model), input_shape, num_classes)
-
-
-def spec_from_file(model: str | Path) -> ModelSpec | None:
-    """The spec in a JSON file; None if `model` is a name."""
-    return read_model(Path(model)) if str(model).endswith(".json") else None

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from diptych import engines
-from diptych.api.models import spec_from_file
-from diptych.artifacts.locks import locked
-from diptych.artifacts.run import Run
-from diptych.data.datasets import Dataset
-from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError
 from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
-from diptych.processes import Notify, Worker, num_threads
-from diptych.spec import ModelSpec, Recipe, recipes, zoo
-from diptych.spec.codec import read_recipe
-from diptych.training import provenance
-from diptych.training.process import Settings, train_in_process, training_process
-from diptych.training.provenance import Source
+from diptych.processes import Notify, Worker, engine_environment, num_threads
+
+# Everything else is imported when a training's own process has started, and imports its framework meanwhile.
+if TYPE_CHECKING:
+    from diptych.artifacts.run import Run
+    from diptych.data.datasets import Dataset
+    from diptych.spec import ModelSpec, Recipe
+    from diptych.training.process import Settings
+    from diptych.training.provenance import Source
 
 
 @overload
@@ -49,15 +47,20 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
     names = engines.NAMES if chosen.engine == "both" else (chosen.engine,)
     for name in names:
         engines.check_installed(name)
-    recipe = recipe_with(chosen.recipe, changes)
-    spec = chosen.model if isinstance(chosen.model, ModelSpec) else spec_from_file(chosen.model)
-    source = source_of(data, reading, spec, recipe, chosen.seed)
+    recipe, spec = chosen.recipe_with(changes), chosen.spec
     runs = []
     with ExitStack() as stack:
+        process = stack.enter_context(_training_process(names[0]))
         tell = stack.enter_context(shown(notify))
-        process = stack.enter_context(training_process(names[0]))  # it imports the framework meanwhile
+        from diptych.training import provenance
+        from diptych.training.process import Settings
+
+        source = source_of(data, reading, spec, recipe, chosen.seed)
         dataset = source.load(data_progress(tell))
         spec = spec or _spec_for(str(chosen.model), dataset)
+        threads = chosen.threads or num_threads()
+        if chosen.device == "cuda":  # refused before there is a run
+            process.call(engines.configure, names[0], threads, chosen.device)
         for name in names:
             default_name = f"{dataset.name}-{spec.name}-{name}"
             run = provenance.create(
@@ -72,7 +75,6 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
                 checkpoint_steps=chosen.checkpoint_steps,
                 keep_checkpoints=chosen.keep_checkpoints,
             )
-            threads = chosen.threads or num_threads()
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
             complete(run, settings, lambda: dataset, tell, process=process if name == names[0] else None)
             runs.append(run)
@@ -112,6 +114,9 @@ def resume(
         UsageError: the run is finished or has diverged.
     """
     TrainOptions(threads=threads, workers=workers, stop_after=stop_after, device=device)  # checks them
+    from diptych.training import provenance
+    from diptych.training.process import Settings
+
     opened = unfinished_run(run, out)
     provenance.check_unfinished(opened, force)
     record = opened.read_record()
@@ -132,6 +137,8 @@ def resume(
 
 def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
     """The run to resume: a run's folder, or the latest unfinished run in a folder of runs; `last` stands for `out`."""
+    from diptych.artifacts.run import Run
+
     folder = Path(out) if str(path) == "last" else Path(path)
     runs = [Run(record.parent) for record in folder.glob("*/run.json")]
     if (folder / "run.json").is_file() or not runs:
@@ -169,10 +176,14 @@ def complete(
         ArtifactError: another process trains it.
         KeyboardInterrupt: with a note that says how to resume.
     """
+    from diptych.artifacts.locks import locked
+    from diptych.training.process import train_in_process
+
     with _noted(run), locked(run.directory, "training") as lock, ExitStack() as stack:
         check()
-        process = process or stack.enter_context(training_process(settings.engine))
+        process = process or stack.enter_context(_training_process(settings.engine))
         dataset = load()
+        import_module("matplotlib.backends.backend_agg")  # for the plots, while the process imports its framework
         epochs = run.read_record().recipe.epochs
         notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(process, run, settings, dataset, notify, [lock])
@@ -182,6 +193,12 @@ def complete(
 
             plots.draw(run, dataset.test)
             run.seal()
+
+
+def _training_process(engine: str) -> Worker:
+    """Start a process that imports an engine while this one reads data."""
+    imports = [f"diptych.engines.{engine}", "diptych.training.tensorboard", "diptych.training.process"]
+    return Worker(f"The {engine} training", imports=imports, env=engine_environment(engine))
 
 
 @contextmanager
@@ -213,19 +230,17 @@ def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
 
 def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> Source:
     """A data source; a model's spec decides on the size and colours of images."""
+    from diptych.training.provenance import Source
+
     options = vars(reading)
     if spec:
         options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
     return Source.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
 
 
-def recipe_with(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
-    """A recipe, by name, from a file or as it is, with some fields changed."""
-    if isinstance(recipe, str | Path):
-        recipe = read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipes.recipe(str(recipe))
-    return replace(recipe, **changes)
-
-
 def _spec_for(name: str, dataset: Dataset) -> ModelSpec:
+    from diptych.data.preprocess import channel_statistics
+    from diptych.spec import zoo
+
     mean, std = channel_statistics(dataset.train.images)
     return zoo.model(name, dataset.image_shape, dataset.num_classes, mean, std)

@@ -10,6 +10,7 @@ from diptych.spec.typed import did_you_mean
 
 if TYPE_CHECKING:
     from diptych.engines.contract import Engine
+    from diptych.options import Device
 
 NAMES = ("torch", "tensorflow")
 
@@ -23,6 +24,11 @@ def get(name: str) -> Engine:
     """
     check_installed(name)
     return cast("Engine", import_module(f"diptych.engines.{name}"))
+
+
+def configure(name: str, threads: int, device: Device) -> None:
+    """Import an engine and configure it; see `Engine.configure`."""
+    get(name).configure(threads, device)
 
 
 def check_installed(name: str) -> None:

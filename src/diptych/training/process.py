@@ -22,7 +22,7 @@ from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import ArtifactError, DiptychError, EngineError, in_one_line
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.options import Device
-from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker, engine_environment
+from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker
 from diptych.spec.codec import recipe_to_json
 from diptych.training import checkpoint, divergence, provenance
 from diptych.training.checkpoint import Checkpoint
@@ -53,12 +53,6 @@ class Settings:
     device: Device = "auto"
 
 
-def training_process(engine: str) -> Worker:
-    """Start a process that imports an engine while this one goes on, for `train_in_process`."""
-    imports = [f"diptych.engines.{engine}", "diptych.training.tensorboard", __name__]
-    return Worker(f"The {engine} training", imports=imports, env=engine_environment(engine))
-
-
 def train_in_process(
     process: Worker, run: Run, settings: Settings, dataset: Dataset, notify: Notify, pass_fds: Sequence[int] = ()
 ) -> None:
@@ -68,7 +62,7 @@ def train_in_process(
     second interruption kills it.
 
     Args:
-        process: from `training_process`.
+        process: one in which the engine is imported, or will be.
         run: the run.
         settings: how to train it.
         dataset: its data.
