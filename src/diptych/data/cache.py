@@ -23,19 +23,23 @@ from diptych.data.archives import HASHING, Progress, unpack
 from diptych.errors import ArtifactError, DataError
 
 Caching: TypeAlias = Literal["auto", "always", "never"]
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
+"""Bytes of pixels that "auto" caches."""
+
+_LIST = ".diptych-unpacked"
+_HASHED_BYTES = 2**20
 
 
 def wants(caching: Caching, folder: Path, num_bytes: int) -> bool:
-    """Whether so many pixels are to be kept: with "auto", up to MOST_BYTES and half of the free space."""
+    """Return whether to cache pixels: with "auto", up to MAX_BYTES and half of the free space."""
     if caching != "auto":
         return caching == "always"
-    there = next((above for above in (folder, *folder.parents) if os.path.isdir(above)), None)  # noqa: PTH112  (raises nothing)
-    return there is not None and num_bytes <= min(MOST_BYTES, shutil.disk_usage(there).free // 2)
+    existing = next((parent for parent in (folder, *folder.parents) if os.path.isdir(parent)), None)  # noqa: PTH112  (raises nothing)
+    return existing is not None and num_bytes <= min(MAX_BYTES, shutil.disk_usage(existing).free // 2)
 
 
-class Kept:
-    """The files of one key."""
+class PixelCache:
+    """The files of one key: faults and sums of all images, and their pixels."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._scan = folder / f"{key}.npz"
@@ -43,41 +47,41 @@ class Kept:
         self._digest = folder / f"{key}.sha256"
 
     def scan(self) -> tuple[dict[int, str], NDArray[np.int64]] | None:
-        """Faults by place, and moments; None where there are none, or damaged ones, which are made again."""
+        """Read faults by index, and moments; None if the file is missing or damaged."""
         try:
             arrays = read_npz(self._scan)
-            places, faults = arrays["places"].tolist(), arrays["faults"].tolist()
-            return dict(zip(places, faults, strict=True)), arrays["moments"]
+            indices, faults = arrays["places"].tolist(), arrays["faults"].tolist()
+            return dict(zip(indices, faults, strict=True)), arrays["moments"]
         except (ArtifactError, KeyError):
             return None
 
-    def keep_scan(self, faults: Mapping[int, str], moments: NDArray[np.int64]) -> None:
+    def write_scan(self, faults: Mapping[int, str], moments: NDArray[np.int64]) -> None:
         """Write faults and moments.
 
         Raises:
-            ArtifactError: the system refuses.
+            ArtifactError: the file cannot be written.
         """
-        places, words = np.array([*faults], np.int64), np.array([*faults.values()], np.str_)
-        write_npz(self._scan, {"places": places, "faults": words, "moments": moments})
+        indices, reasons = np.array([*faults], np.int64), np.array([*faults.values()], np.str_)
+        write_npz(self._scan, {"places": indices, "faults": reasons, "moments": moments})
 
     def has_pixels(self) -> bool:
-        """Whether pixels are there and are those that were written: a damaged disk must not train a model."""
+        """Return whether the pixels exist and have the digest they were written with."""
         try:
             return self._digest.read_bytes() == _line(self._pixels)
         except (OSError, ArtifactError):
             return False
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The pixels, mapped into memory."""
+        """Return the pixels, memory-mapped."""
         mapped: NDArray[np.uint8] = np.load(self._pixels, mmap_mode="r")
         return mapped
 
     @contextmanager
-    def filling(self, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-        """An array to fill; it is kept when the block ends without an error.
+    def writing(self, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+        """Yield an array to fill; it is saved when the block ends without an error.
 
         Raises:
-            ArtifactError: the system refuses to write.
+            ArtifactError: the file cannot be written.
         """
         with staging(self._pixels.parent) as folder:
             staged = folder / self._pixels.name
@@ -93,19 +97,15 @@ class Kept:
 
 
 def _reserve(path: Path) -> None:
-    """Take the room that a file has been given in name; a mapped one that finds none later ends the process."""
+    """Allocate a sparse file on disk; a memory-mapped one that runs out of space later kills the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _line(path: Path) -> bytes:
-    """A line as `sha256sum` writes it."""
+    """Return a line in the format of `sha256sum`."""
     return f"{sha256_of(path)}  {path.name}\n".encode()
-
-
-_LIST = ".diptych-unpacked"
-_HASHED_BYTES = 2**20
 
 
 def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -> Path:

@@ -84,7 +84,7 @@ class ImageStore:
     digests: NDArray[np.uint8]
     moments: NDArray[np.int64]
     faults: dict[int, str]
-    cached: cache.Kept | None = None
+    cached: cache.PixelCache | None = None
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -112,16 +112,16 @@ class ImageStore:
         """
         digests = _hash_files(listing, progress)
         folder = folder or cache_dir() / "pixels"
-        cached = cache.Kept(folder, _cache_key(digests, image_shape))
+        cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
         scan = cached.scan()
         if scan and caching != "never" and cached.has_pixels():
             return cls(listing, image_shape, digests, scan[1], scan[0], cached)
         remarks: tuple[str, ...] = ()
         if cache.wants(caching, folder, len(listing) * math.prod(image_shape)):
             try:
-                with cached.filling((len(listing), *image_shape)) as pixels:
+                with cached.writing((len(listing), *image_shape)) as pixels:
                     faults, moments = _decode_all(listing, digests, image_shape, progress, pixels)
-                cached.keep_scan(faults, moments)
+                cached.write_scan(faults, moments)
                 return cls(listing, image_shape, digests, moments, faults, cached)
             except ArtifactError as error:
                 if caching == "always":
@@ -130,7 +130,7 @@ class ImageStore:
         faults, moments = scan or _decode_all(listing, digests, image_shape, progress)
         if not scan:
             try:
-                cached.keep_scan(faults, moments)
+                cached.write_scan(faults, moments)
             except ArtifactError as error:
                 remarks = remarks or (f"The faults found are not cached: {error}",)
         return cls(listing, image_shape, digests, moments, faults, None, remarks)

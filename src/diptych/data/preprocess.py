@@ -1,7 +1,7 @@
-"""What happens to pixels between the decoder and the model, written once for both frameworks.
+"""Resizing, conversion of channels and statistics of images, the same for both frameworks.
 
-Images stay uint8 here. Scaling to 0–1 and normalising are the first layer of every model; the numbers for
-that layer come from `channel_statistics`.
+Images stay uint8 here. Scaling to 0–1 and normalisation are the first layer of every model, with the numbers from
+`channel_statistics`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 CHUNK_IMAGES = 1024
 GREY_LEVEL = 1 / 255
 RESIZING = "means of whole blocks of pixels, then bilinear"
-"""What `resize` does, for records and cards."""
+"""The method of `resize`, for records and cards."""
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image, or a batch of them, without keeping the aspect ratio.
+    """Resize an image or a batch of images, without keeping the aspect ratio.
 
-    An axis that shrinks to a half or less is first averaged over blocks of as many pixels as go into one of the
-    result (what does not fill a block, less than a pixel of the result, is left off evenly at both ends). Then either
-    axis is interpolated linearly between pixel centres. Averaging over areas that are no whole pixels, as OpenCV can,
-    looks hardly better and takes as long as decoding a JPEG.
+    An axis that shrinks to a half or less is first averaged over blocks of whole pixels; a remainder of less than one
+    block is cropped evenly at both ends. Then both axes are interpolated linearly between pixel centres. Averaging over
+    fractions of pixels (OpenCV's INTER_AREA) looks hardly better and takes as long as decoding a JPEG.
 
     Args:
         images: uint8, (H, W, C) or (N, H, W, C).
-        size: the wanted (height, width).
+        size: the new (height, width).
 
     Returns:
         uint8, (height, width, C) or (N, height, width, C); the argument itself when it has that size.
@@ -68,7 +67,7 @@ def _block_means(image_hwc: NDArray[np.uint8], blocks: list[int]) -> NDArray[np.
     height, width = (length // block for length, block in zip(image_hwc.shape, blocks, strict=False))
     top, left = (length % block // 2 for length, block in zip(image_hwc.shape, blocks, strict=False))
     whole_hwc = image_hwc[top : top + height * blocks[0], left : left + width * blocks[1]]
-    # Between pixel centres half-way means of two; OpenCV's averaging is fast for blocks of two by two alone.
+    # Linear interpolation half-way is the mean of two; OpenCV's averaging is fast for blocks of 2 × 2 only.
     interpolation = cv2.INTER_LINEAR if sorted(blocks) == [1, 2] else cv2.INTER_AREA
     means = np.asarray(cv2.resize(whole_hwc, (width, height), interpolation=interpolation), dtype=np.uint8)
     return means.reshape(height, width, -1)
@@ -102,14 +101,14 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
         images: uint8, (N, H, W, C).
 
     Returns:
-        Means and (population) standard deviations in units of 0–1, C of each, to the last digit whatever N. A
-        deviation is never below one grey level, so that a blank channel can be divided by it.
+        Means and population standard deviations on a scale of 0–1, C of each, exact for any N. A deviation is at
+        least one grey level, so that a blank channel can be divided by it.
 
     Raises:
         DataError: there are no images.
     """
     if not len(images):
-        raise DataError("Cannot take the mean of no images: the training split is empty.")
+        raise DataError("Cannot compute statistics: the training split is empty.")
     count = int(np.prod(images.shape[:3]))
     moments = channel_moments(images).tolist()
     mean = tuple(total / (255 * count) for total in moments[0])
@@ -118,7 +117,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def channel_moments(images: Images) -> NDArray[np.int64]:
-    """Sum each channel's levels, and their squares: int64, (2, C), exact."""
+    """Return the sums of each channel's levels and of their squares: int64, (2, C)."""
     moments: NDArray[np.int64] | None = getattr(images, "moments", None)
     if moments is not None:  # a store's images, which know theirs
         return np.asarray(moments.sum(axis=0))
