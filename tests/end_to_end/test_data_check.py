@@ -71,30 +71,6 @@ def test_named_data_are_checked_and_digits_are_clean(tmp_path):
     assert {"train": 1797} == told.json["num_images"]
 
 
-def test_pixels_in_a_csv_are_checked(tmp_path):
-    rng = np.random.default_rng(1)
-    images = [cv2.resize(picture(rng, is_grey=True)[..., 0], (12, 10)).ravel() for _ in range(24)]
-    images[20] = images[3]
-    rows = [",".join(map(str, [number % 2, *image])) for number, image in enumerate(images)]
-    header = ",".join(["label", *(f"pixel{place}" for place in range(120))])
-    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
-    told = diptych("data", "check", tmp_path / "train.csv", "--pixel-shape", "10x12x1", "--out", tmp_path, "--json")
-    assert [("conflict", ["train 3", "train 20"])] == [
-        (found["kind"], [image["name"] for image in found["images"]]) for found in told.json["findings"]
-    ]
-
-
-def test_an_archive_is_checked(clean, tmp_path):
-    import shutil
-
-    plant(clean / "dog/cut.png", (clean / "dog/1.png").read_bytes()[:-20])
-    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", clean)
-    told = diptych("data", "check", archive, "--out", tmp_path, "--json")
-    assert [("truncated", "dog/cut.png")] == [
-        (found["kind"], found["images"][0]["name"]) for found in told.json["findings"]
-    ]
-
-
 CHECK = """
 import resource, sys, time
 from diptych import check_data

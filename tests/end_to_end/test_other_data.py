@@ -138,32 +138,11 @@ def test_a_table_of_nothing_but_test_is_a_test_split(table_run, others):
     assert ("test split", 12, [6, 6]) == judged(table_run[1], table)
 
 
-def test_such_a_table_trains_nothing(others):
-    folder, rows = others
-    table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
-    told = diptych("train", table, *SMALL, "--out", folder / "runs")
-    assert (2, "") == (told.code, told.out)
-    assert "'new' has no training samples" in told.err
-
-
 def test_data_without_a_test_split_are_used_whole_and_people_are_told(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", rows)
     assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
     assert "images 12 (every image of new)" in diptych("evaluate", table_run[1].directory, table).out
-
-
-def test_training_and_validation_samples_of_other_data_are_used_together(table_run, others):
-    folder, rows = others
-    split = [(*row, "val" if place > 7 else "train") for place, row in enumerate(rows)]
-    table = write_table(folder / "new.csv", split, ("path", "label", "split"))
-    assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
-
-
-def test_a_folder_with_nothing_but_a_test_table_is_read(table_run, others):
-    folder, rows = others
-    write_table(folder / "test.csv", rows)
-    assert 12 == judged(table_run[1], folder)[1]
 
 
 def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):

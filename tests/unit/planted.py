@@ -104,16 +104,6 @@ def garbage_in_the_scan(rng):
     return ".jpg", bytes(whole)
 
 
-def zeros_in_the_scan(rng, size):
-    """A block of zeros there instead; some leave a scan that is as long as it should be, and valid."""
-    whole = bytearray(encoded(picture(rng, 240, 240), quality=int(rng.integers(60, 96))))
-    start = _scan(whole)
-    at = start + int(rng.integers((len(whole) - start) // 4, (len(whole) - start) // 2))
-    size = min(size, len(whole) - at - 100)
-    whole[at : at + size] = bytes(size)
-    return bytes(whole)
-
-
 def bad_checksum(rng):
     """One bit of a PNG's image data is another."""
     whole = bytearray(encoded(picture(rng), "png"))

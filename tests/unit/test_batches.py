@@ -118,12 +118,6 @@ def test_bounds_cover_the_epoch_without_a_batch_of_one(num_samples, batch_size):
     assert max(sizes) <= batch_size + 1
 
 
-def test_label_smoothing_spreads_its_share_over_all_classes():
-    _, targets_nk, weights_n = by_sample(replace(PLAIN, label_smoothing=0.2))
-    np.testing.assert_allclose(np.where(np.eye(4)[samples().labels], 0.85, 0.05), targets_nk, rtol=1e-6)
-    assert {1.0} == set(weights_n)
-
-
 @pytest.mark.parametrize("changes", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
 def test_mixed_targets_are_distributions_over_the_classes(changes):
     _, targets_nk, _ = by_sample(replace(PLAIN, **changes))

@@ -144,11 +144,6 @@ def test_a_column_split_divides_the_rows_of_files_that_name_no_split(tmp_path):
     assert 6 == len(listing(tmp_path).train)
 
 
-def test_a_split_that_is_none_is_refused_with_its_row(tmp_path):
-    with pytest.raises(DataError, match=r"faces\.parquet', row 1, has the split 'holdout': expected one of train"):
-        listing(write_divided(tmp_path / "faces.parquet", ["train", "holdout"]))
-
-
 def test_a_missing_shard_is_named(tmp_path):
     write_faces(tmp_path)
     (tmp_path / "train-00001-of-00002.parquet").unlink()

@@ -97,15 +97,6 @@ def test_data_that_are_no_folder_of_files_are_refused(tmp_path):
         check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
 
 
-def test_files_of_an_archive_are_refused(data, tmp_path):
-    import shutil
-
-    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", data)
-    (data / "dog/link.jpg").unlink()
-    with pytest.raises(UsageError, match=r"packed\.zip' is not one"):
-        check_data(archive, quarantine=tmp_path / "out", out=tmp_path / "report")
-
-
 def test_files_that_a_table_names_go_out_too(data, tmp_path):
     names = [*sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png")), "dog/page.jpg"]
     rows = [f"{name},{name[:3]}" for name in names]

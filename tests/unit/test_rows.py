@@ -4,7 +4,6 @@ import errno
 import hashlib
 import os
 import pickle
-import shutil
 from pathlib import Path
 
 import cv2
@@ -207,14 +206,6 @@ def test_a_file_that_changes_while_it_is_streamed_is_noticed(folder):
     (folder / "cat" / "01.png").write_bytes(png(3))
     with pytest.raises(DataError, match=r"'cat/01\.png' changed while it was in use"):
         train.images[:4]
-
-
-def test_pixels_that_are_kept_are_used_however_little_room_is_left(folder, monkeypatch):
-    rows_of(folder, keeping(folder, "auto"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    again = keeping(folder, "auto")
-    assert not rows_of(folder, again).train.images.store.is_streamed
-    assert "Decoding" not in again["progress"]
 
 
 def no_room(*_):
