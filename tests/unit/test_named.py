@@ -109,7 +109,7 @@ def test_cifar100_is_found_unpacked_by_name(tmp_path):
 
 
 def test_a_batch_of_cifar10_is_no_batch_of_cifar100(tmp_path):
-    with pytest.raises(DataError, match="no dictionary with data and fine_labels"):
+    with pytest.raises(DataError, match="not a dictionary with data and fine_labels"):
         cifar.PYTHON_100.parse(python_batch(random_bytes(2, 3072), [1, 2]), "train")
     with pytest.raises(DataError, match="no label from 0 to 99 for image 1"):
         cifar.PYTHON_100.parse(python_batch(random_bytes(2, 3072), [1, 100], key="fine_labels"), "train")

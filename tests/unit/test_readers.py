@@ -174,8 +174,8 @@ def test_a_python_batch_truncated_anywhere_is_an_error_with_an_offset():
         (python_batch(ROWS, [], labels_opcodes=b"](U\x01aK\x01K\x02e"), "no label from 0 to 9 for image 0"),
         (python_batch(ROWS, [], labels_opcodes=b"K\x01"), "a list in labels"),
         (python_batch(ROWS, LABELS, type_code=b"O8"), "array of type b'O8'"),
-        (pickle.dumps([1, 2], protocol=2), "no dictionary with data and labels"),
-        (b"\x80\x02}(U\x04dataK\x01U\x06labels]u.", "wanted an array in data"),
+        (pickle.dumps([1, 2], protocol=2), "not a dictionary with data and labels"),
+        (b"\x80\x02}(U\x04dataK\x01U\x06labels]u.", "expected an array in data"),
     ],
 )
 def test_a_pickle_of_something_else_says_what_is_wrong(content, complaint):

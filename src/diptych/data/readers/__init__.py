@@ -15,7 +15,6 @@ from diptych.data.paths import read_file
 
 Names: TypeAlias = NDArray[Any]
 """(N,), an array of NumPy's variable-width strings."""
-SPLIT_NAMES = ("train", "validation", "test")
 
 
 def as_names(names: Iterable[str]) -> Names:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.download import RemoteFile, fetch
-from diptych.data.readers.members import read_tar_gz
+from diptych.data.readers.members import read_members
 from diptych.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -35,7 +35,7 @@ FINE_NAMES = tuple(
     tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
     """.split()
 )
-"""Of CIFAR-100's 100 fine classes, as its `meta` has them."""
+"""CIFAR-100's 100 fine classes, as in its `meta`."""
 NUM_PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + NUM_PIXEL_BYTES
 
@@ -54,14 +54,9 @@ class Form:
 
 
 def read_cifar(source: Path, form: Form) -> tuple[Batch, Batch]:
-    """Read the training and test samples.
+    """Read the training and test samples of an archive, or of the folder that it unpacks to.
 
-    Args:
-        source: the archive (.tar.gz), or the folder that it unpacks to.
-        form: PYTHON, BINARY or PYTHON_100.
-
-    Returns:
-        (images, labels) for training and for test. images: uint8, (N, 32, 32, 3), RGB; labels: int64, (N,).
+    Returns (images, labels) for each: images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,).
 
     Raises:
         DataError: a batch is missing, damaged, cut short, holds a label out of range, or is a pickle that
@@ -69,20 +64,16 @@ def read_cifar(source: Path, form: Form) -> tuple[Batch, Batch]:
     """
     names = (*form.train_files, form.test_file)
     if source.is_dir():
-        contents = _read_folder(source, names)
+        try:
+            contents = [(source / name).read_bytes() for name in names]
+        except OSError as error:
+            raise DataError(f"Cannot read {error.filename!r}: {error.strerror}.") from error
     else:
-        contents = read_tar_gz(source, [f"{form.folder}/{name}" for name in names])
+        contents = read_members(source, [f"{form.folder}/{name}" for name in names])
     *train, test = [form.parse(content, str(source / name)) for name, content in zip(names, contents, strict=True)]
     images_nhwc = np.concatenate([images for images, _ in train])
     labels_n = np.concatenate([labels for _, labels in train])
     return (images_nhwc, labels_n), test
-
-
-def _read_folder(folder: Path, names: tuple[str, ...]) -> list[bytes]:
-    try:
-        return [(folder / name).read_bytes() for name in names]
-    except OSError as error:
-        raise DataError(f"Cannot read {error.filename!r}: {error.strerror}.") from error
 
 
 def parse_binary(content: bytes, name: str) -> Batch:
@@ -98,7 +89,9 @@ def parse_binary(content: bytes, name: str) -> Batch:
     labels_n = records[:, 0].astype(np.int64)
     wrong = np.flatnonzero(labels_n >= len(CLASS_NAMES))
     if wrong.size:
-        raise DataError(f"{name!r} holds label {labels_n[wrong[0]]} at byte {wrong[0] * RECORD_BYTES}, wanted 0 to 9.")
+        raise DataError(
+            f"{name!r} holds label {labels_n[wrong[0]]} at byte {wrong[0] * RECORD_BYTES}, expected 0 to 9."
+        )
     return _to_nhwc(records[:, 1:]), labels_n
 
 
@@ -111,10 +104,10 @@ def parse_python(content: bytes, name: str, key: str = "labels", num_classes: in
     """
     batch = unpickle(content, name)
     if not isinstance(batch, dict) or not {b"data", key.encode()} <= batch.keys():
-        raise DataError(f"{name!r} is no CIFAR batch: its pickle is no dictionary with data and {key}.")
+        raise DataError(f"{name!r} is not a CIFAR batch: its pickle is not a dictionary with data and {key}.")
     pixels, labels = batch[b"data"], batch[key.encode()]
     if not isinstance(pixels, PickledArray) or not isinstance(labels, list):
-        raise DataError(f"{name!r} is no CIFAR batch: wanted an array in data and a list in {key}.")
+        raise DataError(f"{name!r} is not a CIFAR batch: expected an array in data and a list in {key}.")
     if pixels.values.shape != (len(labels), NUM_PIXEL_BYTES):
         raise DataError(f"{name!r} holds {len(labels)} labels and an array of shape {pixels.values.shape}.")
     for index, label in enumerate(labels):
@@ -128,7 +121,7 @@ def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def unpickle(content: bytes, name: str) -> object:
-    """Run a pickle of plain values and uint8 arrays; an array comes as a `PickledArray`.
+    """Load a pickle of plain values and uint8 arrays; an array becomes a `PickledArray`.
 
     Raises:
         DataError: it asks for any global but the three of the format, or breaks off; names `name` and the byte offset.
@@ -138,7 +131,7 @@ def unpickle(content: bytes, name: str) -> object:
         return _BatchUnpickler(stream).load()
     except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name!r} is no CIFAR batch: {reason} at byte {stream.tell()}.") from error
+        raise DataError(f"{name!r} is not a CIFAR batch: {reason} at byte {stream.tell()}.") from error
 
 
 class _PickledType:
@@ -166,7 +159,7 @@ class PickledArray:
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Answers the format's three globals with stand-ins of its own, and no other global at all."""
+    """Resolves the format's three globals to stand-ins, and no other global."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream, encoding="bytes")
@@ -178,7 +171,7 @@ class _BatchUnpickler(pickle.Unpickler):
         }
 
     def find_class(self, module_name: str, global_name: str) -> object:
-        """Return a stand-in; refuse every global that the format does not need."""
+        """Return a stand-in; raise an error for every global that the format does not need."""
         try:
             return self._globals[module_name, global_name]
         except KeyError:

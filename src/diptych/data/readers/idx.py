@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.download import RemoteFile, fetch
-from diptych.data.readers.members import read_zip
+from diptych.data.readers.members import read_members
 from diptych.errors import DataError, in_one_line
 
 Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 DIGIT_NAMES = tuple("0123456789")
-FASHION_NAMES = tuple("T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot".split())
-FASHION_NAMES = tuple(name.replace("_", " ") for name in FASHION_NAMES)
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 """As in `emnist-balanced-mapping.txt`: letters whose two cases look alike are one class, named by the capital."""
@@ -132,14 +133,7 @@ def _listing(class_names: tuple[str, ...], train: Samples, test: Samples) -> Lis
 
 
 def read_idx(path: Path, num_axes: int) -> NDArray[np.uint8]:
-    """Read an IDX file of uint8 values.
-
-    Args:
-        path: the file, packed by gzip or plain.
-        num_axes: how many axes it must have.
-
-    Returns:
-        uint8, of the shape that the file declares.
+    """Read an IDX file of uint8 values, packed by gzip or plain, that must have `num_axes` axes.
 
     Raises:
         DataError: anything else than exactly one such array; names the file and the byte offset. Offsets
@@ -192,13 +186,8 @@ def _parse(stream: BinaryIO | gzip.GzipFile, name: str, num_axes: int, num_bytes
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 
-def read_idx_pair(
-    images_path: Path, labels_path: Path, num_classes: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Read grey images and their labels.
-
-    Returns:
-        images: uint8, (N, H, W, 1), and labels: int64, (N,), below `num_classes`.
+def read_idx_pair(images_path: Path, labels_path: Path, num_classes: int) -> Samples:
+    """Read grey images, uint8, (N, H, W, 1), and their labels, int64, (N,), below `num_classes`.
 
     Raises:
         DataError: see `read_idx`; also for different counts or a label out of range.
@@ -209,7 +198,7 @@ def read_idx_pair(
 
 def paired(
     images_nhw: NDArray[np.uint8], labels_n: NDArray[np.uint8], names: tuple[str, str], num_classes: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+) -> Samples:
     """Check that images and labels belong together; see `read_idx_pair`."""
     images_name, labels_name = names
     if len(images_nhw) != len(labels_n):
@@ -226,10 +215,7 @@ def paired(
 
 
 def read_emnist(archive: Path) -> tuple[Samples, Samples]:
-    """Read the training and test samples of EMNIST's balanced split out of its zip.
-
-    Returns:
-        (images, labels) for training and for test. images: uint8, (N, 28, 28, 1), upright; labels: int64, (N,).
+    """Read the training and test samples of EMNIST's balanced split out of its zip; images are turned upright.
 
     Raises:
         DataError: a file is missing or damaged; see `read_idx_pair`.
@@ -237,7 +223,7 @@ def read_emnist(archive: Path) -> tuple[Samples, Samples]:
     names = [f"gzip/{name}" for name in EMNIST_PARTS]
     arrays = [
         parse_idx(io.BytesIO(content), f"{archive}/{name}", num_axes=3 if "images" in name else 1)
-        for name, content in zip(names, read_zip(archive, names), strict=True)
+        for name, content in zip(names, read_members(archive, names), strict=True)
     ]
     where = [f"{archive}/{name}" for name in names]
     train, test = (
@@ -261,8 +247,7 @@ def read_svhn(path: Path) -> Samples:
 
     Source: http://ufldl.stanford.edu/housenumbers/
 
-    Returns:
-        images: uint8, (N, 32, 32, 3), RGB, and labels: int64, (N,), 0–9.
+    Returns images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,), 0–9.
 
     Raises:
         DataError: the file cannot be read, or holds something else.

@@ -18,7 +18,7 @@ import numpy as np
 
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.folder import image_names
-from diptych.data.readers.members import read_tar_gz
+from diptych.data.readers.members import read_members
 from diptych.errors import DataError, DownloadError, in_one_line
 
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -113,7 +113,7 @@ def _read_truth(folder: Path) -> dict[str, str] | None:
         DataError: the file is damaged.
     """
     if (folder / DEVKIT_ARCHIVE).is_file():
-        meta, truth = read_tar_gz(folder / DEVKIT_ARCHIVE, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"])
+        meta, truth = read_members(folder / DEVKIT_ARCHIVE, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"])
         return _parse_devkit(meta, truth, str(folder / DEVKIT_ARCHIVE))
     for kit in (folder / DEVKIT, folder):
         if (kit / _TRUTH).is_file():
