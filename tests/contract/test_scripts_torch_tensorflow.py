@@ -21,7 +21,7 @@ from diptych.spec import layers as L
 from diptych.spec.zoo import Graph, model
 from diptych.training.schedule import learning_rates
 
-ZOO = ("mlp", "cnn", "resnet20", "resnet20_b")
+ZOO = ("mlp", "cnn", "resnet20")
 WITHOUT_DIPTYCH = (
     "import runpy, sys; sys.modules['diptych'] = None; del sys.argv[0]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
