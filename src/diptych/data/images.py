@@ -101,7 +101,7 @@ class ImageStore:
 
         Args:
             listing: the image files.
-            image_shape: the (height, width, channels) of every image; 3 channels for RGB, 1 for grey.
+            image_shape: see the attributes; 3 channels for RGB, 1 for grey.
             caching: whether pixels are cached; see `cache.wants`.
             folder: where results are cached; `pixels` in `cache_dir` unless given.
             progress: called as files are read and decoded.
@@ -168,12 +168,7 @@ class ImageStore:
 
 @dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Some images of a store, in an order of their own: `Images` that take no memory until they are read.
-
-    Attributes:
-        store: where the images are.
-        indices: intp, (N,), which of them these are.
-    """
+    """The images of a store at some indices: `Images` that take no memory until they are read."""
 
     store: ImageStore
     indices: NDArray[np.intp]
@@ -244,8 +239,7 @@ def _decode_all(
 
     def one(index: int) -> None:
         try:
-            encoded = _read_unchanged(listing, index, digests) if digests[index].any() else _unreadable(listing, index)
-            image_hwc = _decode(encoded, image_shape)
+            image_hwc = _decode(_read_unchanged(listing, index, digests), image_shape)
         except _ChangedError:
             raise
         except DataError as error:
@@ -271,17 +265,8 @@ class _ChangedError(DataError):
 
 
 def _read_unchanged(listing: Listing, index: int, digests: NDArray[np.uint8]) -> bytes:
+    """Read a file whose digest must be the same; one that could not be read has zeros, and must fail again."""
     encoded = listing.read(index)
     if hashlib.sha256(encoded).digest() != digests[index].tobytes():
-        raise _changed(listing, index)
+        raise _ChangedError(f"{listing.id_of(index)!r} changed while it was in use: restore it, then try again.")
     return encoded
-
-
-def _unreadable(listing: Listing, index: int) -> bytes:
-    """Read a file that could not be read before, and that must fail again."""
-    listing.read(index)
-    raise _changed(listing, index)
-
-
-def _changed(listing: Listing, index: int) -> _ChangedError:
-    return _ChangedError(f"{listing.id_of(index)!r} changed while it was in use: restore it, then try again.")

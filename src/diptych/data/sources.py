@@ -29,14 +29,7 @@ KINDS = (
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What DATA refers to.
-
-    Attributes:
-        name: of the dataset, the folder or the file.
-        listing: its images.
-        mirror: whether a mirrored image keeps its class.
-        image_size: the (height, width) that image files are resized to unless another is given.
-    """
+    """What DATA refers to: its name, its images, whether a mirrored image keeps its class, and the default size."""
 
     name: str
     listing: Listing
@@ -51,7 +44,7 @@ class NamedDataset:
     Attributes:
         name: its name on the command line, and of its folder in the data directory.
         description: one line for people.
-        image_shape: height, width and channels; of image files, what they are resized to unless another is given.
+        image_shape: height, width and channels; image files are resized to it unless another is given.
         class_names: one for each label.
         num_train: samples to train and validate with.
         num_test: samples to test with.
@@ -136,13 +129,8 @@ def find(
     has some (see `tables.find_tables`). An archive is unpacked into the cache and read like a folder; folders that
     hold nothing but one other folder are passed through.
 
-    Args:
-        data: see `datasets.read`.
-        data_dir: see `datasets.read`.
-        root: see `datasets.read`.
-        pixel_shape: see `datasets.read`.
-        list_classes: lists a folder of class folders.
-        progress: called as an archive is read, with bytes done and bytes in all.
+    See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called as an
+    archive is read, with bytes done and bytes in all.
 
     Raises:
         UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.

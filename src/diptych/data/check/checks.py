@@ -34,15 +34,7 @@ COMMON, FEW = 0.05, 3
 
 
 def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
-    """Find what is wrong with data; every image is decoded once.
-
-    Args:
-        listing: its images.
-        progress: called as images are checked.
-
-    Returns:
-        The findings, in the order of KINDS.
-    """
+    """Find what is wrong with data, in the order of KINDS; every image is decoded once."""
     measures = measure(listing, progress)
     checks = (_check_files, find_duplicates, find_near_duplicates, _check_classes, find_outliers)
     findings = [finding for one in checks for finding in one(listing, measures)]

@@ -51,15 +51,8 @@ def check_quarantine(listing: Listing, data: str, folder: Path) -> None:
 def quarantine(listing: Listing, findings: Sequence[Finding], folder: Path) -> list[Move]:
     """Move the files that cannot be decoded to `folder`, with their paths below the data's root.
 
-    Folders that are named like images stay: what is inside them may be good.
-
-    Args:
-        listing: what was checked; `check_quarantine` accepts it.
-        findings: of the check.
-        folder: the target, created if missing.
-
-    Returns:
-        The files moved now; the folder's `quarantine.json` lists all that ever were.
+    `check_quarantine` accepts the listing. Folders that are named like images stay: what is inside them may be good.
+    Returns the files moved now; the folder's `quarantine.json` lists all that ever were.
 
     Raises:
         DataError: a target exists (then nothing is moved), or a file cannot be moved.

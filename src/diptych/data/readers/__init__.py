@@ -35,7 +35,7 @@ class EncodedImages(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Image files below one folder; `names` are their paths below `root`, with `/`."""
+    """Image files by their paths below one folder, with `/`."""
 
     root: Path
     names: Names

@@ -36,8 +36,7 @@ def to_classes(
         where: the table's name in an error.
         names: of labels that are numbers: by label, or of all in their order.
 
-    Returns:
-        The classes' names, and each split's labels as indices of them, int64, (N,).
+    Returns the classes' names, and each split's labels as indices of them, int64, (N,).
 
     Raises:
         DataError: there are fewer than two classes, a label that training does not have, a number written in two ways,

@@ -107,9 +107,8 @@ class ParquetImages:
 def list_parquet(shards: Mapping[str, Sequence[Path]], root: Path | None = None) -> Listing:
     """List the images of Parquet files, and their classes.
 
-    Args:
-        shards: the files of each split, in order; or those of `""`, which a column `split` may divide.
-        root: the folder that paths are relative to, and cannot leave; the files' own unless given.
+    There are the files of each split, in order, or those of `""`, which a column `split` may divide. Paths are relative
+    to `root`, or else to the file's folder, and cannot leave it.
 
     Raises:
         DataError: pyarrow is not installed; a file is damaged, or lacks such columns, or has others than those before;

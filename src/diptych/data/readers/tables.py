@@ -38,10 +38,7 @@ def is_tree(folder: Path) -> bool:
 def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing:
     """Read one file, .csv, .tsv or .parquet.
 
-    Args:
-        path: the file.
-        root: the folder that paths are relative to; the file's own unless given.
-        shape: (height, width, channels) of a CSV's pixels; inferred unless given.
+    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
 
     Raises:
         UsageError: `root` or `shape` is given for a table without paths or pixels.
@@ -56,11 +53,6 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: tuple[in
     The name of a table says its split: `train.csv`, `fashion-mnist_test.csv`, `validation-00000-of-00002.parquet`.
     CSV files whose names say none are skipped if others say one; otherwise there must be only one. Parquet files must
     all say one, or none: then they are one set, which a column `split` may divide.
-
-    Args:
-        paths: from `find_tables`.
-        root: see `read_table`.
-        shape: see `read_table`.
 
     Raises:
         UsageError: see `read_table`.
