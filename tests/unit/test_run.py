@@ -33,19 +33,18 @@ def test_a_run_opens_with_what_was_written(run):
     assert "failed" == run.read_record().status
 
 
-def test_a_folder_that_is_not_there_is_not_a_run(tmp_path):
-    with pytest.raises(ArtifactError, match="is not a run: there is no such folder"):
-        Run.open(tmp_path / "absent")
-
-
-def test_a_file_is_not_a_run(run):
-    with pytest.raises(ArtifactError, match=r"run\.json' is not a run: it is a file"):
-        Run.open(run.record_path)
-
-
-def test_an_empty_folder_is_not_a_run(tmp_path):
-    with pytest.raises(ArtifactError, match=r"is not a run: it has no run\.json"):
-        Run.open(tmp_path)
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("absent", "is not a run: there is no such folder"),
+        ("runs/digits-cnn-torch/run.json", r"run\.json' is not a run: it is a file"),
+        ("runs/digits-cnn-torch/plots", r"is not a run: it has no run\.json"),
+    ],
+)
+def test_what_is_not_a_run_is_refused(run, tmp_path, path, fault):
+    run.plots_dir.mkdir()
+    with pytest.raises(ArtifactError, match=fault):
+        Run.open(str(tmp_path / path))
 
 
 def test_a_folder_of_one_run_is_that_run(tmp_path):
@@ -110,20 +109,10 @@ def test_changed_and_missing_files_are_named(run):
         run.verify()
 
 
-def test_a_run_without_a_manifest_has_not_finished(run):
-    run.seal()
-    run.unseal()
+@pytest.mark.parametrize("manifest", ['{"sha256": ["run.json"]}', "{}"])
+def test_a_run_without_a_manifest_or_digests_does_not_verify(run, manifest):
     with pytest.raises(ArtifactError, match=r"has no manifest\.json: its training has not finished"):
         run.verify()
-
-
-@pytest.mark.parametrize("manifest", ['{"sha256": ["run.json"]}', "{}"])
-def test_a_manifest_without_digests_is_an_artifact_error(run, manifest):
     run.manifest_path.write_text(manifest)
     with pytest.raises(ArtifactError, match=r"manifest\.json': it lists no digests"):
         run.verify()
-
-
-def test_a_run_opens_by_a_path_in_text(tmp_path):
-    run = Run.create(tmp_path, "digits", record_of())
-    assert run == Run.open(str(run.directory))

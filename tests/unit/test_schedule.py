@@ -1,7 +1,6 @@
 """Learning rates against their closed forms, and stopping rules against histories read by eye."""
 
-from itertools import pairwise
-from math import cos, pi, sqrt
+from math import cos, pi
 
 import pytest
 from hypothesis import given
@@ -22,58 +21,35 @@ def recipe_of(schedule, epochs=10, **settings):
     return Recipe(schedule=schedule, epochs=epochs, learning_rate=0.5, **settings)
 
 
-def test_constant_is_the_peak_at_every_step():
-    assert [0.5] * 80 == whole(recipe_of("constant"))
-
-
 def test_warm_up_rises_in_equal_steps_and_ends_at_the_peak():
     rates = whole(recipe_of("constant", epochs=3, warmup_epochs=1.5))
     assert pytest.approx([0.5 * step / 12 for step in range(1, 13)]) == rates[:12]
     assert [0.5] * 12 == rates[12:]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "plateau"])
-def test_every_schedule_but_one_cycle_begins_with_the_warm_up(schedule):
-    assert pytest.approx(0.5 / 16) == whole(recipe_of(schedule, warmup_epochs=2.0))[0]
-
-
 def test_the_step_schedule_multiplies_after_the_epochs_it_names():
     rates = [
-        set(learning_rates(recipe_of("step", step_epochs=(2, 5), step_factor=0.1), e, STEPS)) for e in range(1, 11)
+        set(learning_rates(recipe_of("step", step_epochs=(5, 2), step_factor=0.1), e, STEPS)) for e in range(1, 11)
     ]
     expected = [0.5] * 2 + [0.05] * 3 + [0.005] * 5
     assert [1] * 10 == list(map(len, rates))
     assert pytest.approx(expected) == [rate.pop() for rate in rates]
 
 
-def test_the_order_in_which_steps_are_named_does_not_matter():
-    named = [whole(recipe_of("step", step_epochs=epochs)) for epochs in [(5, 2), (2, 5)]]
-    assert named[1] == named[0]
-
-
 def test_cosine_follows_its_formula():
     rates = whole(recipe_of("cosine", final_factor=0.1))
     expected = [0.5 * (0.1 + 0.9 * (1 + cos(pi * step / 80)) / 2) for step in range(80)]
     assert pytest.approx(expected) == rates
-
-
-def test_cosine_is_halfway_between_peak_and_end_in_the_middle_of_what_follows_the_warm_up():
     rates = whole(recipe_of("cosine", final_factor=0.2, warmup_epochs=2.0))
-    assert pytest.approx(0.5) == rates[16]
-    assert pytest.approx(0.5 * (1 + 0.2) / 2) == rates[16 + 32]
-    assert pytest.approx(0.5 * (0.2 + 0.8 * (1 + sqrt(0.5)) / 2)) == rates[16 + 16]
+    assert pytest.approx([0.5 / 16, 0.5, 0.5 * (1 + 0.2) / 2]) == [rates[0], rates[16], rates[16 + 32]]
 
 
 def test_one_cycle_starts_at_a_twentyfifth_and_peaks_once_where_the_rise_ends():
-    rates = whole(recipe_of("one_cycle", rise=0.25))
+    rates = whole(recipe_of("one_cycle", rise=0.25, final_factor=0.01))
     assert pytest.approx(0.5 / 25) == rates[0]
     assert pytest.approx(0.5) == max(rates)
     assert 20 == rates.index(max(rates))
     assert 1 == rates.count(max(rates))
-
-
-def test_one_cycle_is_halfway_up_and_halfway_down_in_the_middle_of_each_part():
-    rates = whole(recipe_of("one_cycle", rise=0.25, final_factor=0.01))
     assert pytest.approx(0.5 * (1 + 1 / 25) / 2) == rates[10]
     assert pytest.approx(0.5 * (1 + 0.01) / 2) == rates[20 + 30]
 
@@ -92,13 +68,6 @@ def test_epochs_join_without_a_seam(schedule):
     many = whole(recipe_of(schedule, epochs=10))
     one = learning_rates(recipe_of(schedule, epochs=1), 1, 80)
     assert pytest.approx(one, abs=0, rel=1e-15) == many
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
-def test_a_smooth_schedule_never_jumps(schedule):
-    rates = whole(recipe_of(schedule), steps=100)
-    steepest = 0.5 * pi / 2 / 250  # half a cosine over the 250 steps of one_cycle's rise
-    assert max(abs(after - before) for before, after in pairwise(rates)) <= steepest
 
 
 @given(

@@ -69,7 +69,7 @@ class Source:
         return self.divide(self.read(progress))
 
     def read(self, progress: Progress = quiet) -> Splits:
-        """Read the data, which are the same for every seed."""
+        """Read the data; no seed changes them."""
         return datasets.read(
             self.data,
             data_dir=Path(self.data_dir) if self.data_dir else None,
@@ -83,7 +83,7 @@ class Source:
         )
 
     def divide(self, splits: Splits) -> Dataset:
-        """Cut the splits that the data do not bring."""
+        """Hold out the splits that the data lack."""
         return splits.divide(self.seed, self.validation_fraction)
 
 
@@ -101,30 +101,26 @@ def create(
     checkpoint_steps: int | None = None,
     keep_checkpoints: int = 2,
 ) -> Run:
-    """Make a run directory that says all about the training to come.
+    """Create a run directory with the record of a training that has not started.
 
     Args:
         parent: folder of all runs.
-        name: of the run's own folder, unless there is one already.
-        source: where the data comes from.
-        dataset: the data.
-        spec: the model.
-        recipe: the training.
-        seed: of all that is drawn.
-        engine: torch or tensorflow.
-        key: what a comparison finds the run by.
-        checkpoint_steps: see `saving.Saver`.
-        keep_checkpoints: how many checkpoints stay.
+        name: of the run's folder; a number is added if there is one already.
+        source: where `dataset` comes from.
+        seed: of initial weights, the order of samples, augmentation and dropout.
+        key: by which a comparison finds the run.
+        checkpoint_steps: see `Saver`.
+        keep_checkpoints: number of checkpoints to keep.
 
     Raises:
-        SpecError: the model does not fit the data, or there is no validation split that the recipe needs.
-        ArtifactError: the directory cannot be made.
+        SpecError: the model does not fit the data, or the recipe needs a validation split and there is none.
+        ArtifactError: the directory cannot be created.
     """
     check_fit(spec, dataset)
     if recipe.wants_validation and not len(dataset.validation):
         raise SpecError(
             f"'{dataset.name}' has no validation samples ({len(dataset.train)} to train on); early stopping, keep_best "
-            f"and the plateau schedule look at them. Raise validation_fraction, now {recipe.validation_fraction:g}."
+            f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
     height, width, channels = spec.input_shape
     record = RunRecord(
@@ -250,7 +246,7 @@ def evaluation_precision(recipe: Recipe) -> str:
 def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return what a training depends on, as JSON; `runtime` is the engine's."""
     content = json.dumps(model_to_json(spec), sort_keys=True)
-    found = {
+    origin = {
         "fingerprint": dataset.fingerprint,
         "class_names": dataset.class_names,
         "num_samples": len(dataset.train),
@@ -260,7 +256,7 @@ def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[s
         "engine": runtime["engine"],
         "version": runtime["version"],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(found))
+    plain: dict[str, Any] = json.loads(json.dumps(origin))
     return plain
 
 
@@ -271,8 +267,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether the batches of an epoch are the same as before."""
-    before, after = ((side["num_samples"], side["recipe"]["batch_size"]) for side in (then, now))
-    return before == after and then["seed"] == now["seed"]
+    before, after = ((one["num_samples"], one["recipe"]["batch_size"], one["seed"]) for one in (then, now))
+    return before == after
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
