@@ -1,8 +1,8 @@
-"""Training throughput: the plain script of each framework against diptych, in turn, on one model, batch size and data.
+"""Training throughput of diptych and of a plain script for each framework, on the same model, batch size and data.
 
 Model `fashion_cnn`, Adam, no augmentation, Fashion-MNIST from $DIPTYCH_DATA. Each run is a process of its own; each
-round runs every contender once, so that a change of the machine's mood meets them all; an epoch's speed counts from
-the second epoch on. Prints the median ratio over rounds and writes `benchmarks/training.json`.
+round runs every contender once, so that a slower machine slows down all of them; the first epoch is not counted.
+Prints the median ratio over rounds and writes `benchmarks/training.json`.
 
     python benchmarks/training.py [--rounds 5] [--epochs 4]
 """
@@ -33,24 +33,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     data = os.environ.get("DIPTYCH_DATA")
     folder = Path(data or ".") / "fashion-mnist"
     if not data or not folder.is_dir():
-        print("make bench wants Fashion-MNIST: set DIPTYCH_DATA to the folder that holds fashion-mnist/.")
+        print("make bench needs Fashion-MNIST: set DIPTYCH_DATA to the folder that contains fashion-mnist/.")
         return 2
+    load = os.getloadavg()[0]
     rounds = []
-    for number in range(asked.rounds):
-        rounds.append(one_round(folder, asked.epochs, backwards=number % 2 == 1))
+    for number in range(args.rounds):
+        rounds.append(one_round(folder, args.epochs, backwards=number % 2 == 1))
         print(f"round {number + 1}: " + "  ".join(f"{k} {v:,.0f}" for k, v in rounds[-1].items()), flush=True)
-    result = summary(rounds)
+    result = {**summary(rounds), "load_before": load}
     (HERE / "training.json").write_text(json.dumps(result, indent=2) + "\n")
     print(table(result))
     return 0
 
 
 def one_round(folder: Path, epochs: int, backwards: bool) -> dict[str, float]:
-    """Images a second of each contender; every second round in the other order."""
+    """Images per second of each contender; every second round runs in reverse order."""
     contenders = [(engine, way) for engine in ENGINES for way in ("plain", "float32", "auto")]
     found = {}
     for engine, way in reversed(contenders) if backwards else contenders:
@@ -79,7 +80,7 @@ def ours(engine: str, precision: str, folder: Path, epochs: int) -> list[float]:
 
 
 def ceiling() -> float:
-    """What this machine's arithmetic allows right now: float32 GFLOP/s of a large matrix product in NumPy."""
+    """Float32 GFLOP/s of a large matrix product in NumPy."""
     size = 2048
     left, right = (np.random.default_rng(seed).random((size, size), np.float32) for seed in (0, 1))
     best = 0.0
@@ -91,7 +92,7 @@ def ceiling() -> float:
 
 
 def summary(rounds: list[dict[str, float]]) -> dict:
-    """Medians, ratios to the plain script within each round, and the distance from the arithmetic's floor."""
+    """Medians, ratios to the plain script within each round, and the speed at NumPy's GFLOP/s."""
     flops = 3 * zoo.model("fashion_cnn", (28, 28, 1)).flops
     medians = {name: median(one[name] for one in rounds) for name in rounds[0]}
     ratios = {

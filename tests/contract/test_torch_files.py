@@ -128,7 +128,7 @@ def many_times_over():
 HOSTILE = {
     "code": (lambda folder: {"state_dict": {}, "evil": Marker(folder / "ran")}, r"asks for \S*\.mkdir, and loading it"),
     "model": (lambda folder: Port(1, "A"), r"asks for \S+\.Port, and loading it could execute code"),
-    "list": (lambda folder: [torch.zeros(3)], "it holds a list, not a state dict"),
+    "list": (lambda folder: [torch.zeros(3)], "expected a state dict, got a list"),
     "nothing": (lambda folder: {"epoch": 3}, "it holds no state dict"),
     "two": (lambda folder: {"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, "2 state dicts, 'model', 'em"),
     "expanded": (lambda folder: many_times_over(), r"it holds 4,398,046,511,116 bytes; the limit"),

@@ -1,4 +1,4 @@
-"""Every model of the zoo, briefly trained in either engine, answers alike in every float format and runtime."""
+"""Every built-in model, trained for a few steps in either engine, predicts the same in every float format."""
 
 from itertools import islice
 
@@ -18,7 +18,7 @@ from diptych.processes import num_threads
 from diptych.spec import Recipe, zoo
 from diptych.spec.init import initial_weights
 
-# Exporters warn of what they themselves call.
+# Exporters warn about their own calls.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 NUM_STEPS = 12
 TOLERANCES = {"tflite-fp16": 5e-3}
@@ -37,7 +37,7 @@ def thousand_nhwc(digits):
 
 
 def briefly_trained(engine, spec, digits):
-    """A model, and its weights, after some steps."""
+    """A model after a few steps, and its weights."""
     recipe = Recipe(epochs=1, batch_size=32, flip="none")
     model = engine.build(spec)
     engine.load_weights(model, initial_weights(spec.arrays, 0))
@@ -56,7 +56,7 @@ def export(writers, form, weights, path, card):
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
-def test_every_float_format_of_every_model_answers_alike(
+def test_every_float_format_of_every_model_predicts_the_same(
     both, engine, engine_name, name, digits, thousand_nhwc, tmp_path
 ):
     spec = zoo.model(name, digits.image_shape, 10)
@@ -77,7 +77,5 @@ def test_every_float_format_of_every_model_answers_alike(
                 continue
             predictor = Predictor.load(path, runtime=runtime, threads=num_threads(), trust=True)
             _, found_nk = predictor(thousand_nhwc)
-            difference = np.abs(found_nk - wanted_nk).max()
-            same = (found_nk.argmax(1) == wanted_nk.argmax(1)).all() or form.name in TOLERANCES
-            worst[form.name, runtime] = difference if same else np.inf
+            worst[form.name, runtime] = np.abs(found_nk - wanted_nk).max()
     assert {} == {key: value for key, value in worst.items() if value > TOLERANCES.get(key[0], 1e-5)}

@@ -100,13 +100,13 @@ class Stored:
             raise ArtifactError(f"Cannot read the weights file: {odd!r:.60} is the name of an array or a layer in it.")
 
 
-def check_arrays(arrays: Mapping[str, np.ndarray], wanted: Iterable[ArraySpec], what: str) -> None:
-    """Check that `arrays` have exactly the names and shapes of `wanted`.
+def check_arrays(arrays: Mapping[str, np.ndarray], expected: Iterable[ArraySpec], what: str) -> None:
+    """Check that `arrays` have exactly the names and shapes of `expected`.
 
     Raises:
         ArtifactError: Arrays are missing, unexpected, or have another shape.
     """
-    shapes = {array.name: array.shape for array in wanted}
+    shapes = {array.name: array.shape for array in expected}
     missing = [name for name in shapes if name not in arrays]
     extra = [name for name in arrays if name not in shapes]
     if missing or extra:

@@ -82,7 +82,7 @@ class Conv(Node):
 
 @dataclass(frozen=True)
 class BatchNorm(Node):
-    """Batch normalisation over the last axis. `decay` is the weight of the *old* running statistics.
+    """Batch normalization over the last axis. `decay` is the weight of the *old* running statistics.
 
     `running_variance` is averaged over batch variances that are unbiased (PyTorch) or biased (Keras).
     """

@@ -77,8 +77,8 @@ def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
         loss = loss_of(model(batch.images, training=True), targets_nk, weights_n)
     slopes = tape.gradient(loss, [native(known[array.name]) for array in trainable])
     load_weights(model, before)
-    found = {array.name: to_numpy(model.spec, array, slope) for array, slope in zip(trainable, slopes, strict=True)}
-    return float(loss), found
+    named = zip(trainable, slopes, strict=True)
+    return float(loss), {array.name: to_numpy(model.spec, array, slope) for array, slope in named}
 
 
 def predict(model: keras.Model, images: Images) -> np.ndarray:

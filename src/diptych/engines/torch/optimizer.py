@@ -174,14 +174,14 @@ def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.
 
 def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
     """Create every parameter's state, so that it can be read and loaded before the first step."""
-    found = {}
+    slots = {}
     for name, parameter in trainable.items():
         state = rule.state[parameter]
         if recipe.optimizer != "sgd":
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         for slot in optimizer_state.slots(recipe):
-            state[_NATIVE[recipe.optimizer][slot]] = found[f"{slot}/{name}"] = torch.zeros_like(parameter)
-    return found
+            state[_NATIVE[recipe.optimizer][slot]] = slots[f"{slot}/{name}"] = torch.zeros_like(parameter)
+    return slots
 
 
 _ADAM = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}

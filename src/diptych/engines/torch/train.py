@@ -63,11 +63,11 @@ def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
     images_nhwc, targets_nk, weights_n = _tensors(model, batch)
     loss = loss_of(model(images_nhwc), targets_nk, weights_n)
     loss.backward()
-    found = {array.name: to_numpy(model.get_parameter(array.name).grad) for array in model.spec.trainable}
+    slopes = {array.name: to_numpy(model.get_parameter(array.name).grad) for array in model.spec.trainable}
     for name, tensor in variables(model).items():
         if name in before:
             from_numpy(tensor, before[name])
-    return loss.item(), found
+    return loss.item(), slopes
 
 
 def predict(model: Network, images: Images) -> np.ndarray:
