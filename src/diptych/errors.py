@@ -1,22 +1,22 @@
 """Every error that diptych raises on purpose.
 
     DiptychError
-    ├── SpecError         a model spec or a recipe that cannot be built; names the layer or field
-    ├── DataError         a dataset or image file that cannot be read; names file and, where known, offset
-    │   ├── ImageError    an image file that cannot be decoded; `kind` says why in a word or two
-    │   └── DownloadError a file that could not be fetched, or is not the file it should be
-    ├── ArtifactError     a run directory, checkpoint or weights file that does not fit
-    ├── EngineError       a framework that failed at something it was asked to do
-    │   └── MissingEngine a framework that is not installed; says what to install
-    └── UsageError        an argument that makes no sense
+    ├── SpecError         invalid model spec or recipe; names the layer or field
+    ├── DataError         dataset or image file that cannot be read; names the file and, if known, the offset
+    │   ├── ImageError    image file that cannot be decoded; `kind` says why
+    │   └── DownloadError file that cannot be downloaded, or has the wrong content
+    ├── ArtifactError     run folder, checkpoint or weights file that is damaged or does not fit
+    ├── EngineError       failure inside a framework
+    │   └── MissingEngine framework that is not installed; says what to install
+    └── UsageError        invalid argument
 
-Each message is one line that says what came, what was wanted and what to do. The command line
-prints it and exits 2; a traceback is a bug.
+Each message is one line: what happened, the offending value, what is accepted, what to do. The command line prints it
+and exits with 2; a traceback is a bug.
 """
 
 import re
 
-_MOST_WORDS = 200
+_MAX_LENGTH = 200
 
 
 class DiptychError(Exception):
@@ -24,7 +24,7 @@ class DiptychError(Exception):
 
 
 class SpecError(DiptychError):
-    """A model spec or a recipe is wrong."""
+    """A model spec or a recipe is invalid."""
 
 
 class DataError(DiptychError):
@@ -34,8 +34,8 @@ class DataError(DiptychError):
 class ImageError(DataError):
     """An image file cannot be decoded.
 
-    `kind` is one of KINDS: the file cannot be read at all, has no bytes, is of no known format, ends too early,
-    is wrong inside, has more pixels than the cap, or is of a layout that is not read.
+    `kind` is one of KINDS: the file cannot be opened, is empty, has an unknown format, ends early, has corrupt content,
+    exceeds the limit on pixels, or has a layout that is not supported.
     """
 
     KINDS = ("unreadable", "empty", "unknown", "truncated", "damaged", "too large", "unsupported")
@@ -50,27 +50,27 @@ class ImageError(DataError):
 
 
 class DownloadError(DataError):
-    """A file could not be fetched or is not what it should be."""
+    """A file cannot be downloaded, or has the wrong content."""
 
 
 class ArtifactError(DiptychError):
-    """A run directory, checkpoint or weights file does not fit."""
+    """A run folder, checkpoint or weights file is damaged or does not fit."""
 
 
 class EngineError(DiptychError):
-    """A framework failed at something it was asked to do."""
+    """A framework failed."""
 
 
-class MissingEngine(EngineError):  # noqa: N818  (the state of the machine, not a fault in the program)
+class MissingEngine(EngineError):  # noqa: N818  (a state of the machine, not an error in the program)
     """A framework is not installed."""
 
 
 class UsageError(DiptychError):
-    """An argument makes no sense."""
+    """An argument is invalid."""
 
 
 def in_one_line(error: Exception) -> str:
-    """Class and message of what others raised, on one line that a terminal only prints, cut where it is long."""
-    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)[: 10 * _MOST_WORDS]).split())
-    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
-    return f"{type(error).__name__}: {plain[:_MOST_WORDS]}"
+    """Class and message of a foreign exception on one printable line, at most 200 characters of the message."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)[: 10 * _MAX_LENGTH]).split())
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return f"{type(error).__name__}: {plain[:_MAX_LENGTH]}"

@@ -34,7 +34,7 @@ class Comparison:
     """A finished comparison: its folder, and the content of `comparison.json`."""
 
     directory: Path
-    found: Mapping[str, Any]
+    content: Mapping[str, Any]
 
     @property
     def report_path(self) -> Path:
@@ -118,7 +118,7 @@ def conduct(
     by_arm = {arm: arms_of(experiment, arm) for arm in experiment.arms}
     data = experiment.data(experiment.seeds[0])
     explained = explain(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
-    found = findings(
+    content = findings(
         by_arm[experiment.arm],
         kind=experiment.arm,
         title=f"{data.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
@@ -129,8 +129,8 @@ def conduct(
         remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
     )
     if explained:
-        found["verdict"]["details"].append(summarize(explained))
-    return _written(directory, found, data.test.images)
+        content["verdict"]["details"].append(summarize(explained))
+    return _written(directory, content, data.test.images)
 
 
 def compare_runs(
@@ -159,7 +159,7 @@ def compare_runs(
     images, remarks = _pictures(first)
     if not shared_seeds(arms):
         remarks.append("The runs have different seeds and are paired in the order of their seeds.")
-    found = findings(
+    content = findings(
         arms,
         kind="runs",
         title=f"{first.record.data.name}: {', '.join(names[:-1])} and {names[-1]}",
@@ -170,7 +170,7 @@ def compare_runs(
     )
     folders = [arm.first.run.directory.resolve() for arm in arms]
     directory = Path(out) if out else folders[0].parent / f"compare-{'-and-'.join(path.name for path in folders)}"
-    return _written(directory, found, images)
+    return _written(directory, content, images)
 
 
 def check_margin(margin: float) -> None:
@@ -193,16 +193,16 @@ def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
     return images, []
 
 
-def _written(directory: Path, found: dict[str, Any], images_nhwc: Images | None) -> Comparison:
+def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | None) -> Comparison:
     """Write the report, as HTML, JSON and Markdown."""
     from diptych.reports import page, tables
 
-    comparison = Comparison(directory, found)
-    ids = gallery_ids(found["gallery"]) if images_nhwc is not None else []
+    comparison = Comparison(directory, content)
+    ids = gallery_ids(content["gallery"]) if images_nhwc is not None else []
     pictures = {} if images_nhwc is None else {place: images_nhwc[place] for place in ids}
-    plain = json.loads(json_text(found))
+    plain = json.loads(json_text(content))
     texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}
-    write_json(comparison.json_path, found)
+    write_json(comparison.json_path, content)
     for path, text in texts.items():
         with atomic_write(path) as file:
             file.write(text.encode())

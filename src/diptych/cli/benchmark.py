@@ -29,35 +29,17 @@ STATUS = {
 AIMS = {"latency": "fastest answer", "throughput": "most images/s", "size": "smallest whole model"}
 
 
-@dataclass(frozen=True)
-class Number:
-    """A column of the table: a field of a row, its unit and format; `always` on narrow terminals too."""
-
-    title: str
-    name: str
-    scale: float
-    form: str
-    always: bool = True
-
-    def text(self, row: Row) -> str:
-        """The value of a row; empty if unknown."""
-        value = row.to_json()[self.name]
-        return "" if value is None else format(self.scale * value, self.form)
-
-
-SIZE = Number("size\nkB", "num_bytes", 1e-3, ",.0f")
-LATENCY = Number("p50\nms", "latency_p50", 1e3, ",.3f")
-THROUGHPUT = Number("images\n/s", "images_per_second", 1, ",.0f")
-NUMBERS = (
-    SIZE,
-    Number("accuracy\n%", "accuracy", 100, ".2f"),
-    Number("agrees\n%", "agreement", 100, ".2f"),
-    Number("differs\nby", "worst_difference", 1, ".0e", always=False),
-    Number("load\ns", "load_seconds", 1, ".1f", always=False),
-    LATENCY,
-    Number("p95\nms", "latency_p95", 1e3, ",.3f", always=False),
-    THROUGHPUT,
-    Number("memory\nMB", "peak_memory", 1e-6, ",.0f", always=False),
+# Columns of numbers: title, field of a row, scale, format, and whether narrow terminals show it.
+COLUMNS = (
+    ("size\nkB", "num_bytes", 1e-3, ",.0f", True),
+    ("accuracy\n%", "accuracy", 100, ".2f", True),
+    ("agrees\n%", "agreement", 100, ".2f", True),
+    ("differs\nby", "worst_difference", 1, ".0e", False),
+    ("load\ns", "load_seconds", 1, ".1f", False),
+    ("p50\nms", "latency_p50", 1e3, ",.3f", True),
+    ("p95\nms", "latency_p95", 1e3, ",.3f", False),
+    ("images\n/s", "images_per_second", 1, ",.0f", True),
+    ("memory\nMB", "peak_memory", 1e-6, ",.0f", False),
 )
 
 
@@ -170,24 +152,31 @@ def _table(rows: Sequence[Row], width: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    numbers = [number for number in NUMBERS if number.always or width >= WIDE]
-    titles = [Column(number.title, justify="right", no_wrap=True) for number in numbers]
-    columns = [Column("format", no_wrap=True), Column("runtime"), Column("status", no_wrap=True), *titles]
-    table = Table(*columns, box=SIMPLE_HEAD, padding=0)
+    columns = [column for column in COLUMNS if column[-1] or width >= WIDE]
+    titles = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
+    table = Table(
+        Column("format", no_wrap=True), "runtime", Column("status", no_wrap=True), *titles, box=SIMPLE_HEAD, padding=0
+    )
     for row in rows:
-        table.add_row(row.form, row.title, STATUS[row.status], *(number.text(row) for number in numbers))
+        values = row.to_json()
+        numbers = [
+            "" if values[name] is None else format(scale * values[name], form) for _, name, scale, form, _ in columns
+        ]
+        table.add_row(row.form, row.title, STATUS[row.status], *numbers)
     return table
 
 
 def _choice(winner: Winner) -> str:
-    texts = [_measured(winner.aim, row) for row in (winner.row, winner.lossless) if row]
+    texts = [f"{row.label}, {_measured(winner.aim, row)}" for row in (winner.row, winner.lossless) if row]
     return "; in float32 ".join(texts)
 
 
 def _measured(aim: Aim, row: Row) -> str:
-    texts = {
-        "latency": f"{LATENCY.text(row)} ms",
-        "throughput": f"{THROUGHPUT.text(row)} images/s",
-        "size": f"{SIZE.text(row)} kB",
-    }
-    return f"{row.label}, {texts[aim]}"
+    values = row.to_json()
+    match aim:
+        case "latency":
+            return f"{1e3 * values['latency_p50']:,.3f} ms"
+        case "throughput":
+            return f"{values['images_per_second']:,.0f} images/s"
+        case "size":
+            return f"{values['num_bytes'] / 1000:,.0f} kB"

@@ -114,7 +114,7 @@ def _duration(seconds: float) -> str:
 
 
 def _print(comparison: Comparison, as_json: bool) -> None:
-    findings = comparison.found
+    findings = comparison.content
     if as_json:
         print_json({**findings, "report": str(comparison.report_path)})
         return
