@@ -86,14 +86,14 @@ def test_limits_are_read_from_text():
     ("text", "gist"),
     [
         ("acuracy=0.9", "got 'acuracy=0.9' (did you mean 'accuracy'?)"),
-        ("", "wants accuracy=SHARE, agreement=SHARE or both"),
-        ("accuracy", "a share from 0 to 1 for accuracy, got ''"),
-        ("accuracy=90", "a share from 0 to 1 for accuracy, got '90'"),
-        ("agreement=nan", "a share from 0 to 1 for agreement, got 'nan'"),
-        ("accuracy=much", "a share from 0 to 1 for accuracy, got 'much'"),
+        ("", "must be accuracy=SHARE, agreement=SHARE or both"),
+        ("accuracy", "accuracy must be from 0 to 1, got ''"),
+        ("accuracy=90", "accuracy must be from 0 to 1, got '90'"),
+        ("agreement=nan", "agreement must be from 0 to 1, got 'nan'"),
+        ("accuracy=much", "accuracy must be from 0 to 1, got 'much'"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(text, gist):
+def test_invalid_limits_are_refused(text, gist):
     with pytest.raises(UsageError) as error:
         limits_of(text)
     assert gist in str(error.value)

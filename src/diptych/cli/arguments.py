@@ -220,8 +220,8 @@ def _made(kind: type[T], given: dict[str, Any], default: T | None) -> T:
         if is_dataclass(hint):
             values[one.name] = _made(hint, given, None if value is MISSING else value)  # type: ignore[arg-type]
         elif one.name in given:
-            value = given[one.name]
-            values[one.name] = _tuple(value, hint) if isinstance(value, list) else value
+            parts = given[one.name]
+            values[one.name] = _tuple(parts, hint) if isinstance(parts, list) else parts
         elif value is not MISSING:
             values[one.name] = value
     return kind(**values)
