@@ -1,4 +1,4 @@
-"""A comparison's verdict recomputed from its runs' `predictions.npz` alone, by SciPy and statsmodels.
+"""Recompute a comparison from its runs' `predictions.npz`, with SciPy and statsmodels.
 
 `python recompute.py COMPARISON_FOLDER` prints the largest difference from `comparison.json`; it imports no diptych.
 """
@@ -111,6 +111,8 @@ def mid_p(cells):
     fewer, discordant = min(cells[0, 1], cells[1, 0]), cells[0, 1] + cells[1, 0]
     exact = mcnemar(cells, exact=True).pvalue
     point = stats.binom.pmf(fewer, discordant, 0.5)
+    if not discordant:
+        return 1.0
     return exact - point if 2 * fewer != discordant else 1 - 0.5 * point
 
 

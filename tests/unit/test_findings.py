@@ -243,8 +243,9 @@ def test_relevant_differences_depend_on_the_model_and_the_recipe():
     assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
 
 
-def test_an_independent_script_computes_the_same_numbers_from_the_predictions(tmp_path):
-    first, second = ([logits(share, seed) for seed in (1, 2, 3)] for share in (0.8, 0.9))
+@pytest.mark.parametrize("shares", [(0.8, 0.9), (0.9, 0.9)], ids=["different", "identical"])
+def test_an_independent_script_computes_the_same_numbers_from_the_predictions(tmp_path, shares):
+    first, second = ([logits(share, seed) for seed in (1, 2, 3)] for share in shares)
     differences = apart(found(two_arms(tmp_path, first, second)))
     assert differences.pop("power") < 1e-9  # the solution of an equation, not a direct computation
     assert max(differences.values()) < 1e-12, differences
