@@ -25,7 +25,6 @@ from images_writers import (
     jpeg_without,
     packed,
     png,
-    png_chunk,
     png_filtered,
     png_rows,
     riff,
@@ -100,8 +99,6 @@ def _jpegs():
         "jpeg orientation 6 little-endian": Case(jpeg_with(plain, 0xE1, b"Exif\0\0" + exif(6, "<"))),
         "jpeg exif damaged": Case(jpeg_with(plain, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff")),
         "jpeg exif of zeros": Case(jpeg_with(plain, 0xE1, b"Exif\0\0" + bytes(40))),
-        "jpeg xmp": Case(jpeg_with(plain, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>")),
-        "jpeg icc": Case(jpeg_with(plain, 0xE2, b"ICC_PROFILE\0\1\1" + bytes(range(256)))),
         "jpeg comment": Case(jpeg_with(plain, 0xFE, b"\xff\xd9 \xff\xda")),
         "jpeg without jfif": Case(jpeg_without(plain, b"JFIF\0")),
         "jpeg jfif 2": Case(plain[:jfif] + b"\2" + plain[jfif + 1 :]),
@@ -113,10 +110,7 @@ def _jpegs():
         "jpeg junk before its end": Case(plain[:-2] + bytes(20) + plain[-2:]),
         "jpeg rare sampling": Case(jpeg_of_one_colour(plain, ((3, 1), (1, 1), (1, 1)), 48, 16, 4), kind="unsupported"),
         "jpeg of only its start": Case(plain[:3], kind="truncated"),
-        "jpeg cut in its header": Case(plain[:100], kind="truncated"),
-        "jpeg cut in its scan": Case(plain[: scan + 60], kind="truncated"),
         "jpeg without its end": Case(plain[:-2], kind="truncated"),
-        "jpeg progressive cut": Case(embedded("jpeg progressive")[:-40], kind="truncated"),
         "jpeg with bytes lost from its scan": Case(plain[: scan + 20] + plain[scan + 80 :], kind="damaged"),
         "jpeg garbage between segments": Case(plain[:20] + b"\0\0" + plain[20:], kind="damaged"),
         "jpeg no frame": Case(b"\xff\xd8\xff\xd9", kind="unsupported"),
@@ -169,9 +163,6 @@ def _pngs():
             png(7, 6, 8, 3, png_rows(places), plte, (b"tRNS", clear.astype(np.uint8).tobytes())),
             blended(palette[places], shades),
         ),
-        "png palette too small": Case(
-            png(2, 1, 8, 3, png_rows(np.array([[0, 9]])), (b"PLTE", b"\1\2\3")), np.uint8([[[1, 2, 3], [0, 0, 0]]])
-        ),
         "png grey alpha 8": Case(
             png(7, 6, 8, 4, png_rows(rgba[..., :2])), threefold(blended(rgba[..., 0], rgba[..., 1]))
         ),
@@ -184,8 +175,6 @@ def _pngs():
         "png every filter": Case(png(7, 6, 8, 2, png_filtered(rgb)), rgb.astype(np.uint8)),
         "png interlaced rgb": Case(png(7, 6, 8, 2, adam7(rgb), interlace=1), rgb.astype(np.uint8)),
         "png interlaced 1": Case(png(7, 6, 1, 0, adam7(few[1], 1), interlace=1), threefold(few[1] * 255)),
-        "png interlaced 1 by 1": Case(png(1, 1, 8, 0, adam7(grey[:1, :1]), interlace=1), threefold(grey[:1, :1])),
-        "png in five parts": Case(png(7, 6, 8, 2, png_rows(rgb), parts=5), rgb.astype(np.uint8)),
         "png orientation 6": Case(png(7, 6, 8, 2, png_rows(rgb), (b"eXIf", exif(6))), TURNS[6](rgb).astype(np.uint8)),
         "png gamma and profile": Case(
             png(
@@ -198,9 +187,6 @@ def _pngs():
                 (b"iCCP", b"x\0\0" + zlib.compress(b"?", 0)),
             ),
             rgb.astype(np.uint8),
-        ),
-        "png background": Case(
-            png(7, 6, 8, 6, png_rows(rgba), (b"bKGD", bytes(6))), blended(rgba[..., :3], rgba[..., 3:])
         ),
         "png animated": Case(
             png(
@@ -215,19 +201,14 @@ def _pngs():
             rgb.astype(np.uint8),
         ),
         "png trailing bytes": Case(whole + b"more", rgb.astype(np.uint8)),
-        "png of only its signature": Case(whole[:8], kind="truncated"),
-        "png cut in its header": Case(whole[:20], kind="truncated"),
-        "png cut in its pixels": Case(whole[:90], kind="truncated"),
         "png without its end": Case(whole[:-12], kind="truncated"),
         "png one bit flipped": Case(whole[:70] + bytes([whole[70] ^ 1]) + whole[71:], kind="damaged"),
         "png text with a wrong checksum": Case(
             png(7, 6, 8, 2, png_rows(rgb), (b"tEXt", b"Author\0nobody", 0)), kind="damaged"
         ),
-        "png no zlib": Case(whole[:33] + png_chunk(b"IDAT", b"not deflated") + whole[-12:], kind="damaged"),
         "png unknown filter": Case(png(7, 6, 8, 2, [b"\x09" + bytes(21)] * 6), kind="damaged"),
         "png no palette": Case(png(7, 6, 8, 3, png_rows(places)), kind="damaged"),
         "png of 3 bits": Case(png(7, 6, 3, 0, [bytes(4)] * 6), kind="damaged"),
-        "png no columns": Case(png(0, 6, 8, 2, [b"\0"] * 6), kind="damaged"),
         "png too large": Case(png(*HUGE, 8, 2, [bytes(4)]), kind="too large"),
         "png of the largest sides": Case(png(2**32 - 1, 2**32 - 1, 1, 0, [bytes(4)]), kind="too large"),
     }
@@ -261,10 +242,7 @@ def _gifs():
         ),
         "gif no canvas": Case(gif((0, 0), [gif_frame(other)], palette), palette[other].astype(np.uint8)),
         "gif animated": Case(gif((13, 19), [gif_frame(places), gif_frame(other, 2, 5, transparent=3)], palette), shown),
-        "gif comment": Case(gif((13, 19), [b"!\xfe\x05hello\0", gif_frame(places)], palette), shown),
         "gif trailing bytes": Case(whole + b"\0\0", shown),
-        "gif of only its header": Case(whole[:13], kind="truncated"),
-        "gif cut in its pixels": Case(whole[:-100], kind="truncated"),
         "gif without its end": Case(whole[:-1], kind="truncated"),
         "gif no frame": Case(gif((13, 19), [], palette), kind="damaged"),
         "gif pixels missing": Case(
@@ -311,22 +289,15 @@ def _bmps():
         "bmp 32 with alpha": Case(
             bmp(7, 5, 32, bmp_rows(rows32), 3, masks=(*bgr, 0xFF000000), info=108), blended(colour, byte(24)[..., None])
         ),
-        "bmp few colours": Case(
-            bmp(3, 1, 8, bmp_rows([b"\0\1\2"]), palette=palette[:3]), palette[[[0, 1, 2]]].astype(np.uint8)
-        ),
         "bmp runs of 8": Case(bmp(7, 3, 8, runs, 1, palette=palette), kind="unsupported"),
         "bmp trailing bytes": Case(whole + b"\0", rgb.astype(np.uint8)),
-        "bmp of only its start": Case(whole[:10], kind="truncated"),
-        "bmp cut in its header": Case(whole[:40], kind="truncated"),
         "bmp header of 20 bytes": Case(
             bmp(7, 5, 24, b"", info=40).replace(b"\x28\0\0\0", b"\x14\0\0\0"), kind="unsupported"
         ),
         "bmp negative width": Case(bmp(-7, 5, 24, bmp_rows(rows24)), kind="too large"),
         "bmp no rows": Case(bmp(7, 0, 24, b""), kind="damaged"),
         "bmp with a jpeg inside": Case(bmp(27, 19, 24, embedded("jpeg 4:2:0"), 4), kind="unsupported"),
-        "bmp of 2 bits": Case(bmp(4, 1, 2, b"\x1b\0\0\0", palette=palette[:4]), kind="unsupported"),
         "bmp too large": Case(bmp(*HUGE, 24, b""), kind="too large"),
-        "bmp of the lowest height": Case(bmp(7, -(2**31), 24, b""), kind="too large"),
     }
 
 
@@ -344,9 +315,6 @@ def _webps():
         "webp lossy alpha": Case(embedded("webp lossy alpha")),
         "webp orientation 6": Case(turned, TURNS[6](rgb)),
         "webp trailing bytes": Case(lossless + b"more", rgb),
-        "webp of only its start": Case(lossless[:16], kind="damaged"),
-        "webp cut": Case(lossless[:-10], kind="damaged"),
-        "webp without its last byte": Case(lossy[:-1], kind="damaged"),
         "webp hole": Case(lossless[:30] + bytes(20) + lossless[50:], kind="damaged"),
         "webp unknown chunk": Case(lossless.replace(b"VP8L", b"VP8?"), kind="damaged"),
         "webp no columns": Case(lossy[:at] + b"\0\0" + lossy[at + 2 :], kind="damaged"),
@@ -394,7 +362,6 @@ def _tiffs():
             tiff(7, 6, (8, 8), 1, flat(rgba[..., :2]), more=alpha(2)), threefold(blended(rgba[..., 0], rgba[..., 1]))
         ),
         "tiff rgb 8": Case(whole, shown),
-        "tiff rgb 8 big-endian": Case(tiff(7, 6, (8, 8, 8), 2, flat(rgb), order=">"), shown),
         "tiff rgb 16": Case(tiff(7, 6, (16,) * 3, 2, flat(deep, "<u2")), (deep // 256).astype(np.uint8)),
         "tiff rgb 16 big-endian": Case(
             tiff(7, 6, (16,) * 3, 2, flat(deep, ">u2"), order=">"), (deep // 256).astype(np.uint8)
@@ -436,9 +403,6 @@ def _tiffs():
         "tiff group 4": Case(embedded("tiff group 4")),
         "tiff of two pages": Case(tiff(7, 6, (8, 8, 8), 2, flat(rgb), pages=2), shown),
         "tiff trailing bytes": Case(whole + b"more", shown),
-        "tiff of only its start": Case(whole[:6], kind="truncated"),
-        "tiff cut in its pixels": Case(whole[:100], kind="truncated"),
-        "tiff cut in its directory": Case(whole[:150], kind="truncated"),
         "tiff deflate damaged": Case(
             tiff(7, 6, (8, 8, 8), 2, [deflated[:50] + b"?" + deflated[51:]], compression=8), kind="damaged"
         ),
