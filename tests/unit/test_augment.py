@@ -1,12 +1,13 @@
-"""Augmentation against slow, plain references that look at one sample at a time."""
+"""Augmentation against plain loops over samples; mixup and cutmix by their distributions."""
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from diptych.data.augment import augment, rotate
+from diptych.data.augment import augment, blend, own_shares, partners, rotate
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Recipe
 
@@ -122,19 +123,6 @@ def test_colours_are_those_of_a_plain_loop(names, channels):
     assert difference.max() <= 1  # the grey is rounded too
 
 
-def test_saturation_leaves_grey_images_alone():
-    grey_nhwc = np.repeat(noise(channels=1), 3, axis=3)
-    np.testing.assert_array_equal(grey_nhwc, augmented(grey_nhwc, quiet(saturation=1.0)))
-    np.testing.assert_array_equal(noise(channels=1), augmented(noise(channels=1), quiet(saturation=1.0)))
-
-
-def test_colours_are_clipped_not_wrapped():
-    white_nhwc = np.full((200, 1, 1, 3), 255, np.uint8)
-    brightened = augmented(white_nhwc, quiet(brightness=0.5)).astype(int)
-    assert brightened.min() >= 127
-    assert pytest.approx(0.5, abs=0.1) == (brightened == 255).mean()
-
-
 def test_cutout_paints_a_square_of_the_given_colour_cut_off_at_the_border():
     blank_nhwc = np.zeros((2000, 8, 10, 3), np.uint8)
     painted = augmented(blank_nhwc, quiet(cutout=3), mean_color=[10, 20, 30])
@@ -171,3 +159,42 @@ def test_any_recipe_yields_fresh_bytes_of_the_same_shape(height, width, channels
     assert (np.uint8, (len(indices), height, width, channels)) == (changed.dtype, changed.shape)
     assert changed.flags.c_contiguous and changed.flags.writeable and not np.shares_memory(changed, images_nhwc)
     np.testing.assert_array_equal(before, images_nhwc)
+
+
+MANY = Draws(4, 1, np.arange(20_000))
+SIZE = (7, 9)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_mixup_shares_have_their_beta_distribution(alpha):
+    pixels, labels_n = own_shares(Recipe(mixup=alpha), MANY, SIZE)
+    assert stats.kstest(labels_n, stats.beta(alpha, alpha).cdf).pvalue > 0.001
+    np.testing.assert_array_equal(labels_n.astype(np.float32), pixels[:, 0, 0, 0])
+
+
+def test_cutmix_labels_share_exactly_as_the_pixels_do():
+    pixels, labels_n = own_shares(Recipe(cutmix=1.0), MANY, SIZE)
+    white, black = (np.full((len(labels_n), *SIZE, 1), level, np.uint8) for level in (255, 0))
+    num_own_n = (blend(white, black, pixels) == 255).sum(axis=(1, 2, 3))
+    np.testing.assert_array_equal(num_own_n / 63, labels_n)
+    assert {0.0, 1.0} == set(pixels.ravel())
+
+
+def test_with_both_each_sample_takes_one_of_them():
+    pixels, labels_n = own_shares(Recipe(mixup=1.0, cutmix=1.0), MANY, SIZE)
+    is_patch_n = ((pixels == 0) | (pixels == 1)).all(axis=(1, 2, 3))
+    assert pytest.approx(0.5, abs=0.02) == is_patch_n.mean()
+    assert (np.ptp(pixels[~is_patch_n], axis=(1, 2, 3)) == 0).all()
+    np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3), dtype=np.float64), labels_n, rtol=1e-6)
+
+
+def test_partners_come_from_the_whole_split():
+    counts = np.bincount(partners(MANY, 50).indices, minlength=50)
+    assert 50 == len(counts)
+    assert stats.chisquare(counts).pvalue > 0.001
+
+
+def test_blending_rounds_to_nearest():
+    images, others = (np.array(levels, np.uint8).reshape(-1, 1, 1, 1) for levels in ([255, 0, 10, 3], [0, 255, 20, 3]))
+    share = np.array([0.3, 0.3, 0.25, 0.7], np.float32).reshape(-1, 1, 1, 1)
+    assert [76, 178, 18, 3] == blend(images, others, share).ravel().tolist()

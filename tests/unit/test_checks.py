@@ -103,11 +103,6 @@ def test_every_kind_is_found_where_it_was_planted(everything, kind):
         assert classes[kind] == finding.reason
 
 
-def test_findings_come_in_the_order_of_their_kinds(everything):
-    order = [list(KINDS).index(finding.kind) for finding in everything[1]]
-    assert sorted(order) == order
-
-
 def test_digits_as_files_are_clean(tmp_path):
     digits = load_digits()
     for number, (image_hw, label) in enumerate(zip(digits.images, digits.target, strict=True)):
@@ -125,25 +120,6 @@ def test_the_same_pixels_are_one_image_in_any_lossless_format(tmp_path, rng):
     (finding,) = [finding for finding in check(tmp_path) if finding.kind == "duplicate"]
     assert ["cat/a.png", "cat/b.bmp", "cat/c.tif"] == [sample.name for sample in finding.samples]
     assert "3 times in train" == finding.reason
-
-
-def test_the_same_bytes_in_another_shape_are_another_image(rng):
-    levels = rng.integers(0, 256, (24, 32, 1), dtype=np.uint8)
-    parts = Listing(
-        ("a", "b"),
-        ListedSplit.of_pixels(levels[np.newaxis], np.zeros(1, np.int64)),
-        test=ListedSplit.of_pixels(levels.reshape(1, 32, 24, 1), np.zeros(1, np.int64)),
-    )
-    assert "leakage" not in kinds(check_listing(parts))
-
-
-def test_an_image_of_two_labels_in_two_splits_is_a_conflict_and_a_leak(tmp_path, rng):
-    content = encoded(picture(rng), "png")
-    plant(tmp_path / "train/cat/1.png", content)
-    plant(tmp_path / "test/dog/1.png", content)
-    plant(tmp_path / "train/dog/2.png", encoded(picture(rng), "png"))
-    found = told(check(tmp_path))
-    assert [("conflict", "labelled cat and dog"), ("leakage", "in train and test")] == found["test/dog/1.png"]
 
 
 def test_a_picture_is_known_again_encoded_anew_resized_or_brightened(tmp_path, rng):
@@ -257,13 +233,6 @@ def test_an_image_leaves_less_than_half_a_kilobyte_behind(tmp_path, rng):
     num_bytes = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray)) / 100
     print(f"{num_bytes:.0f} bytes are kept of an image")
     assert num_bytes < 400
-
-
-def test_progress_is_told_to_the_last_image(tmp_path, rng):
-    write_good(tmp_path, 100, rng)
-    steps = []
-    check_listing(survey_folder(tmp_path), lambda *step: steps.append(step))
-    assert ("Checking", 100, 100) == steps[-1]
 
 
 def test_every_kind_is_documented_with_its_severity():

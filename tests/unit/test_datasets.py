@@ -295,15 +295,6 @@ def test_a_divided_folder_keeps_its_splits_whatever_the_seed_and_fraction(tmp_pa
     assert [len(split) for split in splits(loaded)] == [4, 2, 6]
 
 
-def test_a_folder_with_a_test_split_only_gets_validation_from_training(tmp_path):
-    write_images(tmp_path / "train" / "a", *range(10))
-    write_images(tmp_path / "train" / "b", *range(10))
-    write_images(tmp_path / "test" / "a", 1)
-    write_images(tmp_path / "test" / "b", 1)
-    loaded = datasets.load(str(tmp_path), validation_fraction=0.2)
-    assert [len(split) for split in splits(loaded)] == [16, 4, 2]
-
-
 def test_a_file_of_no_known_kind_says_so(tmp_path):
     (tmp_path / "images.txt").write_text("a list")
     with pytest.raises(UsageError, match=r"Unsupported data source .*images\.txt'\. DATA is one of"):

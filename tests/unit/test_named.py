@@ -132,18 +132,6 @@ def test_an_archive_that_is_not_the_published_one_is_refused(name, archive, tmp_
         datasets.load(name, data_dir=tmp_path)
 
 
-def test_kmnist_is_read_like_mnist(tmp_path):
-    images = random_bytes(10, 28, 28)
-    for split in ("train", "t10k"):
-        write_files(tmp_path / "kmnist", {
-            f"{split}-images-idx3-ubyte": idx_bytes(images),
-            f"{split}-labels-idx1-ubyte": idx_bytes(np.arange(10, dtype=np.uint8)),
-        })  # fmt: skip
-    parts = read_named(replace(NAMED["kmnist"], num_train=10, num_test=10), tmp_path).listing
-    np.testing.assert_array_equal(images[..., np.newaxis], parts.train.images)
-    assert ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo") == parts.class_names
-
-
 def letters():
     """Three characters as they are read: F, 7 and R lie differently in all of eight orientations."""
     drawn = np.zeros((3, 28, 28), dtype=np.uint8)

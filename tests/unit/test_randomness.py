@@ -37,13 +37,6 @@ def test_other_epochs_seeds_and_neighbours_have_unrelated_numbers(other):
     assert abs(np.corrcoef(here, there)[0, 1]) < SIX_SIGMA
 
 
-def test_purposes_have_unrelated_numbers():
-    draws = Draws(0, 1, MANY)
-    numbers = [draws.uniform(name) for name in ("crop top", "crop left", "rotation", "brightness", "partner")]
-    correlations = np.corrcoef(numbers) - np.eye(len(numbers))
-    assert np.abs(correlations).max() < SIX_SIGMA
-
-
 @given(st.integers(0, 2**31), st.integers(0, 1000), st.lists(st.integers(0, 10**7), min_size=1, max_size=20))
 def test_a_sample_has_the_same_number_in_any_company(seed, epoch, indices):
     together = Draws(seed, epoch, np.array(indices)).uniform("flip")

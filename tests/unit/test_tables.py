@@ -232,11 +232,6 @@ def test_a_folder_may_hold_nothing_but_tables_to_test_with(names, tmp_path):
     assert (0, 3) == (len(listing(tmp_path).train), len(listing(tmp_path).test))
 
 
-def test_a_pixel_table_to_test_with_has_no_training_samples(tmp_path):
-    write_table(tmp_path / "test.csv", pixel_table(random_images(4, 5, 5, 1), [0, 1, 0, 1]))
-    assert ((0, 5, 5, 1), 4) == (listing(tmp_path).train.images.shape, len(listing(tmp_path).test))
-
-
 def pixel_table(images_nhwc, labels, *, header=True, label_at=0, delimiter=","):
     rows = images_nhwc.reshape(len(images_nhwc), -1).astype(str).tolist()
     lines = [[*row[:label_at], str(label), *row[label_at:]] for row, label in zip(rows, labels, strict=True)]
@@ -336,13 +331,6 @@ def test_a_faulty_table_of_pixels_is_refused_in_one_line_that_says_where(kind, t
         found(write_table(tmp_path / "digits.csv", text))
     assert "\n" not in str(raised.value)
     assert "digits.csv" in str(raised.value)
-
-
-def test_a_fault_far_down_is_named_with_its_line(tmp_path):
-    text = pixel_table(random_images(5000, 3, 3, 1), [0, 1] * 2500).splitlines()
-    text[4321] = text[4321].rpartition(",")[0] + ",300"
-    with pytest.raises(DataError, match="line 4322, has '300' in column 'pixel8'"):
-        found(write_table(tmp_path / "digits.csv", "\n".join(text)))
 
 
 def write_tree(folder, *classes):
