@@ -73,11 +73,11 @@ class Optimizer:
         state = {slot: self.slots[f"{slot}/{name}"] for slot in optimizer_state.slots(self.recipe)}
         match self.recipe.optimizer:
             case "sgd":
-                _sgd(self.recipe, parameter, gradient, rate, **state)
+                _sgd(self.recipe, parameter, gradient, rate, state)
             case "adam" | "adamw":
-                _adam(self.recipe, parameter, gradient, rate, step, **state)
+                _adam(self.recipe, parameter, gradient, rate, step, state)
             case "rmsprop":
-                _rmsprop(self.recipe, parameter, gradient, rate, **state)
+                _rmsprop(self.recipe, parameter, gradient, rate, state)
 
     def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""
@@ -123,21 +123,15 @@ def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
     return spec.array(name) if name else None
 
 
-def _sgd(
-    recipe: Recipe,
-    parameter: tf.Variable,
-    gradient: Tensor,
-    rate: Tensor,
-    momentum: tf.Variable | None = None,
-) -> None:
+def _sgd(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, state: dict[str, tf.Variable]) -> None:
     # differs: sgd-velocity
-    if momentum is None:
+    if "momentum" not in state:
         parameter.assign_sub(rate * gradient)
         return
     gradient, rate = _momentum_term(recipe, gradient, rate)
     tf.raw_ops.ResourceApplyMomentum(
         var=parameter.handle,
-        accum=momentum.handle,
+        accum=state["momentum"].handle,
         lr=rate,
         grad=gradient,
         momentum=tf.constant(recipe.momentum, gradient.dtype),
@@ -146,13 +140,7 @@ def _sgd(
 
 
 def _adam(
-    recipe: Recipe,
-    parameter: tf.Variable,
-    gradient: Tensor,
-    rate: Tensor,
-    step: Tensor,
-    first_moment: tf.Variable,
-    second_moment: tf.Variable,
+    recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, step: Tensor, state: dict[str, tf.Variable]
 ) -> None:
     # differs: adam-epsilon, adam-complements
     beta1, beta2 = (tf.constant(beta, gradient.dtype) for beta in (recipe.beta1, recipe.beta2))
@@ -160,8 +148,8 @@ def _adam(
     epsilon = tf.constant(recipe.epsilon, gradient.dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=parameter.handle,
-        m=first_moment.handle,
-        v=second_moment.handle,
+        m=state["first_moment"].handle,
+        v=state["second_moment"].handle,
         beta1_power=tf.pow(beta1, step),
         beta2_power=beta2_power,
         lr=rate,
@@ -172,20 +160,15 @@ def _adam(
     )
 
 
-def _rmsprop(
-    recipe: Recipe,
-    parameter: tf.Variable,
-    gradient: Tensor,
-    rate: Tensor,
-    square: tf.Variable,
-    momentum: tf.Variable | None = None,
-) -> None:
+def _rmsprop(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, state: dict[str, tf.Variable]) -> None:
     # differs: rmsprop-epsilon
+    square = state["square"]
     mean = square.assign(recipe.rho * square + (1.0 - recipe.rho) * gradient * gradient)
     keras_form = recipe.update_form == "keras"
     root = tf.sqrt(mean + recipe.epsilon) if keras_form else tf.sqrt(mean) + recipe.epsilon
     direction, rate = _momentum_term(recipe, gradient / root, rate)
-    if momentum is not None:
+    if "momentum" in state:
+        momentum = state["momentum"]
         direction = momentum.assign(recipe.momentum * momentum + direction)
     parameter.assign_sub(rate * direction)
 
