@@ -1,7 +1,7 @@
-"""How fast the decoder is beside OpenCV's alone, which neither checks nor turns an image: same bytes, in turn.
+"""Compare the speed of the decoder with OpenCV's, which neither checks an image nor applies its orientation.
 
-Prints images/s and their ratio for a photograph of 500 × 375 and a thumbnail of 32 × 32, on one thread and two, then
-what libjpeg's shortcuts would gain for a photograph that is resized to 224 × 224.
+Prints images/s and their ratio for a photograph of 500 × 375 and a thumbnail of 32 × 32, with one thread and two, then
+the speed of libjpeg's shortcuts for a photograph that is resized to 224 × 224.
 
     python benchmarks/decoding.py [--rounds 9]
 """

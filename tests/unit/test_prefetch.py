@@ -1,4 +1,4 @@
-"""Computing ahead: same results, bounded, and gone when the consumer is."""
+"""Computing ahead in threads: same results, bounded, and stopped with the consumer."""
 
 import gc
 import threading
@@ -14,7 +14,7 @@ def threads():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_results_come_in_the_order_of_the_tasks(workers):
+def test_results_have_the_order_of_the_tasks(workers):
     def slow_when_even(number):
         time.sleep(0.002 * (number % 2 == 0))
         return number**2
@@ -23,7 +23,7 @@ def test_results_come_in_the_order_of_the_tasks(workers):
 
 
 @pytest.mark.parametrize(("workers", "depth"), [(1, 1), (2, 3), (4, 2)])
-def test_no_more_than_depth_results_are_begun_ahead(workers, depth):
+def test_at_most_depth_results_are_computed_ahead(workers, depth):
     begun = []
     results = prefetched(begun.append, range(50), workers, depth)
     for num_taken in range(1, 20):
@@ -33,7 +33,7 @@ def test_no_more_than_depth_results_are_begun_ahead(workers, depth):
     results.close()
 
 
-def test_work_goes_on_while_the_consumer_is_busy():
+def test_results_are_computed_while_the_consumer_is_busy():
     begun = []
     results = prefetched(begun.append, range(50), workers=1, depth=4)
     next(results)
@@ -44,7 +44,7 @@ def test_work_goes_on_while_the_consumer_is_busy():
     results.close()
 
 
-def test_closing_early_ends_the_threads_and_drops_what_was_not_begun():
+def test_closing_early_ends_the_threads_and_cancels_waiting_tasks():
     begun = []
 
     def slow(number):
@@ -60,7 +60,7 @@ def test_closing_early_ends_the_threads_and_drops_what_was_not_begun():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_reaches_the_consumer_in_its_turn_and_ends_the_threads(workers):
+def test_an_error_is_raised_in_its_turn_and_ends_the_threads(workers):
     results = prefetched(lambda number: 12 // (3 - number), range(10), workers, depth=8)
     assert [4, 6, 12] == [next(results) for _ in range(3)]
     with pytest.raises(ZeroDivisionError):

@@ -36,11 +36,7 @@ _MIB = 2**20  # progress is reported after as much; headers are limited to it
 _MAX_DEPTH = 32
 _SUPPORTED = "expected a zip, or a tar that is uncompressed or compressed by gzip, bzip2 or xz"
 _TRUSTED = "if you trust it, unpack it yourself and pass the folder"
-_DECOMPRESSORS: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
-}
+_DECOMPRESSORS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _BAD_LETTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _Member: TypeAlias = tuple[str, bool, Iterator[bytes]]
@@ -83,7 +79,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progress | None = None) -> Path:
-    """Unpack an archive completely, or not at all.
+    """Unpack an archive completely, or not at all, and return `target`.
 
     All files and folders are new and belong to the user; owners, times and permissions in the archive are ignored.
     Archives inside the archive stay files. What macOS adds (`__MACOSX/`, `.DS_Store`, `._*`) is skipped.
@@ -93,9 +89,6 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
         target: must not exist; it appears by one rename when it is complete.
         limits: how much the archive may unpack to.
         progress: called about once per MiB.
-
-    Returns:
-        `target`.
 
     Raises:
         DataError: the file is not an archive, is damaged, contains a link or an unsafe name, exceeds the limits, or
