@@ -220,7 +220,8 @@ def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple
         UsageError: an option does not exist or has a value that is not accepted.
     """
     names = {kind: {one.name for one in fields(kind)} for kind in kinds}
-    known = {*field_names()}.union(*names.values())
+    takes_recipe = any(issubclass(kind, RunOptions) for kind in kinds)
+    known = {*(field_names() if takes_recipe else ())}.union(*names.values())
     for name in options:
         if name not in known:
             raise unknown_option(f"{where}()", name, known)
@@ -253,14 +254,15 @@ def accepts(*kinds: type) -> Callable[[F], F]:
 
     def documented(function: F) -> F:
         shown = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
-        rest = inspect.Parameter("recipe_fields", inspect.Parameter.VAR_KEYWORD)
         lines = []
         for kind in kinds:
             for one in fields(kind):
                 shown.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default))
                 lines.append(f"{one.name}: {field_docs(kind)[one.name]}")
-        lines.append("recipe_fields: fields of the recipe, by name, such as `epochs=5`.")
-        function.__signature__ = inspect.Signature([*shown, rest])  # type: ignore[attr-defined]
+        if any(issubclass(kind, RunOptions) for kind in kinds):
+            shown.append(inspect.Parameter("recipe_fields", inspect.Parameter.VAR_KEYWORD))
+            lines.append("recipe_fields: fields of the recipe, by name, such as `epochs=5`.")
+        function.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
         before, indent, after = re.split(r"^( +)options: .*", function.__doc__ or "", maxsplit=1, flags=re.MULTILINE)
         function.__doc__ = before + "\n".join(indent + line for line in lines) + after
         return function

@@ -21,6 +21,7 @@ from diptych.data.images import Progress
 from diptych.data.readers import Listing
 from diptych.data.readers.folder import survey_folder
 from diptych.errors import DataError
+from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import check_page
 from diptych.reports.gallery import Picture, picture
 
@@ -80,15 +81,14 @@ class Report:
         }
 
 
+@accepts(SourceOptions)
 def check_data(
     data: str | Path,
     *,
-    data_dir: str | Path | None = None,
-    root: str | Path | None = None,
-    pixel_shape: tuple[int, int, int] | None = None,
     quarantine: str | Path | None = None,
     out: str | Path | None = None,
-    tell: Progress = lambda doing, done, total: None,
+    progress: Progress = lambda doing, done, total: None,
+    **options: Any,
 ) -> Report:
     """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
 
@@ -97,29 +97,28 @@ def check_data(
 
     Args:
         data: dataset name or path, as for `train`.
-        data_dir: folder for named datasets.
-        root: folder that the paths in a table are relative to.
-        pixel_shape: (height, width, channels) of the pixels in a CSV file.
         quarantine: folder to move files to that cannot be decoded, with a list of their original places.
         out: folder for the report (default: `runs/check-…`).
-        tell: called with the current activity, the number of images done and their total.
+        progress: called with the current activity, the number of images done and their total.
+        options: fields of `SourceOptions`.
 
     Raises:
         UsageError: there is no such data, or files cannot be moved out of it.
         DataError: the data cannot be listed, or a file cannot be moved.
     """
+    (reading,), _ = split_options("check_data", options, SourceOptions)
     source = sources.find(
         str(data),
-        data_dir=Path(data_dir) if data_dir else None,
-        root=Path(root) if root else None,
-        pixel_shape=pixel_shape,
+        data_dir=Path(reading.data_dir) if reading.data_dir else None,
+        root=Path(reading.root) if reading.root else None,
+        pixel_shape=reading.pixel_shape,
         list_classes=survey_folder,
-        progress=tell,
+        progress=progress,
     )
     listing = source.listing
     if quarantine is not None:
         check_quarantine(listing, str(data), Path(quarantine))
-    findings = check(listing, tell)
+    findings = check(listing, progress)
     pictures = _pictures(listing, check_page.shown(findings))
     report = Report(
         data=source.name,

@@ -61,13 +61,13 @@ def main(args: list[str]) -> int:
     from diptych.api.data_check import check_data
     from diptych.reports.progress import Progress
 
-    with Progress() as progress:
+    with Progress() as display:
         report = check_data(
             parsed.data,
             quarantine=parsed.quarantine,
             out=parsed.out,
             **vars(parsed.data_options),
-            tell=lambda doing, done, total: progress.notify("data", {"doing": doing, "done": done, "total": total}),
+            progress=lambda doing, done, total: display.notify("data", {"doing": doing, "done": done, "total": total}),
         )
     if parsed.json:
         print_json(report.to_json())
