@@ -140,39 +140,38 @@ class Worker:
             self._log.close()
             self._log = log
         fds = [*pass_fds, *([log.fileno()] if log else [])]
-        with suppress(BrokenPipeError, ConnectionResetError):  # reading says how the process died
-            self._connection.send((function, args, kwargs, notify is not None, len(fds), log is not None))
-            if fds:
-                socket.send_fds(self._socket, [b"\0"], fds)
         try:
-            kind, answer = self._answer(notify)
-        except ProcessFailed:
+            with suppress(BrokenPipeError, ConnectionResetError):  # reading says how the process died
+                self._connection.send((function, args, kwargs, notify is not None, len(fds), log is not None))
+                if fds:
+                    socket.send_fds(self._socket, [b"\0"], fds)
+            return cast(R, self._answer(notify))
+        except DiptychError:
             raise
         except BaseException:
             self._process.terminate()
-            self._socket.shutdown(socket.SHUT_WR)
-            with suppress(ProcessFailed, pickle.UnpicklingError):  # a message may have been cut
-                kind, answer = self._answer(None)
-                if kind == "error":
-                    raise answer from None
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+            # The process may just die now, and a message may have been cut.
+            with suppress(ProcessFailed, pickle.UnpicklingError, ValueError):
+                self._answer(None)
             raise
-        if kind == "result":
-            return cast(R, answer)
-        raise answer if isinstance(answer, DiptychError) else self._failed(f"failed: {answer}")
 
     def create(self, make: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return a stand-in for an object that the process makes with the first call of one of its methods."""
         return cast(R, _StandIn(self, make, args, kwargs))
 
-    def _answer(self, notify: Notify | None) -> tuple[str, Any]:
-        """Return the kind and content of the answer, after passing on the messages before it."""
+    def _answer(self, notify: Notify | None) -> Any:
+        """Pass on messages, then return the result or raise the error of the function."""
         while True:
             try:
                 kind, content = self._connection.recv()
-            except (EOFError, ConnectionResetError) as error:
+            except (EOFError, OSError) as error:
                 raise self._failed(_how(self._process.wait())) from error
-            if kind != "notify":
-                return kind, content
+            if kind == "result":
+                return content
+            if kind == "error":
+                raise content if isinstance(content, DiptychError) else self._failed(f"failed: {content}")
             if notify:
                 notify(*content)
 

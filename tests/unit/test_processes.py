@@ -55,8 +55,10 @@ def report(notify: Notify) -> str:
     return "done"
 
 
-def report_once(notify: Notify) -> None:
+def report_and_wait(path: Path, notify: Notify) -> None:
     notify("once", {})
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def wait_until_stopped(path: Path, notify: Notify) -> None:
@@ -157,8 +159,9 @@ def test_a_process_holds_the_files_that_it_is_given(worker: Worker, tmp_path: Pa
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(other)
+        (tmp_path / "tried").touch()
 
-    worker.call(report_once, notify=close_and_try, pass_fds=[holder])
+    worker.call(report_and_wait, tmp_path / "tried", notify=close_and_try, pass_fds=[holder])
     freed = os.open(tmp_path / "lock", os.O_RDWR)
     fcntl.flock(freed, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(freed)
