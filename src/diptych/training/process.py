@@ -82,7 +82,8 @@ def train_in_process(
             process.call(train_run, run, settings, dataset, notify=notify, pass_fds=pass_fds, log=log)
         except ProcessFailed as error:
             raise EngineError(
-                f"{error} Resume with: diptych train --resume {run.directory}. All its output is in '{path}'."
+                f"{str(error).rstrip('.')}. Resume with: diptych train --resume {run.directory}. "
+                f"All its output is in '{path}'."
             ) from error
 
 
