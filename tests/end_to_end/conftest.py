@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 from commands import ONE_THREAD, Told, process
+from made import make_run
 
 from diptych.artifacts import Run
 from diptych.data import datasets
@@ -55,6 +56,12 @@ def digits_runs(digits_trained):
     """The runs that it left, by engine."""
     assert 0 == digits_trained.code, digits_trained.err
     return {name: Run.open(Path(run["run"])) for name, run in zip(NAMES, digits_trained.json, strict=True)}
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory, digits):
+    """A finished run without a training."""
+    return make_run(tmp_path_factory.mktemp("made"), digits)
 
 
 @pytest.fixture(scope="session")

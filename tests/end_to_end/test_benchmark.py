@@ -1,4 +1,4 @@
-"""`diptych benchmark` measures every file in every runtime, names the best, and can hold a build to limits."""
+"""`diptych benchmark` measures each file in each runtime, names the best, and can hold a build to limits."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ QUICK = ("--seconds", 0.05, *ONE_THREAD)
 
 
 @pytest.fixture(scope="module")
-def run(digits_runs, tmp_path_factory):
-    return Run.open(shutil.copytree(digits_runs["torch"].directory, tmp_path_factory.mktemp("benchmark") / "run"))
+def run(made_run, tmp_path_factory):
+    return Run.open(shutil.copytree(made_run.directory, tmp_path_factory.mktemp("benchmark") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,15 @@ def test_every_row_is_verified_and_measured(rows, run):
         assert 0 < row["latency_p50"] <= row["latency_p95"]
         assert row["images_per_second"] > 0 < row["load_seconds"]
         assert 10e6 < row["peak_memory"] < 4e9
-    metrics = run.read_metrics()
-    assert pytest.approx(metrics["accuracy"]) == rows["onnx"]["accuracy"]
+    assert pytest.approx(run.read_metrics()["accuracy"]) == rows["onnx"]["accuracy"]
 
 
-def test_a_process_is_not_charged_for_what_another_one_held(rows):
-    """LiteRT needs some tens of megabytes, wherever it was started from."""
+def test_memory_does_not_include_that_of_other_processes(rows):
+    """LiteRT needs some tens of megabytes, whatever the parent holds."""
     assert rows["tflite-int8"]["peak_memory"] < 0.7 * rows["torchscript"]["peak_memory"]
 
 
-def test_the_best_are_named_with_what_keeps_float32(told):
+def test_the_best_rows_are_named_with_the_best_in_float32(told):
     best = told.json["best"]
     assert "tflite-int8" == best["size"]["all"]["format"]
     assert best["size"]["lossless"]["format"] in ("onnx", "torchscript")
@@ -57,14 +56,14 @@ def test_the_best_are_named_with_what_keeps_float32(told):
     assert "onnxruntime" in told.json["machine"]["versions"]
 
 
-def test_table_and_picture_are_left_beside_the_files(told, run):
+def test_tables_and_a_plot_are_written_beside_the_files(told, run):
     assert told.json == json.loads((run.export_dir / "benchmark.json").read_text())
     with (run.export_dir / "benchmark.csv").open() as file:
         assert [row["form"] for row in told.json["rows"]] == [line["form"] for line in csv.DictReader(file)]
     assert (run.export_dir / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_row_that_is_not_what_was_trained_fails_the_gate_and_wins_nothing(run, tmp_path):
+def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp_path):
     spoilt = Run.open(shutil.copytree(run.directory, tmp_path / "run"))
     arrays = read_npz(spoilt.predictions_path)
     nudge = np.linspace(0, 1e-2, 10, dtype=np.float32)
@@ -77,15 +76,15 @@ def test_a_row_that_is_not_what_was_trained_fails_the_gate_and_wins_nothing(run,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "gist"),
+    ("arguments", "message"),
     [
         (("--fail-under", "speed=9"), "--fail-under must be accuracy=SHARE"),
         (("--seconds", 0), "must be above 0"),
         (("--to", "onxx"), "Unknown format 'onxx' (did you mean 'onnx'?)"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_written(digits_runs, tmp_path, arguments, gist):
-    told = diptych("benchmark", digits_runs["torch"].directory, "--out", tmp_path / "out", *arguments)
+def test_invalid_arguments_are_an_error_before_anything_is_written(made_run, tmp_path, arguments, message):
+    told = diptych("benchmark", made_run.directory, "--out", tmp_path / "out", *arguments)
     assert (2, "") == (told.code, told.out)
-    assert gist in told.err
+    assert message in told.err
     assert not (tmp_path / "out").exists()

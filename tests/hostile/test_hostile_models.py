@@ -1,4 +1,4 @@
-"""Files from a stranger: no code in them runs, no other file is touched, each is answered by one typed line."""
+"""Untrusted model files: no code in them runs, no other file is touched, and each is a typed error in one line."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""A benchmark names the best of what passed, tells what falls short, and reads the same as JSON and as CSV."""
+"""The best rows, shortfalls, and the JSON and CSV of a benchmark."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ def named(winner):
     return winner.row.form, winner.lossless and winner.lossless.form
 
 
-def test_each_aim_has_its_winner_and_the_best_that_keeps_float32():
+def test_each_aim_has_a_winner_and_the_best_float32_row():
     found = make_benchmark(
         make_row("onnx", latency=2e-3, rate=500, num_bytes=900),
         make_row("tflite", latency=3e-3, rate=900, num_bytes=800),
@@ -28,7 +28,7 @@ def test_each_aim_has_its_winner_and_the_best_that_keeps_float32():
     assert ("size", ("tflite-int8", "tflite")) == (size.aim, named(size))
 
 
-def test_what_failed_wins_nothing_and_weights_alone_are_no_smallest_model():
+def test_failed_rows_do_not_win_and_weights_are_not_the_smallest_model():
     found = make_benchmark(
         make_row("onnx", latency=1e-3, status="failed", reason="a probability differs"),
         make_row("safetensors", latency=2e-3, num_bytes=100),
@@ -37,12 +37,12 @@ def test_what_failed_wins_nothing_and_weights_alone_are_no_smallest_model():
     assert ["safetensors", "safetensors", "keras"] == [winner.row.form for winner in found.best]
 
 
-def test_where_nothing_passed_nothing_is_best():
+def test_nothing_is_best_if_no_row_passed():
     found = make_benchmark(make_row("onnx", status="unrunnable", reason="it died", speed=None))
     assert [] == found.best
 
 
-def test_a_row_below_a_limit_is_named_with_what_it_has():
+def test_a_row_below_a_limit_is_reported_with_its_value():
     found = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
     assert [] == found.shortfalls({"accuracy": 0.85, "agreement": 0.9})
     assert ["tflite-int8 in LiteRT: accuracy is 0.8500; at least 0.9 is required"] == found.shortfalls(
@@ -51,19 +51,19 @@ def test_a_row_below_a_limit_is_named_with_what_it_has():
 
 
 @pytest.mark.parametrize("status", ["failed", "impossible", "unrunnable"])
-def test_a_row_that_failed_falls_short_of_any_limit(status):
+def test_a_failed_row_is_a_shortfall_for_any_limit(status):
     found = make_benchmark(make_row("onnx"), make_row("tflite", status=status, reason="it broke"))
     assert ["tflite in LiteRT: it broke"] == found.shortfalls({"accuracy": 0.0})
 
 
-def test_what_is_not_installed_does_not_fall_short_unless_nothing_else_is_there():
+def test_a_missing_package_is_a_shortfall_only_if_nothing_was_measured():
     absent = make_row("openvino", status="absent", reason="not installed", speed=None)
     assert [] == make_benchmark(make_row("onnx"), absent).shortfalls({"accuracy": 0.0})
     (line,) = make_benchmark(absent).shortfalls({"accuracy": 0.0})
     assert "nothing was measured" in line
 
 
-def test_json_and_csv_say_the_same_of_every_row():
+def test_json_and_csv_have_the_same_rows():
     found = make_benchmark(make_row("onnx"), make_row("tflite", status="impossible", reason='it says "no", twice'))
     told = json.loads(json_text(found.to_json()))
     lines = list(csv.DictReader(io.StringIO(found.to_csv())))
@@ -72,7 +72,7 @@ def test_json_and_csv_say_the_same_of_every_row():
     assert (0.9, 2, "an abacus") == (told["trained_accuracy"], told["threads"], told["machine"]["processor"])
 
 
-def test_a_row_tells_what_it_is_and_how_fast():
+def test_a_row_has_its_runtime_kind_and_speed():
     told = make_row("tflite-int8", latency=1e-3).to_json()
     assert ("LiteRT", True, False) == (told["title"], told["is_quantised"], told["is_lossless"])
     assert (1e-3, "tflite-int8") == (told["latency_p50"], told["path"])
@@ -83,7 +83,7 @@ def test_limits_are_read_from_text():
 
 
 @pytest.mark.parametrize(
-    ("text", "gist"),
+    ("text", "message"),
     [
         ("acuracy=0.9", "got 'acuracy=0.9' (did you mean 'accuracy'?)"),
         ("", "must be accuracy=SHARE, agreement=SHARE or both"),
@@ -93,7 +93,7 @@ def test_limits_are_read_from_text():
         ("accuracy=much", "accuracy must be from 0 to 1, got 'much'"),
     ],
 )
-def test_invalid_limits_are_refused(text, gist):
+def test_invalid_limits_are_an_error(text, message):
     with pytest.raises(UsageError) as error:
         limits_of(text)
-    assert gist in str(error.value)
+    assert message in str(error.value)

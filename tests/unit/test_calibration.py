@@ -1,4 +1,4 @@
-"""Calibration images are drawn by a rule that can be repeated, and must be like what the model was trained on."""
+"""Calibration images are drawn by a repeatable rule and must resemble the training images."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def train():
     return datasets.load("digits").train
 
 
-def test_every_class_gives_the_same_share(train):
+def test_every_class_has_the_same_share(train):
     drawn = calibration.draw(train, "digits", num_images=50)
     labels = train.labels[drawn.record["indices"]]
     assert [5] * 10 == np.bincount(labels).tolist()
@@ -21,23 +21,23 @@ def test_every_class_gives_the_same_share(train):
     np.testing.assert_array_equal(calibration.stratified(train.labels, 50), drawn.record["indices"])
 
 
-def test_the_draw_follows_from_the_seed(train):
+def test_the_seed_determines_the_draw(train):
     first, again, other = (calibration.draw(train, "digits", 50, seed) for seed in (1, 1, 2))
     assert first.record == again.record
     assert first.record["sha256"] != other.record["sha256"]
 
 
-def test_a_small_class_gives_all_that_it_has(train):
+def test_a_small_class_contributes_all_its_images(train):
     drawn = calibration.draw(train, "digits", num_images=10**6)
     assert len(train) == drawn.record["num_images"]
 
 
-def test_images_like_the_training_images_are_welcome(train):
+def test_images_like_the_training_images_pass(train):
     calibration.check(datasets.load("digits").test.images, train.images)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda images: images / 255.0, "got float64 of shape .* from 0 to 1"),
         (lambda images: (images / 255.0).astype(np.uint8), "largest value is 1. If they were scaled to 0–1"),
@@ -47,6 +47,6 @@ def test_images_like_the_training_images_are_welcome(train):
         (lambda images: images[:0], r"got uint8 of shape \(0, 8, 8, 1\)"),
     ],
 )
-def test_images_of_another_range_are_refused(train, spoil, said):
-    with pytest.raises(DataError, match=said):
+def test_images_of_another_range_are_an_error(train, spoil, message):
+    with pytest.raises(DataError, match=message):
         calibration.check(spoil(train.images), train.images)

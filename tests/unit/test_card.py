@@ -1,4 +1,4 @@
-"""The card in a shipped file says what the model is, and is believed only where it makes sense."""
+"""The card of an exported file is written and read back; an invalid one is an error."""
 
 import json
 from dataclasses import replace
@@ -18,34 +18,34 @@ def changed(**entries):
     return json.dumps({**json.loads(CARD.to_text()), **entries})
 
 
-def test_a_card_comes_back_as_it_was():
+def test_a_card_reads_back_equal():
     assert CARD == Card.from_text(CARD.to_text(), "here")
 
 
-def test_a_card_says_what_its_model_was_tested_on():
+def test_a_card_has_the_fingerprint_of_the_test_data():
     card = replace(CARD, is_published=True, test_fingerprint="f" * 64)
     assert card == Card.from_text(card.to_text(), "here")
 
 
-def test_a_card_of_before_says_nothing_of_that():
+def test_an_older_card_has_no_fingerprint():
     before = {key: value for key, value in json.loads(CARD.to_text()).items() if key != "test_fingerprint"}
     card = Card.from_text(json.dumps(before), "here")
     assert (False, None) == (card.is_published, card.test_fingerprint)
 
 
-def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
-    told = json.loads(CARD.to_text())
-    wanted = {"name": "images", "dtype": "uint8", "layout": "NHWC", "range": [0, 255], "height": 4, "channels": 1}
-    assert wanted == {key: told["input"][key] for key in wanted}
+def test_a_card_describes_inputs_and_outputs_for_other_programs():
+    card = json.loads(CARD.to_text())
+    expected = {"name": "images", "dtype": "uint8", "layout": "NHWC", "range": [0, 255], "height": 4, "channels": 1}
+    assert expected == {key: card["input"][key] for key in expected}
     assert (["logits", "probabilities"], ["cat", "dog", "emu"], 18) == (
-        told["outputs"],
-        told["class_names"],
-        told["opset"],
+        card["outputs"],
+        card["class_names"],
+        card["opset"],
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("no JSON", "JSON is malformed"),
         ("[]", "Expected `object`, got `array`"),
@@ -59,11 +59,11 @@ def test_a_card_tells_other_programs_what_to_feed_and_what_comes_out():
         ('{"spec":{"a":' + "[" * 100_000, "RecursionError"),
     ],
 )
-def test_a_card_that_makes_no_sense_is_refused_in_one_line(text, said):
+def test_an_invalid_card_is_an_error_in_one_line(text, message):
     with pytest.raises(ArtifactError) as raised:
         Card.from_text(text, "'model.onnx'")
     assert str(raised.value).startswith("Cannot read the card in 'model.onnx': ")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""A shipped file is judged by its probabilities, its classes and its accuracy."""
+"""Exported files are compared by probabilities, classes and accuracy."""
 
 import numpy as np
 import pytest
@@ -33,14 +33,14 @@ def test_the_same_probabilities_pass_everywhere(reference):
         )
 
 
-def test_a_probability_beyond_the_formats_tolerance_is_a_fault(reference):
+def test_a_probability_beyond_the_tolerance_of_the_format_fails(reference):
     nudged_nk = reference.probabilities_nk.copy()
     nudged_nk[reference.golden_g[0], 0] += 2e-5
     assert "differs by 2e-05; at most 1e-05 is allowed" in judge(FORMATS["onnx"], reference, nudged_nk).reason
     assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).reason is None
 
 
-def test_too_many_other_classes_are_a_fault(reference):
+def test_too_many_other_classes_fail(reference):
     turned_nk = reference.probabilities_nk.copy()
     turned_nk[: NUM // 5] = np.roll(turned_nk[: NUM // 5], 1, axis=1)
     verdict = judge(FORMATS["onnx-int8"], reference, turned_nk)
@@ -48,12 +48,23 @@ def test_too_many_other_classes_are_a_fault(reference):
     assert "80.00% of the images get the trained model's class; at least 90.0%" in (verdict.reason or "")
 
 
+@pytest.mark.parametrize(("num_other", "status"), [(0, "ok"), (1, "ok"), (2, "failed")])
+def test_one_image_of_a_small_test_set_may_get_another_class(num_other, status):
+    labels_n = np.arange(20) % 4
+    logits_nk = 4.0 * np.eye(4)[labels_n]
+    split = Split(np.zeros((20, 2, 2, 1), np.uint8), labels_n)
+    small = Reference.of(split, Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
+    turned_nk = small.probabilities_nk.copy()
+    turned_nk[:num_other] = np.roll(turned_nk[:num_other], 1, axis=1)
+    assert status == judge(FORMATS["tflite-dynamic"], small, turned_nk).status
+
+
 @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
-def test_answers_of_another_shape_or_without_a_number_are_a_fault(reference, spoil):
+def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
     assert "expected finite ones" in judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk)).reason
 
 
-def test_predictions_of_another_test_set_are_no_reference(reference):
+def test_predictions_for_another_test_set_are_an_error(reference):
     labels_n = np.roll(reference.labels_n, 1)
     with pytest.raises(ArtifactError, match="for another test set"):
         Reference.of(
@@ -63,7 +74,7 @@ def test_predictions_of_another_test_set_are_no_reference(reference):
         )
 
 
-def test_each_class_is_told_with_its_accuracy_before_and_after(reference):
+def test_the_accuracy_of_each_class_is_reported_before_and_after(reference):
     blind_nk = reference.logits_nk.copy()
     blind_nk[:, 2] = -100
     entries = class_changes(reference, blind_nk)

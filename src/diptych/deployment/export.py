@@ -156,6 +156,9 @@ def export(
         results = []
         for form in forms:
             on_format(form.name)
+            with suppress(MissingEngine):
+                if verify and not seconds:
+                    probes.start(runtimes.usable(form))
             results.append(exporter.export(form, verify))
         if verify:
             write_golden(folder, trained.card, trained.reference)

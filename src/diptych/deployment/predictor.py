@@ -141,6 +141,14 @@ class Probes:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def start(self, runtime: Runtime) -> processes.Worker:
+        """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
+        if runtime.engine not in self._workers:
+            imports = (f"diptych.deployment.runtimes.{runtime.module}", *runtime.packages)
+            worker = processes.Worker(imports=imports, env=processes.engine_environment(runtime.engine))
+            self._workers[runtime.engine] = self._stack.enter_context(worker)
+        return self._workers[runtime.engine]
+
     def ask(self, path: Path, runtime: Runtime, images: Path, *, form: Format, seconds: float = 0.0) -> Answers:
         """Run a file on images.
 
@@ -156,15 +164,12 @@ class Probes:
         """
         arguments = (path.resolve(), runtime.name, images.resolve(), self._threads, seconds)
         title = f"{runtime.title}, running {form.name},"
-        env = processes.engine_environment(runtime.engine)
         if seconds:
             # With an empty cache, so that compilation is measured and leaves nothing behind.
             with tempfile.TemporaryDirectory(prefix="diptych-") as cache:
-                env |= {"TORCHINDUCTOR_CACHE_DIR": cache}
+                env = processes.engine_environment(runtime.engine) | {"TORCHINDUCTOR_CACHE_DIR": cache}
                 return processes.call(_run, *arguments, name=title, env=env)
-        if runtime.engine not in self._workers:
-            self._workers[runtime.engine] = self._stack.enter_context(processes.Worker(env=env))
-        worker = self._workers[runtime.engine]
+        worker = self.start(runtime)
         worker.name = title
         try:
             return worker.call(_run, *arguments)
