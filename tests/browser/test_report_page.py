@@ -143,7 +143,7 @@ def test_a_class_is_highlighted_everywhere_and_let_go_again(visit):
     assert page.locator(".matrix tr.is-lit").count() == 2
     assert page.locator(".matrix td.lit-cell").count() == 20
     lit = page.locator(".shot.is-lit").evaluate_all(
-        "shots => shots.map(s => [s.dataset.true, ...s.dataset.said.split(' ')])"
+        "shots => shots.map(s => [s.dataset.true, ...s.dataset.predicted.split(' ')])"
     )
     assert lit
     assert all(number in classes for classes in lit)
@@ -177,7 +177,7 @@ def test_the_gallery_is_narrowed_to_a_class(visit):
     page.select_option("#gallery-class", "8")
     shown = page.locator(".shot:not([hidden])")
     assert 0 < shown.count() < total
-    assert page.locator(".filter-count").inner_text() == f"{shown.count()} of {total} pictures"
+    assert page.locator(".filter-count").inner_text() == f"{shown.count()} of {total} images"
     page.select_option("#gallery-class", "")
     assert page.locator(".shot:not([hidden])").count() == total
 

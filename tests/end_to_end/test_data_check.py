@@ -34,7 +34,7 @@ def clean(tmp_path):
 
 def test_a_clean_dataset_is_said_to_be_and_exits_with_0(clean, tmp_path):
     told = diptych("data", "check", clean, "--out", tmp_path / "report", "--strict")
-    assert (0, "", "Nothing to complain of in 30 images") == (told.code, told.err, told.out.splitlines()[0])
+    assert (0, "", "No problems in 30 images") == (told.code, told.err, told.out.splitlines()[0])
     assert (tmp_path / "report/report.html").exists()
 
 

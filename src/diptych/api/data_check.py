@@ -22,8 +22,7 @@ from diptych.data.readers import Listing
 from diptych.data.readers.folder import survey_folder
 from diptych.errors import DataError
 from diptych.options import SourceOptions, accepts, split_options
-from diptych.reports import check_page
-from diptych.reports.gallery import Picture, picture
+from diptych.reports import page
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def check_data(
     if quarantine is not None:
         check_quarantine(listing, str(data), Path(quarantine))
     findings = check(listing, progress)
-    pictures = _pictures(listing, check_page.shown(findings))
+    pictures = _pictures(listing, page.shown_places(findings))
     report = Report(
         data=source.name,
         num_images={name: len(split) for name, split in listing.splits.items()},
@@ -131,14 +130,14 @@ def check_data(
     content = report.to_json()
     write_json(report.json_path, content)
     with atomic_write(report.report_path) as file:
-        file.write(check_page.render(content, pictures).encode())
+        file.write(page.render_check(content, pictures).encode())
     return report
 
 
-def _pictures(listing: Listing, indices: Iterable[int]) -> dict[int, Picture]:
+def _pictures(listing: Listing, indices: Iterable[int]) -> dict[int, page.Picture]:
     """Pictures of the images at some indices that can be decoded."""
     pictures = {}
     for index in indices:
         with suppress(DataError):  # the finding says so
-            pictures[index] = picture(load(listing, index))
+            pictures[index] = page.picture(load(listing, index))
     return pictures

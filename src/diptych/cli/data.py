@@ -82,10 +82,10 @@ def _print(report: Report) -> None:
     from rich.text import Text
 
     from diptych.data.check.findings import KINDS
-    from diptych.reports.check_page import headline
+    from diptych.reports.page import check_headline
 
     content = report.to_json()
-    print(headline(content))
+    print(check_headline(content))
     if content["kinds"]:
         table = Table("finding", "severity", Column("times", justify="right"), "for example")
         for kind in content["kinds"]:

@@ -1,4 +1,4 @@
-"""Charts of intervals: the difference in accuracy, and what each default is worth."""
+"""Charts of intervals: the difference in accuracy, and the effect of each default."""
 
 from __future__ import annotations
 
@@ -10,48 +10,46 @@ from markupsafe import Markup
 
 from diptych.comparison import wording
 from diptych.reports import svg
-from diptych.reports.sides import Side
-from diptych.reports.svg import Scale
+from diptych.reports.svg import Scale, Side
 
-WIDE, NARROW = 760.0, 360.0
-INK = "is-ink"
+TOP, FOOT = 28.0, 40.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of such a chart.
+    """One row of an interval chart.
 
     Attributes:
-        label: what it is.
-        mean: the place of its mark; None for a heading or for bare dots.
-        low: where its interval begins; None without one.
-        high: where it ends.
-        colour: CSS class.
-        shape: of its mark.
-        dots: single values, each with its words.
-        kind: heading, thick, thin or dots.
-        note: what stands at the right of a heading, where there is room.
+        label: text on the left.
+        mean: the value of its mark; None for a heading or for dots alone.
+        low: lower end of its interval; None without an interval.
+        high: upper end.
+        colour: CSS class of the mark.
+        shape: shape of the mark.
+        kind: heading, dots, thick or thin (of the interval's line).
+        dots: single values with their tooltips.
+        note: text on the right of a heading, if there is room.
     """
 
     label: str
     mean: float | None = None
     low: float | None = None
     high: float | None = None
-    colour: str = INK
+    colour: str = "is-ink"
     shape: str = "circle"
-    dots: tuple[tuple[float, str], ...] = ()
     kind: str = "thick"
+    dots: tuple[tuple[float, str], ...] = ()
     note: str = ""
 
     @property
     def values(self) -> list[float]:
-        """Everything that has to fit."""
+        """All values that have to fit on the scale."""
         ends = [value for value in (self.mean, self.low, self.high) if value is not None]
         return [*ends, *(value for value, _ in self.dots)]
 
     @property
-    def says(self) -> str:
-        """Its numbers, in points."""
+    def text(self) -> str:
+        """The row's numbers, in points."""
         if self.mean is None:
             return ""
         if self.low is None or self.high is None:
@@ -60,118 +58,89 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Where things stand in a chart of one width."""
+class Layout:
+    """Sizes of a chart for one page width."""
 
+    kind: str
     width: float
     left: float
     right: float
-    height: float
     row: float
-    """Height of a row."""
-    is_wide: bool
+
+    def height(self, row: Row) -> float:
+        """Return the height of a row."""
+        return 34.0 if row.kind == "heading" else self.row
 
 
-def _frame(rows: Sequence[Row], is_wide: bool, top: float) -> Frame:
-    row = 30.0 if is_wide else 46.0
-    height = top + sum(_height(one, row) for one in rows) + 40
-    if is_wide:
-        return Frame(WIDE, 236, WIDE - 168, height, row, True)
-    return Frame(NARROW, 8, NARROW - 8, height, row, False)
-
-
-def _height(row: Row, usual: float) -> float:
-    return 34.0 if row.kind == "heading" else usual
+WIDE = Layout("wide", 760, 236, 592, 30)
+NARROW = Layout("narrow", 360, 8, 352, 46)
 
 
 def rows_chart(
     key: str, rows: Sequence[Row], *, title: str, description: str, ends: tuple[str, str], margin: float | None
 ) -> Markup:
-    """Rows of intervals on one scale in points, drawn for wide pages and for phones.
+    """Draw rows of intervals on one scale in points, once for wide pages and once for phones.
 
     Args:
-        key: of the picture's ids.
-        rows: from the top down.
-        title: what the picture is.
-        description: what it shows.
-        ends: what lies to the left and to the right of zero.
-        margin: half the width of the band within which sides count as equal; None draws none.
+        key: start of the drawing's ids.
+        rows: from top to bottom.
+        title: accessible title.
+        description: accessible description.
+        ends: labels to the left and to the right of zero.
+        margin: half the width of the band in which sides count as equal; None draws no band.
     """
-    drawn = [_chart(f"{key}-{kind}", rows, kind, title, description, ends, margin) for kind in ("wide", "narrow")]
-    return Markup("").join(drawn)
+    drawn = Markup()
+    for layout in (WIDE, NARROW):
+        bottom = TOP + sum(map(layout.height, rows))
+        band = [] if margin is None else [-margin, margin]
+        values = [0.0, *band, *(value for row in rows for value in row.values)]
+        across = svg.scale(values, layout.left, layout.right, least=0.001)
+        parts = [_background(across, layout, bottom, ends, margin)]
+        y = TOP
+        for row in rows:
+            parts.append(_row(row, across, layout, y))
+            y += layout.height(row)
+        picture = svg.drawing(f"{key}-{layout.kind}", layout.width, bottom + FOOT, title, description, *parts)
+        drawn += svg.plot(picture, f"only-{layout.kind}")
+    return drawn
 
 
-def _chart(
-    key: str, rows: Sequence[Row], kind: str, title: str, description: str, ends: tuple[str, str], margin: float | None
-) -> Markup:
-    top = 28.0
-    frame = _frame(rows, kind == "wide", top)
-    band = [] if margin is None else [-margin, margin]
-    values = [0.0, *band, *(value for row in rows for value in row.values)]
-    across = svg.scale(values, frame.left, frame.right, least=0.001)
-    bottom = frame.height - 40
-    parts = [_ground(across, frame, top, bottom, ends, margin)]
-    y = top
-    for row in rows:
-        parts.append(_row(row, across, frame, y))
-        y += _height(row, frame.row)
-    picture = svg.drawing(key, frame.width, frame.height, title, description, *parts)
-    return svg.tag("div", picture, class_=f"plot only-{kind}")
-
-
-def _ground(
-    across: Scale, frame: Frame, top: float, bottom: float, ends: tuple[str, str], margin: float | None
-) -> Markup:
-    room = (frame.right - frame.left) / 2 - 8
-    left, right = (wording.shortened(text, svg.fits(text, room)) for text in ends)
+def _background(across: Scale, layout: Layout, bottom: float, ends: tuple[str, str], margin: float | None) -> Markup:
+    left, right = (svg.fitted(text, (layout.right - layout.left) / 2 - 8) for text in ends)
     parts = [
-        svg.words(frame.left, top - 12, left, class_="tick"),
-        svg.words(frame.right, top - 12, right, anchor="end", class_="tick"),
+        svg.words(layout.left, TOP - 12, left, class_="tick"),
+        svg.words(layout.right, TOP - 12, right, anchor="end", class_="tick"),
     ]
     if margin is not None:
         low, high = across(-margin), across(margin)
-        parts.append(svg.rectangle(low, top, high - low, bottom - top, "margin-band"))
-        parts += [svg.line(place, top, place, bottom, "margin-edge") for place in (low, high)]
-    parts.append(svg.bottom_axis(across, top, bottom, 8 if frame.is_wide else 5, _tick))
-    parts.append(svg.line(across(0), top, across(0), bottom, "zero"))
-    middle = (frame.left + frame.right) / 2
-    parts.append(svg.words(middle, bottom + 34, "percentage points", anchor="middle", class_="tick"))
+        parts.append(svg.rectangle(low, TOP, high - low, bottom - TOP, "margin-band"))
+        parts += [svg.line(place, TOP, place, bottom, "margin-edge") for place in (low, high)]
+    most = 8 if layout is WIDE else 5
+    parts += [
+        svg.bottom_axis(across, TOP, bottom, most, lambda tick, digits: wording.points(tick, max(digits - 2, 0))),
+        svg.line(across(0), TOP, across(0), bottom, "zero"),
+        svg.words((layout.left + layout.right) / 2, bottom + 34, "percentage points", anchor="middle", class_="tick"),
+    ]
     return Markup("").join(parts)
 
 
-def _tick(share: float, digits: int) -> str:
-    return wording.points(share, max(digits - 2, 0))
-
-
-def _row(row: Row, across: Scale, frame: Frame, y: float) -> Markup:
+def _row(row: Row, across: Scale, layout: Layout, y: float) -> Markup:
+    is_wide = layout is WIDE
     if row.kind == "heading":
-        return _heading(row, frame, y + 23)
-    middle = y + frame.row / 2 if frame.is_wide else y + 32
-    texts = _texts(row, frame, middle)
+        label = svg.fitted(row.label, layout.width - 16, 14.5)
+        left = layout.width - (len(label) * 14.5 + len(row.note) * svg.TEXT_SIZE) * svg.LETTER
+        note = svg.words(layout.width, y + 23, row.note, anchor="end", class_="tick") if left > 30 else Markup()
+        return svg.words(0 if is_wide else 8, y + 23, label, class_="row-heading") + note
+    middle = y + layout.row / 2 if is_wide else y + 32
+    room = layout.left - 14 if is_wide else layout.width - 24 - len(row.text) * svg.TEXT_SIZE * svg.LETTER
+    base, inset = (middle + 4, 0) if is_wide else (middle - 14, 8)
+    texts = svg.words(inset, base, svg.fitted(row.label, room))
+    texts += svg.words(layout.width - inset, base, row.text, anchor="end", class_="value")
     return Markup("").join([texts, *_marks(row, across, middle)])
 
 
-def _heading(row: Row, frame: Frame, y: float) -> Markup:
-    label = wording.shortened(row.label, svg.fits(row.label, frame.width - 16, 14.5))
-    left = frame.width - (len(label) * 14.5 + len(row.note) * svg.TEXT) * svg.LETTER
-    said = svg.words(frame.width, y, row.note, anchor="end", class_="tick") if row.note and left > 30 else Markup()
-    return svg.words(0 if frame.is_wide else 8, y, label, class_="row-heading") + said
-
-
-def _texts(row: Row, frame: Frame, middle: float) -> Markup:
-    if frame.is_wide:
-        label = wording.shortened(row.label, svg.fits(row.label, frame.left - 14))
-        return svg.words(0, middle + 4, label) + svg.words(
-            frame.width, middle + 4, row.says, anchor="end", class_="value"
-        )
-    room = frame.width - 24 - len(row.says) * svg.TEXT * svg.LETTER
-    label = wording.shortened(row.label, svg.fits(row.label, room))
-    base = middle - 14
-    return svg.words(8, base, label) + svg.words(frame.width - 8, base, row.says, anchor="end", class_="value")
-
-
 def _marks(row: Row, across: Scale, y: float) -> list[Markup]:
-    marks = [svg.mark(f"{tip}", svg.dot("circle", across(value), y, 4.5, "seed-dot")) for value, tip in row.dots]
+    marks = [svg.mark(tip, svg.dot("circle", across(value), y, 4.5, "seed-dot")) for value, tip in row.dots]
     if row.mean is None:
         return marks
     parts = []
@@ -179,21 +148,21 @@ def _marks(row: Row, across: Scale, y: float) -> list[Markup]:
         parts.append(svg.line(across(row.low), y, across(row.high), y, f"interval {row.kind}"))
         parts += [svg.line(across(end), y - 5, across(end), y + 5, "cap") for end in (row.low, row.high)]
     parts.append(svg.dot(row.shape, across(row.mean), y, 5.5))
-    return [*marks, svg.mark(f"{row.label}: {row.says} points", *parts, class_=f"mark {row.colour}")]
+    return [*marks, svg.mark(f"{row.label}: {row.text} points", *parts, class_=f"mark {row.colour}")]
 
 
 def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Markup:
-    """The difference in accuracy of every contrast against the margin, with each seed's difference as a dot."""
+    """Draw the difference in accuracy of each side from the first, with the margin and each seed's difference."""
     rows: list[Row] = []
     for contrast in comparison["contrasts"]:
         rows += _contrast_rows(contrast, comparison["pairs"].get(str(contrast["second"]), []), sides)
-    single = len(comparison["contrasts"]) == 1
-    second = sides[comparison["contrasts"][0]["second"]].name if single else "the other"
+    is_single = len(comparison["contrasts"]) == 1
+    second = sides[comparison["contrasts"][0]["second"]].name if is_single else "the other"
     return rows_chart(
         "difference",
-        rows[1:] if single else rows,
+        rows[1:] if is_single else rows,
         title="Difference in accuracy",
-        description=" ".join(f"{row.label}: {row.says} points." for row in rows if row.mean is not None),
+        description=" ".join(f"{row.label}: {row.text} points." for row in rows if row.mean is not None),
         ends=(f"← {sides[0].name} higher", f"{second} higher →"),
         margin=comparison["subject"]["margin"],
     )
@@ -201,54 +170,51 @@ def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Ma
 
 def _contrast_rows(contrast: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], sides: Sequence[Side]) -> list[Row]:
     measure = contrast["measures"][0]
-    mean, found, images = wording.difference(measure), measure["difference"], measure["image_interval"]
+    mean, seeds, images = wording.difference(measure), measure["difference"], measure["image_interval"]
     rows = [Row(f"{sides[contrast['second']].name} minus {sides[0].name}", kind="heading")]
-    dots = tuple((pair["accuracy"][1] - pair["accuracy"][0], pair_name(pair, k)) for k, pair in enumerate(pairs))
-    said = tuple((value, f"{name}: {wording.points(value)} points") for value, name in dots)
-    if len(dots) > 1:
-        rows.append(Row("each pair of runs", dots=said, kind="dots"))
-    if found:
-        rows.append(Row("95% over seeds", mean, found["low"], found["high"], shape="diamond"))
+    values = [(pair["accuracy"][1] - pair["accuracy"][0], pair_name(pair, place)) for place, pair in enumerate(pairs)]
+    if len(values) > 1:
+        dots = tuple((value, f"{name}: {wording.points(value)} points") for value, name in values)
+        rows.append(Row("each pair of runs", dots=dots, kind="dots"))
+    if seeds:
+        rows.append(Row("95% over seeds", mean, seeds["low"], seeds["high"], shape="diamond"))
     if images:
-        label = "95% over test images"
-        rows.append(Row(label, mean, images["low"], images["high"], shape="square", kind="thin"))
-    if not found and not images:
+        rows.append(Row("95% over test images", mean, images["low"], images["high"], shape="square", kind="thin"))
+    if not seeds and not images:
         rows.append(Row("difference", mean, shape="diamond"))
     return rows
 
 
 def pair_name(pair: Mapping[str, Any], place: int) -> str:
-    """How a pair of runs is called."""
+    """Return the name of a pair of runs."""
     return f"run {place + 1}" if pair["seed"] is None else f"seed {pair['seed']}"
 
 
 def explained_chart(explained: Mapping[str, Any], sides: Sequence[Side]) -> Markup:
-    """What switching each default does to each framework's accuracy, and to the gap between the two."""
+    """Draw the effect of each default on each framework's accuracy and on the gap between the frameworks."""
     rows: list[Row] = []
     for default in explained["defaults"]:
         first, second = default["values"]
         note = f"{sides[0].name} {first}, {sides[1].name} {second}"
         rows.append(Row(wording.headed(default["title"]), kind="heading", note=note))
         for side, effect in zip(sides, default["effects"], strict=False):
-            rows.append(
-                Row(f"effect on {side.name}", effect["mean"], effect["low"], effect["high"], side.colour, side.shape)
-            )
+            mean, low, high = effect["mean"], effect["low"], effect["high"]
+            rows.append(Row(f"effect on {side.name}", mean, low, high, side.colour, side.shape))
         rows.append(_gap_row("effect on the gap", default["gap"]))
-    rows.append(Row("The whole gap", kind="heading"))
-    rows.append(_gap_row("aligned", explained["aligned"]))
+    rows += [Row("The whole gap", kind="heading"), _gap_row("aligned", explained["aligned"])]
     if explained["native"]:
         rows.append(_gap_row("all native defaults", explained["native"]))
     rows.append(Row("sum of the effects on the gap", explained["sum"], shape="square", kind="thin"))
-    first, second = sides[0].name, sides[1].name
+    gap = f"{sides[1].name} minus {sides[0].name}"
     return rows_chart(
         "explained",
         rows,
-        title="What each default is worth",
-        description=f"Effects on accuracy in points; the gap is {second} minus {first}. The table holds every number.",
+        title="Effect of each default",
+        description=f"Effects on accuracy in points; the gap is {gap}. The table below has every number.",
         ends=("← lower", "higher →"),
         margin=None,
     )
 
 
-def _gap_row(label: str, found: Mapping[str, Any]) -> Row:
-    return Row(label, found["mean"], found["low"], found["high"], shape="square", kind="thin")
+def _gap_row(label: str, gap: Mapping[str, Any]) -> Row:
+    return Row(label, gap["mean"], gap["low"], gap["high"], shape="square", kind="thin")

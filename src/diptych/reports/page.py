@@ -1,91 +1,111 @@
-"""The report of a comparison: one HTML file that needs nothing else, for two minutes or for an hour."""
+"""HTML reports of a comparison and of a data check: each one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+import cv2
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from diptych.comparison import wording
-from diptych.reports import confusions, figures, figures_bars, figures_panels, svg
-from diptych.reports.frame import environment, frame
-from diptych.reports.gallery import picture
-from diptych.reports.highlight import highlighted
-from diptych.reports.sides import Side, sides_of
+from diptych.data.check.findings import Finding
+from diptych.reports import figures, figures_bars, figures_panels, svg
+from diptych.reports.svg import Side, sides_of
+from diptych.reports.tables import results
 
-STYLES = ("page.css", "charts.css", "print.css")
-SCRIPTS = ("report.js",)
-
+TEMPLATES = Path(__file__).parent / "templates"
 OUTCOMES = {
     "equivalent": "Equivalent",
     "different": "Different",
     "undecided": "Undecided",
     "too-few": "Too few runs",
 }
-KINDS = {
-    "aligned": "Both sides do the same mathematics on the same bytes, from the same weights.",
+PROTOCOLS = {
+    "aligned": "Both sides compute the same mathematics on the same bytes, from the same initial weights.",
     "native": "Each side trains with its own framework's defaults.",
     "runs": "Finished runs, compared as they are.",
 }
+MAX_WRITTEN_CLASSES = 25
+"""Number of classes up to which confusion matrices are written as tables."""
+MAX_IMAGE_SIZE = 96
+MAX_PIXELATED_SIZE = 48
+"""Size in pixels up to which an image is stored without loss and shown pixel by pixel."""
+MAX_SHOWN = 48
+"""Findings of a kind that are shown with images."""
+MAX_GROUP = 6
+"""Images of one finding."""
+MAX_LISTED = 500
+"""Findings of a kind that are listed; `findings.json` has all of them."""
+SEVERITY_MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 
-def render(comparison: Mapping[str, Any], pictures: Mapping[int, np.ndarray]) -> str:
-    """The page as text.
+def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> str:
+    """Return the report of a comparison as HTML.
 
     Args:
-        comparison: what `comparison.json` holds.
-        pictures: test images that the gallery shows, by id: uint8, (H, W, 1 or 3); may be empty.
+        comparison: the content of `comparison.json`.
+        images: test images by id, uint8, (H, W, 1 or 3); those missing are left out of the gallery.
     """
     sides = sides_of(comparison)
-    view = {
-        **frame(STYLES, SCRIPTS),
-        "c": comparison,
-        "sides": sides,
-        "outcome": OUTCOMES[comparison["verdict"]["outcome"]],
-        "protocol": KINDS[comparison["kind"]],
-        "sections": _sections(comparison),
-        "over": "seeds" if comparison["subject"]["seeds"] else "runs",
-        "num_seeds": len(comparison["sides"][0]["runs"]),
-        "speed": next((cost for cost in comparison["costs"] if cost["key"] == "train_throughput"), None),
-        "pictures": {place: picture(pixels) for place, pixels in pictures.items()},
+    return _page(
+        "report.html.j2",
+        ("page.css", "charts.css", "print.css"),
+        ("report.js",),
+        c=comparison,
+        sides=sides,
+        results=results(comparison),
+        outcome=OUTCOMES[comparison["verdict"]["outcome"]],
+        protocol=PROTOCOLS[comparison["kind"]],
+        sections=_sections(comparison),
+        over="seeds" if comparison["subject"]["seeds"] else "runs",
+        num_seeds=len(comparison["sides"][0]["runs"]),
+        pictures={place: picture(image) for place, image in images.items()},
         **_charts(comparison, sides),
-        **_matrices(comparison, sides),
+        **_confusions(comparison, sides),
         **_classes(comparison, sides),
-    }
-    return _environment().get_template("report.html.j2").render(view)
+    )
 
 
 def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Ids and titles of the parts that there are."""
-    found = {
-        "verdict": ("Verdict", True),
-        "measures": ("Measures", True),
-        "curves": ("Training curves", True),
-        "confusions": ("Confusions", True),
-        "classes": ("Class by class", True),
-        "reliability": ("Reliability", True),
-        "costs": ("Costs", bool(comparison["costs"])),
-        "explained": ("The gap explained", bool(comparison["explained"])),
-        "parity": ("Parity", bool(comparison["parity"])),
-        "gallery": ("Where they disagree", True),
-        "code": ("Native code", bool(comparison["code"])),
-        "deployment": ("Files to ship", bool(comparison["deployment"])),
-        "differences": ("Known differences", bool(comparison["differences"])),
-        "settings": ("Settings", True),
+    """Return ids and titles of the sections; those without content are left out."""
+    optional = {"costs", "explained", "parity", "code", "deployment", "differences"}
+    titles = {
+        "results": "Results",
+        "verdict": "Verdict",
+        "measures": "Measures",
+        "curves": "Training curves",
+        "confusions": "Confusion matrices",
+        "classes": "Class by class",
+        "reliability": "Reliability",
+        "costs": "Costs",
+        "explained": "The gap explained",
+        "parity": "Parity",
+        "gallery": "Disagreements",
+        "code": "Native code",
+        "deployment": "Exported files",
+        "differences": "Known differences",
+        "settings": "Settings",
     }
-    return [(key, title) for key, (title, is_there) in found.items() if is_there]
+    return [(key, title) for key, title in titles.items() if key not in optional or comparison[key]]
 
 
-def _charts(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]:
+def _charts(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     explained = comparison["explained"]
     return {
         "difference_chart": figures.difference_chart(comparison, sides),
         "curve_panels": figures_panels.curve_panels(comparison, sides),
         "curve_rows": [
-            {name: figures_panels.summarised(curves, name) for name in figures_panels.TITLES}
+            {name: figures_panels.summarized(curves, name) for name in figures_panels.TITLES}
             for curves in comparison["curves"]
         ],
         "curve_titles": figures_panels.TITLES,
@@ -95,19 +115,19 @@ def _charts(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]:
     }
 
 
-def _matrices(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]:
-    found = confusions.confusions_of(comparison)
-    is_written = len(comparison["subject"]["class_names"]) <= confusions.MOST_WRITTEN
-    mistakes = confusions.frequent(found, 10 if is_written else 15)
-    pairs = [(mistake.true, mistake.said) for mistake in mistakes]
-    maps = [figures_bars.heat_map(one, side, pairs) for one, side in zip(found, sides, strict=True)]
-    return {"matrices": found, "mistakes": mistakes, "heat_maps": None if is_written else maps}
+def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
+    names = comparison["subject"]["class_names"]
+    matrices = figures_bars.confusions_of(comparison)
+    is_written = len(names) <= MAX_WRITTEN_CLASSES
+    mistakes = figures_bars.frequent_mistakes(matrices, 10 if is_written else 15)
+    pairs = [(true, predicted) for true, predicted, _ in mistakes]
+    maps = [figures_bars.heat_map(one, side, names, pairs) for one, side in zip(matrices, sides, strict=True)]
+    return {"matrices": matrices, "mistakes": mistakes, "heat_maps": None if is_written else maps}
 
 
-def _classes(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]:
-    """Classes in order of the difference between the first two sides, each with its strip."""
-    entries = comparison["per_class"]
-    across = figures_bars.strip_scale(entries)
+def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
+    """Return the classes in order of the difference between the first two sides, each with its strip."""
+    across = figures_bars.strip_scale(comparison["per_class"])
     rows = [
         {
             **entry,
@@ -115,7 +135,7 @@ def _classes(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]
             "difference": entry["f1"][1] - entry["f1"][0],
             "strip": figures_bars.strip(entry, across, sides),
         }
-        for index, entry in enumerate(entries)
+        for index, entry in enumerate(comparison["per_class"])
     ]
     return {
         "class_rows": sorted(rows, key=lambda row: row["difference"]),
@@ -123,12 +143,121 @@ def _classes(comparison: Mapping[str, Any], sides: list[Side]) -> dict[str, Any]
     }
 
 
+def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
+    """Return the report of a data check as HTML, without scripts.
+
+    Args:
+        check: the content of `findings.json`.
+        pictures: images of the findings that can be decoded, by place.
+    """
+    by_kind = {key: list(group) for key, group in groupby(check["findings"], key=lambda finding: finding["kind"])}
+    has_pictures = {
+        key: any(image["place"] in pictures for finding in group for image in finding["images"])
+        for key, group in by_kind.items()
+    }
+    return _page(
+        "check.html.j2",
+        ("page.css", "charts.css", "check.css", "print.css"),
+        (),
+        c=check,
+        sections=[("verdict", "Overview"), *((kind["kind"], kind["title"]) for kind in check["kinds"])],
+        headline=check_headline(check),
+        by_kind=by_kind,
+        has_pictures=has_pictures,
+        pictures=pictures,
+        marks=SEVERITY_MARKS,
+        max_shown=MAX_SHOWN,
+        max_group=MAX_GROUP,
+        max_listed=MAX_LISTED,
+    )
+
+
+def check_headline(check: Mapping[str, Any]) -> str:
+    """Return the result of a data check in one line."""
+    num_images = f"{sum(check['num_images'].values()):,} images"
+    counts = [f"{count:,} {name}{'s' * (count > 1)}" for name, count in check["counts"].items() if count]
+    return f"{', '.join(counts)} in {num_images}" if counts else f"No problems in {num_images}"
+
+
+def shown_places(findings: Sequence[Finding]) -> Iterator[int]:
+    """Yield the places of the images that the report of a data check shows."""
+    for _, kind in groupby(findings, key=lambda finding: finding.kind):
+        for finding in list(kind)[:MAX_SHOWN]:
+            yield from (sample.place for sample in finding.samples[:MAX_GROUP])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as a data URI, with its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is shown pixel by pixel."""
+        return max(self.width, self.height) <= MAX_PIXELATED_SIZE
+
+
+def picture(image_hwc: np.ndarray) -> Picture:
+    """Encode an image, uint8, (H, W, 1 or 3), shrunk to 96 pixels at most."""
+    height, width = image_hwc.shape[:2]
+    shrink = MAX_IMAGE_SIZE / max(height, width)
+    if shrink < 1:
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        image_hwc = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
+    bgr = np.ascontiguousarray(image_hwc[..., ::-1])
+    if max(height, width) <= MAX_PIXELATED_SIZE:
+        kind, encoded = "png", cv2.imencode(".png", bgr)[1]
+    else:
+        kind, encoded = "jpeg", cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    text = base64.b64encode(encoded.tobytes()).decode()
+    return Picture(f"data:image/{kind};base64,{text}", image_hwc.shape[1], image_hwc.shape[0])
+
+
+def highlighted(source: str) -> Markup:
+    """Return Python source as HTML with highlighted syntax."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+
+    return Markup(highlight(source, PythonLexer(stripnl=False, ensurenl=False), HtmlFormatter(nowrap=True)))
+
+
+def _page(template: str, styles: Sequence[str], scripts: Sequence[str], **view: Any) -> str:
+    """Render a template with its style and script inline, and the hashes by which the page admits only these."""
+    style, script = ("".join(_read(name) for name in names) for names in (styles, scripts))
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(style), script=Markup(script), style_hash=_digest(style), script_hash=_digest(script), **view
+        )
+    )
+
+
+def _read(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    made = environment()
-    names = ("percent", "signed", "points", "size", "spread", "change", "interval", "p_value", "headed")
-    made.filters.update({name: getattr(wording, name) for name in names})
-    made.filters["difference"] = wording.bare_change
-    made.filters["highlighted"] = highlighted
-    made.globals.update(swatch=svg.swatch, cell_class=confusions.cell_class, pair_name=figures.pair_name)
-    return made
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("count", "percent", "signed", "points", "size", "spread", "interval", "p_value", "headed")
+    environment.filters.update({name: getattr(wording, name) for name in names})
+    environment.filters["difference"] = wording.bare_change
+    environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
+    environment.filters["highlighted"] = highlighted
+    environment.globals.update(words=wording, swatch=svg.swatch, pair_name=figures.pair_name)
+    return environment

@@ -1,45 +1,93 @@
-"""A comparison as Markdown: the verdict, the measures, the pairs and the costs, with the page's numbers."""
+"""A comparison as Markdown, with the numbers of the HTML report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diptych.comparison import wording
 from diptych.reports.figures import pair_name
 
+PAIRED = {"accuracy": "share", "macro_f1": "share", "loss": "nats", "calibration_error": "share"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a reader wants to know first of a side: means over its runs, and medians of speed and time.
+
+    Speed and time are None if they were not measured or if the machine was busy.
+    """
+
+    name: str
+    accuracy: float
+    deviation: float | None
+    loss: float
+    images_per_second: float | None
+    seconds: float | None
+
+    @property
+    def cells(self) -> list[str]:
+        """The row as text."""
+        accuracy = wording.percent(self.accuracy)
+        if self.deviation is not None:
+            accuracy += f" ± {wording.spread(self.deviation, 'share')}"
+        seconds = wording.NOTHING if self.seconds is None else f"{self.seconds:,.1f}"
+        return [self.name, accuracy, wording.size(self.loss, "nats"), wording.count(self.images_per_second), seconds]
+
+
+RESULT_HEADS = ("", "accuracy", "loss", "images/s", "seconds")
+
+
+def results(comparison: Mapping[str, Any]) -> list[Result]:
+    """Return accuracy, loss, training speed and training time of every side."""
+    medians = {cost["key"]: cost["medians"] for cost in comparison["costs"] if not comparison["disturbed"]}
+    rows = []
+    for index, side in enumerate(comparison["sides"]):
+        which = min(index, 1)
+        accuracy, _, loss, *_ = comparison["contrasts"][max(index - 1, 0)]["measures"]
+        deviation = accuracy["deviations"][which] if accuracy["deviations"] else None
+        speed, seconds = (
+            medians[key][index] if key in medians else None for key in ("train_throughput", "train_seconds")
+        )
+        rows.append(Result(side["name"], accuracy["means"][which], deviation, loss["means"][which], speed, seconds))
+    return rows
+
 
 def markdown(comparison: Mapping[str, Any]) -> str:
-    """The comparison's numbers as Markdown text.
+    """Return a comparison as Markdown.
 
     Args:
-        comparison: what `comparison.json` holds.
+        comparison: the content of `comparison.json`.
     """
     names = [side["name"] for side in comparison["sides"]]
-    verdict = comparison["verdict"]
+    verdict, parity = comparison["verdict"], comparison["parity"]
     parts = [
         f"# {escaped(comparison['title'])}",
+        table(RESULT_HEADS, (row.cells for row in results(comparison))),
+        *(f"Speed and time are left out. {escaped(sentence)}" for sentence in comparison["disturbed"]),
+        escaped(parity["summary"]) if parity else "",
+        "\n".join(f"- {escaped(reason)}" for reason in comparison["drift"]),
         f"**{escaped(verdict['headline'])}**",
         "\n".join(f"- {escaped(sentence)}" for sentence in verdict["details"]),
         f"Differences within ±{wording.spread(comparison['subject']['margin'], 'share')} points count as equal.",
     ]
     for contrast in comparison["contrasts"]:
         second = contrast["second"]
-        heading = f"{names[second]} minus {names[0]}"
-        parts += [f"## Measures: {escaped(heading)}", measures(contrast, names)]
-        pairs = comparison["pairs"].get(str(second), [])
-        if pairs:
-            heading = f"{names[0]} and {names[second]}"
-            parts += [f"## Pairs: {escaped(heading)}", pairs_table(pairs, (names[0], names[second]))]
+        parts += [f"## Measures: {escaped(f'{names[second]} minus {names[0]}')}", measures(contrast, names)]
+        if pairs := comparison["pairs"].get(str(second), []):
+            heading = f"## Pairs: {escaped(f'{names[0]} and {names[second]}')}"
+            parts += [heading, pairs_table(pairs, (names[0], names[second]))]
     if comparison["costs"]:
-        parts += ["## Costs", costs(comparison["costs"], names)]
+        heads = ["cost", *names, "how it was measured"]
+        parts += ["## Costs", table(heads, (_cost(cost) for cost in comparison["costs"]))]
     if comparison["remarks"]:
         parts += ["## Remarks", "\n".join(f"- {escaped(remark)}" for remark in comparison["remarks"])]
     return "\n\n".join(part for part in [*parts, f"`{comparison['command']}`"] if part) + "\n"
 
 
 def measures(contrast: Mapping[str, Any], names: Sequence[str]) -> str:
-    """One contrast's measures; in points where a measure is a share."""
+    """Return one contrast's measures as a table; shares differ in points."""
     heads = [
         *("measure", names[0], names[contrast["second"]]),
         *("difference", "95% over seeds", "p", "95% over test images", "equivalence p", "detectable"),
@@ -48,32 +96,28 @@ def measures(contrast: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def _measure(measure: Mapping[str, Any]) -> list[str]:
-    unit, found = measure["unit"], measure["difference"]
+    unit, seeds = measure["unit"], measure["difference"]
     deviations = measure["deviations"] or [None, None]
-    sizes = [
-        wording.size(mean, unit) + ("" if deviation is None else f" ± {wording.spread(deviation, unit)}")
-        for mean, deviation in zip(measure["means"], deviations, strict=True)
-    ]
     return [
         measure["title"],
-        *sizes,
+        *(
+            wording.size(mean, unit) + ("" if deviation is None else f" ± {wording.spread(deviation, unit)}")
+            for mean, deviation in zip(measure["means"], deviations, strict=True)
+        ),
         wording.change(wording.difference(measure), unit),
-        wording.interval(found, unit),
-        wording.p_value(found["p_value"] if found else None),
+        wording.interval(seeds, unit),
+        wording.p_value(seeds["p_value"] if seeds else None),
         wording.interval(measure["image_interval"], unit),
         wording.p_value(measure["equivalence_p"]),
         wording.spread(measure["detectable"], unit),
     ]
 
 
-PAIRED = {"accuracy": "share", "macro_f1": "share", "loss": "nats", "calibration_error": "share"}
-
-
 def pairs_table(pairs: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> str:
-    """One contrast, pair by pair; a cell holds the first side's value and the second's."""
+    """Return one contrast pair by pair; cells hold the first side's value and the second's."""
     keys = ["accuracy", "macro F1", "loss", "calibration error"]
-    right = [f"only {name} right" for name in names]
-    return table(["pair", *keys, "agreement", *right, "McNemar p"], (_pair(pair, k) for k, pair in enumerate(pairs)))
+    heads = ["pair", *keys, "agreement", *(f"only {name} right" for name in names), "McNemar p"]
+    return table(heads, (_pair(pair, place) for place, pair in enumerate(pairs)))
 
 
 def _pair(pair: Mapping[str, Any], place: int) -> list[str]:
@@ -81,11 +125,6 @@ def _pair(pair: Mapping[str, Any], place: int) -> list[str]:
     right = [wording.count(pair[f"only_{which}_right"]) for which in ("first", "second")]
     agreement, p_value = wording.percent(pair["agreement"]), wording.p_value(pair["mcnemar_p"])
     return [pair_name(pair, place), *values, agreement, *right, p_value]
-
-
-def costs(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Each cost's median, with the smallest and the largest measurement."""
-    return table(["cost", *names, "how it was measured"], (_cost(cost) for cost in found))
 
 
 def _cost(cost: Mapping[str, Any]) -> list[str]:
@@ -97,11 +136,11 @@ def _cost(cost: Mapping[str, Any]) -> list[str]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
+    """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(escaped(cell) for cell in line)} |" for line in lines)
 
 
 def escaped(text: str) -> str:
-    """Text that neither ends a cell nor starts a tag."""
+    """Escape text so that it cannot end a cell or start a tag."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

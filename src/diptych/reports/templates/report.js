@@ -9,11 +9,11 @@
     const button = one(".theme");
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-    const say = () => { button.textContent = isDark() ? "Light theme" : "Dark theme"; };
-    button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; say(); });
-    dark.addEventListener("change", say);
+    const update = () => { button.textContent = isDark() ? "Light theme" : "Dark theme"; };
+    button.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; update(); });
+    dark.addEventListener("change", update);
     button.hidden = false;
-    say();
+    update();
   }
 
   function contents() {
@@ -77,17 +77,17 @@
 
   function tips() {
     const tip = one(".tip");
-    let told = null;
+    let active = null;
     const hide = () => {
-      told?.classList.remove("is-told");
-      told = null;
+      active?.classList.remove("is-active");
+      active = null;
       tip.hidden = true;
     };
-    const tell = (mark, x, y) => {
-      if (told !== mark) {
+    const show = (mark, x, y) => {
+      if (active !== mark) {
         hide();
-        told = mark;
-        mark.classList.add("is-told");
+        active = mark;
+        mark.classList.add("is-active");
         tip.textContent = mark.dataset.tip;
         tip.hidden = false;
       }
@@ -97,17 +97,17 @@
       tip.style.left = `${left}px`;
       tip.style.top = `${top}px`;
     };
-    const tellAt = (mark) => {
+    const showAt = (mark) => {
       const place = mark.getBoundingClientRect();
-      tell(mark, place.left + place.width / 2, place.top);
+      show(mark, place.left + place.width / 2, place.top);
     };
     const step = (marks, event) => {
       const ways = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
       if (event.key === "Escape") return hide();
       if (!(event.key in ways)) return undefined;
       event.preventDefault();
-      const next = marks.indexOf(told) + ways[event.key];
-      return tellAt(marks[(next + marks.length) % marks.length]);
+      const next = marks.indexOf(active) + ways[event.key];
+      return showAt(marks[(next + marks.length) % marks.length]);
     };
     all(".plot").forEach((plot) => {
       const marks = all(".mark", plot);
@@ -120,19 +120,19 @@
       const name = one(".drawing > title", plot).textContent;
       plot.tabIndex = 0;
       plot.setAttribute("role", "group");
-      plot.setAttribute("aria-label", `${name}; arrow keys tell the values`);
+      plot.setAttribute("aria-label", `${name}; arrow keys show the values`);
       plot.addEventListener("keydown", (event) => step(marks, event));
-      plot.addEventListener("focus", () => { if (plot.matches(":focus-visible")) tellAt(marks[0]); });
+      plot.addEventListener("focus", () => { if (plot.matches(":focus-visible")) showAt(marks[0]); });
       plot.addEventListener("blur", hide);
       plot.addEventListener("pointermove", (event) => {
         const mark = event.target.closest(".mark");
-        if (mark) tell(mark, event.clientX, event.clientY);
+        if (mark) show(mark, event.clientX, event.clientY);
         else hide();
       });
       plot.addEventListener("pointerleave", hide);
     });
     addEventListener("scroll", hide, { passive: true });
-    // The picture's own name would pop up as a second tip.
+    // The drawing's own title would appear as a second tooltip.
     all(".drawing > title").forEach((title) => {
       title.parentNode.setAttribute("aria-label", title.textContent);
       title.parentNode.setAttribute("aria-describedby", title.id.replace(/title$/, "desc"));
@@ -162,7 +162,7 @@
       root.classList.toggle("has-choice", key !== null);
       shots.forEach((shot) => shot.classList.toggle("is-lit", concerns(shot, key)));
     };
-    const concerns = (shot, key) => shot.dataset.true === key || shot.dataset.said.split(" ").includes(key);
+    const concerns = (shot, key) => shot.dataset.true === key || shot.dataset.predicted.split(" ").includes(key);
     const choose = (index) => {
       chosen = index;
       buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.class === index)));
@@ -194,7 +194,7 @@
       shots.forEach((shot) => { shot.hidden = key !== "" && !concerns(shot, key); });
       if (key !== "") all(".more-shots").forEach((part) => { part.open = true; });
       const left = shots.filter((shot) => !shot.hidden).length;
-      one(".filter-count").textContent = key === "" ? "" : `${left} of ${shots.length} pictures`;
+      one(".filter-count").textContent = key === "" ? "" : `${left} of ${shots.length} images`;
     });
   }
 
