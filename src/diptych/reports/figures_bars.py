@@ -99,7 +99,7 @@ def strip(entry: Mapping[str, Any], across: Scale, sides: Sequence[Side]) -> Mar
     for side in sides:
         y = 6 + STRIP_ROW * (side.index + 0.5)
         mean = entry["f1"][side.index]
-        place = {"x": f"{across(mean):.2f}%", "y": y, "overflow": "visible"}
+        place: dict[str, Any] = {"x": f"{across(mean):.2f}%", "y": y, "overflow": "visible"}
         dot = svg.tag("svg", svg.dot(side.shape, 0, 0, 4.5), **place)
         line = _level(across, entry["f1_seeds"][side.index] or [mean], y, "cap")
         parts.append(svg.tag("g", line, dot, class_=side.colour))
