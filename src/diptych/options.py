@@ -114,8 +114,7 @@ class RunOptions:
     recipe: str | Path | Recipe = option("default", metavar="RECIPE", parse=str)
     """Recipe name (see `diptych recipes`) or a recipe.json."""
     seed: int = 0
-    """Seed of the initial weights, the order of samples, augmentation, dropout and the validation split; of the first
-    pair, if pairs of runs are compared."""
+    """Seed of the initial weights, the order of samples, augmentation, dropout and the validation split."""
     out: str | Path = "runs"
     """Folder for all runs."""
     threads: int | None = None
@@ -180,6 +179,8 @@ class TrainOptions(RunOptions):
 class CompareOptions(RunOptions):
     """Which runs a comparison consists of."""
 
+    seed: int = 0
+    """Seed of the first pair of runs; the others count up from it."""
     seeds: int = 3
     """Number of pairs of runs; the runs of a pair share a seed."""
     arms: Literal["aligned", "native"] = "aligned"

@@ -79,7 +79,7 @@ class _Option:
         """Keywords of `ArgumentParser.add_argument`."""
         settings: dict[str, Any] = {"help": (self.doc + self._shown_default()).replace("%", "%%")}
         if self.hint is bool:
-            return {**settings, "action": argparse.BooleanOptionalAction}
+            return {**settings, "action": argparse.BooleanOptionalAction if self.default is True else _OffByDefault}
         parts = [part for part in _alternatives(self.hint) if part is not NoneType]
         sequence = next((part for part in parts if get_origin(part) is tuple), None)
         text_parser = self.field.metadata.get("parse")
@@ -197,11 +197,20 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog.removeprefix('diptych ')}{text}. `{self.prog} --help` says more.")
 
 
+class _OffByDefault(argparse.BooleanOptionalAction):
+    """A flag whose `--no-` form works, but is not worth a mention."""
+
+
 class _Formatter(argparse.HelpFormatter):
     """Paragraphs stay paragraphs."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns, WIDTH))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, _OffByDefault):
+            return action.option_strings[0]
+        return super()._format_action_invocation(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = (" ".join(one.split()) for one in text.split("\n\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from diptych.spec.recipe import Rule
 
 if TYPE_CHECKING:
     from diptych.comparison.parity.certificate import Rung
+
+# Without a terminal, such as in a log of CI.
+SECONDS_BETWEEN_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ def main(args: list[str]) -> int:
     from diptych.api import models
     from diptych.comparison.parity import certificate
 
-    shows = sys.stderr.isatty() and not parsed.json
+    printed = time.monotonic()
 
     def on_rung(rung: Rung) -> None:
-        if shows:
+        nonlocal printed
+        if not parsed.json and (sys.stderr.isatty() or time.monotonic() - printed > SECONDS_BETWEEN_LINES):
             line = f"{rung.status:4}  {rung.precision:8} {rung.name:28} {rung.relative:.1e}"
             print(line, file=sys.stderr, flush=True)
+            printed = time.monotonic()
 
     result = models.verify(
         parsed.model,
