@@ -1,1 +1,1 @@
-"""From a run to files that other programs run, each proved against the model it came from."""
+"""Export models to files for other programs, verify and benchmark them, and transfer weights between files."""

@@ -20,21 +20,23 @@ CLEAN = 60.0
 """Largest signal-to-noise ratio that is reported, in decibels."""
 
 
-def lost_signal(form: Format, spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> list[dict[str, Any]]:
+def lost_signal(
+    form: Format, spec: ModelSpec, source: Path, exported: Path, images: np.ndarray
+) -> list[dict[str, Any]]:
     """Measure each layer of an integer model, and return the layer with the largest loss first.
 
     Args:
         form: Format of the integer model.
         spec: The model.
         source: File of the float model.
-        shipped: File of the integer model.
+        exported: File of the integer model.
         images: uint8, (N, H, W, C); the first 64 are run.
 
     Returns:
         `layer`; `decibels`, the signal-to-noise ratio of its output; `lost`, the difference to the layer before.
     """
     measure = _onnx if form.made_of else _tflite
-    ratios = [("input", CLEAN), *measure(spec, source, shipped, images[:NUM_IMAGES])]
+    ratios = [("input", CLEAN), *measure(spec, source, exported, images[:NUM_IMAGES])]
     losses = [
         {"layer": layer, "decibels": round(after, 1), "lost": round(before - after, 1)}
         for (_, before), (layer, after) in pairwise(ratios)
@@ -51,9 +53,9 @@ def _decibels(float_ncm: np.ndarray, integer_ncm: np.ndarray) -> float:
     return float(np.clip(10 * np.log10(ratio_c), 0, CLEAN).mean()) if is_used_c.any() else CLEAN
 
 
-def _tflite(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
+def _tflite(spec: ModelSpec, source: Path, exported: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
     """Match LiteRT's tensors by name; a fused tensor names all its layers, and counts for the first."""
-    float_tensors, integer_tensors = _tensors(source, images), _tensors(shipped, images)
+    float_tensors, integer_tensors = _tensors(source, images), _tensors(exported, images)
     patterns = {layer.name: re.compile(rf"(?:^|[;/]){re.escape(layer.name)}(?:_\d+)?/") for layer in spec.layers}
     measured: dict[str, float] = {}
     for name, values in float_tensors.items():
@@ -89,7 +91,7 @@ def _tensors(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _onnx(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
+def _onnx(spec: ModelSpec, source: Path, exported: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
     """Match tensors with ONNX Runtime's debugger; the names of weights identify layers."""
     import onnx
     from onnxruntime.quantization import qdq_loss_debug
@@ -99,7 +101,7 @@ def _onnx(spec: ModelSpec, source: Path, shipped: Path, images: np.ndarray) -> I
         prepared, opened = (str(Path(folder) / name) for name in ("prepared.onnx", "opened.onnx"))
         quant_pre_process(str(source), prepared, skip_symbolic_shape=True)
         values = []
-        for path in (str(shipped), prepared):
+        for path in (str(exported), prepared):
             qdq_loss_debug.modify_model_output_intermediate_tensors(path, opened)
             values.append(qdq_loss_debug.collect_activations(opened, images_reader(images)))
         nodes = onnx.load(prepared).graph.node

@@ -100,13 +100,13 @@ def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> V
 
 def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str, Any]]:
     """Return the accuracy of each class, of the trained model and of the exported file."""
-    trained, shipped = (
+    trained, exported = (
         evaluate_logits(logits, reference.labels_n, reference.class_names)["per_class"]
         for logits in (reference.logits_nk, logits_nk)
     )
     return [
         {"class": before["name"], "trained": before["recall"], "shipped": after["recall"]}
-        for before, after in zip(trained, shipped, strict=True)
+        for before, after in zip(trained, exported, strict=True)
     ]
 
 

@@ -69,15 +69,15 @@ def map_weights(
     arrays = {bare[name]: layer for name, layer in arrays.items()}
     held = {name: tuple(sorted((role, array.shape) for role, array in layer.items())) for name, layer in arrays.items()}
     _check_fit(held, model, spec, where)
-    told = _told({bare.get(name, name): target for name, target in (layer_map or {}).items()}, held, model)
+    given = _given({bare.get(name, name): target for name, target in (layer_map or {}).items()}, held, model)
     sequences = [[bare[name] for name in sequence if name in bare] for sequence in stored.sequences]
-    pairs = _pairs(held, spec, model, told, sequences, where)
+    pairs = _pairs(held, spec, model, given, sequences, where)
 
-    by_name = sum(name not in told and _words(name) == _words(target) for name, target in pairs.items())
+    by_name = sum(name not in given and _words(name) == _words(target) for name, target in pairs.items())
     sources = {target: arrays[name] for name, target in pairs.items()}
     mapped = {f"{target}.{role}": sources[target][role] for target in roles for role in roles[target]}
     mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
-    return MappedWeights(mapped, by_name, len(pairs) - by_name - len(told), len(told), casts)
+    return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts)
 
 
 def _without_prefix(names: list[str], model: set[str]) -> dict[str, str]:
@@ -88,39 +88,39 @@ def _without_prefix(names: list[str], model: set[str]) -> dict[str, str]:
     return dict(zip(names, bare, strict=True))
 
 
-def _told(layer_map: Mapping[str, str], held: Layers, model: Layers) -> dict[str, str]:
+def _given(layer_map: Mapping[str, str], held: Layers, model: Layers) -> dict[str, str]:
     """The user's pairs, checked."""
-    told: dict[str, str] = {}
+    given: dict[str, str] = {}
     for name, target in layer_map.items():
         for layer, known in ((name, held), (target, model)):
             if layer not in known:
                 raise UsageError(f"--map {name}={target}: no layer '{layer}' has weights{did_you_mean(layer, known)}.")
-        if held[name] != model[target] or target in told.values():
+        if held[name] != model[target] or target in given.values():
             fault = "their shapes differ" if held[name] != model[target] else f"'{target}' is already mapped"
             raise UsageError(f"--map {name}={target}: {fault}.")
-        told[name] = target
-    return told
+        given[name] = target
+    return given
 
 
 def _pairs(
     held: Layers,
     spec: ModelSpec,
     model: Layers,
-    told: Mapping[str, str],
+    given: Mapping[str, str],
     sequences: Sequence[Sequence[str]],
     where: str,
 ) -> dict[str, str]:
     """Return the layer of the model for each layer of the file."""
-    if not told and held == model:
+    if not given and held == model:
         return {name: name for name in held}
     ancestors = _ancestors(spec, model)
-    by_name = _by_name(held, model, told)
-    pairs = {**told, **by_name}
+    by_name = _by_name(held, model, given)
+    pairs = {**given, **by_name}
     orders: list[list[str]] = []
     for choice in (sequences, _numbered(held)):
         closed = [_closed(sequence, held) for sequence in choice]
         # An order that contradicts the shapes is not the order of definition.
-        orders = orders or [order for order in closed if _in_order(order, held, model, ancestors, told)]
+        orders = orders or [order for order in closed if _in_order(order, held, model, ancestors, given)]
     for order in orders:
         placed = _in_order(order, held, model, ancestors, pairs)
         if placed is None:
@@ -139,14 +139,14 @@ def _pairs(
     return pairs
 
 
-def _by_name(held: Layers, model: Layers, told: Mapping[str, str]) -> dict[str, str]:
+def _by_name(held: Layers, model: Layers, given: Mapping[str, str]) -> dict[str, str]:
     """Pairs of the same name, apart from separators and the word for a shortcut."""
     counts = Counter(map(_words, held))
-    targets = {_words(target): target for target in model if target not in told.values()}
+    targets = {_words(target): target for target in model if target not in given.values()}
     return {
         name: target
         for name in held
-        if name not in told and counts[_words(name)] == 1 and (target := targets.get(_words(name)))
+        if name not in given and counts[_words(name)] == 1 and (target := targets.get(_words(name)))
         if held[name] == model[target]
     }
 
