@@ -1,4 +1,4 @@
-"""Ways to call the command line: in this process, or in one of its own where that matters."""
+"""Run the command line in this process, or in one of its own."""
 
 import io
 import json
@@ -14,9 +14,9 @@ from typing import NamedTuple
 from diptych.artifacts import Run
 from diptych.cli import main
 
-# PyTorch's threads become fifty times slower when they wait for a core that another process has.
+# PyTorch's threads become fifty times slower if they wait for a core that another process uses.
 ONE_THREAD = ("--threads", 1)
-# How long what should end soon may take on a machine that others use, too.
+# Limit for a command that should end soon, on a machine that is busy.
 SECONDS = 120
 PROGRESS = re.compile(r"^[^:\n]+: epoch \d+/\d+, .*\n", re.MULTILINE)
 
@@ -34,7 +34,7 @@ class Told(NamedTuple):
 
 
 def diptych(*arguments):
-    """The command line, called in this process."""
+    """Run the command line in this process."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -45,7 +45,7 @@ def diptych(*arguments):
 
 
 def process(*arguments, python=sys.executable, **settings):
-    """`python -m diptych ARGUMENTS`, in a process of its own."""
+    """Run `python -m diptych ARGUMENTS` in a process of its own."""
     command = [python, "-m", "diptych", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, **{"env": environment, **settings}, capture_output=True, text=True, check=False)
@@ -53,21 +53,21 @@ def process(*arguments, python=sys.executable, **settings):
 
 
 def train(*arguments):
-    """The runs of one training command."""
-    told = diptych("train", *arguments, *ONE_THREAD, "--json")
-    assert (0, "") == (told.code, told.err), told
-    return [Run.open(Path(summary["run"])) for summary in told.json]
+    """Train, and return the runs."""
+    result = diptych("train", *arguments, *ONE_THREAD, "--json")
+    assert (0, "") == (result.code, result.err), result
+    return [Run.open(Path(summary["run"])) for summary in result.json]
 
 
 def start(*arguments, **environment):
-    """A command in a process group of its own."""
+    """Start a command in a process group of its own."""
     command = [sys.executable, "-m", "diptych", *map(str, arguments), "--threads", "1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
 
 
 def num_living(group):
-    """Processes of a group that have not ended; one whose first thread has ended holds its files until all have."""
+    """Number of running processes in a group; a process runs until all of its threads have ended."""
     command = ["ps", "-A", "-L", "-o", "pid=,pgid=,stat="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     threads = map(str.split, listed.splitlines())
@@ -75,14 +75,14 @@ def num_living(group):
 
 
 def child_of(started):
-    """The process that a command has started."""
+    """PID of the process that a command started."""
     command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
     (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return int(found)
 
 
 def wait_until_nobody_lives(started):
-    """Wait for every process of a command's group to end."""
+    """Wait until every process of a command's group has ended."""
     end = time.monotonic() + SECONDS
     while num_living(started.pid):
         assert time.monotonic() < end
@@ -90,5 +90,5 @@ def wait_until_nobody_lives(started):
 
 
 def hidden(run):
-    """Hidden files, but for the lock."""
+    """Hidden files except the lock."""
     return [path for path in run.directory.rglob(".*") if path.name != ".lock"]

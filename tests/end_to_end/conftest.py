@@ -1,4 +1,4 @@
-"""Trainings that are done once and shared by all that looks at them."""
+"""Trainings that are run once and shared by many tests."""
 
 import fcntl
 import json
@@ -16,14 +16,14 @@ from diptych.engines import NAMES
 
 
 def pytest_ignore_collect(config):
-    """Almost everything here hands work from one framework to the other, so choosing one engine deselects it."""
+    """Skip everything if one engine is chosen: almost every test here uses both."""
     chosen = config.getoption("engine")
     return True if chosen and set(chosen) != set(NAMES) else None
 
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Does what is long once for all of pytest's workers; gives what was told and the folder it was done in."""
+    """Run a long command once for all of pytest's workers; return its output and its folder."""
     own = tmp_path_factory.getbasetemp()
     root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -40,7 +40,7 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def digits():
-    """The dataset that the shared runs learned from."""
+    """The dataset of the shared runs."""
     return datasets.load("digits")
 
 
@@ -53,7 +53,7 @@ def digits_trained(once):
 
 @pytest.fixture(scope="session")
 def digits_runs(digits_trained):
-    """The runs that it left, by engine."""
+    """The runs of that training, by engine."""
     assert 0 == digits_trained.code, digits_trained.err
     return {name: Run.open(Path(run["run"])) for name, run in zip(NAMES, digits_trained.json, strict=True)}
 

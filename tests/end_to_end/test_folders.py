@@ -66,9 +66,9 @@ def test_a_folder_of_class_folders_trains(run):
 
 def test_images_are_predicted_from_any_working_directory(run, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = diptych("predict", run.directory, pictures / "test", "--json")
-    truths = [answer["image"].split("/")[-2] for answer in told.json]
-    answers = [answer["classes"][0][0] for answer in told.json]
+    result = diptych("predict", run.directory, pictures / "test", "--json")
+    truths = [answer["image"].split("/")[-2] for answer in result.json]
+    answers = [answer["classes"][0][0] for answer in result.json]
     right = sum(truth == answer for truth, answer in zip(truths, answers, strict=True))
     assert 18 == len(answers)
     assert run.read_metrics()["accuracy"] == right / 18
@@ -76,8 +76,8 @@ def test_images_are_predicted_from_any_working_directory(run, pictures, tmp_path
 
 def test_a_run_is_evaluated_from_any_working_directory(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = diptych("evaluate", run.directory, "--json")
-    assert run.read_metrics()["accuracy"] == told.json["accuracy"]
+    result = diptych("evaluate", run.directory, "--json")
+    assert run.read_metrics()["accuracy"] == result.json["accuracy"]
 
 
 def test_test_labels_do_not_affect_the_training(run, tmp_path):
@@ -99,7 +99,7 @@ def test_a_changed_folder_cannot_be_resumed(pictures, tmp_path):
     (run,) = train(tmp_path / "pictures", *settings, "--out", tmp_path / "runs")
     changed = tmp_path / "pictures" / "train" / "cross" / "00.png"
     cv2.imwrite(str(changed), 255 - cv2.imread(str(changed)))
-    told = diptych("train", "--resume", run.directory)
-    assert (2, "") == (told.code, told.out)
-    assert "the data's fingerprint was " in told.err
-    assert 1 == len(told.err.splitlines())
+    result = diptych("train", "--resume", run.directory)
+    assert (2, "") == (result.code, result.out)
+    assert "the data's fingerprint was " in result.err
+    assert 1 == len(result.err.splitlines())
