@@ -82,7 +82,8 @@ def test_a_run_is_evaluated_from_any_working_directory(run, tmp_path, monkeypatc
 
 def test_test_labels_do_not_affect_the_training(run, tmp_path):
     other = run_of(write(tmp_path / "pictures", mislabel=1), tmp_path)
-    names = ["model.safetensors", *(f"checkpoints/{path.name}" for path in run.checkpoints_dir.glob("*.safetensors"))]
+    states = run.checkpoints_dir.rglob("*.safetensors")
+    names = ["model.safetensors", *(path.relative_to(run.directory) for path in states)]
     assert 1 < len(names)
     for name in names:
         (ours, _), (theirs, _) = read_arrays(run.directory / name), read_arrays(other.directory / name)
