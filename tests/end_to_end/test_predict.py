@@ -44,10 +44,12 @@ def test_top_classes_are_sorted_by_probability(directory, digit_files):
     assert 0 < sum(shares) <= 1 + 1e-6
 
 
-def test_without_json_a_table_is_printed(directory, digit_files):
-    told = diptych("predict", directory, digit_files[0])
+def test_without_json_each_image_is_a_line(directory, digit_files):
+    told = diptych("predict", directory, *digit_files[:2], "--top", 2)
     assert (0, "") == (told.code, told.err)
-    assert all(word in told.out for word in ("image", "class", "probability", "%"))
+    first, second = told.out.splitlines()
+    assert first.startswith(f"{digit_files[0]}  ")
+    assert 2 == second.count("%")
 
 
 def test_a_larger_colour_image_is_resized(directory, digit_files, tmp_path):
