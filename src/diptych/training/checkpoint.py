@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,13 +33,13 @@ from diptych.artifacts.store import (
 )
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.errors import ArtifactError
+from diptych.processes import Notify
 
 VERSION = 3
 STATE, BEST, MANIFEST = "state.safetensors", "best.safetensors", "manifest.sha256"
 # A file that is gone or on a broken part of the disk; other errors may pass.
 _DAMAGE = {errno.ENOENT, errno.EIO}
 _MANIFEST = re.compile(rb"([0-9a-f]{64}  best\.safetensors\n)?[0-9a-f]{64}  state\.safetensors\n")
-Notify = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def execute(run: Run, settings: Settings, dataset: Dataset, notify: Notify, stop
     record = run.read_record()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads, settings.device)
-    runtime = {**engine.runtime(), "version": str(engine.runtime()["version"])}  # PyTorch's is no plain text
+    runtime = engine.runtime()
+    runtime["version"] = str(runtime["version"])  # PyTorch's is of a class of its own
     recipe = provenance.resolve(record.recipe, dataset, runtime["device"])
     job = Job(record.spec, recipe, dataset, record.seed, settings.workers)
     origin = provenance.origin(dataset, job.spec, recipe, runtime, job.seed)
