@@ -1,16 +1,18 @@
-"""One headless Chromium for all pages, and pages of several shapes."""
+"""One headless Chromium for all pages, and reports of several shapes."""
 
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
 from shapes import report
 
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -33,16 +35,28 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def axe():
+def axe_faults():
+    """A function that returns the faults axe finds on a page."""
     if not AXE.exists():
         command = "npm install --prefix .venv axe-core"
         pytest.fail(f"axe-core is missing: '{command}', or '-m \"not browser\"'.", pytrace=False)
-    return AXE.read_text(encoding="utf-8")
+    source = AXE.read_text(encoding="utf-8")
+
+    def faults(page):
+        page.evaluate(source)
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [
+            f"{rule['impact']}: {rule['id']} at {node['target']} {node['failureSummary'][:200]}"
+            for rule in found["violations"]
+            for node in rule["nodes"]
+        ]
+
+    return faults
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
-    """Addresses of written reports, by shape; each is written when it is first asked for."""
+    """Addresses of reports by shape; each is written when it is first asked for."""
     folder, written = tmp_path_factory.mktemp("reports"), {}
 
     def address(shape):
@@ -57,20 +71,20 @@ def pages(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, pages):
-    """Opens a report; the page notes what it asked for and what it complained of."""
+    """Opens a report, or an address; the page records its requests and its complaints."""
     contexts = []
 
-    def opened(shape="two", width=1280, theme="light", **options):
+    def opened(shape="two", width=1280, theme="light", address=None, **options):
         size = {"width": width, "height": 900}
         context = browser.new_context(viewport=size, color_scheme=theme, reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
-        page.asked, page.complaints = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
+        page.requests, page.complaints = [], []
+        page.on("request", lambda request: page.requests.append(request.url))
         page.on("console", lambda message: page.complaints.append(message.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(pages(shape))
-        if options.get("java_script_enabled", True):  # what watches sizes speaks after a frame
+        page.goto(address or pages(shape))
+        if options.get("java_script_enabled", True):  # what watches sizes reports after a frame
             page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return page
 

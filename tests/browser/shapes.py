@@ -1,10 +1,5 @@
 """Comparisons of the shapes that a report has to bear."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
 from comparisons import make_comparison, make_pictures
 
 from diptych.reports.page import render

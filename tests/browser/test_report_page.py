@@ -56,16 +56,7 @@ CONTRAST = """([kind, name, ground, ink]) => {
 
 
 @pytest.mark.parametrize("shape", MAKERS)
-def test_a_page_asks_for_nothing_but_itself_and_does_not_complain(visit, pages, shape):
-    page = visit(shape)
-    page.evaluate(OPEN_ALL)
-    page.mouse.wheel(0, 30_000)
-    asked = [url for url in page.asked if not url.startswith("data:")]
-    assert ([pages(shape)], []) == (asked, page.complaints)
-
-
-@pytest.mark.parametrize("shape", MAKERS)
-def test_drawings_have_a_shape_and_their_texts_keep_apart(visit, shape):
+def test_a_page_of_any_shape_loads_nothing_and_fits_every_width(visit, pages, shape):
     page = visit(shape)
     faults = {}
     for width in WIDTHS:
@@ -73,31 +64,32 @@ def test_drawings_have_a_shape_and_their_texts_keep_apart(visit, shape):
         faults[width] = page.evaluate(FLAT) + page.evaluate(COLLISIONS)
     assert not any(faults.values()), faults
     assert "NaN" not in page.content()
-
-
-@pytest.mark.parametrize("shape", MAKERS)
-def test_a_page_never_scrolls_sideways(visit, shape):
-    page = visit(shape)
     page.evaluate(OPEN_ALL)
     beyond = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         beyond[width] = page.evaluate(OVERFLOW)
     assert beyond == dict.fromkeys(WIDTHS, 0)
+    page.mouse.wheel(0, 30_000)
+    requests = [url for url in page.requests if not url.startswith("data:")]
+    assert ([pages(shape)], []) == (requests, page.complaints)
 
 
 @pytest.mark.parametrize(("shape", "width", "theme"), SHAPES_AND_VIEWS)
-def test_axe_finds_no_serious_fault(visit, axe, shape, width, theme):
+def test_axe_finds_no_fault(visit, axe_faults, shape, width, theme):
     page = visit(shape, width, theme, bypass_csp=True)
     page.evaluate(OPEN_ALL)
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    faults = [
-        f"{rule['impact']}: {rule['id']} at {node['target']} {node['failureSummary'][:200]}"
-        for rule in found["violations"]
-        for node in rule["nodes"]
-    ]
-    assert faults == []
+    assert axe_faults(page) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_first_screen_shows_the_whole_table_and_parity(visit, width):
+    page = visit("two", width)
+    table = page.locator(".results").bounding_box()
+    assert (True, True) == (table["x"] + table["width"] <= width, table["y"] + table["height"] <= 900)
+    parity = page.locator("#results .lead").bounding_box()
+    assert parity["y"] + parity["height"] <= 900
+    assert page.evaluate("document.querySelector('#results .scroll').classList.contains('is-cut')") is False
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
