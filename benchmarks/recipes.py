@@ -42,7 +42,6 @@ def main() -> int:
             results.setdefault(recipe, {})[data] = {
                 "accuracies": [run["accuracy"] for run in runs],
                 "seconds": median(run["seconds"] for run in runs),
-                "precision": runs[0]["precision"],
                 "processor": machine()["processor"],
                 "threads": num_threads(),
                 "load": os.getloadavg()[0],
@@ -54,16 +53,14 @@ def main() -> int:
 
 
 def train(data: str, recipe: str, seed: int) -> dict:
-    """Accuracy, precision and seconds of one run, start and evaluation included."""
+    """Accuracy and seconds of one run, including start and evaluation."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "diptych", "train", data, "--recipe", recipe, "--seed", str(seed)]
         start = time.perf_counter()
         done = subprocess.run([*command, "--out", out, "--json"], check=True, capture_output=True, text=True)
         seconds = time.perf_counter() - start
         (run,) = json.loads(done.stdout)
-        record = json.loads((Path(run["run"]) / "run.json").read_text())
-    precision = run["engine"].get("precision") or record["recipe"]["precision"]
-    return {"accuracy": run["metrics"]["accuracy"], "precision": precision, "seconds": seconds}
+    return {"accuracy": run["metrics"]["accuracy"], "seconds": seconds}
 
 
 def sentence(results: dict) -> str:
