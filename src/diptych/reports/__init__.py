@@ -1,1 +1,1 @@
-"""Pictures and pages for people, drawn from the numbers in a run directory."""
+"""Plots, reports and progress of runs, comparisons and data checks."""
