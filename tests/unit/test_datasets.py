@@ -318,7 +318,7 @@ def test_unpacked_mnist_files_are_found_and_a_wrong_number_of_images_is_refused(
 def test_an_unpacked_cifar10_folder_is_found_in_the_directory_of_the_environment(tmp_path, monkeypatch):
     folder = tmp_path / "cifar10" / cifar.BINARY.folder
     folder.mkdir(parents=True)
-    for name in (*cifar.BINARY.train_files, cifar.BINARY.test_file):
+    for name in cifar.BINARY.files:
         (folder / name).write_bytes(bytes(2 * cifar.RECORD_BYTES))
     monkeypatch.setenv("DIPTYCH_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"cifar10' has 12 images.*cifar10 has 60,000"):

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from diptych.data.readers.download import RemoteFile, fetch
+from diptych.data.readers.remote import RemoteFile, fetch
 from diptych.errors import ArtifactError, DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

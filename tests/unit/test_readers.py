@@ -15,7 +15,7 @@ from cifar_batches import python_batch
 from diptych.data.datasets import ingest
 from diptych.data.readers import cifar
 from diptych.data.readers.folder import list_folder
-from diptych.data.readers.idx import read_idx, read_idx_pair
+from diptych.data.readers.idx import parse_idx, read_idx_files
 from diptych.errors import DataError
 
 
@@ -28,70 +28,66 @@ def random_bytes(*shape):
     return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_an_idx_file_is_read_packed_and_plain(pack, tmp_path):
+PACKS = pytest.mark.parametrize("pack", [bytes, gzip.compress])
+
+
+@PACKS
+def test_an_idx_file_is_read_packed_and_plain(pack):
     values = random_bytes(5, 4, 3)
-    (tmp_path / "images").write_bytes(pack(idx_bytes(values)))
-    np.testing.assert_array_equal(values, read_idx(tmp_path / "images", num_axes=3))
+    np.testing.assert_array_equal(values, parse_idx(pack(idx_bytes(values)), "images", num_axes=3))
 
 
-def test_a_wrong_magic_number_names_the_file_and_byte_0(tmp_path):
-    (tmp_path / "images").write_bytes(idx_bytes(random_bytes(5), type_code=9))
-    with pytest.raises(DataError, match=r"images.*00000901 at byte 0, wanted 00000801"):
-        read_idx(tmp_path / "images", num_axes=1)
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_an_idx_file_truncated_anywhere_is_an_error_that_names_it(pack, tmp_path):
+@PACKS
+def test_an_idx_file_truncated_anywhere_is_an_error_that_names_it(pack):
     content = pack(idx_bytes(random_bytes(5, 4, 3)))
     for length in range(len(content)):
-        (tmp_path / "images").write_bytes(content[:length])
         with pytest.raises(DataError, match=r"images.* byte \d+"):
-            read_idx(tmp_path / "images", num_axes=3)
+            parse_idx(content[:length], "images", num_axes=3)
 
 
-def test_a_damaged_gzip_stream_is_an_error_that_names_the_file(tmp_path):
+@PACKS
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (idx_bytes(random_bytes(5), type_code=9), "00000901 at byte 0, expected 00000801"),
+        (idx_bytes(random_bytes(5)) + b"x", "'labels' continues at byte 13"),
+        (bytes((0, 0, 8, 1)) + struct.pack(">I", 2**32 - 1), "too small for the shape"),  # before memory is allocated
+    ],
+)
+def test_a_wrong_idx_file_is_an_error_that_says_where(content, complaint, pack):
+    with pytest.raises(DataError, match=complaint):
+        parse_idx(pack(content), "labels", num_axes=1)
+
+
+def test_a_damaged_gzip_stream_is_an_error_that_names_the_file():
     content = bytearray(gzip.compress(idx_bytes(random_bytes(50, 4, 3))))
     content[300] ^= 0xFF
-    (tmp_path / "images.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"images\.gz.*damaged near byte \d+"):
-        read_idx(tmp_path / "images.gz", num_axes=3)
+        parse_idx(bytes(content), "images.gz", num_axes=3)
 
 
-def test_bytes_beyond_the_declared_shape_are_an_error(tmp_path):
-    (tmp_path / "labels").write_bytes(idx_bytes(random_bytes(5)) + b"x")
-    with pytest.raises(DataError, match=r"labels.*goes on at byte 13"):
-        read_idx(tmp_path / "labels", num_axes=1)
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_header_that_claims_terabytes_is_refused_before_memory_is_taken(pack, tmp_path):
-    header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 2**31, 2**31, 2**31)
-    (tmp_path / "images").write_bytes(pack(header))
-    with pytest.raises(DataError, match="too small for the shape"):
-        read_idx(tmp_path / "images", num_axes=3)
-
-
-def write_pair(folder, num_images, labels):
+def read_pair(folder, num_images, labels):
     (folder / "images").write_bytes(idx_bytes(random_bytes(num_images, 4, 3)))
     (folder / "labels").write_bytes(idx_bytes(np.array(labels, dtype=np.uint8)))
-    return folder / "images", folder / "labels"
+    return read_idx_files(folder, ["images", "labels"], 10)[0]
 
 
 def test_a_pair_is_grey_images_with_a_channel_axis_and_int64_labels(tmp_path):
-    images_nhwc, labels_n = read_idx_pair(*write_pair(tmp_path, 3, [0, 9, 4]), num_classes=10)
+    images_nhwc, labels_n = read_pair(tmp_path, 3, [0, 9, 4])
     assert ((3, 4, 3, 1), np.uint8) == (images_nhwc.shape, images_nhwc.dtype)
     assert ([0, 9, 4], np.int64) == (labels_n.tolist(), labels_n.dtype)
 
 
-def test_a_label_out_of_range_names_the_file_and_its_byte(tmp_path):
-    with pytest.raises(DataError, match=r"labels.*label 10 at byte 10, wanted 0 to 9"):
-        read_idx_pair(*write_pair(tmp_path, 4, [0, 9, 10, 3]), num_classes=10)
-
-
-def test_different_numbers_of_images_and_labels_are_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"images.*3 images.*labels.*2 labels.*byte 4"):
-        read_idx_pair(*write_pair(tmp_path, 3, [0, 1]), num_classes=10)
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ([0, 9, 10], "labels.*label 10 at byte 10, expected 0 to 9"),
+        ([0, 1], "images.*3 images.*labels.*2 labels.*byte 4"),
+    ],
+)
+def test_labels_that_do_not_fit_are_an_error_that_names_the_file(labels, complaint, tmp_path):
+    with pytest.raises(DataError, match=complaint):
+        read_pair(tmp_path, 3, labels)
 
 
 LABELS = [6, 9, 0]
@@ -197,7 +193,7 @@ def test_a_binary_batch_reads_as_the_python_batch_of_the_same_images():
 def test_a_binary_batch_truncated_within_a_record_names_the_offset():
     content = binary_batch(ROWS, LABELS)
     for length in [0, 1, 3072, 3074, 6000, len(content) - 1]:
-        with pytest.raises(DataError, match=rf"data_batch_1\.bin.*cut short at byte {length}"):
+        with pytest.raises(DataError, match=rf"data_batch_1\.bin.*truncated at byte {length}"):
             cifar.parse_binary(content[:length], "data_batch_1.bin")
 
 
@@ -210,11 +206,7 @@ FORMS = [(cifar.PYTHON, python_batch), (cifar.BINARY, binary_batch)]
 
 
 def cifar_members(form, write):
-    names = (*form.train_files, form.test_file)
-    return {
-        f"{form.folder}/{name}": write(random_bytes(2, 3072) ^ np.uint8(index), [index, 9])
-        for index, name in enumerate(names)
-    }
+    return {name: write(random_bytes(2, 3072) ^ np.uint8(index), [index, 9]) for index, name in enumerate(form.members)}
 
 
 def write_archive(path, members, *links):
@@ -236,15 +228,13 @@ def write_files(root, members):
 @pytest.mark.parametrize(("form", "write"), FORMS)
 def test_an_archive_and_the_folder_it_unpacks_to_read_alike_in_batch_order(form, write, tmp_path):
     members = cifar_members(form, write)
-    write_archive(tmp_path / form.archive, dict(reversed(members.items())))
+    write_archive(tmp_path / form.archive.name, dict(reversed(members.items())))
     write_files(tmp_path, members)
-    from_archive = cifar.read_cifar(tmp_path / form.archive, form)
-    from_folder = cifar.read_cifar(tmp_path / form.folder, form)
-    assert [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] == from_archive[0][1].tolist()
-    assert [5, 9] == from_archive[1][1].tolist()
-    for (images, labels), (folder_images, folder_labels) in zip(from_archive, from_folder, strict=True):
-        np.testing.assert_array_equal(images, folder_images)
-        np.testing.assert_array_equal(labels, folder_labels)
+    packed, unpacked = cifar.read_cifar(tmp_path / form.archive.name, form), cifar.read_cifar(tmp_path, form)
+    assert [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] == packed.train.labels.tolist() == unpacked.train.labels.tolist()
+    assert [5, 9] == packed.test.labels.tolist() == unpacked.test.labels.tolist()
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(packed.splits[split].images, unpacked.splits[split].images)
 
 
 def test_reading_an_archive_writes_nothing_whatever_its_members_are_called(tmp_path):
@@ -280,7 +270,7 @@ def test_a_missing_batch_in_a_folder_is_named(tmp_path):
     write_files(tmp_path, members)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(DataError, match=r"data_batch_3.*No such file"):
-        cifar.read_cifar(tmp_path / "cifar-10-batches-py", cifar.PYTHON)
+        cifar.read_cifar(tmp_path, cifar.PYTHON)
 
 
 def read_folder(root, image_size, channels):

@@ -194,11 +194,11 @@ WRONG_PATHS = {
     "two columns of labels": (
         "path,label,target\na.png,x,y\nb.png,y,x\n",
         "'path', 'label', 'target'; labels may be in 'label' or 'target'"),
-    "two columns of paths": ("path,file,label\na.png,b.png,x\nb.png,a.png,y\n", "paths may be in 'path' or 'file'"),
+    "two columns of paths": ("path,file,label\na.png,b.png,x\nb.png,a.png,y\n", "images may be in 'path' or 'file'"),
     "no column of labels": ("path\na.png\nb.png\n", "labels may be in none of them"),
     "columns that could all be labels": (
         "path,colour,size\na.png,x,1\nb.png,y,2\n", "labels may be in 'colour' or 'size'"),
-    "neither paths nor pixels": ("a,b\n1,2\n3,4\n", "has the columns 'a', 'b': expected one of paths"),
+    "neither paths nor pixels": ("a,b\n1,2\n3,4\n", "has the columns 'a', 'b'; images may be in none"),
     "two names for a number": (
         "path,label,class_name\na.png,1,one\nb.png,2,two\nc.png,1,uno\n",
         "line 4, names the label '1' 'uno', rows before it 'one'"),

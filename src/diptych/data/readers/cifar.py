@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.download import RemoteFile, fetch
-from diptych.data.readers.members import read_members
+from diptych.data.readers.remote import RemoteFile, fetch, read_members
 from diptych.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -44,36 +43,43 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Form:
-    """One published form: its archive, the folder within, the training and the test files, and how to parse one."""
+    """One published form: its archive, the folder within, the training files and the test file, and their parser."""
 
-    archive: str
+    archive: RemoteFile
     folder: str
-    train_files: tuple[str, ...]
-    test_file: str
+    files: tuple[str, ...]
     parse: Callable[[bytes, str], Batch]
+    class_names: tuple[str, ...]
+
+    @property
+    def members(self) -> list[str]:
+        """The files as paths in the archive."""
+        return [f"{self.folder}/{name}" for name in self.files]
 
 
-def read_cifar(source: Path, form: Form) -> tuple[Batch, Batch]:
-    """Read the training and test samples of an archive, or of the folder that it unpacks to.
+def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
+    """Read a dataset in the first form that is there, archives first; download the first form if none is.
 
-    Returns (images, labels) for each: images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,).
+    Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
 
     Raises:
-        DataError: a batch is missing, damaged, cut short, holds a label out of range, or is a pickle that
-            asks for anything but an array.
+        DataError: a batch is missing, damaged, truncated, holds a label out of range, or is a pickle that asks for
+            anything but an array.
     """
-    names = (*form.train_files, form.test_file)
-    if source.is_dir():
-        try:
-            contents = [(source / name).read_bytes() for name in names]
-        except OSError as error:
-            raise DataError(f"Cannot read {error.filename!r}: {error.strerror}.") from error
-    else:
-        contents = read_members(source, [f"{form.folder}/{name}" for name in names])
-    *train, test = [form.parse(content, str(source / name)) for name, content in zip(names, contents, strict=True)]
-    images_nhwc = np.concatenate([images for images, _ in train])
-    labels_n = np.concatenate([labels for _, labels in train])
-    return (images_nhwc, labels_n), test
+    packed = [form for form in forms if (folder / form.archive.name).exists()]
+    unpacked = [form for form in forms if (folder / form.folder).is_dir()]
+    form = [*packed, *unpacked, *forms][0]
+    source = folder if unpacked and not packed else fetch([form.archive], folder)[0]
+    return read_cifar(source, form)
+
+
+def read_cifar(source: Path, form: Form) -> Listing:
+    """Read the archive of a form, or the folder that it was unpacked in; see `list_cifar`."""
+    contents = read_members(source, form.members)
+    batches = [form.parse(content, str(source / name)) for name, content in zip(form.members, contents, strict=True)]
+    images_nhwc, labels_n = (np.concatenate(arrays) for arrays in zip(*batches[:-1], strict=True))
+    train, test = ListedSplit.of_pixels(images_nhwc, labels_n), ListedSplit.of_pixels(*batches[-1])
+    return Listing(form.class_names, train, test=test)
 
 
 def parse_binary(content: bytes, name: str) -> Batch:
@@ -84,7 +90,7 @@ def parse_binary(content: bytes, name: str) -> Batch:
     """
     num_records, rest = divmod(len(content), RECORD_BYTES)
     if rest or not num_records:
-        raise DataError(f"{name!r} is cut short at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
+        raise DataError(f"{name!r} is truncated at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
     records = np.frombuffer(content, dtype=np.uint8).reshape(num_records, RECORD_BYTES)
     labels_n = records[:, 0].astype(np.int64)
     wrong = np.flatnonzero(labels_n >= len(CLASS_NAMES))
@@ -178,66 +184,30 @@ class _BatchUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
 
 
+def _archive(name: str, size: int, sha256: str) -> RemoteFile:
+    return RemoteFile(name, size, sha256, (f"https://www.cs.toronto.edu/~kriz/{name}",))
+
+
 PYTHON = Form(
-    "cifar-10-python.tar.gz",
+    _archive("cifar-10-python.tar.gz", 170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
     "cifar-10-batches-py",
-    tuple(f"data_batch_{number}" for number in range(1, 6)),
-    "test_batch",
+    (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
     parse_python,
+    CLASS_NAMES,
 )
 BINARY = Form(
-    "cifar-10-binary.tar.gz",
+    _archive("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
     "cifar-10-batches-bin",
-    tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-    "test_batch.bin",
+    tuple(f"{name}.bin" for name in PYTHON.files),
     parse_binary,
+    CLASS_NAMES,
 )
 PYTHON_100 = Form(
-    "cifar-100-python.tar.gz",
+    _archive(
+        "cifar-100-python.tar.gz", 169_001_437, "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+    ),
     "cifar-100-python",
-    ("train",),
-    "test",
+    ("train", "test"),
     partial(parse_python, key="fine_labels", num_classes=len(FINE_NAMES)),
+    FINE_NAMES,
 )
-CIFAR10_FILES = {
-    PYTHON: RemoteFile(
-        PYTHON.archive,
-        170_498_071,
-        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
-    ),
-    BINARY: RemoteFile(
-        BINARY.archive,
-        170_052_171,
-        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-    ),
-}
-CIFAR100_FILE = RemoteFile(
-    PYTHON_100.archive,
-    169_001_437,
-    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-)
-
-
-def list_cifar10(folder: Path) -> Listing:
-    """Read CIFAR-10 in whichever form the folder holds, archives first; download the Python archive if none is."""
-    forms = [form for form, file in CIFAR10_FILES.items() if (folder / form.archive).exists()]
-    unpacked = [form for form in CIFAR10_FILES if (folder / form.folder).is_dir()]
-    if unpacked and not forms:
-        return _listing(folder / unpacked[0].folder, unpacked[0], CLASS_NAMES)
-    form = forms[0] if forms else PYTHON
-    return _listing(fetch([CIFAR10_FILES[form]], folder)[0], form, CLASS_NAMES)
-
-
-def list_cifar100(folder: Path) -> Listing:
-    """Read CIFAR-100 with its fine labels, packed or unpacked; download the archive if neither is there."""
-    is_unpacked = (folder / PYTHON_100.folder).is_dir() and not (folder / PYTHON_100.archive).exists()
-    source = folder / PYTHON_100.folder if is_unpacked else fetch([CIFAR100_FILE], folder)[0]
-    return _listing(source, PYTHON_100, FINE_NAMES)
-
-
-def _listing(source: Path, form: Form, class_names: tuple[str, ...]) -> Listing:
-    train, test = read_cifar(source, form)
-    return Listing(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))

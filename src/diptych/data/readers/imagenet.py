@@ -18,7 +18,7 @@ import numpy as np
 
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.folder import image_names
-from diptych.data.readers.members import read_members
+from diptych.data.readers.remote import read_members
 from diptych.errors import DataError, DownloadError, in_one_line
 
 DEVKIT = "ILSVRC2012_devkit_t12"

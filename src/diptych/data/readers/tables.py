@@ -1,4 +1,4 @@
-"""Which files of a folder are tables, which split each is, and which reader reads them."""
+"""Which files of a folder are tables, and which split each is."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 
-from diptych.data.readers import Listing, csv_tables, parquet
-from diptych.data.readers.folder import SPLITS, folder_names, image_names, is_image
+from diptych.data.readers import Listing
+from diptych.data.readers.columns import Shape, list_pixels, list_rows
+from diptych.data.readers.csv_table import CsvTable
+from diptych.data.readers.folder import SPLITS, folder_names, image_names
+from diptych.data.readers.parquet import SUFFIX, ParquetTable
 from diptych.errors import DataError, UsageError
 
-SUFFIXES = frozenset({".csv", ".tsv", parquet.SUFFIX})
+SUFFIXES = frozenset({".csv", ".tsv", SUFFIX})
 _NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 _SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
 _MAX_NAMED = 3
@@ -21,8 +24,8 @@ _MAX_NAMED = 3
 def find_tables(folder: Path) -> list[Path]:
     """Return the tables of a folder: Parquet files at its top, else in its `data/`, else CSV files at its top."""
     top = _files(folder, SUFFIXES)
-    shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
-    return shards or _files(folder / "data", {parquet.SUFFIX}) or top
+    shards = [path for path in top if path.suffix.lower() == SUFFIX]
+    return shards or _files(folder / "data", {SUFFIX}) or top
 
 
 def is_tree(folder: Path) -> bool:
@@ -35,19 +38,7 @@ def is_tree(folder: Path) -> bool:
     return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
 
 
-def read_table(path: Path, root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing:
-    """Read one file, .csv, .tsv or .parquet.
-
-    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
-
-    Raises:
-        UsageError: `root` or `shape` is given for a table without paths or pixels.
-        DataError: see the readers.
-    """
-    return _read({"": [path]}, root, shape)
-
-
-def read_tables(paths: Sequence[Path], root: Path | None = None, shape: tuple[int, int, int] | None = None) -> Listing:
+def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | None = None) -> Listing:
     """Read the tables of a folder together.
 
     The name of a table says its split: `train.csv`, `fashion-mnist_test.csv`, `validation-00000-of-00002.parquet`.
@@ -56,7 +47,7 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: tuple[in
 
     Raises:
         UsageError: see `read_table`.
-        DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing; see also the readers.
+        DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing; see also `read_table`.
     """
     _check_complete(paths)
     if len(paths) == 1 and split_of(paths[0]) in ("train", None):
@@ -64,7 +55,7 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: tuple[in
     shards: dict[str, list[Path]] = {}
     for path in paths:
         shards.setdefault(split_of(path) or "", []).append(path)
-    if paths[0].suffix.lower() == parquet.SUFFIX:
+    if paths[0].suffix.lower() == SUFFIX:
         if "" in shards and len(shards) > 1:
             raise DataError(f"The name of {str(shards[''][0])!r} must say train, validation or test, as others do.")
         return _read(shards, root, shape)
@@ -78,33 +69,38 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: tuple[in
     return _read(shards, root, shape)
 
 
+def read_table(path: Path, root: Path | None = None, shape: Shape | None = None) -> Listing:
+    """Read one file, .csv, .tsv or .parquet.
+
+    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
+
+    Raises:
+        UsageError: `root` or `shape` is given for a table without paths or pixels.
+        DataError: the table is damaged or ambiguous; see `list_rows` and `list_pixels`.
+    """
+    return _read({"": [path]}, root, shape)
+
+
 def split_of(path: Path) -> str | None:
     """Return the split that a file's name says; None if it says none, or several."""
     splits = {SPLITS[word] for word in _words(path.stem) if word in SPLITS}
     return splits.pop() if len(splits) == 1 else None
 
 
-def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: tuple[int, int, int] | None) -> Listing:
-    path = next(iter(shards.values()))[0]
-    is_parquet = path.suffix.lower() == parquet.SUFFIX
-    tables = {} if is_parquet else {split: csv_tables.open_table(paths[0]) for split, paths in shards.items()}
-    first = next(iter(tables.values()), None)
-    has_paths = first is None or first.has_paths
-    if shape is not None and has_paths:
-        raise UsageError(f"--pixel-shape is for a CSV of pixels; {str(path)!r} is not one.")
-    if first is None:
-        return parquet.list_parquet(shards, root)
-    if has_paths:
-        return csv_tables.list_paths(tables, root)
-    if not first.has_pixels:
-        columns = ", ".join(map(repr, first.line[:8])) + (" …" if len(first.line) > 8 else "")
-        raise DataError(
-            f"{str(path)!r} has the columns {columns}: expected one of paths, such as path, and one of labels; "
-            "or one of labels and the rest pixels, 0 to 255."
-        )
-    if root is not None:
-        raise UsageError(f"--root is for a table of paths; {str(path)!r} is not one.")
-    return csv_tables.list_pixels(tables, shape)
+def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
+    tables = [(split, _open(path)) for split, paths in shards.items() for path in paths]
+    first = tables[0][1]
+    if first.has_pixels:
+        if root is not None:
+            raise UsageError(f"--root is for a table of paths; {str(first.path)!r} is not one.")
+        return list_pixels({split or "train": table for split, table in tables if isinstance(table, CsvTable)}, shape)
+    if shape is not None:
+        raise UsageError(f"--pixel-shape is for a CSV of pixels; {str(first.path)!r} is not one.")
+    return list_rows(tables, root or first.path.parent)
+
+
+def _open(path: Path) -> CsvTable | ParquetTable:
+    return ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path)
 
 
 def _check_complete(paths: Sequence[Path]) -> None:
@@ -123,13 +119,13 @@ def _check_complete(paths: Sequence[Path]) -> None:
 
 def _may_fit(path: Path) -> bool:
     """Return whether a table is Parquet, or its first lines name an image file or are pixels, or cannot be read."""
-    if path.suffix.lower() == parquet.SUFFIX:
+    if path.suffix.lower() == SUFFIX:
         return True
     try:
-        table = csv_tables.open_table(path)
+        table = CsvTable.open(path)
     except DataError:
         return True
-    return table.has_pixels or any(map(is_image, (*table.line, *table.first)))
+    return table.has_pixels or table.names_images
 
 
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:

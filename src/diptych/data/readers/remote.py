@@ -1,6 +1,9 @@
-"""Download the files of published datasets, checked by SHA-256; a file appears only when it is complete."""
+"""Files of published datasets: downloaded, checked by SHA-256, and read out of their archives."""
 
 import hashlib
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +12,16 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
 from diptych.artifacts.locks import settle, staging
-from diptych.errors import DownloadError, in_one_line
+from diptych.errors import DataError, DownloadError, in_one_line
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
+_MAX_BYTES = 256 * 2**20  # of a file in an archive; CIFAR-100's training batch takes 155 MB
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file.
-
-    Attributes:
-        name: its name on disk.
-        size: its number of bytes.
-        sha256: its digest, in lower-case hexadecimal.
-        urls: addresses, tried in this order.
-    """
+    """A published file: its name on disk, its bytes, its digest in hexadecimal, and addresses in order of trial."""
 
     name: str
     size: int
@@ -33,14 +30,7 @@ class RemoteFile:
 
 
 def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
-    """Return the paths of files in a folder, and download those that are missing.
-
-    Args:
-        files: the files.
-        folder: created if it does not exist and something is missing.
-
-    Returns:
-        The paths, in the same order; all files have the published size and digest.
+    """Return the paths of files in a folder, and download those that are missing; all have the published digest.
 
     Raises:
         DownloadError: a file cannot be downloaded, or the existing file is not the published one.
@@ -59,6 +49,37 @@ def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
         elif fault := _fault(path, file):
             raise DownloadError(f"{str(path)!r} is not the published file: {fault}. Remove it to download it again.")
     return paths
+
+
+def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
+    """Read files by their names in a folder, `.tar.gz` or `.zip`; nothing is unpacked to disk.
+
+    Raises:
+        DataError: the archive is damaged, cannot be read, or does not hold one of them as a plain file.
+    """
+    contents: dict[str, bytes] = {}
+    try:
+        if source.is_dir():
+            return [(source / name).read_bytes() for name in names]
+        if source.suffix == ".zip":
+            with zipfile.ZipFile(source) as members:
+                known = {member.filename for member in members.infolist() if member.file_size <= _MAX_BYTES}
+                contents = {name: members.read(name) for name in names if name in known}
+        else:
+            with tarfile.open(source, "r|gz") as stream:
+                for member in stream:
+                    if member.name in names and member.isfile() and member.size <= _MAX_BYTES:
+                        content = stream.extractfile(member)
+                        contents[member.name] = content.read() if content else b""
+    # An encrypted member of a zip, or one that is packed in another way, is a RuntimeError.
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
+        raise DataError(f"{str(source)!r} is damaged: {error}.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read {str(error.filename or source)!r}: {error.strerror or error}.") from error
+    missing = [name for name in names if name not in contents]
+    if missing:
+        raise DataError(f"{str(source)!r} does not hold {', '.join(missing)}: download it again.")
+    return [contents[name] for name in names]
 
 
 def _download(file: RemoteFile, path: Path) -> list[str]:

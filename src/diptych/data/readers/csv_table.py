@@ -1,0 +1,229 @@
+"""CSV files: columns of texts, or one column of labels and the rest pixels.
+
+Cells are divided by commas, semicolons or tabs; the text is UTF-8, with or without a byte order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar, Self, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.readers.folder import is_image
+from diptych.errors import DataError
+
+IMAGE_COLUMNS = (
+    "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name",
+)  # fmt: skip
+"""Names of a column of images, in any case."""
+LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y", "breed", "species")
+"""Names of a column of labels, in any case."""
+_LONGEST_LINE = 2**24
+_LONGEST_LABEL = 128  # beside pixels
+_MIN_LEVELS = 4
+_LINES_AT_ONCE = 2048
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
+_PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A CSV file and its first two lines; `first` is empty if there is only one."""
+
+    path: Path
+    delimiter: str
+    columns: tuple[str, ...]
+    first: tuple[str, ...]
+    class_names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    marked_images: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes.
+
+        Raises:
+            DataError: it cannot be read, is empty, or a line is too long or not UTF-8.
+        """
+        try:
+            with _open(path) as stream:
+                line = _QUOTED.sub("", next(_lines(stream, path), ""))
+        except OSError as error:
+            raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+        delimiter = max(",;\t", key=line.count)
+        rows = _rows(path, delimiter)
+        header = next(rows, None)
+        if header is None:
+            raise DataError(f"{str(path)!r} is empty: expected a header and rows.")
+        return cls(path, delimiter, tuple(header[1]), tuple(next(rows, (0, ()))[1]))
+
+    @property
+    def names_images(self) -> bool:
+        """Whether the first two lines name an image file."""
+        return any(map(is_image, (*self.columns, *self.first)))
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether most columns are numbers, and none names images."""
+        row = self.first or self.columns
+        return not self.likely_images and len(row) > _MIN_LEVELS and _count_numbers(row) > len(row) // 2
+
+    @property
+    def likely_images(self) -> list[str]:
+        """The columns that are named like paths, or else the first whose first cell is an image file."""
+        like = [column for column, cell in zip(self.columns, self.first, strict=False) if is_image(cell)]
+        named = [column for column in self.columns if column.lower() in IMAGE_COLUMNS]
+        return [column for column in named if column in like] or named or like[:1]
+
+    @property
+    def likely_labels(self) -> tuple[str, ...]:
+        """All columns."""
+        return self.columns
+
+    def is_text(self, _column: str) -> bool:
+        """Return true: every cell is text."""
+        return True
+
+    def texts(self, column: str) -> list[str]:
+        """Return the cells of a column.
+
+        Raises:
+            DataError: the first line names an image; a row is damaged or has another number of cells.
+        """
+        if any(map(is_image, self.columns)):
+            raise DataError(f"{_at(self.path, 1)} names an image file: put a header such as path,label above it.")
+        place = self.columns.index(column)
+        return [row[place] for _, row in islice(self._rows(), 1, None)]
+
+    def at(self, row: int) -> str:
+        """Return the file and the last line of a row below the header, for an error."""
+        return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + 1, None))[0])
+
+    def pixels(self) -> tuple[list[str], NDArray[np.uint8]]:
+        """Read labels, and the levels of each image: uint8, (N, P).
+
+        Raises:
+            DataError: there is no column of labels, or no row; or a row has no label, or a level that is not a whole
+                number from 0 to 255.
+        """
+        label = self._label_place()
+        num_levels = len(self.columns) - 1
+        row_type = np.dtype([
+            ("before", np.uint8, (label,)),
+            ("label", f"U{_LONGEST_LABEL}"),
+            ("after", np.uint8, (num_levels - label,)),
+        ])  # fmt: skip
+        labels: list[str] = []
+        levels = np.empty((self.path.stat().st_size // (2 * num_levels) + 1, num_levels), dtype=np.uint8)
+        with _open(self.path) as stream:
+            lines = _lines(stream, self.path)
+            if self._has_header:
+                next(lines)
+            while some := list(islice(lines, _LINES_AT_ONCE)):
+                rows = self._parse([line for line in some if line.strip()], row_type)
+                chunk = slice(len(labels), len(labels) + len(rows))
+                levels[chunk, :label], levels[chunk, label:] = rows["before"], rows["after"]
+                labels += [text.strip() for text in rows["label"].tolist()]
+        if not labels:
+            raise DataError(f"{str(self.path)!r} has a header and no rows.")
+        return labels, levels[: len(labels)]
+
+    def _parse(self, lines: list[str], row_type: np.dtype[np.void]) -> NDArray[np.void]:
+        if not lines:
+            return np.empty(0, row_type)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", DeprecationWarning)  # a fraction that becomes a whole number
+                rows = np.loadtxt(lines, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
+        except (ValueError, OverflowError, DeprecationWarning):
+            raise DataError(self._describe_fault()) from None
+        if not all(0 < len(text.strip()) < _LONGEST_LABEL for text in rows["label"].tolist()):
+            raise DataError(self._describe_fault())
+        return rows
+
+    def _describe_fault(self) -> str:
+        """Find the row that NumPy cannot parse."""
+        label = self._label_place()
+        for line, row in islice(self._rows(), int(self._has_header), None):
+            if not 0 < len(row[label]) < _LONGEST_LABEL:
+                return f"{_at(self.path, line)} has no label, or one that is too long."
+            for place, cell in enumerate(row):
+                if place != label and not _LEVEL.fullmatch(cell):
+                    column = repr(self.columns[place]) if self._has_header else place + 1
+                    fault = f"has {shown(cell)} in column {column}: expected a whole number from 0 to 255."
+                    return f"{_at(self.path, line)} {fault}"
+        return f"{str(self.path)!r} cannot be read as a table of pixels: write plain numbers from 0 to 255."
+
+    @property
+    def _has_header(self) -> bool:
+        """Whether the first line of a table of pixels names its columns."""
+        is_counted = list(self.columns) == [str(place) for place in range(len(self.columns))]
+        has_label = any(column.lower() in LABEL_COLUMNS for column in self.columns)
+        return is_counted or has_label or _count_numbers(self.columns) < len(self.columns) - 1
+
+    def _label_place(self) -> int:
+        named = [place for place, column in enumerate(self.columns) if column.lower() in LABEL_COLUMNS]
+        if len(named) > 1:
+            which = " or ".join(repr(self.columns[place]) for place in named)
+            raise DataError(f"{str(self.path)!r} may have its labels in {which}: keep one of these columns.")
+        if self._has_header and not named and _PIXEL_NAME.fullmatch(self.columns[0].lower()):
+            raise DataError(
+                f"{str(self.path)!r} has no column of labels: none is called {', '.join(LABEL_COLUMNS)}, and the "
+                f"first, {self.columns[0]!r}, is a pixel. Images without labels can only be predicted."
+            )
+        return named[0] if named else 0
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        for line, row in _rows(self.path, self.delimiter):
+            if len(row) != len(self.columns):
+                raise DataError(f"{_at(self.path, line)} has {len(row)} cells, the header {len(self.columns)}.")
+            yield line, row
+
+
+def shown(text: str) -> str:
+    """Return a cell's text as an error shows it: quoted, and cut if it is long."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def _count_numbers(row: tuple[str, ...]) -> int:
+    return sum(cell.replace(".", "", 1).lstrip("+-").isdecimal() for cell in row)
+
+
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each row's last line, from 1, and its cells; skip empty lines."""
+    with _open(path) as stream:
+        reader = csv.reader(_lines(stream, path), delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, [cell.strip() for cell in row]
+        except csv.Error as error:
+            raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
+
+
+def _open(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    number = 0
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE or "\0" in line:
+            raise DataError(f"{_at(path, number)} is too long or holds a NUL: is this a table?")
+        if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
+            raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8.")
+        yield line
+
+
+def _at(path: Path, line: int) -> str:
+    return f"{str(path)!r}, line {line},"
