@@ -32,8 +32,7 @@ from diptych.spec import recipes, zoo
 from diptych.training.machine import machine
 from diptych.training.provenance import resolve
 from diptych.training.schedule import Saver
-from diptych.training.stopping import Stopping
-from diptych.training.trainer import Job, Trainer
+from diptych.training.trainer import Job, Stopping, Trainer
 
 HERE = Path(__file__).parent
 WANTED = {"deterministic": 1.05, "saving": 1.02}

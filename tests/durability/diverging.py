@@ -9,12 +9,12 @@ from pathlib import Path
 
 import faults
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.spec import Recipe, zoo
 from diptych.training import provenance
 from diptych.training.divergence import Diverged
 from diptych.training.process import Settings, execute
-from diptych.training.stopping import Stopping
+from diptych.training.trainer import Stopping
 
 # Decay that overshoots: each step turns weights over and makes them larger, until they overflow in the second epoch.
 RECIPE = Recipe(

@@ -8,7 +8,7 @@ import pytest
 import states
 from finished import record_of
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.errors import ArtifactError
 from diptych.training import checkpoint
 

@@ -12,7 +12,8 @@ import faults
 import pytest
 import states
 
-from diptych.artifacts import Run, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
 from diptych.processes import engine_environment
 from diptych.training import checkpoint, divergence, provenance
 

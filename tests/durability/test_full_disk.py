@@ -13,7 +13,9 @@ import pytest
 import states
 from finished import record_of
 
-from diptych.artifacts import EventLog, Run, locked, read_events
+from diptych.artifacts.events import EventLog, read_events
+from diptych.artifacts.locks import locked
+from diptych.artifacts.run import Run
 from diptych.errors import ArtifactError
 from diptych.training import checkpoint
 from diptych.training.tensorboard import TensorBoardWriter

@@ -10,7 +10,7 @@ import pytest
 import states
 from finished import record_of
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.training import checkpoint
 
 MOST_SECONDS = 0.2

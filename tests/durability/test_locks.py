@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from diptych.artifacts import locked
+from diptych.artifacts.locks import locked
 from diptych.errors import ArtifactError
 
 HOLD = """
 import sys
 from pathlib import Path
-from diptych.artifacts import locked
+from diptych.artifacts.locks import locked
 with locked(Path(sys.argv[1]), "training"):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,8 +11,9 @@ import pytest
 import states
 from finished import record_of
 
-from diptych.artifacts import EventLog, Run, atomic_write, read_events, rewind
-from diptych.artifacts.run import is_run
+from diptych.artifacts.events import EventLog, read_events, rewind
+from diptych.artifacts.run import Run, is_run
+from diptych.artifacts.store import atomic_write
 from diptych.errors import ArtifactError
 from diptych.training import checkpoint
 

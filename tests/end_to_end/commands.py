@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.cli import main
 
 # PyTorch's threads become fifty times slower if they wait for a core that another process uses.

@@ -10,7 +10,7 @@ import pytest
 from commands import ONE_THREAD, Told, process
 from made import make_run
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.data import datasets
 from diptych.engines import NAMES
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diptych.artifacts import read_events
+from diptych.artifacts.events import read_events
 from diptych.processes import engine_environment
 from diptych.training import checkpoint
 
@@ -63,7 +63,7 @@ def after(function):
 
 from pathlib import Path
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.training import process, provenance, trainer
 
 def watched(batches):

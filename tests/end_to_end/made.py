@@ -3,8 +3,8 @@
 import numpy as np
 from finished import record_of
 
-from diptych.artifacts import Run, write_arrays
-from diptych.artifacts.run import Predictions
+from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import write_arrays
 from diptych.engines.session import session
 from diptych.evaluation.metrics import evaluate_logits
 from diptych.spec import Recipe, zoo

@@ -13,7 +13,9 @@ import pytest
 from commands import SECONDS, hidden, num_living, process, start, train, wait_until_nobody_lives
 from killing import assert_same_to_the_last_bit
 
-from diptych.artifacts import Run, locked, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.locks import locked
+from diptych.artifacts.run import Run
 from diptych.training import checkpoint, provenance
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from commands import ONE_THREAD, diptych
 
-from diptych.artifacts import Run, read_npz, write_npz
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_npz, write_npz
 
 pytestmark = pytest.mark.slow
 QUICK = ("--seconds", 0.05, *ONE_THREAD)

@@ -5,7 +5,8 @@ import pytest
 from commands import train
 
 from diptych import engines
-from diptych.artifacts import read_arrays, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint, provenance
 
 PATIENCE = 4

@@ -14,7 +14,7 @@ import pytest
 from commands import ONE_THREAD, diptych, process
 from msgspec.structs import replace
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.engines import NAMES
 
 QUICK = ("--model", "mlp", "--precision", "float32", "--no-thorough", *ONE_THREAD)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from commands import ONE_THREAD, diptych
 
-from diptych.artifacts import Run, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
 from diptych.data.batches import batch_bounds, order
 from diptych.training import checkpoint, provenance
 

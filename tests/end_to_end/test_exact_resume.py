@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 from killing import Moment, assert_same_to_the_last_bit, finish, killed, terminated
 
-from diptych.artifacts import read_events
+from diptych.artifacts.events import read_events
 from diptych.spec import Recipe, zoo
 from diptych.training import checkpoint, provenance
 from diptych.training.process import Settings

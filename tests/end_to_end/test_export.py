@@ -13,7 +13,8 @@ from made import write_run
 from test_evaluate import assert_close, own
 
 import diptych as package
-from diptych.artifacts import Run, read_arrays, read_npz, write_npz
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_arrays, read_npz, write_npz
 from diptych.deployment import file_types
 from diptych.deployment.formats import FORMATS
 from diptych.engines.session import session

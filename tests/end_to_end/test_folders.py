@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from commands import diptych, train
 
-from diptych.artifacts import read_arrays
 from diptych.artifacts.record import SplitSizes
+from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint
 
 CLASSES = ("circle", "cross", "stripes")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from commands import train
 
-from diptych.artifacts import read_arrays, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.store import read_arrays
 from diptych.engines import NAMES
 from diptych.spec import layers as L
 from diptych.spec import zoo

@@ -8,7 +8,8 @@ from commands import ONE_THREAD, diptych, train
 from finished import amend
 
 from diptych.api.comparison import design
-from diptych.artifacts import Run, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
 from diptych.errors import SpecError
 from diptych.spec import Recipe, zoo
 from diptych.training import checkpoint, provenance

@@ -10,7 +10,7 @@ import pytest
 from commands import diptych, train
 from images_corpus import corpus
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.data.decode import decode, sniff
 from diptych.data.preprocess import resize
 from diptych.evaluation.metrics import softmax

@@ -5,7 +5,7 @@ import json
 import pytest
 from commands import diptych, train
 
-from diptych.artifacts import read_events
+from diptych.artifacts.events import read_events
 from diptych.spec.codec import model_from_json, recipe_from_json
 
 SPEC = {

@@ -12,7 +12,9 @@ import pytest
 from commands import diptych, train
 from killing import assert_same_to_the_last_bit
 
-from diptych.artifacts import Run, read_arrays, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint
 
 EPOCHS = 4

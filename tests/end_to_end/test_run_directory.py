@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from diptych.artifacts import read_arrays, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.store import read_arrays
 from diptych.spec import zoo
 
 FILES = {

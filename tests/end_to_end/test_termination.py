@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from commands import SECONDS, child_of, diptych, hidden, num_living, start, train, wait_until_nobody_lives
 
-from diptych.artifacts import Run, read_events
+from diptych.artifacts.events import read_events
+from diptych.artifacts.run import Run
 from diptych.training import checkpoint
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from commands import diptych, train
 from finished import amend
 
-from diptych.artifacts import read_events
+from diptych.artifacts.events import read_events
 from diptych.training import checkpoint
 
 SETTINGS = ("--model", "mlp", "--image-size", 8, "--epochs", 3, "--batch-size", 16, "--precision", "float32")

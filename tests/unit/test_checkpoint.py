@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from finished import record_of
 
-from diptych.artifacts import Run, read_arrays, sha256_of, write_arrays
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_arrays, sha256_of, write_arrays
 from diptych.engines.contract import Totals
 from diptych.errors import ArtifactError
 from diptych.training import checkpoint

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from finished import record_of
 
-from diptych.artifacts import Predictions, Run, write_npz
+from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import write_npz
 from diptych.errors import ArtifactError
 
 

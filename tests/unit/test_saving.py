@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from finished import record_of
 
-from diptych.artifacts import Run
+from diptych.artifacts.run import Run
 from diptych.training import checkpoint, schedule
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.schedule import Saver

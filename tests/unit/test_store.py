@@ -128,8 +128,8 @@ def test_npz_arrays_return_even_texts_of_any_width(tmp_path):
     [
         (read_arrays, "a.safetensors", -1, "the safetensors file is corrupt or truncated"),
         *((read_npz, "a.npz", kept, r"the \.npz file is corrupt or truncated") for kept in (0, 10, -1)),
-        (read_json, "a.json", 5, "it is not JSON .*line 1 column 6"),
-        (read_json, "list.json", None, "it holds a list, not a JSON object"),
+        (read_json, "a.json", 5, "it is not JSON .*truncated"),
+        (read_json, "list.json", None, "expected `object`, got `array`"),
     ],
 )
 def test_a_truncated_file_is_named_with_its_fault(tmp_path, read, name, kept, fault):

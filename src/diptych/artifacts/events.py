@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from diptych.artifacts.store import atomic_write, json_text, make_folder, refusal, sync_folder
+from diptych.artifacts.store import atomic_write, json_text, make_folder, read_bytes, refusal, sync
 from diptych.errors import ArtifactError
 
 
@@ -26,7 +26,7 @@ class EventLog:
                 file.seek(0)
                 self._end = file.read().rfind(b"\n") + 1
                 file.truncate(self._end)
-            sync_folder(path.parent)
+            sync(path.parent)
             self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise refusal(path, error) from error
@@ -70,10 +70,7 @@ def rewind(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
         path: the log, which may be missing.
         epochs: the checkpoint's records in order, each with its number as `epoch`.
     """
-    try:
-        *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    except OSError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
+    *lines, torn = read_bytes(path).split(b"\n") if path.exists() else [b""]
     missing = {record["epoch"]: record for record in epochs}
     kept, num_damaged = [], 0
     for number, line in enumerate(lines, start=1):
@@ -113,10 +110,7 @@ def count_events(path: Path, kind: str) -> int:
 
 def _lines(path: Path) -> list[bytes]:
     """Return the whole lines of a log."""
-    try:
-        return path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
+    return read_bytes(path).split(b"\n")[:-1]
 
 
 def _line(kind: str, fields: Mapping[str, Any]) -> bytes:

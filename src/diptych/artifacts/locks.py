@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from diptych.artifacts.store import make_folder, refusal, sync, sync_folder
+from diptych.artifacts.store import make_folder, refusal, sync
 from diptych.errors import ArtifactError
 
 LOCK = ".lock"
@@ -84,7 +84,7 @@ def settle(staged: Path, path: Path) -> None:
     if path.is_dir():  # a folder cannot be renamed over another
         path.rename(staged.with_name(f"{staged.name}.old"))
     staged.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
-from diptych.artifacts.store import write_json
+from diptych.artifacts.store import parse_json, read_bytes, write_json
 from diptych.errors import ArtifactError, SpecError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, recipe_from_json
@@ -170,36 +169,15 @@ def read_record(path: Path, kind: type[T]) -> T:
     Raises:
         ArtifactError: the file cannot be read, is not JSON, or does not fit; names the entry and the fault.
     """
-    try:
-        content = path.read_bytes()
-        _check_version(msgspec.json.decode(content, type=_Header).version, getattr(kind, "VERSION", None))
-        return msgspec.json.decode(content, type=kind)
-    except OSError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    except msgspec.ValidationError as error:
-        raise ArtifactError(f"Cannot read '{path}': {_entry_first(str(error))} {ADVICE}") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}). {ADVICE}") from error
-    except ValueError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error} {ADVICE}") from error
+    content, wanted = read_bytes(path), getattr(kind, "VERSION", None)
+    version = parse_json(path, content, _Header, f" {ADVICE}").version
+    if None not in (version, wanted) and version != wanted:
+        raise ArtifactError(
+            f"Cannot read '{path}': it has version {version}; this diptych reads version {wanted}. {ADVICE}"
+        )
+    return parse_json(path, content, kind, f" {ADVICE}")
 
 
 def write_record(path: Path, record: msgspec.Struct) -> None:
     """Write a struct as indented JSON."""
-    write_json(path, msgspec.to_builtins(record))
-
-
-def _check_version(version: int | None, wanted: int | None) -> None:
-    if version is not None and wanted is not None and version != wanted:
-        raise ValueError(f"it has version {version}; this diptych reads version {wanted}.")
-
-
-def _entry_first(message: str) -> str:
-    """Return a message of msgspec, such as "Expected `int`, got `str` - at `$.seed`", with the entry first."""
-    fault, _, place = message.partition(" - at `$")
-    place = place.rstrip("`").lstrip(".")
-    if missing := re.search(r"missing required field `(\w+)`", fault):
-        entry = ".".join(filter(None, [place, missing[1]]))
-        return f"'{entry}' is missing."
-    fault = f"{fault[:1].lower()}{fault[1:].rstrip('.')}."
-    return f"'{place}': {fault}" if place else fault
+    write_json(path, record)

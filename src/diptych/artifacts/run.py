@@ -29,7 +29,7 @@ from diptych.artifacts.store import (
     read_npz,
     remove_files,
     sha256_of,
-    sync_folder,
+    sync,
     write_json,
     write_npz,
 )
@@ -202,7 +202,7 @@ def _make_free_folder(parent: Path, name: str) -> Path:
         try:
             make_folder(parent)
             folder.mkdir()
-            sync_folder(parent)
+            sync(parent)
         except FileExistsError:
             number += 1
         except OSError as error:

@@ -7,8 +7,8 @@ gives equal bytes, so digests of two runs can be compared.
 import errno
 import hashlib
 import json
-import math
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -16,9 +16,10 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, TypeVar
 
+import msgspec
 import numpy as np
 import safetensors
 
@@ -27,17 +28,9 @@ from diptych.errors import ArtifactError
 _NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
 SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
 
-# What NumPy and zipfile raise over files that are damaged in one way or another.
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    SyntaxError,
-    RuntimeError,
-    OverflowError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+# What NumPy and zipfile raise for damaged files.
+_DAMAGED = (ValueError, EOFError, SyntaxError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error)
+T = TypeVar("T")
 
 
 @contextmanager
@@ -70,7 +63,7 @@ def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
                 written = temporary.stat().st_size
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise refusal(path, error, written, size) from error
 
@@ -85,7 +78,8 @@ def refusal(path: Path, error: OSError, written: int = 0, size: int | None = Non
     advice = "Write to another folder, or make this one writable"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            advice = f"{_free(path):,} bytes are free there; make room, or raise the quota"
+            folder = next(folder for folder in path.absolute().parents if folder.exists())
+            advice = f"{shutil.disk_usage(folder).free:,} bytes are free there; make room, or raise the quota"
         case errno.EFBIG:
             advice = "Allow larger files (ulimit -f), or write to another file system"
         case errno.EIO:
@@ -94,17 +88,12 @@ def refusal(path: Path, error: OSError, written: int = 0, size: int | None = Non
     return ArtifactError(f"Cannot write '{path}': {error.strerror or error} after {written:,}{of} bytes. {advice}.")
 
 
-def _free(path: Path) -> int:
-    """Return the free bytes in a file's file system."""
-    return shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder and its missing parents, durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+        sync(folder.parent)
 
 
 def remove_files(paths: Iterable[Path]) -> None:
@@ -121,20 +110,13 @@ def remove_files(paths: Iterable[Path]) -> None:
             raise ArtifactError(f"Cannot remove '{path}': {error.strerror}.") from error
     for folder in {path.parent for path in removed}:
         try:
-            sync_folder(folder)
+            sync(folder)
         except OSError as error:
             raise refusal(folder, error) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new, changed and removed names in a folder durable."""
-    # Windows neither needs this nor can open a folder.
-    if os.name == "posix":
-        sync(folder)
-
-
 def sync(path: Path) -> None:
-    """Make a file's content durable."""
+    """Make a file's content, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -142,43 +124,55 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def json_text(content: object, *, indent: int | None = None) -> str:
-    """Strict JSON of `content`; NumPy values become numbers and lists, non-finite numbers null."""
-    return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+def json_text(content: object, *, indent: int = 0) -> str:
+    """Return strict JSON; NumPy values become numbers and lists, non-finite numbers null, structs objects."""
+    return msgspec.json.format(msgspec.json.encode(content, enc_hook=_plain), indent=indent).decode()
 
 
-def _plain(value: object) -> object:
-    match value:
-        case np.ndarray() | np.generic():
-            return _plain(value.tolist())
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case float():
-            return value if math.isfinite(value) else None
-        case Path():
-            return str(value)
-        case _:
-            return value
+def _plain(value: Any) -> object:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else str(value) if isinstance(value, PurePath) else value
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | msgspec.Struct) -> None:
     """Write `content` as indented JSON (see `json_text`)."""
     write_parts(path, f"{json_text(content, indent=2)}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises ArtifactError when the file is missing, broken or not an object."""
+    return parse_json(path, read_bytes(path), dict[str, Any])
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; raises ArtifactError when the system refuses."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"Cannot read '{path}': it is not JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"Cannot read '{path}': it holds a {type(content).__name__}, not a JSON object.")
-    return content
+
+
+def parse_json(path: Path, content: bytes, kind: type[T], advice: str = "") -> T:
+    """Parse a JSON file as a type; raises ArtifactError, which names the entry and the fault, when it does not fit."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        fault = _entry_first(str(error))
+    except (ValueError, RecursionError) as error:  # ValueError: UnicodeDecodeError, DecodeError
+        fault = f"it is not JSON ({error})."
+    raise ArtifactError(f"Cannot read '{path}': {fault}{advice}")
+
+
+def _entry_first(message: str) -> str:
+    """Return a message of msgspec, such as "Expected `int`, got `str` - at `$.seed`", with the entry first."""
+    fault, _, place = message.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".")
+    if missing := re.search(r"missing required field `(\w+)`", fault):
+        entry = ".".join(filter(None, [place, missing[1]]))
+        return f"'{entry}' is missing."
+    fault = f"{fault[:1].lower()}{fault[1:].rstrip('.')}."
+    return f"'{place}': {fault}" if place else fault
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -267,7 +261,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except _DAMAGED as error:
+    except (*_DAMAGED, struct.error) as error:
         raise ArtifactError(f"Cannot read '{path}': the .npz file is corrupt or truncated ({error}).") from error
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias, TypeVar
 
 from diptych.artifacts.locks import staging
-from diptych.artifacts.store import sync_folder
+from diptych.artifacts.store import sync
 from diptych.data.paths import escape
 from diptych.errors import DataError, in_one_line
 
@@ -107,7 +107,7 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
             _write(_guarded(read(file, meter)), folder, limits)
             os.sync()  # one for all files: on Linux it returns when everything is on the disk
             folder.rename(target)
-            sync_folder(target.parent)
+            sync(target.parent)
         except OSError as error:
             reason = f"{error.strerror or error}, after {meter.num_bytes:,} bytes"
             raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: {reason}.") from error

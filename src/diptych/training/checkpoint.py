@@ -28,7 +28,7 @@ from diptych.artifacts.store import (
     read_arrays,
     refusal,
     sha256_of,
-    sync_folder,
+    sync,
     write_parts,
 )
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
@@ -155,7 +155,7 @@ def _write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     digests = [f"{write_parts(staged / name, *parts)}  {name}\n" for name, parts in files.items()]
     write_parts(staged / MANIFEST, "".join(digests).encode())
     staged.replace(path)
-    sync_folder(folder)
+    sync(folder)
     return path
 
 
@@ -238,7 +238,7 @@ def _remove(path: Path) -> None:
     """Remove a checkpoint at once: rename it to a hidden name, then delete that."""
     hidden = path.with_name(f".{path.name}")
     path.replace(hidden)
-    sync_folder(path.parent)
+    sync(path.parent)
     _delete(hidden)
 
 
@@ -253,4 +253,4 @@ def _sweep(folder: Path) -> None:
     make_folder(folder)
     for path in folder.glob(".step-*"):
         _delete(path)
-    sync_folder(folder)
+    sync(folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +12,7 @@ import numpy as np
 from diptych.artifacts.record import write_record
 from diptych.artifacts.run import Run
 from diptych.data.augment import is_mixed, partners
-from diptych.data.batches import Batch, batch_bounds, order
+from diptych.data.batches import batch_bounds, order
 from diptych.data.randomness import Draws
 from diptych.engines.contract import Arrays
 from diptych.errors import EngineError
@@ -41,7 +39,6 @@ class Divergence(
     global_step: int
     learning_rate: float
     loss: str | float | None = None
-    batch_digest: str | None = None
     samples: tuple[dict[str, Any], ...] = ()
     arrays: tuple[str, ...] = ()
 
@@ -96,23 +93,8 @@ def _arrays(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _loss(trainer: Trainer) -> dict[str, Any]:
-    step = trainer.totals.steps
-    with closing(trainer.batches(step - 1)) as batches:
-        digest = _digest(next(batches))
-    return {
-        "what": "loss",
-        "loss": str(float(trainer.totals.loss)),
-        "batch_digest": digest,
-        "samples": tuple(_samples(trainer.job, trainer.epoch, step)),
-    }
-
-
-def _digest(batch: Batch) -> str:
-    """Return the SHA-256 of a batch's images, targets and weights."""
-    digest = sha256()
-    for array in (batch.images, batch.targets, batch.weights):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    samples = _samples(trainer.job, trainer.epoch, trainer.totals.steps)
+    return {"what": "loss", "loss": str(float(trainer.totals.loss)), "samples": tuple(samples)}
 
 
 def _samples(job: Job, epoch: int, step: int) -> list[dict[str, Any]]:

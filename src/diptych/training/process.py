@@ -28,8 +28,7 @@ from diptych.training import checkpoint, divergence, provenance
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.divergence import Diverged
 from diptych.training.schedule import Saver
-from diptych.training.stopping import Stopped, Stopping
-from diptych.training.trainer import Job, Trainer
+from diptych.training.trainer import Job, Stopped, Stopping, Trainer
 
 
 @dataclass(frozen=True)

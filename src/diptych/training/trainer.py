@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,42 @@ from diptych.training import divergence, schedule
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.provenance import evaluation_precision
 from diptych.training.schedule import Saver
-from diptych.training.stopping import Stopped, Stopping
 
 SECONDS_BETWEEN_STEPS = 0.2
+
+
+class Stopped(BaseException):
+    """The training was told to stop; like KeyboardInterrupt, `except Exception` does not catch it."""
+
+
+class Stopping:
+    """SIGTERM: a step and the checkpoint after it finish, everything else ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._holds = False
+
+    def listen(self) -> None:
+        """Handle SIGTERM from now on."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self.request())
+
+    def request(self) -> None:
+        """Raise Stopped, now or at the end of a `held` block; further requests change nothing."""
+        if not self.requested:
+            self.requested = True
+            if not self._holds:
+                raise Stopped
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Finish the block before stopping."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+        if self.requested:
+            raise Stopped
 
 
 @dataclass(frozen=True)
@@ -173,8 +207,8 @@ class Trainer:
     def _validation_losses(self) -> list[float]:
         return [record["validation_loss"] for record in self.epochs if record["validation_loss"] is not None]
 
-    def batches(self, first_step: int | None = None) -> Generator[Batch, None, None]:
-        """Yield the batches of the current epoch from `first_step` (default: the first not trained on); close it."""
+    def batches(self) -> Generator[Batch, None, None]:
+        """Yield the batches of the current epoch that it has not trained on; close it."""
         job = self.job
         return epoch_batches(
             job.dataset.train,
@@ -182,7 +216,7 @@ class Trainer:
             num_classes=job.spec.num_classes,
             seed=job.seed,
             epoch=self.epoch,
-            first_step=self.totals.steps if first_step is None else first_step,
+            first_step=self.totals.steps,
             workers=job.workers,
         )
 
