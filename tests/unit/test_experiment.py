@@ -7,8 +7,8 @@ import pytest
 from cv2 import imwrite
 from finished import amend
 
+from diptych.comparison.costs import full_batches
 from diptych.comparison.experiment import Experiment
-from diptych.comparison.meter import full_batches
 from diptych.data.datasets import Dataset, Split
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import Recipe

@@ -10,13 +10,11 @@ from recompute import apart
 from diptych.artifacts.store import write_json
 from diptych.comparison import defaults
 from diptych.comparison.contrasts import gallery, gallery_ids
-from diptych.comparison.costs import costs, target_accuracy
+from diptych.comparison.costs import costs, is_disturbed, target_accuracy
 from diptych.comparison.defaults import explain, summarize
-from diptych.comparison.findings import findings
-from diptych.comparison.meter import is_disturbed
-from diptych.comparison.relevant_differences import RELEVANT, relevant_differences
+from diptych.comparison.findings import findings, relevance
 from diptych.comparison.runs import group
-from diptych.comparison.verdict import verdict
+from diptych.comparison.wording import verdict
 from diptych.engines.differences import LEDGER
 from diptych.spec import Recipe, zoo
 
@@ -230,15 +228,10 @@ def test_a_default_that_does_not_affect_the_model_is_not_tried():
     assert not {"leaky-relu", "sgd-velocity", "rmsprop-epsilon"} & keys
 
 
-def test_every_row_of_the_ledger_has_a_condition():
-    assert {row.key for row in LEDGER} == set(RELEVANT)
-
-
-def test_relevant_differences_depend_on_the_model_and_the_recipe():
-    spec = zoo.model("cnn", (8, 8, 1), 10, (0.5,), (0.25,))
-    keys = {
-        row.key for row in relevant_differences([(spec, Recipe(optimizer="sgd", precision="float32", flip="none"))])
-    }
+def test_every_row_of_the_ledger_has_a_condition_that_depends_on_model_and_recipe():
+    conditions = relevance(SETUP[0], Recipe(optimizer="sgd", precision="float32", flip="none"))
+    assert {row.key for row in LEDGER} == conditions.keys()
+    keys = {key for key, applies in conditions.items() if applies}
     assert {"norm-momentum", "sgd-velocity", "conv-kernel-axes"} <= keys
     assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
 

@@ -11,7 +11,8 @@ from diptych import engines
 from diptych.api.training import complete, shown
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_json
-from diptych.comparison import meter, parity
+from diptych.comparison import parity
+from diptych.comparison.costs import measure
 from diptych.comparison.experiment import Cell, Experiment, is_complete
 from diptych.comparison.parity.certificate import VERSION
 from diptych.comparison.runs import TITLES, Arm, FinishedRun
@@ -39,7 +40,7 @@ def run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_st
                 complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
             if thorough and experiment.is_reported(cell) and not run.cost_path.exists():
                 on_step(f"measuring {label}")
-                meter.measure(run, experiment.threads)
+                measure(run, experiment.threads)
                 run.seal()
 
 

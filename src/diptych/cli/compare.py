@@ -131,15 +131,15 @@ def _table(findings: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from diptych.comparison.verdict import points
+    from diptych.comparison.wording import spread
 
     speeds = next((cost["medians"] for cost in findings["costs"] if cost["key"] == "train_throughput"), None)
     table = Table("", "accuracy", "macro F1", "loss", "training images/s", title=Text(findings["title"]))
     for place, side in enumerate(findings["sides"]):
         contrast = findings["contrasts"][max(place - 1, 0)]
         means = [measure["means"][min(place, 1)] for measure in contrast["measures"]]
-        spread = contrast["measures"][0]["deviations"]
-        accuracy = f"{means[0]:.2%}" + (f" ± {points(spread[min(place, 1)]).split()[0]}" if spread else "")
+        deviations = contrast["measures"][0]["deviations"]
+        accuracy = f"{means[0]:.2%}" + (f" ± {spread(deviations[min(place, 1)], 'share')}" if deviations else "")
         speed = f"{speeds[place]:,.0f}" if speeds and speeds[place] else ""
         table.add_row(Text(side["name"]), accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed)
     return table

@@ -48,25 +48,13 @@ def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, An
         place: the second arm's position among all arms.
         margin: difference in accuracy that does not matter, as a share.
     """
-    agreements = [pair["agreement"] for pair in pairs(first, second)]
     intervals = {"accuracy": statistics.image_interval(first.correct_sn, second.correct_sn)}
     intervals |= statistics.image_intervals(first, second)
     return {
         "second": place,
-        "agreement": float(np.mean(agreements)),
+        "agreement": float(np.mean([pair["agreement"] for pair in pairs(first, second)])),
         "measures": [_measured(measure, first, second, margin, intervals[measure.name]) for measure in MEASURES],
     }
-
-
-def difference_json(
-    first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0
-) -> dict[str, Any] | None:
-    """Return a paired difference as plain data; None for a single pair."""
-    if len(first_s) < 2:
-        return None
-    difference: dict[str, Any] = asdict(statistics.paired_difference(first_s, second_s, resolution))
-    interval = difference.pop("interval")
-    return {**difference, **interval}
 
 
 def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
@@ -108,20 +96,21 @@ def _pair(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
 
 def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: Interval) -> dict[str, Any]:
     values = [[run.value(measure.name) for run in arm.runs] for arm in (first, second)]
-    several = len(values[0]) > 1
-    judged = measure.name == "accuracy"
-    resolution = 1 / len(first.first.labels_n) if judged else 0.0
-    difference = difference_json(values[0], values[1], resolution)
-    equivalence_p = detectable = None
-    if judged and difference:
-        equivalence_p = statistics.equivalence(values[0], values[1], margin, resolution)
-        detectable = statistics.detectable_mean(difference["deviation"], difference["num_pairs"])
+    several, is_judged = len(first.runs) > 1, measure.name == "accuracy"
+    difference = equivalence_p = detectable = None
+    if several:
+        difference = statistics.paired_difference(
+            values[0], values[1], 1 / len(first.first.labels_n) if is_judged else 0.0
+        )
+    if difference and is_judged:
+        equivalence_p = statistics.equivalence(difference, margin)
+        detectable = statistics.detectable_mean(difference.deviation, difference.num_pairs)
     return {
         **asdict(measure),
         "means": [float(np.mean(value)) for value in values],
         "deviations": [float(np.std(value, ddof=1)) for value in values] if several else None,
-        "difference": difference,
-        "image_interval": asdict(images),
+        "difference": asdict(difference) if difference else None,
+        "image_interval": dict(zip(("low", "high"), images, strict=True)),
         "equivalence_p": equivalence_p,
         "detectable": detectable,
     }

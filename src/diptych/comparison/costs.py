@@ -1,50 +1,202 @@
-"""The costs of each arm, such as speed and memory: one number per run, median and range per arm."""
+"""The costs of training and prediction: measure a finished run in its own process, and summarize them by arm."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import count, islice
 from math import floor
+from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from diptych.comparison.meter import MAX_SPREAD
-from diptych.comparison.runs import Arm, FinishedRun
+import numpy as np
+
+from diptych import engines, processes
+from diptych.artifacts.record import write_record
+from diptych.artifacts.run import Run
+from diptych.artifacts.store import read_arrays
+from diptych.comparison.runs import Arm, Cost, FinishedRun
+from diptych.data.batches import Batch, batch_bounds, epoch_batches
+from diptych.data.datasets import Dataset
+from diptych.spec import Recipe
+from diptych.training import provenance
+from diptych.training.machine import machine, peak_memory, times
 from diptych.training.provenance import evaluation_precision
 
 NATIVE_FILES = {"torch": "state-dict", "tensorflow": "keras"}
+ROUNDS = 5
+# The TensorFlow engine runs 16 batches a call; rounds of whole calls are fair to both engines.
+STEPS = 16
+MAX_IMAGES = 2048
+SECONDS = 2.0
+MAX_SPREAD = 2.0
+# Other processes may use the cores that the measurement leaves free, and this share of one more.
+OTHER_LOAD = 0.25
 
 
-@dataclass(frozen=True)
-class Row:
+def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
+    """Measure a finished run's model in the framework that trained it, and write `cost.json`.
+
+    Args:
+        run: the run, whose model, recipe and data are used.
+        threads: number of processor threads.
+        seconds: duration of each speed measurement.
+
+    Raises:
+        DiptychError: the measurement failed.
+    """
+    engine = run.read_record().last_engine
+    environment = processes.engine_environment(engine)
+    name = f"Measuring '{run.directory}'"
+    cost = processes.call(_measure, run.directory, engine, threads, seconds, name=name, env=environment)
+    write_record(run.cost_path, cost)
+
+
+def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:
+    """Whether another load distorted a measurement.
+
+    Args:
+        rounds: repeated measurements of the same quantities.
+        other_load: number of cores that other processes used; None if unknown.
+        threads: number of threads of the measured process.
+        cores: number of cores of the machine.
+    """
+    if any(max(values) > MAX_SPREAD * min(values) for values in rounds):
+        return True
+    return other_load is not None and other_load > max(0, cores - threads) + OTHER_LOAD
+
+
+def _measure(directory: Path, engine_name: str, threads: int, seconds: float) -> Cost:
+    run, started, busy = Run.open(directory), time.perf_counter(), _others_seconds()
+    load_average = os.getloadavg()[0]
+    record = run.read_record()
+    spec, recipe, data = record.spec, record.recipe, provenance.load_data(record)
+    weights, _ = read_arrays(run.model_path)
+    start = time.perf_counter()
+    engine = engines.get(engine_name)
+    import_seconds = time.perf_counter() - start
+    engine.configure(threads)
+    batches = full_batches(data, recipe, record.seed)
+
+    def train(steps: int) -> float:
+        """Take steps and return the images per second."""
+        start = time.perf_counter()
+        # The tiny rate keeps the weights finite: the arithmetic is measured, not the convergence.
+        totals = engine.train_epoch(model, optimizer, islice(batches, steps), [1e-9] * steps, 0)
+        return totals.count / (time.perf_counter() - start)
+
+    start = time.perf_counter()
+    model = engine.build(spec, recipe.precision)
+    engine.load_weights(model, weights)
+    optimizer = engine.make_optimizer(model, recipe)
+    train(1)
+    first_step_seconds = time.perf_counter() - start
+    train(STEPS)
+    start = time.perf_counter()
+    train(STEPS)
+    steps = STEPS * max(1, round(seconds / ROUNDS / (time.perf_counter() - start)))
+    train_throughput = [train(steps) for _ in range(ROUNDS)]
+    memory = peak_memory()
+    model = engine.build(spec, evaluation_precision(recipe))
+    engine.load_weights(model, weights)
+    images = data.test.images[:MAX_IMAGES]
+    many = times(lambda: engine.predict(model, images), seconds)
+    one = times(lambda: engine.predict(model, images[:1]), seconds)
+    rounds = np.array_split(many, min(ROUNDS, len(many)))
+    predict_throughput = [float(len(images) / np.median(part)) for part in rounds]
+    cores, busy_after = os.cpu_count() or 1, _others_seconds()
+    other_load = None
+    if busy is not None and busy_after is not None:
+        other_load = max(0.0, (busy_after - busy) / (time.perf_counter() - started))
+    return Cost(
+        import_seconds=import_seconds,
+        first_step_seconds=first_step_seconds,
+        train_throughput=train_throughput,
+        predict_throughput=predict_throughput,
+        latency_p50=float(np.percentile(one, 50)),
+        latency_p95=float(np.percentile(one, 95)),
+        peak_memory=memory,
+        threads=threads,
+        runtime=engine.runtime(),
+        processor=machine()["processor"],
+        cores=cores,
+        load_average=load_average,
+        other_load=other_load,
+        disturbed=is_disturbed([train_throughput, predict_throughput], other_load, threads, cores),
+    )
+
+
+def _others_seconds() -> float | None:
+    """Return the processor time of all other processes so far; None without Linux's `/proc/stat`."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+    user, nice, system, _, _, irq, softirq, steal = map(int, path.read_text(encoding="ascii").split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - time.process_time()
+
+
+def full_batches(data: Dataset, recipe: Recipe, seed: int) -> Iterator[Batch]:
+    """Yield the full batches of the training, epoch after epoch; all have the size of the first."""
+    size = batch_bounds(len(data.train), recipe.batch_size)[0].stop
+    for epoch in count(1):
+        for batch in epoch_batches(data.train, recipe, num_classes=data.num_classes, seed=seed, epoch=epoch):
+            if len(batch.images) == size:
+                yield batch
+
+
+class Row(NamedTuple):
     """A cost in the report."""
 
     key: str
     title: str
-    unit: Literal["images/s", "s", "ms", "bytes"]
+    unit: str
+    """images/s, s, ms or bytes."""
     note: str
     value: Callable[[FinishedRun], float | None]
-    is_timed: Literal["epochs", "meter", ""] = "meter"
-    """Which times another load would distort."""
+    source: str = "measurement"
+    """Which times another load would distort: those of the measurement, of the epochs, or none."""
 
 
 def costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Return every cost that was measured for at least one arm.
+    """Return every cost that was measured for at least one arm: one number per run, median and range per arm.
 
     `disturbed` is true if another load on the machine distorted a row, which is then no fact about the frameworks.
     """
-    return [values for row in _rows(arms) if any((values := _values(row, arms))["values"])]
+    runs = [run for arm in arms for run in arm.runs]
+    disturbed = {
+        "epochs": any(run.epoch_spread > MAX_SPREAD for run in runs),
+        "measurement": any(run.cost is not None and run.cost.disturbed for run in runs),
+    }
+    rows = []
+    for row in _rows(arms):
+        values = [[value for run in arm.runs if (value := row.value(run)) is not None] for arm in arms]
+        if any(values):
+            rows.append(
+                {
+                    "key": row.key,
+                    "title": row.title,
+                    "unit": row.unit,
+                    "better": "higher" if row.unit == "images/s" else "lower",
+                    "note": row.note,
+                    "disturbed": disturbed.get(row.source, False),
+                    "values": values,
+                    "medians": [median(one) if one else None for one in values],
+                    "low": [min(one, default=None) for one in values],
+                    "high": [max(one, default=None) for one in values],
+                }
+            )
+    return rows
 
 
 def target_accuracy(arms: Sequence[Arm]) -> float | None:
     """Return the highest whole percentage of validation accuracy that every run reaches; None without validation."""
-    best: list[float] = []
-    for run in (run for arm in arms for run in arm.runs):
-        accuracies = [epoch.validation_accuracy for epoch in run.epochs if epoch.validation_accuracy is not None]
-        if not accuracies:
-            return None
-        best.append(max(accuracies))
-    return floor(100 * min(best) + 1e-9) / 100
+    best = [
+        max((epoch.validation_accuracy or 0.0 for epoch in run.epochs), default=0.0) for arm in arms for run in arm.runs
+    ]
+    return floor(100 * min(best) + 1e-9) / 100 or None
 
 
 def disturbances(arms: Sequence[Arm]) -> list[str]:
@@ -66,28 +218,6 @@ def disturbances(arms: Sequence[Arm]) -> list[str]:
     return sentences
 
 
-def _values(row: Row, arms: Sequence[Arm]) -> dict[str, Any]:
-    values = [[value for run in arm.runs if (value := row.value(run)) is not None] for arm in arms]
-    runs = [run for arm in arms for run in arm.runs]
-    disturbed = {
-        "epochs": any(run.epoch_spread > MAX_SPREAD for run in runs),
-        "meter": any(run.cost is not None and run.cost.disturbed for run in runs),
-        "": False,
-    }
-    return {
-        "key": row.key,
-        "title": row.title,
-        "unit": row.unit,
-        "better": "higher" if row.unit == "images/s" else "lower",
-        "note": row.note,
-        "disturbed": disturbed[row.is_timed],
-        "values": values,
-        "medians": [median(one) if one else None for one in values],
-        "low": [min(one) if one else None for one in values],
-        "high": [max(one) if one else None for one in values],
-    }
-
-
 def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
     target = target_accuracy(arms)
     precision = " and ".join(dict.fromkeys(evaluation_precision(arm.recipe) for arm in arms))
@@ -104,7 +234,7 @@ def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
     note = "95th percentile of the same calls"
     yield Row("latency_p95", "latency of one image (p95)", "ms", note, _cost("latency_p95", lambda value: 1e3 * value))
     note = "sum of the epochs, with the first step, without validation"
-    yield Row("train_seconds", "training", "s", note, _train_seconds, "epochs")
+    yield Row("train_seconds", "training", "s", note, lambda run: _seconds_to(run, None), "epochs")
     if target:
         title = f"time to {target:.0%} validation accuracy"
         note = "training time to the end of the first epoch that reaches it; every run does"
@@ -127,17 +257,14 @@ def _epoch_speed(run: FinishedRun) -> float | None:
     return median(speeds[1:] or speeds) if speeds else None
 
 
-def _train_seconds(run: FinishedRun) -> float | None:
-    return sum(epoch.seconds for epoch in run.epochs) or None
-
-
-def _seconds_to(run: FinishedRun, target: float) -> float | None:
+def _seconds_to(run: FinishedRun, target: float | None) -> float | None:
+    """Return the training time up to the first epoch that reaches a validation accuracy, or of all epochs."""
     seconds = 0.0
     for epoch in run.epochs:
         seconds += epoch.seconds
-        if (epoch.validation_accuracy or 0.0) >= target:
-            return seconds
-    return None
+        if target and (epoch.validation_accuracy or 0.0) >= target:
+            break
+    return seconds or None
 
 
 def _file_size(run: FinishedRun) -> float | None:

@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from diptych.comparison.contrasts import difference_json
 from diptych.comparison.runs import Arm
-from diptych.comparison.statistics import LEVEL, holm
+from diptych.comparison.statistics import LEVEL, holm, paired_difference
 from diptych.comparison.wording import interval, points
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import Activation, BatchNorm, Conv, Dense, Layer
@@ -56,28 +55,20 @@ def switched(setup: Setup, defaults: Iterable[Default], engine: str) -> Setup:
     return setup
 
 
-def _layers(kinds: tuple[type, ...], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of some kinds of layers; each field's values by engine."""
+def _layers(applies: Callable[[Layer], bool], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
+    """Return a switch for fields of some layers; each field's values by engine."""
 
     def switch(setup: Setup, engine: str) -> Setup:
-        changes = {name: value[engine] for name, value in values.items()}
         spec, recipe = setup
-        layers: tuple[Layer, ...] = tuple(
-            replace(layer, **changes) if isinstance(layer, kinds) else layer for layer in spec.layers
-        )
+        changes = {name: value[engine] for name, value in values.items()}
+        layers = tuple(replace(layer, **changes) if applies(layer) else layer for layer in spec.layers)
         return replace(spec, layers=layers), recipe
 
     return switch
 
 
-def _leaky_relu(setup: Setup, engine: str) -> Setup:
-    spec, recipe = setup
-    slope = {"torch": 0.01, "tensorflow": 0.3}[engine]
-    layers: tuple[Layer, ...] = tuple(
-        replace(layer, slope=slope) if isinstance(layer, Activation) and layer.function == "leaky_relu" else layer
-        for layer in spec.layers
-    )
-    return replace(spec, layers=layers), recipe
+def _is_norm(layer: Layer) -> bool:
+    return isinstance(layer, BatchNorm)
 
 
 def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, Any]) -> Callable[[Setup, str], Setup]:
@@ -92,10 +83,7 @@ def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, A
 
 
 def _decay(setup: Setup, engine: str) -> Setup:
-    """Switch the decay: AdamW has one by default; elsewhere `weight_decay` means different things.
-
-    A recipe without decay stays without.
-    """
+    """Switch the decay, if any: AdamW has one by default; elsewhere `weight_decay` means different things."""
     spec, recipe = setup
     amount = recipe.l2 or recipe.decay
     if recipe.optimizer == "adamw":
@@ -113,7 +101,7 @@ DEFAULTS = (
         "initial weights",
         {"torch": "U(±1/√fan_in), biases included", "tensorflow": "Glorot uniform, biases 0"},
         _layers(
-            (Conv, Dense),
+            lambda layer: isinstance(layer, Conv | Dense),
             initializer={"torch": "uniform_fan_in", "tensorflow": "glorot_uniform"},
             bias_initializer={"torch": "uniform_fan_in", "tensorflow": "zeros"},
         ),
@@ -122,21 +110,29 @@ DEFAULTS = (
         "norm-epsilon",
         "batch norm's epsilon",
         {"torch": "1e-5", "tensorflow": "1e-3"},
-        _layers((BatchNorm,), epsilon={"torch": 1e-5, "tensorflow": 1e-3}),
+        _layers(_is_norm, epsilon={"torch": 1e-5, "tensorflow": 1e-3}),
     ),
     Default(
         "norm-momentum",
         "batch norm's momentum: share of the old running average",
         {"torch": "0.9", "tensorflow": "0.99"},
-        _layers((BatchNorm,), decay={"torch": 0.9, "tensorflow": 0.99}),
+        _layers(_is_norm, decay={"torch": 0.9, "tensorflow": 0.99}),
     ),
     Default(
         "norm-running-variance",
         "batch norm's running variance",
         {"torch": "unbiased", "tensorflow": "biased"},
-        _layers((BatchNorm,), running_variance={"torch": "unbiased", "tensorflow": "biased"}),
+        _layers(_is_norm, running_variance={"torch": "unbiased", "tensorflow": "biased"}),
     ),
-    Default("leaky-relu", "leaky ReLU's slope", {"torch": "0.01", "tensorflow": "0.3"}, _leaky_relu),
+    Default(
+        "leaky-relu",
+        "leaky ReLU's slope",
+        {"torch": "0.01", "tensorflow": "0.3"},
+        _layers(
+            lambda layer: isinstance(layer, Activation) and layer.function == "leaky_relu",
+            slope={"torch": 0.01, "tensorflow": 0.3},
+        ),
+    ),
     Default(
         "adam-epsilon",
         "Adam's epsilon and where it is added",
@@ -193,37 +189,45 @@ def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, 
         setup: the aligned spec and recipe.
         resolution: step between possible accuracies, one over the number of test images.
     """
-    rows = [_row(measured, default, setup, resolution) for default in of(setup)]
-    if rows and rows[0]["gap"]["p_value"] is not None:
-        for row, p_value in zip(rows, holm([row["gap"]["p_value"] for row in rows]), strict=True):
-            row["gap"]["holm_p"] = p_value
+    rows: list[dict[str, Any]] = []
+    for default in of(setup):
+        base, switched = measured[ALIGNED], measured[default.key]
+        gains = {engine: np.subtract(switched[engine], base[engine]) for engine in default.values}
+        # If a framework's default is the aligned value, both arms have the same runs, without rounding.
+        steps = {engine: 0.0 if default.switch(setup, engine) == setup else resolution for engine in gains}
+        effects = [_effect(np.zeros_like(gains[engine]), gains[engine], steps[engine]) for engine in gains]
+        gap = _effect(gains["torch"], gains["tensorflow"], resolution)
+        values = list(default.values.values())
+        rows.append({"key": default.key, "title": default.title, "values": values, "effects": effects, "gap": gap})
+    gaps = [row["gap"] for row in rows]
+    if gaps and gaps[0]["p_value"] is not None:
+        for gap, p_value in zip(gaps, holm([gap["p_value"] for gap in gaps]), strict=True):
+            gap["holm_p"] = p_value
     return {
-        "aligned": _difference(*_by_engine(measured[ALIGNED]), resolution),
-        "native": _difference(*_by_engine(measured[NATIVE]), resolution),
+        **{arm: _effect(measured[arm]["torch"], measured[arm]["tensorflow"], resolution) for arm in (ALIGNED, NATIVE)},
         "defaults": rows,
-        "sum": float(np.sum([row["gap"]["mean"] for row in rows])),
+        "sum": float(sum(gap["mean"] for gap in gaps)),
     }
 
 
 def summarize(explained: Mapping[str, Any]) -> str:
     """Return the attribution in one sentence."""
-    native, aligned = explained["native"], explained["aligned"]
+    native, aligned, rows = explained["native"], explained["aligned"], explained["defaults"]
     gap = f"With each framework's defaults the gap is {points(native['mean'])} points"
     gap += f", with aligned settings {points(aligned['mean'])} points"
-    if not explained["defaults"]:
+    if not rows:
         return f"{gap}; both frameworks have the same defaults for this model and recipe."
-    largest = max(explained["defaults"], key=lambda row: abs(row["gap"]["mean"]))
-    effect = largest["gap"]
-    if effect["p_value"] is None:
-        return (
-            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {points(effect['mean'])} points, "
-            "but one pair cannot distinguish that from chance."
-        )
-    clear = [row for row in explained["defaults"] if row["gap"]["holm_p"] < LEVEL]
+    is_single = native["p_value"] is None
+    clear = [row for row in rows if is_single or row["gap"]["holm_p"] < LEVEL]
     if not clear:
         return f"{gap}; no single default has an effect beyond chance."
     largest = max(clear, key=lambda row: abs(row["gap"]["mean"]))
     effect = largest["gap"]
+    if is_single:
+        return (
+            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {points(effect['mean'])} points, "
+            "but one pair cannot distinguish that from chance."
+        )
     return (
         f"{gap}; the default that moves it most is {largest['title']} (`{largest['key']}`): "
         f"{points(effect['mean'])} points (95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after "
@@ -231,28 +235,9 @@ def summarize(explained: Mapping[str, Any]) -> str:
     )
 
 
-def _row(measured: Accuracies, default: Default, setup: Setup, resolution: float) -> dict[str, Any]:
-    base, switched = measured[ALIGNED], measured[default.key]
-    gains = {engine: np.subtract(switched[engine], base[engine]) for engine in default.values}
-    nothing = np.zeros(len(gains["torch"]))
-    # If a framework's default is the aligned value, both arms have the same runs, without rounding.
-    steps = {engine: 0.0 if default.switch(setup, engine) == setup else resolution for engine in gains}
-    return {
-        "key": default.key,
-        "title": default.title,
-        "values": list(default.values.values()),
-        "effects": [_difference(nothing, gains[engine], steps[engine]) for engine in gains],
-        "gap": _difference(*_by_engine(gains), resolution),
-    }
-
-
-def _by_engine(values: Mapping[str, Any]) -> tuple[Any, Any]:
-    return values["torch"], values["tensorflow"]
-
-
-def _difference(first_s: Any, second_s: Any, resolution: float) -> dict[str, Any]:
+def _effect(first_s: Any, second_s: Any, resolution: float) -> dict[str, Any]:
     """Return the mean and interval of second minus first; for a single pair, only the difference."""
-    difference = difference_json(first_s, second_s, resolution)
-    if difference is None:
+    if len(first_s) < 2:
         return {"mean": float(second_s[0] - first_s[0]), "low": None, "high": None, "p_value": None}
-    return {key: difference[key] for key in ("mean", "low", "high", "p_value")}
+    difference = paired_difference(first_s, second_s, resolution)
+    return {key: getattr(difference, key) for key in ("mean", "low", "high", "p_value")}

@@ -12,13 +12,14 @@ import numpy as np
 
 from diptych.comparison.contrasts import contrast, gallery, pairs
 from diptych.comparison.costs import costs, disturbances
-from diptych.comparison.relevant_differences import relevant_differences
 from diptych.comparison.runs import Arm, shared_seeds
-from diptych.comparison.verdict import verdict
-from diptych.deployment.formats import FORMATS, Format
+from diptych.comparison.wording import verdict
+from diptych.deployment.formats import FORMATS
+from diptych.engines.differences import LEDGER
 from diptych.evaluation.calibration import reliability_bins
 from diptych.native import scripts
-from diptych.spec.layers import Dropout
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec import layers as L
 
 VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
@@ -42,7 +43,7 @@ def findings(
     parity: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Compare arms and return everything that the report shows.
+    """Compare arms and return everything that the report shows, as plain data.
 
     Args:
         arms: two or more, with the same test set and number of runs.
@@ -51,19 +52,16 @@ def findings(
         command: the command line that repeats the comparison.
         margin: difference in accuracy that does not matter, as a share.
         explained: each default's effect, if measured.
-        parity: the parity certificate, if parity was checked. Its `summary`, `passed`, `same_predictions`,
-            `num_predictions`, `float64_difference` and `steps` belong on the first screen.
+        parity: the parity certificate, if parity was checked.
         remarks: further remarks.
-
-    Returns:
-        Plain data. Each row of `costs`, and `disturbed` for all of them, says whether another load on the machine
-        distorted the times; `drift` says why runs of equal models differ although parity holds.
     """
-    first, second = arms[:2]
-    contrasts = [contrast(first, other, place, margin) for place, other in enumerate(arms[1:], start=1)]
-    by_place = {str(place): pairs(first, other) for place, other in enumerate(arms[1:], start=1)}
-    record = first.first.record
-    disturbed = disturbances(arms)
+    others = list(enumerate(arms[1:], start=1))
+    contrasts = [contrast(arms[0], other, place, margin) for place, other in others]
+    by_place = {str(place): pairs(arms[0], other) for place, other in others}
+    record, disturbed = arms[0].first.record, disturbances(arms)
+    versions = {package: version for arm in arms for package, version in arm.first.record.versions.items()}
+    relevant = {key for arm in arms for key, applies in relevance(arm.spec, arm.recipe).items() if applies}
+    differences = [asdict(row) for row in LEDGER if row.key in relevant]
     return {
         "format": "diptych-comparison",
         "version": VERSION,
@@ -81,7 +79,19 @@ def findings(
             "margin": margin,
             "seeds": shared_seeds(arms),
         },
-        "sides": [_side(arm) for arm in arms],
+        "sides": [
+            {
+                "name": arm.name,
+                "engine": arm.first.engine,
+                "model": arm.spec.name,
+                "num_parameters": arm.spec.num_parameters,
+                "flops": arm.spec.flops,
+                "runs": [str(run.run.directory) for run in arm.runs],
+                "epochs": arm.recipe.epochs,
+                "compile": COMPILED[arm.first.engine],
+            }
+            for arm in arms
+        ],
         "pairs": by_place,
         "contrasts": contrasts,
         "curves": [_curves(arm) for arm in arms],
@@ -89,18 +99,20 @@ def findings(
         "per_class": _per_class(arms),
         "reliability": [_reliability(arm) for arm in arms],
         "costs": costs(arms),
-        "conditions": _conditions(arms),
+        "conditions": {
+            **msgspec.to_builtins(record.machine),
+            "threads": record.last_threads,
+            "precision": record.recipe.precision,
+            "versions": versions,
+        },
         "explained": explained,
         "parity": parity,
         "drift": drift(arms),
         "disturbed": disturbed,
         "gallery": gallery(arms),
-        "code": _code(first, second),
+        "code": _code(arms[:2]),
         "deployment": _deployment(arms),
-        "differences": [
-            {key: value for key, value in asdict(row).items() if key != "proof"}
-            for row in relevant_differences((arm.spec, arm.recipe) for arm in arms)
-        ],
+        "differences": [{name: row[name] for name in ("key", "torch", "tensorflow", "rule")} for row in differences],
         "settings": _settings(arms),
         "remarks": [*remarks, *_caveats(arms), *disturbed],
     }
@@ -114,10 +126,54 @@ def drift(arms: Sequence[Arm]) -> list[str]:
     if len({run.engine for arm in arms for run in arm.runs}) < 2:
         return []
     layers = [layer for arm in arms for layer in arm.spec.layers]
-    dropout = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in layers)
+    dropout = any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in layers)
     precisions = sorted({arm.recipe.precision for arm in arms} & DRIFT.keys())
     reasons = ["Dropout: each framework draws its own random masks."] if dropout else []
     return [*reasons, *(DRIFT[precision] for precision in precisions)]
+
+
+def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:
+    """Return, for each row of the ledger, whether it would change this model's numbers or files."""
+    kinds = {type(layer) for layer in spec.layers}
+    padded = {type(layer) for layer in spec.layers if any(getattr(layer, "padding", ()))}
+    functions = {layer.function for layer in spec.layers if isinstance(layer, L.Activation)}
+    norm, adam = L.BatchNorm in kinds, recipe.optimizer in ("adam", "adamw")
+    colours = (recipe.rotation, recipe.brightness, recipe.contrast, recipe.saturation)
+    mixes = (recipe.crop_padding, recipe.cutout, recipe.mixup, recipe.cutmix)
+    always = ("image-layout", "loss-input", "epoch-loss", "tf32", "compile", "decode", "resize", "shuffle")
+    return {
+        **dict.fromkeys(always, True),
+        "conv-kernel-axes": L.Conv in kinds,
+        "dense-kernel-axes": L.Dense in kinds,
+        "flatten-order": L.Flatten in kinds,
+        "same-padding": L.Conv in padded,
+        "max-pool-padding": L.MaxPool in padded,
+        "avg-pool-padding": L.AvgPool in padded,
+        **dict.fromkeys(("norm-epsilon", "norm-momentum", "norm-running-variance", "norm-one-value"), norm),
+        "leaky-relu": "leaky_relu" in functions,
+        "gelu": "gelu" in functions,
+        "rescaling-constants": L.Normalize in kinds,
+        "constant-cast": recipe.precision == "float64",
+        "dropout-stream": any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in spec.layers),
+        "train-mode": norm or L.Dropout in kinds,
+        "initial-weights": bool(kinds & {L.Conv, L.Dense}),
+        "mixed-precision": recipe.precision in ("bfloat16", "float16"),
+        "loss-scale": recipe.precision == "float16",
+        "sgd-velocity": recipe.optimizer in ("sgd", "rmsprop"),
+        "adam-epsilon": adam,
+        "adam-complements": adam,
+        "weight-decay": bool(recipe.l2 or recipe.decay),
+        "rmsprop-epsilon": recipe.optimizer == "rmsprop",
+        "gradient-clipping": bool(recipe.clip_norm),
+        "weight-average": bool(recipe.average_decay),
+        "lr-clock": recipe.schedule != "constant",
+        "plateau": recipe.schedule == "plateau",
+        "early-stopping": bool(recipe.early_stopping),
+        "label-smoothing": bool(recipe.label_smoothing),
+        "class-weights": recipe.class_weights != "none",
+        "denormals": adam or recipe.optimizer == "rmsprop",
+        "augmentation": recipe.flip != "none" or any(colours) or any(mixes),
+    }
 
 
 def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
@@ -140,29 +196,14 @@ def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
         yield f"The runs used several versions of a package: {', '.join(several)}."
 
 
-def _side(arm: Arm) -> dict[str, Any]:
-    return {
-        "name": arm.name,
-        "engine": arm.first.engine,
-        "model": arm.spec.name,
-        "num_parameters": arm.spec.num_parameters,
-        "flops": arm.spec.flops,
-        "runs": [str(run.run.directory) for run in arm.runs],
-        "epochs": arm.recipe.epochs,
-        "compile": COMPILED[arm.first.engine],
-    }
-
-
 def _curves(arm: Arm) -> dict[str, Any]:
     """Return the epochs of every seed; None for epochs that a run did not reach."""
-    numbers = sorted({epoch.epoch for run in arm.runs for epoch in run.epochs})
     by_number = [{epoch.epoch: epoch for epoch in run.epochs} for run in arm.runs]
-    return {
-        "epochs": numbers,
-        **{
-            name: [[getattr(run.get(number), name, None) for number in numbers] for run in by_number] for name in CURVES
-        },
+    numbers = sorted({number for run in by_number for number in run})
+    curves = {
+        name: [[getattr(run.get(number), name, None) for number in numbers] for run in by_number] for name in CURVES
     }
+    return {"epochs": numbers, **curves}
 
 
 def _per_class(arms: Sequence[Arm]) -> list[dict[str, Any]]:
@@ -182,30 +223,16 @@ def _reliability(arm: Arm) -> dict[str, Any]:
     return {**arrays, "expected_calibration_error": bins.expected_calibration_error}
 
 
-def _conditions(arms: Sequence[Arm]) -> dict[str, Any]:
-    record = arms[0].first.record
-    versions: dict[str, str] = {}
-    for arm in arms:
-        versions |= arm.first.record.versions
-    return {
-        **msgspec.to_builtins(record.machine),
-        "threads": record.last_threads,
-        "precision": record.recipe.precision,
-        "versions": versions,
-    }
-
-
-def _code(first: Arm, second: Arm) -> dict[str, Any] | None:
+def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
     """Return both trainings as native scripts, if the arms are of different frameworks."""
-    by_engine = {arm.first.engine: scripts(arm.spec, arm.recipe) for arm in (first, second)}
+    by_engine = {arm.first.engine: arm for arm in arms}
     if len(by_engine) < 2:
         return None
-    torch, tensorflow = by_engine["torch"][0], by_engine["tensorflow"][1]
-    left_out = dict.fromkeys((*torch.left_out, *tensorflow.left_out))
+    both = [scripts(by_engine[engine].spec, by_engine[engine].recipe)[place] for place, engine in enumerate(COMPILED)]
     kept = ("engine", "file", "source", "model_lines", "training_lines")
     return {
-        "scripts": [{name: getattr(script, name) for name in kept} for script in (torch, tensorflow)],
-        "left_out": list(left_out),
+        "scripts": [{name: getattr(script, name) for name in kept} for script in both],
+        "left_out": list(dict.fromkeys(reason for script in both for reason in script.left_out)),
     }
 
 
@@ -214,23 +241,19 @@ def _deployment(arms: Sequence[Arm]) -> list[dict[str, Any]] | None:
     rows = []
     for form in FORMATS.values():
         entries = [arm.first.shipped.get(form.name) for arm in arms]
-        if any(entries):
-            status = [entry.status if entry else _absent(form, arm) for entry, arm in zip(entries, arms, strict=True)]
-            rows.append(
-                {
-                    "format": form.name,
-                    "summary": form.summary,
-                    "status": status,
-                    "reason": [entry.reason if entry else None for entry in entries],
-                    "num_bytes": [entry.num_bytes if entry else None for entry in entries],
-                }
-            )
+        if not any(entries):
+            continue
+        can_write = [not form.writers or arm.first.engine in form.writers for arm in arms]
+        absent = ["not exported" if can else "not written by this framework" for can in can_write]
+        row = {
+            "format": form.name,
+            "summary": form.summary,
+            "status": [entry.status if entry else reason for entry, reason in zip(entries, absent, strict=True)],
+            "reason": [entry and entry.reason for entry in entries],
+            "num_bytes": [entry and entry.num_bytes for entry in entries],
+        }
+        rows.append(row)
     return rows or None
-
-
-def _absent(form: Format, arm: Arm) -> str:
-    writes = not form.writers or arm.first.engine in form.writers
-    return "not exported" if writes else "not written by this framework"
 
 
 def _settings(arms: Sequence[Arm]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from diptych.artifacts.events import read_events
 from diptych.artifacts.record import ADVICE, RunRecord, read_record
 from diptych.artifacts.run import Run
-from diptych.comparison.meter import Cost
 from diptych.data import sources
 from diptych.errors import ArtifactError, UsageError
 from diptych.evaluation.metrics import evaluate_logits, log_softmax
@@ -50,6 +49,34 @@ class _ExportReport(msgspec.Struct, frozen=True):
     formats: dict[str, Shipped]
 
 
+Rounds = Annotated[list[float], msgspec.Meta(min_length=1)]
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """`cost.json`: the speed and memory of a run's model, and the machine they were measured on."""
+
+    import_seconds: float
+    first_step_seconds: float
+    train_throughput: Rounds
+    """Images per second, by round."""
+    predict_throughput: Rounds
+    latency_p50: float
+    """Seconds of a prediction of one image."""
+    latency_p95: float
+    peak_memory: int
+    threads: int | None = None
+    runtime: dict[str, Any] = {}
+    # Files written before 0.2 lack the following.
+    processor: str = ""
+    cores: int | None = None
+    load_average: float | None = None
+    """Of the last minute before the measurement; includes the training of the run."""
+    other_load: float | None = None
+    """Number of cores that other processes used during the measurement, on average."""
+    disturbed: bool = False
+    """Whether other processes competed for cores, or rounds differ by more than a factor of 2."""
+
+
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
     """A finished run and its predictions of the test set, from which every number is computed."""
@@ -61,12 +88,7 @@ class FinishedRun:
 
     @classmethod
     def of(cls, run: Run) -> FinishedRun:
-        """Read a run.
-
-        Raises:
-            UsageError: the run is not finished.
-            ArtifactError: one of its files is invalid.
-        """
+        """Read a run; raises UsageError if it is not finished and ArtifactError if a file is invalid."""
         record = run.read_record()
         if record.status != "finished":
             raise UsageError(
@@ -108,20 +130,17 @@ class FinishedRun:
     @cached_property
     def probabilities_nk(self) -> np.ndarray:
         """float64, (N, K)."""
-        probabilities_nk: np.ndarray = np.exp(self.log_probabilities_nk)
-        return probabilities_nk
+        return np.asarray(np.exp(self.log_probabilities_nk))
 
     @cached_property
     def predicted_n(self) -> np.ndarray:
         """The predicted class of each test image, (N,)."""
-        predicted_n: np.ndarray = self.logits_nk.argmax(axis=1)
-        return predicted_n
+        return np.asarray(self.logits_nk.argmax(axis=1))
 
     @cached_property
     def correct_n(self) -> np.ndarray:
         """Whether each prediction is correct, (N,)."""
-        correct_n: np.ndarray = self.predicted_n == self.labels_n
-        return correct_n
+        return np.asarray(self.predicted_n == self.labels_n)
 
     @cached_property
     def epochs(self) -> list[Epoch]:
@@ -152,11 +171,9 @@ class FinishedRun:
 
     def value(self, measure: str) -> float:
         """Return accuracy, macro_f1, loss or calibration_error on the test set."""
-        places = {"macro_f1": ("macro", "f1"), "calibration_error": ("expected_calibration_error",)}
-        value: Any = self.metrics
-        for key in places.get(measure, (measure,)):
-            value = value[key]
-        return float(value)
+        if measure == "macro_f1":
+            return float(self.metrics["macro"]["f1"])
+        return float(self.metrics["expected_calibration_error" if measure == "calibration_error" else measure])
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +205,7 @@ class Arm:
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:
-    """Group finished runs into arms.
-
-    Raises:
-        UsageError: fewer than two arms, arms of unequal size, or different test sets.
-    """
+    """Group finished runs into arms; raises UsageError, with the reason, for arms that cannot be compared."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in {run.directory.resolve(): run for run in runs}.values():
         finished = FinishedRun.of(run)
@@ -204,22 +217,20 @@ def group(runs: Sequence[Run]) -> list[Arm]:
         )
     ordered = [tuple(sorted(members, key=lambda run: run.seed)) for members in groups.values()]
     arms = [Arm(name, members) for name, members in zip(_names(ordered), ordered, strict=True)]
-    check(arms)
+    _check(arms)
     return arms
 
 
-def check(arms: Sequence[Arm]) -> None:
-    """Raise UsageError, with the reason, for arms that cannot be compared."""
+def _check(arms: Sequence[Arm]) -> None:
     if len({len(arm.runs) for arm in arms}) > 1:
         listed = ", ".join(f"{len(arm.runs)} of {arm.name}" for arm in arms)
         raise UsageError(f"Every arm needs the same number of runs, one per seed; got {listed}.")
-    for arm in arms:
-        for one, other in pairwise(arm.runs):
-            if one.seed == other.seed:
-                raise UsageError(
-                    f"'{one.run.directory}' and '{other.run.directory}' have the same settings and the same seed, "
-                    f"{one.seed}. Leave one of them out."
-                )
+    for one, other in (pair for arm in arms for pair in pairwise(arm.runs)):
+        if one.seed == other.seed:
+            raise UsageError(
+                f"'{one.run.directory}' and '{other.run.directory}' have the same settings and the same seed, "
+                f"{one.seed}. Leave one of them out."
+            )
     seeds = [{run.seed for run in arm.runs} for arm in arms]
     if any(one != other and one & other for one, other in combinations(seeds, 2)):
         raise UsageError(
@@ -228,8 +239,7 @@ def check(arms: Sequence[Arm]) -> None:
         )
     reference = arms[0].first
     for run in (run for arm in arms for run in arm.runs):
-        reason = _test_difference(reference, run)
-        if reason:
+        if reason := _test_difference(reference, run):
             raise UsageError(
                 f"'{run.run.directory}' and '{reference.run.directory}' were not tested on the same images: "
                 f"{reason}. `diptych evaluate RUN DATA` evaluates a run on other data."
@@ -252,8 +262,8 @@ def _settings(run: FinishedRun) -> str:
     return json.dumps([run.title, spec, recipe, data], sort_keys=True)
 
 
-def _test_difference(one: FinishedRun, other: FinishedRun) -> str | None:
-    """Return how the test sets of two runs differ; None if they do not."""
+def _test_difference(one: FinishedRun, other: FinishedRun) -> str:
+    """Return how the test sets of two runs differ; empty if they do not."""
     first, second = one.record, other.record
     if first.class_names != second.class_names:
         return "their classes are not the same"
@@ -261,15 +271,14 @@ def _test_difference(one: FinishedRun, other: FinishedRun) -> str | None:
         return f"{len(one.labels_n):,} and {len(other.labels_n):,} of them"
     if not np.array_equal(one.labels_n, other.labels_n):
         return "their labels are not the same"
-    prints = [record.data.test_fingerprint for record in (first, second)]
-    if None not in prints and prints[0] == prints[1]:
-        return None
+    prints = {record.data.test_fingerprint for record in (first, second)}
     published = first.data.name == second.data.name in {dataset.name for dataset in sources.names()}
-    if published and (None in prints or first.preprocessing != second.preprocessing):
-        return None  # the same published images, in an older record or another size
-    if None in prints:
-        return None if first.data.fingerprint == second.data.fingerprint else "their data may not be the same"
-    return "their pixels are not the same"
+    if None not in prints:
+        # Published images may have been resized.
+        same = len(prints) == 1 or (published and first.preprocessing != second.preprocessing)
+        return "" if same else "their pixels are not the same"
+    same = published or first.data.fingerprint == second.data.fingerprint
+    return "" if same else "their data may not be the same"
 
 
 def _names(groups: Sequence[tuple[FinishedRun, ...]]) -> list[str]:

@@ -1,12 +1,121 @@
-"""Numbers as text: shares in percent, differences in signed points, bytes, times, p-values."""
+"""The verdict of a comparison in plain sentences, and numbers as text: shares, differences, bytes, times, p-values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from diptych.comparison.statistics import LEVEL, holm
 
 NOTHING = "–"
 BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB")
+Contrast = Mapping[str, Any]
+OUTCOMES = ("too-few", "different", "undecided", "equivalent")
+
+
+def verdict(
+    names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[str, Any], margin: float
+) -> dict[str, Any]:
+    """Return a headline, sentences with its numbers, and the outcome in a word.
+
+    Args:
+        names: names of the arms.
+        contrasts: every further arm compared with the first.
+        pairs: the pairs of each contrast, by the further arm's position.
+        margin: difference in accuracy that does not matter, as a share.
+    """
+    accuracies = [contrast["measures"][0] for contrast in contrasts]
+    # Corrected for their number; 1 for single pairs.
+    differences = equivalences = [1.0] * len(contrasts)
+    if accuracies[0]["difference"]:
+        differences = holm([accuracy["difference"]["p_value"] for accuracy in accuracies])
+        equivalences = holm([accuracy["equivalence_p"] for accuracy in accuracies])
+    judged = [
+        _judge(names, contrast, pairs[str(contrast["second"])], margin, *p_values)
+        for contrast, *p_values in zip(contrasts, differences, equivalences, strict=True)
+    ]
+    outcome, headline, details = judged[0]
+    if len(judged) > 1:
+        outcome = min((outcome for outcome, _, _ in judged), key=OUTCOMES.index)
+        details = [line for _, sentence, lines in judged for line in (sentence, lines[0])]
+        details.append(
+            f"Each arm was compared only with {names[0]}. The verdicts are corrected for {len(contrasts)} comparisons "
+            "(Holm); the p-values shown are not."
+        )
+        means = {names[0]: accuracies[0]["means"][0]}
+        means |= {names[contrast["second"]]: contrast["measures"][0]["means"][1] for contrast in contrasts}
+        ordered = sorted(means.items(), key=lambda item: -item[1])
+        headline = "By mean accuracy: " + ", ".join(f"{name} {mean:.2%}" for name, mean in ordered) + "."
+    return {"headline": headline, "details": details, "outcome": outcome}
+
+
+def _judge(
+    names: Sequence[str], contrast: Contrast, pairs: Sequence[Any], margin: float, different_p: float, equal_p: float
+) -> tuple[str, str, list[str]]:
+    """Return the outcome, its sentence, and the sentences with its numbers."""
+    first, second = names[0], names[contrast["second"]]
+    accuracy = contrast["measures"][0]
+    difference = accuracy["difference"]
+    if difference is None:
+        return "too-few", *_single(first, second, contrast, pairs[0])
+    ahead, behind = (second, first) if difference["mean"] > 0 else (first, second)
+    gap, bound, num_pairs = _gap(difference["mean"]), f"{100 * margin:g}", len(pairs)
+    outcome = "equivalent" if equal_p < LEVEL else "different" if different_p < LEVEL else "undecided"
+    if outcome == "equivalent" and different_p < LEVEL:
+        headline = f"Equivalent within {bound} points: {ahead} is {gap} ahead of {behind}, less than the margin."
+    else:
+        headline = {
+            "equivalent": f"Equivalent: the accuracies of {first} and {second} differ by less than {bound} points.",
+            "different": f"Different: {ahead} is more accurate than {behind}, by {gap}.",
+            "undecided": f"Undecided: {num_pairs} pairs of runs are too few to show a difference in accuracy, or that "
+            f"it is below {bound} points.",
+        }[outcome]
+    significant = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
+    details = [
+        f"{second} minus {first}: {_gap(difference['mean'], signed=True)} of accuracy on average over {num_pairs} "
+        f"seeds, 95% interval {interval(difference)} points (paired t test, p = {difference['p_value']:.2g}; "
+        f"equivalence p = {accuracy['equivalence_p']:.2g}).",
+        f"{num_pairs} pairs detect a true difference of {_gap(accuracy['detectable'])} four times in five.",
+        f"{_with_other_images(accuracy)} (bootstrap).",
+        f"McNemar's test finds a difference in {significant} of {num_pairs} pairs; the two models of a pair predict "
+        f"the same class for {contrast['agreement']:.2%} of the images.",
+    ]
+    for measure in contrast["measures"][2:]:  # loss and calibration error, if they differ by more than chance
+        mean, p_value = measure["difference"]["mean"], measure["difference"]["p_value"]
+        if p_value < LEVEL and mean:
+            more = "higher" if mean > 0 else "lower"
+            amount = _gap(mean) if measure["unit"] == "share" else f"{abs(mean):.4f} nats"
+            details.append(
+                f"The {measure['title']} of {second} is {more} than that of {first}, by {amount} (p = {p_value:.2g})."
+            )
+    return outcome, headline, details
+
+
+def _single(first: str, second: str, contrast: Contrast, pair: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Judge one pair of runs, which says something about these two models but not about the frameworks."""
+    accuracy = contrast["measures"][0]
+    gap = accuracy["means"][1] - accuracy["means"][0]
+    ahead, behind = (second, first) if gap > 0 else (first, second)
+    if pair["mcnemar_p"] < LEVEL:
+        headline = f"One pair of runs: this {ahead} model is more accurate than the {behind} model, by {_gap(gap)}."
+    else:
+        headline = f"One pair of runs: the accuracies of the two models differ by no more than chance ({_gap(gap)})."
+    return headline, [
+        f"McNemar's test over the test images: p = {pair['mcnemar_p']:.2g}. {_with_other_images(accuracy)}.",
+        f"The two models predict the same class for {contrast['agreement']:.2%} of the test images.",
+        "Another seed may change the accuracy by more than this gap: compare at least two pairs.",
+    ]
+
+
+def _with_other_images(accuracy: Any) -> str:
+    between = interval(accuracy["image_interval"]).replace(" to ", " and ")
+    return f"With other test images the gap would be between {between} points"
+
+
+def _gap(share: float, *, signed: bool = False) -> str:
+    """Format a difference of shares in percentage points, with four decimals if it is tiny."""
+    text = points(share, 2 if abs(share) >= 1e-4 or not share else 4)
+    return f"{text if signed else text.lstrip('+−')} points"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
