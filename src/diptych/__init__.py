@@ -15,26 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "DiptychError": "errors",
-    "ModelSpec": "spec",
-    "Prediction": "api.inference",
-    "Recipe": "spec",
-    "Run": "artifacts.run",
-    "benchmark": "api.deployment",
-    "build": "api.models",
-    "check_data": "api.data_check",
-    "compare": "api.comparison",
-    "compare_runs": "api.comparison",
-    "describe": "api.deployment",
-    "evaluate": "api.inference",
-    "export": "api.deployment",
-    "predict": "api.inference",
-    "resume": "api.training",
-    "train": "api.training",
-    "transfer": "api.models",
-    "verify": "api.models",
+_NAMES = {
+    "api.comparison": "compare compare_runs",
+    "api.data_check": "check_data",
+    "api.deployment": "benchmark describe export",
+    "api.inference": "Prediction evaluate predict",
+    "api.models": "build transfer verify",
+    "api.training": "resume train",
+    "artifacts.run": "Run",
+    "errors": "DiptychError",
+    "spec": "ModelSpec Recipe",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = [
     "DiptychError",
     "ModelSpec",

@@ -31,46 +31,60 @@ F = TypeVar("F", bound=Callable[..., Any])
 def option(
     default: Any = MISSING,
     *,
+    least: int | None = None,
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
     place: str = "name",
 ) -> Any:
-    """A dataclass field with what the command line needs to know about it.
+    """A dataclass field for the command line.
 
-    Args:
-        default: its default; without one, the option is required.
-        metavar: its placeholder in help texts.
-        parse: converts its text; raises ValueError with what is accepted.
-        place: "name" for `--name VALUE`, "position" for a positional argument.
+    `least` is its smallest value; `metavar` its placeholder in help texts; `parse` converts its text and raises
+    ValueError with what is accepted; `place` is "name" for `--name VALUE`, or "position". Without a default, the option
+    is required.
     """
-    return field(default=default, metadata={"metavar": metavar, "parse": parse, "place": place})
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from `32` or `24x32`."""
-    if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", text):
-        raise ValueError("a side such as 32, or height and width such as 24x32")
-    height, _, width = text.partition("x")
-    return int(height), int(width or height)
-
-
-def parse_pixel_shape(text: str) -> tuple[int, int, int]:
-    """Height, width and channels from `28x28x1`."""
-    if not re.fullmatch(r"\d{1,6}x\d{1,6}x[13]", text):
-        raise ValueError("height, width and channels (1 or 3) such as 28x28x1")
-    height, width, channels = map(int, text.split("x"))
-    return height, width, channels
+    return field(default=default, metadata={"least": least, "metavar": metavar, "parse": parse, "place": place})
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class Options:
+    """Options that are checked when they are made."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a count that is too small, or a value that is not among the choices."""
+        hints = get_type_hints(type(self))
+        for one in fields(self):
+            value, least, hint = getattr(self, one.name), one.metadata.get("least"), hints[one.name]
+            counts = value if isinstance(value, tuple) else (value,)
+            if least is not None and any(count is not None and count < least for count in counts):
+                raise UsageError(f"'{one.name}' must be a whole number of at least {least}, got {min(counts)}.")
+            choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
+            if choices and str(value) not in choices:
+                raise bad_choice(f"'{one.name}'", str(value), choices)
+
+
+def _size(text: str) -> tuple[int, ...]:
+    """Height and width from `32` or `24x32`."""
+    if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", text):
+        raise ValueError("a side such as 32, or height and width such as 24x32")
+    return tuple(map(int, (text.split("x") * 2)[:2]))
+
+
+def _pixel_shape(text: str) -> tuple[int, ...]:
+    """Height, width and channels from `28x28x1`."""
+    if not re.fullmatch(r"\d{1,6}x\d{1,6}x[13]", text):
+        raise ValueError("height, width and channels (1 or 3) such as 28x28x1")
+    return tuple(map(int, text.split("x")))
+
+
+@dataclass(frozen=True)
+class SourceOptions(Options):
     """Where data is and what is in its tables."""
 
     data_dir: str | Path | None = None
     """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
     root: str | Path | None = None
     """Folder that the paths in a table are relative to (default: the table's folder)."""
-    pixel_shape: tuple[int, int, int] | None = option(None, metavar="HxWxC", parse=parse_pixel_shape)
+    pixel_shape: tuple[int, int, int] | None = option(None, metavar="HxWxC", parse=_pixel_shape)
     """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
 
 
@@ -78,7 +92,7 @@ class SourceOptions:
 class DataOptions(SourceOptions):
     """How data is read."""
 
-    image_size: tuple[int, int] | None = option(None, metavar="SIZE", parse=parse_size)
+    image_size: tuple[int, int] | None = option(None, least=1, metavar="SIZE", parse=_size)
     """Resize images to this height and width: 32 or 24x32 (default: 64 for image files)."""
     channels: Literal[1, 3] | None = None
     """Convert images to grey (1) or RGB (3)."""
@@ -86,11 +100,6 @@ class DataOptions(SourceOptions):
     """Stop at image files that cannot be decoded, or skip them."""
     cache: Literal["auto", "always", "never"] = "auto"
     """Keep decoded images for the next run: up to 4 GiB, always, or never."""
-
-    def __post_init__(self) -> None:
-        """Check every field; raises UsageError."""
-        check_at_least(1, image_size=min(self.image_size) if self.image_size else None)
-        check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -106,25 +115,73 @@ class OtherDataOptions(SourceOptions):
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class ModelOptions(Options):
+    """How a finished run or an exported file is opened."""
+
+    engine: EngineName | None = None
+    """Framework to compute with (default: the one that trained the run)."""
+    trust: bool = False
+    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+
+
+@dataclass(frozen=True)
+class ImageOptions(Options):
+    """The images and classes of a named model."""
+
+    input_shape: tuple[int, int, int] = option((32, 32, 3), least=1)
+    """Height, width and channels of the images, for a named model."""
+    num_classes: int = option(10, least=1)
+    """Number of classes, for a named model."""
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """How a run is exported."""
+
+    out: str | Path | None = None
+    """Folder for the files (default: the run's export/)."""
+    writer: EngineName | None = None
+    """Framework that writes onnx (default: PyTorch if installed)."""
+    verify: bool = True
+    """Compare each file with the trained model on the whole test set; a file that differs goes to failed/."""
+    threads: int | None = option(None, least=1)
+    """Processor threads (default: all cores)."""
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions(Options):
+    """How exported files are measured."""
+
+    out: str | Path | None = None
+    """Folder for the files (default: the run's export/)."""
+    data_dir: str | Path | None = None
+    """Folder for named datasets."""
+    threads: int | None = option(None, least=1)
+    """Processor threads (default: all cores)."""
+    seconds: float = 1.0
+    """Time to measure each speed."""
+
+    def __post_init__(self) -> None:
+        """Check every field; raises UsageError."""
+        super().__post_init__()
+        if not self.seconds > 0:
+            raise UsageError(f"'seconds' must be above 0, got {self.seconds:g}.")
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
     """What is trained, and where."""
 
     model: str | Path | ModelSpec = option("cnn", metavar="MODEL", parse=str)
     """Model name (see `diptych models`) or a spec.json."""
     recipe: str | Path | Recipe = option("default", metavar="RECIPE", parse=str)
     """Recipe name (see `diptych recipes`) or a recipe.json."""
-    seed: int = 0
+    seed: int = option(0, least=0)
     """Seed of the initial weights, the order of samples, augmentation, dropout and the validation split."""
     out: str | Path = "runs"
     """Folder for all runs."""
-    threads: int | None = None
+    threads: int | None = option(None, least=1)
     """Processor threads (default: all cores)."""
-
-    def __post_init__(self) -> None:
-        """Check every field; raises UsageError."""
-        check_choices(self)
-        check_at_least(0, seed=self.seed)
-        check_at_least(1, threads=self.threads)
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -154,21 +211,18 @@ class TrainOptions(RunOptions):
     """Name of the run's folder (default: DATA-MODEL-ENGINE)."""
     device: Device = "auto"
     """Where to compute: auto uses a GPU if the framework finds one."""
-    workers: int | None = None
+    workers: int | None = option(None, least=0)
     """Threads that prepare batches; does not affect results (default: all cores if images are decoded on the fly)."""
-    stop_after: int | None = None
+    stop_after: int | None = option(None, least=1)
     """Stop after this many epochs; resume later with --resume."""
-    checkpoint_steps: int | None = None
+    checkpoint_steps: int | None = option(None, least=1)
     """Save a checkpoint every N steps (default: as often as costs less than 2 % of the time)."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: int = option(2, least=1)
     """Number of checkpoints to keep."""
 
     def __post_init__(self) -> None:
         """Check every field; raises UsageError."""
         super().__post_init__()
-        check_at_least(0, workers=self.workers)
-        check_at_least(1, stop_after=self.stop_after, checkpoint_steps=self.checkpoint_steps)
-        check_at_least(1, keep_checkpoints=self.keep_checkpoints)
         if self.name is not None and (self.name in {"", ".", ".."} or self.name != Path(self.name).name):
             raise UsageError(
                 f"'name' must be a folder name without '/', got '{self.name}'; 'out' sets its parent folder."
@@ -179,43 +233,18 @@ class TrainOptions(RunOptions):
 class CompareOptions(RunOptions):
     """Which runs a comparison consists of."""
 
-    seed: int = 0
+    seed: int = option(0, least=0)
     """Seed of the first pair of runs; the others count up from it."""
-    seeds: int = 3
+    seeds: int = option(3, least=1)
     """Number of pairs of runs; the runs of a pair share a seed."""
     arms: Literal["aligned", "native"] = "aligned"
     """The same mathematics in both frameworks, or each framework's own defaults."""
     explain: bool = False
     """Also switch one framework default at a time, to see what each does to accuracy."""
 
-    def __post_init__(self) -> None:
-        """Check every field; raises UsageError."""
-        super().__post_init__()
-        check_at_least(1, seeds=self.seeds)
-
-
-def check_at_least(least: int, /, **counts: int | None) -> None:
-    """Raise UsageError for a count below `least`; None passes."""
-    for name, count in counts.items():
-        if count is not None and count < least:
-            raise UsageError(f"'{name}' must be a whole number of at least {least}, got {count}.")
-
-
-def check_choices(options: Any) -> None:
-    """Raise UsageError for a field whose value is not among the choices of its type."""
-    for name, hint in get_type_hints(type(options)).items():
-        choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
-        if choices and str(getattr(options, name)) not in choices:
-            raise bad_choice(f"'{name}'", str(getattr(options, name)), choices)
-
 
 def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple[list[Any], dict[str, Any]]:
-    """Options by the dataclass that defines them, and the fields of the recipe.
-
-    Args:
-        where: the function they were passed to.
-        options: by name.
-        kinds: dataclasses of options.
+    """An instance of each dataclass in `kinds`, and the fields of the recipe, from the keywords of the API `where`.
 
     Raises:
         UsageError: an option does not exist or has a value that is not accepted.

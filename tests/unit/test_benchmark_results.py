@@ -8,7 +8,7 @@ import pytest
 from benchmark_rows import make_benchmark, make_row
 
 from diptych.artifacts.store import json_text
-from diptych.cli.benchmark import limits_of
+from diptych.cli.deployment import limits_of
 from diptych.errors import UsageError
 
 

@@ -5,33 +5,41 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diptych import engines
-from diptych.api.experiments import OnStep, arms_of, certificate_of, export_all, run_all
-from diptych.api.training import source_of
+from diptych.api.training import complete, shown, source_of
 from diptych.artifacts.run import Run
-from diptych.artifacts.store import atomic_write, json_text, write_json
+from diptych.artifacts.store import atomic_write, json_text, read_json, write_json
+from diptych.comparison import parity
 from diptych.comparison.contrasts import gallery_ids
+from diptych.comparison.costs import measure
 from diptych.comparison.defaults import accuracies, explain, summarize
-from diptych.comparison.experiment import Experiment
+from diptych.comparison.experiment import Experiment, is_complete
 from diptych.comparison.findings import findings
-from diptych.comparison.parity import Certificate
-from diptych.comparison.runs import TITLES, FinishedRun, group, shared_seeds
+from diptych.comparison.parity.certificate import VERSION, Certificate
+from diptych.comparison.runs import TITLES, Arm, FinishedRun, group, shared_seeds
 from diptych.data import sources
 from diptych.data.images import Images
+from diptych.deployment.export import TrainedModel
+from diptych.deployment.export import export as ship
+from diptych.deployment.formats import FORMATS
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
 from diptych.processes import Notify, num_threads
 from diptych.training import provenance
+from diptych.training.process import Settings
+
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison: its folder, and the content of `comparison.json`."""
+    """A finished comparison; `content` is that of `comparison.json`."""
 
     directory: Path
     content: Mapping[str, Any]
@@ -110,12 +118,12 @@ def conduct(
 ) -> Comparison:
     """Train the missing runs of an experiment and write the report; arguments as of `compare`."""
     check_margin(margin)
-    run_all(experiment, thorough, notify, on_step)
+    _run_all(experiment, thorough, notify, on_step)
     directory = experiment.pool / experiment.name
     if thorough:
-        export_all(experiment, on_step)
+        _export_all(experiment, on_step)
     on_step("comparing")
-    by_arm = {arm: arms_of(experiment, arm) for arm in experiment.arms}
+    by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
     data = experiment.data(experiment.seeds[0])
     explained = explain(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
     content = findings(
@@ -125,7 +133,7 @@ def conduct(
         command=_command(),
         margin=margin / 100,
         explained=explained,
-        parity=certificate_of(experiment, directory, on_step) if thorough else None,
+        parity=_certificate(experiment, directory, on_step) if thorough else None,
         remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
     )
     if explained:
@@ -177,6 +185,79 @@ def check_margin(margin: float) -> None:
     """Raise UsageError for a margin that is no difference in percentage points."""
     if not 0 < margin < 100:
         raise UsageError(f"'margin' must be above 0 and below 100 percentage points, got {margin}.")
+
+
+def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:
+    """Train the missing runs in order; measure the reported runs right after their training."""
+    cells = experiment.cells
+    with shown(notify) as tell:
+        for place, cell in enumerate(cells, start=1):
+            run = experiment.find(cell)
+            if run:
+                experiment.check(run, cell)
+            label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
+            if run is None or not is_complete(run):
+                on_step(f"training {label}")
+                run = run or experiment.create(cell)
+                complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
+            if thorough and experiment.is_reported(cell) and not run.cost_path.exists():
+                on_step(f"measuring {label}")
+                measure(run, experiment.threads)
+                run.seal()
+
+
+def _export_all(experiment: Experiment, on_step: OnStep) -> None:
+    """Export the first run of each framework in every format it can write, and verify each file."""
+    for engine in engines.NAMES:
+        run = _run(experiment, experiment.arm, experiment.seeds[0], engine)
+        written = FinishedRun.of(run).shipped
+        forms = [
+            form
+            for form in FORMATS.values()
+            if form.name not in written and (not form.writers or engine in form.writers)
+        ]
+        if not forms:
+            continue
+
+        def tell(form: str, title: str = TITLES[engine]) -> None:
+            on_step(f"exporting from {title}: {form}")
+
+        ship(
+            TrainedModel.of(run),
+            forms,
+            run.export_dir,
+            writer=engine,
+            threads=experiment.threads,
+            on_format=tell,
+        )
+
+
+def _run(experiment: Experiment, arm: str, seed: int, engine: str) -> Run:
+    run = experiment.find(experiment.cell(arm, seed, engine))
+    assert run is not None, "every cell has been run"
+    return run
+
+
+def _arms(experiment: Experiment, arm: str) -> list[Arm]:
+    """Return the finished runs of an arm of the experiment, grouped by framework."""
+    return [
+        Arm(TITLES[engine], tuple(FinishedRun.of(_run(experiment, arm, seed, engine)) for seed in experiment.seeds))
+        for engine in engines.NAMES
+    ]
+
+
+def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> dict[str, Any]:
+    """Return the aligned model's parity certificate, reused from an earlier comparison of the same model and recipe."""
+    path = directory / "parity.json"
+    known = read_json(path) if path.exists() else {}
+    rule = experiment.recipe.optimizer
+    current = (known.get("version"), known.get("spec_digest")) == (VERSION, parity.digest_of(experiment.spec))
+    if not current or rule not in known.get("recipes", {}):
+        on_step("proving parity")
+        proven = parity.verify(experiment.spec, optimizers=(rule,), precisions=("float64",), digits_epochs=1)
+        parity.write(proven, directory)
+        known = read_json(path)
+    return known
 
 
 def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:

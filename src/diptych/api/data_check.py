@@ -27,23 +27,18 @@ from diptych.reports import page
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check.
-
-    Attributes:
-        data: name of the data.
-        num_images: number of images by split.
-        num_classes: number of classes.
-        findings: the problems, in the order of `findings.KINDS`.
-        moved: files moved to the quarantine.
-        directory: folder of `report.html` and `findings.json`.
-    """
+    """The result of a check."""
 
     data: str
     num_images: dict[str, int]
+    """By split."""
     num_classes: int
     findings: tuple[Finding, ...]
+    """In the order of `findings.KINDS`."""
     moved: tuple[Move, ...]
+    """Files moved to the quarantine."""
     directory: Path
+    """Folder of `report.html` and `findings.json`."""
 
     @property
     def report_path(self) -> Path:

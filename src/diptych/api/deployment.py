@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from diptych.api.inference import finished_run, source_like
-from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
@@ -19,20 +18,16 @@ from diptych.deployment.export import export as export_run
 from diptych.deployment.file_types import open_artifact
 from diptych.deployment.formats import parse_formats
 from diptych.errors import UsageError
-from diptych.options import EngineName, OtherDataOptions, accepts, check_at_least, split_options
+from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, accepts, split_options
 from diptych.processes import num_threads
 
 
-@accepts(OtherDataOptions)
+@accepts(ExportOptions, OtherDataOptions)
 def export(
     run: str | Path | Run,
     to: str | tuple[str, ...],
     *,
-    out: str | Path | None = None,
-    writer: EngineName | None = None,
-    verify: bool = True,
     calibration: str | Path | np.ndarray | None = None,
-    threads: int | None = None,
     on_format: Callable[[str], None] = lambda name: None,
     **options: Any,
 ) -> list[Exported]:
@@ -41,14 +36,10 @@ def export(
     Args:
         run: a finished run.
         to: names of formats, or `all`.
-        out: folder for the files (default: the run's `export/`).
-        writer: framework that writes a format both have (onnx).
-        verify: compare each file with the trained model on the whole test set; a file that differs goes to `failed/`.
         calibration: data, or uint8 images, (N, H, W, C), that give the ranges of integer formats (default: 500 of the
             run's training images, stratified by class).
-        threads: processor threads (default: all cores).
         on_format: called with the name of each format before it is written.
-        options: fields of `OtherDataOptions`, for the calibration data; `data_dir` also for the run's own.
+        options: fields of `ExportOptions` and `OtherDataOptions`; the latter are for the calibration data.
 
     Returns:
         The result for each format.
@@ -56,35 +47,37 @@ def export(
     Raises:
         DiptychError: there is no such run or format, or the run's data has changed.
     """
-    check_at_least(1, threads=threads)
-    (reading,), _ = split_options("export", options, OtherDataOptions)
+    (chosen, reading), _ = split_options("export", options, ExportOptions, OtherDataOptions)
     unused = sorted(reading.given().keys() - {"data_dir"})
     if unused and not isinstance(calibration, str | Path):
         raise UsageError(f"'{unused[0]}' is for calibration data; also set 'calibration' to a dataset.")
     opened, record = finished_run(run)
     formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
-    images = None if calibration is None else _calibration(calibration, record, reading)
+    images = None
+    if isinstance(calibration, np.ndarray):
+        images = Calibration(calibration, {"dataset": "given as pixels", "num_images": len(calibration)})
+    elif calibration is not None:
+        dataset = source_like(record, calibration, reading).load()
+        images = draw(dataset.train, dataset.name)
     return export_run(
         TrainedModel.of(opened, reading.data_dir),
         formats,
-        Path(out) if out else opened.export_dir,
-        writer=writer,
-        verify=verify,
+        Path(chosen.out) if chosen.out else opened.export_dir,
+        writer=chosen.writer,
+        verify=chosen.verify,
         calibrate=images,
-        threads=threads or num_threads(),
+        threads=chosen.threads or num_threads(),
         on_format=on_format,
     )
 
 
+@accepts(BenchmarkOptions)
 def benchmark(
     run: str | Path | Run,
     to: str | tuple[str, ...] = "all",
     *,
-    out: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    threads: int | None = None,
-    seconds: float = 1.0,
     on_step: Callable[[str], None] = lambda words: None,
+    **options: Any,
 ) -> Benchmark:
     """Export a run's model, measure each file in each runtime on this machine, and name the best choices.
 
@@ -93,11 +86,8 @@ def benchmark(
     Args:
         run: a finished run.
         to: names of formats, or `all`.
-        out: folder for the files (default: the run's `export/`).
-        data_dir: folder for named datasets.
-        threads: processor threads (default: all cores).
-        seconds: time to measure each speed; two processes share it.
         on_step: called with a description of each step before it starts.
+        options: fields of `BenchmarkOptions`.
 
     Returns:
         A row for each format in each of its runtimes, and the best of them.
@@ -107,20 +97,13 @@ def benchmark(
     """
     from diptych.reports.plots_benchmark import accuracy_by_latency
 
-    if not seconds > 0:
-        raise UsageError(f"'seconds' must be above 0, got {seconds:g}.")
-    check_at_least(1, threads=threads)
+    (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
     opened, _ = finished_run(run)
     formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
-    folder = Path(out) if out else opened.export_dir
-    results = measure(
-        TrainedModel.of(opened, data_dir),
-        formats,
-        folder,
-        threads=threads or num_threads(),
-        seconds=seconds,
-        on_step=on_step,
-    )
+    folder = Path(chosen.out) if chosen.out else opened.export_dir
+    threads = chosen.threads or num_threads()
+    model = TrainedModel.of(opened, chosen.data_dir)
+    results = measure(model, formats, folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
     write(results, folder)
     accuracy_by_latency(folder / "benchmark.png", results)
     return results
@@ -137,10 +120,3 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     artifact = open_artifact(path)
     return {"path": str(artifact.path), "bytes": artifact.num_bytes, **artifact.card.to_json()}
-
-
-def _calibration(data: str | Path | np.ndarray, record: RunRecord, reading: OtherDataOptions) -> Calibration:
-    if isinstance(data, np.ndarray):
-        return Calibration(data, {"dataset": "given as pixels", "num_images": len(data)})
-    dataset = source_like(record, data, reading).load()
-    return draw(dataset.train, dataset.name)

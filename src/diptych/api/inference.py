@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diptych import engines
-from diptych.api.evaluation_set import EvaluationSet
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
+from diptych.data.datasets import Dataset, Split, Splits
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.images import Images
 from diptych.data.preprocess import resize
@@ -24,7 +25,7 @@ from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.evaluation.metrics import evaluate_logits, softmax
-from diptych.options import EngineName, OtherDataOptions, accepts, split_options
+from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
 from diptych.training import provenance
 from diptych.training.provenance import Source, evaluation_precision
 
@@ -37,15 +38,8 @@ class Prediction:
     classes: tuple[tuple[str, float], ...]
 
 
-@accepts(OtherDataOptions)
-def evaluate(
-    model: str | Path | Run,
-    data: str | Path | None = None,
-    *,
-    engine: EngineName | None = None,
-    trust: bool = False,
-    **options: Any,
-) -> dict[str, Any]:
+@accepts(ModelOptions, OtherDataOptions)
+def evaluate(model: str | Path | Run, data: str | Path | None = None, **options: Any) -> dict[str, Any]:
     """Accuracy, loss, precision, recall, F1, confusion matrix and calibration on a test split.
 
     The classes of other data are matched by name. Data without a test split is used whole; `data` in the result says
@@ -54,16 +48,14 @@ def evaluate(
     Args:
         model: a finished run, or a file written by `export`.
         data: dataset name, folder, CSV, Parquet or archive (default: what the model was trained on).
-        engine: torch or tensorflow (default: the one that trained it, else the installed one).
-        trust: load a file whose format can run code.
-        options: fields of `OtherDataOptions`.
+        options: fields of `ModelOptions` and `OtherDataOptions`.
 
     Raises:
         ArtifactError: the file is damaged, or the data it was trained on has changed.
         UsageError: the run is not finished, or the model does not know a class of the data.
     """
-    (reading,), _ = split_options("evaluate", options, OtherDataOptions)
-    classifier = open_classifier(model, engine, trust)
+    (opening, reading), _ = split_options("evaluate", options, ModelOptions, OtherDataOptions)
+    classifier = open_classifier(model, opening)
     evaluation_set = classifier.evaluation_set(data, reading)
     labels_n = evaluation_set.labels(classifier.class_names, str(model))
     logits_nk = np.concatenate([classifier.logits(split.images) for split in evaluation_set.splits])
@@ -71,30 +63,31 @@ def evaluate(
     return {**metrics, "data": {"name": evaluation_set.name, "used": evaluation_set.used}}
 
 
+@accepts(ModelOptions)
 def predict(
-    model: str | Path | Run,
-    images: str | Path | np.ndarray | Iterable[str | Path],
-    *,
-    engine: EngineName | None = None,
-    top: int = 3,
-    trust: bool = False,
+    model: str | Path | Run, images: str | Path | np.ndarray | Iterable[str | Path], *, top: int = 3, **options: Any
 ) -> list[Prediction]:
     """The most probable classes of each image.
 
     Args:
         model: a finished run, or a file written by `export`.
         images: files, folders or globs; or pixels, uint8, (N, H, W, C), of the model's input size.
-        engine: torch or tensorflow (default: the one that trained it, else the installed one).
         top: number of classes to return.
-        trust: load a file whose format can run code.
+        options: fields of `ModelOptions`.
 
     Raises:
         DataError: there is no image, or one cannot be read.
     """
-    classifier = open_classifier(model, engine, trust)
+    (opening,), _ = split_options("predict", options, ModelOptions)
+    classifier = open_classifier(model, opening)
     height, width, channels = classifier.input_shape
     if isinstance(images, np.ndarray):
-        pixels, names = _checked_pixels(images, classifier.input_shape), [str(index) for index in range(len(images))]
+        if images.dtype != np.uint8 or images.shape[1:] != classifier.input_shape:
+            raise DataError(
+                f"Cannot predict {images.dtype} pixels of shape {images.shape}: "
+                f"the model takes uint8, (N, {height}, {width}, {channels})."
+            )
+        pixels, names = images, [str(index) for index in range(len(images))]
     else:
         paths = image_paths([images] if isinstance(images, str | Path) else images)
         pixels = np.stack([resize(decode_file(path, channels), (height, width)) for path in paths])
@@ -109,11 +102,7 @@ def predict(
 
 
 def image_paths(images: Iterable[str | Path]) -> list[Path]:
-    """The image files that files, folders and globs name, in order.
-
-    Raises:
-        DataError: a file or folder is missing, or a folder has no image.
-    """
+    """The image files that files, folders and globs name, in order; raises DataError if one matches none."""
     paths: list[Path] = []
     for image in images:
         path = Path(image).expanduser()
@@ -131,13 +120,50 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def _checked_pixels(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    if images.dtype != np.uint8 or images.shape[1:] != shape:
-        raise DataError(
-            f"Cannot predict {images.dtype} pixels of shape {images.shape}: "
-            f"the model takes uint8, (N, {', '.join(map(str, shape))})."
-        )
-    return images
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """The labelled images that a model is evaluated on: a test split, or all images of data without one."""
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: tuple[Split, ...]
+    used: Literal["test split", "every image"]
+
+    @classmethod
+    def of_test(cls, dataset: Dataset) -> Self:
+        """The test split of the data a model was trained on."""
+        return cls(dataset.name, dataset.class_names, (dataset.test,), "test split")
+
+    @classmethod
+    def of_other(cls, splits: Splits, name: str, test_fingerprint: str | None) -> Self:
+        """The test split of other data, or all of its images if it has none.
+
+        Data that turns out to be what the model was trained on is divided as it was then. `name` and `test_fingerprint`
+        are those of the model's data; without a fingerprint, equal names mean equal data.
+        """
+        if splits.test is not None and len(splits.test):
+            return cls(splits.name, splits.class_names, (splits.test,), "test split")
+        if test_fingerprint is None and splits.name == name:
+            return cls.of_test(splits.divide(seed=0, validation_fraction=0))
+        try:
+            dataset = splits.divide(seed=0, validation_fraction=0)
+            if dataset.test_fingerprint == test_fingerprint:
+                return cls.of_test(dataset)
+        except DataError:  # data that cannot be divided was not trained on
+            pass
+        used = tuple(split for split in (splits.train, splits.validation) if split is not None and len(split))
+        return cls(splits.name, splits.class_names, used, "every image")
+
+    def labels(self, class_names: Sequence[str], model: str) -> NDArray[np.int64]:
+        """Labels as indices into a model's class names, int64, (N,); raises UsageError if one is not among them."""
+        unknown = [name for name in self.class_names if name not in class_names]
+        if unknown:
+            raise UsageError(
+                f"'{self.name}' has classes that '{model}' does not know: {', '.join(unknown[:3])}…; "
+                f"the model knows {', '.join(class_names[:3])}…"
+            )
+        indices_k = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
+        return np.concatenate([indices_k[split.labels] for split in self.splits])
 
 
 @dataclass(frozen=True)
@@ -153,29 +179,15 @@ class Classifier:
     """Labelled images of the data it was trained on, or of other data."""
 
 
-def open_classifier(model: str | Path | Run, engine: str | None = None, trust: bool = False) -> Classifier:
-    """Open a finished run or an exported file.
-
-    Args:
-        model: the run or file.
-        engine: torch or tensorflow.
-        trust: load a file whose format can run code.
-
-    Raises:
-        DiptychError: there is no such run or file, or nothing that can run it.
-    """
+def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifier:
+    """Open a finished run or an exported file."""
     if not isinstance(model, Run) and is_artifact(model):
-        return _open_file(Path(model), engine, trust)
-    return _open_run(model, engine)
+        return _open_file(Path(model), opening.engine, opening.trust)
+    return _open_run(model, opening.engine)
 
 
 def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
-    """A finished run and its record.
-
-    Raises:
-        UsageError: it is not finished.
-        ArtifactError: its record is damaged or incomplete.
-    """
+    """A finished run and its record; raises UsageError if it is not finished."""
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     record = opened.read_record()
     if record.status != "finished":
@@ -198,8 +210,11 @@ def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
 
     def logits(images_nhwc: Images) -> np.ndarray:
         weights, _ = read_arrays(run.model_path)
-        chosen = engines.get(engine or _installed(record.last_engine))
-        return provenance.predict_logits(chosen, spec, weights, images_nhwc, evaluation_precision(record.recipe))
+        installed = engines.installed()
+        last = record.last_engine
+        name = engine or (last if last in installed or not installed else installed[0])
+        precision = evaluation_precision(record.recipe)
+        return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
     def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
         own = record.data
@@ -244,8 +259,3 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
 
 def _source(data: str | Path, reading: OtherDataOptions, shape: tuple[int, int, int]) -> Source:
     return Source.of(data, image_size=shape[:2], channels=shape[2], **reading.given())
-
-
-def _installed(preferred: str) -> str:
-    installed = engines.installed()
-    return preferred if preferred in installed or not installed else installed[0]

@@ -11,32 +11,26 @@ from diptych.comparison import parity
 from diptych.comparison.parity.certificate import Certificate
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
-from diptych.options import EngineName, spec_from_file
+from diptych.options import EngineName, ImageOptions, accepts, spec_from_file, split_options
 from diptych.spec import ModelSpec, zoo
 
 
-def build(
-    model: str | Path | ModelSpec,
-    engine: EngineName,
-    *,
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    num_classes: int = 10,
-    precision: str = "float32",
-) -> Any:
+@accepts(ImageOptions)
+def build(model: str | Path | ModelSpec, engine: EngineName, *, precision: str = "float32", **options: Any) -> Any:
     """Build a plain `torch.nn.Module` or `keras.Model` from uint8 images, (N, H, W, C), to logits, (N, K).
 
     Args:
         model: model name, `spec.json`, or spec.
         engine: torch or tensorflow.
-        input_shape: (height, width, channels), for a named model.
-        num_classes: number of logits, for a named model.
         precision: float32, float64, bfloat16 or float16.
+        options: fields of `ImageOptions`.
 
     Raises:
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: the framework is not installed.
     """
-    return engines.get(engine).build(_spec(model, input_shape, num_classes), precision)
+    (images,), _ = split_options("build", options, ImageOptions)
+    return engines.get(engine).build(_spec(model, images), precision)
 
 
 def verify(
@@ -58,18 +52,18 @@ def verify(
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: a framework is not installed.
     """
-    return parity.verify(_spec(model, input_shape, num_classes), **settings)
+    return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), **settings)
 
 
+@accepts(ImageOptions)
 def transfer(
     source: str | Path,
     target: str | Path,
     *,
     model: str | Path | ModelSpec | None = None,
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    num_classes: int = 10,
     layer_map: Mapping[str, str] | None = None,
     force: bool = False,
+    **options: Any,
 ) -> Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
@@ -79,10 +73,9 @@ def transfer(
         source: a `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5` or `.weights.h5` file.
         target: a file with one of the same suffixes.
         model: model name, `spec.json`, or spec (default: the spec in the source's card).
-        input_shape: (height, width, channels), for a named model.
-        num_classes: number of logits, for a named model.
         layer_map: name of each layer of the source to the name of the model's layer.
         force: replace an existing target.
+        options: fields of `ImageOptions`.
 
     Raises:
         ArtifactError: the source is damaged, does not fit the model, or its layers cannot be matched.
@@ -90,11 +83,12 @@ def transfer(
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: a framework needed for one of the files is not installed.
     """
-    spec = None if model is None else _spec(model, input_shape, num_classes)
+    (images,), _ = split_options("transfer", options, ImageOptions)
+    spec = None if model is None else _spec(model, images)
     return transfer_weights(Path(source), Path(target), spec=spec, layer_map=layer_map, force=force)
 
 
-def _spec(model: str | Path | ModelSpec, input_shape: tuple[int, int, int], num_classes: int) -> ModelSpec:
+def _spec(model: str | Path | ModelSpec, images: ImageOptions) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
-    return spec_from_file(model) or zoo.model(str(model), input_shape, num_classes)
+    return spec_from_file(model) or zoo.model(str(model), images.input_shape, images.num_classes)

@@ -50,7 +50,14 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
     recipe, spec = chosen.recipe_with(changes), chosen.spec
     runs = []
     with ExitStack() as stack:
-        process = stack.enter_context(_training_process(names[0]))
+        processes = {names[0]: stack.enter_context(_training_process(names[0]))}
+
+        def start_next() -> None:
+            """Import the other framework while this process draws plots; only one training is in memory at a time."""
+            for other in names:
+                if other not in processes:
+                    processes[other] = stack.enter_context(_training_process(other))
+
         tell = stack.enter_context(shown(notify))
         from diptych.training import provenance
         from diptych.training.process import Settings
@@ -60,7 +67,7 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
         spec = spec or _spec_for(str(chosen.model), dataset)
         threads = chosen.threads or num_threads()
         if chosen.device == "cuda":  # refused before there is a run
-            process.call(engines.configure, names[0], threads, chosen.device)
+            processes[names[0]].call(engines.configure, names[0], threads, chosen.device)
         for name in names:
             default_name = f"{dataset.name}-{spec.name}-{name}"
             run = provenance.create(
@@ -76,7 +83,7 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
                 keep_checkpoints=chosen.keep_checkpoints,
             )
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
-            complete(run, settings, lambda: dataset, tell, process=process if name == names[0] else None)
+            complete(run, settings, lambda: dataset, tell, process=processes[name], trained=start_next)
             runs.append(run)
     return (runs[0], runs[1]) if len(runs) > 1 else runs[0]
 
@@ -99,11 +106,11 @@ def resume(
 
     Args:
         run: a run's folder, a folder of runs for its latest unfinished run, or `last` for that of `out`.
-        out: folder for all runs.
+        out: as for `train`.
         engine: torch or tensorflow (default: the last one used).
-        device: cpu, cuda, or auto for a GPU if the framework finds one.
+        device: as for `train`.
         threads: processor threads (default: as before).
-        workers: threads that prepare batches; does not affect results.
+        workers: as for `train`.
         stop_after: stop after this many epochs in total.
         force: resume even if the data, classes, model, recipe or framework's major version changed, or the training
             diverged; the run records it.
@@ -161,20 +168,12 @@ def complete(
     notify: Notify,
     check: Callable[[], None] = lambda: None,
     process: Worker | None = None,
+    trained: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a new or interrupted run to its end, draw its plots and write its manifest.
 
-    Args:
-        run: the run.
-        settings: engine, threads and so on.
-        load: returns the run's data.
-        notify: called with every event of the training.
-        check: raises if the run cannot be trained; called once no other process can change the run.
-        process: where to train (default: a new process).
-
-    Raises:
-        ArtifactError: another process trains it.
-        KeyboardInterrupt: with a note that says how to resume.
+    `check` raises if the run cannot be trained; it is called once no other process can change the run. `process` is
+    where to train (default: a new process); `trained` is called once it has ended. An interruption says how to resume.
     """
     from diptych.artifacts.locks import locked
     from diptych.training.process import train_in_process
@@ -188,6 +187,7 @@ def complete(
         notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(process, run, settings, dataset, notify, [lock])
         process.close()
+        trained()
         if run.read_record().status == "finished":
             from diptych.reports import plots
 

@@ -31,8 +31,9 @@ VERBS = {
 }
 MODULES = {
     **dict.fromkeys(("evaluate", "predict"), "inference"),
-    **dict.fromkeys(("export", "describe", "transfer"), "deployment"),
-    **dict.fromkeys(("models", "datasets", "recipes", "differences"), "catalog"),
+    **dict.fromkeys(("export", "describe", "benchmark"), "deployment"),
+    **dict.fromkeys(("transfer", "verify", "models", "recipes", "differences"), "models"),
+    **dict.fromkeys(("data", "datasets"), "data"),
 }
 # `timeout`, shells and terminals signal a process and then, at once, its whole group.
 SECONDS_OF_ONE_SIGNAL = 0.5

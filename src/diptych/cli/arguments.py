@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -45,9 +45,7 @@ def parse_given(kind: type[T], verb: str, args: Sequence[str], default: T | None
     Raises:
         UsageError: an option is unknown, missing or has a value that is not accepted.
     """
-    flags = {flag: one for one in _options(kind, default) for flag in one.flags}
-    parser = _Parser(verb, kind, {id(one): one for one in flags.values()}.values(), _positionals(kind, default))
-    given = vars(parser.parse_intermixed_args([_known(verb, arg, flags) for arg in args]))
+    given = _Parser(verb, kind, default).parse(args)
     return _made(kind, given, default), set(given)
 
 
@@ -59,135 +57,54 @@ def recipe_named(args: Sequence[str]) -> Recipe:
     return read_recipe(Path(name)) if name.endswith(".json") else recipes.recipe(name)
 
 
-@dataclass(frozen=True)
-class _Option:
-    """A field of a dataclass as an argument."""
-
-    field: Field[Any]
-    hint: Any
-    doc: str
-    default: Any
-    group: str
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        flag = f"--{self.field.name.replace('_', '-')}"
-        return (flag, flag.replace("--", "--no-", 1)) if self.hint is bool else (flag,)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keywords of `ArgumentParser.add_argument`."""
-        settings: dict[str, Any] = {"help": (self.doc + self._shown_default()).replace("%", "%%")}
-        if self.hint is bool:
-            return {**settings, "action": argparse.BooleanOptionalAction if self.default is True else _OffByDefault}
-        parts = [part for part in _alternatives(self.hint) if part is not NoneType]
-        sequence = next((part for part in parts if get_origin(part) is tuple), None)
-        text_parser = self.field.metadata.get("parse")
-        if sequence and not text_parser:
-            length = len(get_args(sequence))
-            settings["nargs"] = length if get_args(sequence)[-1] is not ... else "+"
-            parts = [get_args(sequence)[0], *(part for part in parts if part is not sequence)]
-        choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
-        kind = next((one for one in (float, int) if one in parts), Path if Path in parts else str)
-        metavar = "|".join([kind.__name__.upper()] * (kind is not str or not choices) + list(map(str, choices)))
-        return {
-            **settings,
-            "metavar": self.field.metadata.get("metavar") or metavar,
-            "type": partial(_converted, self.flags[0], kind, choices, text_parser),
-        }
-
-    def _shown_default(self) -> str:
-        if self.default is MISSING or self.default in (None, ()) or self.default is False or "(default" in self.doc:
-            return ""
-        if self.default is True:
-            return " (default: yes)"
-        value = " ".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
-        return f" (default: {value})"
-
-
-def _options(kind: type, default: Any, group: str = "options") -> Iterator[_Option]:
-    for one, hint, value in _described(kind, default):
-        if is_dataclass(hint):
-            yield from _options(hint, None if value is MISSING else value, one.name.replace("_", " "))  # type: ignore[arg-type]
-        elif one.metadata.get("place") != "position":
-            yield _Option(one, hint, field_docs(kind).get(one.name, ""), value, group)
-
-
-def _positionals(kind: type, default: Any) -> list[_Option]:
-    return [
-        _Option(one, hint, field_docs(kind).get(one.name, ""), value, "arguments")
-        for one, hint, value in _described(kind, default)
-        if one.metadata.get("place") == "position"
-    ]
-
-
-def _described(kind: type, default: Any) -> Iterator[tuple[Field[Any], Any, Any]]:
-    """Every field of a dataclass with its type and its default."""
-    hints = get_type_hints(kind)
-    for one in fields(kind):  # type: ignore[arg-type]
-        yield one, hints[one.name], one.default if default is None else getattr(default, one.name)
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
-def _converted(flag: str, kind: type, choices: Sequence[Any], text_parser: Any, text: str) -> Any:
-    """The value of an option from its text.
-
-    Raises:
-        UsageError: says what is accepted.
-    """
-    for choice in choices:
-        if text == str(choice):
-            return choice
-    if choices and kind is str:
-        raise bad_choice(flag, text, list(map(str, choices)))
-    try:
-        return (text_parser or kind)(text)
-    except ValueError as error:
-        accepted = str(error) if text_parser else " or ".join([_NUMBERS[kind], *map(str, choices)])
-        raise UsageError(f"{flag} must be {accepted}, got '{text}'.") from None
-
-
-def _known(verb: str, arg: str, flags: dict[str, _Option]) -> str:
-    """An argument with its dashes in place; raises UsageError for an option that does not exist."""
-    name, equals, value = arg.partition("=")
-    if not name.startswith("--") or name == "--help":
-        return arg
-    if name.replace("_", "-") not in flags:
-        error = unknown_option(verb, name, flags)
-        raise UsageError(f"{error} `diptych {verb} --help` lists them.")
-    return name.replace("_", "-") + equals + value
-
-
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours and whose values are only those given."""
 
-    def __init__(self, verb: str, kind: type, options: Any, positionals: Sequence[_Option]) -> None:
-        names = " ".join(_metavar(one) for one in positionals)
+    def __init__(self, verb: str, kind: type, default: Any) -> None:
         super().__init__(
             f"diptych {verb}",
-            usage=" ".join(f"diptych {verb} {names} [OPTIONS]".split()),
             description=kind.__doc__,
             formatter_class=_Formatter,
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
         )
-        for one in positionals:
-            settings = one.settings
-            many = settings.get("nargs") == "+"
-            optional = one.default is not MISSING
-            self.add_argument(one.field.name, **{**settings, "nargs": "*" if many else "?" if optional else None})
-        groups: dict[str, Any] = {"options": self}
-        for one in options:
-            if one.group not in groups:
-                groups[one.group] = self.add_argument_group(one.group)
-            settings = one.settings
-            if settings.get("nargs") == "+":
-                settings["action"] = "extend"
-            required = one.default is MISSING
-            groups[one.group].add_argument(one.flags[0], required=required, default=argparse.SUPPRESS, **settings)
+        names: list[str] = []
+        self._add(self, kind, default, names)
+        self.usage = " ".join([f"diptych {verb}", *names, "[OPTIONS]"])
+
+    def _add(self, group: Any, kind: type, default: Any, names: list[str]) -> None:
+        """Add the fields of a dataclass to a group of options; `names` collects those of positional arguments."""
+        docs = field_docs(kind)
+        for one, hint, value in _described(kind, default):
+            if is_dataclass(hint):
+                title = one.name.replace("_", " ")
+                inner = group if title == "options" else self.add_argument_group(title)
+                self._add(inner, hint, None if value is MISSING else value, names)  # type: ignore[arg-type]
+                continue
+            settings = _settings(one, hint, value) | {"help": (docs[one.name] + _default(value, docs[one.name]))}
+            settings["help"] = settings["help"].replace("%", "%%")
+            required, many = value is MISSING, settings.get("nargs") == "+"
+            if one.metadata.get("place") == "position":
+                names.append(settings["metavar"] if required else f"[{settings['metavar']}]")
+                self.add_argument(one.name, **{**settings, "nargs": "*" if many else None if required else "?"})
+            else:
+                action = {"action": "extend"} if many else {}
+                group.add_argument(_flag(one), required=required, **settings, **action)
+
+    def parse(self, args: Sequence[str]) -> dict[str, Any]:
+        """The values given, by name."""
+        return vars(self.parse_intermixed_args([self._known(arg) for arg in args]))
+
+    def _known(self, arg: str) -> str:
+        """An argument with its dashes in place; raises UsageError for an option that does not exist."""
+        name, equals, value = arg.partition("=")
+        if not name.startswith("--") or name == "--help":
+            return arg
+        flags = [flag for flag in self._option_string_actions if flag not in ("-h", "--help")]
+        if name.replace("_", "-") not in flags:
+            error = unknown_option(self.prog.removeprefix("diptych "), name, flags)
+            raise UsageError(f"{error} `{self.prog} --help` lists them.")
+        return name.replace("_", "-") + equals + value
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -217,9 +134,60 @@ class _Formatter(argparse.HelpFormatter):
         return "\n\n".join(super(_Formatter, self)._fill_text(one, width, indent) for one in paragraphs)
 
 
-def _metavar(one: _Option) -> str:
-    name = one.field.metadata["metavar"]
-    return f"[{name}]" if one.default is not MISSING else name
+def _flag(one: Field[Any]) -> str:
+    return f"--{one.name.replace('_', '-')}"
+
+
+def _settings(one: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
+    """Keywords of `ArgumentParser.add_argument` for a field."""
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction if default is True else _OffByDefault}
+    settings: dict[str, Any] = {}
+    parts = [part for part in _alternatives(hint) if part is not NoneType]
+    sequence = next((part for part in parts if get_origin(part) is tuple), None)
+    text_parser = one.metadata.get("parse")
+    if sequence and not text_parser:
+        length = len(get_args(sequence))
+        settings["nargs"] = length if get_args(sequence)[-1] is not ... else "+"
+        parts = [get_args(sequence)[0], *(part for part in parts if part is not sequence)]
+    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
+    kind = next((one for one in (float, int) if one in parts), Path if Path in parts else str)
+    metavar = "|".join([kind.__name__.upper()] * (kind is not str or not choices) + list(map(str, choices)))
+    settings["metavar"] = one.metadata.get("metavar") or metavar
+    return {**settings, "type": partial(_converted, _flag(one), kind, choices, text_parser)}
+
+
+def _default(value: Any, doc: str) -> str:
+    """The default in the help text, unless the text says it."""
+    if value is MISSING or value in (None, ()) or value is False or "(default" in doc:
+        return ""
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else "yes" if value is True else value
+    return f" (default: {text})"
+
+
+def _converted(flag: str, kind: type, choices: Sequence[Any], text_parser: Any, text: str) -> Any:
+    """The value of an option from its text; raises UsageError with what is accepted."""
+    for choice in choices:
+        if text == str(choice):
+            return choice
+    if choices and kind is str:
+        raise bad_choice(flag, text, list(map(str, choices)))
+    try:
+        return (text_parser or kind)(text)
+    except ValueError as error:
+        accepted = str(error) if text_parser else " or ".join([_NUMBERS[kind], *map(str, choices)])
+        raise UsageError(f"{flag} must be {accepted}, got '{text}'.") from None
+
+
+def _described(kind: type, default: Any) -> Iterator[tuple[Field[Any], Any, Any]]:
+    """Every field of a dataclass with its type and its default."""
+    hints = get_type_hints(kind)
+    for one in fields(kind):  # type: ignore[arg-type]
+        yield one, hints[one.name], one.default if default is None else getattr(default, one.name)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _made(kind: type[T], given: dict[str, Any], default: T | None) -> T:

@@ -1,4 +1,4 @@
-"""`diptych data check`: find problems in a dataset."""
+"""`diptych data check` and `diptych datasets`: find problems in a dataset, and list the named ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse, positional
-from diptych.cli.output import print_json
+from diptych.cli.output import print_json, print_table
 from diptych.errors import UsageError
 from diptych.options import SourceOptions, option
 from diptych.spec.typed import did_you_mean
@@ -49,7 +49,15 @@ class Check:
     data_options: SourceOptions = field(default_factory=SourceOptions)
 
 
-def main(args: list[str]) -> int:
+@dataclass(frozen=True)
+class Datasets:
+    """List the named datasets."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+def data(args: list[str]) -> int:
     """Run one action on data."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -74,6 +82,28 @@ def main(args: list[str]) -> int:
     else:
         _print(report)
     return 1 if report.count("error") or (parsed.strict and report.count("warning")) else 0
+
+
+def datasets(args: list[str]) -> int:
+    """List the datasets."""
+    parsed = parse(Datasets, "datasets", args)
+    from diptych.data.sources import KINDS, names
+
+    known = names()
+    if parsed.json:
+        fields = {"name": "name", "train": "num_train", "test": "num_test", "image_shape": "image_shape"}
+        fields |= {"mirror": "mirror", "description": "description"}
+        rows = [{key: getattr(one, attribute) for key, attribute in fields.items()} for one in known]
+        print_json([{**row, "classes": len(one.class_names)} for row, one in zip(rows, known, strict=True)])
+        return 0
+    table = []
+    for one in known:
+        size = "×".join(map(str, one.image_shape))
+        images = one.num_train + one.num_test
+        table.append((one.name, one.description, f"{len(one.class_names):,}", f"{images:,}", size))
+    print_table(("dataset", "description", "classes", "images", "size"), table)
+    print(f"DATA may also be a path: {KINDS}.")
+    return 0
 
 
 def _print(report: Report) -> None:

@@ -1,8 +1,9 @@
-"""`diptych export`, `describe` and `transfer`: files for other programs."""
+"""`diptych export`, `describe` and `benchmark`: files for other programs, and their speed on this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json, steps
 from diptych.errors import UsageError
-from diptych.options import EngineName, OtherDataOptions, option
+from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, option
+from diptych.spec.typed import did_you_mean
 
 if TYPE_CHECKING:
+    from diptych.deployment.benchmark import Aim, Row, Winner
+    from diptych.deployment.benchmark import Benchmark as Results
     from diptych.deployment.export import Exported
 
 STYLES = {
@@ -22,6 +26,32 @@ STYLES = {
     "unverified": "[yellow]not verified[/]",
 }
 MOST_CLASSES = 20
+WIDE = 100
+STATUS = {
+    "ok": "[green]ok[/]",
+    "failed": "[red]failed[/]",
+    "impossible": "[red]no file[/]",
+    "unrunnable": "[red]no run[/]",
+    "absent": "[yellow]absent[/]",
+}
+# Title; field of a row, scale, format, unit.
+AIMS = {
+    "latency": ("fastest answer", "latency_p50", 1e3, ",.3f", "ms"),
+    "throughput": ("most images/s", "images_per_second", 1, ",.0f", "images/s"),
+    "size": ("smallest whole model", "num_bytes", 1e-3, ",.0f", "kB"),
+}
+# Columns of numbers: title, field of a row, scale, format, and whether narrow terminals show it.
+COLUMNS = (
+    ("size\nkB", "num_bytes", 1e-3, ",.0f", True),
+    ("accuracy\n%", "accuracy", 100, ".2f", True),
+    ("agrees\n%", "agreement", 100, ".2f", True),
+    ("differs\nby", "worst_difference", 1, ".0e", False),
+    ("load\ns", "load_seconds", 1, ".1f", False),
+    ("p50\nms", "latency_p50", 1e3, ",.3f", True),
+    ("p95\nms", "latency_p95", 1e3, ",.3f", False),
+    ("images\n/s", "images_per_second", 1, ",.0f", True),
+    ("memory\nMB", "peak_memory", 1e-6, ",.0f", False),
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +70,9 @@ class Export:
     """A finished run."""
     to: tuple[str, ...] = option(metavar="FORMAT")
     """Formats, or all."""
-    out: Path | None = None
-    """Folder for the files (default: the run's export/)."""
-    writer: EngineName | None = None
-    """Framework that writes onnx (default: PyTorch if installed)."""
-    verify: bool = True
-    """Compare each file with the trained model on the whole test set; a file that differs goes to failed/."""
     calibration: str | None = option(None, metavar="DATA")
     """Data whose training split gives the ranges of integer formats (default: the run's own)."""
-    threads: int | None = None
-    """Processor threads (default: all cores)."""
+    options: ExportOptions = field(default_factory=ExportOptions)
     json: bool = False
     """Print as JSON."""
     calibration_options: OtherDataOptions = field(default_factory=OtherDataOptions)
@@ -66,27 +89,20 @@ class Describe:
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
+class Benchmark:
+    """Measure every format in every runtime on this machine, each in its own process, and name the best.
 
-    Files are .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. Nothing in SRC is run. Layers are matched by name
-    and by structure; --map decides where that is ambiguous.
+    Keep the machine idle meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files. Exits with
+    1 if a row failed; skips what needs a package that is not installed.
     """
 
-    source: Path = positional("SRC")
-    """File to read."""
-    target: Path = positional("DST")
-    """File to write."""
-    model: str | None = option(None, metavar="MODEL")
-    """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
-    input_shape: tuple[int, int, int] = (32, 32, 3)
-    """Height, width and channels of the images, for a named model."""
-    num_classes: int = 10
-    """Number of classes, for a named model."""
-    map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
-    """A layer of SRC and the model's layer it belongs to; can be repeated."""
-    force: bool = False
-    """Replace DST if it exists."""
+    run: Path = positional("RUN")
+    """A finished run."""
+    to: tuple[str, ...] = option(("all",), metavar="FORMAT")
+    """Formats, as for `diptych export`."""
+    fail_under: str | None = option(None, metavar="accuracy=SHARE,agreement=SHARE")
+    """Smallest accuracy and agreement, 0 to 1; a row below counts as failed."""
+    options: BenchmarkOptions = field(default_factory=BenchmarkOptions)
     json: bool = False
     """Print as JSON."""
 
@@ -100,12 +116,9 @@ def export(args: list[str]) -> int:
         results = deployment.export(
             parsed.run,
             parsed.to,
-            out=parsed.out,
-            writer=parsed.writer,
-            verify=parsed.verify,
             calibration=parsed.calibration,
-            threads=parsed.threads,
             on_format=show,
+            **vars(parsed.options),
             **vars(parsed.calibration_options),
         )
     if parsed.json:
@@ -119,7 +132,7 @@ def _is_failure(shipped: Exported, parsed: Export) -> bool:
     """With `all`, a format whose tools are not installed is no failure; neither is an unverified one on request."""
     if shipped.status == "impossible":
         return not ("all" in parsed.to and shipped.absent)
-    return shipped.status != "ok" and parsed.verify
+    return shipped.status != "ok" and parsed.options.verify
 
 
 def _print_export(results: Sequence[Exported]) -> None:
@@ -194,38 +207,94 @@ def _card_rows(card: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def transfer(args: list[str]) -> int:
-    """Transfer, and print how the layers were matched."""
-    parsed = parse(Transfer, "transfer", args)
-    from diptych.api import models
+def benchmark(args: list[str]) -> int:
+    """Measure, print, and compare the rows with the limits."""
+    parsed = parse(Benchmark, "benchmark", args)
+    limits = limits_of(parsed.fail_under) if parsed.fail_under is not None else {}
+    with steps("reading the run", quiet=parsed.json) as show, framework_silent():
+        from diptych.api import deployment
 
-    done = models.transfer(
-        parsed.source,
-        parsed.target,
-        model=parsed.model,
-        input_shape=parsed.input_shape,
-        num_classes=parsed.num_classes,
-        layer_map=_layer_map(parsed.map),
-        force=parsed.force,
-    )
+        results = deployment.benchmark(parsed.run, parsed.to, on_step=show, **vars(parsed.options))
     if parsed.json:
-        print_json(done.to_json())
-        return 0
-    print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
-    print(f"layers matched: {done.by_name} by name, {done.by_structure} by structure, {done.by_map} by --map")
-    for line in done.casts:
+        print_json(results.to_json())
+    else:
+        from diptych.artifacts.run import Run
+
+        _print_benchmark(results)
+        folder = parsed.options.out or Run.open(parsed.run).export_dir
+        print(f"written: {Path(folder) / 'benchmark.json'}, .csv and .png")
+    shortfalls = results.shortfalls(limits)
+    for line in shortfalls:
+        print(f"diptych: {line}", file=sys.stderr)
+    return 1 if shortfalls else 0
+
+
+def limits_of(text: str) -> dict[str, float]:
+    """The limits in a text such as `accuracy=0.9,agreement=0.99`; raises UsageError."""
+    from diptych.deployment.benchmark import LIMITS
+
+    limits = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in LIMITS:
+            near = did_you_mean(name, LIMITS)
+            raise UsageError(f"--fail-under must be accuracy=SHARE, agreement=SHARE or both, got '{part}'{near}.")
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            limits[name] = float("nan")
+        if not 0 <= limits[name] <= 1:
+            raise UsageError(f"--fail-under {name} must be from 0 to 1, got '{value}'.")
+    return limits
+
+
+def _print_benchmark(results: Results) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(results.rows, console.width))
+    for line in (
+        *(f"{row.label}: {row.reason}" for row in results.rows if row.reason),
+        *_noise(results.rows),
+        *(f"{AIMS[winner.aim][0]}: {_choice(winner)}" for winner in results.best),
+        f"threads: {results.threads} of {results.machine['processor']}; p50, p95: one image; images/s: batches of 32",
+    ):
         print(line)
-    mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (done.mean, done.std))
-    print(f"inside the model: (pixels / 255 - ({mean})) / ({std})")
-    print(f"{done.target}: read back, every bit equal")
-    return 0
 
 
-def _layer_map(texts: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        source, equals, target = text.partition("=")
-        if not (source and equals and target) or source in pairs:
-            raise UsageError(f"--map must be SRCLAYER=DSTLAYER, once per layer, got '{text}'.")
-        pairs[source] = target
-    return pairs
+def _noise(rows: Sequence[Row]) -> Iterator[str]:
+    from diptych.deployment.benchmark import NOISY
+
+    spreads = [row.spread for row in rows if row.spread and row.spread > NOISY]
+    if spreads:
+        times = f"{1 + max(spreads):.2g} times"
+        yield f"The measurements of {len(spreads)} rows differ by up to {times}: was the machine busy?"
+
+
+def _table(rows: Sequence[Row], width: int) -> Any:
+    """Every number or, on a narrow terminal, the most important ones."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    columns = [column for column in COLUMNS if column[-1] or width >= WIDE]
+    titles = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
+    table = Table(
+        Column("format", no_wrap=True), "runtime", Column("status", no_wrap=True), *titles, box=SIMPLE_HEAD, padding=0
+    )
+    for row in rows:
+        values = row.to_json()
+        numbers = [
+            "" if values[name] is None else format(scale * values[name], form) for _, name, scale, form, _ in columns
+        ]
+        table.add_row(row.form, row.title, STATUS[row.status], *numbers)
+    return table
+
+
+def _choice(winner: Winner) -> str:
+    texts = [f"{row.label}, {_measured(winner.aim, row)}" for row in (winner.row, winner.lossless) if row]
+    return "; in float32 ".join(texts)
+
+
+def _measured(aim: Aim, row: Row) -> str:
+    name, scale, form, unit = AIMS[aim][1:]
+    return f"{format(scale * row.to_json()[name], form)} {unit}"

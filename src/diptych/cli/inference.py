@@ -8,7 +8,7 @@ from typing import Any
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json
 from diptych.errors import UsageError
-from diptych.options import EngineName, OtherDataOptions, check_at_least
+from diptych.options import ModelOptions, Options, OtherDataOptions, option
 
 MOST_CLASSES = 20
 
@@ -22,29 +22,23 @@ class Evaluate:
     data: str | None = positional("DATA", None)
     """Dataset name, folder, CSV, Parquet or archive (default: what the model was trained on); without a test split, all
     images are used."""
-    engine: EngineName | None = None
-    """Framework to compute with (default: the one that trained the run)."""
-    trust: bool = False
-    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+    options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False
     """Print everything as JSON."""
     data_options: OtherDataOptions = field(default_factory=OtherDataOptions)
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(Options):
     """Classify images with a run or an exported file."""
 
     model: str = positional("RUN|FILE")
     """A finished run, or a file written by `diptych export`."""
     images: tuple[str, ...] = positional("IMAGE...", ())
     """Files, folders, or patterns such as 'photos/*.png'."""
-    top: int = 3
+    top: int = option(3, least=1)
     """Number of classes to print."""
-    engine: EngineName | None = None
-    """Framework to compute with (default: the one that trained the run)."""
-    trust: bool = False
-    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+    options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False
     """Print as JSON."""
 
@@ -55,8 +49,7 @@ def evaluate(args: list[str]) -> int:
     from diptych.api import inference
 
     with framework_silent():
-        options = {"engine": parsed.engine, "trust": parsed.trust, **vars(parsed.data_options)}
-        metrics = inference.evaluate(parsed.model, parsed.data, **options)
+        metrics = inference.evaluate(parsed.model, parsed.data, **vars(parsed.options), **vars(parsed.data_options))
     if parsed.json:
         print_json(metrics)
         return 0
@@ -80,13 +73,10 @@ def predict(args: list[str]) -> int:
     parsed = parse(Predict, "predict", args)
     if not parsed.images:
         raise UsageError("predict requires IMAGE...: files, folders, or patterns such as 'photos/*.png'.")
-    check_at_least(1, top=parsed.top)
     from diptych.api import inference
 
     with framework_silent():
-        predictions = inference.predict(
-            parsed.model, parsed.images, engine=parsed.engine, top=parsed.top, trust=parsed.trust
-        )
+        predictions = inference.predict(parsed.model, parsed.images, top=parsed.top, **vars(parsed.options))
     if parsed.json:
         print_json([asdict(prediction) for prediction in predictions])
         return 0

@@ -1,0 +1,210 @@
+"""`diptych verify`, `transfer`, `models`, `recipes` and `differences`: models without data."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from inspect import getdoc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.cli.arguments import parse, positional
+from diptych.cli.output import print_json, print_table
+from diptych.errors import SpecError, UsageError
+from diptych.options import ImageOptions, option
+from diptych.spec import ModelSpec, codec, zoo
+from diptych.spec.recipe import Rule
+from diptych.spec.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from diptych.comparison.parity.certificate import Rung
+
+SECONDS_BETWEEN_LINES = 20  # without a terminal, such as in a log of CI
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 if it is not."""
+
+    model: str = positional("MODEL")
+    """Model name (see `diptych models`) or a spec.json."""
+    optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
+    """Optimizers to take steps with."""
+    steps: int = 50
+    """Steps per optimizer."""
+    digits_epochs: int = 3
+    """Epochs of a training on digits; 0 skips it."""
+    seed: int = 0
+    """Seed of weights, images and batches."""
+    out: Path | None = None
+    """Folder for parity.json and parity.txt (default: certificates/MODEL)."""
+    options: ImageOptions = field(default_factory=ImageOptions)
+    json: bool = False
+    """Print the certificate as JSON."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
+
+    Files are .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. Nothing in SRC is run. Layers are matched by name
+    and by structure; --map decides where that is ambiguous.
+    """
+
+    source: Path = positional("SRC")
+    """File to read."""
+    target: Path = positional("DST")
+    """File to write."""
+    model: str | None = option(None, metavar="MODEL")
+    """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
+    map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
+    """A layer of SRC and the model's layer it belongs to; can be repeated."""
+    force: bool = False
+    """Replace DST if it exists."""
+    options: ImageOptions = field(default_factory=ImageOptions)
+    json: bool = False
+    """Print as JSON."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the named models, with their cost at one input size."""
+
+    options: ImageOptions = field(default_factory=ImageOptions)
+    json: bool = False
+    """Print the spec of every model that fits as JSON, to start a spec.json from."""
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the named recipes."""
+
+    json: bool = False
+    """Print every field as JSON, to start a recipe.json from."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """List where TensorFlow and PyTorch differ, and which rule diptych follows."""
+
+    json: bool = False
+    """Print as JSON."""
+
+
+def verify(args: list[str]) -> int:
+    """Run every test, write the certificate, print the verdict."""
+    parsed = parse(Verify, "verify", args)
+    from diptych.api import models as api
+    from diptych.comparison.parity import certificate
+
+    printed = time.monotonic()
+
+    def on_rung(rung: Rung) -> None:
+        nonlocal printed
+        if not parsed.json and (sys.stderr.isatty() or time.monotonic() - printed > SECONDS_BETWEEN_LINES):
+            line = f"{rung.status:4}  {rung.precision:8} {rung.name:28} {rung.relative:.1e}"
+            print(line, file=sys.stderr, flush=True)
+            printed = time.monotonic()
+
+    result = api.verify(
+        parsed.model,
+        optimizers=parsed.optimizer,
+        steps=parsed.steps,
+        digits_epochs=parsed.digits_epochs,
+        seed=parsed.seed,
+        on_rung=on_rung,
+        **vars(parsed.options),
+    )
+    paths = certificate.write(result, parsed.out or Path("certificates") / result.model)
+    if parsed.json:
+        print_json(result.to_json())
+    else:
+        print(result.to_text())
+        print(f"certificate: {paths[0]}, {paths[1]}")
+    return 0 if result.passed else 1
+
+
+def transfer(args: list[str]) -> int:
+    """Transfer, and print how the layers were matched."""
+    parsed = parse(Transfer, "transfer", args)
+    from diptych.api import models as api
+
+    done = api.transfer(
+        parsed.source,
+        parsed.target,
+        model=parsed.model,
+        layer_map=_layer_map(parsed.map),
+        force=parsed.force,
+        **vars(parsed.options),
+    )
+    if parsed.json:
+        print_json(done.to_json())
+        return 0
+    print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
+    print(f"layers matched: {done.by_name} by name, {done.by_structure} by structure, {done.by_map} by --map")
+    for line in done.casts:
+        print(line)
+    mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (done.mean, done.std))
+    print(f"inside the model: (pixels / 255 - ({mean})) / ({std})")
+    print(f"{done.target}: read back, every bit equal")
+    return 0
+
+
+def _layer_map(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        source, equals, target = text.partition("=")
+        if not (source and equals and target) or source in pairs:
+            raise UsageError(f"--map must be SRCLAYER=DSTLAYER, once per layer, got '{text}'.")
+        pairs[source] = target
+    return pairs
+
+
+def models(args: list[str]) -> int:
+    """List the models."""
+    parsed = parse(Models, "models", args)
+    specs = {name: _fitted(name, parsed.options) for name in zoo.MODELS}
+    if parsed.json:
+        print_json({name: codec.model_to_json(spec) for name, spec in specs.items() if spec})
+        return 0
+    rows = []
+    for name, spec in specs.items():
+        _, summary = zoo.MODELS[name]
+        if spec:
+            rows.append((name, f"{spec.num_parameters:,}", f"{spec.flops / 1e6:,.1f}", summary))
+        else:
+            rows.append((name, "—", "—", f"{summary} (images too small)"))
+    print_table(("model", "parameters", "MFLOPs/image", "description"), rows)
+    return 0
+
+
+def recipes(args: list[str]) -> int:
+    """List the recipes."""
+    parsed = parse(Recipes, "recipes", args)
+    if parsed.json:
+        print_json({name: codec.recipe_to_json(recipe()) for name, recipe in RECIPES.items()})
+        return 0
+    print_table(("recipe", "description"), [(name, getdoc(recipe) or "") for name, recipe in RECIPES.items()])
+    return 0
+
+
+def differences(args: list[str]) -> int:
+    """List the differences."""
+    parsed = parse(Differences, "differences", args)
+    from diptych.engines.differences import LEDGER
+
+    if parsed.json:
+        print_json([asdict(row) for row in LEDGER])
+        return 0
+    rows = [(row.key, row.torch, row.tensorflow, row.rule) for row in LEDGER]
+    print_table(("key", "PyTorch", "TensorFlow / Keras", "rule"), rows, show_lines=True)
+    return 0
+
+
+def _fitted(name: str, images: ImageOptions) -> ModelSpec | None:
+    """A model for the given images; None if they are too small for it."""
+    try:
+        return zoo.model(name, images.input_shape, images.num_classes)
+    except SpecError:
+        return None
