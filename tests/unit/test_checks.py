@@ -19,7 +19,7 @@ from planted import (
 )
 from sklearn.datasets import load_digits
 
-from diptych.data.check import duplicates
+from diptych.data.check import checks
 from diptych.data.check.checks import check as check_listing
 from diptych.data.check.findings import KINDS, SEVERITIES
 from diptych.data.check.measure import measure
@@ -170,19 +170,19 @@ def test_like_hashes_are_all_found_without_comparing_every_pair(rng):
     pairs = combinations(range(len(hashes)), 2)
     wanted = [(one, other) for one, other in pairs if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 6]
     assert len(wanted) > 300
-    assert wanted == sorted(map(tuple, duplicates._candidates(hashes).tolist()))
+    assert wanted == sorted(map(tuple, checks._candidates(hashes).tolist()))
 
 
 @pytest.mark.parametrize("num_bits", [0, 16, 30])
 def test_a_crowd_of_like_hashes_costs_no_square(rng, num_bits):
     num_images = 20_000
     hashes = np.uint64(2**60) + rng.integers(0, 2**num_bits, num_images, dtype=np.uint64)
-    assert 0 < len(duplicates._candidates(hashes)) <= (duplicates.MOST_PAIRS + 2 * 32) * num_images
+    assert 0 < len(checks._candidates(hashes)) <= (checks.MOST_PAIRS + 2 * 32) * num_images
 
 
 def test_images_of_one_hash_hang_together():
-    pairs = duplicates._candidates(np.full(20_000, 2**40 + 5, dtype=np.uint64))
-    assert [list(range(20_000))] == duplicates._groups(pairs)
+    pairs = checks._candidates(np.full(20_000, 2**40 + 5, dtype=np.uint64))
+    assert [list(range(20_000))] == checks._groups(pairs)
 
 
 def test_arrays_are_checked_too_and_named_by_split_and_number(rng):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -47,10 +48,10 @@ def _file_system(request, monkeypatch):
     """Whether the quarantine is in the data's file system; another refuses to rename."""
     if request.param == "another":
 
-        def refuse(source, target):
+        def refuse(*_):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-        monkeypatch.setattr(Path, "rename", refuse)
+        monkeypatch.setattr(os, "rename", refuse)
 
 
 @pytest.mark.usefixtures("_file_system")

@@ -13,14 +13,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing that can be wrong.
-
-    Attributes:
-        key: its name in JSON.
-        severity: error, if training fails or is measured wrongly; warning, a likely mistake; note, worth a look.
-        title: a heading.
-        meaning: what it means and what to do about it.
-    """
+    """A kind of finding; an error makes training fail or its measurement wrong, a warning is a likely mistake."""
 
     key: str
     severity: Severity
@@ -74,14 +67,7 @@ UNUSABLE = tuple(KINDS)[:7]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of the data.
-
-    Attributes:
-        place: its index among all images.
-        split: train, validation or test.
-        name: its id in its source; a number comes with its split.
-        label: its class.
-    """
+    """An image: its index among all, its split, its id (a number comes with its split), and its class."""
 
     place: int
     split: str
@@ -91,13 +77,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding.
-
-    Attributes:
-        kind: one of KINDS.
-        reason: the details, in a few words.
-        samples: the images concerned; none if it is about a class or about everything.
-    """
+    """A finding: one of KINDS, the details, and the images concerned, unless it is about a class or everything."""
 
     kind: str
     reason: str

@@ -6,7 +6,6 @@ moves: after an interruption, a file is either at its new place or still at its 
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -75,8 +74,10 @@ def quarantine(listing: Listing, findings: Sequence[Finding], folder: Path) -> l
         _check_free(move.target)
         try:
             move.target.parent.mkdir(parents=True, exist_ok=True)
-            _move(move.source, move.target)
+            shutil.move(move.source, move.target)
         except OSError as error:
+            if os.path.lexists(move.source):
+                move.target.unlink(missing_ok=True)  # a part of a copy
             raise DataError(
                 f"Cannot move {str(move.source)!r} to {str(move.target)!r}: {error.strerror or error}. "
                 f"{str(folder / LIST)!r} lists all planned moves."
@@ -93,27 +94,3 @@ def _root(listing: Listing) -> Path | None:
 def _check_free(target: Path) -> None:
     if os.path.lexists(target):
         raise DataError(f"{str(target)!r} exists and is not overwritten: name another folder.")
-
-
-def _move(source: Path, target: Path) -> None:
-    """Move a file or a link to a path where nothing is, on any file system."""
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    else:
-        return
-    if source.is_symlink():
-        target.symlink_to(source.readlink())
-    else:
-        try:
-            with source.open("rb") as read, target.open("xb") as written:
-                shutil.copyfileobj(read, written)
-                written.flush()
-                os.fsync(written.fileno())
-            shutil.copystat(source, target)
-        except OSError:
-            target.unlink(missing_ok=True)
-            raise
-    source.unlink()
