@@ -22,16 +22,9 @@ Shares = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) -> Pixels:
-    """Copy the drawn samples out of a split and change each at random.
+    """Copy the drawn samples out of a split, uint8, (M, H, W, C), and change each at random: uint8, (N, H, W, C).
 
-    Args:
-        images: uint8, (M, H, W, 1 or 3), the whole split; it is only read.
-        recipe: the changes and their sizes; its flip is not "auto".
-        draws: the N samples' indices in the split, and their random numbers.
-        mean_color: uint8, (C,), the colour of cutout.
-
-    Returns:
-        uint8, (N, H, W, C).
+    `mean_color`, uint8, (C,), is the colour of cutout.
     """
     # differs: augmentation
     chosen_nhwc = np.ascontiguousarray(images[draws.indices])
@@ -148,11 +141,8 @@ def own_shares(recipe: Recipe, draws: Draws, size: tuple[int, int]) -> Shares:
     """Draw the share that each sample keeps: the same for all pixels in mixup, all pixels outside a box in cutmix.
 
     With both on, a coin decides for each sample. The shares follow Beta(alpha, alpha), with the recipe's mixup and
-    cutmix as alphas.
-
-    Returns:
-        The share of each pixel, float32, (N, H or 1, W or 1, 1), and of each label, float64, (N,). The label's
-        is the mean of the pixels': for cutmix, exactly the share of pixels outside the box.
+    cutmix as alphas. Returns the share of each pixel, float32, (N, H or 1, W or 1, 1), and of each label, float64,
+    (N,), which is the mean of the pixels'.
     """
     if not recipe.cutmix:
         return _mixup_shares(recipe.mixup, draws)

@@ -60,7 +60,7 @@ def epoch_batches(
     """Yield the batches of one epoch, in order; `close` it to stop early.
 
     Args:
-        split: the training samples; they are only read.
+        split: the training samples.
         recipe: its flip is not "auto".
         num_classes: K, the width of the targets.
         seed: the training's seed.
@@ -120,15 +120,9 @@ def order(num_samples: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
-    """Return the weight of each class in the loss.
+    """Return the weight of each class in the loss, float32, (K,).
 
-    Args:
-        recipe: "balanced" is scikit-learn's rule, samples / (classes · samples of the class).
-        labels: int64, (N,), of the training split.
-        num_classes: K.
-
-    Returns:
-        float32, (K,). A class without samples weighs 1 when balanced.
+    "balanced" is scikit-learn's rule, samples / (classes · samples of the class); a class without samples weighs 1.
 
     Raises:
         SpecError: the recipe gives numbers, but not K numbers above 0.
@@ -187,15 +181,10 @@ def _mean_color(images: Images) -> Pixels:
 def prefetched(
     compute: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int, depth: int
 ) -> Generator[_Result, None, None]:
-    """Yield `compute(task)` for each task, in order, computed ahead in threads; raise an error when its turn comes.
+    """Yield `compute(task)` for each task, in order, at most `depth` computed ahead in threads.
 
-    Closing the generator cancels tasks that have not started and waits for the others.
-
-    Args:
-        compute: must not depend on the order of its calls.
-        tasks: consumed one by one, as results are.
-        workers: number of threads; with 0, each result is computed when it is requested.
-        depth: how many results may be computed ahead.
+    With 0 workers, each result is computed when it is requested. An error is raised when its turn comes. Closing the
+    generator cancels tasks that have not started and waits for the others.
     """
     if not workers:
         yield from map(compute, tasks)

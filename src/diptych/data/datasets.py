@@ -62,8 +62,8 @@ class Splits:
     name: str
     class_names: tuple[str, ...]
     train: Split
-    validation: Split | None = None
-    test: Split | None = None
+    validation: Split | None
+    test: Split | None
     mirror: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -156,22 +156,13 @@ class Dataset:
         return {**vars(self), "fingerprint": self.fingerprint, "test_fingerprint": self.test_fingerprint}
 
 
-def load(
-    data: str,
-    *,
-    data_dir: Path | None = None,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    seed: int = 0,
-    validation_fraction: float = 0.1,
-) -> Dataset:
-    """Load a dataset.
+def load(data: str, *, seed: int = 0, validation_fraction: float = 0.1, **options: Any) -> Dataset:
+    """Load a dataset; `options` are those of `read`.
 
     A split that the data lacks is held out from its training samples, stratified by class: 20 % for test, always the
-    same samples, and `validation_fraction` of the rest, in [0, 1), chosen by `seed`. See `read` for the rest.
+    same samples, and `validation_fraction` of the rest, in [0, 1), chosen by `seed`.
     """
-    splits = read(data, data_dir=data_dir, image_size=image_size, channels=channels)
-    return splits.divide(seed, validation_fraction)
+    return read(data, **options).divide(seed, validation_fraction)
 
 
 def read(
@@ -205,10 +196,8 @@ def read(
         UsageError: see `sources.find`, or an argument is out of range.
         DataError: see the readers.
     """
-    if image_size is not None and min(image_size) < 1:
-        raise UsageError(f"The image size must be at least 1 × 1, got {image_size}.")
-    if image_size is not None and math.prod(image_size) > MAX_PIXELS:
-        raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
+    if image_size and (min(image_size) < 1 or math.prod(image_size) > MAX_PIXELS):
+        raise UsageError(f"The image size must be at least 1 × 1 and at most {MAX_PIXELS:,} pixels, got {image_size}.")
     if channels not in (None, 1, 3):
         raise UsageError(f"The number of channels must be 1 (grey) or 3 (RGB), got {channels}.")
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
@@ -228,14 +217,12 @@ def ingest(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> Splits:
-    """Put image files into a store, and find those that cannot be decoded.
-
-    See `read` and `ImageStore.build`. The splits have no name yet.
+    """Put image files into a store, and skip those that cannot be decoded; see `read` and `ImageStore.build`.
 
     Raises:
         DataError: an image cannot be decoded and is not skipped, or a class has no image left.
     """
-    store = ImageStore.build(listing, image_shape, caching=caching, folder=folder, progress=progress)
+    store = ImageStore.build(listing, image_shape, caching, folder, progress)
     skipped = tuple((listing.id_of(index), fault) for index, fault in store.faults.items())
     if skipped and bad_images == "fail":
         named = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in skipped[:_MAX_NAMED])
@@ -267,8 +254,8 @@ def cut(
     Its random numbers are Philox's raw words, a stream that NumPy promises never to change, so that a seed chooses the
     same samples in every version.
 
-    The fraction of each class is rounded, but at least one sample unless it is 0. Returns what remains and what is held
-    out, both in the order of `split`. `class_names` and `purpose` are for the error.
+    The fraction of each class is rounded, but at least one sample unless it is 0. Returns the samples that remain and
+    those held out, both in the order of `split`. `class_names` and `purpose` are for the error.
 
     Raises:
         DataError: a class has too few samples to be in both.

@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,11 +41,7 @@ def quiet(doing: str, done: int, total: int) -> None:
 
 
 def cache_dir() -> Path:
-    """Return the folder of what diptych can make again: DIPTYCH_CACHE, or `~/.cache/diptych`.
-
-    Raises:
-        UsageError: DIPTYCH_CACHE cannot be a folder; see `paths.user_path`.
-    """
+    """Return the folder of what diptych can build again: DIPTYCH_CACHE, or `~/.cache/diptych`."""
     setting = os.environ.get("DIPTYCH_CACHE")
     return user_path(setting, "DIPTYCH_CACHE") if setting else Path(USUAL).expanduser()
 
@@ -92,19 +89,11 @@ class ImageStore:
         cls,
         listing: Listing,
         image_shape: tuple[int, int, int],
-        *,
         caching: cache.Caching = "auto",
         folder: Path | None = None,
         progress: Progress = quiet,
     ) -> Self:
-        """Read and hash every file, and decode each once unless the results are cached.
-
-        Args:
-            listing: the image files.
-            image_shape: see the attributes; 3 channels for RGB, 1 for grey.
-            caching: whether pixels are cached; see `cache.wants`.
-            folder: where results are cached; `pixels` in `cache_dir` unless given.
-            progress: called as files are read and decoded.
+        """Read and hash every file, and decode each once unless the results are cached in `folder`.
 
         Raises:
             DataError: a file changes meanwhile.
@@ -141,9 +130,8 @@ class ImageStore:
         return self.cached is None
 
     @cached_property
-    def _pixels(self) -> NDArray[np.uint8]:
-        assert self.cached is not None
-        return self.cached.pixels()
+    def _pixels(self) -> NDArray[np.uint8] | None:
+        return self.cached.pixels() if self.cached else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_pixels"}
@@ -154,7 +142,7 @@ class ImageStore:
         Raises:
             DataError: the file of a streamed image has changed.
         """
-        if not self.is_streamed:
+        if self._pixels is not None:
             return np.asarray(self._pixels[indices])
         images_nhwc = np.empty((len(indices), *self.image_shape), dtype=np.uint8)
 
@@ -209,11 +197,8 @@ def _hash_files(listing: Listing, progress: Progress) -> NDArray[np.uint8]:
     digests = np.zeros((len(listing), 32), dtype=np.uint8)
 
     def one(index: int) -> None:
-        try:
-            digest = hashlib.sha256(listing.read(index)).digest()
-        except DataError:
-            return  # `_decode_all` records why
-        digests[index] = np.frombuffer(digest, dtype=np.uint8)
+        with suppress(DataError):  # `_decode_all` records why
+            digests[index] = np.frombuffer(hashlib.sha256(listing.read(index)).digest(), dtype=np.uint8)
 
     each(one, len(listing), lambda done: progress("Reading", done, len(listing)))
     return digests

@@ -39,12 +39,12 @@ class Source:
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A published dataset that diptych knows by name.
+    """A published dataset, in a folder of its name in the data directory.
 
     Attributes:
-        name: its name on the command line, and of its folder in the data directory.
+        name: its name on the command line.
         description: one line for people.
-        image_shape: height, width and channels; image files are resized to it unless another is given.
+        image_shape: height, width and channels.
         class_names: one for each label.
         num_train: samples to train and validate with.
         num_test: samples to test with.
@@ -75,34 +75,34 @@ def _read_digits(_folder: Path) -> Listing:
     return Listing(idx.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
 
 
-def _table() -> tuple[NamedDataset, ...]:
-    grey, colour = (28, 28, 1), (32, 32, 3)
-    digit_names, many = idx.DIGIT_NAMES, (60_000, 10_000)
-    return (
-        NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), digit_names,
+_GREY, _COLOR = (28, 28, 1), (32, 32, 3)
+_DIGITS, _MANY = idx.DIGIT_NAMES, (60_000, 10_000)
+NAMED = {
+    dataset.name: dataset
+    for dataset in (
+        NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), _DIGITS,
                      1438, 359, mirror=False, read=_read_digits),
-        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", grey, idx.FASHION_NAMES,
-                     *many, mirror=True, read=partial(idx.list_idx, idx.FASHION_MNIST_FILES, idx.FASHION_NAMES)),
-        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", grey, digit_names,
-                     *many, mirror=False, read=partial(idx.list_idx, idx.MNIST_FILES, digit_names)),
-        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat and others 2018)", grey, idx.KANA_NAMES,
-                     *many, mirror=False, read=partial(idx.list_idx, idx.KMNIST_FILES, idx.KANA_NAMES)),
-        NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen and others 2017)", grey,
+        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GREY, idx.FASHION_NAMES,
+                     *_MANY, mirror=True, read=partial(idx.list_idx, idx.FASHION_MNIST_FILES, idx.FASHION_NAMES)),
+        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GREY, _DIGITS,
+                     *_MANY, mirror=False, read=partial(idx.list_idx, idx.MNIST_FILES, _DIGITS)),
+        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat and others 2018)", _GREY,
+                     idx.KANA_NAMES, *_MANY, mirror=False,
+                     read=partial(idx.list_idx, idx.KMNIST_FILES, idx.KANA_NAMES)),
+        NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen and others 2017)", _GREY,
                      idx.EMNIST_NAMES, 112_800, 18_800, mirror=False, read=idx.list_emnist),
-        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", colour, cifar.CLASS_NAMES,
+        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, cifar.CLASS_NAMES,
                      50_000, 10_000, mirror=True, read=partial(cifar.list_cifar, (cifar.PYTHON, cifar.BINARY))),
-        NamedDataset("cifar100", "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)", colour,
+        NamedDataset("cifar100", "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)", _COLOR,
                      cifar.FINE_NAMES, 50_000, 10_000, mirror=True,
                      read=partial(cifar.list_cifar, (cifar.PYTHON_100,))),
-        NamedDataset("svhn", "house numbers, cropped digits (Netzer and others 2011)", colour, digit_names,
+        NamedDataset("svhn", "house numbers, cropped digits (Netzer and others 2011)", _COLOR, _DIGITS,
                      73_257, 26_032, mirror=False, read=idx.list_svhn),
         NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky and others 2015), bring your own copy",
                      (224, 224, 3), tuple(imagenet.class_names().values()), 1_281_167, 50_000, mirror=True,
                      read=imagenet.list_imagenet, may_be_less=True),
-    )  # fmt: skip
-
-
-NAMED = {dataset.name: dataset for dataset in _table()}
+    )
+}  # fmt: skip
 
 
 def names() -> list[NamedDataset]:
@@ -161,12 +161,7 @@ def find(
 
 
 def read_named(dataset: NamedDataset, data_dir: Path) -> Source:
-    """Read a named dataset from its folder in the data directory.
-
-    Raises:
-        DataError: a file is damaged, or the samples are not as many or as large as they should be.
-        DownloadError: a file is missing and cannot be downloaded, or is not the published one.
-    """
+    """Read a named dataset from its folder, and check the number and size of its images."""
     folder, name = data_dir / dataset.name, dataset.name
     listing = dataset.read(folder)
     sizes = len(listing.train), len(listing.test) if listing.test else 0
@@ -193,11 +188,7 @@ def at_hand(data: str, data_dir: Path | None = None) -> bool:
 
 
 def absolute(data: str | Path) -> str:
-    """Return a path made absolute, so that it is found from anywhere, or a dataset's name as it is.
-
-    Raises:
-        UsageError: see `paths.user_path`.
-    """
+    """Return a path made absolute, or a dataset's name as it is."""
     if str(data) in NAMED:
         return str(data)
     path = user_path(data, "DATA")

@@ -52,7 +52,7 @@ class ListedSplit:
     Attributes:
         images: encoded images, or pixels: uint8, (N, H, W, 1 or 3).
         labels: int64, (N,), the index of each image's class.
-        ids: (N,), unique within the split and the same on every machine: a path, or a number unless given.
+        ids: (N,), unique within the split and the same on every machine: a path or a number.
     """
 
     images: EncodedImages | NDArray[np.uint8]
@@ -66,11 +66,6 @@ class ListedSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def empty(self) -> ListedSplit:
-        """Return a split of the same kind without images."""
-        images = self.images[:0] if isinstance(self.images, np.ndarray) else self.images
-        return ListedSplit(images, self.labels[:0], self.ids[:0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +88,10 @@ class Listing:
         cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit], inferred: tuple[str, ...] = ()
     ) -> Self:
         """Build a listing from the splits that a source has."""
-        train = splits.get("train") or next(iter(splits.values())).empty()
+        train, first = splits.get("train"), next(iter(splits.values()))
+        if train is None:
+            images = first.images[:0] if isinstance(first.images, np.ndarray) else first.images
+            train = ListedSplit(images, first.labels[:0], first.ids[:0])
         return cls(class_names, train, splits.get("validation"), splits.get("test"), inferred)
 
     @cached_property
@@ -129,11 +127,7 @@ class Listing:
         raise IndexError(index)
 
     def read(self, index: int) -> bytes:
-        """Return the bytes of one encoded image; safe to call from any thread.
-
-        Raises:
-            DataError: they cannot be read.
-        """
+        """Return the bytes of one encoded image; see `EncodedImages.read`."""
         _, split, within = self.find(index)
         assert not isinstance(split.images, np.ndarray)  # callers look at `has_files`
         return split.images.read(within)

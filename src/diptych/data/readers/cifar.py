@@ -63,8 +63,7 @@ def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
     Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
 
     Raises:
-        DataError: a batch is missing, damaged, truncated, holds a label out of range, or is a pickle that asks for
-            anything but an array.
+        DataError: a batch is missing, damaged, has a label out of range, or is a pickle of anything but an array.
     """
     packed = [form for form in forms if (folder / form.archive.name).exists()]
     unpacked = [form for form in forms if (folder / form.folder).is_dir()]
@@ -83,11 +82,7 @@ def read_cifar(source: Path, form: Form) -> Listing:
 
 
 def parse_binary(content: bytes, name: str) -> Batch:
-    """Parse a binary batch: records of one label byte and 3,072 pixel bytes.
-
-    Raises:
-        DataError: a record is cut short or a label is out of range; names `name` and the byte offset.
-    """
+    """Parse a binary batch: records of one label byte and 3,072 pixel bytes."""
     num_records, rest = divmod(len(content), RECORD_BYTES)
     if rest or not num_records:
         raise DataError(f"{name!r} is truncated at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
@@ -102,13 +97,13 @@ def parse_binary(content: bytes, name: str) -> Batch:
 
 
 def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CLASS_NAMES)) -> Batch:
-    """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key.
-
-    Raises:
-        DataError: the pickle asks for any global but the three of the format, breaks off, or holds
-            something else; names `name` and, where the pickle itself is at fault, the byte offset.
-    """
-    batch = unpickle(content, name)
+    """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key."""
+    stream = io.BytesIO(content)
+    try:
+        batch = _BatchUnpickler(stream).load()
+    except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{name!r} is not a CIFAR batch: {reason} at byte {stream.tell()}.") from error
     if not isinstance(batch, dict) or not {b"data", key.encode()} <= batch.keys():
         raise DataError(f"{name!r} is not a CIFAR batch: its pickle is not a dictionary with data and {key}.")
     pixels, labels = batch[b"data"], batch[key.encode()]
@@ -124,20 +119,6 @@ def parse_python(content: bytes, name: str, key: str = "labels", num_classes: in
 
 def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-
-
-def unpickle(content: bytes, name: str) -> object:
-    """Load a pickle of plain values and uint8 arrays; an array becomes a `PickledArray`.
-
-    Raises:
-        DataError: it asks for any global but the three of the format, or breaks off; names `name` and the byte offset.
-    """
-    stream = io.BytesIO(content)
-    try:
-        return _BatchUnpickler(stream).load()
-    except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name!r} is not a CIFAR batch: {reason} at byte {stream.tell()}.") from error
 
 
 class _PickledType:

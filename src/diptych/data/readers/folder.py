@@ -19,13 +19,9 @@ from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.errors import DataError
 
 SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 """Names of a split: of a folder, in the name of a table, in a column of one."""
 _RUN_FILES = ("run.json", "findings.json", "comparison.json")
@@ -35,7 +31,7 @@ def list_folder(root: Path) -> Listing:
     """List the images of a folder; it is divided into splits if it has a folder `train` that holds folders.
 
     Raises:
-        DataError: there are no classes, a class has no images, or the splits have different classes.
+        DataError: there are not two classes, a class has no images, or the splits have different classes.
     """
     folders = _split_folders(root)
     class_names = tuple(folder_names(root / folders["train"]))
@@ -58,11 +54,7 @@ def list_folder(root: Path) -> Listing:
 
 
 def survey_folder(root: Path) -> Listing:
-    """List everything in a folder that is named like an image, with classes that are empty or not in every split.
-
-    Raises:
-        DataError: the folder cannot be read, does not have two class folders, or has one split twice.
-    """
+    """List everything in a folder that is named like an image, with classes that are empty or not in every split."""
     folders = _split_folders(root)
     class_names = tuple(sorted({name for folder in folders.values() for name in folder_names(root / folder)}))
     _check_count(root, class_names)
@@ -70,11 +62,7 @@ def survey_folder(root: Path) -> Listing:
 
 
 def folder_names(root: Path) -> list[str]:
-    """Return the folders in a folder, sorted, without hidden ones and those of runs.
-
-    Raises:
-        DataError: it cannot be read, or holds a folder whose name is not UTF-8.
-    """
+    """Return the folders in a folder, sorted, without hidden ones and those of runs."""
     entries = [entry for entry in _entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
     return [as_text(entry.path, entry.name) for entry in entries if not _holds_runs(entry.path)]
 
@@ -82,12 +70,8 @@ def folder_names(root: Path) -> list[str]:
 def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False) -> Iterator[str]:
     """Yield `prefix` and the path below a folder, with `/`, of each image in it, sorted by their parts.
 
-    Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops.
-
-    Args:
-        folder: where to search, at any depth.
-        prefix: begins every name.
-        any_kind: whether everything that is named like an image counts, even a folder or a dangling link.
+    Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops. With
+    `any_kind`, everything that is named like an image counts, even a folder or a dangling link.
 
     Raises:
         DataError: a folder cannot be read, or the name of an image is not UTF-8.
@@ -98,7 +82,9 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
         entry = next(entries, None)
         if entry is None:
             pending.pop()
-        elif is_image(entry.name) and (any_kind or _is_file(entry)):
+        elif is_image(entry.name) and (
+            any_kind or entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)  # noqa: PTH113  (a link)
+        ):
             yield as_text(entry.path, prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
             pending.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
@@ -137,12 +123,10 @@ def _listing(root: Path, folders: dict[str, str], class_names: tuple[str, ...], 
     splits = {}
     for split, folder in folders.items():
         prefix = f"{folder}/" if folder else ""
-        names = [
-            list(image_names(root / folder / name, f"{prefix}{name}/", any_kind=any_kind))
-            if (root / folder / name).is_dir()
-            else []
-            for name in class_names
-        ]
+        names: list[list[str]] = []
+        for name in class_names:
+            path = root / folder / name
+            names.append(list(image_names(path, f"{prefix}{name}/", any_kind=any_kind)) if path.is_dir() else [])
         labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, names)))
         names_n = as_names(chain.from_iterable(names))
         splits[split] = ListedSplit(Files(root, names_n), labels, names_n)
@@ -175,7 +159,3 @@ def _entries(root: Path | str) -> list[os.DirEntry[str]]:
 def is_image(name: str) -> bool:
     """Return whether a name ends like that of an image file."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    return entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)  # noqa: PTH113  (a link's target)

@@ -189,14 +189,9 @@ def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
 
 
 def read_svhn(path: Path) -> Samples:
-    """Read the cropped digits of SVHN: a MATLAB 5 file of `X`, (32, 32, 3, N), and `y`, (N, 1), where 10 means 0.
+    """Read the cropped digits of SVHN: images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,), 0–9.
 
-    Source: http://ufldl.stanford.edu/housenumbers/
-
-    Returns images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,), 0–9.
-
-    Raises:
-        DataError: the file cannot be read, or holds something else.
+    A MATLAB 5 file has `X`, (32, 32, 3, N), and `y`, (N, 1), where 10 means 0: http://ufldl.stanford.edu/housenumbers/
     """
     from scipy.io import loadmat  # slow to import
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -39,13 +39,8 @@ def class_names() -> dict[str, str]:
 def list_imagenet(folder: Path) -> Listing:
     """List the images of ILSVRC2012.
 
-    Args:
-        folder: holds `train/<WordNet id>/` and `val/` (flat, or divided in the same way), also as Kaggle ships it. It
-            may hold fewer classes: validation images of other classes are skipped.
-
-    Raises:
-        DownloadError: there is no such tree, or nothing that says the classes of a flat `val/`.
-        DataError: a folder is not a class, or a class has no images.
+    The folder has `train/<WordNet id>/` and `val/` (flat, or divided in the same way), also as Kaggle ships it. It may
+    have fewer classes: validation images of other classes are skipped.
     """
     trees = [folder / place for place in _TREES if (folder / place / "train").is_dir()]
     if not trees:
@@ -107,23 +102,20 @@ def _wnids_of(names: list[str], folder: Path) -> list[str]:
 
 
 def _read_truth(folder: Path) -> dict[str, str] | None:
-    """Return the WordNet id of each validation image, by its name without suffix, if some file in the folder says it.
-
-    Raises:
-        DataError: the file is damaged.
-    """
+    """Return the WordNet id of each validation image, by its name without suffix, if some file says it."""
     if (folder / DEVKIT_ARCHIVE).is_file():
-        meta, truth = read_members(folder / DEVKIT_ARCHIVE, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"])
-        return _parse_devkit(meta, truth, str(folder / DEVKIT_ARCHIVE))
+        members = read_members(folder / DEVKIT_ARCHIVE, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"])
+        return _parse_devkit(members, str(folder / DEVKIT_ARCHIVE))
     for kit in (folder / DEVKIT, folder):
         if (kit / _TRUTH).is_file():
-            return _parse_devkit(_read_bytes(kit / _META), _read_bytes(kit / _TRUTH), str(kit))
+            return _parse_devkit(read_members(kit, [_META, _TRUTH]), str(kit))
     return _parse_solution(folder / SOLUTION) if (folder / SOLUTION).is_file() else None
 
 
-def _parse_devkit(meta: bytes, truth: bytes, name: str) -> dict[str, str]:
+def _parse_devkit(members: Sequence[bytes], name: str) -> dict[str, str]:
     from scipy.io import loadmat  # slow to import
 
+    meta, truth = members
     try:
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         rows = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], synsets["num_children"], strict=True)
@@ -140,17 +132,11 @@ def _parse_devkit(meta: bytes, truth: bytes, name: str) -> dict[str, str]:
 
 def _parse_solution(path: Path) -> dict[str, str]:
     wnids = {}
-    for number, row in enumerate(csv.reader(_read_bytes(path).decode("utf-8-sig", "replace").splitlines()), 1):
+    (content,) = read_members(path.parent, [path.name])
+    for number, row in enumerate(csv.reader(content.decode("utf-8-sig", "replace").splitlines()), 1):
         if number == 1 or not row:
             continue
         if len(row) != 2 or not row[1].split():
             raise DataError(f"{str(path)!r}, line {number}: expected ImageId,PredictionString.")
         wnids[row[0]] = row[1].split()[0]
     return wnids
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
