@@ -54,7 +54,7 @@ def test_a_spec_file_trains(run):
 
 def test_a_recipe_file_is_used_unless_an_option_overrides_it(run):
     record = run.read_record()
-    recipe = recipe_from_json(record.recipe)
+    recipe = record.recipe
     followed = {name: RECIPE[name] for name in ("optimizer", "schedule", "label_smoothing", "crop_padding")}
     assert followed == {name: getattr(recipe, name) for name in followed}
     assert (2, 0.08, 5) == (recipe.epochs, recipe.learning_rate, record.seed)
