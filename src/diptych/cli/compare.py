@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
-from diptych.cli.output import print_json
+from diptych.cli.output import print_json, print_table
 from diptych.errors import UsageError
 from diptych.options import CompareOptions, DataOptions
 from diptych.spec import Recipe
@@ -79,29 +79,19 @@ def _show_step(step: str) -> None:
 
 
 def _print_plan(experiment: Experiment, as_json: bool) -> None:
-    planned = experiment.plan()
-    total = sum(run.seconds for run in planned)
+    rows: list[dict[str, Any]] = []
+    for run in experiment.plan():
+        cell = {name: getattr(run.cell, name) for name in ("arm", "seed", "engine")}
+        rows.append({**cell, "status": run.status, "seconds": run.seconds})
+    total = sum(row["seconds"] for row in rows)
     if as_json:
-        rows = [
-            {
-                "arm": run.cell.arm,
-                "seed": run.cell.seed,
-                "engine": run.cell.engine,
-                "status": run.status,
-                "seconds": run.seconds,
-            }
-            for run in planned
-        ]
         print_json({"runs": rows, "seconds": total})
         return
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table(Column("run", justify="right"), "arm", "seed", "engine", "status", Column("about", justify="right"))
-    for number, run in enumerate(planned, start=1):
-        row = (run.cell.arm, str(run.cell.seed), run.cell.engine, run.status, _duration(run.seconds))
-        table.add_row(str(number), *row)
-    Console().print(table)
+    texts = [
+        (str(number), row["arm"], str(row["seed"]), row["engine"], row["status"], _duration(row["seconds"]))
+        for number, row in enumerate(rows, start=1)
+    ]
+    print_table(("run", "arm", "seed", "engine", "status", "about"), texts)
     print(f"about {_duration(total)} of training; measuring and exporting are extra. Nothing was run.")
 
 
@@ -118,28 +108,23 @@ def _print(comparison: Comparison, as_json: bool) -> None:
     if as_json:
         print_json({**findings, "report": str(comparison.report_path)})
         return
-    from rich.console import Console
-
-    Console().print(_table(findings))
+    _print_results(findings)
     for line in (findings["verdict"]["headline"], *findings["verdict"]["details"], *findings["remarks"]):
         print(line)
     print(f"report: {comparison.report_path}")
 
 
-def _table(findings: Any) -> Any:
+def _print_results(findings: Any) -> None:
     """One row per side: means of the measures, and training speed."""
-    from rich.table import Table
-    from rich.text import Text
-
     from diptych.comparison.wording import spread
 
     speeds = next((cost["medians"] for cost in findings["costs"] if cost["key"] == "train_throughput"), None)
-    table = Table("", "accuracy", "macro F1", "loss", "training images/s", title=Text(findings["title"]))
+    rows = []
     for place, side in enumerate(findings["sides"]):
         contrast = findings["contrasts"][max(place - 1, 0)]
         means = [measure["means"][min(place, 1)] for measure in contrast["measures"]]
         deviations = contrast["measures"][0]["deviations"]
         accuracy = f"{means[0]:.2%}" + (f" ± {spread(deviations[min(place, 1)], 'share')}" if deviations else "")
         speed = f"{speeds[place]:,.0f}" if speeds and speeds[place] else ""
-        table.add_row(Text(side["name"]), accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed)
-    return table
+        rows.append((side["name"], accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed))
+    print_table(("", "accuracy", "macro F1", "loss", "training images/s"), rows, title=findings["title"])

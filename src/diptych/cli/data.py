@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import print_json, print_table
@@ -24,7 +24,6 @@ usage: diptych data ACTION ...
 
 `diptych data check --help` says more.
 """
-COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 EXAMPLES = 3
 
 
@@ -107,33 +106,22 @@ def datasets(args: list[str]) -> int:
 
 
 def _print(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    from diptych.data.check.findings import KINDS
     from diptych.reports.page import check_headline
 
     content = report.to_json()
     print(check_headline(content))
-    if content["kinds"]:
-        table = Table("finding", "severity", Column("times", justify="right"), "for example")
-        for kind in content["kinds"]:
-            severity = Text(kind["severity"], style=COLOURS[kind["severity"]])
-            table.add_row(KINDS[kind["kind"]].title, severity, f"{kind['count']:,}", _examples(report, kind["kind"]))
-        Console().print(table)
+    if kinds := content["kinds"]:
+        rows = [(row["title"], row["severity"], f"{row['count']:,}", _examples(report, row["kind"])) for row in kinds]
+        print_table(("finding", "severity", "times", "for example"), rows)
     if report.moved:
         print(f"moved to the quarantine: {len(report.moved):,} files")
     print(f"report: {report.report_path}")
 
 
-def _examples(report: Report, kind: str) -> Any:
+def _examples(report: Report, kind: str) -> str:
     """The first findings of a kind, one per line."""
-    from rich.text import Text
-
-    findings = [finding for finding in report.findings if finding.kind == kind]
     lines = []
-    for finding in findings[:EXAMPLES]:
+    for finding in [finding for finding in report.findings if finding.kind == kind][:EXAMPLES]:
         names = ", ".join(sample.name for sample in finding.samples[:EXAMPLES])
         lines.append(f"{names}: {finding.reason}" if names else finding.reason)
-    return Text("\n".join(lines), overflow="fold")
+    return "\n".join(lines)

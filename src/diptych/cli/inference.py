@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from diptych.cli.arguments import parse, positional
-from diptych.cli.output import framework_silent, print_json
+from diptych.cli.output import framework_silent, print_json, print_table
 from diptych.errors import UsageError
 from diptych.options import ModelOptions, Options, OtherDataOptions, option
 
@@ -53,8 +52,6 @@ def evaluate(args: list[str]) -> int:
     if parsed.json:
         print_json(metrics)
         return 0
-    from rich.console import Console
-
     from diptych.evaluation.metrics import classification_report
 
     print(
@@ -64,7 +61,11 @@ def evaluate(args: list[str]) -> int:
     )
     print(classification_report(metrics))
     if len(metrics["per_class"]) <= MOST_CLASSES:
-        Console(markup=False, emoji=False).print(_confusion(metrics))
+        names = [row["name"] for row in metrics["per_class"]]
+        counts = [[str(count) if count else "·" for count in row] for row in metrics["confusion_matrix"]]
+        titles = ("true \\ predicted", *(name[:8] for name in names))
+        rows = [(name, *row) for name, row in zip(names, counts, strict=True)]
+        print_table(titles, rows, title="confusion matrix", title_justify="left")
     return 0
 
 
@@ -85,13 +86,3 @@ def predict(args: list[str]) -> int:
         classes = "  ".join(f"{name} {share:.2%}" for name, share in prediction.classes)
         print(f"{prediction.image:{width}}  {classes}")
     return 0
-
-
-def _confusion(metrics: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    names = [row["name"] for row in metrics["per_class"]]
-    table = Table("true \\ predicted", *[name[:8] for name in names], title="confusion matrix", title_justify="left")
-    for name, counts in zip(names, metrics["confusion_matrix"], strict=True):
-        table.add_row(name, *[str(count) if count else "·" for count in counts])
-    return table

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,12 +20,12 @@ def print_json(content: Any) -> None:
     print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], **settings: Any) -> None:
-    """Print a table."""
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], **settings: Any) -> None:
+    """Print a table; `settings` are those of `rich.table.Table`."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*titles, **settings)
+    table = Table(*(Column(title, overflow="fold") for title in titles), **settings)
     for row in rows:
         table.add_row(*row)
     Console(markup=False, emoji=False, highlight=False).print(table)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
-from diptych.cli.output import print_json
+from diptych.cli.output import print_json, print_table
 from diptych.errors import UsageError
 from diptych.options import DataOptions, TrainOptions, option
 from diptych.spec import Recipe
@@ -95,12 +95,9 @@ def _print_table(runs: Sequence[Run]) -> None:
     """One row per run: engine, precision, test accuracy and loss, training speed, epochs."""
     from statistics import median
 
-    from rich.console import Console
-    from rich.table import Table
-
     from diptych.artifacts.events import read_events
 
-    table = Table("engine", "precision", "test accuracy", "test loss", "images/s", "epochs")
+    rows = []
     for run in runs:
         record = run.read_record()
         epochs = read_events(run.events_path, "epoch")
@@ -110,8 +107,8 @@ def _print_table(runs: Sequence[Run]) -> None:
             metrics = run.read_metrics()
             accuracy, loss = f"{metrics['accuracy']:.2%}", f"{metrics['loss']:.4f}"
         engines = " → ".join(dict.fromkeys(start.engine for start in record.engines))
-        table.add_row(engines, record.recipe.precision, accuracy, loss, f"{speed:,.0f}", str(len(epochs)))
-    Console().print(table)
+        rows.append((engines, record.recipe.precision, accuracy, loss, f"{speed:,.0f}", str(len(epochs))))
+    print_table(("engine", "precision", "test accuracy", "test loss", "images/s", "epochs"), rows)
 
 
 def _print_next_steps(runs: Sequence[Run]) -> None:
