@@ -32,19 +32,19 @@ def clean(tmp_path):
     return tmp_path / "clean"
 
 
-def test_a_clean_dataset_is_said_to_be_and_exits_with_0(clean, tmp_path):
+def test_clean_data_exit_with_0(clean, tmp_path):
     told = diptych("data", "check", clean, "--out", tmp_path / "report", "--strict")
     assert (0, "", "No problems in 30 images") == (told.code, told.err, told.out.splitlines()[0])
     assert (tmp_path / "report/report.html").exists()
 
 
-def test_warnings_count_when_they_are_asked_to(clean, tmp_path):
+def test_strict_counts_warnings(clean, tmp_path):
     plant(clean / "dog/again.png", (clean / "dog/1.png").read_bytes())
     out = ("--out", tmp_path / "report")
     assert [0, 1] == [diptych("data", "check", clean, *out, *strict).code for strict in ([], ["--strict"])]
 
 
-def test_what_is_printed_is_what_is_written(everything, tmp_path):
+def test_the_printed_json_is_the_written_one(everything, tmp_path):
     told = process("data", "check", everything, "--json", cwd=tmp_path)
     assert (1, "") == (told.code, told.err)
     written = json.loads((tmp_path / "runs/check-zoo/findings.json").read_text())
@@ -65,7 +65,7 @@ def test_the_table_names_every_kind_and_some_examples(everything, tmp_path):
     assert f"report: {tmp_path}/report.html" == told.out.splitlines()[-1]
 
 
-def test_named_data_are_checked_and_digits_are_clean(tmp_path):
+def test_digits_are_clean(tmp_path):
     told = diptych("data", "check", "digits", "--out", tmp_path, "--json")
     assert (0, []) == (told.code, told.json["findings"])
     assert {"train": 1797} == told.json["num_images"]
@@ -108,7 +108,7 @@ def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_tw
 
 
 @pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])
-def test_data_alone_helps(arguments):
+def test_data_without_a_verb_prints_help(arguments):
     told = diptych("data", *arguments)
     assert (0, "") == (told.code, told.err)
     assert diptych("data", "--help") == told

@@ -66,7 +66,7 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
     print(f"{engine_name}, cache {cache}: {len(good)} files, {len(expected)} pictures, the same pixels thrice")
 
 
-def test_bad_images_are_told_in_one_line_before_there_is_a_run(folder, tmp_path):
+def test_bad_images_are_an_error_in_one_line_without_a_run(folder, tmp_path):
     told = diptych("train", folder, "--model", "mlp", "--out", tmp_path / "runs")
     assert (2, "", 1) == (told.code, told.out, told.err.count("\n"))
     assert "images cannot be decoded" in told.err

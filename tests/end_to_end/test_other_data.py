@@ -58,14 +58,14 @@ def shipped(run, tmp_path):
     return tmp_path / "mlp.safetensors"
 
 
-def test_a_folder_that_is_called_like_a_published_dataset_is_not_taken_for_it(folder_run, tmp_path):
+def test_a_folder_named_like_a_published_dataset_is_not_that_dataset(folder_run, tmp_path):
     path = shipped(folder_run[1], tmp_path)
     told = diptych("evaluate", path)
     assert (2, "") == (told.code, told.out)
     assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in told.err
 
 
-def test_a_file_knows_the_test_split_of_what_it_was_trained_on(folder_run, tmp_path):
+def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_path):
     folder, run = folder_run
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     found = diptych("evaluate", shipped(run, tmp_path), moved, "--json").json
@@ -78,7 +78,7 @@ def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
     assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
 
 
-def test_a_file_trained_on_published_data_finds_them(digits_runs, tmp_path):
+def test_an_exported_file_finds_published_data(digits_runs, tmp_path):
     run = digits_runs["torch"]
     diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path)
     found = diptych("evaluate", next(tmp_path.glob("*.safetensors")), "--json").json
@@ -87,21 +87,21 @@ def test_a_file_trained_on_published_data_finds_them(digits_runs, tmp_path):
 
 
 @pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch")])
-def test_an_option_leaves_the_rest_of_how_a_run_read_its_data(table_run, option):
+def test_an_option_keeps_the_other_options_of_the_run(table_run, option):
     _, run = table_run
     told = diptych("evaluate", run.directory, *option, "--json")
     assert (0, "") == (told.code, told.err)
     assert (run.read_metrics()["loss"], "test split") == (told.json["loss"], told.json["data"]["used"])
 
 
-def test_naming_what_a_run_was_trained_on_reads_it_as_the_run_did(table_run):
+def test_the_data_of_a_run_are_read_with_its_options(table_run):
     home, run = table_run
     told = diptych("evaluate", run.directory, home / "pets.csv", "--json")
     assert (0, "") == (told.code, told.err)
     assert run.read_metrics()["loss"] == told.json["loss"]
 
 
-def test_other_images_below_another_root_are_noticed(table_run, tmp_path):
+def test_other_images_below_another_root_are_an_error(table_run, tmp_path):
     _, run = table_run
     write_images(tmp_path, [f"{place}.png" for place in range(24)], seed=1)
     told = diptych("evaluate", run.directory, "--root", tmp_path)
@@ -109,7 +109,7 @@ def test_other_images_below_another_root_are_noticed(table_run, tmp_path):
     assert "has changed since this run began" in told.err
 
 
-def test_images_that_broke_since_are_told_when_they_are_left_out(table_run, tmp_path):
+def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_path):
     home, run = table_run
     shutil.copytree(home / "images", tmp_path / "images")
     (tmp_path / "images" / "7.png").write_bytes(b"no image")
@@ -132,13 +132,13 @@ def judged(run, data):
     return told.json["data"]["used"], told.json["num_samples"], [row["support"] for row in told.json["per_class"]]
 
 
-def test_a_table_of_nothing_but_test_is_a_test_split(table_run, others):
+def test_a_table_of_test_rows_is_a_test_split(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
     assert ("test split", 12, [6, 6]) == judged(table_run[1], table)
 
 
-def test_data_without_a_test_split_are_used_whole_and_people_are_told(table_run, others):
+def test_data_without_a_test_split_are_used_whole_and_the_output_says_so(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", rows)
     assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
@@ -151,7 +151,7 @@ def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
     assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == judged(run, tmp_path)
 
 
-def test_a_class_that_the_model_does_not_know_is_refused_by_name(folder_run, tmp_path):
+def test_a_class_unknown_to_the_model_is_an_error_with_its_name(folder_run, tmp_path):
     _, run = folder_run
     write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
     told = diptych("evaluate", run.directory, tmp_path)
@@ -174,7 +174,7 @@ def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
     assert "data:image/png" in (tmp_path / "compared" / "report.html").read_text()
 
 
-def test_calibration_data_are_read_as_one_says(table_run, others):
+def test_calibration_data_are_read_with_their_options(table_run, others):
     run, (folder, rows) = table_run[1], others
     tables = folder / "tables"
     tables.mkdir()

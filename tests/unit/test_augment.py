@@ -39,10 +39,6 @@ def augmented(images_nhwc, recipe, indices=None, seed=5, epoch=1, mean_color=Non
     return augment(images_nhwc, recipe, draws, black if mean_color is None else np.array(mean_color, np.uint8))
 
 
-def test_a_quiet_recipe_copies_the_chosen_samples():
-    np.testing.assert_array_equal(noise()[[7, 3, 7]], augmented(noise(), quiet(), [7, 3, 7]))
-
-
 def moved(image_hwc, flip, padding, index):
     """One sample's flip and crop, step by step."""
     draws = Draws(5, 1, np.array([index]))
@@ -136,7 +132,7 @@ def test_cutout_paints_a_square_of_the_given_colour_cut_off_at_the_border():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_sample_is_changed_alike_in_any_company(channels):
+def test_a_sample_is_changed_alike_in_any_batch(channels):
     images_nhwc = noise(channels=channels)
     together = augmented(images_nhwc, Recipe(**EVERYTHING))
     alone = [augmented(images_nhwc, Recipe(**EVERYTHING), [index])[0] for index in range(40)]
@@ -180,7 +176,7 @@ def test_cutmix_labels_share_exactly_as_the_pixels_do():
     assert {0.0, 1.0} == set(pixels.ravel())
 
 
-def test_with_both_each_sample_takes_one_of_them():
+def test_with_mixup_and_cutmix_each_sample_gets_one_of_them():
     pixels, labels_n = own_shares(Recipe(mixup=1.0, cutmix=1.0), MANY, SIZE)
     is_patch_n = ((pixels == 0) | (pixels == 1)).all(axis=(1, 2, 3))
     assert pytest.approx(0.5, abs=0.02) == is_patch_n.mean()

@@ -69,7 +69,7 @@ def test_the_stream_is_the_same_for_any_number_of_workers(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("first_step", [0, 1, 5, 7])
-def test_an_epoch_entered_at_a_step_goes_on_as_the_whole_one(first_step, workers):
+def test_an_epoch_can_start_at_any_step(first_step, workers):
     whole = digests(stream(EVERYTHING, workers=0))
     assert whole[first_step:] == digests(stream(EVERYTHING, first_step=first_step, workers=workers))
 
@@ -81,7 +81,7 @@ def test_a_sample_is_the_same_in_batches_of_any_size(batch_size):
         np.testing.assert_array_equal(array, other)
 
 
-def test_every_sample_comes_once_in_the_epochs_order():
+def test_every_sample_occurs_once_in_the_order_of_the_epoch():
     batches = list(stream(PLAIN))
     assert order(50, 3, 1).tolist() == np.concatenate([batch.images[:, 0, 0, 0] for batch in batches]).tolist()
     labels_n = np.concatenate([batch.targets.argmax(axis=1) for batch in batches])
@@ -96,7 +96,7 @@ def test_an_order_never_changes_between_versions():
     ("num_samples", "batch_size", "sizes"),
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3])],
 )
-def test_a_last_sample_on_its_own_joins_the_batch_before(num_samples, batch_size, sizes):
+def test_a_single_last_sample_joins_the_batch_before(num_samples, batch_size, sizes):
     split = samples(num_samples)
     recipe = replace(PLAIN, batch_size=batch_size)
     assert sizes == [len(batch.images) for batch in stream(recipe, split)]
@@ -113,15 +113,7 @@ def test_bounds_cover_the_epoch_without_a_batch_of_one(num_samples, batch_size):
     assert max(sizes) <= batch_size + 1
 
 
-@pytest.mark.parametrize("changes", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
-def test_mixed_targets_are_distributions_over_the_classes(changes):
-    _, targets_nk, _ = by_sample(replace(PLAIN, **changes))
-    assert targets_nk.min() >= 0
-    np.testing.assert_allclose(np.ones(50), targets_nk.sum(axis=1), rtol=1e-6)
-    assert ((targets_nk > 0).sum(axis=1) == 2).any()
-
-
-def test_a_mixup_is_made_of_two_samples_as_they_are_augmented_by_themselves():
+def test_mixup_blends_two_samples_after_their_augmentation():
     changes = {"flip": "both", "crop_padding": 2, "brightness": 0.3}
     own_nhwc = by_sample(replace(PLAIN, **changes))[0].astype(float)
     mixed_nhwc, targets_nk, _ = by_sample(replace(PLAIN, mixup=1.0, **changes))
@@ -152,24 +144,19 @@ def test_balanced_class_weights_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("weights", [(1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 0.0), (1.0, 2.0, 3.0, float("nan"))])
-def test_class_weights_that_do_not_fit_name_the_field_and_both_sides(weights):
+def test_class_weights_must_be_one_positive_number_per_class(weights):
     with pytest.raises(SpecError, match=r"'class_weights': wants 4 numbers above 0, .* got \(1.0, 2.0, 3.0"):
         stream(replace(PLAIN, class_weights=weights))
 
 
-def test_a_sample_weighs_what_its_class_does():
-    weights_n = by_sample(replace(PLAIN, class_weights=(1.0, 2.0, 3.0, 4.5)))[2]
-    np.testing.assert_array_equal(np.array([1, 2, 3, 4.5])[samples().labels], weights_n)
-
-
-def test_a_mixed_sample_weighs_what_its_classes_do_before_smoothing():
+def test_a_mixed_sample_is_weighted_by_its_classes_before_smoothing():
     recipe = replace(PLAIN, mixup=1.0, class_weights=(1.0, 2.0, 3.0, 4.5))
     targets_nk = by_sample(recipe)[1]
     weights_n = by_sample(replace(recipe, label_smoothing=0.3))[2]
     np.testing.assert_allclose(targets_nk @ [1, 2, 3, 4.5], weights_n, rtol=1e-6)
 
 
-def test_a_flip_that_only_the_dataset_can_settle_is_refused():
+def test_flip_auto_is_an_error():
     with pytest.raises(SpecError, match="'flip': got auto"):
         stream(replace(PLAIN, flip="auto"))
 
@@ -193,7 +180,7 @@ def kept(request, tmp_path, monkeypatch):
     return request.param, datasets.read(str(tmp_path / "images"), image_size=(7, 9), caching=request.param).train
 
 
-def test_every_core_prepares_batches_where_images_are_decoded_meanwhile(kept):
+def test_streamed_images_are_prepared_on_every_core(kept):
     caching, split = kept
     assert {"always": 1, "never": num_threads()}[caching] == usual_workers(split.images)
     assert 1 == usual_workers(samples().images)

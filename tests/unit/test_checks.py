@@ -122,7 +122,7 @@ def test_the_same_pixels_are_one_image_in_any_lossless_format(tmp_path, rng):
     assert "3 times in train" == finding.reason
 
 
-def test_a_picture_is_known_again_encoded_anew_resized_or_brightened(tmp_path, rng):
+def test_a_picture_is_recognized_when_encoded_again_resized_or_brightened(tmp_path, rng):
     made = {}
     for number in range(40):
         image = picture(rng, int(rng.integers(60, 200)), int(rng.integers(60, 200)))
@@ -174,13 +174,13 @@ def test_like_hashes_are_all_found_without_comparing_every_pair(rng):
 
 
 @pytest.mark.parametrize("num_bits", [0, 16, 30])
-def test_a_crowd_of_like_hashes_costs_no_square(rng, num_bits):
+def test_many_similar_hashes_are_not_compared_in_pairs(rng, num_bits):
     num_images = 20_000
     hashes = np.uint64(2**60) + rng.integers(0, 2**num_bits, num_images, dtype=np.uint64)
     assert 0 < len(checks._candidates(hashes)) <= (checks.MOST_PAIRS + 2 * 32) * num_images
 
 
-def test_images_of_one_hash_hang_together():
+def test_images_of_one_hash_are_one_group():
     pairs = checks._candidates(np.full(20_000, 2**40 + 5, dtype=np.uint64))
     assert [list(range(20_000))] == checks._groups(pairs)
 
@@ -205,7 +205,7 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
     } == found
 
 
-def test_what_most_images_are_is_the_way_of_the_data_and_told_once(tmp_path, rng):
+def test_a_property_of_most_images_is_reported_once(tmp_path, rng):
     for number in range(60):
         image = picture(rng) // (12 if number % 3 else 1)
         plant(tmp_path / f"{number % 2}/{number}.png", encoded(image, "png"))
@@ -219,7 +219,7 @@ def test_the_one_image_of_another_size_is_odd(tmp_path, rng):
     assert {"1/77.png": [("odd-size", "33 × 32 pixels")]} == told(check(tmp_path))
 
 
-def test_every_file_of_a_class_may_be_broken(tmp_path, rng):
+def test_a_class_of_damaged_files_is_empty(tmp_path, rng):
     for number in range(12):
         plant(tmp_path / f"good/{number}.png", encoded(picture(rng), "png"))
         plant(tmp_path / f"bad/{number}.png", b"")
@@ -227,7 +227,7 @@ def test_every_file_of_a_class_may_be_broken(tmp_path, rng):
     assert "bad: none of its 12 files can be decoded" == finding.reason
 
 
-def test_an_image_leaves_less_than_half_a_kilobyte_behind(tmp_path, rng):
+def test_the_measures_of_an_image_take_less_than_400_bytes(tmp_path, rng):
     write_good(tmp_path, 100, rng)
     found = measure(survey_folder(tmp_path), lambda doing, done, total: None)
     num_bytes = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray)) / 100

@@ -31,6 +31,7 @@ def test_recipes_as_json_are_whole_recipes():
 
 def test_datasets_and_differences_as_json_are_complete():
     assert [dataset.name for dataset in names()] == [row["name"] for row in diptych("datasets", "--json").json]
+    assert {"fashion-mnist", "cifar10", "cifar100", "imagenet"} == {row.name for row in names() if row.mirror}
     rows = diptych("differences", "--json").json
     assert [row.key for row in LEDGER] == [row["key"] for row in rows]
     assert all(row["torch"] and row["tensorflow"] and row["rule"] for row in rows)

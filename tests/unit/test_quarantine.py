@@ -55,7 +55,7 @@ def _file_system(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("_file_system")
-def test_files_that_cannot_be_decoded_go_out_and_come_back_by_the_list(data, tmp_path):
+def test_files_that_cannot_be_decoded_are_moved_and_the_list_restores_them(data, tmp_path):
     before = tree(data)
     moved = check(data, quarantine=tmp_path / "out").moved
     names = {"cat/deep/empty.jpg", "dog/page.jpg", "dog/link.jpg"}
@@ -79,7 +79,7 @@ def test_a_second_quarantine_adds_to_the_list(data, tmp_path):
     assert [] == list(check(data, quarantine=tmp_path / "out").moved)
 
 
-def test_what_is_in_the_quarantine_is_never_written_over(data, tmp_path):
+def test_files_in_the_quarantine_are_not_overwritten(data, tmp_path):
     plant(tmp_path / "out/dog/page.jpg", b"mine")
     before = tree(data)
     with pytest.raises(DataError, match=r"page\.jpg' exists and is not overwritten"):
@@ -88,17 +88,17 @@ def test_what_is_in_the_quarantine_is_never_written_over(data, tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["", "cat/out", "out"])
-def test_a_quarantine_inside_the_data_is_refused(data, inside):
+def test_a_quarantine_inside_the_data_is_an_error(data, inside):
     with pytest.raises(UsageError, match="is inside the data"):
         check(data, quarantine=data / inside)
 
 
-def test_data_that_are_no_folder_of_files_are_refused(tmp_path):
+def test_only_files_can_be_moved_to_a_quarantine(tmp_path):
     with pytest.raises(UsageError, match="'digits' is not one: fix its files in place"):
         check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
 
 
-def test_files_that_a_table_names_go_out_too(data, tmp_path):
+def test_files_named_by_a_table_are_moved(data, tmp_path):
     names = [*sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png")), "dog/page.jpg"]
     rows = [f"{name},{name[:3]}" for name in names]
     (data / "labels.csv").write_text("\n".join(["path,label", *rows]))

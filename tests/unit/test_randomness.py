@@ -38,22 +38,16 @@ def test_other_epochs_seeds_and_neighbours_have_unrelated_numbers(other):
 
 
 @given(st.integers(0, 2**31), st.integers(0, 1000), st.lists(st.integers(0, 10**7), min_size=1, max_size=20))
-def test_a_sample_has_the_same_number_in_any_company(seed, epoch, indices):
+def test_a_sample_has_the_same_number_in_any_batch(seed, epoch, indices):
     together = Draws(seed, epoch, np.array(indices)).uniform("flip")
     alone = [Draws(seed, epoch, np.array([index])).uniform("flip")[0] for index in indices]
     assert alone == together.tolist()
 
 
-def test_whole_numbers_below_a_limit_are_all_equally_likely():
+def test_whole_numbers_coins_and_ranges_are_uniform():
     counts = np.bincount(Draws(3, 1, MANY).below("crop top", 9), minlength=9)
     assert 9 == len(counts)
     assert stats.chisquare(counts).pvalue > 0.001
-
-
-def test_a_coin_falls_either_way_as_often():
     assert pytest.approx(0.5, abs=3 / np.sqrt(len(MANY))) == Draws(3, 1, MANY).coin("flip").mean()
-
-
-def test_symmetric_numbers_fill_the_range_either_way():
     symmetric_n = Draws(3, 1, MANY).symmetric("rotation", 15.0)
     assert pytest.approx((-15.0, 15.0), abs=0.01) == (symmetric_n.min(), symmetric_n.max())

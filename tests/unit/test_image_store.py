@@ -1,4 +1,4 @@
-"""Image files as rows: kept or streamed they are the same, bad ones are found first, and no order of loading shows."""
+"""Image files cached and streamed: equal images and batches, bad images, changed files, and a damaged cache."""
 
 import errno
 import hashlib
@@ -15,7 +15,7 @@ from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
 from diptych.data.images import ImageStore
-from diptych.data.preprocess import channel_moments, channel_statistics, resize
+from diptych.data.preprocess import channel_moments, resize
 from diptych.data.readers.folder import list_folder
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.spec import Recipe
@@ -50,7 +50,7 @@ class Told(list):
         self.append(doing)
 
 
-def rows_of(folder, keeping, **settings):
+def read_rows(folder, keeping, **settings):
     return ingest(list_folder(folder), SHAPE, **keeping, **settings)
 
 
@@ -58,42 +58,37 @@ def keeping(folder, caching="always"):
     return {"caching": caching, "folder": folder.parent / "kept", "progress": Told()}
 
 
-def test_kept_and_streamed_rows_are_the_decoded_and_resized_files(folder):
+def test_cached_and_streamed_images_are_the_decoded_and_resized_files(folder):
     expected = [resize(decode_file(path), SIZE) for path in sorted(folder.rglob("*.*"))]
     for caching in ("always", "never", "auto"):
-        train = rows_of(folder, keeping(folder, caching)).train
+        train = read_rows(folder, keeping(folder, caching)).train
         np.testing.assert_array_equal(expected, train.images[:])
         np.testing.assert_array_equal(expected[3], train.images[3])
         np.testing.assert_array_equal([expected[5], expected[2]], train.images[np.array([5, 2])])
         assert ["cat/00.jpg", "cat/01.png"] == train.ids[:2].tolist()
         assert (60, *SIZE, 3) == train.images.shape
+        np.testing.assert_array_equal(channel_moments(train.images[:]), channel_moments(train.images))
 
 
-def test_what_is_kept_is_not_decoded_again_whatever_its_time_or_place(folder):
-    rows_of(folder, keeping(folder))
+def test_cached_images_are_not_decoded_again_after_a_move_or_a_new_time(folder):
+    read_rows(folder, keeping(folder))
     for path in folder.rglob("*.*"):
         os.utime(path, (1, 1))
     moved = folder.rename(folder.with_name("elsewhere"))
     again = keeping(moved)
-    rows_of(moved, again)
+    read_rows(moved, again)
     assert "Decoding" not in again["progress"]
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_another_content_of_the_same_size_and_time_is_decoded(caching, folder):
-    before = rows_of(folder, keeping(folder, caching)).train.images[:]
+def test_other_content_of_the_same_size_and_time_is_decoded(caching, folder):
+    before = read_rows(folder, keeping(folder, caching)).train.images[:]
     path = folder / "cat" / "01.png"
     time, content = path.stat().st_mtime_ns, bytearray(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1])
     path.write_bytes(content)
     os.utime(path, ns=(time, time))
-    after = rows_of(folder, keeping(folder, caching)).train.images[:]
+    after = read_rows(folder, keeping(folder, caching)).train.images[:]
     assert [1] == np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist()
-
-
-def test_statistics_are_those_of_the_pixels_without_looking_at_them_again(folder):
-    images = rows_of(folder, keeping(folder, "never")).train.images
-    np.testing.assert_array_equal(channel_moments(images[:]), channel_moments(images))
-    assert channel_statistics(images[:]) == channel_statistics(images)
 
 
 def break_files(folder):
@@ -106,11 +101,11 @@ def break_files(folder):
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_bad_images_are_told_before_anything_is_trained(caching, folder):
+def test_bad_images_are_reported_before_training(caching, folder):
     names = break_files(folder)
     for _ in range(2):  # found, then remembered
         with pytest.raises(DataError, match="3 of 60 images cannot be decoded") as caught:
-            rows_of(folder, keeping(folder, caching))
+            read_rows(folder, keeping(folder, caching))
         told = str(caught.value)
         assert all(name in told for name in names)
         assert "--bad-images skip" in told
@@ -118,22 +113,19 @@ def test_bad_images_are_told_before_anything_is_trained(caching, folder):
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_bad_images_can_be_left_out_and_are_named(caching, folder):
-    whole = rows_of(folder, keeping(folder, caching)).train
+def test_bad_images_can_be_skipped_and_are_named(caching, folder):
+    whole = read_rows(folder, keeping(folder, caching)).train
     names = break_files(folder)
-    parts = rows_of(folder, keeping(folder, caching), bad_images="skip")
+    parts = read_rows(folder, keeping(folder, caching), bad_images="skip")
     good = np.flatnonzero(~np.isin(whole.ids, list(names)))
     np.testing.assert_array_equal(whole.images[good], parts.train.images[:])
     np.testing.assert_array_equal(whole.ids[good], parts.train.ids)
     assert sorted(names) == sorted(name for name, _ in parts.skipped)
     assert all(fault for _, fault in parts.skipped)
-
-
-def test_a_class_that_loses_every_image_is_an_error(folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="No image of class 'dog' in train can"):
-        rows_of(folder, keeping(folder), bad_images="skip")
+        read_rows(folder, keeping(folder, caching), bad_images="skip")
 
 
 def digest_of(batches):
@@ -147,7 +139,7 @@ def digest_of(batches):
 def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
     whole, tails = set(), set()
     for caching in ("always", "never"):
-        train = rows_of(folder, keeping(folder, caching)).train
+        train = read_rows(folder, keeping(folder, caching)).train
         for workers in (0, 1, 2, 4, 2):
             settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
             whole.add(digest_of(epoch_batches(train, RECIPE, **settings)))
@@ -156,7 +148,7 @@ def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_s
     print(f"0, 1, 2, 4 workers, kept and streamed, repeated: {len(whole)} digest; resumed at step 4: {len(tails)}")
 
 
-def test_the_fingerprint_follows_from_content_and_not_from_how_it_is_kept(folder, monkeypatch):
+def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder, monkeypatch):
     def fingerprint(path=folder, caching="always"):
         whole = datasets.read(str(path), image_size=SIZE, caching=caching)
         return whole.divide(0, 0.1).fingerprint
@@ -195,14 +187,14 @@ def png(level):
 
 @pytest.mark.parametrize("first", [png(1), None], ids=["replaced", "could not be read"])
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_a_file_that_changes_while_it_is_looked_over_is_never_kept_under_a_wrong_key(caching, first, tmp_path):
+def test_a_file_that_changes_while_it_is_decoded_is_not_cached(caching, first, tmp_path):
     with pytest.raises(DataError, match=r"'a\.png' changed while it was in use"):
         ImageStore.build(Changing(first, png(2)), SHAPE, caching=caching, folder=tmp_path)
     assert [] == [*tmp_path.iterdir()]
 
 
-def test_a_file_that_changes_while_it_is_streamed_is_noticed(folder):
-    train = rows_of(folder, keeping(folder, "never")).train
+def test_a_file_that_changes_while_it_is_streamed_is_an_error(folder):
+    train = read_rows(folder, keeping(folder, "never")).train
     (folder / "cat" / "01.png").write_bytes(png(3))
     with pytest.raises(DataError, match=r"'cat/01\.png' changed while it was in use"):
         train.images[:4]
@@ -212,36 +204,36 @@ def no_room(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_without_room_for_pixels_they_are_streamed_and_it_is_said(folder, monkeypatch):
+def test_without_room_for_pixels_they_are_streamed_with_a_remark(folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    parts = rows_of(folder, keeping(folder, "auto"))
+    parts = read_rows(folder, keeping(folder, "auto"))
     assert parts.train.images.store.is_streamed
     assert "Decoded images are not cached: Cannot write" in parts.remarks[0]
     with pytest.raises(ArtifactError, match="No space left on device"):
-        rows_of(folder, keeping(folder, "always"))
+        read_rows(folder, keeping(folder, "always"))
     assert [] == [*(folder.parent / "kept").glob("*.npy"), *(folder.parent / "kept").glob(".*")]
 
 
 @pytest.mark.parametrize("caching", ["auto", "never"])
-def test_without_any_cache_a_training_goes_on_and_it_is_said(caching, folder, tmp_path):
+def test_without_a_cache_training_continues_with_a_remark(caching, folder, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    parts = rows_of(folder, {"caching": caching, "folder": tmp_path / "file" / "kept"})
+    parts = read_rows(folder, {"caching": caching, "folder": tmp_path / "file" / "kept"})
     assert (60, 1) == (len(parts.train.images[:]), len(parts.remarks))
     assert "not cached: Cannot write" in parts.remarks[0]
 
 
-def test_damage_to_anything_that_is_kept_is_noticed_and_made_good(folder):
-    expected = rows_of(folder, keeping(folder)).train.images
+def test_a_damaged_cache_is_rebuilt(folder):
+    expected = read_rows(folder, keeping(folder)).train.images
     break_files(folder)
     settings = {"bad_images": "skip"}
-    skipped = rows_of(folder, keeping(folder), **settings)
+    skipped = read_rows(folder, keeping(folder), **settings)
     generator = np.random.default_rng(0)
     for _ in range(150):
         path = generator.choice(sorted((folder.parent / "kept").iterdir()))
         content = bytearray(path.read_bytes())
         content[generator.integers(len(content))] ^= 1 << generator.integers(8)
         path.write_bytes(content)
-        parts = rows_of(folder, keeping(folder), **settings)
+        parts = read_rows(folder, keeping(folder), **settings)
         np.testing.assert_array_equal(skipped.train.images[:], parts.train.images[:])
         np.testing.assert_array_equal(skipped.train.images.moments, parts.train.images.moments)
         assert skipped.skipped == parts.skipped
@@ -249,13 +241,13 @@ def test_damage_to_anything_that_is_kept_is_noticed_and_made_good(folder):
 
 
 @pytest.mark.parametrize("side", [100_000, 10**9])
-def test_a_size_that_no_memory_has_is_refused(side, folder):
+def test_a_huge_image_size_is_an_error(side, folder):
     with pytest.raises(UsageError, match="at most 89,478,485 pixels"):
         datasets.read(str(folder), image_size=(side, side))
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_a_dataset_pickles_without_its_pixels_and_with_its_fingerprints(caching, folder, monkeypatch):
+def test_a_dataset_pickles_with_its_fingerprints_but_not_its_pixels(caching, folder, monkeypatch):
     dataset = datasets.read(str(folder), image_size=(64, 64), caching=caching).divide(0, 0.1)
     content = pickle.dumps(dataset)
     assert len(content) < 64 * 64 * 3 * 5  # 5 of 60 images
