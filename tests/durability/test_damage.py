@@ -45,7 +45,7 @@ def with_flip(content, position):
 
 @pytest.mark.parametrize(
     ("number", "damage"),
-    [(500, with_flip), (100, lambda content, position: content[: position // 8])],
+    [(200, with_flip), (60, lambda content, position: content[: position // 8])],
     ids=["flipped bits", "truncations"],
 )
 def test_damage_anywhere_is_found(run, number, damage):
@@ -56,14 +56,6 @@ def test_damage_anywhere_is_found(run, number, damage):
         assert_skipped(run, path)
         path.write_bytes(content)
     assert (5, []) == states.load(run)
-
-
-def test_every_bit_of_a_manifest_counts(run):
-    manifest, *_ = files_of_newest(run)
-    content = manifest.read_bytes()
-    for position in range(8 * len(content)):
-        manifest.write_bytes(with_flip(content, position))
-        assert 4 == checkpoint.load(run).origin["number"]
 
 
 def test_a_missing_file_is_found(run):

@@ -1,10 +1,6 @@
 """Wherever a training that diverges stops, its last good state is there, and how it diverged, or is found again."""
 
-import json
 import os
-import pickle
-import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 
@@ -14,60 +10,70 @@ import states
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
-from diptych.processes import engine_environment
+from diptych.artifacts.store import read_json
+from diptych.errors import EngineError
+from diptych.processes import call, engine_environment
+from diptych.spec import Recipe, zoo
 from diptych.training import checkpoint, divergence, provenance
 
-pytestmark = pytest.mark.slow
-WORK = Path(__file__).with_name("diverging.py")
+# Decay that overshoots: each step flips weights and makes them larger, until they overflow in the second epoch.
+OVERSHOOT = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 21.0, "schedule": "constant"}
+RECIPE = Recipe(**OVERSHOOT, warmup_epochs=0.0, epochs=3, batch_size=128, precision="float32")
 
 
-@pytest.fixture(scope="module")
-def diverged(tmp_path_factory):
-    """A run that diverged, went on by force and diverged again; and what either changed in it."""
-    root = tmp_path_factory.mktemp("diverged")
-    subprocess.run([sys.executable, WORK, root], env=engine_environment("torch"), check=True)
-    return Run.open(root / "run"), pickle.loads((root / "changes.pickle").read_bytes())
+def diverge(root):
+    """Train a new run until it diverges; return the files before its second epoch and every change since."""
+    run, dataset = create(root)
+    train(run, dataset, stop_after=1)
+    before = faults.read_files(run.directory)
+    with faults.watched(run.directory) as changes, pytest.raises(divergence.Diverged):
+        train(run, dataset)
+    # Nothing depends on curves, and removing what is not there changes nothing.
+    return before, [change for change in changes if change.path and not change.path.startswith("tensorboard")]
 
 
-@pytest.mark.parametrize("kind", ["diverged", "forced"])
-def test_a_stop_or_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(diverged, tmp_path, kind):
-    whole, changed = diverged
-    before, changes = changed[kind]
-    good, record, folders = (
-        checkpoint.load(whole),
-        json.loads(divergence.path_of(whole).read_text()),
-        (tmp_path / str(n) for n in count()),
-    )
-    num_states, to_be_found = 0, None
+def create(root):
+    source = provenance.Source("digits")
+    dataset = source.load()
+    spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
+    return provenance.create(root, "run", source, dataset, spec, RECIPE, 0, "torch"), dataset
+
+
+def train(run, dataset, **settings):
+    from diptych.training.process import Settings, execute
+    from diptych.training.trainer import Stopping
+
+    execute(run, Settings("torch", 1, **settings), dataset, lambda kind, fields: None, Stopping())
+
+
+def train_again(run):
+    train(run, provenance.load_data(run.read_record()))
+
+
+@pytest.mark.slow
+def test_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(tmp_path):
+    env = engine_environment("torch")
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])
+    before, changes = call(diverge, tmp_path, env=env)
+    whole, folders = Run.open(tmp_path / "run"), (tmp_path / f"state{number}" for number in count())
+    good, details = checkpoint.load(whole), read_json(divergence.path_of(whole))
+    num_states, undetected = 0, None
     for _, files in faults.power_losses(before, changes):
-        run = Run(next(folders))
+        run, num_states, messages = Run(next(folders)), num_states + 1, []
         run.directory.mkdir()
         faults.write_files(run.directory, files)
-        num_states += 1
-        told = []
-        states.assert_equal(good, checkpoint.load(run, lambda *one, told=told: told.append(one)))
-        assert [] == told
-        status = run.read_record().status
+        states.assert_equal(good, checkpoint.load(run, lambda *message, to=messages: to.append(message)))
+        assert [] == messages
         if divergence.path_of(run).exists():
-            assert record == json.loads(divergence.path_of(run).read_text())
+            assert details == read_json(divergence.path_of(run))
         else:
-            assert status in {"stopped", "running"}
+            assert run.read_record().status in {"stopped", "running"}
             provenance.check_unfinished(run, force=False)  # so that it can be found again
-            to_be_found = run
-    renames = [one.to for one in changes if one.kind == "rename"]
-    assert ["run.json", "diverged.json", "run.json"] == [name for name in renames if name != "events.jsonl"]
-    print(f"\n{kind}: {num_states} states in {len(changes)} changes, each with its last good checkpoint")
+            undetected = run
+    renames = [change.to for change in changes if change.kind == "rename" and change.to != "events.jsonl"]
+    assert ["run.json", "diverged.json", "run.json"] == renames
     assert num_states > len(changes)
-    assert_found_again(to_be_found, record)
-
-
-def assert_found_again(run, record):
-    """Gone on with from its state, the training diverges at the same step, over the same batch, and says so."""
-    command = [sys.executable, "-m", "diptych", "train", "--resume", run.directory, "--json"]
-    done = subprocess.run(command, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False)
-    assert (2, "") == (done.returncode, done.stdout)
-    assert f"The training diverged in epoch {record['epoch']} at step {record['step']} of" in done.stderr
-    assert record == json.loads(divergence.path_of(run).read_text())
-    assert "diverged" == run.read_record().status
-    assert done.stderr.endswith(f"diptych: {read_events(run.events_path, 'diverged')[-1]['message']}\n")
-    assert [] == [path for path in run.directory.rglob(".*") if path.name != ".lock"]
+    with pytest.raises(EngineError, match=f"diverged in epoch 2 at step {details['step']} of"):
+        call(train_again, undetected, env=env)
+    assert details == read_json(divergence.path_of(undetected))
+    assert ("diverged", 1) == (undetected.read_record().status, len(read_events(undetected.events_path, "diverged")))

@@ -1,7 +1,6 @@
 """A full, broken or read-only disk and a limit on files cost no checkpoint, and the message says path and bytes."""
 
 import errno
-import os
 import re
 import resource
 import signal
@@ -11,7 +10,7 @@ import faults
 import numpy as np
 import pytest
 import states
-from finished import record_of
+from finished import epoch_of, record_of
 
 from diptych.artifacts.events import EventLog, read_events
 from diptych.artifacts.locks import locked
@@ -20,15 +19,7 @@ from diptych.errors import ArtifactError
 from diptych.training import checkpoint
 from diptych.training.tensorboard import TensorBoardWriter
 
-EPOCH = {
-    "epoch": 1,
-    "train_loss": 0.5,
-    "train_accuracy": 0.75,
-    "validation_loss": None,
-    "validation_accuracy": None,
-    "learning_rate": 0.125,
-    "images_per_second": 1000.0,
-}
+EPOCH = epoch_of(1)
 
 
 def begun(parent, num_saves=1):
@@ -58,20 +49,21 @@ def refused(change):
     return message
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+ADVICE = {
+    errno.ENOSPC: r"No space left on device after .* [\d,]+ bytes are free there; make room, or raise the quota",
+    errno.EDQUOT: "quota exceeded after .* raise the quota",
+    errno.EIO: "Input/output error after .* The disk may be failing; write to another one",
+    errno.EFBIG: r"File too large after .* Allow larger files \(ulimit -f\)",
+    errno.EROFS: "Read-only file system after .* Write to another folder, or make this one writable",
+}
+
+
 @pytest.mark.parametrize(
-    ("code", "advice"),
-    [
-        (errno.ENOSPC, r"No space left on device after .* [\d,]+ bytes are free there; make room, or raise the quota"),
-        (errno.EDQUOT, "quota exceeded after .* raise the quota"),
-        (errno.EIO, "Input/output error after .* The disk may be failing; write to another one"),
-        (errno.EFBIG, r"File too large after .* Allow larger files \(ulimit -f\)"),
-        (errno.EROFS, "Read-only file system after .* Write to another folder, or make this one writable"),
-    ],
-    ids=lambda code: errno.errorcode[code] if isinstance(code, int) else "",
+    ("code", "lasting", "half"),
+    [*((code, False, False) for code in ADVICE), *((errno.ENOSPC, True, half) for half in (False, True))],
+    ids=lambda value: errno.errorcode.get(value, value) if value > 1 else str(value),
 )
-def test_a_save_that_is_refused_a_change_costs_no_checkpoint(tmp_path, code, advice, lasting, half):
+def test_a_save_that_is_refused_a_change_costs_no_checkpoint(tmp_path, code, lasting, half):
     names = (tmp_path / str(number) for number in count())
     run, state = begun(next(names), num_saves=2), states.SAVES[3]
     with faults.watched(run.directory) as changes:
@@ -84,16 +76,13 @@ def test_a_save_that_is_refused_a_change_costs_no_checkpoint(tmp_path, code, adv
             message = refused(lambda run=run: checkpoint.save(run, state))
         assert str(run.checkpoints_dir) in message
         assert message.endswith("The training continues with --resume.")
-        assert re.search(advice, message), message
+        assert re.search(ADVICE[code], message), message
         assert (4 if number > visible else 2, []) == states.load(run)
         states.assert_tidy(run, most=3)
         with faults.watched(run.directory):
             checkpoint.save(run, state)
         assert (4, []) == states.load(run)
         states.assert_tidy(run)
-    print(
-        f"\n{errno.errorcode[code]} at each of {len(refusals)} changes of a save: 0 checkpoints lost, 0 files left over"
-    )
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
@@ -143,7 +132,6 @@ def test_a_limit_on_the_size_of_files_costs_no_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
         message = refused(lambda: checkpoint.save(run, large()))
         assert re.search(r"state\.safetensors': File too large after 400,000 of 1,04\d,\d+ bytes\.", message), message
-        print(f"\n{message}")
 
     assert 0 == faults.in_child(save)
     assert (1, []) == states.load(run)
@@ -157,28 +145,11 @@ def test_a_disk_that_is_full_costs_no_checkpoint(mounted):
     assert re.search(
         r"safetensors': No space left on device after [\d,]+ of 1,04\d,\d+ bytes\. [\d,]+ bytes are free", message
     )
-    print(f"\n{message}")
     assert (1, []) == states.load(run)
     states.assert_tidy(run)
     assert {"run.json", "checkpoints"} == {path.name for path in run.directory.iterdir()}
     checkpoint.save(run, states.SAVES[1])  # a smaller one has room
     assert (2, []) == states.load(run)
-
-
-def test_a_log_on_a_full_disk_keeps_whole_lines(mounted):
-    path = mounted("size=64k") / "events.jsonl"
-    with EventLog(path) as log:
-
-        def fill():
-            for number in range(100):
-                log.write("note", {"number": number, "text": "x" * 3000})
-
-        message = refused(fill)
-    assert re.search(r"No space left on device after [\d,]+ of 3,\d+ bytes", message)
-    numbers = [event["number"] for event in read_events(path)]
-    assert 10 < len(numbers) < 30
-    assert list(range(len(numbers))) == numbers
-    assert path.read_bytes().endswith(b"}\n")
 
 
 def test_a_disk_that_became_read_only_costs_no_checkpoint(mounted):
@@ -194,14 +165,4 @@ def test_a_disk_that_became_read_only_costs_no_checkpoint(mounted):
     ):
         message = refused(change)
         assert "Read-only file system after 0" in message
-    print(f"\n{message}")
     assert (1, []) == states.load(run)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="LEFT OUT: no folder is closed to root; the read-only disk stands for it")
-def test_a_folder_that_is_closed_costs_no_checkpoint(tmp_path):
-    run = begun(tmp_path)
-    run.checkpoints_dir.chmod(0o500)
-    assert "Permission denied after 0" in refused(lambda: checkpoint.save(run, states.SAVES[1]))
-    assert (1, []) == states.load(run)
-    run.checkpoints_dir.chmod(0o700)

@@ -58,7 +58,6 @@ def test_a_process_that_stops_at_any_change_leaves_a_whole_checkpoint(new_folder
             assert sum(mark <= number for mark in marks) == returned
             assert_goes_on(folder, returned)
             counts[f"{change.kind}, {when}"] += 1
-    print(f"\n{counts.total()} stops in {len(marks)} saves, 0 without a whole checkpoint: {dict(counts)}")
     kinds = {"create", "write", "fsync", "close", "rename", "unlink", "mkdir", "rmdir"}
     assert kinds == {change.kind for change in changes}
 
@@ -78,7 +77,6 @@ def check_power_losses(new_folder, scenario, check):
 
 def test_a_power_loss_at_any_change_leaves_a_whole_checkpoint(new_folder):
     num_states, num_changes = check_power_losses(new_folder, saves, assert_goes_on)
-    print(f"\n{num_states} states after a power loss in {num_changes} changes, 0 without a whole checkpoint")
     assert num_states > num_changes
 
 
@@ -148,12 +146,10 @@ def test_a_log_loses_no_event_when_its_process_stops(new_folder):
             folder = new_folder()
             returned, _ = faults.stopped_at(number, when, lambda folder=folder: log(folder), folder)
             assert_log_goes_on(folder, returned)
-    print(f"\n{len(changes)} changes, a stop at each: 0 events lost")
 
 
 def test_a_log_loses_no_event_when_the_power_fails(new_folder):
-    num_states, num_changes = check_power_losses(new_folder, log, assert_log_goes_on)
-    print(f"\n{num_states} states after a power loss in {num_changes} changes: 0 events lost")
+    check_power_losses(new_folder, log, assert_log_goes_on)
 
 
 def replacements(folder):

@@ -27,12 +27,14 @@ PLACES = {
     "never": "not at all",
 }
 SCRIPT = """
-import json, os, signal, sys, threading, time
+import json, os, sys, threading, time
+from pathlib import Path
+
+from diptych.artifacts.run import Run
+from diptych.training import process, provenance, trainer
 
 place, number, which = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-calls = 0
-sent = None
-optimizers = []
+calls, sent, optimizers = 0, None, []
 
 def steps():
     return optimizers[-1].step if optimizers else 0
@@ -48,55 +50,46 @@ def count():
     if calls == number:
         send()
 
-def before(function):
-    def call(*arguments, **settings):
-        count()
-        return function(*arguments, **settings)
-    return call
-
-def after(function):
-    def call(*arguments, **settings):
-        answer = function(*arguments, **settings)
-        count()
-        return answer
-    return call
-
-from pathlib import Path
-
-from diptych.artifacts.run import Run
-from diptych.training import process, provenance, trainer
+def counted(module, name, after=False):
+    function = getattr(module, name)
+    def call(*args, **settings):
+        if not after:
+            count()
+        result = function(*args, **settings)
+        if after:
+            count()
+        return result
+    setattr(module, name, call)
 
 def watched(batches):
     timer = threading.Timer(number, send)
     timer.daemon = True
-    def give(*arguments):
-        for batch in batches(*arguments):
+    def generate(*args):
+        for batch in batches(*args):
             if place == "delay" and not timer.ident:
                 timer.start()
             if place == "step":
                 count()
             yield batch
-    return give
+    return generate
 
 def noted(make):
-    def new(self, *arguments):
-        make(self, *arguments)
+    def new(self, *args):
+        make(self, *args)
         optimizers.append(self.optimizer)
     return new
 
 trainer.Trainer.__init__ = noted(trainer.Trainer.__init__)
 trainer._until = watched(trainer._until)
-match place:
-    case "validated":
-        trainer.log_softmax = before(trainer.log_softmax)
-    case "evaluated":
-        process.evaluate_logits = before(process.evaluate_logits)
-    case "synced":
-        os.fsync = before(os.fsync)
-    case "renamed":
-        os.replace = before(os.replace)
-    case "moved":
-        os.replace = after(os.replace)
+functions = {
+    "validated": (trainer, "log_softmax"),
+    "evaluated": (process, "evaluate_logits"),
+    "synced": (os, "fsync"),
+    "renamed": (os, "replace"),
+    "moved": (os, "replace", True),
+}
+if place in functions:
+    counted(*functions[place])
 
 run = Run.open(Path(sys.argv[4]))
 dataset = provenance.load_data(run.read_record())
@@ -134,44 +127,41 @@ def _trained(run, settings, moment, which):
 
 
 def killed(run, settings, moment):
-    """Whether a training, begun or gone on with, came to a moment and was killed there; else it ended."""
+    """Whether a training was killed at a moment; else it ended before."""
     done = _trained(run, settings, moment, signal.SIGKILL)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 
 
 def terminated(run, settings, moment):
-    """How a training that came to a moment took SIGTERM there."""
+    """Send a training SIGTERM at a moment."""
     done = _trained(run, settings, moment, signal.SIGTERM)
     assert 128 + signal.SIGTERM == done.returncode, done.stderr
     return Stop(**json.loads(done.stderr.splitlines()[-1]))
 
 
 def finish(run, settings):
-    """Go on with a training to its end."""
+    """Train to the end."""
     assert not killed(run, settings, Moment("never", 0))
 
 
-def record_of(epoch):
-    """An epoch's record without what a clock measured."""
-    return {name: value for name, value in epoch.items() if name not in ("time", "seconds", "images_per_second")}
-
-
 def assert_same_to_the_last_bit(expected, run):
-    """Kept weights, last state with its averages, test logits, metrics and log of epochs; returns how many arrays."""
+    """Compare kept weights, the last state with its averages, test logits, metrics and the log of epochs."""
     assert expected.model_path.read_bytes() == run.model_path.read_bytes()
     ours, theirs = (checkpoint.load(one) for one in (expected, run))
-    num_arrays = 0
     for name in ("weights", "optimizer", "best"):
         first, second = (getattr(state, name) or {} for state in (ours, theirs))
         assert first.keys() == second.keys()
         for key, array in first.items():
             np.testing.assert_array_equal(array, second[key], strict=True, err_msg=f"{name} {key}")
-            num_arrays += 1
     assert ours.best_epoch == theirs.best_epoch
     np.testing.assert_array_equal(expected.read_predictions().logits_nk, run.read_predictions().logits_nk)
     assert expected.metrics_path.read_bytes() == run.metrics_path.read_bytes()
-    logs = [[record_of(epoch) for epoch in read_events(one.events_path, "epoch")] for one in (expected, run)]
-    assert logs[0] == logs[1]
-    assert [record_of(epoch) for epoch in ours.epochs] == [record_of(epoch) for epoch in theirs.epochs]
-    return num_arrays
+    assert untimed(read_events(expected.events_path, "epoch")) == untimed(read_events(run.events_path, "epoch"))
+    assert untimed(ours.epochs) == untimed(theirs.epochs)
+
+
+def untimed(epochs):
+    """Epochs' records without what a clock measured."""
+    clock = ("time", "seconds", "images_per_second")
+    return [{name: value for name, value in epoch.items() if name not in clock} for epoch in epochs]
