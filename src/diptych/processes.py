@@ -69,12 +69,12 @@ class Worker:
     def __init__(
         self, name: str = "The process", *, imports: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> None:
-        """Start the process; do not wait for it.
+        """Start the process without waiting for it.
 
         Args:
-            name: what error messages call it.
-            imports: modules that it imports before its first call, while this process goes on.
-            env: its environment; that of `engine_environment` when not given.
+            name: its name in error messages.
+            imports: modules that it imports before its first call.
+            env: its environment; `engine_environment()` when not given.
         """
         self.name = name
         self._log: BinaryIO = cast(BinaryIO, tempfile.TemporaryFile("a+b"))  # noqa: SIM115  (closed by `close`)
@@ -115,18 +115,15 @@ class Worker:
         log: BinaryIO | None = None,
         **kwargs: Any,
     ) -> R:
-        """Run a function in the process and return its result.
+        """Run a function that the process can import with pickled arguments, and return its result.
 
         An exception here, such as KeyboardInterrupt, sends SIGTERM and waits for the function to end; a second one
         does not wait.
 
         Args:
-            function: one that the process can import.
-            args: its arguments; pickled, as are `kwargs` and the result.
-            notify: where given, the function gets a `notify` of its own, whose messages reach this one.
+            notify: if given, the function gets a `notify`, too, whose messages reach this one.
             pass_fds: file descriptors that the process holds open until the function ends.
             log: a file, opened with `a+b`, for what the process prints from now on and has printed before.
-            kwargs: its keyword arguments.
 
         Raises:
             DiptychError: as the function raised it, with type, fields and notes.

@@ -47,7 +47,7 @@ def test_a_number_of_steps_is_kept_to_exactly(run):
         assert saver.is_due()
         saver.save(state(step))
     assert not saver.is_overdue()
-    assert (0, 14) == saver.place
+    assert 14 == checkpoint.load(run).position
 
 
 def test_unless_given_a_save_waits_fifty_times_as_long_as_the_last_one_took(run, clock):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,13 +80,7 @@ class Run:
 
     @classmethod
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
-        """Make a new run directory, `name` or the first free of `name-2`, `name-3`, …
-
-        Args:
-            parent: folder of all runs; made when missing.
-            name: a plain folder name such as `fashion-mnist-cnn-torch`.
-            record: the content of `run.json`.
-        """
+        """Make a new run directory in `parent`: `name` or the first free of `name-2`, `name-3`, …"""
         if name in {"", ".."} or name != Path(name).name:
             raise ArtifactError(f"Cannot name a run '{name}': use a plain folder name without '/'.")
         run = cls(_make_free_folder(parent, name))
@@ -94,11 +89,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """Open an existing run; a folder that holds one run stands for it.
-
-        Raises:
-            ArtifactError: `directory` is not a run, and does not hold exactly one.
-        """
+        """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
         run = cls(Path(directory))
         inside = [] if is_run(directory) else list(run.directory.glob("*/run.json"))
         if len(inside) == 1:
@@ -136,12 +127,8 @@ class Run:
 
     def write_predictions(self, predictions: Predictions) -> None:
         """Write `predictions.npz`."""
-        arrays = {
-            "logits": predictions.logits_nk,
-            "labels": predictions.labels_n,
-            "sample_ids": predictions.sample_ids_n,
-        }
-        write_npz(self.predictions_path, arrays)
+        logits_nk, labels_n, sample_ids_n = predictions.logits_nk, predictions.labels_n, predictions.sample_ids_n
+        write_npz(self.predictions_path, {"logits": logits_nk, "labels": labels_n, "sample_ids": sample_ids_n})
 
     def read_manifest(self) -> dict[str, str]:
         """SHA-256 by file name; raises ArtifactError when there is no manifest or it is broken."""
@@ -162,11 +149,7 @@ class Run:
         remove_files([self.manifest_path])
 
     def verify(self) -> None:
-        """Compare the files with the manifest.
-
-        Raises ArtifactError when there is no manifest, or a file is missing or has changed since `seal`.
-        New files are accepted.
-        """
+        """Raise ArtifactError if there is no manifest, or a file in it is missing or has changed since `seal`."""
         digests = self.read_manifest()
         present = set(self._file_names())
         missing = sorted(set(digests) - present)
@@ -196,19 +179,18 @@ def is_run(path: str | Path) -> bool:
 
 
 def _make_free_folder(parent: Path, name: str) -> Path:
-    number = 1
-    while True:
+    for number in count(1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
             make_folder(parent)
             folder.mkdir()
             sync(parent)
+            break
         except FileExistsError:
-            number += 1
+            continue
         except OSError as error:
             raise ArtifactError(f"Cannot make the run directory '{folder}': {error.strerror}.") from error
-        else:
-            return folder
+    return folder
 
 
 def _what_is_there(directory: Path) -> str:

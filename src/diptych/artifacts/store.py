@@ -35,18 +35,15 @@ T = TypeVar("T")
 
 @contextmanager
 def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
-    """Open a binary file that becomes `path` when the block ends without an error.
-
-    Missing parent folders are made.
+    """Open a binary file that replaces `path` when the block ends without an error; parent folders are made.
 
     Args:
-        path: what is there stays until the new file is whole and safe on the disk.
-        size: bytes that will be written, where they are known; an error names them.
+        path: the file.
+        size: bytes that will be written, for the error, if known.
 
     Raises:
         ArtifactError: the system refuses to write; names path, bytes and the space that is left.
     """
-    # Hidden, so that whoever lists the folder does not take it for a finished file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     written = 0
     try:
@@ -97,22 +94,13 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files, durably.
-
-    Raises:
-        ArtifactError: the system refuses; names the file.
-    """
-    removed = list(paths)
-    for path in removed:
+    """Remove files, durably; raises ArtifactError when the system refuses."""
+    for path in paths:
         try:
             path.unlink(missing_ok=True)
+            sync(path.parent)
         except OSError as error:
             raise ArtifactError(f"Cannot remove '{path}': {error.strerror}.") from error
-    for folder in {path.parent for path in removed}:
-        try:
-            sync(folder)
-        except OSError as error:
-            raise refusal(folder, error) from error
 
 
 def sync(path: Path) -> None:
@@ -222,10 +210,7 @@ def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read the arrays and the metadata of a safetensors file.
-
-    Raises ArtifactError when the file is missing or is not a whole safetensors file.
-    """
+    """Read the arrays and the metadata of a safetensors file; raises ArtifactError when it is missing or broken."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
             arrays = {name: _plain_numbers(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  (not a dict)

@@ -179,7 +179,7 @@ def _recorded_failure(run: Run, record: RunRecord, report: Notify) -> Iterator[N
 def _changes(run: Run, record: RunRecord, last: Checkpoint | None, origin: Mapping[str, Any], force: bool) -> list[str]:
     """Return what has changed since the last checkpoint, or since the run was created."""
     created = {"fingerprint": record.data.fingerprint, "class_names": list(record.class_names)}
-    changes = provenance.differences(last.origin if last else {**origin, **created}, origin)
+    changes = list(provenance.differences(last.origin if last else {**origin, **created}, origin))
     if lost := checkpoint.lost(run):
         changes.append(lost)
     if force and record.status == "diverged":
@@ -204,8 +204,9 @@ def _forced(record: RunRecord, dataset: Dataset, changes: list[str]) -> RunRecor
 
 def _evaluate(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
     test, class_names = job.dataset.test, job.dataset.class_names
-    precision = provenance.evaluation_precision(job.recipe)
-    logits_nk = provenance.predict_logits(engine, job.spec, weights, test.images, precision)
+    logits_nk = provenance.predict_logits(
+        engine, job.spec, weights, test.images, provenance.evaluation_precision(job.recipe)
+    )
     run.write_metrics(evaluate_logits(logits_nk, test.labels, class_names))
     run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
     write_arrays(run.model_path, weights, {"format": "pt", "model": job.spec.name, "classes": "\n".join(class_names)})

@@ -260,18 +260,14 @@ def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[s
     return plain
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Describe each thing that has changed; the engine may change."""
-    return list(_differences(then, now))
-
-
 def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether the batches of an epoch are the same as before."""
     before, after = ((one["num_samples"], one["recipe"]["batch_size"], one["seed"]) for one in (then, now))
     return before == after
 
 
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Describe each thing that has changed; the engine may change."""
     if then["fingerprint"] != now["fingerprint"]:
         yield f"the data's fingerprint was {then['fingerprint'][:12]}, is {now['fingerprint'][:12]}"
     if then["num_samples"] != now["num_samples"]:
@@ -286,12 +282,8 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
             yield f"{name} was {before}, is {after}"
     if then["seed"] != now["seed"]:
         yield f"the seed was {then['seed']}, is {now['seed']}"
-    if then["engine"] == now["engine"] and _major(then["version"]) != _major(now["version"]):
+    if then["engine"] == now["engine"] and then["version"].split(".")[0] != now["version"].split(".")[0]:
         yield f"{now['engine']} was {then['version']}, is {now['version']}"
-
-
-def _major(version: str) -> str:
-    return version.partition(".")[0]
 
 
 def _brief(names: list[str]) -> str:

@@ -83,11 +83,7 @@ def _falling(progress: np.ndarray, final: float) -> np.ndarray:
 
 
 class Saver:
-    """Saves the state of a training every so many steps, or as often as it costs little.
-
-    Attributes:
-        place: finished epochs, and steps of the next one, in the last checkpoint.
-    """
+    """Saves the state of a training every so many steps, or as often as it costs little."""
 
     def __init__(self, run: Run, steps: int | None, keep: int, last: Checkpoint | None = None) -> None:
         """Save nothing yet.
@@ -100,8 +96,7 @@ class Saver:
             last: the checkpoint that the training resumed from.
         """
         self.run, self.steps, self.keep = run, steps, keep
-        self.place = last.place if last else (0, 0)
-        self._is_saved = last is not None
+        self._saved = last.place if last else None
         self._seconds = 0.0
         self._last = time.perf_counter()
 
@@ -120,11 +115,11 @@ class Saver:
 
     def save(self, state: Checkpoint) -> None:
         """Save a state, unless it is the one that was saved last."""
-        if self._is_saved and state.place == self.place:
+        if state.place == self._saved:
             return
         start = time.perf_counter()
         checkpoint.save(self.run, state, self.keep)
-        self.place, self._is_saved = state.place, True
+        self._saved = state.place
         self._last = time.perf_counter()
         self._seconds = self._last - start
 
