@@ -74,22 +74,35 @@ def epoch_batches(
     """
     if recipe.flip == "auto":
         raise SpecError("Recipe, 'flip': got auto, whose meaning only the dataset knows; replace it first.")
-    stream = _Stream(
-        split,
-        recipe,
-        num_classes,
-        Draws(seed, epoch, order(len(split.labels), seed, epoch)),
-        class_weights(recipe, split.labels, num_classes),
-        _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8),
-    )
+    draws = Draws(seed, epoch, order(len(split.labels), seed, epoch))
+    weights_k = class_weights(recipe, split.labels, num_classes)
+    mean_color = _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8)
+
+    def samples(draws: Draws) -> tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]:
+        labels_n = split.labels[draws.indices]
+        targets_nk = (labels_n[:, np.newaxis] == np.arange(num_classes)).astype(np.float32)
+        return augment(split.images, recipe, draws, mean_color), targets_nk, weights_k[labels_n]
+
+    def batch(bounds: slice) -> Batch:
+        own = Draws(seed, epoch, draws.indices[bounds])
+        images_nhwc, targets_nk, weights_n = samples(own)
+        if is_mixed(recipe):
+            others_nhwc, other_targets_nk, other_weights_n = samples(partners(own, len(split.labels)))
+            pixel_share, share_n = own_shares(recipe, own, images_nhwc.shape[1:3])
+            images_nhwc = blend(images_nhwc, others_nhwc, pixel_share)
+            targets_nk = other_targets_nk + share_n[:, np.newaxis] * (targets_nk - other_targets_nk)
+            weights_n = other_weights_n + share_n * (weights_n - other_weights_n)
+        smoothed_nk = (1 - recipe.label_smoothing) * targets_nk + recipe.label_smoothing / num_classes
+        return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
+
     bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
-    return prefetched(stream.batch, bounds, usual_workers(split.images) if workers is None else workers, depth)
+    return prefetched(batch, bounds, usual_workers(split.images) if workers is None else workers, depth)
 
 
 def usual_workers(images: Images) -> int:
-    """Threads that prepare batches: one for each of the processor where images are decoded meanwhile, else one.
+    """Return the number of threads that prepare batches: one, but all of the processor if images are streamed.
 
-    A single one leaves the decoding threads idle while it augments what they gave it.
+    A single one leaves the decoding threads idle while it augments.
     """
     return num_threads() if isinstance(images, StoredImages) and images.store.is_streamed else 1
 
@@ -139,37 +152,6 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
             f"Recipe, 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
         )
     return np.array(given, dtype=np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Stream:
-    """An epoch, ready to be cut into batches."""
-
-    split: Split
-    recipe: Recipe
-    num_classes: int
-    draws: Draws
-    class_weights_k: NDArray[np.float32]
-    mean_color: Pixels
-
-    def batch(self, bounds: slice) -> Batch:
-        draws = Draws(self.draws.seed, self.draws.epoch, self.draws.indices[bounds])
-        images_nhwc, targets_nk, weights_n = self._samples(draws)
-        if is_mixed(self.recipe):
-            others_nhwc, other_targets_nk, other_weights_n = self._samples(partners(draws, len(self.split.labels)))
-            pixel_share, share_n = own_shares(self.recipe, draws, images_nhwc.shape[1:3])
-            images_nhwc = blend(images_nhwc, others_nhwc, pixel_share)
-            targets_nk = other_targets_nk + share_n[:, np.newaxis] * (targets_nk - other_targets_nk)
-            weights_n = other_weights_n + share_n * (weights_n - other_weights_n)
-        smoothing = self.recipe.label_smoothing
-        smoothed_nk = (1 - smoothing) * targets_nk + smoothing / self.num_classes
-        return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
-
-    def _samples(self, draws: Draws) -> tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]:
-        labels_n = self.split.labels[draws.indices]
-        targets_nk = (labels_n[:, np.newaxis] == np.arange(self.num_classes)).astype(np.float32)
-        images_nhwc = augment(self.split.images, self.recipe, draws, self.mean_color)
-        return images_nhwc, targets_nk, self.class_weights_k[labels_n]
 
 
 def _mean_color(images: Images) -> Pixels:

@@ -31,34 +31,39 @@ def list_folder(root: Path) -> Listing:
     """List the images of a folder; it is divided into splits if it has a folder `train` that holds folders.
 
     Raises:
-        DataError: there are not two classes, a class has no images, or the splits have different classes.
+        DataError: there are not two classes, or a split has no images of one.
     """
+    listing = survey_folder(root, any_kind=False)
     folders = _split_folders(root)
-    class_names = tuple(folder_names(root / folders["train"]))
-    _check_count(root / folders["train"], class_names)
-    for folder in folders.values():
-        names = set(folder_names(root / folder))
-        if names != set(class_names):
-            missing, extra = sorted(set(class_names) - names), sorted(names - set(class_names))
-            raise DataError(
-                f"{str(root / folder)!r} lacks the training classes {missing} and adds {extra}: "
-                "every split must have the same class folders."
-            )
-    listing = _listing(root, folders, class_names)
-    for split, folder in folders.items():
-        empty = np.bincount(listing.splits[split].labels, minlength=len(class_names)) == 0
-        if empty.any():
-            path = root / folder / class_names[int(empty.argmax())]
-            raise DataError(f"Class folder {str(path)!r} has no images ({', '.join(sorted(SUFFIXES))}).")
+    for split, listed in listing.splits.items():
+        counts = np.bincount(listed.labels, minlength=len(listing.class_names))
+        if not counts.all():
+            path = root / folders[split] / listing.class_names[int(counts.argmin())]
+            suffixes = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"Class folder {str(path)!r} has no images ({suffixes}): every split needs every class.")
     return listing
 
 
-def survey_folder(root: Path) -> Listing:
+def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
     """List everything in a folder that is named like an image, with classes that are empty or not in every split."""
     folders = _split_folders(root)
     class_names = tuple(sorted({name for folder in folders.values() for name in folder_names(root / folder)}))
-    _check_count(root, class_names)
-    return _listing(root, folders, class_names, any_kind=True)
+    if len(class_names) < 2:
+        raise DataError(
+            f"{str(root)!r} has {len(class_names)} class folders, at least 2 are needed: "
+            "one folder for each class, with its images inside."
+        )
+    splits = {}
+    for split, folder in folders.items():
+        prefix = f"{folder}/" if folder else ""
+        names: list[list[str]] = []
+        for name in class_names:
+            path = root / folder / name
+            names.append(list(image_names(path, f"{prefix}{name}/", any_kind=any_kind)) if path.is_dir() else [])
+        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, names)))
+        names_n = as_names(chain.from_iterable(names))
+        splits[split] = ListedSplit(Files(root, names_n), labels, names_n)
+    return Listing.of(class_names, splits)
 
 
 def folder_names(root: Path) -> list[str]:
@@ -109,28 +114,6 @@ def _split_folders(root: Path) -> dict[str, str]:
         if folders.setdefault(split, name) != name:
             raise DataError(f"{str(root)!r} has both {folders[split]} and {name}: keep one of them.")
     return folders
-
-
-def _check_count(root: Path, class_names: Sequence[str]) -> None:
-    if len(class_names) < 2:
-        raise DataError(
-            f"{str(root)!r} has {len(class_names)} class folders, at least 2 are needed: "
-            "one folder for each class, with its images inside."
-        )
-
-
-def _listing(root: Path, folders: dict[str, str], class_names: tuple[str, ...], *, any_kind: bool = False) -> Listing:
-    splits = {}
-    for split, folder in folders.items():
-        prefix = f"{folder}/" if folder else ""
-        names: list[list[str]] = []
-        for name in class_names:
-            path = root / folder / name
-            names.append(list(image_names(path, f"{prefix}{name}/", any_kind=any_kind)) if path.is_dir() else [])
-        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, names)))
-        names_n = as_names(chain.from_iterable(names))
-        splits[split] = ListedSplit(Files(root, names_n), labels, names_n)
-    return Listing.of(class_names, splits)
 
 
 def _holds_runs(folder: str) -> bool:
