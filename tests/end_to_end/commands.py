@@ -21,8 +21,8 @@ SECONDS = 120
 PROGRESS = re.compile(r"^[^:\n]+: epoch \d+/\d+, .*\n", re.MULTILINE)
 
 
-class Told(NamedTuple):
-    """What a command said; `err` leaves out the lines of progress."""
+class Result(NamedTuple):
+    """Exit code and output of a command; `err` leaves out the lines of progress."""
 
     code: int
     out: str
@@ -41,7 +41,7 @@ def diptych(*arguments):
             code = main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code or 0
-    return Told(code, out.getvalue(), PROGRESS.sub("", err.getvalue()))
+    return Result(code, out.getvalue(), PROGRESS.sub("", err.getvalue()))
 
 
 def process(*arguments, python=sys.executable, **settings):
@@ -49,7 +49,7 @@ def process(*arguments, python=sys.executable, **settings):
     command = [python, "-m", "diptych", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, **{"env": environment, **settings}, capture_output=True, text=True, check=False)
-    return Told(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))
+    return Result(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))
 
 
 def train(*arguments):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from commands import ONE_THREAD, Told, process
+from commands import ONE_THREAD, Result, process
 from made import make_run
 
 from diptych.artifacts.run import Run
@@ -33,7 +33,7 @@ def once(tmp_path_factory):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not said.exists():
                 said.write_text(json.dumps(command(folder)))
-        return Told(*json.loads(said.read_text())), folder
+        return Result(*json.loads(said.read_text())), folder
 
     return done
 

@@ -1,4 +1,4 @@
-"""Texts that change on purpose only: DIPTYCH_UPDATE_GOLDEN=1 rewrites them."""
+"""Texts that change only on purpose; DIPTYCH_UPDATE_GOLDEN=1 rewrites them."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 
 
 def golden(name, now):
-    """What `tests/golden/<name>` holds; `now` is what it becomes when golden files are rewritten."""
+    """Return the content of `tests/golden/<name>`; `now` is written there when golden files are rewritten."""
     path = FOLDER / name
     if os.environ.get("DIPTYCH_UPDATE_GOLDEN"):
         path.write_text(now, encoding="utf-8")

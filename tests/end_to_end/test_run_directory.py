@@ -38,11 +38,6 @@ def files_of(run):
     return files - {".lock"}
 
 
-def test_training_prints_only_its_result(digits_trained):
-    assert (0, "") == (digits_trained.code, digits_trained.err)
-    assert ["finished", "finished"] == [run["status"] for run in digits_trained.json]
-
-
 def test_a_run_has_every_file_and_its_manifest_lists_them(run):
     curves = {name for name in files_of(run) if name.startswith("tensorboard/events.out.tfevents.")}
     assert 1 == len(curves)
@@ -67,13 +62,8 @@ def test_the_record_names_data_engine_and_versions(run, digits, engine_name):
     sizes = {name: len(getattr(digits, name)) for name in ("train", "validation", "test")}
     assert sizes == msgspec.structs.asdict(record.split_sizes)
     assert record.versions[engine_name] == record.engines[0].version
-
-
-def test_the_recorded_recipe_has_every_value_filled_in(run):
-    recipe = run.read_record().recipe
-    assert ("float32", "none") == (recipe.precision, recipe.flip)
-    assert None is not recipe.learning_rate
-    assert None is not recipe.decoupled_decay
+    assert ("float32", "none") == (record.recipe.precision, record.recipe.flip)
+    assert None not in (record.recipe.learning_rate, record.recipe.decoupled_decay)
 
 
 def test_the_recorded_model_normalizes_by_the_training_split(run, digits):
@@ -97,12 +87,8 @@ def test_every_epoch_is_an_event(run):
     assert all(epoch["images_per_second"] > 0 for epoch in epochs)
 
 
-@pytest.mark.parametrize("name", ["curves", "confusion_matrix", "reliability", "samples", "mistakes"])
-def test_plots_are_png_images(run, name):
-    path = run.plots_dir / f"{name}.png"
-    assert b"\x89PNG\r\n\x1a\n" == path.read_bytes()[:8]
-    height, width, _ = cv2.imread(str(path)).shape
-    assert min(height, width) > 200
+def test_plots_are_images(run):
+    assert all(min(cv2.imread(str(path)).shape[:2]) > 200 for path in run.plots_dir.iterdir())
 
 
 def test_both_engines_get_the_same_job_and_learning_rates(digits_runs):
@@ -114,7 +100,7 @@ def test_both_engines_get_the_same_job_and_learning_rates(digits_runs):
 
 
 def scalars(directory):
-    """The curves in TensorBoard's files: {tag: [(step, value), …]}."""
+    """Return the curves in TensorBoard's files: {tag: [(step, value), …]}."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     curves = EventAccumulator(str(directory)).Reload()

@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress
+from typing import TYPE_CHECKING
 
 from diptych.artifacts.locks import settle, staging
 from diptych.errors import DataError, DownloadError, in_one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
@@ -84,7 +85,9 @@ def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
 
 def _download(file: RemoteFile, path: Path) -> list[str]:
     """Download a file from the first address that works; return the faults if none does."""
-    import pooch  # takes a moment, and most datasets are on disk
+    import pooch  # takes a moment, as rich does, and most datasets are on disk
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
 
     pooch.get_logger().setLevel("WARNING")
     console, faults = Console(stderr=True), []
@@ -105,7 +108,7 @@ def _download(file: RemoteFile, path: Path) -> list[str]:
 class _Bar:
     """The progress bar that pooch expects, drawn by rich."""
 
-    def __init__(self, bars: Progress, file: RemoteFile) -> None:
+    def __init__(self, bars: "Progress", file: RemoteFile) -> None:
         self.total = file.size
         self._bars, self._task = bars, bars.add_task(file.name, total=file.size)
 
