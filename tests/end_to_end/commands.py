@@ -11,6 +11,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from diptych.artifacts.run import Run
 from diptych.cli import main
 
@@ -18,6 +20,7 @@ from diptych.cli import main
 ONE_THREAD = ("--threads", 1)
 # Limit for a command that should end soon, on a machine that is busy.
 SECONDS = 120
+NUMBER = re.compile(r"-?\d[\d.e-]*")
 PROGRESS = re.compile(r"^[^:\n]+: epoch \d+/\d+, .*\n", re.MULTILINE)
 
 
@@ -92,3 +95,12 @@ def wait_until_nobody_lives(started):
 def hidden(run):
     """Hidden files except the lock."""
     return [path for path in run.directory.rglob(".*") if path.name != ".lock"]
+
+
+def assert_metrics_of(run, metrics):
+    """Compare metrics with the run's own: floats to 1e-5, everything else exactly."""
+    own = {**run.read_metrics(), "data": {"name": "digits", "used": "test split"}}
+    texts = [NUMBER.sub("", json.dumps(one, sort_keys=True)) for one in (own, metrics)]
+    numbers = [list(map(float, NUMBER.findall(json.dumps(one, sort_keys=True)))) for one in (own, metrics)]
+    assert texts[0] == texts[1]
+    assert pytest.approx(numbers[0], abs=1e-5) == numbers[1]

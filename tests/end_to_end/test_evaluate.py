@@ -1,24 +1,11 @@
 """A run's metrics, computed again by the engine that trained it and by the other one."""
 
-import json
-import re
-
 import pytest
-from commands import diptych, process
+from commands import assert_metrics_of, diptych, process
 
 from diptych.engines import NAMES
 
-NUMBER = re.compile(r"-?\d[\d.e-]*")
 OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
-
-
-def assert_metrics_of(run, metrics):
-    """Compare metrics with the run's own: floats to 1e-5, everything else exactly."""
-    own = {**run.read_metrics(), "data": {"name": "digits", "used": "test split"}}
-    texts = [NUMBER.sub("", json.dumps(one, sort_keys=True)) for one in (own, metrics)]
-    numbers = [list(map(float, NUMBER.findall(json.dumps(one, sort_keys=True)))) for one in (own, metrics)]
-    assert texts[0] == texts[1]
-    assert pytest.approx(numbers[0], abs=1e-5) == numbers[1]
 
 
 def test_the_other_engine_measures_the_same(digits_runs, engine_name):

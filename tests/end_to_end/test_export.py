@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ONE_THREAD, diptych
+from commands import ONE_THREAD, assert_metrics_of, diptych
 from made import write_run
-from test_evaluate import assert_close, own
 
 import diptych as package
 from diptych.artifacts.run import Run
@@ -96,7 +95,7 @@ def test_an_application_can_check_itself_without_diptych(run, entries):
 def test_a_file_has_the_metrics_of_its_run(run, entries, file):
     told = diptych("evaluate", run.export_dir / file, "--json")
     assert (0, "") == (told.code, told.err)
-    assert_close(own(run), told.json)
+    assert_metrics_of(run, told.json)
 
 
 def test_a_file_predicts_as_its_run_does(run, entries, digit_files):
