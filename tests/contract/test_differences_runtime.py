@@ -1,4 +1,4 @@
-"""Proofs of the ledger's rows on how the frameworks compute: settings that are stated here and inherited nowhere."""
+"""Proofs of the ledger's rows on the runtime: settings that both engines make explicitly."""
 
 import inspect
 import json
@@ -6,31 +6,14 @@ import subprocess
 import sys
 
 import keras
+import pytest
 import torch
 
 from diptych import engines
 from diptych.processes import engine_environment
 
-SETTINGS = """
-import json
-from diptych import engines
-import tensorflow as tf
-import torch
-
-def tf32():
-    return [
-        tf.config.experimental.tensor_float_32_execution_enabled(),
-        torch.backends.cuda.matmul.allow_tf32,
-        torch.backends.cudnn.allow_tf32,
-    ]
-
-before = tf32()
-for name in engines.NAMES:
-    engines.get(name).configure(1)
-print(json.dumps([before, tf32()]))
-"""
-
-DENORMALS = """
+# Whether TF32 is on, and the values of half the smallest normal number, before or after configuring engines.
+SCRIPT = """
 import json, sys
 import numpy as np
 from diptych import engines
@@ -39,31 +22,37 @@ import torch
 
 for name in sys.argv[1:]:
     engines.get(name).configure(2)
+tf32 = [
+    tf.config.experimental.tensor_float_32_execution_enabled(),
+    torch.backends.cuda.matmul.allow_tf32,
+    torch.backends.cudnn.allow_tf32,
+]
 smallest = np.full(100_000, np.finfo(np.float32).tiny)
-theirs = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
-print(json.dumps([sorted(set(values.numpy().tolist())) for values in theirs]))
+halves = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
+print(json.dumps([tf32, [sorted(set(values.numpy().tolist())) for values in halves]]))
 """
 
 
-def alone(script, *arguments):
-    """What a script prints, in a process of its own, where nothing has been configured yet."""
-    command = [sys.executable, "-c", script, *arguments]
-    finished = subprocess.run(command, env=engine_environment("tensorflow"), capture_output=True, text=True, check=True)
-    return json.loads(finished.stdout)
+@pytest.fixture(scope="module")
+def settings():
+    """What `SCRIPT` reports in one process without and in another with configured engines."""
+    environment = engine_environment("tensorflow")
+    commands = ([sys.executable, "-c", SCRIPT, *names] for names in ((), engines.NAMES))
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for command in commands]
+    return [json.loads(process.communicate()[0]) for process in processes]
 
 
-def test_tf32_is_off_in_both():
-    before, after = alone(SETTINGS)
+def test_tf32_is_off_in_both(settings):
+    (before, _), (after, _) = settings
     assert [True, False, True] == before
     assert [False, False, False] == after
 
 
-def test_denormal_numbers_are_zero_in_both():
-    pytorch, tensorflow = alone(DENORMALS)
+def test_denormal_numbers_are_zero_in_both(settings):
+    (_, (pytorch, tensorflow)), (_, after) = settings
     assert 0.0 not in pytorch
     assert [0.0] == tensorflow
-
-    assert [[0.0], [0.0]] == alone(DENORMALS, *engines.NAMES)
+    assert [[0.0], [0.0]] == after
 
 
 def test_compilation_is_a_recorded_choice(both):
