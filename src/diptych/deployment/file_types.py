@@ -199,9 +199,9 @@ def _card_after_flatbuffer(path: Path) -> bytes | None:
 
 
 def _card_in_hdf5(path: Path) -> str | None:
-    from diptych.engines.hdf5 import root_attributes
+    from diptych.engines.hdf5 import read_tree
 
-    value = root_attributes(path, str(path)).get(CARD)
+    value = read_tree(path, str(path), arrays=False).attributes[""].get(CARD)
     if value is not None and not isinstance(value, str):
         raise ArtifactError(f"The card in '{path}' must be text, got {type(value).__name__}.")
     return value

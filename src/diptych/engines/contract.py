@@ -57,25 +57,6 @@ class Totals:
 
 
 NO_STEPS = Totals()
-# Each framework's own types by their common name, for the mirror test (tests/architecture/test_mirror.py).
-NATIVE_TYPES = {
-    "torch": {"Network": "Model"},
-    "tensorflow": {"keras.Model": "Model", "Variable": "Tensor"},
-}
-# Functions and classes used by other files that differ between the engines, and why; the mirror test allows no others.
-UNMIRRORED = {
-    "export.py: Served": "Keras builds the exported model from layers, without a class.",
-    "export.py: pixels_of": "Only a SavedModel decodes images, in its second signature.",
-    "model.py: BatchNorm": "Exported Keras models contain the stock layer instead.",
-    "model.py: Conv2d": "PyTorch's convolution has no padding that differs between sides.",
-    "model.py: Network": "In TensorFlow the model is a plain `keras.Model`.",
-    "model.py: is_depthwise": "Keras has a separate layer and kernel layout for depthwise convolutions.",
-    "optimizer.py: Optimizer.update": "TensorFlow traces the update, so gradients and step number are arguments.",
-    "weights.py: from_numpy": "Keras's layout of an array depends on its layer.",
-    "weights.py: native": "Keras wraps TensorFlow's variables.",
-    "weights.py: native_order": "Keras flattens maps in height, width, channel order.",
-    "weights.py: to_numpy": "Keras's layout of an array depends on its layer.",
-}
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,47 +30,27 @@ class Tree:
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = ()) -> Tree:
-    """Read a whole file.
+def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = (), arrays: bool = True) -> Tree:
+    """Check and read a whole file.
 
     Args:
         source: The file.
         where: Its name in messages.
         leave_out: Top-level groups to skip.
+        arrays: False to read only the attributes.
 
     Raises:
         ArtifactError: It is damaged or too large, or refers to other files.
     """
-    with _opened(source, where) as file:
-        objects = list(_objects(file, where, leave_out))
-        datasets = {path: item for path, item in objects if _is_float(item)}
-        _check_size(datasets, where)
-        groups = {path: item for path, item in objects if isinstance(item, h5py.Group)}
-        return Tree(
-            {path: _values(dataset) for path, dataset in datasets.items()},
-            {path: dict(group.attrs) for path, group in groups.items()},
-        )
-
-
-def root_attributes(source: Path | BinaryIO, where: str) -> dict[str, Any]:
-    """Return the attributes of the root after checking the whole file; no array is read.
-
-    Raises:
-        ArtifactError: It is damaged or too large, or refers to other files.
-    """
-    with _opened(source, where) as file:
-        objects = _objects(file, where, ())
-        _check_size({path: item for path, item in objects if isinstance(item, h5py.Dataset)}, where)
-        return dict(file.attrs)
-
-
-@contextmanager
-def _opened(source: Path | BinaryIO, where: str) -> Iterator[h5py.File]:
     try:
         with _content(source) as content:
             _check_heaps(content)
         with h5py.File(source, "r") as file:
-            yield file
+            objects = dict(_objects(file, where, leave_out))
+            datasets = {path: item for path, item in objects.items() if isinstance(item, h5py.Dataset)}
+            _check_size(datasets, where)
+            floats = {path: _values(item) for path, item in datasets.items() if arrays and _is_float(item)}
+            return Tree(floats, {path: dict(objects[path].attrs) for path in objects.keys() - datasets.keys()})
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise ArtifactError(
             f"Cannot read '{where}': the HDF5 file is corrupt or truncated ({in_one_line(error)})."
@@ -143,12 +123,9 @@ def _own(group: h5py.Group, name: str, where: str, path: str) -> Any:
     return item
 
 
-def _is_float(item: Any) -> bool:
-    return isinstance(item, h5py.Dataset) and (item.dtype.kind == "f" or _is_bfloat16(item))
-
-
-def _is_bfloat16(dataset: h5py.Dataset) -> bool:
-    return bool(dataset.dtype == np.dtype("V2")) and dataset.attrs.get("dtype") == "bfloat16"
+def _is_float(dataset: h5py.Dataset) -> bool:
+    is_bfloat16 = dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
+    return bool(dataset.dtype.kind == "f" or is_bfloat16)
 
 
 def _check_size(datasets: dict[str, Any], where: str) -> None:

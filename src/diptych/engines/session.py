@@ -28,15 +28,9 @@ class Trained:
 
 
 class Session:
-    """An engine's verbs over one model and one optimizer, which stay in the process that runs them."""
+    """An engine's functions over one model and one optimizer, which stay in the process; all threads by default."""
 
     def __init__(self, engine: str, threads: int | None = None) -> None:
-        """Import nothing yet.
-
-        Args:
-            engine: torch or tensorflow.
-            threads: processor threads to compute with; every core when not given.
-        """
         self._name, self._threads = engine, threads or num_threads()
         self._model: Model = None
         self._optimizer: Optimizer = None
@@ -95,12 +89,7 @@ class Session:
 
 @contextmanager
 def session(engine: str, threads: int | None = None) -> Iterator[Session]:
-    """Yield a stand-in for a `Session` in a process of its own, which ends with the block.
-
-    Raises:
-        UsageError: there is no such engine.
-        MissingEngine: its framework is not installed.
-    """
+    """Yield a stand-in for a `Session` in a process of its own, which ends with the block."""
     engines.check_installed(engine)
     imports, env = [f"diptych.engines.{engine}"], engine_environment(engine)
     with Worker(f"The {engine} process", imports=imports, env=env) as worker:
@@ -108,15 +97,9 @@ def session(engine: str, threads: int | None = None) -> Iterator[Session]:
 
 
 class Sessions(dict[str, Session]):
-    """A session for each engine, started when it is first used; all end with the `with` block."""
+    """A session for each engine, started and passed to `prepare` at its first use; all end with the `with` block."""
 
     def __init__(self, threads: int | None = None, prepare: Callable[[Session], None] = lambda session: None) -> None:
-        """Start none yet.
-
-        Args:
-            threads: processor threads of each; every core when not given.
-            prepare: called with each session before its first use.
-        """
         super().__init__()
         self._threads, self._prepare, self._stack = threads, prepare, ExitStack()
 

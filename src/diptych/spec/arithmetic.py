@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TypeAlias
 
 from diptych.errors import SpecError
 from diptych.spec import layers as L
@@ -17,7 +16,7 @@ def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
     Raises:
         SpecError: The layer does not accept inputs of these shapes.
     """
-    check_settings(layer)
+    _check_settings(layer)
     first = inputs[0]
     match layer:
         case L.Normalize(mean=mean, std=std):
@@ -94,42 +93,27 @@ def flops(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> int:
             return 0
 
 
-def check_settings(layer: Layer) -> None:
-    """Raise SpecError if a setting is out of range, whatever the input."""
+def _check_settings(layer: Layer) -> None:
     if isinstance(layer, L.Add | L.Concat):
         _expect(layer, len(layer.inputs) >= 2, "two or more inputs", layer.inputs)
     else:
         _expect(layer, len(layer.inputs) == 1, "exactly one input", layer.inputs)
-    for field, is_valid, expected in _CHECKS.get(type(layer), ()):
-        value = getattr(layer, field)
-        _expect(layer, is_valid(value), f"{field} {expected}", value)
+    for field, (is_valid, expected) in _CHECKS.items():
+        value = getattr(layer, field, None)
+        _expect(layer, value is None or is_valid(value), f"{field} {expected}", value)
 
 
-Check: TypeAlias = tuple[str, Callable[..., bool], str]
+def _at_least(least: int) -> tuple[Callable[..., bool], str]:
+    return lambda value: (min(value) if isinstance(value, tuple) else value) >= least, f"of at least {least}"
 
 
-def _at_least(least: int, *fields: str) -> tuple[Check, ...]:
-    return tuple((field, lambda value: value >= least, f"of at least {least}") for field in fields)
-
-
-def _share(field: str) -> Check:
-    return field, lambda value: 0 <= value < 1, "in [0, 1)"
-
-
-_WINDOW: tuple[Check, ...] = (
-    ("kernel", lambda pair: min(pair) >= 1, "of at least 1"),
-    ("strides", lambda pair: min(pair) >= 1, "of at least 1"),
-    ("padding", lambda pads: min(pads) >= 0, "of at least 0"),
-)
-_CHECKS: dict[type, tuple[Check, ...]] = {
-    L.Normalize: (("std", lambda std: all(value > 0 for value in std), "above 0"),),
-    L.Conv: (*_WINDOW, *_at_least(1, "filters", "groups")),
-    L.BatchNorm: (_share("decay"), ("epsilon", lambda value: value > 0, "above 0")),
-    L.MaxPool: _WINDOW,
-    L.AvgPool: _WINDOW,
-    L.Dense: _at_least(1, "units"),
-    L.Dropout: (_share("rate"),),
-    L.PadChannels: _at_least(0, "before", "after"),
+_SHARE: tuple[Callable[..., bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
+_CHECKS: dict[str, tuple[Callable[..., bool], str]] = {
+    **dict.fromkeys(("filters", "groups", "units", "kernel", "strides"), _at_least(1)),
+    **dict.fromkeys(("padding", "before", "after"), _at_least(0)),
+    **dict.fromkeys(("decay", "rate"), _SHARE),
+    "epsilon": (lambda value: value > 0, "above 0"),
+    "std": (lambda std: all(value > 0 for value in std), "above 0"),
 }
 
 

@@ -31,11 +31,7 @@ def model_to_json(spec: ModelSpec) -> dict[str, Any]:
 
 
 def model_from_json(data: Any) -> ModelSpec:
-    """Convert JSON data to a model spec.
-
-    Raises:
-        SpecError: The data are invalid; the message names the layer and field.
-    """
+    """Convert JSON data to a model spec; raise SpecError, which names the layer and field, if they are invalid."""
     entries = _entries(data, "diptych-model")
     layers = entries.get("layers", [])
     if not isinstance(layers, list):
@@ -51,29 +47,17 @@ def recipe_to_json(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_from_json(data: Any) -> Recipe:
-    """Convert JSON data to a recipe; missing fields take their defaults.
-
-    Raises:
-        SpecError: The data are invalid; the message names the field.
-    """
+    """Convert JSON data to a recipe; missing fields take their defaults. Raise SpecError if a field is invalid."""
     return _build(Recipe, _entries(data, "diptych-recipe"), "Recipe")
 
 
 def read_model(path: Path) -> ModelSpec:
-    """Read a model spec from a JSON file.
-
-    Raises:
-        SpecError: The file cannot be read, or its content is invalid; the message names the file.
-    """
+    """Read a model spec from a JSON file; raise SpecError, which names the file, if that fails."""
     return _from_file(path, model_from_json)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe from a JSON file.
-
-    Raises:
-        SpecError: The file cannot be read, or its content is invalid; the message names the file.
-    """
+    """Read a recipe from a JSON file; raise SpecError, which names the file, if that fails."""
     return _from_file(path, recipe_from_json)
 
 

@@ -20,7 +20,8 @@ def draw(array: ArraySpec, seed: int) -> np.ndarray:
     U(±√(6/(fan_in + fan_out))); `uniform_fan_in` is U(±1/√fan_in), PyTorch's default, also for biases.
     """
     # differs: initial-weights
-    generator = np.random.Generator(np.random.Philox(key=_key(seed, array.name)))
+    key = int.from_bytes(sha256(f"{seed}/{array.name}".encode()).digest()[:16], "little")
+    generator = np.random.Generator(np.random.Philox(key=key))
     match array.initializer:
         case "he_normal":
             return generator.normal(0.0, np.sqrt(2.0 / array.fan_in), array.shape)
@@ -39,7 +40,3 @@ def draw(array: ArraySpec, seed: int) -> np.ndarray:
 def initial_weights(arrays: Iterable[ArraySpec], seed: int) -> dict[str, np.ndarray]:
     """Return the initial values of every array by canonical name, float64."""
     return {array.name: draw(array, seed) for array in arrays}
-
-
-def _key(seed: int, name: str) -> int:
-    return int.from_bytes(sha256(f"{seed}/{name}".encode()).digest()[:16], "little")

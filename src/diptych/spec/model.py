@@ -72,13 +72,8 @@ class ModelSpec:
         dangling = [layer.name for layer in self.layers[:-1] if layer.name not in used]
         if dangling:
             raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
-        self._check_nesting()
-
-    def _check_nesting(self) -> None:
-        names = {layer.name for layer in self.layers}
-        for name in names:
-            parts = name.split(".")
-            inside = next((".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[:i]) in names), None)
+        for name in known:
+            inside = next((other for other in known if name.startswith(f"{other}.")), None)
             if inside:
                 raise SpecError(f"Layer '{name}': '{inside}' is a layer too, so no name can begin with '{inside}.'.")
 

@@ -13,6 +13,7 @@ Rule: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop"]
 UpdateForm: TypeAlias = Literal["torch", "keras"]
 ScheduleKind: TypeAlias = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "float64"]
+Decayed: TypeAlias = Literal["kernel", "bias", "scale", "shift"]
 Flip: TypeAlias = Literal["auto", "none", "horizontal", "vertical", "both"]
 
 
@@ -49,8 +50,8 @@ class Recipe:
     """L2 weight decay, added to the gradient: gradient + l2 · weight."""
     decoupled_decay: float | None = None
     """Decoupled weight decay: weight · (1 − learning rate · decay); by default 0.05 for adamw, else 0."""
-    no_decay: tuple[str, ...] = ("bias", "scale", "shift")
-    """Roles of arrays without weight decay (kernel, bias, scale, shift)."""
+    no_decay: tuple[Decayed, ...] = ("bias", "scale", "shift")
+    """Roles of arrays without weight decay."""
     clip_norm: float = 0.0
     """Maximum global norm of the gradients; 0 disables clipping."""
     average_decay: float = 0.0
@@ -110,7 +111,7 @@ class Recipe:
         """
         check_types(self, "Recipe")
         for names, is_valid, expected in _RANGES:
-            for name in names:
+            for name in names.split():
                 value = getattr(self, name)
                 if value is not None and not is_valid(value):
                     raise SpecError(f"Recipe, '{name}': expected {expected}, got {value}.")
@@ -139,27 +140,15 @@ class Recipe:
 
 
 _DEFAULT_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "rmsprop": 5e-4}
-_RANGES: tuple[tuple[tuple[str, ...], Callable[..., bool], str], ...] = (
-    (("epochs", "batch_size", "plateau_patience"), lambda n: n >= 1, "an integer of at least 1"),
-    (("learning_rate", "epsilon"), lambda x: x > 0, "a number above 0"),
-    (
-        ("momentum", "beta1", "beta2", "rho", "average_decay", "label_smoothing", "validation_fraction"),
-        lambda x: 0 <= x < 1,
-        "a number in [0, 1)",
-    ),
-    (("rise", "final_factor", "step_factor"), lambda x: 0 < x <= 1, "a number in (0, 1]"),
-    (
-        ("l2", "decoupled_decay", "clip_norm", "warmup_epochs", "rotation", "mixup", "cutmix"),
-        lambda x: x >= 0,
-        "a number of at least 0",
-    ),
-    (("brightness", "contrast", "saturation"), lambda x: 0 <= x <= 1, "a number in [0, 1]"),
-    (("crop_padding", "cutout", "early_stopping"), lambda n: n >= 0, "an integer of at least 0"),
-    (
-        ("no_decay",),
-        lambda roles: set(roles) <= {"kernel", "bias", "scale", "shift"},
-        "roles among kernel, bias, scale, shift",
-    ),
+_SHARES = "momentum beta1 beta2 rho average_decay label_smoothing validation_fraction"
+_RANGES: tuple[tuple[str, Callable[..., bool], str], ...] = (
+    ("epochs batch_size plateau_patience", lambda n: n >= 1, "an integer of at least 1"),
+    ("crop_padding cutout early_stopping", lambda n: n >= 0, "an integer of at least 0"),
+    ("learning_rate epsilon", lambda x: x > 0, "a number above 0"),
+    ("l2 decoupled_decay clip_norm warmup_epochs rotation mixup cutmix", lambda x: x >= 0, "a number of at least 0"),
+    (_SHARES, lambda x: 0 <= x < 1, "a number in [0, 1)"),
+    ("rise final_factor step_factor", lambda x: 0 < x <= 1, "a number in (0, 1]"),
+    ("brightness contrast saturation", lambda x: 0 <= x <= 1, "a number in [0, 1]"),
 )
 
 

@@ -62,20 +62,17 @@ class Graph:
         return ModelSpec(name, self.input_shape, tuple(self.layers))
 
 
-def mlp(input_shape: ImageShape, num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
+def mlp(graph: Graph, num_classes: int) -> None:
     """Perceptron with two hidden layers of 256 units: the baseline."""
-    graph = Graph(input_shape, mean, std)
     graph.add(L.Flatten, "flatten")
     for place in (1, 2):
         graph.add(L.Dense, f"fc{place}", units=256)
         graph.relu(f"relu{place}")
     graph.add(L.Dense, "fc3", units=num_classes)
-    return graph.model("mlp")
 
 
-def cifar_sequential(input_shape: ImageShape, num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
+def cifar_sequential(graph: Graph, num_classes: int) -> None:
     """Three unpadded 3×3 convolutions (32, 64, 64) and a dense layer of 64: the CNN of TensorFlow's tutorial."""
-    graph = Graph(input_shape, mean, std)
     for place, filters in enumerate((32, 64, 64), start=1):
         if place > 1:
             graph.max_pool(f"pool{place - 1}")
@@ -85,15 +82,13 @@ def cifar_sequential(input_shape: ImageShape, num_classes: int, mean: Floats, st
     graph.add(L.Dense, "fc1", units=64)
     graph.relu("relu4")
     graph.add(L.Dense, "fc2", units=num_classes)
-    return graph.model("cifar_sequential")
 
 
-def fashion_cnn(input_shape: ImageShape, num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
+def fashion_cnn(graph: Graph, num_classes: int) -> None:
     """Two unpadded 3×3 convolutions (32, 64), each max-pooled, a dense layer of 128 and dropout.
 
     ReLU follows the pooling: the two commute, and pooling leaves a quarter of the elements.
     """
-    graph = Graph(input_shape, mean, std)
     for place, filters in enumerate((32, 64), start=1):
         graph.conv(f"conv{place}", filters)
         graph.max_pool(f"pool{place}")
@@ -103,17 +98,15 @@ def fashion_cnn(input_shape: ImageShape, num_classes: int, mean: Floats, std: Fl
     graph.relu("relu3")
     graph.add(L.Dropout, "dropout", rate=0.5)
     graph.add(L.Dense, "fc2", units=num_classes)
-    return graph.model("fashion_cnn")
 
 
-def cnn(input_shape: ImageShape, num_classes: int, mean: Floats, std: Floats) -> ModelSpec:
+def cnn(graph: Graph, num_classes: int) -> None:
     """The default for images of 28 to 64 pixels: three stages of two Conv-BatchNorm-ReLU blocks, pooled, then dense.
 
     A stage halves maps of at least 4 pixels, so smaller images work too. It pools before its last ReLU: the two
     commute, and pooling leaves a quarter of the elements.
     """
-    graph = Graph(input_shape, mean, std)
-    side = min(input_shape[:2])
+    side = min(graph.input_shape[:2])
     for stage, filters in enumerate((32, 64, 128), start=1):
         for block in (1, 2):
             name = f"stage{stage}.{block}"
@@ -129,24 +122,14 @@ def cnn(input_shape: ImageShape, num_classes: int, mean: Floats, std: Floats) ->
     graph.relu("relu")
     graph.add(L.Dropout, "dropout2", rate=0.3)
     graph.add(L.Dense, "fc2", units=num_classes)
-    return graph.model("cnn")
 
 
-def resnet(
-    input_shape: ImageShape,
-    num_classes: int,
-    mean: Floats,
-    std: Floats,
-    *,
-    blocks: int,
-    shortcut: Literal["A", "B"] = "A",
-) -> ModelSpec:
+def resnet(graph: Graph, num_classes: int, *, blocks: int, shortcut: Literal["A", "B"] = "A") -> None:
     """Residual network for CIFAR (He et al. 2015, section 4.2): 6·`blocks` + 2 weighted layers, 16, 32 and 64 filters.
 
     Where a stage halves the map, shortcut A takes every second pixel and pads the channels with zeros; B projects with
     a 1×1 convolution. Names follow the common PyTorch port (conv1, layer1.0.conv1, linear), so its checkpoints load.
     """
-    graph = Graph(input_shape, mean, std)
     graph.conv("conv1", 16, padding=1, use_bias=False)
     graph.add(L.BatchNorm, "bn1")
     graph.relu("relu")
@@ -158,8 +141,6 @@ def resnet(
             width = filters
     graph.add(L.GlobalAvgPool, "pool")
     graph.add(L.Dense, "linear", units=num_classes)
-    suffix = "" if shortcut == "A" else "_b"
-    return graph.model(f"resnet{6 * blocks + 2}{suffix}")
 
 
 def _block(graph: Graph, name: str, width: int, filters: int, stride: int, shortcut: str) -> None:
@@ -181,7 +162,7 @@ def _block(graph: Graph, name: str, width: int, filters: int, stride: int, short
     graph.relu(f"{name}.relu2")
 
 
-MODELS: dict[str, tuple[Callable[..., ModelSpec], str]] = {
+MODELS: dict[str, tuple[Callable[..., None], str]] = {
     "mlp": (mlp, "two hidden layers of 256: the baseline"),
     "cifar_sequential": (cifar_sequential, "conv 32, 64, 64, dense 64: TensorFlow's tutorial CNN"),
     "fashion_cnn": (fashion_cnn, "conv 32, 64, dense 128, dropout"),
@@ -215,8 +196,9 @@ def model(
     if name not in MODELS:
         raise SpecError(f"Unknown model '{name}'{did_you_mean(name, MODELS)}. `diptych models` lists them.")
     height, width, channels = input_shape
-    build, _ = MODELS[name]
+    graph = Graph((height, width, channels), mean or (0.5,) * channels, std or (0.25,) * channels)
+    MODELS[name][0](graph, num_classes)
     try:
-        return build((height, width, channels), num_classes, mean or (0.5,) * channels, std or (0.25,) * channels)
+        return graph.model(name)
     except SpecError as error:
         raise SpecError(f"{error} Images are {height} × {width}; set image_size to resize them.") from error

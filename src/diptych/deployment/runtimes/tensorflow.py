@@ -22,7 +22,7 @@ from diptych.deployment.transfer import read_weights
 from diptych.deployment.zip_archives import open_zip
 from diptych.engines import get
 from diptych.engines.contract import CARD, INPUT, OUTPUTS
-from diptych.engines.hdf5 import root_attributes
+from diptych.engines.hdf5 import read_tree
 from diptych.errors import ArtifactError
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -102,7 +102,7 @@ def _checked_config(artifact: Artifact) -> str:
         if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG_BYTES:
             raise ArtifactError(f"'{path}': its {_CONFIG} has more than {_MAX_CONFIG_BYTES:,} bytes.")
         config = archive.read(_CONFIG).decode()
-        root_attributes(io.BytesIO(archive.read(_WEIGHTS)), str(path))
+        read_tree(io.BytesIO(archive.read(_WEIGHTS)), str(path), arrays=False)
     for module, name, registered in _classes(json.loads(config)):
         is_known = name in _CLASSES and module.partition(".")[0] in ("keras", "builtins", "")
         if not is_known or registered not in (None, name):

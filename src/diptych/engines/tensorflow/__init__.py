@@ -7,20 +7,3 @@ from diptych.engines.tensorflow.model import build
 from diptych.engines.tensorflow.optimizer import load_optimizer, make_optimizer, read_optimizer
 from diptych.engines.tensorflow.train import gradients, layer_outputs, predict, train_epoch
 from diptych.engines.tensorflow.weights import load_weights, read_weights
-
-__all__ = [
-    "build",
-    "configure",
-    "export",
-    "gradients",
-    "layer_outputs",
-    "load_optimizer",
-    "load_weights",
-    "make_optimizer",
-    "predict",
-    "read_file",
-    "read_optimizer",
-    "read_weights",
-    "runtime",
-    "train_epoch",
-]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -146,15 +145,10 @@ def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> b
     if form == "tflite-fp16":
         converter.target_spec.supported_types = [tf.float16]
     if form == "tflite-int8" and calibration is not None:
-        converter.representative_dataset = functools.partial(_samples, calibration)
+        converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
     return converter.convert()
-
-
-def _samples(calibration: np.ndarray) -> Iterator[list[np.ndarray]]:
-    for image in calibration:
-        yield [image[None].astype(np.float32)]
 
 
 def _append(path: Path, card: str) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,17 +18,6 @@ from diptych.engines.hdf5 import Tree, read_tree
 from diptych.errors import ArtifactError, in_one_line
 
 Config: TypeAlias = Mapping[str, Any] | None
-# A damaged archive or unexpected JSON can raise any of these.
-_ERRORS = (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
 _OPTIMIZERS = ("optimizer", "_optimizer", "optimizer_weights")
 # Layer classes, and the names under which Keras 3 numbers them in files.
 _KINDS = {
@@ -66,7 +54,9 @@ def read_file(path: Path) -> Stored:
         config = json.loads(tree.attributes[""].get("model_config", "null"))
         named = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
         return _numbered(tree, config) if named is None else _named(tree, named, config)
-    except _ERRORS as error:
+    except ArtifactError:
+        raise
+    except Exception as error:  # a damaged archive or unexpected JSON can raise anything
         raise ArtifactError(
             f"Cannot read '{path}': the Keras file is corrupt or truncated ({in_one_line(error)})."
         ) from error

@@ -17,12 +17,6 @@ from diptych.spec.layers import Layer
 
 Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
-POLICIES = {
-    "float32": "float32",
-    "float64": "float64",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
 
 
 def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
@@ -42,8 +36,9 @@ def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
 def _policy(spec: ModelSpec, layer: Layer, precision: str) -> str:
     # differs: mixed-precision
     reduced = precision in ("bfloat16", "float16")
-    ends = (spec.layers[0].name, spec.layers[-1].name)
-    return "float32" if reduced and layer.name in ends else POLICIES[precision]
+    if not reduced:
+        return precision
+    return "float32" if layer in (spec.layers[0], spec.layers[-1]) else f"mixed_{precision}"
 
 
 def _connected(spec: ModelSpec, images_nhwc: Tensor, calls: dict[str, list[Call]]) -> Tensor:
@@ -138,12 +133,8 @@ def _activation(layer: L.Activation, named: dict[str, str]) -> Call:
         case "gelu":
             # differs: gelu
             return keras.layers.Activation(_gelu if exact else "gelu", **named)
-        case "silu":
-            return keras.layers.Activation("silu", **named)
-        case "tanh":
-            return keras.layers.Activation("tanh", **named)
-        case "sigmoid":
-            return keras.layers.Activation("sigmoid", **named)
+        case "silu" | "tanh" | "sigmoid" as name:
+            return keras.layers.Activation(name, **named)
 
 
 def _leaky_relu(values: Tensor, slope: float) -> Tensor:
@@ -227,11 +218,9 @@ def _pad_channels(layer: L.PadChannels, shape: L.Shape, named: dict[str, str]) -
 def _padded_mean(layer: L.AvgPool, shape: L.Shape) -> list[Call]:
     """Average pooling without padding in the divisor: pad with zeros, pool, divide by the window's share of the map."""
     pool = partial(ops.average_pool, pool_size=layer.kernel, strides=layer.strides, padding="valid")
-    covered = np.pad(np.ones((1, *shape[:2], 1)), _pads(layer.padding))
-    rows = range(0, covered.shape[1] - layer.kernel[0] + 1, layer.strides[0])
-    columns = range(0, covered.shape[2] - layer.kernel[1] + 1, layer.strides[1])
-    height, width = layer.kernel
-    share = np.array([[covered[0, r : r + height, c : c + width].mean() for c in columns] for r in rows])
+    covered = np.pad(np.ones(shape[:2]), _pads(layer.padding)[1:3])
+    windows = np.lib.stride_tricks.sliding_window_view(covered, layer.kernel)
+    share = windows[:: layer.strides[0], :: layer.strides[1]].mean((2, 3))
     return [
         partial(ops.pad, pad_width=_pads(layer.padding)),
         pool,

@@ -15,6 +15,7 @@ from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, var
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Tensor: TypeAlias = Any
+State: TypeAlias = dict[str, tf.Variable]
 
 
 class Optimizer:
@@ -65,19 +66,10 @@ class Optimizer:
             if recipe.decay and decays:
                 parameter.assign_sub(rate * recipe.decay * parameter)
             slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
-            self._apply(name, parameter, slope, rate, step)
+            state = {slot: self.slots[f"{slot}/{name}"] for slot in optimizer_state.slots(recipe)}
+            _RULES[recipe.optimizer](recipe, parameter, slope, rate, step, state)
         if self.averages:
             self._average(step)
-
-    def _apply(self, name: str, parameter: tf.Variable, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
-        state = {slot: self.slots[f"{slot}/{name}"] for slot in optimizer_state.slots(self.recipe)}
-        match self.recipe.optimizer:
-            case "sgd":
-                _sgd(self.recipe, parameter, gradient, rate, state)
-            case "adam" | "adamw":
-                _adam(self.recipe, parameter, gradient, rate, step, state)
-            case "rmsprop":
-                _rmsprop(self.recipe, parameter, gradient, rate, state)
 
     def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""
@@ -123,7 +115,7 @@ def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
     return spec.array(name) if name else None
 
 
-def _sgd(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, state: dict[str, tf.Variable]) -> None:
+def _sgd(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, step: Tensor, state: State) -> None:
     # differs: sgd-velocity
     if "momentum" not in state:
         parameter.assign_sub(rate * gradient)
@@ -139,9 +131,7 @@ def _sgd(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, stat
     )
 
 
-def _adam(
-    recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, step: Tensor, state: dict[str, tf.Variable]
-) -> None:
+def _adam(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, step: Tensor, state: State) -> None:
     # differs: adam-epsilon, adam-complements
     beta1, beta2 = (tf.constant(beta, gradient.dtype) for beta in (recipe.beta1, recipe.beta2))
     beta2_power = tf.pow(beta2, step)
@@ -160,7 +150,7 @@ def _adam(
     )
 
 
-def _rmsprop(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, state: dict[str, tf.Variable]) -> None:
+def _rmsprop(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, step: Tensor, state: State) -> None:
     # differs: rmsprop-epsilon
     square = state["square"]
     mean = square.assign(recipe.rho * square + (1.0 - recipe.rho) * gradient * gradient)
@@ -171,6 +161,9 @@ def _rmsprop(recipe: Recipe, parameter: Tensor, gradient: Tensor, rate: Tensor, 
         momentum = state["momentum"]
         direction = momentum.assign(recipe.momentum * momentum + direction)
     parameter.assign_sub(rate * direction)
+
+
+_RULES = {"sgd": _sgd, "adam": _adam, "adamw": _adam, "rmsprop": _rmsprop}
 
 
 def _momentum_term(recipe: Recipe, direction: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:

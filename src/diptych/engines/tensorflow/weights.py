@@ -41,7 +41,8 @@ def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 
 def variables(model: keras.Model) -> dict[str, Variable]:
     """Return the model's variable of every array, by canonical name."""
-    return {array.name: _variable(model, array) for array in model.spec.arrays}
+    owners = {array: model.get_layer(model.spec.owner(array).name) for array in model.spec.arrays}
+    return {array.name: getattr(layer, _ATTRIBUTES[array.role]) for array, layer in owners.items()}
 
 
 def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
@@ -96,7 +97,3 @@ def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
 def native(variable: Variable) -> tf.Variable:
     """Return the TensorFlow variable of a Keras variable."""
     return variable if isinstance(variable, tf.Variable) else variable.value
-
-
-def _variable(model: keras.Model, array: ArraySpec) -> Variable:
-    return getattr(model.get_layer(model.spec.owner(array).name), _ATTRIBUTES[array.role])

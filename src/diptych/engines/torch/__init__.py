@@ -7,20 +7,3 @@ from diptych.engines.torch.optimizer import load_optimizer, make_optimizer, read
 from diptych.engines.torch.runtime import configure, runtime
 from diptych.engines.torch.train import gradients, layer_outputs, predict, train_epoch
 from diptych.engines.torch.weights import load_weights, read_weights
-
-__all__ = [
-    "build",
-    "configure",
-    "export",
-    "gradients",
-    "layer_outputs",
-    "load_optimizer",
-    "load_weights",
-    "make_optimizer",
-    "predict",
-    "read_file",
-    "read_optimizer",
-    "read_weights",
-    "runtime",
-    "train_epoch",
-]

@@ -15,13 +15,6 @@ from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
 
 class Network(nn.Module):
     """The graph of a spec: modules with the layers' dotted names, run in the spec's order."""
@@ -42,7 +35,7 @@ class Network(nn.Module):
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
         # differs: mixed-precision
         reduced = self.precision in ("bfloat16", "float16")
-        with torch.autocast(images_nhwc.device.type, DTYPES[self.precision], enabled=reduced):
+        with torch.autocast(images_nhwc.device.type, getattr(torch, self.precision), enabled=reduced):
             for name, inputs, module in self.steps[:-1]:
                 values[name] = module(*(values[source] for source in inputs))
         name, inputs, head = self.steps[-1]

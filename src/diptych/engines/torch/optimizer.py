@@ -29,7 +29,8 @@ class Optimizer:
         self.parameters = list(trainable.values())
         # differs: weight-decay
         self.decayed = [tensors[array.name] for array in model.spec.trainable if array.role not in recipe.no_decay]
-        self.rule = _rule(self.decayed, _without(self.parameters, self.decayed), recipe)
+        others = [tensors[array.name] for array in model.spec.trainable if array.role in recipe.no_decay]
+        self.rule = _rule(self.decayed, others, recipe)
         self.tracked = [tensors[array.name] for array in arrays] if recipe.average_decay else []
         self.averages = [tensor.detach().clone() for tensor in self.tracked]
         self.slots = _slots(self.rule, trainable, recipe)
@@ -116,20 +117,17 @@ class KerasRMSprop(torch.optim.RMSprop):
             slopes = [weight.grad for weight in weights]
             if group["weight_decay"]:
                 slopes = torch._foreach_add(slopes, weights, alpha=group["weight_decay"])
-            squares = self._slot("square_avg", weights)
+            squares = [self.state[weight]["square_avg"] for weight in weights]
             torch._foreach_mul_(squares, group["alpha"])
             torch._foreach_addcmul_(squares, slopes, slopes, 1.0 - group["alpha"])
             roots = torch._foreach_sqrt(torch._foreach_add(squares, group["eps"]))
             moves = torch._foreach_div(torch._foreach_mul(slopes, group["lr"]), roots)
             if group["momentum"]:
-                buffers = self._slot("momentum_buffer", weights)
+                buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
                 torch._foreach_mul_(buffers, group["momentum"])
                 torch._foreach_add_(buffers, moves)
                 moves = buffers
             torch._foreach_sub_(weights, moves)
-
-    def _slot(self, name: str, weights: list[Tensor]) -> list[Tensor]:
-        return [self.state[weight][name] for weight in weights]
 
 
 def make_optimizer(model: Network, recipe: Recipe) -> Optimizer:
@@ -191,8 +189,3 @@ _NATIVE = {
     "adamw": _ADAM,
     "rmsprop": {"square": "square_avg", "momentum": "momentum_buffer"},
 }
-
-
-def _without(tensors: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-    known = {id(tensor) for tensor in others}
-    return [tensor for tensor in tensors if id(tensor) not in known]

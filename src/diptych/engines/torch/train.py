@@ -15,7 +15,7 @@ from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device
-from diptych.engines.torch.weights import from_numpy, load_weights, read_weights, to_numpy, variables
+from diptych.engines.torch.weights import load_weights, read_weights, to_numpy
 
 CHUNK = 256
 
@@ -64,9 +64,7 @@ def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
     loss = loss_of(model(images_nhwc), targets_nk, weights_n)
     loss.backward()
     slopes = {array.name: to_numpy(model.get_parameter(array.name).grad) for array in model.spec.trainable}
-    for name, tensor in variables(model).items():
-        if name in before:
-            from_numpy(tensor, before[name])
+    load_weights(model, before)
     return loss.item(), slopes
 
 
