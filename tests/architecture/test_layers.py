@@ -11,37 +11,20 @@ import diptych
 PACKAGE = Path(diptych.__file__).parent
 CONFIG = Path(__file__).parents[2] / "pyproject.toml"
 LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
-# File, line to add, what import-linter says of it.
+# File, line to add, import-linter's words.
 BREACHES = [
-    (
-        "data/decode.py",
-        "from diptych.training import machine",
-        "diptych.data is not allowed to import diptych.training",
-    ),
+    ("data/decode.py", "from diptych.training import machine", "data is not allowed to import diptych.training"),
     (
         "spec/init.py",
         "if TYPE_CHECKING:\n    from diptych.engines import contract",
-        "diptych.spec is not allowed to import diptych.engines",
+        "spec is not allowed to import diptych.engines",
     ),
-    (
-        "evaluation/metrics.py",
-        "def lazily():\n    import torch",
-        "diptych is not allowed to import torch: - diptych.evaluation.metrics -> torch",
-    ),
-    (
-        "training/machine.py",
-        "import keras.ops",
-        "diptych is not allowed to import keras: - diptych.training.machine -> keras",
-    ),
-    (
-        "engines/torch/model.py",
-        "import tensorflow as tf",
-        "diptych is not allowed to import tensorflow: - diptych.engines.torch.model -> tensorflow",
-    ),
+    ("evaluation/metrics.py", "def lazily():\n    import torch", "torch: - diptych.evaluation.metrics -> torch"),
+    ("engines/torch/model.py", "import tensorflow as tf", "tensorflow: - diptych.engines.torch.model -> tensorflow"),
     (
         "engines/torch/train.py",
         "from diptych.engines.tensorflow import train",
-        "diptych.engines.torch is not allowed to import diptych.engines.tensorflow",
+        "engines.torch is not allowed to import diptych.engines.tensorflow",
     ),
 ]
 
@@ -60,19 +43,12 @@ def test_the_package_keeps_its_contracts(tmp_path):
     assert "4 kept, 0 broken" in output
 
 
-def test_every_import_that_breaks_a_contract_is_named(tmp_path):
+def test_every_import_that_breaks_a_contract_and_every_new_package_is_named(tmp_path):
     copy = shutil.copytree(PACKAGE, tmp_path / "diptych", ignore=shutil.ignore_patterns("__pycache__"))
     for file, line, _ in BREACHES:
         with (copy / file).open("a", encoding="utf-8") as source:
             source.write(f"\n{line}\n")
-    code, output = lint(tmp_path, tmp_path)
-    assert 1 == code
-    assert [] == [expected for *_, expected in BREACHES if expected not in output]
-
-
-def test_a_new_package_must_be_given_its_layer(tmp_path):
-    copy = shutil.copytree(PACKAGE, tmp_path / "diptych", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "misc.py").touch()
     code, output = lint(tmp_path, tmp_path)
     assert 1 == code
-    assert "misc" in output
+    assert [] == [expected for *_, expected in (*BREACHES, ["misc"]) if expected not in output]

@@ -6,8 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 import diptych
 from diptych.engines.differences import LEDGER
 
@@ -49,15 +47,11 @@ def test_markers_rows_and_proofs_correspond():
     assert [] == faults(PACKAGE, LEDGER, ROOT)
 
 
-def test_every_row_consists_of_sentences():
+def test_every_row_consists_of_sentences_and_has_its_own_proof():
     for row in LEDGER:
         assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", row.key)
         assert all(text.endswith(".") for text in (row.torch, row.tensorflow, row.rule)), row.key
-
-
-def test_no_test_is_the_proof_of_two_rows():
-    proofs = [row.proof for row in LEDGER]
-    assert len(set(proofs)) == len(proofs)
+    assert len({row.proof for row in LEDGER}) == len(LEDGER)
 
 
 def test_a_difference_is_marked_in_both_engines_or_outside_them():
@@ -78,20 +72,10 @@ def test_a_marker_without_a_row_is_found(tmp_path):
     assert ["engines/torch/model.py: no row 'weather'"] == faults(copy, LEDGER, ROOT)
 
 
-def test_a_row_without_a_marker_or_twice_is_found():
-    unmarked = replace(LEDGER[0], key="weather")
-    assert ["'weather' is marked nowhere"] == faults(PACKAGE, (*LEDGER, unmarked), ROOT)
-    assert [f"'{LEDGER[0].key}' has 2 rows"] == faults(PACKAGE, (*LEDGER, LEDGER[0]), ROOT)
-
-
-@pytest.mark.parametrize(
-    "proof",
-    [
-        "tests/contract/test_absent.py::test_it",
-        "tests/contract/test_engine.py::test_absent",
-        "tests/contract/tiny.py::train",
-    ],
-)
-def test_a_row_without_a_proof_is_found(proof):
-    unproven = replace(LEDGER[0], proof=proof)
-    assert [f"'{unproven.key}': no test {proof}"] == faults(PACKAGE, (unproven, *LEDGER[1:]), ROOT)
+def test_a_row_without_a_marker_or_a_proof_or_twice_is_found():
+    first, *others = LEDGER
+    assert ["'weather' is marked nowhere"] == faults(PACKAGE, (*LEDGER, replace(first, key="weather")), ROOT)
+    assert [f"'{first.key}' has 2 rows"] == faults(PACKAGE, (*LEDGER, first), ROOT)
+    for proof in ("test_absent.py::test_it", "test_engine.py::test_absent", "tiny.py::train"):
+        unproven = replace(first, proof=f"tests/contract/{proof}")
+        assert [f"'{first.key}': no test {unproven.proof}"] == faults(PACKAGE, (unproven, *others), ROOT)

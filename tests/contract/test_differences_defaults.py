@@ -1,6 +1,6 @@
-"""What a comparison calls a framework's default is what the installed framework does unasked."""
+"""What a comparison calls a framework's default is the default of the installed framework."""
 
-import inspect
+from inspect import signature
 
 import keras
 import numpy as np
@@ -33,41 +33,25 @@ def native(engine, rule="adamw", **settings):
     return defaults.switched(setup, defaults.of(setup), engine)
 
 
-def torch_default(kind, name):
-    return inspect.signature(kind).parameters[name].default
+def test_layers_and_optimizers_have_each_frameworks_own_defaults():
+    (spec, adamw), rmsprop = native("torch"), native("torch", "rmsprop")[1]
+    theirs, ours = torch.nn.BatchNorm2d(4), spec.layer("norm")
+    assert (theirs.eps, 1 - theirs.momentum, "unbiased") == (ours.epsilon, ours.decay, ours.running_variance)
+    assert torch.nn.LeakyReLU().negative_slope == spec.layer("activation").slope
+    theirs = {name: parameter.default for name, parameter in signature(torch.optim.AdamW).parameters.items()}
+    assert (theirs["eps"], theirs["weight_decay"]) == (adamw.epsilon, adamw.decay)
+    theirs = {name: parameter.default for name, parameter in signature(torch.optim.RMSprop).parameters.items()}
+    assert (theirs["alpha"], theirs["eps"]) == (rmsprop.rho, rmsprop.epsilon)
 
-
-def test_batch_norms_defaults_are_each_frameworks_own():
-    theirs, ours = torch.nn.BatchNorm2d(4), native("torch")[0].layer("norm")
-    assert (theirs.eps, 1 - theirs.momentum) == (ours.epsilon, ours.decay)
-    assert "unbiased" == ours.running_variance
-    theirs, ours = keras.layers.BatchNormalization(), native("tensorflow")[0].layer("norm")
-    assert (theirs.epsilon, theirs.momentum) == (ours.epsilon, ours.decay)
-    assert "biased" == ours.running_variance
-
-
-def test_leaky_relus_slopes_are_each_frameworks_own():
-    assert torch.nn.LeakyReLU().negative_slope == native("torch")[0].layer("activation").slope
-    slope = native("tensorflow")[0].layer("activation").slope
-    assert keras.layers.LeakyReLU().negative_slope == pytest.approx(slope)
-
-
-def test_adams_and_adamws_defaults_are_each_frameworks_own():
-    ours = native("torch")[1]
-    assert torch_default(torch.optim.AdamW, "eps") == ours.epsilon
-    assert torch_default(torch.optim.AdamW, "weight_decay") == ours.decay
-    theirs, ours = keras.optimizers.AdamW(), native("tensorflow")[1]
-    assert (theirs.epsilon, theirs.weight_decay) == (ours.epsilon, ours.decay)
-    assert () == ours.no_decay
+    (spec, adamw), rmsprop = native("tensorflow"), native("tensorflow", "rmsprop")[1]
+    theirs, ours = keras.layers.BatchNormalization(), spec.layer("norm")
+    assert (theirs.epsilon, theirs.momentum, "biased") == (ours.epsilon, ours.decay, ours.running_variance)
+    assert keras.layers.LeakyReLU().negative_slope == pytest.approx(spec.layer("activation").slope)
+    theirs = keras.optimizers.AdamW()
+    assert (theirs.epsilon, theirs.weight_decay, ()) == (adamw.epsilon, adamw.decay, adamw.no_decay)
     assert keras.optimizers.Adam().epsilon == native("tensorflow", "adam")[1].epsilon
-
-
-def test_rmsprops_defaults_are_each_frameworks_own():
-    ours = native("torch", "rmsprop")[1]
-    assert torch_default(torch.optim.RMSprop, "alpha") == ours.rho
-    assert torch_default(torch.optim.RMSprop, "eps") == ours.epsilon
-    theirs, ours = keras.optimizers.RMSprop(), native("tensorflow", "rmsprop")[1]
-    assert (theirs.rho, theirs.epsilon) == (ours.rho, ours.epsilon)
+    theirs = keras.optimizers.RMSprop()
+    assert (theirs.rho, theirs.epsilon) == (rmsprop.rho, rmsprop.epsilon)
 
 
 def test_initial_weights_spread_as_each_frameworks_own():
@@ -80,11 +64,10 @@ def test_initial_weights_spread_as_each_frameworks_own():
     layer.build((None, 8, 8, 1))
     ours = initial_weights(native("tensorflow")[0].arrays, 0)
     assert np.abs(layer.kernel.numpy()).max() == pytest.approx(np.abs(ours["conv.weight"]).max(), rel=0.03)
-    assert not np.any(layer.bias.numpy())
-    assert not np.any(ours["conv.bias"])
+    assert not np.any(layer.bias.numpy()) and not np.any(ours["conv.bias"])
 
 
-def test_a_word_for_weight_decay_means_the_gradient_in_one_and_the_weight_in_the_other():
+def test_weight_decay_applies_to_the_gradient_in_pytorch_and_to_the_weight_in_keras():
     (_, ours), (_, theirs) = (native(engine, "sgd", l2=1e-3) for engine in NAMES)
     assert (1e-3, 0.0, ()) == (ours.l2, ours.decay, ours.no_decay)
     assert (0.0, 1e-3, ()) == (theirs.l2, theirs.decay, theirs.no_decay)

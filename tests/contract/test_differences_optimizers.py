@@ -1,4 +1,6 @@
-"""Proofs of the ledger's rows on update rules: how the frameworks' own go apart, and that the engines do not."""
+"""Proofs of the ledger's rows on update rules: the frameworks' own optimizers differ, the engines agree."""
+
+from functools import partial
 
 import keras
 import numpy as np
@@ -11,32 +13,39 @@ from diptych.comparison.parity import samples
 from diptych.spec import Recipe
 from diptych.training import schedule
 
-GRADIENTS = (1.0, -0.5, 2.0)
+KERAS, TORCH = keras.optimizers, torch.optim
 
 
-def keras_steps(optimizer, rates, gradients=GRADIENTS, start=1.0):
-    """A weight that begins at `start`, after each of Keras's own steps."""
-    weight = keras.Variable(start, dtype="float64")
-    optimizer.build([weight])
-    path = []
-    for rate, gradient in zip(rates, gradients, strict=True):
+def keras_steps(optimizer, rates, slopes, start):
+    """Weights by name after a step of Keras's own optimizer at each rate; `slopes` returns the gradients of a step."""
+    weights = {name: keras.Variable(array, dtype="float64") for name, array in start.items()}
+    optimizer.build([*weights.values()])
+    for step, rate in enumerate(rates):
+        found = slopes(step, {name: weight.numpy() for name, weight in weights.items()})
         optimizer.learning_rate = rate
-        optimizer.apply([tf.constant(gradient, tf.float64)])
-        path.append(weight.numpy().item())
-    return np.array(path)
+        optimizer.apply([tf.constant(found[name], tf.float64) for name in weights])
+    return {name: weight.numpy() for name, weight in weights.items()}
 
 
-def torch_steps(make, rates, gradients=GRADIENTS, start=1.0):
-    """A weight that begins at `start`, after each of PyTorch's own steps."""
-    weight = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = make([weight])
-    path = []
-    for rate, gradient in zip(rates, gradients, strict=True):
-        optimizer.param_groups[0]["lr"] = rate
-        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+def torch_steps(make, rates, slopes, start):
+    """The same with PyTorch's own optimizer."""
+    weights = {name: torch.tensor(array, dtype=torch.float64, requires_grad=True) for name, array in start.items()}
+    optimizer = make([*weights.values()])
+    for step, rate in enumerate(rates):
+        found = slopes(step, {name: weight.detach().numpy() for name, weight in weights.items()})
+        for name, weight in weights.items():
+            weight.grad = torch.tensor(found[name], dtype=torch.float64)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         optimizer.step()
-        path.append(weight.item())
-    return np.array(path)
+    return {name: weight.detach().numpy() for name, weight in weights.items()}
+
+
+def steps_of_one_weight(theirs, other, rates=(0.1, 0.1, 0.1), gradients=(1.0, -0.5, 2.0)):
+    """A weight of 1 after the steps of Keras's and of PyTorch's own optimizer."""
+    slopes, start = (lambda step, weights: {"w": gradients[step]}), {"w": 1.0}
+    theirs, other = keras_steps(theirs, rates, slopes, start), torch_steps(other, rates, slopes, start)
+    return theirs["w"].item(), other["w"].item()
 
 
 def assert_same_training(both, recipe, rates=(0.1, 0.02, 0.05)):
@@ -49,66 +58,45 @@ def assert_same_training(both, recipe, rates=(0.1, 0.02, 0.05)):
     tiny.assert_same_arrays(*states, rtol=1e-9, atol=1e-11)
 
 
-# Numbers that float32 holds exactly, because Keras takes some of them through it.
-RATES = (0.125, 0.03125, 0.09375, 0.0625) * 10
-MOMENTUM, RHO, BETAS, EPSILON, DECAY = 0.875, 0.9375, (0.875, 0.96875), 2.0**-7, 0.25
-_ADAM = {"beta1": BETAS[0], "beta2": BETAS[1], "epsilon": EPSILON}
+# Numbers that float32 represents exactly, because Keras converts some of them to it.
+RATES = (0.125, 0.03125, 0.09375, 0.0625) * 5
+MOMENTUM, DECAY = 0.875, 0.25
+ADAM = {"beta1": 0.875, "beta2": 0.96875, "epsilon": 2.0**-7}
+KERAS_ADAM = {"beta_1": 0.875, "beta_2": 0.96875, "epsilon": 2.0**-7}
+TORCH_ADAM = {"betas": (0.875, 0.96875), "eps": 2.0**-7}
+RMSPROP, TORCH_RMSPROP = {"rho": 0.9375, "epsilon": 2.0**-7}, {"alpha": 0.9375, "eps": 2.0**-7}
+HEAVY, NESTEROV = {"momentum": MOMENTUM}, {"momentum": MOMENTUM, "nesterov": True}
+
+
+def decaying_kernel(weights):
+    """SGD that decays the first weight only."""
+    return TORCH.SGD([{"params": weights[:1], "weight_decay": DECAY}, {"params": weights[1:]}], **NESTEROV)
+
+
+# Fields of the recipe, and the optimizers of Keras and PyTorch that have them.
 RULES = {
-    "sgd": (
-        {"optimizer": "sgd", "momentum": MOMENTUM, "nesterov": False},
-        lambda: keras.optimizers.SGD(momentum=MOMENTUM),
-        lambda weights: torch.optim.SGD(weights, momentum=MOMENTUM),
-    ),
-    "sgd, nesterov": (
-        {"optimizer": "sgd", "momentum": MOMENTUM},
-        lambda: keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True),
-        lambda weights: torch.optim.SGD(weights, momentum=MOMENTUM, nesterov=True),
-    ),
-    "adam": (
-        {"optimizer": "adam", **_ADAM},
-        lambda: keras.optimizers.Adam(beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON),
-        lambda weights: torch.optim.Adam(weights, betas=BETAS, eps=EPSILON),
-    ),
+    "sgd": ({"momentum": 0.0}, KERAS.SGD, TORCH.SGD),
+    "sgd, momentum": ({**HEAVY, "nesterov": False}, partial(KERAS.SGD, **HEAVY), partial(TORCH.SGD, **HEAVY)),
+    "sgd, nesterov": (HEAVY, partial(KERAS.SGD, **NESTEROV), partial(TORCH.SGD, **NESTEROV)),
+    "sgd, l2": ({**HEAVY, "l2": DECAY}, None, decaying_kernel),
+    "adam": (ADAM, partial(KERAS.Adam, **KERAS_ADAM), partial(TORCH.Adam, **TORCH_ADAM)),
+    "adam, l2": ({**ADAM, "l2": DECAY, "no_decay": ()}, None, partial(TORCH.Adam, weight_decay=DECAY, **TORCH_ADAM)),
     "adamw": (
-        {"optimizer": "adamw", **_ADAM, "decoupled_decay": DECAY, "no_decay": ()},
-        lambda: keras.optimizers.AdamW(beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON, weight_decay=DECAY),
-        lambda weights: torch.optim.AdamW(weights, betas=BETAS, eps=EPSILON, weight_decay=DECAY),
+        {**ADAM, "decoupled_decay": DECAY, "no_decay": ()},
+        partial(KERAS.AdamW, weight_decay=DECAY, **KERAS_ADAM),
+        partial(TORCH.AdamW, weight_decay=DECAY, **TORCH_ADAM),
     ),
     "rmsprop": (
-        {"optimizer": "rmsprop", "rho": RHO, "epsilon": EPSILON, "momentum": 0.0},
-        lambda: keras.optimizers.RMSprop(rho=RHO, epsilon=EPSILON),
-        lambda weights: torch.optim.RMSprop(weights, alpha=RHO, eps=EPSILON),
+        {**RMSPROP, "momentum": 0.0},
+        partial(KERAS.RMSprop, **RMSPROP),
+        partial(TORCH.RMSprop, **TORCH_RMSPROP),
     ),
     "rmsprop, momentum": (
-        {"optimizer": "rmsprop", "rho": RHO, "epsilon": EPSILON, "momentum": MOMENTUM},
-        lambda: keras.optimizers.RMSprop(rho=RHO, epsilon=EPSILON, momentum=MOMENTUM),
-        lambda weights: torch.optim.RMSprop(weights, alpha=RHO, eps=EPSILON, momentum=MOMENTUM),
+        {**RMSPROP, **HEAVY},
+        partial(KERAS.RMSprop, **RMSPROP, **HEAVY),
+        partial(TORCH.RMSprop, **TORCH_RMSPROP, **HEAVY),
     ),
 }
-
-
-def keras_training(optimizer, start, batches):
-    """Weights of softmax regression after Keras's own optimizer took a step at each of `RATES`."""
-    weights = {name: keras.Variable(array, dtype="float64") for name, array in start.items()}
-    optimizer.build([*weights.values()])
-    for batch, rate in zip(batches, RATES, strict=True):
-        _, slopes = tiny.linear_gradients({name: weight.numpy() for name, weight in weights.items()}, batch)
-        optimizer.learning_rate = rate
-        optimizer.apply([tf.constant(slopes[name]) for name in weights])
-    return {name: weight.numpy() for name, weight in weights.items()}
-
-
-def torch_training(make, start, batches):
-    """The same by PyTorch's own optimizer."""
-    weights = {name: torch.tensor(array, requires_grad=True) for name, array in start.items()}
-    optimizer = make([*weights.values()])
-    for batch, rate in zip(batches, RATES, strict=True):
-        _, slopes = tiny.linear_gradients({name: weight.detach().numpy() for name, weight in weights.items()}, batch)
-        for name, weight in weights.items():
-            weight.grad = torch.from_numpy(slopes[name])
-        optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
-    return {name: weight.detach().numpy() for name, weight in weights.items()}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -116,57 +104,52 @@ def test_a_rule_in_a_frameworks_form_is_that_frameworks_own(both, rule):
     settings, theirs, other = RULES[rule]
     spec = tiny.linear()
     start, batches = samples.weights(spec, seed=0), samples.batches(spec, len(RATES), 6, seed=0)
-    own = {"keras": keras_training(theirs(), start, batches), "torch": torch_training(other, start, batches)}
-    assert 1e-3 < np.abs(own["keras"]["head.weight"] - own["torch"]["head.weight"]).max()
-    for form, expected in own.items():
-        recipe = Recipe(update_form=form, **settings)
+
+    def slopes(step, weights):
+        return tiny.linear_gradients(weights, batches[step])[1]
+
+    expected = {"torch": torch_steps(other, RATES, slopes, start)}
+    if theirs:
+        expected["keras"] = keras_steps(theirs(), RATES, slopes, start)
+    for form, weights in expected.items():
+        recipe = Recipe(optimizer=rule.partition(",")[0], update_form=form, **settings)
         for engine in both:
             model = tiny.train(engine, spec, recipe, RATES, batches=batches).model
-            tiny.assert_same_arrays(expected, engine.read_weights(model), rtol=1e-12, atol=1e-12)
+            tiny.assert_same_arrays(weights, engine.read_weights(model), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam", "rmsprop"])
-def test_a_training_in_kerass_form_is_the_same_in_both_and_changes_sides(both, rule):
-    recipe = Recipe(optimizer=rule, update_form="keras", epsilon=1e-3, l2=0.1)
-    assert_same_training(both, recipe, RATES)
-    spec = tiny.conv_net(dropout=0.0)
+def test_a_training_in_kerass_form_continues_in_the_other_engine(both, rule):
+    recipe, spec = Recipe(optimizer=rule, update_form="keras", epsilon=1e-3, l2=0.1), tiny.conv_net(dropout=0.0)
     batches = samples.batches(spec, len(RATES), 6, seed=0)
-    half = len(RATES) // 2
+    whole = both[0].read_weights(tiny.train(both[0], spec, recipe, RATES, batches=batches).model)
     for first, second in (both, both[::-1]):
-        whole = tiny.train(second, spec, recipe, RATES, batches=batches)
-        begun = tiny.train(first, spec, recipe, RATES[:half], batches=batches[:half])
+        begun = tiny.train(first, spec, recipe, RATES[:10], batches=batches[:10])
         model = second.build(spec, "float64")
         second.load_weights(model, first.read_weights(begun.model))
         optimizer = second.make_optimizer(model, recipe)
         second.load_optimizer(optimizer, first.read_optimizer(begun.optimizer))
-        second.train_epoch(model, optimizer, batches[half:], RATES[half:], seed=0)
-        tiny.assert_same_arrays(second.read_weights(whole.model), second.read_weights(model), rtol=1e-9, atol=1e-11)
+        second.train_epoch(model, optimizer, batches[10:], RATES[10:], seed=0)
+        tiny.assert_same_arrays(whole, second.read_weights(model), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_the_learning_rate_stays_outside_sgds_buffer(both, nesterov):
-    theirs = keras.optimizers.SGD(momentum=0.9, nesterov=nesterov)
-
-    def other(weights):
-        return torch.optim.SGD(weights, lr=0.0, momentum=0.9, nesterov=nesterov)
-
-    constant, changing = (0.1, 0.1, 0.1), (0.1, 0.01, 0.05)
-    np.testing.assert_allclose(keras_steps(theirs, constant), torch_steps(other, constant), rtol=1e-6)
-    theirs = keras.optimizers.SGD(momentum=0.9, nesterov=nesterov)
-    assert 1e-2 < np.abs(keras_steps(theirs, changing) - torch_steps(other, changing)).max()
-
-    assert_same_training(both, Recipe(optimizer="sgd", nesterov=nesterov))
+def test_the_learning_rate_stays_outside_sgds_buffer(both):
+    for nesterov in (False, True):
+        settings = {"momentum": 0.9, "nesterov": nesterov}
+        for rates, differ in (((0.1, 0.1, 0.1), False), ((0.1, 0.01, 0.05), True)):
+            theirs, other = steps_of_one_weight(KERAS.SGD(**settings), partial(TORCH.SGD, **settings), rates)
+            assert differ == (abs(theirs - other) > 1e-3)
+        assert_same_training(both, Recipe(optimizer="sgd", nesterov=nesterov))
 
 
 def test_adams_epsilon_is_added_after_bias_correction(both):
-    assert 1e-7 == keras.optimizers.Adam().epsilon
-    assert 1e-8 == torch.optim.Adam([torch.zeros(1)]).defaults["eps"]
-    rates, epsilon = (0.1, 0.1, 0.1), 1e-2
-    theirs = keras_steps(keras.optimizers.Adam(epsilon=epsilon), rates)
-    other = torch_steps(lambda weights: torch.optim.Adam(weights, eps=epsilon), rates)
-    assert 1e-2 < np.abs(theirs - other).max()
-    first = keras_steps(keras.optimizers.Adam(epsilon=epsilon * np.sqrt(1 - 0.999)), rates[:1], GRADIENTS[:1])
-    np.testing.assert_allclose(first, other[:1], rtol=1e-6)
+    assert (1e-7, 1e-8) == (KERAS.Adam().epsilon, TORCH.Adam([torch.zeros(1)]).defaults["eps"])
+    settings, epsilon = {"rates": [0.1], "gradients": [1.0]}, 1e-2
+    theirs, other = steps_of_one_weight(KERAS.Adam(epsilon=epsilon), lambda w: TORCH.Adam(w, eps=epsilon), **settings)
+    assert abs(theirs - other) > 1e-2
+    corrected = KERAS.Adam(epsilon=epsilon * np.sqrt(1 - 0.999))
+    theirs, other = steps_of_one_weight(corrected, lambda w: TORCH.Adam(w, eps=epsilon), **settings)
+    assert other == pytest.approx(theirs, rel=1e-6)
 
     assert_same_training(both, Recipe(optimizer="adam", epsilon=epsilon))
 
@@ -185,27 +168,26 @@ def test_adams_second_moment_parts_in_float32_alone(both):
 
 
 def test_both_weight_decays_have_a_name(both):
-    rates, settings = (0.1, 0.1, 0.1), {"weight_decay": 0.5}
-    plain = keras_steps(keras.optimizers.SGD(), rates)
-    decoupled = keras_steps(keras.optimizers.SGD(**settings), rates, gradients=(0.0, 0.0, 0.0))
-    np.testing.assert_allclose(decoupled, 0.95 ** np.arange(1, 4), rtol=1e-6)
-    assert not np.allclose(plain, keras_steps(keras.optimizers.SGD(**settings), rates))
-    coupled = torch_steps(lambda weights: torch.optim.Adam(weights, **settings), rates, (0.0, 0.0, 0.0))
-    assert 1e-2 < np.abs(coupled - keras_steps(keras.optimizers.Adam(**settings), rates, (0.0, 0.0, 0.0))).max()
-    adamw = torch_steps(lambda weights: torch.optim.AdamW(weights, **settings), rates, (0.0, 0.0, 0.0))
-    np.testing.assert_allclose(adamw, decoupled, rtol=1e-6)
+    settings, without = {"weight_decay": 0.5}, {"gradients": (0.0, 0.0, 0.0)}
+    decoupled, other = steps_of_one_weight(KERAS.SGD(**settings), lambda w: TORCH.SGD(w, **settings))
+    assert abs(decoupled - other) > 1e-2
+    decoupled, adamw = steps_of_one_weight(KERAS.Adam(**settings), lambda w: TORCH.AdamW(w, **settings), **without)
+    assert [0.95**3] * 2 == pytest.approx([decoupled, adamw], rel=1e-6)
+    _, coupled = steps_of_one_weight(KERAS.Adam(), lambda w: TORCH.Adam(w, **settings), **without)
+    assert abs(coupled - decoupled) > 1e-2
 
     assert_same_training(both, Recipe(optimizer="adam", l2=0.5, decoupled_decay=0.3, no_decay=("bias",)))
 
 
 def test_rmsprops_epsilon_is_outside_the_root(both):
-    assert (0.9, 1e-7) == (keras.optimizers.RMSprop().rho, keras.optimizers.RMSprop().epsilon)
-    defaults = torch.optim.RMSprop([torch.zeros(1)]).defaults
+    defaults = TORCH.RMSprop([torch.zeros(1)]).defaults
+    assert (0.9, 1e-7) == (KERAS.RMSprop().rho, KERAS.RMSprop().epsilon)
     assert (0.99, 1e-8) == (defaults["alpha"], defaults["eps"])
-    theirs = keras_steps(keras.optimizers.RMSprop(rho=0.9, epsilon=0.1), (0.1,), (1.0,))
-    other = torch_steps(lambda weights: torch.optim.RMSprop(weights, alpha=0.9, eps=0.1), (0.1,), (1.0,))
-    assert 1.0 - 0.1 / np.sqrt(0.1 + 0.1) == pytest.approx(theirs.item(), rel=1e-6)
-    assert 1.0 - 0.1 / (np.sqrt(0.1) + 0.1) == pytest.approx(other.item(), rel=1e-6)
+    theirs, other = steps_of_one_weight(
+        KERAS.RMSprop(rho=0.9, epsilon=0.1), lambda w: TORCH.RMSprop(w, alpha=0.9, eps=0.1), [0.1], [1.0]
+    )
+    assert 1.0 - 0.1 / np.sqrt(0.1 + 0.1) == pytest.approx(theirs, rel=1e-6)
+    assert 1.0 - 0.1 / (np.sqrt(0.1) + 0.1) == pytest.approx(other, rel=1e-6)
 
     assert_same_training(both, Recipe(optimizer="rmsprop", epsilon=0.1))
 
@@ -293,24 +275,25 @@ def test_each_step_takes_the_rate_it_is_handed(both):
         tiny.assert_same_arrays(engine.read_weights(one.model), engine.read_weights(two.model))
 
 
-# Keras 3.15 hands its learning rate to NumPy 2.4 in a way that is deprecated there.
+# Keras 3.15 passes its learning rate to NumPy 2.4 in a deprecated way.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
 def test_a_plateau_is_patience_epochs_without_a_lower_loss():
-    losses = [1.0] * 6
-    assert 3 == _first_drop(losses, _keras_plateau(patience=2))
-    assert 4 == _first_drop(losses, _torch_plateau(patience=2))
+    model, callback = _started(keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=2))
+    optimizer = TORCH.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = TORCH.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
+    found = []
+    for epoch in range(1, 5):
+        callback.on_epoch_end(epoch, {"loss": 1.0 - 1e-5 * epoch})
+        scheduler.step(1.0)
+        found.append((float(model.optimizer.learning_rate) < 1.0, optimizer.param_groups[0]["lr"] < 1.0))
+    assert [(False, False), (False, False), (True, False), (True, True)] == found
 
-    assert [0, 0, 1] == [schedule.plateaus(losses[:epoch], patience=2) for epoch in (1, 2, 3)]
-    slowly = [1.0 - 1e-5 * epoch for epoch in range(6)]
-    assert 3 == _first_drop(slowly, _keras_plateau(patience=2))
-    assert 0 == schedule.plateaus(slowly, patience=2)
+    assert [0, 0, 1] == [schedule.plateaus([1.0] * epochs, patience=2) for epochs in (1, 2, 3)]
+    assert 0 == schedule.plateaus([1.0 - 1e-5 * epoch for epoch in range(6)], patience=2)
 
 
 def test_early_stopping_waits_patience_epochs_for_a_lower_loss():
-    callback = keras.callbacks.EarlyStopping(monitor="loss", patience=2)
-    model = _compiled()
-    callback.set_model(model)
-    callback.on_train_begin()
+    model, callback = _started(keras.callbacks.EarlyStopping(monitor="loss", patience=2))
     for epoch in range(3):
         callback.on_epoch_end(epoch, {"loss": 1.0})
     assert (2, True) == (callback.stopped_epoch, model.stop_training)
@@ -320,36 +303,10 @@ def test_early_stopping_waits_patience_epochs_for_a_lower_loss():
     assert not schedule.should_stop([1.0] * 9, patience=0)
 
 
-def _compiled():
+def _started(callback):
+    """A compiled model, and the callback at the start of its training."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
-    return model
-
-
-def _keras_plateau(patience):
-    model = _compiled()
-    callback = keras.callbacks.ReduceLROnPlateau(monitor="loss", patience=patience)
+    model.compile(optimizer=KERAS.SGD(1.0), loss="mse")
     callback.set_model(model)
     callback.on_train_begin()
-
-    def after(epoch, loss):
-        callback.on_epoch_end(epoch, {"loss": loss})
-        return float(model.optimizer.learning_rate)
-
-    return after
-
-
-def _torch_plateau(patience):
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience)
-
-    def after(epoch, loss):
-        scheduler.step(loss)
-        return optimizer.param_groups[0]["lr"]
-
-    return after
-
-
-def _first_drop(losses, after):
-    """The epoch, from 1, at whose end the learning rate falls."""
-    return next(epoch for epoch, loss in enumerate(losses, start=1) if after(epoch - 1, loss) < 1.0)
+    return model, callback
