@@ -17,51 +17,51 @@ from diptych.spec.init import initial_weights
 
 
 def test_a_norms_epsilon_is_the_specs(both):
-    assert 1e-3 == keras.layers.BatchNormalization().epsilon
-    assert 1e-5 == torch.nn.BatchNorm2d(1).eps
+    assert (1e-3, 1e-5) == (keras.layers.BatchNormalization().epsilon, torch.nn.BatchNorm2d(1).eps)
 
     spec = tiny.one_layer(L.BatchNorm, epsilon=0.5)
     weights = samples.weights(spec, seed=0)
-    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 4))
     scale, shift, mean, variance = (weights[array.name] for array in spec.arrays if "layer" in array.name)
-    expected = (outputs["normalize"] - mean) / np.sqrt(variance + 0.5) * scale + shift
-    np.testing.assert_allclose(outputs["layer"], expected, rtol=1e-12, atol=1e-12)
+    tiny.assert_layer(both, spec, lambda maps: (maps - mean) / np.sqrt(variance + 0.5) * scale + shift)
+
+
+def native_statistics(momentum):
+    """Means and variances of Keras's layer, PyTorch's module and our fused layer, after a batch of 1 and 3."""
+    values = np.array([[1.0], [3.0]], np.float32)
+    layers = keras.layers.BatchNormalization(momentum=momentum), BatchNorm("unbiased", momentum=momentum)
+    for layer in layers:
+        layer(values, training=True)
+    stock, fused = [(layer.moving_mean.numpy().item(), layer.moving_variance.numpy().item()) for layer in layers]
+    module = torch.nn.BatchNorm1d(1, momentum=momentum)
+    module(torch.from_numpy(values))
+    return stock, (module.running_mean.item(), module.running_var.item()), fused
+
+
+def assert_statistics(both, name, old_share, statistic):
+    """After a step, both engines' running statistics mix the old ones and the batch's."""
+    spec = tiny.one_layer(L.BatchNorm, decay=old_share)
+    (batch,) = samples.batches(spec, 1, 6, seed=0)
+    seen = both[0].layer_outputs(tiny.loaded(both[0], spec), batch.images, training=False)["normalize"]
+    expected = old_share * samples.weights(spec, seed=0)[name] + (1 - old_share) * statistic(seen.reshape(-1, 3))
+    for engine in both:
+        model = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0], batches=[batch]).model
+        np.testing.assert_allclose(engine.read_weights(model)[name], expected, rtol=1e-12)
 
 
 def test_a_norms_decay_is_the_share_of_the_old_statistics(both):
-    values = np.array([[1.0], [3.0]], np.float32)
-    theirs = keras.layers.BatchNormalization(momentum=0.9)
-    theirs(values, training=True)
-    assert pytest.approx(0.1 * 2.0) == theirs.moving_mean.numpy()[0]
-    other = torch.nn.BatchNorm1d(1, momentum=0.9)
-    other(torch.from_numpy(values))
-    assert pytest.approx(0.9 * 2.0) == other.running_mean.item()
+    (stock, _), (module, _), _ = native_statistics(momentum=0.9)
+    assert [0.1 * 2.0, 0.9 * 2.0] == pytest.approx([stock, module])
     assert (0.99, 0.1) == (keras.layers.BatchNormalization().momentum, torch.nn.BatchNorm1d(1).momentum)
 
-    _, old, found, images_nhwc = _after_a_step(both, decay=0.75)
-    expected = 0.75 * old["layer.running_mean"] + 0.25 * images_nhwc.mean((0, 1, 2))
-    for weights in found:
-        np.testing.assert_allclose(weights["layer.running_mean"], expected, rtol=1e-12)
+    assert_statistics(both, "layer.running_mean", 0.75, lambda rows: rows.mean(axis=0))
 
 
 def test_a_norms_running_variance_is_the_unbiased_one(both):
-    values = np.array([[1.0], [3.0]], np.float32)
-    theirs = keras.layers.BatchNormalization(momentum=0.0)
-    theirs(values, training=True)
-    assert pytest.approx(1.0) == theirs.moving_variance.numpy()[0]
-    other = torch.nn.BatchNorm1d(1, momentum=1.0)
-    other(torch.from_numpy(values))
-    assert pytest.approx(2.0) == other.running_var.item()
-    fused = BatchNorm("unbiased", momentum=0.0)
-    fused(values, training=True)
-    assert pytest.approx(2.0) == fused.moving_variance.numpy()[0]
+    (_, stock), _, (_, fused) = native_statistics(momentum=0.0)
+    _, (_, module), _ = native_statistics(momentum=1.0)
+    assert [1.0, 2.0, 2.0] == pytest.approx([stock, fused, module])
 
-    _, old, found, images_nhwc = _after_a_step(both, decay=0.75)
-    unbiased = images_nhwc.reshape(-1, 3).var(axis=0, ddof=1)
-    for weights in found:
-        np.testing.assert_allclose(
-            weights["layer.running_var"], 0.75 * old["layer.running_var"] + 0.25 * unbiased, rtol=1e-12
-        )
+    assert_statistics(both, "layer.running_var", 0.75, lambda rows: rows.var(axis=0, ddof=1))
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
@@ -72,7 +72,7 @@ def test_a_biased_running_variance_is_that_of_kerass_stock_layer(both, shape, pr
         model.add(L.Flatten, "flatten")
     model.add(L.BatchNorm, "layer", decay=0.75, running_variance="biased")
     spec = tiny.with_head(model)
-    start, batches = samples.weights(spec, seed=0), samples.batches(spec, 20, 6, seed=0)
+    start, batches = samples.weights(spec, seed=0), samples.batches(spec, 5, 6, seed=0)
     source = spec.layer("layer").inputs[0]
     stock = keras.layers.BatchNormalization(momentum=0.75, epsilon=1e-5, dtype=precision)
     for place, batch in enumerate(batches):
@@ -83,7 +83,7 @@ def test_a_biased_running_variance_is_that_of_kerass_stock_layer(both, shape, pr
         stock(seen.astype(precision), training=True)
     expected = dict(zip(("layer.running_mean", "layer.running_var"), stock.get_weights()[2:], strict=True))
     for engine in both:
-        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0] * 20, batches=batches, precision=precision)
+        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0] * 5, batches=batches, precision=precision)
         found = engine.read_weights(trained.model)
         tiny.assert_same_arrays(expected, {name: found[name] for name in expected}, rtol=tolerance, atol=tolerance)
 
@@ -94,21 +94,19 @@ def test_leaky_relus_slope_is_the_specs(both):
     assert 0.01 == torch.nn.LeakyReLU().negative_slope
 
     spec = tiny.one_layer(L.Activation, function="leaky_relu", slope=0.1)
-    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 2))
-    before = outputs["normalize"]
-    np.testing.assert_allclose(outputs["layer"], np.where(before < 0, 0.1 * before, before), rtol=1e-14)
+    tiny.assert_layer(both, spec, lambda maps: np.where(maps < 0, 0.1 * maps, maps))
+
+
+def exact_gelu(maps):
+    maps = torch.as_tensor(maps, dtype=torch.float64)
+    return (0.5 * maps * (1.0 + torch.erf(maps / 2**0.5))).numpy()
 
 
 def test_gelu_is_the_exact_one(both):
-    exact = 0.5 * (1.0 + torch.erf(torch.tensor(0.5**0.5, dtype=torch.float64))).item()
-    assert abs(float(keras.ops.gelu(np.array(1.0))) - exact) > 1e-5
-    assert exact == pytest.approx(torch.nn.GELU()(torch.ones(1, dtype=torch.float64)).item(), abs=1e-12)
+    assert abs(float(keras.ops.gelu(np.array(1.0))) - exact_gelu(1.0)) > 1e-5
+    assert exact_gelu(1.0) == pytest.approx(torch.nn.GELU()(torch.ones(1, dtype=torch.float64)).item(), abs=1e-12)
 
-    spec = tiny.one_layer(L.Activation, function="gelu")
-    outputs = tiny.assert_same_outputs(both, spec, tiny.images(spec, 2))
-    before = torch.from_numpy(outputs["normalize"])
-    expected = (before * 0.5 * (1.0 + torch.erf(before / 2**0.5))).numpy()
-    np.testing.assert_allclose(outputs["layer"], expected, rtol=1e-12, atol=1e-14)
+    tiny.assert_layer(both, tiny.one_layer(L.Activation, function="gelu"), exact_gelu)
 
 
 def test_dropout_masks_differ_but_rate_and_scale_do_not(both):
@@ -210,13 +208,3 @@ def test_bfloat16_is_arithmetic_and_weights_and_logits_stay_float32(both):
         assert np.float32 == logits_nk.dtype
         exact_nk = engine.predict(tiny.loaded(engine, spec), images_nhwc)
         assert 1e-4 < np.abs(logits_nk - exact_nk).max() < 0.2
-
-
-def _after_a_step(both, decay):
-    """Old weights, both engines' new ones, and what the norm saw."""
-    spec = tiny.one_layer(L.BatchNorm, decay=decay)
-    (batch,) = samples.batches(spec, 1, 6, seed=0)
-    seen = both[0].layer_outputs(tiny.loaded(both[0], spec), batch.images, training=False)["normalize"]
-    models = [tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0], batches=[batch]).model for engine in both]
-    found = [engine.read_weights(model) for engine, model in zip(both, models, strict=True)]
-    return spec, samples.weights(spec, seed=0), found, seen

@@ -169,8 +169,6 @@ def test_adams_second_moment_parts_in_float32_alone(both):
 
 def test_both_weight_decays_have_a_name(both):
     settings, without = {"weight_decay": 0.5}, {"gradients": (0.0, 0.0, 0.0)}
-    decoupled, other = steps_of_one_weight(KERAS.SGD(**settings), lambda w: TORCH.SGD(w, **settings))
-    assert abs(decoupled - other) > 1e-2
     decoupled, adamw = steps_of_one_weight(KERAS.Adam(**settings), lambda w: TORCH.AdamW(w, **settings), **without)
     assert [0.95**3] * 2 == pytest.approx([decoupled, adamw], rel=1e-6)
     _, coupled = steps_of_one_weight(KERAS.Adam(), lambda w: TORCH.Adam(w, **settings), **without)

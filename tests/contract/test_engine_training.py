@@ -60,20 +60,7 @@ def test_an_optimizers_state_has_canonical_names_and_begins_at_nothing(engine, r
     assert not any(array.any() for array in state.values())
 
 
-def test_an_optimizers_state_comes_back_bit_for_bit(engine, recipe):
-    spec = tiny.conv_net()
-    optimizer = engine.make_optimizer(tiny.loaded(engine, spec, "float32"), recipe)
-    generator = np.random.default_rng(0)
-    state = {
-        array.name: generator.random(array.shape, np.float32)
-        for array in optimizer_state.arrays(spec, recipe)
-        if array.shape
-    }
-    engine.load_optimizer(optimizer, {**state, "step": np.array(7)})
-    tiny.assert_same_arrays({**state, "step": np.array(7)}, engine.read_optimizer(optimizer))
-
-
-def test_a_state_of_another_rule_is_refused_by_name(engine):
+def test_a_state_of_another_rule_is_rejected_by_name(engine):
     spec = tiny.linear()
     model = tiny.loaded(engine, spec)
     adam, sgd = (engine.make_optimizer(model, Recipe(optimizer=rule)) for rule in ("adam", "sgd"))
@@ -109,14 +96,6 @@ def test_two_dropouts_in_one_model_have_masks_of_their_own(engine):
     assert not np.array_equal(outputs["first"], outputs["second"])
 
 
-def test_an_epochs_totals_count_every_sample_of_unequal_batches(engine):
-    spec = tiny.conv_net(dropout=0.0)
-    batches = [*samples.batches(spec, 2, 6, seed=0), *samples.batches(spec, 1, 3, seed=1)]
-    totals = tiny.train(engine, spec, Recipe(), (0.01,) * 3, batches=batches).totals
-    assert 15 == totals.count
-    assert sum(batch.weights.sum(dtype=float) for batch in batches) == pytest.approx(totals.weight, rel=1e-6)
-
-
 @pytest.mark.parametrize("broken", [1, 3, 6])
 def test_an_epoch_ends_with_the_first_loss_that_is_not_finite(engine, broken):
     spec = tiny.linear()
@@ -127,7 +106,7 @@ def test_an_epoch_ends_with_the_first_loss_that_is_not_finite(engine, broken):
     assert broken == engine.read_optimizer(found.optimizer)["step"]
 
 
-def test_batches_beyond_the_rates_are_left_alone(engine):
+def test_batches_beyond_the_rates_are_not_used(engine):
     spec = tiny.linear()
     batches = samples.batches(spec, 3, 6, seed=0)
     two = tiny.train(engine, spec, Recipe(), RATES[:2], batches=iter(batches))

@@ -21,7 +21,7 @@ from diptych.spec.init import initial_weights
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 NUM_STEPS = 12
 FLOATS = [form for form in FORMATS.values() if not form.made_of and form.tolerance < 1]
-EVERY_KIND_OF_LAYER = ("cnn", "fashion_cnn", "resnet20", "resnet20_b")
+EVERY_KIND_OF_LAYER = ("cnn", "resnet20")
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,13 @@ def assert_same_outputs(both, spec, images_nhwc, training=False):
     return first
 
 
+def assert_layer(both, spec, formula, *, images_nhwc=None, **tolerance):
+    """In both engines, the outputs of `layer` are `formula` of those of `normalize`, in float64."""
+    outputs = assert_same_outputs(both, spec, images(spec, 4) if images_nhwc is None else images_nhwc)
+    expected = formula(outputs["normalize"])
+    np.testing.assert_allclose(outputs["layer"], expected, **{"rtol": 1e-12, "atol": 1e-12, **tolerance})
+
+
 def linear_gradients(weights, batch):
     """Loss of softmax regression and its gradients, by the definition."""
     pixels = (batch.images / 255.0 - np.array(MEAN)) / np.array(STD)

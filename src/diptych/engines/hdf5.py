@@ -104,23 +104,15 @@ def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterato
         for name in group:
             inner = f"{path}/{name}".lstrip("/")
             if inner not in leave_out:
-                item = _own(group, name, where, inner)
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise ArtifactError(f"Cannot read '{where}': {inner!r:.80} is a link; expected an array.")
+                item = group[name]
                 if isinstance(item, h5py.Group):
                     todo.append((inner, item))
+                elif item.is_virtual or item.external:
+                    raise ArtifactError(f"Cannot read '{where}': {inner!r:.80} is stored in another file.")
                 else:
                     yield inner, item
-
-
-def _own(group: h5py.Group, name: str, where: str, path: str) -> Any:
-    """Return the item of a name in a group if it is stored in this file."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise ArtifactError(
-            f"Cannot read '{where}': {path!r:.80} is a link, which could lead anywhere; expected an array."
-        )
-    item = group[name]
-    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
-        raise ArtifactError(f"Cannot read '{where}': {path!r:.80} is stored in another file; expected a single file.")
-    return item
 
 
 def _is_float(dataset: h5py.Dataset) -> bool:

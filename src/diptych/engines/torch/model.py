@@ -52,17 +52,12 @@ def build(spec: ModelSpec, precision: str = "float32") -> Network:
 
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     *path, last = name.split(".")
-    for part in path:
+    for part, child in [*((part, nn.Module()) for part in path), (last, module)]:
         if part not in dict(root.named_children()):
-            _add(root, name, part, nn.Module())
+            if hasattr(root, part):
+                raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
+            root.add_module(part, child)
         root = root.get_submodule(part)
-    _add(root, name, last, module)
-
-
-def _add(root: nn.Module, name: str, part: str, module: nn.Module) -> None:
-    if hasattr(root, part):
-        raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
-    root.add_module(part, module)
 
 
 def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0912  (a table)
