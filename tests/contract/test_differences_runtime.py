@@ -12,34 +12,26 @@ import torch
 from diptych import engines
 from diptych.processes import engine_environment
 
-# Whether TF32 is on, and the values of half the smallest normal number, before or after configuring engines.
-SCRIPT = """
-import json, sys
-import numpy as np
-from diptych import engines
-import tensorflow as tf
-import torch
 
-for name in sys.argv[1:]:
-    engines.get(name).configure(2)
-tf32 = [
-    tf.config.experimental.tensor_float_32_execution_enabled(),
-    torch.backends.cuda.matmul.allow_tf32,
-    torch.backends.cudnn.allow_tf32,
-]
-smallest = np.full(100_000, np.finfo(np.float32).tiny)
-halves = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
-print(json.dumps([tf32, [sorted(set(values.numpy().tolist())) for values in halves]]))
-"""
+def measured():
+    """Whether TF32 is on, and the values of half the smallest normal number."""
+    import numpy as np
+    import tensorflow as tf
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    tf32 = [tf.config.experimental.tensor_float_32_execution_enabled(), matmul, cudnn]
+    smallest = np.full(100_000, np.finfo(np.float32).tiny)
+    halves = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
+    return [tf32, [sorted(set(values.numpy().tolist())) for values in halves]]
 
 
 @pytest.fixture(scope="module")
-def settings():
-    """What `SCRIPT` reports in one process without and in another with configured engines."""
+def settings(both):
+    """What `measured` returns in a fresh process, and here, where both engines are configured."""
+    code = f"import json\n{inspect.getsource(measured)}\nprint(json.dumps(measured()))"
     environment = engine_environment("tensorflow")
-    commands = ([sys.executable, "-c", SCRIPT, *names] for names in ((), engines.NAMES))
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for command in commands]
-    return [json.loads(process.communicate()[0]) for process in processes]
+    return json.loads(subprocess.check_output([sys.executable, "-c", code], env=environment)), measured()
 
 
 def test_tf32_is_off_in_both(settings):

@@ -183,12 +183,7 @@ def model(
 ) -> ModelSpec:
     """Return a built-in model for images of `input_shape` (height, width, channels).
 
-    Args:
-        name: one of `MODELS`.
-        input_shape: any shape that the model's layers accept.
-        num_classes: number of logits.
-        mean: per channel, in units of 0 to 1; 0.5 by default.
-        std: per channel, in units of 0 to 1; 0.25 by default.
+    `mean` and `std` are per channel, in units of 0 to 1.
 
     Raises:
         SpecError: The name is unknown, or the images are too small for a layer of the model.
