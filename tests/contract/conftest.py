@@ -1,4 +1,4 @@
-"""The engines under contract, configured before any test has made a framework settle its threads."""
+"""The engines, configured before a test uses a framework, which fixes its threads."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def both(configured):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """What compares the frameworks needs them both, and a file may be one engine's: choosing another deselects it."""
+    """Deselect files that need an engine that was not chosen; comparisons need both."""
     stem = collection_path.stem
     needed = engines.NAMES if "differences" in stem else [name for name in engines.NAMES if name in stem]
     chosen = config.getoption("engine") or engines.NAMES

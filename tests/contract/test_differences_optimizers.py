@@ -251,7 +251,7 @@ def test_float16s_loss_scale_starts_and_adapts_alike(both):
             np.testing.assert_array_equal(before[array.name], after[array.name])
 
 
-def test_each_step_takes_the_rate_it_is_handed(both):
+def test_each_step_uses_the_rate_it_receives(both):
     decay = keras.optimizers.schedules.ExponentialDecay(1.0, decay_steps=1, decay_rate=0.5)
     theirs = keras.optimizers.SGD(decay)
     weight = keras.Variable(1.0)

@@ -1,4 +1,4 @@
-"""The contract on models, kept by each engine: building, weights, predictions, gradients and layers' outputs."""
+"""The contract of each engine on models: building, weights, predictions, gradients and layers' outputs."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def spec(request):
     return SPECS[request.param]()
 
 
-def test_the_runtime_says_where_and_with_what_it_computes(engine, engine_name):
+def test_the_runtime_names_engine_device_and_versions(engine, engine_name):
     runtime = engine.runtime()
     assert engine_name == runtime["engine"]
     assert {"version", "device", "threads", "compiled", "numpy"} <= runtime.keys()
@@ -32,7 +32,7 @@ def test_weights_have_the_specs_names_and_shapes_in_the_specs_order(engine, spec
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_weights_come_back_bit_for_bit(engine, spec, precision):
+def test_weights_are_read_bit_for_bit_and_as_copies(engine, spec, precision):
     model = engine.build(spec, precision)
     arrays = {name: array.astype(precision) for name, array in samples.weights(spec, seed=0).items()}
     engine.load_weights(model, arrays)
@@ -66,7 +66,7 @@ def test_logits_and_weights_have_the_precisions_number_format(engine, precision)
     np.testing.assert_allclose(logits_nk, exact_nk, atol=0.1)
 
 
-def test_predictions_do_not_depend_on_how_many_images_come_at_once(engine, spec):
+def test_predictions_do_not_depend_on_the_batch_size(engine, spec):
     images_nhwc = tiny.images(spec, 300)
     model = tiny.loaded(engine, spec)
     parts = [engine.predict(model, part) for part in (images_nhwc[:7], images_nhwc[7:8], images_nhwc[8:])]
@@ -106,7 +106,7 @@ def test_gradients_reach_exactly_the_trainable_arrays(engine, spec):
     assert all(np.abs(array).max() > 0.0 for array in found.values())
 
 
-def test_looking_at_a_model_changes_no_weight(engine, spec):
+def test_inspecting_a_model_changes_no_weight(engine, spec):
     model = tiny.loaded(engine, spec)
     (batch,) = samples.batches(spec, 1, 6, seed=0)
     engine.gradients(model, batch)

@@ -1,4 +1,4 @@
-"""What a Keras user relies on, besides the contract."""
+"""What Keras users rely on besides the contract."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def test_plain_keras_trains_the_model(configured):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_how_many_steps_a_call_takes_follows_from_their_time_and_changes_no_bit(configured, monkeypatch):
+def test_the_number_of_steps_per_call_depends_on_their_time_and_changes_no_bit(configured, monkeypatch):
     spec, engine = tiny.conv_net(), configured["tensorflow"]
     batches = samples.batches(spec, 40, 4, seed=0)
     found = []

@@ -1,4 +1,4 @@
-"""Keras's weights files that people write by hand: in every layout that Keras has had, they give their own logits."""
+"""Weights files of hand-written Keras models, in every layout that Keras has had."""
 
 import zipfile
 
@@ -15,7 +15,7 @@ from diptych.spec import layers as L
 from diptych.spec import zoo
 
 SUFFIXES = (".keras", ".h5", ".weights.h5")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Keras warns of what it itself calls
+pytestmark = pytest.mark.filterwarnings("ignore")  # Keras warns about its own calls
 
 
 def save(model, path):
@@ -25,7 +25,7 @@ def save(model, path):
         model.save(path)
 
 
-def stirred(model):
+def randomized(model):
     """The model with weights of which none are all zeros or ones."""
     generator = np.random.default_rng(0)
     model.set_weights([generator.uniform(0.5, 1.5, array.shape) - array.ndim // 2 for array in model.get_weights()])
@@ -99,7 +99,7 @@ def assert_same_logits(spec, path, model):
 def test_a_hand_written_chain_gives_its_own_logits(suffix, tmp_path):
     model = hand_written_chain()
     model.compile("adam", "mse")
-    # An optimizer's arrays lie in the file too.
+    # The file also has the optimizer's arrays.
     model.fit(np.zeros((2, 32, 32, 3)), np.zeros((2, 10)), shuffle=False, verbose=0)
     path = tmp_path / f"model{suffix}"
     save(model, path)
@@ -109,13 +109,13 @@ def test_a_hand_written_chain_gives_its_own_logits(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_shortcut_of_the_last_convolutions_shape_is_ambiguous(suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
-    save(stirred(hand_written_residual()), path)
+    save(randomized(hand_written_residual()), path)
     with pytest.raises(ArtifactError, match=r"'conv2d_\d+' of .* is ambiguous: it fits 'block\.conv2', 'block\.short"):
         read_weights(path, residual_spec())
 
 
 def older(path):
-    """The file as earlier versions of Keras 3 wrote it, which named no layer in its group."""
+    """Rewrite the file as earlier versions of Keras 3 did, without layer names in groups."""
     weights = path.with_name("weights.h5")
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -175,27 +175,27 @@ def test_layers_that_are_attributes_are_found(suffix, tmp_path):
     spec = tiny.with_head(graph)
     model = Subclassed()
     model(np.zeros((1, 8, 8, 3), np.float32))
-    save(stirred(model), tmp_path / f"model{suffix}")
+    save(randomized(model), tmp_path / f"model{suffix}")
     found = read_weights(tmp_path / f"model{suffix}", spec)
     np.testing.assert_array_equal(model.norms[1].gamma.numpy(), found["norm1.weight"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_depthwise_convolution_comes_into_canonical_axes(suffix, tmp_path):
+def test_a_depthwise_convolution_is_read_in_canonical_axes(suffix, tmp_path):
     spec = tiny.one_layer(L.Conv, filters=6, kernel=(3, 3), groups=3)
     stock = keras.layers
     layers = [stock.DepthwiseConv2D(3, depth_multiplier=2), stock.Flatten(), stock.Dense(3)]
-    model = stirred(keras.Sequential([keras.Input((8, 8, 3)), stock.Rescaling(1 / 255), *layers]))
+    model = randomized(keras.Sequential([keras.Input((8, 8, 3)), stock.Rescaling(1 / 255), *layers]))
     save(model, tmp_path / f"model{suffix}")
     found = read_weights(tmp_path / f"model{suffix}", spec)
     wanted = model.layers[1].kernel.numpy()
     np.testing.assert_array_equal(wanted[:, :, 2, 1], found["layer.weight"][5, 0])
 
 
-def test_bfloat16_arrives_to_the_bit(tmp_path):
+def test_bfloat16_is_read_to_the_bit(tmp_path):
     spec = tiny.linear()
     model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, dtype="bfloat16")])
-    save(stirred(model), tmp_path / "model.weights.h5")
+    save(randomized(model), tmp_path / "model.weights.h5")
     found = read_weights(tmp_path / "model.weights.h5", spec)
     np.testing.assert_array_equal(np.float32(model.layers[-1].bias.numpy()), found["head.bias"])
 

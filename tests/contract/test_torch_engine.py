@@ -1,4 +1,4 @@
-"""What a PyTorch user relies on, besides the contract."""
+"""What PyTorch users rely on besides the contract."""
 
 import pytest
 import tiny
@@ -47,7 +47,7 @@ def test_a_plain_loop_trains_the_model(configured):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_a_layer_named_like_a_part_of_a_module_is_refused_by_name(configured):
+def test_a_layer_named_like_a_part_of_a_module_is_rejected_by_name(configured):
     graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
     graph.add(L.Flatten, "forward")
     graph.add(L.Dense, "head", units=2)

@@ -54,8 +54,8 @@ class Port(nn.Module):
         return self.linear(maps.mean((2, 3)))
 
 
-def trained(model):
-    """The model with running statistics that are not all zeros and ones."""
+def randomized(model):
+    """The model with running statistics other than zeros and ones."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -79,7 +79,7 @@ def wrapped(model, **more):
 
 @pytest.mark.parametrize(("option", "name"), [("A", "resnet20"), ("B", "resnet20_b")])
 def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, tmp_path):
-    model, spec = trained(Port(3, option)), zoo.model(name)
+    model, spec = randomized(Port(3, option)), zoo.model(name)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     torch.save(wrapped(model, optimizer=optimizer.state_dict()), tmp_path / "resnet20.th")
     images_nhwc = tiny.images(spec, 8)

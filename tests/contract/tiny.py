@@ -1,4 +1,4 @@
-"""Models small enough that a whole contract takes seconds, and how they are trained here."""
+"""Tiny models, their training, and comparisons of arrays."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ def graph(shape=SHAPE):
 
 
 def with_head(model):
-    """The model, closed by a Dense layer, with a Flatten before it where there is no vector yet."""
+    """The model with a Dense layer at its end, and a Flatten before it if necessary."""
     if not any(isinstance(layer, L.Flatten | L.GlobalAvgPool) for layer in model.layers):
         model.add(L.Flatten, "flatten")
     model.add(L.Dense, "head", units=NUM_CLASSES)
@@ -40,7 +40,7 @@ def one_layer(kind, shape=SHAPE, **settings):
 
 
 def linear():
-    """Softmax regression: its gradient fits on a line of NumPy."""
+    """Softmax regression, whose gradient is one line of NumPy."""
     model = graph((4, 4, 3))
     return with_head(model)
 
@@ -58,7 +58,7 @@ def conv_net(dropout=0.3):
 
 
 def branching():
-    """A graph that is no chain, with the layers that `conv_net` lacks."""
+    """A graph with branches and the layers that `conv_net` lacks."""
     model = graph()
     start = model.add(L.Conv, "start", filters=4, kernel=(3, 2), strides=(2, 1), padding=(0, 1, 1, 0))
     model.conv("grouped", 8, padding=1, groups=2)
@@ -76,7 +76,7 @@ def branching():
 
 
 def loaded(engine, spec, precision="float64"):
-    """The spec's model, holding weights of which none are all zeros or ones."""
+    """The spec's model with weights of which none is all zeros or ones."""
     model = engine.build(spec, precision)
     engine.load_weights(model, samples.weights(spec, seed=0))
     return model
@@ -102,7 +102,7 @@ def assert_same_arrays(expected, found, **tolerance):
 
 
 def assert_same_outputs(both, spec, images_nhwc, training=False):
-    """Every layer gives the same in both engines, in float64; returns PyTorch's outputs."""
+    """Both engines return the same outputs of every layer, in float64; returns PyTorch's."""
     first, second = (engine.layer_outputs(loaded(engine, spec), images_nhwc, training) for engine in both)
     assert_same_arrays(first, second, atol=1e-11, rtol=1e-11)
     return first

@@ -188,7 +188,7 @@ _ROWS = {
         "A scheduler advances when it is called.",
         "A schedule advances every step, a callback every epoch.",
         "Rates are numbers, one per step, from a function of the step.",
-        "optimizers::test_each_step_takes_the_rate_it_is_handed",
+        "optimizers::test_each_step_uses_the_rate_it_receives",
     ),
     "plateau": (
         "Reduces the rate one epoch after its patience; improvement is relative.",
