@@ -92,11 +92,11 @@ def rate_in_momentum():
     """Keras's SGD in TensorFlow: the learning rate goes into the velocity."""
     from diptych.engines.tensorflow import optimizer
 
-    def apply(recipe, parameter, gradient, rate, momentum):
-        velocity = momentum.assign(recipe.momentum * momentum - rate * gradient)
+    def apply(recipe, parameter, gradient, rate, step, state):
+        velocity = state["momentum"].assign(recipe.momentum * state["momentum"] - rate * gradient)
         parameter.assign_add(recipe.momentum * velocity - rate * gradient)
 
-    optimizer._sgd = apply
+    optimizer._RULES["sgd"] = apply
 
 
 def epsilon_hat():
