@@ -43,18 +43,14 @@ def train_epoch(
             break
         # differs: dropout-stream
         _seed_dropout(model, seed, optimizer.step)
-        arrays = [np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")]
-        images, targets, weights = arrays
-        dtype = optimizer.dtype
-        first = tf.cast(optimizer.step + 1, dtype)
-        rate = tf.constant(group_rates, dtype)
-        start = time.perf_counter()
-        taken, sums = (
-            value.numpy()
-            for value in optimizer.train_steps(
-                images, tf.cast(targets, dtype), tf.cast(weights, dtype), rate, first, sums
-            )
+        images, targets, weights = (
+            np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")
         )
+        dtype = optimizer.dtype
+        arrays = images, tf.cast(targets, dtype), tf.cast(weights, dtype), tf.constant(group_rates, dtype)
+        first = tf.cast(optimizer.step + 1, dtype)
+        start = time.perf_counter()
+        taken, sums = (value.numpy() for value in optimizer.train_steps(*arrays, first, sums))
         fitting = SECONDS_PER_CALL * len(group) / (time.perf_counter() - start)
         optimizer.steps_per_call = max(1, min(STEPS_PER_CALL, int(fitting)))
         optimizer.step += int(taken)
