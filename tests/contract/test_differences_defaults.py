@@ -30,7 +30,9 @@ SPEC = ModelSpec(
 def native(engine, rule="adamw", **settings):
     """Spec and recipe with every default as the engine's framework has it."""
     setup = SPEC, Recipe(optimizer=rule, **settings)
-    return defaults.switched(setup, defaults.of(setup), engine)
+    for default in defaults.of(setup):
+        setup = default.switch(setup, engine)
+    return setup
 
 
 def test_layers_and_optimizers_have_each_frameworks_own_defaults():

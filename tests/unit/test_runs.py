@@ -54,7 +54,7 @@ def test_metrics_are_computed_from_the_predictions_not_read_from_metrics_json(tm
     one, two = finished(tmp_path, "a"), finished(tmp_path, "b", engine="tensorflow")
     one.write_metrics({**one.read_metrics(), "accuracy": 0.999})
     arm = group([one, two])[0]
-    assert arm.correct_sn.mean() == arm.first.value("accuracy") != 0.999
+    assert arm.first.correct_n.mean() == arm.first.value("accuracy") != 0.999
 
 
 STARTS = [{"engine": engine, "threads": 1} for engine in ("torch", "tensorflow")]

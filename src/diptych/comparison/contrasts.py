@@ -48,7 +48,8 @@ def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, An
         place: the second arm's position among all arms.
         margin: difference in accuracy that does not matter, as a share.
     """
-    intervals = {"accuracy": statistics.image_interval(first.correct_sn, second.correct_sn)}
+    correct_sn = [np.stack([run.correct_n for run in arm.runs]) for arm in (first, second)]
+    intervals = {"accuracy": statistics.image_interval(*correct_sn)}
     intervals |= statistics.image_intervals(first, second)
     return {
         "second": place,

@@ -6,7 +6,7 @@ installed versions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -46,13 +46,6 @@ class Default:
 def of(setup: Setup) -> tuple[Default, ...]:
     """Return the defaults that affect this model and recipe."""
     return tuple(default for default in DEFAULTS if default.applies(setup))
-
-
-def switched(setup: Setup, defaults: Iterable[Default], engine: str) -> Setup:
-    """Return the setup with these defaults switched to those of the engine's framework."""
-    for default in defaults:
-        setup = default.switch(setup, engine)
-    return setup
 
 
 def _layers(applies: Callable[[Layer], bool], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:

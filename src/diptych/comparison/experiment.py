@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import escape
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from statistics import median
+from timeit import repeat
 from typing import Any, Literal
 
 import numpy as np
 
 from diptych import engines
 from diptych.artifacts.events import read_events
-from diptych.artifacts.record import EngineStart
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
-from diptych.comparison.defaults import ALIGNED, NATIVE, Default, Setup
+from diptych.comparison.defaults import ALIGNED, NATIVE, Setup
 from diptych.data.datasets import Dataset, Splits
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
@@ -63,27 +62,23 @@ class Planned:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that the runs of a comparison follow from.
-
-    Attributes:
-        source: the data; each run replaces its seed.
-        model: a spec, or the name of a model in the zoo.
-        recipe: recipe of the aligned arm.
-        seeds: one per pair.
-        arm: the reported arm.
-        explains: also run the other arm, and each default switched alone.
-        threads: number of processor threads.
-        pool: folder of all runs.
-    """
+    """Everything that the runs of a comparison follow from."""
 
     source: Source
+    """The data; each run replaces its seed."""
     model: str | ModelSpec
+    """A spec, or the name of a model in the zoo."""
     recipe: Recipe
+    """Recipe of the aligned arm."""
     seeds: tuple[int, ...]
+    """One per pair."""
     arm: Literal["aligned", "native"]
+    """The reported arm."""
     explains: bool
+    """Whether to run the other arm too, and each default switched alone."""
     threads: int
     pool: Path
+    """Folder of all runs."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for recipes that choose among epochs or end early."""
@@ -144,26 +139,19 @@ class Experiment:
     def cells(self) -> tuple[Cell, ...]:
         """Every run in order, AB, BA, AB, …, without duplicates."""
         cells: dict[str, Cell] = {}
-        for cell in self._all():
-            cells.setdefault(self.digest(cell), cell)
+        for arm, (place, seed) in product(self.arms, enumerate(self.seeds)):
+            for engine in engines.NAMES if place % 2 == 0 else reversed(engines.NAMES):
+                cell = self.cell(arm, seed, engine)
+                cells.setdefault(self.digest(cell), cell)
         return tuple(cells.values())
-
-    def _all(self) -> Iterator[Cell]:
-        for arm in self.arms:
-            for place, seed in enumerate(self.seeds):
-                for engine in engines.NAMES if place % 2 == 0 else reversed(engines.NAMES):
-                    yield self.cell(arm, seed, engine)
 
     def cell(self, arm: str, seed: int, engine: str) -> Cell:
         """Return the run of one arm, seed and engine."""
-        return Cell(arm, seed, engine, *defaults.switched(self.setup, self.switches(arm), engine))
-
-    def switches(self, arm: str) -> tuple[Default, ...]:
-        """Return the defaults that an arm takes from the framework."""
-        known = defaults.of(self.setup)
-        if arm == ALIGNED:
-            return ()
-        return known if arm == NATIVE else tuple(default for default in known if default.key == arm)
+        setup = self.setup
+        for default in defaults.of(self.setup):
+            if arm in (NATIVE, default.key):
+                setup = default.switch(setup, engine)
+        return Cell(arm, seed, engine, *setup)
 
     def digest(self, cell: Cell) -> str:
         """Return the digest of everything a run follows from, except the content of its data."""
@@ -186,17 +174,14 @@ class Experiment:
 
     def find(self, cell: Cell) -> Run | None:
         """Return the run of a cell; None if it has not been started."""
-        key = self.digest(cell)
         for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
             record = run.read_record()
-            if record.key == key and all(self._is_unchanged(start, cell) for start in record.engines):
+            # `diptych train --resume` can change the engine and the threads.
+            starts = {(start.engine, start.threads) for start in record.engines} - {(cell.engine, self.threads)}
+            if record.key == self.digest(cell) and not starts:
                 return run
         return None
-
-    def _is_unchanged(self, start: EngineStart, cell: Cell) -> bool:
-        """Whether a run was resumed as it was started; `diptych train --resume` can change the engine."""
-        return start.engine == cell.engine and start.threads == self.threads
 
     def check(self, run: Run, cell: Cell) -> None:
         """Raise ArtifactError if a finished run's files or a run's data have changed."""
@@ -210,22 +195,12 @@ class Experiment:
 
     def create(self, cell: Cell) -> Run:
         """Create the run of a cell."""
-        data, source = self.data(cell.seed), self.source_of(cell.seed)
-        return provenance.create(
-            self.pool,
-            self._name(cell),
-            source,
-            data,
-            cell.spec,
-            cell.recipe,
-            cell.seed,
-            cell.engine,
-            key=self.digest(cell),
-        )
+        data, source, key = self.data(cell.seed), self.source_of(cell.seed), self.digest(cell)
+        name, (spec, recipe) = self._name(cell), (cell.spec, cell.recipe)
+        return provenance.create(self.pool, name, source, data, spec, recipe, cell.seed, cell.engine, key=key)
 
     def _name(self, cell: Cell) -> str:
-        name = f"{self._read.name}-{cell.spec.name}-{cell.engine}"
-        return f"{name}-s{cell.seed}-{self.digest(cell)[:10]}"
+        return f"{self._read.name}-{cell.spec.name}-{cell.engine}-s{cell.seed}-{self.digest(cell)[:10]}"
 
     @cached_property
     def name(self) -> str:
@@ -236,40 +211,29 @@ class Experiment:
 
     def plan(self) -> list[Planned]:
         """Return the status of every run and an estimate of the time left."""
-        measured = {engine: self._measured_seconds(engine) for engine in engines.NAMES}
-        return [self._planned(cell, measured[cell.engine]) for cell in self.cells]
-
-    def _planned(self, cell: Cell, measured: float | None) -> Planned:
-        run = self.find(cell)
-        if run:
-            self.check(run, cell)
-        if run and is_complete(run):
-            return Planned(cell, "finished", 0.0)
-        done = len(read_events(run.events_path, "epoch")) if run and run.events_path.exists() else 0
-        each = measured if measured is not None else self._guessed_seconds
-        left = SECONDS_TO_START + each * (cell.recipe.epochs - done)
-        return Planned(cell, "begun" if run else "new", left)
-
-    def _measured_seconds(self, engine: str) -> float | None:
-        """Return the median seconds of an epoch of this comparison's runs."""
-        seconds = [
-            epoch["seconds"]
-            for cell in self.cells
-            if cell.engine == engine and (run := self.find(cell)) and run.events_path.exists()
-            for epoch in read_events(run.events_path, "epoch")[1:]
-        ]
-        return median(seconds) if seconds else None
+        runs = {cell: self.find(cell) for cell in self.cells}
+        epochs: dict[Cell, list[dict[str, Any]]] = {
+            cell: read_events(run.events_path, "epoch") if run and run.events_path.exists() else []
+            for cell, run in runs.items()
+        }
+        planned = []
+        for cell, run in runs.items():
+            if run:
+                self.check(run, cell)
+            if run and is_complete(run):
+                planned.append(Planned(cell, "finished", 0.0))
+                continue
+            seconds = [event["seconds"] for c in runs if c.engine == cell.engine for event in epochs[c][1:]]
+            each = median(seconds) if seconds else self._guessed_seconds
+            left = SECONDS_TO_START + each * (cell.recipe.epochs - len(epochs[cell]))
+            planned.append(Planned(cell, "begun" if run else "new", left))
+        return planned
 
     @cached_property
     def _guessed_seconds(self) -> float:
         """An estimate of an epoch's seconds from the model's FLOPs and the speed of a matrix product."""
         matrix = np.ones((1024, 1024), np.float32)
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            matrix @ matrix
-            times.append(time.perf_counter() - start)
-        flops_a_second = 2 * 1024**3 / min(times)
+        flops_a_second = 2 * 1024**3 / min(repeat(lambda: matrix @ matrix, number=1, repeat=4))
         return 3 * self.spec.flops * len(self.data(self.seeds[0]).train) / (USUAL_SHARE * flops_a_second)
 
 

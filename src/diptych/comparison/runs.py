@@ -198,11 +198,6 @@ class Arm:
         """The recipe of the training."""
         return self.first.record.recipe
 
-    @property
-    def correct_sn(self) -> np.ndarray:
-        """Whether each run's prediction of each image is correct, (S, N)."""
-        return np.stack([run.correct_n for run in self.runs])
-
 
 def group(runs: Sequence[Run]) -> list[Arm]:
     """Group finished runs into arms; raises UsageError, with the reason, for arms that cannot be compared."""

@@ -20,19 +20,13 @@ RANDOM = ("he_normal", "glorot_uniform")
 
 @dataclass(frozen=True)
 class Script:
-    """A training script that needs one framework and NumPy.
-
-    Attributes:
-        engine: torch or tensorflow.
-        file: suggested file name.
-        source: the whole script.
-        left_out: settings of the recipe that the script does not follow, as sentences.
-    """
+    """A training script that needs one framework and NumPy."""
 
     engine: str
     file: str
     source: str
     left_out: tuple[str, ...]
+    """Settings of the recipe that the script does not follow, as sentences."""
 
     @property
     def model_lines(self) -> int:
@@ -70,14 +64,9 @@ def call(function: str, /, *arguments: str, **settings: str) -> str:
 
 
 def statements(spec: ModelSpec, write: Callable[[Layer, Sequence[str]], str]) -> list[str]:
-    """Write one assignment for each layer; a variable is reused once its value is no longer needed.
+    """Write one assignment for each layer and a return statement; variables are reused when free.
 
-    Args:
-        spec: the model.
-        write: returns the expression of a layer, given its inputs' variables.
-
-    Returns:
-        Assignments, and last a return statement.
+    `write` returns the expression of a layer, given its inputs' variables.
     """
     uses = Counter(name for layer in spec.layers for name in layer.inputs)
     variables = {spec.layers[0].inputs[0]: "images"}
@@ -109,6 +98,10 @@ def render(engine: str, file: str, spec: ModelSpec, recipe: Recipe, left_out: Se
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    weights = "" if isinstance(recipe.class_weights, str) else numbers(recipe.class_weights)
+    if recipe.class_weights == "balanced":
+        k = spec.num_classes
+        weights = f"len(labels) / ({k} * np.maximum(np.bincount(labels, minlength={k}), 1))"
     shape = ", ".join(map(str, spec.input_shape))
     source = environment.get_template(f"{file}.j2").render(
         spec=spec,
@@ -120,7 +113,7 @@ def render(engine: str, file: str, spec: ModelSpec, recipe: Recipe, left_out: Se
         start_divisor=round(1 / START_OF_ONE_CYCLE),
         augments=augments(recipe),
         flips=FLIPS.get(recipe.flip, []),
-        weights=_class_weights(spec, recipe),
+        weights=weights,
         **context,
     )
     return Script(engine, file, source, tuple(left_out))
@@ -165,6 +158,10 @@ def left_out(spec: ModelSpec, recipe: Recipe, own: Mapping[str, object]) -> list
     """List what the script does not do; `own` are one framework's sentences and whether each applies."""
     convolutions = [layer for layer in spec.layers if isinstance(layer, L.Conv)]
     grouped = any(layer.groups > 1 and layer.initializer == "glorot_uniform" for layer in convolutions)
+    biased = any(array.role == "bias" and array.initializer in RANDOM for array in spec.arrays)
+    dropout = any(isinstance(layer, L.Dropout) for layer in spec.layers)
+    drawn = {"initial weights": True, "order": True, "augmentation": augments(recipe), "dropout": dropout}
+    random = ", ".join(name for name, applies in drawn.items() if applies)
     candidates: dict[str, object] = {
         "a validation split: this script trains on every training image": recipe.validation_fraction,
         "the plateau schedule: here the learning rate does not drop": recipe.schedule == "plateau",
@@ -181,26 +178,11 @@ def left_out(spec: ModelSpec, recipe: Recipe, own: Mapping[str, object]) -> list
         f"cutmix (alpha {number(recipe.cutmix)})": recipe.cutmix,
         "float64: this script computes in float32": recipe.precision == "float64",
         "glorot_uniform with the outputs of one group for grouped convolutions": grouped,
-        "random initial biases: here they are zero": any(
-            array.role == "bias" and array.initializer in RANDOM for array in spec.arrays
-        ),
+        "random initial biases: here they are zero": biased,
         **own,
+        f"the same random numbers in both frameworks ({random})": True,
     }
-    dropout = any(isinstance(layer, L.Dropout) for layer in spec.layers)
-    drawn = ["initial weights", "order", *(["augmentation"] if augments(recipe) else [])]
-    drawn += ["dropout"] if dropout else []
-    equal = f"the same random numbers in both frameworks ({', '.join(drawn)})"
-    return [*(sentence for sentence, applies in candidates.items() if applies), equal]
-
-
-def _class_weights(spec: ModelSpec, recipe: Recipe) -> str:
-    """Write the weight of each class; empty if all are equal."""
-    if recipe.class_weights == "none":
-        return ""
-    if recipe.class_weights == "balanced":
-        k = spec.num_classes
-        return f"len(labels) / ({k} * np.maximum(np.bincount(labels, minlength={k}), 1))"
-    return numbers(recipe.class_weights)
+    return [sentence for sentence, applies in candidates.items() if applies]
 
 
 def _code_lines(source: str) -> int:

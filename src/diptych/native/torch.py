@@ -146,37 +146,16 @@ def _initialization(spec: ModelSpec) -> list[str]:
         if array.role in ("kernel", "bias"):
             field = array.name.rpartition(".")[2]
             names.setdefault(INITIALIZERS[rule].format(field=field), []).append(array.name.rpartition(".")[0])
-    statements = [statement for statement in names if statement]
     weights, biases = ([one for one in names if field in one] for field in ("module.weight", "module.bias"))
     if "" not in names and len(weights) == 1 and biases in ([], [INITIALIZERS["zeros"].format(field="bias")]):
         conditions = ["if module.bias is not None:", f"    {biases[0]}"] if biases else []
         lines = ["if isinstance(module, (nn.Conv2d, nn.Linear)):", *(f"    {line}" for line in [*weights, *conditions])]
         return ["for module in self.modules():", *(f"    {line}" for line in lines)]
-    return [
-        line
-        for statement in statements
-        for line in (
-            "for name in (",
-            *(f'    "{name}",' for name in names[statement]),
-            "):",
-            "    module = self.get_submodule(name)",
-            f"    {statement}",
-        )
-    ]
-
-
-ADD = [
-    "",
-    "    def add(self, name, module):",
-    '        """Add a module under a dotted name, such as layer1.0.conv1."""',
-    '        *path, last = name.split(".")',
-    "        parent = self",
-    "        for part in path:",
-    "            if not hasattr(parent, part):",
-    "                parent.add_module(part, nn.Module())",
-    "            parent = getattr(parent, part)",
-    "        parent.add_module(last, module)",
-]
+    lines = []
+    for statement in filter(None, names):
+        quoted = [f'    "{name}",' for name in names[statement]]
+        lines += ["for name in (", *quoted, "):", "    module = self.get_submodule(name)", f"    {statement}"]
+    return lines
 
 
 def _optimizer(recipe: Recipe, adamw: bool, decay: float, grouped: bool) -> str:

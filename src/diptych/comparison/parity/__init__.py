@@ -58,11 +58,14 @@ def verify(
         MissingEngine: a framework is not installed.
         EngineError: a framework failed.
     """
-    _check("optimizer", optimizers, OPTIMIZERS)
-    _check("precision", precisions, PRECISIONS)
+    for name, values, known in (("optimizer", optimizers, OPTIMIZERS), ("precision", precisions, PRECISIONS)):
+        if unknown := [value for value in values if value not in known]:
+            meant = did_you_mean(unknown[0], known)
+            raise UsageError(f"Unknown {name} '{unknown[0]}'{meant}; choose {', '.join(known)}.")
     if steps < 2 or digits_epochs < 0:
         raise UsageError(f"'steps' must be at least 2 and 'digits_epochs' at least 0, got {steps} and {digits_epochs}.")
-    tested = _without_dropout(spec)
+    layers = (replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer for layer in spec.layers)
+    tested = replace(spec, layers=tuple(layers))
     rungs: list[Rung] = []
 
     def add(rung: Rung) -> None:
@@ -70,13 +73,16 @@ def verify(
         if on_rung:
             on_rung(rung)
 
+    versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     with nullcontext(pair) if pair else ladder.start() as workers:
         for precision in precisions:
             for rung in ladder.rungs(workers, tested, precision, optimizers=optimizers, steps=steps, seed=seed):
                 add(rung)
         if digits_epochs:
             add(ladder.training_on_digits(workers, tested, digits_epochs, seed))
-        versions = _versions(workers)
+        for runtime in workers.ask(lambda worker: worker.runtime()):
+            versions |= {runtime["engine"]: runtime["version"]}
+            versions |= {name: runtime[name] for name in ("keras",) if name in runtime}
     return Certificate(
         model=spec.name,
         input_shape=spec.input_shape,
@@ -95,23 +101,3 @@ def verify(
 def digest_of(spec: ModelSpec) -> str:
     """Return the SHA-256 of the spec's canonical JSON."""
     return sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest()
-
-
-def _without_dropout(spec: ModelSpec) -> ModelSpec:
-    layers = (replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer for layer in spec.layers)
-    return replace(spec, layers=tuple(layers))
-
-
-def _versions(pair: Pair) -> dict[str, str]:
-    """Return the versions that the workers report."""
-    versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    for runtime in pair.ask(lambda worker: worker.runtime()):
-        versions[runtime["engine"]] = runtime["version"]
-        versions.update({name: runtime[name] for name in ("keras",) if name in runtime})
-    return versions
-
-
-def _check(name: str, values: Sequence[str], known: Sequence[str]) -> None:
-    unknown = [value for value in values if value not in known]
-    if unknown:
-        raise UsageError(f"Unknown {name} '{unknown[0]}'{did_you_mean(unknown[0], known)}; choose {', '.join(known)}.")

@@ -24,20 +24,16 @@ TINY = 1e-150
 
 @dataclass(frozen=True)
 class Difference:
-    """Two sets of arrays compared.
-
-    Attributes:
-        relative: the largest ‖a − b‖ / ‖b‖ of an array; infinite if an array is missing, has another shape or
-            holds a NaN.
-        absolute: the largest difference of two elements.
-        worst: the array with the largest relative difference.
-        relatives: the relative difference of every array, in the order of the comparison.
-    """
+    """Two sets of arrays compared."""
 
     relative: float
+    """The largest ‖a − b‖ / ‖b‖ of an array; infinite if one is missing, has another shape or holds a NaN."""
     absolute: float
+    """The largest difference of two elements."""
     worst: str
+    """The array with the largest relative difference."""
     relatives: Mapping[str, float]
+    """The relative difference of every array, in the order of the comparison."""
 
     def departs_at(self, tolerance: float) -> str | None:
         """Return the first array whose relative difference exceeds `tolerance`."""
@@ -46,10 +42,13 @@ class Difference:
 
 def difference(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]) -> Difference:
     """Compare arrays by name, in `order`. Names `group/…` form groups, each with its own scale."""
-    scales = _group_scales(theirs)
+    sizes: dict[str, list[float]] = defaultdict(list)
+    for name, array in theirs.items():
+        sizes[name.rpartition("/")[0]].append(_rms(array))
     relatives, absolutes = {}, {}
     for name in order:
-        relatives[name], absolutes[name] = _distance(ours.get(name), theirs.get(name), scales[_group(name)])
+        scale = float(np.median(sizes[name.rpartition("/")[0]] or [0.0]))
+        relatives[name], absolutes[name] = _distance(ours.get(name), theirs.get(name), scale)
     worst = max(relatives, key=relatives.__getitem__)
     return Difference(relatives[worst], float(np.max(list(absolutes.values()))), worst, relatives)
 
@@ -66,47 +65,26 @@ def _distance(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) 
     return relative if np.isfinite(relative) else np.inf, float(np.abs(gap).max())
 
 
-def _group_scales(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    sizes: dict[str, list[float]] = defaultdict(list)
-    for name, array in arrays.items():
-        sizes[_group(name)].append(_rms(array))
-    return defaultdict(float, {group: float(np.median(values)) for group, values in sizes.items()})
-
-
-def _group(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
 def _rms(array: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One comparison of the two engines.
-
-    Attributes:
-        name: what was compared.
-        precision: number format of both engines.
-        tolerance: largest relative difference allowed; None if the difference is reported but not judged.
-        relative: largest relative difference of an array.
-        absolute: largest difference of two elements.
-        worst: the array with the largest relative difference.
-        departs_at: the first array beyond the tolerance, if the comparison failed.
-        note: further results, as text.
-        equal: number of equal predictions, if predictions were compared.
-        total: number of predictions compared.
-    """
+    """One comparison of the two engines."""
 
     name: str
     precision: str
     tolerance: float | None
+    """Largest relative difference allowed; None if the difference is reported but not judged."""
     relative: float
     absolute: float
     worst: str
     departs_at: str | None = None
+    """The first array beyond the tolerance, if the comparison failed."""
     note: str = ""
     equal: int = 0
+    """Number of equal predictions, if predictions were compared."""
     total: int = 0
 
     @classmethod
@@ -128,32 +106,22 @@ class Rung:
 
 @dataclass(frozen=True)
 class Certificate:
-    """The result of a parity check.
-
-    Attributes:
-        model: the model's name.
-        input_shape: (height, width, channels).
-        num_parameters: number of trainable parameters.
-        spec_digest: SHA-256 of the spec's canonical JSON.
-        seed: seed of the weights, images and batches.
-        steps: number of steps with each optimizer.
-        recipes: each optimizer's settings, as JSON data.
-        versions: versions of diptych, Python, NumPy and the frameworks.
-        processor: the machine's processor.
-        time: UTC, ISO 8601.
-        rungs: the comparisons, in order.
-    """
+    """The result of a parity check."""
 
     model: str
     input_shape: tuple[int, int, int]
     num_parameters: int
     spec_digest: str
+    """SHA-256 of the spec's canonical JSON."""
     seed: int
     steps: int
+    """Number of steps with each optimizer."""
     recipes: Mapping[str, Mapping[str, Any]]
+    """Each optimizer's settings, as JSON data."""
     versions: Mapping[str, str]
     processor: str
     time: str
+    """UTC, ISO 8601."""
     rungs: tuple[Rung, ...]
 
     @property
@@ -198,9 +166,7 @@ class Certificate:
                 f"The first is '{first.name}' in {first.precision}, starting at '{first.departs_at}'."
             )
         judged = [rung for rung in self.rungs if rung.tolerance is not None]
-        largest = {rung.precision: 0.0 for rung in judged}
-        for rung in judged:
-            largest[rung.precision] = max(largest[rung.precision], rung.relative)
+        largest = {rung.precision: rung.relative for rung in sorted(judged, key=lambda rung: rung.relative)}
         bounds = "".join(f", in {precision} to {value:.0e} or better" for precision, value in largest.items())
         return f"The same model in PyTorch and in TensorFlow: all {len(judged)} judged comparisons hold{bounds}."
 

@@ -18,10 +18,10 @@ import numpy as np
 from diptych import engines
 from diptych.comparison.parity import samples
 from diptych.comparison.parity.certificate import Difference, Rung, difference
-from diptych.data.batches import Batch
+from diptych.data.batches import Batch, epoch_batches
 from diptych.engines import optimizer_state
 from diptych.engines.contract import Arrays
-from diptych.engines.session import Session, Trained, session
+from diptych.engines.session import Session, session
 from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
@@ -76,11 +76,7 @@ class Pair:
 
 @contextmanager
 def start() -> Iterator[Pair]:
-    """Start a pair of workers that share the processor evenly, and stop them afterwards.
-
-    Raises:
-        MissingEngine: a framework is not installed.
-    """
+    """Start a pair of workers that share the processor evenly, and stop them afterwards."""
     threads = max(1, num_threads() // 2)
     with ExitStack() as stack:
         first, second = (stack.enter_context(session(name, threads)) for name in engines.NAMES)
@@ -89,16 +85,7 @@ def start() -> Iterator[Pair]:
 
 @dataclass(frozen=True)
 class Setting:
-    """The inputs of every rung of one precision.
-
-    Attributes:
-        pair: the workers.
-        spec: the model, without dropout.
-        precision: float64 or float32.
-        weights: initial weights.
-        batches: one for each step.
-        seed: seed of the training.
-    """
+    """The inputs of every rung of one precision; `batches` has one for each step."""
 
     pair: Pair
     spec: ModelSpec
@@ -111,16 +98,7 @@ class Setting:
 def rungs(
     pair: Pair, spec: ModelSpec, precision: str, *, optimizers: Sequence[Rule], steps: int, seed: int
 ) -> Iterator[Rung]:
-    """Compare the two engines in one precision, except for the training on digits.
-
-    Args:
-        pair: the workers.
-        spec: a model without dropout.
-        precision: float64 or float32.
-        optimizers: update rules to test.
-        steps: steps with each optimizer; the first step is compared separately.
-        seed: seed of the weights, images and batches.
-    """
+    """Compare the two engines in one precision, except for the training on digits; arguments as of `verify`."""
     weights, batches = samples.weights(spec, seed), samples.batches(spec, steps, BATCH_SIZE, seed)
     setting = Setting(pair, spec, precision, weights, batches, seed)
     pair.ask(lambda worker: worker.build(spec, precision))
@@ -134,13 +112,12 @@ def rungs(
 
 def _round_trip(setting: Setting) -> Rung:
     initial = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
-    ours, theirs = (
-        {f"{name}/{array}": values for array, values in read.items()}
-        for name, read in zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True)
-    )
-    expected = {f"{name}/{array}": values for name in engines.NAMES for array, values in initial.items()}
-    apart = difference({**ours, **theirs}, expected, expected)
-    return Rung.judged("weights round trip", setting.precision, 0.0, apart)
+    ours: Arrays = {}
+    expected: Arrays = {}
+    for engine, read in zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True):
+        ours |= {f"{engine}/{name}": array for name, array in read.items()}
+        expected |= {f"{engine}/{name}": array for name, array in initial.items()}
+    return Rung.judged("weights round trip", setting.precision, 0.0, difference(ours, expected, expected))
 
 
 def _forward(setting: Setting, training: bool) -> Rung:
@@ -152,8 +129,8 @@ def _forward(setting: Setting, training: bool) -> Rung:
 
     ours, theirs = setting.pair.ask(run)
     order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
-    kind = "training" if training else "evaluation"
-    return _judged(setting, f"forward pass in {kind}", difference(theirs, ours, order))
+    name = "forward pass in training" if training else "forward pass in evaluation"
+    return _judged(setting, name, difference(theirs, ours, order))
 
 
 def _gradients(setting: Setting) -> Iterator[Rung]:
@@ -170,48 +147,34 @@ def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
     stages = ("one step", f"{len(setting.batches)} steps")
     statistics: dict[str, tuple[Arrays, Arrays]] = {stage: ({}, {}) for stage in stages}
     for rule in optimizers:
+        spec, recipe = setting.spec, RECIPES[rule]
+        running = [array.name for array in spec.arrays if not array.trainable]
+        running += [f"average/{name}" for name in running if recipe.average_decay]
+        state = [array.name for array in optimizer_state.arrays(spec, recipe) if array.name not in running]
+        updated = [*(array.name for array in spec.trainable), *state, "totals"]
         ends = setting.pair.ask(partial(_take_steps, setting, rule))
         for stage, ours, theirs in zip(stages, *ends, strict=True):
-            names = _updated(setting.spec, RECIPES[rule])
-            yield _judged(setting, f"{stage} of {rule}", difference(_all(theirs), _all(ours), names))
+            yield _judged(setting, f"{stage} of {rule}", difference(theirs, ours, updated))
             for collected, end in zip(statistics[stage], (ours, theirs), strict=True):
-                arrays = _all(end)
-                collected.update((f"{rule}/{name}", arrays[name]) for name in _running(setting.spec, RECIPES[rule]))
+                collected.update((f"{rule}/{name}", end[name]) for name in running)
     for stage, (first, second) in statistics.items():
         if first:
             yield _judged(setting, f"running statistics after {stage}", difference(second, first, first))
 
 
-def _take_steps(setting: Setting, rule: Rule, worker: Session) -> tuple[Trained, Trained]:
-    """Return a worker's state after one step and after all of them."""
-    recipe = RECIPES[rule]
-    rates = _cosine(recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE, len(setting.batches))
+def _take_steps(setting: Setting, rule: Rule, worker: Session) -> list[Arrays]:
+    """Return weights, optimizer state and totals after one step and after all of them."""
+    recipe, batches, steps = RECIPES[rule], setting.batches, len(setting.batches)
+    peak = recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE
+    rates = [peak * 0.5 * (1.0 + cos(pi * step / steps)) for step in range(steps)]
     worker.load_weights(setting.weights)
     worker.make_optimizer(recipe)
-    first = worker.train(setting.batches[:1], rates[:1], setting.seed)
-    return first, worker.train(setting.batches[1:], rates[1:], setting.seed)
-
-
-def _all(end: Trained) -> Arrays:
-    totals = np.array([end.totals.loss, end.totals.weight, end.totals.correct])
-    return {**end.weights, **end.state, "totals": totals}
-
-
-def _updated(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    """Return the names of the arrays that the update rule changes, and of the totals of loss and accuracy."""
-    running = _running(spec, recipe)
-    state = [array.name for array in optimizer_state.arrays(spec, recipe) if array.name not in running]
-    return [*(array.name for array in spec.trainable), *state, "totals"]
-
-
-def _running(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    """Return the names of the running statistics, and of their averages if the recipe has any."""
-    running = [array.name for array in spec.arrays if not array.trainable]
-    return running + [f"average/{name}" for name in running if recipe.average_decay]
-
-
-def _cosine(peak: float, steps: int) -> list[float]:
-    return [peak * 0.5 * (1.0 + cos(pi * step / steps)) for step in range(steps)]
+    ends = []
+    for part in (slice(1), slice(1, None)):
+        end = worker.train(batches[part], rates[part], setting.seed)
+        totals = np.array([end.totals.loss, end.totals.weight, end.totals.correct])
+        ends.append({**end.weights, **end.state, "totals": totals})
+    return ends
 
 
 def _judged(setting: Setting, name: str, apart: Difference) -> Rung:
@@ -220,26 +183,17 @@ def _judged(setting: Setting, name: str, apart: Difference) -> Rung:
 
 
 def training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> Rung:
-    """Train on digits in float64 with the default recipe and compare the predictions of the test images.
-
-    Args:
-        pair: the workers.
-        spec: a model without dropout; the digits are resized to its input.
-        epochs: number of epochs.
-        seed: seed of the weights and of the order of the samples.
-    """
+    """Train on resized digits in float64 with the default recipe and compare the predictions of the test images."""
     train, test = samples.digits(spec)
-    recipe = Recipe(epochs=epochs)
-    generator = np.random.default_rng(seed)
-    by_epoch = [samples.epoch(train, spec.num_classes, recipe.batch_size, generator) for _ in range(epochs)]
-    rates = [learning_rates(recipe, epoch, len(by_epoch[0])) for epoch in range(1, epochs + 1)]
+    recipe = Recipe(epochs=epochs, flip="none", crop_padding=0)
 
     def train_and_predict(worker: Session) -> np.ndarray:
         worker.build(spec, "float64")
         worker.load_weights(initial_weights(spec.arrays, seed))
         worker.make_optimizer(recipe)
-        for batches, epoch_rates in zip(by_epoch, rates, strict=True):
-            worker.train(batches, epoch_rates, seed)
+        for epoch in range(1, epochs + 1):
+            batches = list(epoch_batches(train, recipe, num_classes=spec.num_classes, seed=seed, epoch=epoch))
+            worker.train(batches, learning_rates(recipe, epoch, len(batches)), seed)
         return worker.predict(np.asarray(test.images))
 
     ours, theirs = pair.ask(train_and_predict)

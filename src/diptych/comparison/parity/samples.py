@@ -28,22 +28,13 @@ def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> li
 def digits(spec: ModelSpec) -> tuple[Split, Split]:
     """Return the training and test digits, resized to the model's input, without classes that the model lacks."""
     dataset = datasets.load("digits", validation_fraction=0.0)
-    return _resized(dataset.train, spec), _resized(dataset.test, spec)
-
-
-def epoch(split: Split, num_classes: int, batch_size: int, generator: np.random.Generator) -> list[Batch]:
-    """Return every sample once, shuffled, in batches of nearly equal size."""
-    order = generator.permutation(len(split))
-    targets_nk = np.eye(num_classes, dtype=np.float32)[split.labels]
-    weights_n = np.ones(len(split), np.float32)
-    chunks = np.array_split(order, -(-len(split) // batch_size))
-    return [Batch(split.images[chunk], targets_nk[chunk], weights_n[chunk]) for chunk in chunks]
-
-
-def _resized(split: Split, spec: ModelSpec) -> Split:
     height, width, num_channels = spec.input_shape
-    known = split.take(np.flatnonzero(split.labels < spec.num_classes))
-    return Split(np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3), known.labels)
+
+    def resized(split: Split) -> Split:
+        known = split.take(np.flatnonzero(split.labels < spec.num_classes))
+        return Split(np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3), known.labels)
+
+    return resized(dataset.train), resized(dataset.test)
 
 
 def _noise(array: ArraySpec, seed: int) -> np.ndarray:
