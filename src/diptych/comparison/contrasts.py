@@ -40,14 +40,7 @@ def pairs(first: Arm, second: Arm) -> list[dict[str, Any]]:
 
 
 def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, Any]:
-    """Return every measure of two arms, as second minus first.
-
-    Args:
-        first: the reference.
-        second: the arm to compare.
-        place: the second arm's position among all arms.
-        margin: difference in accuracy that does not matter, as a share.
-    """
+    """Return every measure of two arms, as second minus first; `place` is the second arm's among all arms."""
     correct_sn = [np.stack([run.correct_n for run in arm.runs]) for arm in (first, second)]
     intervals = {"accuracy": statistics.image_interval(*correct_sn)}
     intervals |= statistics.image_intervals(first, second)

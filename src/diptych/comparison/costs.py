@@ -39,13 +39,7 @@ OTHER_LOAD = 0.25
 def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
     """Measure a finished run's model in the framework that trained it, and write `cost.json`.
 
-    Args:
-        run: the run, whose model, recipe and data are used.
-        threads: number of processor threads.
-        seconds: duration of each speed measurement.
-
-    Raises:
-        DiptychError: the measurement failed.
+    Each speed is measured for `seconds`. Raises DiptychError if the measurement fails.
     """
     engine = run.read_record().last_engine
     environment = processes.engine_environment(engine)
@@ -55,14 +49,7 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
 
 
 def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:
-    """Whether another load distorted a measurement.
-
-    Args:
-        rounds: repeated measurements of the same quantities.
-        other_load: number of cores that other processes used; None if unknown.
-        threads: number of threads of the measured process.
-        cores: number of cores of the machine.
-    """
+    """Whether other processes, which used `other_load` cores, distorted a measurement, or its rounds differ."""
     if any(max(values) > MAX_SPREAD * min(values) for values in rounds):
         return True
     return other_load is not None and other_load > max(0, cores - threads) + OTHER_LOAD

@@ -104,9 +104,7 @@ def image_interval(first_sn: np.ndarray, second_sn: np.ndarray) -> Interval:
 def mcnemar(first_n: np.ndarray, second_n: np.ndarray) -> float:
     """Return the mid-p value of McNemar's test (Fagerland et al. 2013) that two models err equally often.
 
-    Args:
-        first_n: whether the first model is correct on each image, (N,).
-        second_n: the same for the second model.
+    `first_n` and `second_n` say whether each model is correct on each image, (N,).
     """
     only_first, only_second = int((first_n & ~second_n).sum()), int((~first_n & second_n).sum())
     discordant = scipy.stats.binom(only_first + only_second, 0.5)

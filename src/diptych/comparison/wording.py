@@ -16,14 +16,7 @@ OUTCOMES = ("too-few", "different", "undecided", "equivalent")
 def verdict(
     names: Sequence[str], contrasts: Sequence[Contrast], pairs: Mapping[str, Any], margin: float
 ) -> dict[str, Any]:
-    """Return a headline, sentences with its numbers, and the outcome in a word.
-
-    Args:
-        names: names of the arms.
-        contrasts: every further arm compared with the first.
-        pairs: the pairs of each contrast, by the further arm's position.
-        margin: difference in accuracy that does not matter, as a share.
-    """
+    """Return a headline, sentences with its numbers, and the outcome in a word; arguments as in `findings`."""
     accuracies = [contrast["measures"][0] for contrast in contrasts]
     # Corrected for their number; 1 for single pairs.
     differences = equivalences = [1.0] * len(contrasts)

@@ -25,23 +25,6 @@ def script(spec: ModelSpec, recipe: Recipe) -> Script:
     """Return the script of a model and its training."""
     recipe = shared.reachable(spec, recipe)
     roles = {array.role for array in spec.trainable} & set(recipe.no_decay) if recipe.decay else set()
-    weighted = recipe.class_weights != "none"
-    settings = {
-        "from_logits": "True",
-        "label_smoothing": number(recipe.label_smoothing) if recipe.label_smoothing else "",
-        "reduction": '"mean_with_sample_weight"' if weighted else "",
-    }
-    # Keras smooths the labels of one-hot targets only.
-    kind = "CategoricalCrossentropy" if recipe.label_smoothing else "SparseCategoricalCrossentropy"
-    tested = 'data["test_labels"]'
-    augments = shared.augments(recipe)
-    fit = {
-        "batch_size": "" if augments else "BATCH_SIZE",
-        "epochs": "args.epochs",
-        "class_weight": "class_weight" if weighted else "",
-        "callbacks": "[Schedule()]" if shared.rate_changes(recipe) else "",
-        "verbose": "2",
-    }
     return shared.render(
         "tensorflow",
         "train_keras.py",
@@ -52,9 +35,6 @@ def script(spec: ModelSpec, recipe: Recipe) -> Script:
         statements=shared.statements(spec, lambda layer, inputs: _expression(layer, inputs, spec, recipe)),
         excluded=[f'"{name}"' for role, name in VARIABLES.items() if role in roles],
         optimizer=_optimizer(recipe),
-        loss=call(f"keras.losses.{kind}", **settings),
-        fit=call("", *(["Batches(images, labels)"] if augments else ["images", "labels"]), **fit)[1:-1],
-        tested=f"keras.utils.to_categorical({tested}, {spec.num_classes})" if recipe.label_smoothing else tested,
     )
 
 
