@@ -85,15 +85,6 @@ def test_a_checkpoint_of_the_same_step_replaces_the_one_before(run):
         assert [f"step-00000008{f'-{position}' * (position > 1)}"] == folders(run)
 
 
-def test_equal_states_are_equal_bytes(run):
-    contents = set()
-    for _ in range(2):
-        checkpoint.save(run, Checkpoint(WEIGHTS, OPTIMIZER, EPOCHS))
-        (state,) = run.checkpoints_dir.glob("*/state.safetensors")
-        contents.add(state.read_bytes())
-    assert 1 == len(contents)
-
-
 def test_a_checkpoint_of_another_version_is_refused(run):
     state = run.checkpoints_dir / "step-00000001" / "state.safetensors"
     write_arrays(state, WEIGHTS, {"version": "9", "epochs": "[]"})

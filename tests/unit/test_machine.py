@@ -1,6 +1,5 @@
 """What a run's record says of the machine and of the packages is so."""
 
-import json
 import os
 import platform
 from importlib.metadata import version
@@ -9,25 +8,17 @@ from pathlib import Path
 import pytest
 
 import diptych
-from diptych.training.machine import PACKAGES, computes_bfloat16, machine, versions
+from diptych.training.machine import computes_bfloat16, machine, versions
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def test_the_machine_is_described_in_plain_json():
+def test_machine_and_versions_are_those_in_use():
     found = machine()
     assert {"processor", "cores", "system", "python"} == found.keys()
-    assert os.cpu_count() == found["cores"]
-    assert platform.python_version() == found["python"]
+    assert (os.cpu_count(), platform.python_version()) == (found["cores"], found["python"])
     assert found["processor"]
-    assert found == json.loads(json.dumps(found))
-
-
-def test_versions_are_those_of_the_installed_packages():
-    found = versions()
-    assert diptych.__version__ == found["diptych"]
-    assert version("numpy") == found["numpy"]
-    assert set(found) <= set(PACKAGES)
+    assert (diptych.__version__, version("numpy")) == (versions()["diptych"], versions()["numpy"])
 
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="only Linux tells what its processor can do in /proc/cpuinfo")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.spec import Recipe
-from diptych.training.schedule import START_OF_ONE_CYCLE, learning_rates, plateaus, should_stop
+from diptych.training.schedule import learning_rates, plateaus, should_stop
 
 STEPS = 8
 
@@ -84,18 +84,11 @@ def test_every_rate_of_every_schedule_is_above_0_and_at_most_the_peak(schedule, 
     assert max(rates) <= 0.5
 
 
-def test_a_training_of_one_step_has_a_rate():
-    rates = {schedule: learning_rates(recipe_of(schedule, epochs=1), 1, 1) for schedule in ("cosine", "one_cycle")}
-    assert {"cosine": [0.5], "one_cycle": [0.5 * START_OF_ONE_CYCLE]} == rates
-
-
 @pytest.mark.parametrize(
     ("expected", "losses"),
     [
         (0, []),
-        (0, [3.0, 2.0, 1.0]),
         (0, [1.0, 2.0]),
-        (1, [1.0, 2.0, 2.0]),
         (1, [1.0, 1.0, 1.0]),
         (1, [1.0, 2.0, 2.0, 2.0]),
         (2, [1.0, 2.0, 2.0, 2.0, 2.0]),
@@ -119,9 +112,7 @@ def test_the_plateau_schedule_multiplies_once_for_each_plateau():
     ("expected", "patience", "losses"),
     [
         (False, 2, []),
-        (False, 2, [1.0]),
         (False, 2, [1.0, 2.0]),
-        (True, 2, [1.0, 2.0, 2.0]),
         (True, 2, [1.0, 1.0, 1.0]),
         (False, 2, [1.0, 2.0, 0.9]),
         (False, 2, [3.0, 2.0, 1.0, 2.0]),

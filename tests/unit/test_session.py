@@ -38,12 +38,8 @@ def loaded(started, spec):
     return started
 
 
-def test_a_session_reports_its_engine_and_threads(started, engine_name):
-    runtime = started.runtime()
-    assert (engine_name, 1) == (runtime["engine"], runtime["threads"])
-
-
-def test_weights_return_to_the_last_bit(loaded, spec):
+def test_weights_return_to_the_last_bit(loaded, spec, engine_name):
+    assert (engine_name, 1) == tuple(loaded.runtime()[name] for name in ("engine", "threads"))
     weights, back = samples.weights(spec, seed=0), loaded.read_weights()
     assert weights.keys() == back.keys()
     assert all(weights[name].tobytes() == back[name].astype(weights[name].dtype).tobytes() for name in weights)
@@ -103,17 +99,13 @@ def test_a_process_imports_the_diptych_that_started_it(monkeypatch):
     assert f"{diptych.__file__}\n" == run("import diptych; print(diptych.__file__)")
 
 
-def test_memory_is_kept_unless_the_user_tuned_it(monkeypatch):
+def test_an_environment_respects_the_user_but_for_the_backend_of_keras(monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert "glibc.malloc.mmap_threshold=4294967296" in engine_environment("torch")["GLIBC_TUNABLES"]
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
-    assert "glibc.malloc.arena_max=1" == engine_environment("torch")["GLIBC_TUNABLES"]
-
-
-def test_keras_always_uses_tensorflow(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert "tensorflow" == engine_environment("tensorflow")["KERAS_BACKEND"]
-    assert "jax" == engine_environment("torch")["KERAS_BACKEND"]
+    assert "glibc.malloc.arena_max=1" == engine_environment("torch")["GLIBC_TUNABLES"]
+    assert ["tensorflow", "jax"] == [engine_environment(name)["KERAS_BACKEND"] for name in ("tensorflow", "torch")]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")

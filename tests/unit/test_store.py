@@ -47,12 +47,6 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_pa
     assert path.read_bytes() == b"old"
 
 
-def test_a_new_file_has_the_permissions_of_any_other_new_file(tmp_path):
-    (tmp_path / "plain").touch()
-    write_json(tmp_path / "a.json", {})
-    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
 def test_what_cannot_be_written_is_named_with_its_bytes(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"Cannot write '.*file/a\.json'"):
@@ -178,9 +172,3 @@ def test_arrays_of_python_objects_are_refused_on_both_ways(tmp_path):
     np.savez(tmp_path / "b.npz", ids=objects)
     with pytest.raises(ArtifactError, match=r"the \.npz file is corrupt or truncated .*allow_pickle"):
         read_npz(tmp_path / "b.npz")
-
-
-def test_a_digest_is_the_sha256_of_the_content(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
-    assert expected == sha256_of(tmp_path / "a")
