@@ -93,12 +93,7 @@ class ImageStore:
         folder: Path | None = None,
         progress: Progress = quiet,
     ) -> Self:
-        """Read and hash every file, and decode each once unless the results are cached in `folder`.
-
-        Raises:
-            DataError: a file changes meanwhile.
-            ArtifactError: pixels must be cached but cannot be written.
-        """
+        """Read and hash every file, and decode each once unless the results are cached in `folder`."""
         digests = _hash_files(listing, progress)
         folder = folder or cache_dir() / "pixels"
         cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
@@ -137,11 +132,7 @@ class ImageStore:
         return {name: value for name, value in vars(self).items() if name != "_pixels"}
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Return the images at some indices, (n, H, W, C).
-
-        Raises:
-            DataError: the file of a streamed image has changed.
-        """
+        """Return the images at some indices, (n, H, W, C)."""
         if self._pixels is not None:
             return np.asarray(self._pixels[indices])
         images_nhwc = np.empty((len(indices), *self.image_shape), dtype=np.uint8)

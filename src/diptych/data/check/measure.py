@@ -82,11 +82,7 @@ def measure(listing: Listing, progress: Progress) -> Measures:
 
 
 def load(listing: Listing, index: int) -> NDArray[np.uint8]:
-    """Decode one image: uint8, (H, W, 1 or 3).
-
-    Raises:
-        DataError: it cannot be decoded.
-    """
+    """Decode one image: uint8, (H, W, 1 or 3)."""
     if listing.has_files:
         return decode(listing.read(index), "")
     _, split, within = listing.find(index)

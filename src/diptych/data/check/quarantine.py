@@ -35,11 +35,7 @@ class Move:
 
 
 def check_quarantine(listing: Listing, data: str, folder: Path) -> None:
-    """Check that a quarantine can move files out of the data.
-
-    Raises:
-        UsageError: the data are not files in folders of the user's own, or the quarantine is inside them.
-    """
+    """Check that a quarantine can move files out of the data."""
     root, path = _root(listing), Path(data).expanduser()
     if root is None or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
         raise UsageError(f"--quarantine moves files out of a folder; {data!r} is not one: fix its files in place.")

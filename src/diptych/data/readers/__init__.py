@@ -1,4 +1,7 @@
-"""Readers of the formats on disk, and `Listing`, which every one of them returns."""
+"""Readers of the formats on disk, and `Listing`, which every one of them returns.
+
+They raise `DataError`, in one line, for files that are missing, damaged or contradictory.
+"""
 
 from __future__ import annotations
 

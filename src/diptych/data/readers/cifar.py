@@ -61,9 +61,6 @@ def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
     """Read a dataset in the first form that is there, archives first; download the first form if none is.
 
     Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
-
-    Raises:
-        DataError: a batch is missing, damaged, has a label out of range, or is a pickle of anything but an array.
     """
     packed = [form for form in forms if (folder / form.archive.name).exists()]
     unpacked = [form for form in forms if (folder / form.folder).is_dir()]

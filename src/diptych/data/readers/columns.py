@@ -36,10 +36,6 @@ def list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
     Args:
         tables: each with its split; `""` for tables that a column `split` may divide.
         root: the folder that paths are relative to, and cannot leave.
-
-    Raises:
-        DataError: the columns are ambiguous, or differ between tables; or a row has no label, or one that its classes
-            lack, or a path that leaves the folder, is not a file, or was named before.
     """
     first = tables[0][1]
     columns = _Columns.of(first, is_divided=not tables[0][0])
@@ -81,9 +77,6 @@ def list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None = None) -> L
     """Read the images that a table for each split holds as levels, in the order height, width, channels.
 
     Unless a (height, width, channels) is given, images are a square of grey levels, or else one of RGB.
-
-    Raises:
-        DataError: a table has another shape; see also `CsvTable.pixels`.
     """
     labels, images, splits = _Labels(), {}, []
     for split, table in tables.items():

@@ -49,11 +49,7 @@ class CsvTable:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes.
-
-        Raises:
-            DataError: it cannot be read, is empty, or a line is too long or not UTF-8.
-        """
+        """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes."""
         try:
             with _open(path) as stream:
                 line = _QUOTED.sub("", next(_lines(stream, path), ""))
@@ -94,11 +90,7 @@ class CsvTable:
         return True
 
     def texts(self, column: str) -> list[str]:
-        """Return the cells of a column.
-
-        Raises:
-            DataError: the first line names an image; a row is damaged or has another number of cells.
-        """
+        """Return the cells of a column."""
         if any(map(is_image, self.columns)):
             raise DataError(f"{_at(self.path, 1)} names an image file: put a header such as path,label above it.")
         place = self.columns.index(column)
@@ -109,12 +101,7 @@ class CsvTable:
         return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + 1, None))[0])
 
     def pixels(self) -> tuple[list[str], NDArray[np.uint8]]:
-        """Read labels, and the levels of each image: uint8, (N, P).
-
-        Raises:
-            DataError: there is no column of labels, or no row; or a row has no label, or a level that is not a whole
-                number from 0 to 255.
-        """
+        """Read labels, and the levels of each image: uint8, (N, P)."""
         label = self._label_place()
         num_levels = len(self.columns) - 1
         row_type = np.dtype([

@@ -77,9 +77,6 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
 
     Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops. With
     `any_kind`, everything that is named like an image counts, even a folder or a dangling link.
-
-    Raises:
-        DataError: a folder cannot be read, or the name of an image is not UTF-8.
     """
     pending = [(prefix, iter(_entries(folder)))]
     while pending:

@@ -125,11 +125,7 @@ def _listing(class_names: tuple[str, ...], train: Samples, test: Samples) -> Lis
 
 
 def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Samples]:
-    """Read pairs of files in a folder or zip: grey images, uint8, (N, H, W, 1), and labels, int64, (N,).
-
-    Raises:
-        DataError: see `parse_idx`; also for different counts, or a label that is not below `num_classes`.
-    """
+    """Read pairs of files in a folder or zip: grey images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
     paths = [str(source / name) for name in names]
     arrays = [
         parse_idx(content, path, num_axes=3 - 2 * (number % 2))
@@ -152,12 +148,7 @@ def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list
 
 
 def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
-    """Parse an IDX file of uint8 values, packed by gzip or plain, that must have `num_axes` axes.
-
-    Raises:
-        DataError: anything else than exactly one such array; names the file and the byte offset. Offsets in a packed
-            file count unpacked bytes, unless the packing itself is damaged.
-    """
+    """Parse an IDX file of uint8 values, packed by gzip or plain, that must have `num_axes` axes."""
     raw = io.BytesIO(content)
     stream = gzip.GzipFile(fileobj=raw) if content.startswith(_GZIP_MAGIC) else raw
     try:

@@ -35,11 +35,7 @@ class ParquetTable:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read a file's metadata.
-
-        Raises:
-            DataError: pyarrow is not installed, or the file is damaged.
-        """
+        """Read a file's metadata."""
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -148,11 +144,7 @@ class ParquetImages:
         return cls(tuple(table.path for table in tables), column, root, groups, np.arange(num_rows))
 
     def read(self, index: int) -> bytes:
-        """Return the bytes of one image; safe to call from any thread.
-
-        Raises:
-            DataError: they cannot be read, or there are none.
-        """
+        """Return the bytes of one image; safe to call from any thread."""
         row = int(self.rows[index])
         group = int(np.searchsorted(self.groups[:, 2], row, side="right")) - 1
         file, number, first = self.groups[group].tolist()

@@ -53,11 +53,7 @@ def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
 
 
 def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
-    """Read files by their names in a folder, `.tar.gz` or `.zip`; nothing is unpacked to disk.
-
-    Raises:
-        DataError: the archive is damaged, cannot be read, or does not hold one of them as a plain file.
-    """
+    """Read files by their names in a folder, `.tar.gz` or `.zip`; nothing is unpacked to disk."""
     contents: dict[str, bytes] = {}
     try:
         if source.is_dir():

@@ -73,10 +73,6 @@ def read_table(path: Path, root: Path | None = None, shape: Shape | None = None)
     """Read one file, .csv, .tsv or .parquet.
 
     Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
-
-    Raises:
-        UsageError: `root` or `shape` is given for a table without paths or pixels.
-        DataError: the table is damaged or ambiguous; see `list_rows` and `list_pixels`.
     """
     return _read({"": [path]}, root, shape)
 
