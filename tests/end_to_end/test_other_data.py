@@ -14,13 +14,6 @@ CLASSES = tuple(map(str, range(10)))  # those of the published digits, too
 SMALL = ("--model", "mlp", "--image-size", 8, "--channels", 1, "--epochs", 1, "--precision", "float32")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def write_images(folder, names, seed=0):
     generator = np.random.default_rng(seed)
     for name in names:

@@ -1,14 +1,13 @@
 """Loading by name and by folder, and how splits are cut."""
 
 import os
-import struct
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from data_files import idx_bytes, write_images
 
 from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
@@ -220,12 +219,6 @@ def test_an_argument_out_of_range_is_a_usage_error(argument):
         datasets.load("digits", **argument)
 
 
-def write_images(folder, *levels):
-    folder.mkdir(parents=True)
-    for index, level in enumerate(levels):
-        cv2.imwrite(str(folder / f"{index:03}.png"), np.full((6, 8, 3), level, dtype=np.uint8))
-
-
 def test_an_undivided_folder_is_divided_with_every_class_in_every_split(tmp_path):
     write_images(tmp_path / "cats" / "black", *range(20))
     write_images(tmp_path / "cats" / "white", *range(200, 210))
@@ -249,10 +242,6 @@ def test_an_unsupported_file_is_a_usage_error(tmp_path):
     (tmp_path / "images.txt").write_text("a list")
     with pytest.raises(UsageError, match=r"Unsupported data source .*images\.txt'\. DATA is one of"):
         datasets.load(str(tmp_path / "images.txt"))
-
-
-def idx_bytes(values):
-    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
 
 
 def test_unpacked_mnist_is_found_and_a_wrong_number_of_images_is_an_error(tmp_path, monkeypatch):

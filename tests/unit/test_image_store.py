@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from data_files import png
 
 from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches
@@ -179,10 +180,6 @@ class Changing:
 
     def id_of(self, place):
         return "a.png"
-
-
-def png(level):
-    return cv2.imencode(".png", np.full((9, 9, 3), level, np.uint8))[1].tobytes()
 
 
 @pytest.mark.parametrize("first", [png(1), None], ids=["replaced", "could not be read"])

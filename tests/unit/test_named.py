@@ -9,16 +9,13 @@ import hashlib
 import importlib.util
 import io
 import re
-import struct
-import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from cifar_batches import python_batch
+from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_files, write_zip
 from scipy.io import savemat
 
 from diptych.data import datasets, sources
@@ -27,27 +24,6 @@ from diptych.data.readers.idx import read_svhn
 from diptych.data.readers.imagenet import class_names
 from diptych.data.sources import NAMED, read_named
 from diptych.errors import DataError, DownloadError
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def random_bytes(*shape):
-    return np.random.default_rng(6).integers(0, 256, shape, dtype=np.uint8)
-
-
-def idx_bytes(values):
-    return bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-
-
-def write_tar(path, members, mode="w"):
-    with tarfile.open(path, mode) as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
 
 
 def pinned_files():
@@ -83,15 +59,9 @@ def cifar100_members():
     }
 
 
-def write_files(root, members):
-    for name, content in members.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-
-
 def test_cifar100_is_read_with_its_fine_labels_packed_and_unpacked(tmp_path):
-    write_tar(tmp_path / "cifar-100-python.tar.gz", cifar100_members(), "w:gz")
-    write_files(tmp_path, cifar100_members())
+    archive = {"cifar-100-python.tar.gz": tar_bytes(cifar100_members())}
+    write_files(tmp_path, {**archive, **cifar100_members()})
     for source in (tmp_path / "cifar-100-python.tar.gz", tmp_path):
         cifar100 = cifar.read_cifar(source, cifar.PYTHON_100)
         images = random_bytes(2, 3072).reshape(2, 3, 32, 32).transpose(0, 2, 3, 1)
@@ -139,12 +109,6 @@ def emnist_members():
     stored = np.stack([np.frombuffer(image.tobytes(order="F"), np.uint8).reshape(28, 28) for image in upright])
     contents = [idx_bytes(stored), idx_bytes(labels), idx_bytes(stored[:2]), idx_bytes(labels[:2])]
     return {f"gzip/{name}": gzip.compress(content) for name, content in zip(idx.EMNIST_PARTS, contents, strict=True)}
-
-
-def write_zip(path, members):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 @pytest.fixture
@@ -281,16 +245,6 @@ def devkit_members():
     }
 
 
-def packed_devkit():
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        for name, inside in devkit_members().items():
-            member = tarfile.TarInfo(name)
-            member.size = len(inside)
-            archive.addfile(member, io.BytesIO(inside))
-    return content.getvalue()
-
-
 def solution():
     lines = [f"{name},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for name, wnid in VALIDATION.items()]
     return ("ImageId,PredictionString\n" + "".join(lines)).encode()
@@ -298,7 +252,11 @@ def solution():
 
 TREES = {
     "val in class folders": lambda: {**train_files(), **divided_files()},
-    "flat, with the packed kit": lambda: {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: packed_devkit()},
+    "flat, with the packed kit": lambda: {
+        **train_files(),
+        **flat_files(),
+        imagenet.DEVKIT_ARCHIVE: tar_bytes(devkit_members()),
+    },
     "flat, with the unpacked kit": lambda: {**train_files(), **flat_files(), **devkit_members()},
     "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), imagenet.SOLUTION: solution()},
     "as Kaggle ships it": lambda: {
@@ -361,7 +319,7 @@ WRONG_TREES = {
         {**train_files(), "val/n01440764/x.JPEG": jpeg("x")},
         DataError, "no validation images of n02012849, n03126707"),
     "a damaged kit": (
-        {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: packed_devkit()[:300]},
+        {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: tar_bytes(devkit_members())[:300]},
         DataError, "is damaged|not hold"),
     "a damaged table": (
         {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},

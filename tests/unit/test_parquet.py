@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data_files import levels_of, png
 
 from diptych.data import datasets, sources
 from diptych.data.datasets import ingest
@@ -18,15 +18,6 @@ from diptych.errors import DataError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 NAMES = ["cat", "dog", "bird"]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def png(level):
-    return cv2.imencode(".png", np.full((6, 8, 3), level, dtype=np.uint8))[1].tobytes()
 
 
 def features(label="label", names=NAMES):
@@ -59,11 +50,6 @@ def write_faces(folder, prefix=""):
 
 def listing(path, **options):
     return sources.find(str(path), **options).listing
-
-
-def levels_of(listed):
-    contents = [listed.images.read(place) for place in range(len(listed))]
-    return [int(cv2.imdecode(np.frombuffer(content, np.uint8), 1)[0, 0, 0]) for content in contents]
 
 
 @pytest.mark.parametrize("prefix", ["", "data/"])

@@ -1,32 +1,20 @@
 """Readers on files written byte by byte in the published formats."""
 
 import gzip
-import io
 import pickle
 import struct
 import tarfile
 import warnings
 
-import cv2
 import numpy as np
 import pytest
-from cifar_batches import python_batch
+from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_files, write_images
 
 from diptych.data.datasets import ingest
 from diptych.data.readers import cifar
 from diptych.data.readers.folder import list_folder
 from diptych.data.readers.idx import parse_idx, read_idx_files
 from diptych.errors import DataError
-
-
-def idx_bytes(values, type_code=8):
-    header = bytes((0, 0, type_code, values.ndim))
-    return header + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-
-
-def random_bytes(*shape):
-    return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
-
 
 PACKS = pytest.mark.parametrize("pack", [bytes, gzip.compress])
 
@@ -206,26 +194,10 @@ def cifar_members(form, write):
     return {name: write(random_bytes(2, 3072) ^ np.uint8(index), [index, 9]) for index, name in enumerate(form.members)}
 
 
-def write_archive(path, members, *links):
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-        for link in links:
-            archive.addfile(link)
-
-
-def write_files(root, members):
-    for name, content in members.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(content)
-
-
 @pytest.mark.parametrize(("form", "write"), FORMS)
 def test_an_archive_and_its_unpacked_folder_read_alike(form, write, tmp_path):
     members = cifar_members(form, write)
-    write_archive(tmp_path / form.archive.name, dict(reversed(members.items())))
+    (tmp_path / form.archive.name).write_bytes(tar_bytes(dict(reversed(members.items()))))
     write_files(tmp_path, members)
     packed, unpacked = cifar.read_cifar(tmp_path / form.archive.name, form), cifar.read_cifar(tmp_path, form)
     assert [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] == packed.train.labels.tolist() == unpacked.train.labels.tolist()
@@ -242,15 +214,14 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path):
     link = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
     link.type, link.linkname = tarfile.SYMTYPE, "data_batch_1.bin"
     del members[link.name]
-    write_archive(tmp_path / "a.tar.gz", members, link)
+    (tmp_path / "a.tar.gz").write_bytes(tar_bytes(members, link))
     with pytest.raises(DataError, match=r"a\.tar\.gz.*does not hold cifar-10-batches-bin/test_batch\.bin"):
         cifar.read_cifar(tmp_path / "a.tar.gz", cifar.BINARY)
 
 
 @pytest.mark.parametrize(("form", "write"), FORMS)
 def test_an_archive_truncated_anywhere_in_its_batches_is_an_error_that_names_it(form, write, tmp_path):
-    write_archive(tmp_path / "whole.tar.gz", cifar_members(form, write))
-    content = (tmp_path / "whole.tar.gz").read_bytes()
+    content = tar_bytes(cifar_members(form, write))
     for percent in range(0, 96, 5):
         (tmp_path / "cut.tar.gz").write_bytes(content[: len(content) * percent // 100])
         with pytest.raises(DataError, match=r"cut\.tar\.gz"):
@@ -263,13 +234,6 @@ def read_folder(root, image_size, channels):
 
 def levels_of(split):
     return split.images[:][:, 0, 0, 0].tolist()
-
-
-def write_images(folder, *levels, suffix=".png"):
-    """Write one flat image for each level, in an order of names that is not the order of writing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, level in reversed(list(enumerate(levels))):
-        cv2.imwrite(str(folder / f"{index:03}{suffix}"), np.full((6, 8, 3), level, dtype=np.uint8))
 
 
 def test_a_folder_is_read_in_sorted_order_of_classes_and_paths(tmp_path):

@@ -5,9 +5,9 @@ import subprocess
 import tarfile
 import zipfile
 
-import cv2
 import numpy as np
 import pytest
+from data_files import levels_of, png, write_files
 
 from diptych.data import datasets, sources
 from diptych.data.readers.folder import list_folder, survey_folder
@@ -16,14 +16,8 @@ from diptych.errors import DataError, UsageError
 from diptych.training import provenance
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def write_image(path, level):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((6, 8, 3), level, dtype=np.uint8))
+    write_files(path.parent, {path.name: png(level)})
 
 
 def write_table(path, text, **images):
@@ -41,14 +35,6 @@ def found(path, **options):
 
 def listing(path, **options):
     return found(path, **options).listing
-
-
-def levels_of(listed):
-    """What each image shows, by decoding it."""
-    return [
-        int(cv2.imdecode(np.frombuffer(listed.images.read(place), np.uint8), 1)[0, 0, 0])
-        for place in range(len(listed))
-    ]
 
 
 def told(listed):
