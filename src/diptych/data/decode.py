@@ -10,7 +10,7 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -151,12 +151,15 @@ def _decode_jpeg(encoded: bytes, *, is_strict: bool = True) -> Pixels:
 def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise UsageError("Pillow's ImageFile.LOAD_TRUNCATED_IMAGES hides damaged images: set it to False.")
-    plugin, check = _PLUGINS[file_format]
     try:
-        check(encoded)
-        with plugin(io.BytesIO(encoded)) as image:
+        if file_format == "tiff":
+            _check_tiff(encoded)
+        png_pixels = _png_pixels(encoded) if file_format == "png" else []
+        with _PLUGINS[file_format](io.BytesIO(encoded)) as image:
             _check_layout(image, file_format, encoded)
             image.load()
+            if png_pixels:
+                _check_png_rows(encoded, image, png_pixels)
             return _upright(_to_rgb(image), image.info.get("exif", b""))
     except _Fault:
         raise
@@ -179,27 +182,23 @@ def _to_rgb(image: ImageFile.ImageFile) -> Pixels:
         return _cmyk_to_rgb(np.asarray(image))
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
-        return _over_white(rgba[..., :3], rgba[..., 3:])
+        return 255 - _product(rgba[..., 3:], 255 - rgba[..., :3])  # Pillow's blending is one level off
     if image.mode in ("1", "L", "P", "RGB", "YCbCr"):
         return np.array(image.convert("RGB"))
     raise _Fault("unsupported", f"Pillow's mode {image.mode!r} is not supported; save it as an 8-bit RGB PNG")
 
 
-def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    """Blend with white: 255 − round(alpha · (255 − colour) / 255), exact (Pillow's blending is one level off)."""
-    covered = alpha.astype(np.uint16) * (255 - colour).astype(np.uint16)
-    covered += 127
-    covered //= 255
-    return (255 - covered).astype(np.uint8)
-
-
 def _cmyk_to_rgb(cmyk: Pixels) -> Pixels:
-    """Convert CMYK, where 255 is full ink, to RGB: round((255 − ink) · (255 − black) / 255)."""
-    light = (255 - cmyk[..., :3]).astype(np.uint16)
-    light *= (255 - cmyk[..., 3:]).astype(np.uint16)
-    light += 127
-    light //= 255
-    return light.astype(np.uint8)
+    """Convert CMYK, where 255 is full ink."""
+    return _product(255 - cmyk[..., :3], 255 - cmyk[..., 3:])
+
+
+def _product(left: Pixels, right: Pixels) -> Pixels:
+    """Return left · right / 255, rounded."""
+    product = left.astype(np.uint16) * right.astype(np.uint16)
+    product += 127
+    product //= 255
+    return product.astype(np.uint8)
 
 
 def _upright(image: Pixels, exif: bytes) -> Pixels:
@@ -214,38 +213,41 @@ def _upright(image: Pixels, exif: bytes) -> Pixels:
     return np.asarray(turned if flip is None else cv2.flip(turned, flip), dtype=np.uint8)
 
 
-def _check_png(encoded: bytes) -> None:
-    """Compare every checksum; Pillow compares those in front of the pixels."""
-    view, start, kind = memoryview(encoded), 8, b""
+def _png_pixels(encoded: bytes) -> list[memoryview]:
+    """Return the compressed pixels; compare the checksums of all chunks, of which Pillow skips some."""
+    view, start, kind, pixels = memoryview(encoded), 8, b"", []
     while kind != b"IEND":
         size, kind = struct.unpack_from(">I4s", encoded, start)
         end = start + 8 + size
         (checksum,) = struct.unpack_from(">I", encoded, end)
         if zlib.crc32(view[start + 4 : end]) != checksum:
             raise _Fault("damaged", f"the checksum of chunk {kind!r} at byte {start:,} is wrong")
+        if kind == b"IDAT":
+            pixels.append(view[start + 8 : end])
         start = end + 4
+    return pixels
 
 
-def _check_gif(encoded: bytes) -> None:
-    """Walk all blocks to the end marker; Pillow reads no further than the first frame."""
-    start = 13 + _gif_palette_bytes(encoded[10])
-    while (block := encoded[start]) != _GIF_END:
-        if block == _GIF_EXTENSION:
-            start += 2
-        elif block == _GIF_FRAME:
-            start += 11 + _gif_palette_bytes(encoded[start + 9])
-        else:
-            raise _Fault("damaged", f"no GIF block starts at byte {start:,}")
-        while size := encoded[start]:
-            start += 1 + size
-        start += 1
+def _check_png_rows(encoded: bytes, image: Image.Image, pixels: Iterable[bytes | memoryview]) -> None:
+    """Refuse missing rows, which Pillow leaves zero; inflate again only where they are possible."""
+    width, height, depth, colour, is_interlaced = struct.unpack_from(">IIBB2x?", encoded, 16)
+    if not is_interlaced and any(image.crop((0, height - 1, width, height)).tobytes()):
+        return
+    num_missing, inflater = 0, zlib.decompressobj()
+    for left, top, across, down in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = len(range(left, width, across)), len(range(top, height, down))
+        num_missing += rows * (1 + (columns * depth * _PNG_SAMPLES[colour] + 7) // 8) if columns else 0
+    for content in pixels:
+        while content and not inflater.eof:
+            num_missing -= len(inflater.decompress(content, 2**16))
+            content = inflater.unconsumed_tail  # noqa: PLW2901
+    if num_missing > 0:
+        raise _Fault("damaged", f"{num_missing:,} bytes of pixels are missing")
 
 
-_GIF_EXTENSION, _GIF_FRAME, _GIF_END = b"!,;"
-
-
-def _gif_palette_bytes(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 128 else 0
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel, by the type of colour."""
 
 
 def _check_tiff(encoded: bytes) -> None:
@@ -266,12 +268,12 @@ def _check_tiff(encoded: bytes) -> None:
 _TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of a value, by the type of a tag."""
 
-_PLUGINS: dict[str, tuple[type[ImageFile.ImageFile], Callable[[bytes], None]]] = {
-    "png": (PngImagePlugin.PngImageFile, _check_png),
-    "webp": (WebPImagePlugin.WebPImageFile, lambda _: None),
-    "bmp": (BmpImagePlugin.BmpImageFile, lambda _: None),
-    "gif": (GifImagePlugin.GifImageFile, _check_gif),
-    "tiff": (TiffImagePlugin.TiffImageFile, _check_tiff),
+_PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
 }
 
 
