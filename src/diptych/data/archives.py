@@ -16,10 +16,10 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, Any, TypeAlias
 
 from diptych.artifacts.locks import staging
 from diptych.artifacts.store import sync
@@ -34,14 +34,13 @@ IN_BYTES = HASHING, UNPACKING = "Hashing", "Unpacking"
 _CHUNK = 2**18
 _MIB = 2**20  # progress is reported after as much; headers are limited to it
 _MAX_DEPTH = 32
-_SUPPORTED = "expected a zip, or a tar that is uncompressed or compressed by gzip, bzip2 or xz"
 _TRUSTED = "if you trust it, unpack it yourself and pass the folder"
 _DECOMPRESSORS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _BAD_LETTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SKIPPED = re.compile(r"__MACOSX(/|$)|(.*/)?(\.DS_Store|\._[^/]*)$")  # macOS adds them
 
-_Member: TypeAlias = tuple[str, bool, Iterator[bytes]]
+_Members: TypeAlias = Iterator[tuple[str, bool, Iterator[bytes]]]
 """Name, whether it is a folder, and content."""
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,13 @@ def is_archive(path: Path) -> bool:
     Raises:
         DataError: the file cannot be read.
     """
-    if not path.is_file():
-        return False
-    with _opened(path) as file:
-        return _find_reader(file) is not None
+    try:
+        if not path.is_file():  # opening a named pipe would block
+            return False
+        with path.open("rb") as file:
+            return _find_reader(file) is not None
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
 
 
 def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progress | None = None) -> Path:
@@ -96,36 +98,27 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
     """
     if os.path.lexists(target):
         raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: it already exists.")
-    with _opened(archive) as file, staging(target.parent) as hidden:
-        read = _find_reader(file)
-        if read is None:
-            raise _Fault(f"is not an archive; {_SUPPORTED}")
-        meter = _Meter(file, limits, progress)
+    if not is_archive(archive):
+        expected = "expected a zip, or a tar that is uncompressed or compressed by gzip, bzip2 or xz"
+        raise DataError(f"Cannot unpack {str(archive)!r}: it is not an archive; {expected}.")
+    with archive.open("rb") as file, staging(target.parent) as hidden:
+        meter, read = _Meter(file, limits, progress), _find_reader(file)
+        folder = hidden / target.name
+        folder.mkdir()
         try:
-            folder = hidden / target.name
-            folder.mkdir()
-            _write(_guarded(read(file, meter)), folder, limits)
+            _write(read(file, meter) if read else iter(()), folder, limits)
             os.sync()  # one for all files: on Linux it returns when everything is on the disk
             folder.rename(target)
             sync(target.parent)
-        except OSError as error:
-            reason = f"{error.strerror or error}, after {meter.num_bytes:,} bytes"
-            raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: {reason}.") from error
+        except Exception as error:  # zipfile, tarfile and the decompressors raise many types
+            if isinstance(error, OSError) and error.errno:
+                reason = f"{error.strerror}, after {meter.num_bytes:,} bytes"
+                raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: {reason}.") from error
+            damage = "is truncated" if isinstance(error, EOFError) else f"is damaged ({in_one_line(error).rstrip('.')})"
+            reason = str(error) if isinstance(error, _Fault) else damage
+            raise DataError(f"Cannot unpack {str(archive)!r}: it {reason}.") from error
         meter.report(meter.size)
     return target
-
-
-@contextmanager
-def _opened(archive: Path) -> Iterator[IO[bytes]]:
-    if not archive.is_file():  # opening a named pipe would block
-        raise DataError(f"Cannot read {str(archive)!r}: no such file; {_SUPPORTED}.")
-    try:
-        with archive.open("rb") as file:
-            yield file
-    except _Fault as fault:
-        raise DataError(f"Cannot unpack {str(archive)!r}: it {fault}.") from fault
-    except OSError as error:
-        raise DataError(f"Cannot use {str(error.filename or archive)!r}: {error.strerror or error}.") from error
 
 
 class _Meter:
@@ -151,21 +144,21 @@ class _Meter:
             self._progress(UNPACKING, position, self.size)
 
 
-def _write(members: Iterator[_Member], folder: Path, limits: Limits) -> None:
+def _write(members: _Members, folder: Path, limits: Limits) -> None:
     """Write new files and folders inside an empty folder; as it contains no links, nothing is written outside."""
     num_files = 0
     for number, (name, is_folder, content) in enumerate(members):
         if number == limits.max_members:
             raise _Fault(f"has more than {limits.max_members:,} members; {_TRUSTED}")
         parts = _parts(name, is_folder=is_folder)
-        if not parts or parts[0] == "__MACOSX" or parts[-1] == ".DS_Store" or parts[-1].startswith("._"):
+        if not parts or _SKIPPED.match("/".join(parts)):
             continue
         path = folder.joinpath(*parts)
         try:
             (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
             if not is_folder:
                 with path.open("xb") as file:
-                    for chunk in _guarded(content):
+                    for chunk in content:
                         file.write(chunk)
                 num_files += 1
         except (FileExistsError, NotADirectoryError) as error:
@@ -188,19 +181,7 @@ def _parts(name: str, *, is_folder: bool) -> list[str]:
     return parts
 
 
-def _guarded(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Report what zipfile, tarfile and the decompressors raise, which is of many types, as damage."""
-    try:
-        yield from items
-    except _Fault:
-        raise
-    except EOFError as error:
-        raise _Fault("is truncated") from error
-    except Exception as error:
-        raise _Fault(f"is damaged ({in_one_line(error).rstrip('.')})") from error
-
-
-def _find_reader(file: IO[bytes]) -> Callable[[IO[bytes], _Meter], Iterator[_Member]] | None:
+def _find_reader(file: IO[bytes]) -> Callable[[IO[bytes], _Meter], _Members] | None:
     file.seek(0)
     if file.read(4) in (b"PK\3\4", b"PK\5\6"):
         return _read_zip
@@ -215,7 +196,7 @@ def _find_reader(file: IO[bytes]) -> Callable[[IO[bytes], _Meter], Iterator[_Mem
     return _read_tar if block else None
 
 
-def _read_zip(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
+def _read_zip(file: IO[bytes], meter: _Meter) -> _Members:
     with zipfile.ZipFile(file) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
             mode = stat.S_IFMT(info.external_attr >> 16)
@@ -223,7 +204,8 @@ def _read_zip(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
                 raise _Fault(f"has a member {info.filename!r:.100} that is a link or device")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise _Fault(f"has a member {info.filename!r:.100} that is not compressed by deflate")
-            yield _zip_name(info), info.is_dir(), _zip_content(archive, info, meter)
+            with archive.open(info) as content:
+                yield _zip_name(info), info.is_dir(), _pieces(content.read, meter)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -234,17 +216,12 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return info.orig_filename
 
 
-def _zip_content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, meter: _Meter) -> Iterator[bytes]:
-    num_bytes = 0
-    with archive.open(info) as file:
-        while chunk := file.read(_CHUNK):
-            num_bytes += len(chunk)
-            yield meter.add(chunk)
-    if num_bytes != info.file_size:
-        raise _Fault(f"has a member {info.filename!r:.100} of {num_bytes:,} bytes, expected {info.file_size:,}")
+def _pieces(read: Callable[[int], bytes], meter: _Meter) -> Iterator[bytes]:
+    while piece := read(_CHUNK):
+        yield meter.add(piece)
 
 
-def _read_tar(file: IO[bytes], meter: _Meter) -> Iterator[_Member]:
+def _read_tar(file: IO[bytes], meter: _Meter) -> _Members:
     stream = _TarStream(_decompressed(file), meter)
     with tarfile.TarFile(fileobj=stream) as tar:
         while (member := tar.next()) is not None:
