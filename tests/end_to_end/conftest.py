@@ -28,12 +28,12 @@ def once(tmp_path_factory):
     root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     def done(name, command):
-        folder, said = root / name, root / f"{name}.json"
+        folder, result = root / name, root / f"{name}.json"
         with (root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not said.exists():
-                said.write_text(json.dumps(command(folder)))
-        return Result(*json.loads(said.read_text())), folder
+            if not result.exists():
+                result.write_text(json.dumps(command(folder)))
+        return Result(*json.loads(result.read_text())), folder
 
     return done
 

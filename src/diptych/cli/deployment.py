@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse, positional
-from diptych.cli.output import framework_silent, print_json, steps
+from diptych.cli.output import framework_silent, print_json, print_table, steps
 from diptych.errors import UsageError
 from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, option
 from diptych.spec.typed import did_you_mean
@@ -19,20 +20,15 @@ if TYPE_CHECKING:
     from diptych.deployment.benchmark import Benchmark as Results
     from diptych.deployment.export import Exported
 
-STYLES = {
-    "ok": "[green]ok[/]",
-    "failed": "[red]failed[/]",
-    "impossible": "[red]not possible[/]",
-    "unverified": "[yellow]not verified[/]",
-}
 MOST_CLASSES = 20
 WIDE = 100
 STATUS = {
-    "ok": "[green]ok[/]",
-    "failed": "[red]failed[/]",
-    "impossible": "[red]no file[/]",
-    "unrunnable": "[red]no run[/]",
-    "absent": "[yellow]absent[/]",
+    "ok": "ok",
+    "failed": "failed",
+    "impossible": "no file",
+    "unverified": "not verified",
+    "unrunnable": "no run",
+    "absent": "absent",
 }
 # Title; field of a row, scale, format, unit.
 AIMS = {
@@ -136,22 +132,15 @@ def _is_failure(shipped: Exported, parsed: Export) -> bool:
 
 
 def _print_export(results: Sequence[Exported]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from diptych.deployment.export import NOTED_DROP
 
-    table = Table("format", "status", "size", "difference", "agreement", "accuracy")
+    rows = []
     for shipped in results:
-        table.add_row(
-            shipped.form,
-            STYLES[shipped.status],
-            f"{shipped.num_bytes / 1000:,.0f} kB" if shipped.num_bytes else "",
-            f"{shipped.worst_difference:.1e}" if shipped.worst_difference is not None else "",
-            f"{shipped.agreement:.2%}" if shipped.agreement is not None else "",
-            f"{shipped.accuracy:.2%}" if shipped.accuracy is not None else "",
-        )
-    Console().print(table)
+        size = f"{shipped.num_bytes / 1000:,.0f} kB" if shipped.num_bytes else ""
+        difference = "" if shipped.worst_difference is None else f"{shipped.worst_difference:.1e}"
+        shares = ["" if share is None else f"{share:.2%}" for share in (shipped.agreement, shipped.accuracy)]
+        rows.append((shipped.form, STATUS[shipped.status], size, difference, *shares))
+    print_table(("format", "status", "size", "difference", "agreement", "accuracy"), rows)
     for shipped in results:
         if shipped.reason:
             print(f"{shipped.form}: {shipped.reason}")
@@ -249,10 +238,7 @@ def limits_of(text: str) -> dict[str, float]:
 
 
 def _print_benchmark(results: Results) -> None:
-    from rich.console import Console
-
-    console = Console()
-    console.print(_table(results.rows, console.width))
+    _print_rows(results.rows)
     for line in (
         *(f"{row.label}: {row.reason}" for row in results.rows if row.reason),
         *_noise(results.rows),
@@ -271,23 +257,22 @@ def _noise(rows: Sequence[Row]) -> Iterator[str]:
         yield f"The measurements of {len(spreads)} rows differ by up to {times}: was the machine busy?"
 
 
-def _table(rows: Sequence[Row], width: int) -> Any:
-    """Every number or, on a narrow terminal, the most important ones."""
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Print every number or, on a narrow terminal, the most important ones."""
     from rich.box import SIMPLE_HEAD
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    columns = [column for column in COLUMNS if column[-1] or width >= WIDE]
-    titles = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
-    table = Table(
-        Column("format", no_wrap=True), "runtime", Column("status", no_wrap=True), *titles, box=SIMPLE_HEAD, padding=0
-    )
+    columns = [column for column in COLUMNS if column[-1] or get_terminal_size().columns >= WIDE]
+    texts = []
     for row in rows:
         values = row.to_json()
-        numbers = [
+        cells = [
             "" if values[name] is None else format(scale * values[name], form) for _, name, scale, form, _ in columns
         ]
-        table.add_row(row.form, row.title, STATUS[row.status], *numbers)
-    return table
+        texts.append((row.form, row.title, STATUS[row.status], *cells))
+    numbers = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
+    titles = [Column("format", no_wrap=True), Column("runtime"), Column("status", no_wrap=True), *numbers]
+    print_table(titles, texts, box=SIMPLE_HEAD, padding=0)
 
 
 def _choice(winner: Winner) -> str:

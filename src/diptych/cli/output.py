@@ -8,9 +8,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import DiptychError
+
+if TYPE_CHECKING:
+    from rich.table import Column
 
 
 def print_json(content: Any) -> None:
@@ -20,12 +23,13 @@ def print_json(content: Any) -> None:
     print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
 
 
-def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], **settings: Any) -> None:
+def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequence[str]], **settings: Any) -> None:
     """Print a table; `settings` are those of `rich.table.Table`."""
     from rich.console import Console
     from rich.table import Column, Table
 
-    table = Table(*(Column(title, overflow="fold") for title in titles), **settings)
+    columns = (Column(title, overflow="fold") if isinstance(title, str) else title for title in titles)
+    table = Table(*columns, **settings)
     for row in rows:
         table.add_row(*row)
     Console(markup=False, emoji=False, highlight=False).print(table)
