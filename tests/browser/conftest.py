@@ -13,12 +13,6 @@ from shapes import report
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
-
-
 @pytest.fixture(scope="session")
 def browser():
     from playwright.sync_api import sync_playwright

@@ -7,6 +7,8 @@ from test_report_page import OPEN_ALL, OVERFLOW, VIEWS, WIDTHS
 
 from diptych import check_data
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture(scope="module", params=["everything", "clean"])
 def address(request, tmp_path_factory):

@@ -3,6 +3,8 @@
 import pytest
 from shapes import MAKERS
 
+pytestmark = pytest.mark.browser
+
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 SHAPES_AND_VIEWS = [*((shape, *view) for shape in ("two", "long") for view in VIEWS)]
 SHAPES_AND_VIEWS += [("three", 1280, "dark"), ("hundred", 390, "light")]

@@ -1,4 +1,6 @@
-"""Without a terminal, progress is a line an epoch and one every 30 seconds at most between epochs."""
+"""Without a terminal, progress is a line an epoch and one for every 30 seconds without a line."""
+
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ def clock(monkeypatch):
         now = 0.0
 
     monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(progress.Lines, "_watch", lambda self: None)  # tests call `remind` themselves
     return Clock
 
 
@@ -45,13 +48,25 @@ def test_between_epochs_a_line_is_printed_every_30_seconds(clock, capsys):
     with progress.Progress() as shown:
         for clock.now in range(100):
             shown.notify("data", {"doing": "Decoding", "done": clock.now, "total": 2000})
+            shown.lines.remind()
         shown.notify("start", {"engine": "torch", "epochs": 2})
         for clock.now in range(100, 160):
             shown.notify("step", step(1, clock.now - 99))
+            shown.lines.remind()
     assert capsys.readouterr().err.splitlines() == [
-        "Decoding: 30/2,000 images",
-        "Decoding: 60/2,000 images",
-        "Decoding: 90/2,000 images",
-        "torch: epoch 1/2, step 21/100, 1,234 images/s, 2:59 left",
-        "torch: epoch 1/2, step 51/100, 1,234 images/s, 2:29 left",
+        "Decoding: 30/2,000 images (0:30 elapsed)",
+        "Decoding: 60/2,000 images (1:00 elapsed)",
+        "Decoding: 90/2,000 images (1:30 elapsed)",
+        "torch: epoch 1/2, step 21/100, 1,234 images/s, 2:59 left (2:00 elapsed)",
+        "torch: epoch 1/2, step 51/100, 1,234 images/s, 2:29 left (2:30 elapsed)",
     ]
+
+
+def test_work_that_reports_nothing_prints_lines_too(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.03)
+    with progress.Progress() as shown:
+        shown.step("measuring torch")
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert "measuring torch ..." == lines[0]
+    assert {"measuring torch (0:00 elapsed)"} == set(lines[1:])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from diptych import engines
@@ -182,7 +183,7 @@ def complete(
         check()
         process = process or stack.enter_context(_training_process(settings.engine))
         dataset = load()
-        import_module("matplotlib.backends.backend_agg")  # for the plots, while the process imports its framework
+        Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
         epochs = run.read_record().recipe.epochs
         notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
         train_in_process(process, run, settings, dataset, notify, [lock])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +69,16 @@ def main(args: list[str]) -> int:
     if parsed.plan:
         _print_plan(experiment, parsed.json)
         return 0
-    quiet: dict[str, Any] = {"notify": lambda kind, fields: None} if parsed.json else {"on_step": _show_step}
-    _print(comparison.conduct(experiment, margin=parsed.margin, thorough=parsed.thorough, **quiet), parsed.json)
+    conduct = partial(comparison.conduct, experiment, margin=parsed.margin, thorough=parsed.thorough)
+    if parsed.json:
+        _print(conduct(notify=lambda kind, fields: None), as_json=True)
+        return 0
+    from diptych.reports.progress import Progress
+
+    with Progress() as progress:
+        compared = conduct(notify=progress.notify, on_step=progress.step)
+    _print(compared, as_json=False)
     return 0
-
-
-def _show_step(step: str) -> None:
-    print(f"{step} ...", file=sys.stderr, flush=True)
 
 
 def _print_plan(experiment: Experiment, as_json: bool) -> None:

@@ -37,7 +37,7 @@ def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequenc
 
 @contextmanager
 def steps(first: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Show the current step on standard error: a spinner on a terminal, elsewhere a line per step.
+    """Show the current step on standard error: a spinner on a terminal, elsewhere a line per step and 30 seconds.
 
     Args:
         first: the first step.
@@ -54,7 +54,10 @@ def steps(first: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     with os.fdopen(os.dup(2), "w") as terminal:  # still open while `framework_silent` holds standard error back
         console = Console(file=terminal, highlight=False, markup=False, soft_wrap=True)
         if not console.is_terminal:
-            yield lambda step: console.print(f"{step} ...")
+            from diptych.reports.progress import Lines
+
+            with Lines(console.print) as lines:
+                yield lines.step
             return
         with console.status(f"{first} ...") as status:
             yield lambda step: status.update(f"{step} ...")

@@ -1,6 +1,6 @@
-"""PNG plots of a run, drawn with Matplotlib.
+"""PNG plots of a run, drawn with seaborn and Matplotlib.
 
-Matplotlib is imported when the first plot is drawn, and its global state is left unchanged. Layouts are fixed, because
+Both are imported when the first plot is drawn, and their global state is left unchanged. Layouts are fixed, because
 Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, which colour-blind readers
 can tell apart.
 """
@@ -64,12 +64,20 @@ def draw(run: Run, test: Split) -> None:
 def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Yield an empty figure of `width` by `height` inches, and save it to `path` afterwards."""
     import matplotlib
+    import seaborn
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    fonts = ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)]
-    with matplotlib.rc_context({"font.family": fonts, "text.parse_math": False}), warnings.catch_warnings():
+    settings = {
+        **seaborn.axes_style("whitegrid"),
+        "axes.grid.axis": "y",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.family": ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)],
+        "text.parse_math": False,
+    }
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as an empty box
         figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
         yield figure
@@ -80,11 +88,7 @@ def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Add axes at a place given in inches."""
     across, up = figure.get_size_inches()
-    axes: Axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#E5E5E5")
-    axes.set_axisbelow(True)
-    return axes
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def percent(share: float, _position: float = 0) -> str:
@@ -154,6 +158,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
         matrix: counts, (num_classes, num_classes); rows are true classes.
         class_names: one name per class.
     """
+    import seaborn
     from matplotlib.colors import PowerNorm
 
     counts = np.asarray(matrix)
@@ -168,33 +173,35 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
     with new_figure(path, margin + grid + 1.3, margin + grid + 0.6) as figure:
         axes = add_axes(figure, margin, margin, grid, grid)
         axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        lines: dict[str, Any] = {"edgecolors": "#EEEEEE", "linewidth": 0.5} if len(counts) <= 30 else {}
-        # The square root makes the small shares visible: they are the mistakes.
-        mesh = axes.pcolormesh(shares, norm=PowerNorm(0.5, vmin=0, vmax=1), cmap="Blues", **lines)
-        axes.invert_yaxis()
-        if is_labelled:
-            _write_counts(axes, counts, shares, cell_points)
+        seaborn.heatmap(
+            shares,
+            mask=counts == 0,
+            annot=counts if is_labelled else None,
+            fmt="d",
+            annot_kws={"fontsize": min(10.0, 1.4 * cell_points / len(str(counts.max())))},
+            norm=PowerNorm(0.5, vmin=0, vmax=1),  # the square root makes the small shares visible: the mistakes
+            cmap="Blues",
+            linewidths=0.5 if len(counts) <= 30 else 0,
+            linecolor="#EEEEEE",
+            xticklabels=False,
+            yticklabels=False,
+            ax=axes,
+            cbar_ax=add_axes(figure, margin + grid + 0.15, margin, 0.03 * grid + 0.05, grid),
+            cbar_kws={
+                "format": percent,
+                "ticks": [0, 0.01, 0.1, 0.25, 0.5, 1],
+                "label": "share of the true class",
+            },
+        )
         is_upright = letters * tick_size * 0.6 > cell_points
         centres = np.arange(len(labels)) + 0.5
         axes.set_xticks(centres, labels, rotation=90 if is_upright else 0)
-        axes.set_yticks(centres, labels)
+        axes.set_yticks(centres, labels, rotation=0)
         axes.tick_params(length=0, labelsize=tick_size)
         axes.set_xlabel("predicted class", fontsize=heading)
         axes.set_ylabel("true class", fontsize=heading)
         title = f"Confusion matrix: {counts.trace():,} of {counts.sum():,} correct"
         axes.set_title(title, color=INK, loc="left", fontsize=heading + 1)
-        bar_axes = add_axes(figure, margin + grid + 0.15, margin, 0.03 * grid + 0.05, grid)
-        bar = figure.colorbar(mesh, cax=bar_axes, format=percent, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
-        bar.set_label("share of the true class")
-
-
-def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell_points: float) -> None:
-    size = min(10.0, 1.4 * cell_points / len(str(counts.max())))
-    for row, column in np.argwhere(counts):
-        colour = "white" if shares[row, column] > 0.3 else INK
-        text = str(counts[row, column])
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=size, color=colour)
 
 
 def sample_predictions(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from threading import Event, Thread
 from typing import Any, Self
 
 from rich import progress
@@ -14,11 +16,47 @@ from diptych.data.archives import IN_BYTES
 SECONDS_BETWEEN_LINES = 30
 
 
+class Lines:
+    """Print lines and, while none is printed for 30 seconds, what is going on and since when."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.status = ""
+        self._write = write
+        self._start = self._last = time.monotonic()
+        self._closed = Event()
+
+    def __enter__(self) -> Self:
+        Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(SECONDS_BETWEEN_LINES / 30):
+            self.remind()
+
+    def write(self, text: str) -> None:
+        """Print a line."""
+        self._last = time.monotonic()
+        self._write(text)
+
+    def step(self, text: str) -> None:
+        """Print the step that starts now."""
+        self.status = text
+        self.write(f"{text} ...")
+
+    def remind(self) -> None:
+        """Print the status if no line was printed for 30 seconds."""
+        if self.status and time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self.write(f"{self.status} ({_clock(time.monotonic() - self._start)} elapsed)")
+
+
 class Progress:
     """Show progress on standard error.
 
-    A terminal or a notebook gets live bars. Otherwise (CI, SLURM, a pipe) each epoch prints a line, and work between
-    epochs prints at most one every 30 seconds.
+    A terminal or a notebook gets live bars. Otherwise (CI, SLURM, a pipe) each step and epoch prints a line, and so
+    does every 30 seconds without one.
     """
 
     def __init__(self) -> None:
@@ -31,22 +69,27 @@ class Progress:
                 progress.TextColumn("{task.fields[text]}", markup=False),
                 console=console,
             )
+        self.lines = Lines(lambda text: print(text, file=sys.stderr, flush=True))
         self._tasks: dict[str, progress.TaskID] = {}
         self._engine = ""
         self._epochs = 1
         self._first: tuple[float, float] | None = None
         """Time and number of finished epochs when the first step was reported; compiling is over by then."""
         self._measured = ""
-        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._bars:
-            self._bars.start()
+        (self._bars or self.lines).__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        (self._bars or self.lines).__exit__(None, None, None)
+
+    def step(self, text: str) -> None:
+        """Show the step that starts now."""
         if self._bars:
-            self._bars.stop()
+            self._bars.console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
+        else:
+            self.lines.step(text)
 
     def notify(self, kind: str, fields: dict[str, Any]) -> None:
         """Show a `data`, `start`, `step` or `epoch` event; ignore others."""
@@ -87,16 +130,21 @@ class Progress:
         if done <= done_then:
             return ""
         seconds = (now - start) / (done - done_then) * (self._epochs - done)
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} left"
+        return f"{_clock(seconds)} left"
 
     def _show(self, name: str, done: float, total: float, text: str, *, is_epoch: bool = False) -> None:
         if self._bars:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=total, text=text)
             self._bars.update(self._tasks[name], completed=done, text=text)
-        elif is_epoch or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            print(f"{name}: {text}", file=sys.stderr, flush=True)
+            return
+        self.lines.status = f"{name}: {text}"
+        if is_epoch:
+            self.lines.write(self.lines.status)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
 
 
 def _measured(record: dict[str, Any]) -> str:
