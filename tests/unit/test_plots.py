@@ -16,7 +16,7 @@ DIGIT_NAMES = [str(digit) for digit in range(10)]
 
 
 @pytest.fixture(scope="module")
-def samples():
+def answers():
     """Grey 8 by 8 images with made-up probabilities, wrong for every tenth."""
     rng = np.random.default_rng(0)
     images_nhwc = rng.integers(0, 256, (60, 8, 8, 1), np.uint8)
@@ -24,7 +24,7 @@ def samples():
     predicted_n = np.where(np.arange(60) % 10 == 0, (labels_n + 1) % 10, labels_n)
     confidence_n1 = rng.uniform(0.5, 1.0, (60, 1))
     probabilities_nk = np.where(np.eye(10)[predicted_n] == 1, confidence_n1, (1 - confidence_n1) / 9)
-    return images_nhwc, labels_n, probabilities_nk
+    return plots.Answers(images_nhwc, labels_n, probabilities_nk, DIGIT_NAMES)
 
 
 def read_png(path):
@@ -69,12 +69,11 @@ def test_curves_without_validation_show_training_alone(tmp_path):
     assert count_pixels(picture, plots.GREY) > 500
 
 
-def test_the_marked_epoch_has_the_highest_validation_accuracy_unless_another_is_given(tmp_path):
-    plots.curves(tmp_path / "default.png", make_epochs(5))
-    for epoch in (2, 3):
-        plots.curves(tmp_path / f"{epoch}.png", make_epochs(5), best_epoch=epoch)
-    assert (tmp_path / "default.png").read_bytes() == (tmp_path / "3.png").read_bytes()
-    assert (tmp_path / "default.png").read_bytes() != (tmp_path / "2.png").read_bytes()
+def test_the_epoch_with_the_highest_validation_accuracy_is_marked(tmp_path):
+    plots.curves(tmp_path / "a.png", make_epochs(5))
+    above_legend = read_png(tmp_path / "a.png")[65:250, 855:1470].astype(int)  # of the right-hand axes
+    ring = np.argwhere(above_legend.max(axis=2) < 60)
+    assert 307 == pytest.approx(ring[:, 1].mean(), abs=3)  # the third of five epochs
 
 
 def test_curves_of_a_diverged_training_have_gaps(tmp_path):
@@ -116,9 +115,9 @@ def test_empty_classes_and_any_name_are_drawn_without_a_warning(tmp_path, matrix
     assert read_png(tmp_path / "a.png").std() > 5
 
 
-def test_samples_depend_on_the_seed_alone(tmp_path, samples):
+def test_samples_depend_on_the_seed_alone(tmp_path, answers):
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():
-        plots.sample_predictions(tmp_path / name, *samples, DIGIT_NAMES, seed=seed)
+        plots.samples(tmp_path / name, answers, seed=seed)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
     picture = read_png(tmp_path / "a").astype(int)
@@ -128,47 +127,49 @@ def test_samples_depend_on_the_seed_alone(tmp_path, samples):
     assert 0 == np.ptp(images, axis=2).max()
 
 
-def test_right_and_wrong_predictions_have_their_colours(tmp_path, samples):
+def test_right_and_wrong_predictions_have_their_colours(tmp_path, answers):
     for name, chosen in {"right": np.arange(1, 6), "wrong": np.arange(0, 50, 10)}.items():
-        plots.sample_predictions(tmp_path / name, *(array[chosen] for array in samples), DIGIT_NAMES)
+        arrays = (answers.images_nhwc, answers.labels_n, answers.probabilities_nk)
+        plots.samples(tmp_path / name, plots.Answers(*(array[chosen] for array in arrays), DIGIT_NAMES))
     right, wrong = read_png(tmp_path / "right"), read_png(tmp_path / "wrong")
     assert count_pixels(right, plots.RIGHT) > 100 > 0 == count_pixels(right, plots.WRONG)
     assert count_pixels(wrong, plots.WRONG) > 100 > 0 == count_pixels(wrong, plots.RIGHT)
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_colour_images_keep_their_colours_and_fewer_than_25_are_all_shown(tmp_path, samples, count):
-    _, labels_n, probabilities_nk = (array[:count] for array in samples)
+def test_colour_images_keep_their_colours_and_fewer_than_25_are_all_shown(tmp_path, answers, count):
     blue_nhwc = np.zeros((count, 16, 12, 3), np.uint8)
     blue_nhwc[..., 2] = 255
-    plots.sample_predictions(tmp_path / "a.png", blue_nhwc, labels_n, probabilities_nk, DIGIT_NAMES)
+    few = plots.Answers(blue_nhwc, answers.labels_n[:count], answers.probabilities_nk[:count], DIGIT_NAMES)
+    plots.samples(tmp_path / "a.png", few)
     picture = read_png(tmp_path / "a.png")
     assert (round(150 * (0.8 + 2.2 * -(-count // 5))), 1500, 3) == picture.shape
     assert count_pixels(picture, "#0000FF") == pytest.approx(count * 240 * 180, rel=0.05)
 
 
-def test_the_most_confident_mistakes_come_first(tmp_path):
+def test_the_most_confident_mistakes_come_first_and_right_answers_are_left_out(tmp_path):
     images_nhwc = np.zeros((4, 8, 8, 3), np.uint8)
-    images_nhwc[:] = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)])[:, None, None]
+    images_nhwc[:] = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 99, 9)])[:, None, None]
     probabilities_nk = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.99, 0.01]])
-    plots.worst_mistakes(tmp_path / "a.png", images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"], count=2)
+    plots.mistakes(tmp_path / "a.png", plots.Answers(images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"]))
     picture = read_png(tmp_path / "a.png")
-    green, blue = (np.argwhere((picture == colour).all(axis=2)) for colour in ([0, 255, 0], [0, 0, 255]))
-    assert green[:, 1].max() < blue[:, 1].min()
-    assert 0 == count_pixels(picture, "#FF0000")
+    green, blue, red = (
+        np.argwhere((picture == colour).all(axis=2))[:, 1] for colour in ([0, 255, 0], [0, 0, 255], [255, 0, 0])
+    )
+    assert green.max() < blue.min() <= blue.max() < red.min()
+    assert 0 == count_pixels(picture, "#096309")
 
 
-def test_a_model_without_mistakes_gets_a_plot_that_says_so(tmp_path, samples):
-    images_nhwc, labels_n, _ = samples
-    plots.worst_mistakes(tmp_path / "a.png", images_nhwc, labels_n, np.eye(10)[labels_n], DIGIT_NAMES)
+def test_a_model_without_mistakes_gets_a_plot_that_says_so(tmp_path, answers):
+    right = plots.Answers(answers.images_nhwc, answers.labels_n, np.eye(10)[answers.labels_n], DIGIT_NAMES)
+    plots.mistakes(tmp_path / "a.png", right)
     picture = read_png(tmp_path / "a.png")
     assert (120, 1500, 3) == picture.shape
     assert count_pixels(picture, plots.INK) > 100
 
 
-def test_the_reliability_plot_has_bars_for_accuracy_and_for_counts(tmp_path, samples):
-    _, labels_n, probabilities_nk = samples
-    plots.reliability(tmp_path / "a.png", probabilities_nk, labels_n)
+def test_the_reliability_plot_has_bars_for_accuracy_and_for_counts(tmp_path, answers):
+    plots.reliability(tmp_path / "a.png", answers)
     picture = read_png(tmp_path / "a.png")
     assert (1050, 900, 3) == picture.shape
     assert count_pixels(picture, plots.NEUTRAL) > 10_000

@@ -1,7 +1,8 @@
-"""Charts of intervals: the difference in accuracy, and the effect of each default."""
+"""Charts with a row for each value: differences, effects of defaults, costs, and strips of classes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +14,16 @@ from diptych.reports import svg
 from diptych.reports.svg import Scale, Side
 
 TOP, FOOT = 28.0, 40.0
+COST_WIDTH, COST_TOP, COST_ROW = 340.0, 46.0, 46.0
+STRIP_ROW = 7
+MAX_TICKS = 6
+MIN_LABEL_DISTANCE = 30
+"""Between labels of a strip's axis, as a percentage of its width."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of an interval chart.
-
-    Attributes:
-        label: text on the left.
-        mean: the value of its mark; None for a heading or for dots alone.
-        low: lower end of its interval; None without an interval.
-        high: upper end.
-        colour: CSS class of the mark.
-        shape: shape of the mark.
-        kind: heading, dots, thick or thin (of the interval's line).
-        dots: single values with their tooltips.
-        note: text on the right of a heading, if there is room.
-    """
+    """One row of an interval chart: a heading with a note, dots with tooltips, or a mark with an interval."""
 
     label: str
     mean: float | None = None
@@ -81,13 +75,7 @@ def rows_chart(
 ) -> Markup:
     """Draw rows of intervals on one scale in points, once for wide pages and once for phones.
 
-    Args:
-        key: start of the drawing's ids.
-        rows: from top to bottom.
-        title: accessible title.
-        description: accessible description.
-        ends: labels to the left and to the right of zero.
-        margin: half the width of the band in which sides count as equal; None draws no band.
+    `ends` label the left and the right of zero; sides within `margin` count as equal.
     """
     drawn = Markup()
     for layout in (WIDE, NARROW):
@@ -218,3 +206,93 @@ def explained_chart(explained: Mapping[str, Any], sides: Sequence[Side]) -> Mark
 
 def _gap_row(label: str, gap: Mapping[str, Any]) -> Row:
     return Row(label, gap["mean"], gap["low"], gap["high"], shape="square", kind="thin")
+
+
+def cost_panels(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Markup]:
+    """Draw one panel per cost: a bar for each side's median, with a whisker from the smallest to the largest value."""
+    return [_cost(place, cost, sides) for place, cost in enumerate(comparison["costs"])]
+
+
+def _cost(place: int, cost: Mapping[str, Any], sides: Sequence[Side]) -> Markup:
+    known = [value for name in ("medians", "high") for value in cost[name] if value is not None]
+    across = Scale(0, max(known, default=1.0) or 1.0, 0, COST_WIDTH - 2)
+    title = wording.headed(cost["title"])
+    values = [f"{side.name} {wording.quantity(cost['medians'][side.index], cost['unit'])}" for side in sides]
+    picture = svg.drawing(
+        f"cost-{place}",
+        COST_WIDTH,
+        COST_TOP + COST_ROW * len(sides),
+        title,
+        "; ".join(values),
+        svg.words(0, 14, svg.fitted(title, COST_WIDTH, 14.5), class_="panel-title"),
+        svg.words(0, 32, f"{cost['better']} is better", class_="tick"),
+        *(_bar(side, cost, across, COST_TOP + COST_ROW * side.index) for side in sides),
+    )
+    return svg.plot(picture)
+
+
+def _bar(side: Side, cost: Mapping[str, Any], across: Scale, y: float) -> Markup:
+    median, low, high = (cost[name][side.index] for name in ("medians", "low", "high"))
+    value = wording.quantity(median, cost["unit"])
+    name = svg.fitted(side.name, COST_WIDTH - 16 - 7 * len(value))
+    texts = svg.words(0, y + 14, name) + svg.words(COST_WIDTH, y + 14, value, anchor="end", class_="value")
+    if median is None:
+        return texts
+    middle = y + 28
+    parts = [svg.rectangle(0, y + 20, across(median), 16, "bar")]
+    tip = f"{side.name}: {value}"
+    if low is not None and high is not None and low < high:
+        tip += f" ({wording.quantities(low, high, cost['unit'])})"
+        parts.append(svg.line(across(low), middle, across(high), middle, "whisker"))
+        parts += [svg.line(across(end), middle - 4, across(end), middle + 4, "whisker") for end in (low, high)]
+    return texts + svg.mark(tip, *parts, class_=f"mark {side.colour}")
+
+
+def strip_scale(per_class: Sequence[Mapping[str, Any]]) -> Scale:
+    """Return the scale from F1 to percent of a strip's width: from a round value below the smallest up to 1."""
+    values = [value for entry in per_class for runs in [*entry["f1_seeds"], entry["f1"]] for value in runs]
+    span = max(1 - min(values, default=0.0), 0.02)
+    step = 0.1 if span > 0.3 else 0.05 if span > 0.1 else 0.01
+    low = max(0.0, math.floor((1 - span) / step - 0.2) * step)
+    return Scale(low, 1.0, 2.0, 98.0)
+
+
+def strip_axis(across: Scale) -> Markup:
+    """Draw the axis above a column of strips."""
+    ticks = across.ticks(MAX_TICKS)
+    digits = max(svg.decimals(ticks) - 2, 0)
+    texts: list[Markup] = []
+    last = math.inf
+    for tick in reversed(ticks):
+        x = across(tick)
+        if last - x >= MIN_LABEL_DISTANCE:
+            last = x
+            anchor = "end" if x > 90 else "start" if x < 10 else "middle"
+            text = wording.percent(tick, digits)
+            texts.append(svg.tag("text", text, x=f"{x:.2f}%", y=13, text_anchor=anchor, class_="tick"))
+    return _strip(18, *texts)
+
+
+def strip(entry: Mapping[str, Any], across: Scale, sides: Sequence[Side]) -> Markup:
+    """Draw one class: each side's mean F1 as a dot, on a line from its lowest to its highest seed."""
+    height = 12 + STRIP_ROW * len(sides)
+    grid = [(f"{across(tick):.2f}%",) * 2 for tick in across.ticks(MAX_TICKS)]
+    parts = [svg.tag("line", x1=x1, x2=x2, y1=0, y2=height, class_="grid") for x1, x2 in grid]
+    parts.append(_level(across, entry["f1"], height / 2, "link"))
+    for side in sides:
+        y = 6 + STRIP_ROW * (side.index + 0.5)
+        mean = entry["f1"][side.index]
+        place: dict[str, Any] = {"x": f"{across(mean):.2f}%", "y": y, "overflow": "visible"}
+        dot = svg.tag("svg", svg.dot(side.shape, 0, 0, 4.5), **place)
+        line = _level(across, entry["f1_seeds"][side.index] or [mean], y, "cap")
+        parts.append(svg.tag("g", line, dot, class_=side.colour))
+    return _strip(height, *parts)
+
+
+def _strip(height: float, *parts: Markup) -> Markup:
+    return svg.tag("svg", *parts, width="100%", height=height, class_="strip", aria_hidden="true", focusable="false")
+
+
+def _level(across: Scale, values: Sequence[float], y: float, class_: str) -> Markup:
+    low, high = (f"{across(end(values)):.2f}%" for end in (min, max))
+    return svg.tag("line", x1=low, x2=high, y1=y, y2=y, class_=class_)

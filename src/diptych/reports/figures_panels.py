@@ -1,12 +1,14 @@
-"""Small charts side by side: training curves, and reliability of the predicted probabilities."""
+"""Charts with a panel for each quantity or side: training curves, reliability, and confusion matrices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from diptych.comparison import wording
@@ -23,6 +25,9 @@ TITLES = {
 }
 SQUARE, SQUARE_LEFT, SQUARE_WIDTH = 300.0, 60.0, 382.0
 COUNTS_HEIGHT = 70.0
+LEVELS = 10
+MAP_LEVELS = 3
+"""Levels of colour that a map adds to a written matrix, because its cells are tiny."""
 
 
 @dataclass(frozen=True)
@@ -204,3 +209,69 @@ def _bins(side: Side, bins: Mapping[str, Any], across: Scale, up: Scale, foot: f
         gap = svg.line(x, up(confidence), x, y, "gap")
         marks.append(svg.mark(tip, bar, gap, svg.dot(side.shape, x, y, 2.2 + 3.3 * share**0.5)))
     return marks
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The confusion matrix of one side: counts and shares of the true class, (num_classes, num_classes)."""
+
+    counts: np.ndarray
+    shares: np.ndarray
+
+    def level(self, row: int, column: int) -> int:
+        """Return a cell's colour, 0 to 10, by the square root of its share, because small shares are the mistakes."""
+        return math.ceil(LEVELS * math.sqrt(self.shares[row, column]) - 1e-9)
+
+    def cell_class(self, row: int, column: int) -> str:
+        """Return the CSS class of a cell of a written matrix."""
+        if row == column:
+            return f"right-{max(1, math.ceil(5 * self.shares[row, column]))}"
+        return f"heat-{self.level(row, column)}"
+
+
+def confusions_of(comparison: Mapping[str, Any]) -> list[Confusion]:
+    """Return every side's confusion matrix."""
+    matrices = [np.asarray(matrix) for matrix in comparison["confusion"]]
+    return [Confusion(matrix, matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)) for matrix in matrices]
+
+
+def frequent_mistakes(confusions: Sequence[Confusion], most: int) -> list[tuple[int, int, list[int]]]:
+    """Return the most frequent mistakes of all sides: true class, predicted class, and each side's count."""
+    total = np.sum([confusion.counts for confusion in confusions], axis=0)
+    np.fill_diagonal(total, 0)
+    order = np.argsort(-total, axis=None, kind="stable")[:most]
+    cells = [divmod(int(place), len(total)) for place in order if total.flat[place]]
+    return [(row, column, [int(one.counts[row, column]) for one in confusions]) for row, column in cells]
+
+
+def heat_map(
+    confusion: Confusion, side: Side, class_names: Sequence[str], frequent: Sequence[tuple[int, int]]
+) -> Markup:
+    """Draw a confusion matrix as a map; the cells of `frequent` (true, predicted) classes show their count."""
+    counts = confusion.counts
+    size = len(counts)
+    cells: dict[int, list[str]] = {}
+    for row, column in np.argwhere(counts):
+        if row != column:
+            level = min(confusion.level(row, column) + MAP_LEVELS, LEVELS)
+            cells.setdefault(level, []).append(f"M{column} {row}h1v1h-1z")
+    diagonal = "".join(f"M{place} {place}h1v1h-1z" for place in range(size))
+    marks = []
+    for row, column in frequent:
+        if count := counts[row, column]:
+            tip = f"{class_names[row]} predicted as {class_names[column]}: {count} times"
+            marks.append(svg.mark(tip, svg.rectangle(column, row, 1, 1, "hit")))
+    picture = svg.drawing(
+        f"map-{side.index}",
+        size,
+        size,
+        f"Confusion matrix of {side.name}; rows are true classes, columns are predictions",
+        f"{wording.count(counts.trace())} of {wording.count(counts.sum())} predictions are correct.",
+        svg.rectangle(0, 0, size, size, "map-frame"),
+        svg.tag("path", d=diagonal, class_="cell diagonal-cells"),
+        *(svg.tag("path", d="".join(paths), class_=f"cell heat-{level}") for level, paths in sorted(cells.items())),
+        svg.rectangle(0, 0, size, 1, "lit lit-row"),
+        svg.rectangle(0, 0, 1, size, "lit lit-column"),
+        *marks,
+    )
+    return svg.plot(picture, "heat-map")

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from diptych.comparison import wording
 from diptych.data.check.findings import Finding
-from diptych.reports import figures, figures_bars, figures_panels, svg
+from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
 from diptych.reports.tables import results
 
@@ -50,12 +50,7 @@ SEVERITY_MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 
 def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> str:
-    """Return the report of a comparison as HTML.
-
-    Args:
-        comparison: the content of `comparison.json`.
-        images: test images by id, uint8, (H, W, 1 or 3); those missing are left out of the gallery.
-    """
+    """Return the report of a comparison as HTML, with these test images by id, uint8, (H, W, 1 or 3)."""
     sides = sides_of(comparison)
     return _page(
         "report.html.j2",
@@ -70,7 +65,16 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
         over="seeds" if comparison["subject"]["seeds"] else "runs",
         num_seeds=len(comparison["sides"][0]["runs"]),
         pictures={place: picture(image) for place, image in images.items()},
-        **_charts(comparison, sides),
+        difference_chart=figures.difference_chart(comparison, sides),
+        curve_panels=figures_panels.curve_panels(comparison, sides),
+        curve_rows=[
+            {name: figures_panels.summarized(curves, name) for name in figures_panels.TITLES}
+            for curves in comparison["curves"]
+        ],
+        curve_titles=figures_panels.TITLES,
+        reliability_panels=figures_panels.reliability_panels(comparison, sides),
+        cost_panels=figures.cost_panels(comparison, sides),
+        explained_chart=figures.explained_chart(comparison["explained"], sides) if comparison["explained"] else None,
         **_confusions(comparison, sides),
         **_classes(comparison, sides),
     )
@@ -99,57 +103,32 @@ def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, title) for key, title in titles.items() if key not in optional or comparison[key]]
 
 
-def _charts(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
-    explained = comparison["explained"]
-    return {
-        "difference_chart": figures.difference_chart(comparison, sides),
-        "curve_panels": figures_panels.curve_panels(comparison, sides),
-        "curve_rows": [
-            {name: figures_panels.summarized(curves, name) for name in figures_panels.TITLES}
-            for curves in comparison["curves"]
-        ],
-        "curve_titles": figures_panels.TITLES,
-        "reliability_panels": figures_panels.reliability_panels(comparison, sides),
-        "cost_panels": figures_bars.cost_panels(comparison, sides),
-        "explained_chart": figures.explained_chart(explained, sides) if explained else None,
-    }
-
-
 def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     names = comparison["subject"]["class_names"]
-    matrices = figures_bars.confusions_of(comparison)
+    matrices = figures_panels.confusions_of(comparison)
     is_written = len(names) <= MAX_WRITTEN_CLASSES
-    mistakes = figures_bars.frequent_mistakes(matrices, 10 if is_written else 15)
+    mistakes = figures_panels.frequent_mistakes(matrices, 10 if is_written else 15)
     pairs = [(true, predicted) for true, predicted, _ in mistakes]
-    maps = [figures_bars.heat_map(one, side, names, pairs) for one, side in zip(matrices, sides, strict=True)]
+    maps = [figures_panels.heat_map(one, side, names, pairs) for one, side in zip(matrices, sides, strict=True)]
     return {"matrices": matrices, "mistakes": mistakes, "heat_maps": None if is_written else maps}
 
 
 def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     """Return the classes in order of the difference between the first two sides, each with its strip."""
-    across = figures_bars.strip_scale(comparison["per_class"])
-    rows = [
-        {
-            **entry,
-            "index": index,
-            "difference": entry["f1"][1] - entry["f1"][0],
-            "strip": figures_bars.strip(entry, across, sides),
-        }
-        for index, entry in enumerate(comparison["per_class"])
-    ]
+    across = figures.strip_scale(comparison["per_class"])
+    rows = []
+    for index, entry in enumerate(comparison["per_class"]):
+        difference = entry["f1"][1] - entry["f1"][0]
+        strip = figures.strip(entry, across, sides)
+        rows.append({**entry, "index": index, "difference": difference, "strip": strip})
     return {
         "class_rows": sorted(rows, key=lambda row: row["difference"]),
-        "strip_axis": figures_bars.strip_axis(across),
+        "strip_axis": figures.strip_axis(across),
     }
 
 
 def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
-    """Return the report of a data check as HTML, without scripts.
-
-    Args:
-        check: the content of `findings.json`.
-        pictures: images of the findings that can be decoded, by place.
-    """
+    """Return the report of a data check as HTML, without scripts, with the pictures that are known, by place."""
     by_kind = {key: list(group) for key, group in groupby(check["findings"], key=lambda finding: finding["kind"])}
     has_pictures = {
         key: any(image["place"] in pictures for finding in group for image in finding["images"])

@@ -11,6 +11,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,24 +41,28 @@ FALLBACK_FONTS = (
 )
 """Fonts for class names that DejaVu Sans cannot write; those that are installed are used."""
 MAX_LABELLED_CLASSES = 150
+MAX_SAMPLES = 25
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Images uint8, (N, H, W, 1 or 3), labels (N,), probabilities (N, num_classes), and a name for each class."""
+
+    images_nhwc: Images
+    labels_n: np.ndarray
+    probabilities_nk: np.ndarray
+    class_names: Sequence[str]
 
 
 def draw(run: Run, test: Split) -> None:
-    """Draw the plots of a finished run into its `plots/` folder.
-
-    Args:
-        run: with metrics, predictions and events.
-        test: the test split that was predicted.
-    """
+    """Draw the plots of a finished run, which predicted the test split, into its `plots/` folder."""
     metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
-    names, plots = record.class_names, run.plots_dir
-    probabilities_nk = softmax(predictions.logits_nk)
+    answers = Answers(test.images, predictions.labels_n, softmax(predictions.logits_nk), record.class_names)
     colour = ENGINE_COLOURS[record.engines[-1].engine]
-    curves(plots / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
-    confusion_matrix(plots / "confusion_matrix.png", metrics["confusion_matrix"], names)
-    reliability(plots / "reliability.png", probabilities_nk, predictions.labels_n)
-    for name, plot in (("samples", sample_predictions), ("mistakes", worst_mistakes)):
-        plot(plots / f"{name}.png", test.images, predictions.labels_n, probabilities_nk, names)
+    curves(run.plots_dir / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
+    confusion_matrix(run.plots_dir / "confusion_matrix.png", metrics["confusion_matrix"], record.class_names)
+    for plot in (reliability, samples, mistakes):
+        plot(run.plots_dir / f"{plot.__name__}.png", answers)
 
 
 @contextmanager
@@ -101,22 +106,15 @@ def _short(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def curves(
-    path: Path, epochs: Sequence[Mapping[str, Any]], *, best_epoch: int | None = None, colour: str = NEUTRAL
-) -> None:
-    """Draw training and validation loss and accuracy by epoch.
+def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, colour: str = NEUTRAL) -> None:
+    """Draw loss and accuracy by epoch from `epoch` events, and mark the epoch with the highest validation accuracy.
 
-    Args:
-        path: the PNG to write.
-        epochs: `epoch` events; a loss or accuracy of None leaves a gap.
-        best_epoch: epoch to mark; by default the one with the highest validation accuracy.
-        colour: of the validation curve.
+    A loss or accuracy of None leaves a gap.
     """
     if not epochs:
         raise UsageError(f"Cannot draw '{path}': no epochs. Train for at least one epoch.")
     validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
-    candidates = [epoch for epoch in validated if best_epoch in {None, epoch["epoch"]}]
-    best = max(candidates, key=lambda epoch: epoch["validation_accuracy"], default=None)
+    best = max(validated, key=lambda epoch: epoch["validation_accuracy"], default=None)
     with new_figure(path, 10, 4) as figure:
         _curve(add_axes(figure, 0.7, 0.6, 4.1, 3.0), epochs, "loss", best, colour)
         _curve(add_axes(figure, 5.7, 0.6, 4.1, 3.0), epochs, "accuracy", best, colour)
@@ -151,13 +149,7 @@ def _curve(
 
 
 def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> None:
-    """Draw a confusion matrix, coloured by the share of the true class, with counts.
-
-    Args:
-        path: the PNG to write.
-        matrix: counts, (num_classes, num_classes); rows are true classes.
-        class_names: one name per class.
-    """
+    """Draw counts, (num_classes, num_classes), rows true classes, coloured by the share of the true class."""
     import seaborn
     from matplotlib.colors import PowerNorm
 
@@ -204,59 +196,27 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
         axes.set_title(title, color=INK, loc="left", fontsize=heading + 1)
 
 
-def sample_predictions(
-    path: Path,
-    images_nhwc: Images,
-    labels_n: np.ndarray,
-    probabilities_nk: np.ndarray,
-    class_names: Sequence[str],
-    *,
-    seed: int = 0,
-) -> None:
-    """Draw up to 25 random samples with their predictions.
-
-    Args:
-        path: the PNG to write.
-        images_nhwc: uint8, (num_samples, height, width, 1 or 3).
-        labels_n: integers, (num_samples,), the true classes.
-        probabilities_nk: float, (num_samples, num_classes).
-        class_names: one name per class.
-        seed: of the random choice.
-    """
-    count = min(25, len(labels_n))
+def samples(path: Path, answers: Answers, *, seed: int = 0) -> None:
+    """Draw up to 25 random samples with their predictions."""
+    labels_n, predicted_n = answers.labels_n, answers.probabilities_nk.argmax(axis=1)
+    count = min(MAX_SAMPLES, len(labels_n))
     chosen = np.random.default_rng(seed).choice(len(labels_n), count, replace=False)
-    num_right = int((probabilities_nk[chosen].argmax(axis=1) == labels_n[chosen]).sum())
-    title = f"Random samples: {num_right} right, {count - num_right} wrong"
-    _image_grid(path, title, chosen, images_nhwc, labels_n, probabilities_nk, class_names)
+    num_right = int((predicted_n[chosen] == labels_n[chosen]).sum())
+    _image_grid(path, f"Random samples: {num_right} right, {count - num_right} wrong", chosen, answers)
 
 
-def worst_mistakes(
-    path: Path,
-    images_nhwc: Images,
-    labels_n: np.ndarray,
-    probabilities_nk: np.ndarray,
-    class_names: Sequence[str],
-    *,
-    count: int = 25,
-) -> None:
-    """Draw the `count` most confident wrong predictions; arguments as for `sample_predictions`."""
+def mistakes(path: Path, answers: Answers) -> None:
+    """Draw the up to 25 most confident wrong predictions."""
+    labels_n, probabilities_nk = answers.labels_n, answers.probabilities_nk
     wrong = np.flatnonzero(probabilities_nk.argmax(axis=1) != labels_n)
-    chosen = wrong[np.argsort(-probabilities_nk[wrong].max(axis=1), kind="stable")][:count]
+    chosen = wrong[np.argsort(-probabilities_nk[wrong].max(axis=1), kind="stable")][:MAX_SAMPLES]
     title = f"Most confident mistakes ({len(chosen)} of {len(wrong):,}; {len(labels_n):,} samples)"
     if len(wrong) == 0:
         title = f"No mistakes in {len(labels_n):,} samples"
-    _image_grid(path, title, chosen, images_nhwc, labels_n, probabilities_nk, class_names)
+    _image_grid(path, title, chosen, answers)
 
 
-def _image_grid(
-    path: Path,
-    title: str,
-    chosen: np.ndarray,
-    images_nhwc: Images,
-    labels_n: np.ndarray,
-    probabilities_nk: np.ndarray,
-    class_names: Sequence[str],
-) -> None:
+def _image_grid(path: Path, title: str, chosen: np.ndarray, answers: Answers) -> None:
     """Draw the chosen images in rows of five, all in one system of axes measured in inches."""
     height = 0.8 + 2.2 * -(-len(chosen) // 5)
     with new_figure(path, 10, height) as figure:
@@ -264,7 +224,9 @@ def _image_grid(
         axes.set_axis_off()
         axes.text(5, 0.4, title, color=INK, fontsize=13, ha="center", va="center")
         for place, index in enumerate(chosen):
-            image_hwc, label, predicted = images_nhwc[index], labels_n[index], int(probabilities_nk[index].argmax())
+            image_hwc, label = answers.images_nhwc[index], answers.labels_n[index]
+            probabilities_k = answers.probabilities_nk[index]
+            predicted = int(probabilities_k.argmax())
             left, top = 0.2 + 1.95 * (place % 5), 1.1 + 2.2 * (place // 5)
             size = 1.6 / max(image_hwc.shape[:2])
             reach = size * image_hwc.shape[1] / 2, size * image_hwc.shape[0] / 2
@@ -272,22 +234,15 @@ def _image_grid(
             pixels = image_hwc[..., 0] if image_hwc.shape[-1] == 1 else image_hwc
             extent = (x - reach[0], x + reach[0], y + reach[1], y - reach[1])
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
-            text = f"{_short(class_names[predicted], 14)} ({probabilities_nk[index, predicted]:.0%})"
-            text = f"✓ {text}" if predicted == label else f"✗ {text}\ntrue: {_short(class_names[label], 14)}"
+            text = f"{_short(answers.class_names[predicted], 14)} ({probabilities_k[predicted]:.0%})"
+            text = f"✓ {text}" if predicted == label else f"✗ {text}\ntrue: {_short(answers.class_names[label], 14)}"
             colour = RIGHT if predicted == label else WRONG
             axes.text(x, y - reach[1] - 0.06, text, color=colour, fontsize=10, ha="center", va="bottom")
 
 
-def reliability(path: Path, probabilities_nk: np.ndarray, labels_n: np.ndarray, *, num_bins: int = 15) -> None:
-    """Draw accuracy against confidence, and the distribution of confidence.
-
-    Args:
-        path: the PNG to write.
-        probabilities_nk: float, (num_samples, num_classes).
-        labels_n: integers, (num_samples,), the true classes.
-        num_bins: number of confidence bins between 0 and 1.
-    """
-    bins = reliability_bins(probabilities_nk, labels_n, num_bins)
+def reliability(path: Path, answers: Answers) -> None:
+    """Draw accuracy against confidence, and the distribution of confidence."""
+    bins = reliability_bins(answers.probabilities_nk, answers.labels_n)
     bar: dict[str, Any] = {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge", "edgecolor": "white"}
     with new_figure(path, 6, 7) as figure:
         upper, lower = add_axes(figure, 0.8, 2.3, 4.9, 4.25), add_axes(figure, 0.8, 0.6, 4.9, 1.4)

@@ -28,12 +28,7 @@ LABEL_GAP = 0.03
 
 
 def accuracy_by_latency(path: Path, benchmark: Benchmark) -> None:
-    """Draw a dot for each format and runtime that passed: accuracy against the median latency of one image.
-
-    Args:
-        path: the PNG to write.
-        benchmark: the measurements.
-    """
+    """Draw a dot for each format and runtime that passed: accuracy against the median latency of one image."""
     rows = sorted((row for row in benchmark.rows if row.status == "ok"), key=_milliseconds)
     title = f"{benchmark.model}: no format passed"
     if rows:

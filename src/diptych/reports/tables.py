@@ -14,10 +14,7 @@ PAIRED = {"accuracy": "share", "macro_f1": "share", "loss": "nats", "calibration
 
 @dataclass(frozen=True)
 class Result:
-    """What a reader wants to know first of a side: means over its runs, and medians of speed and time.
-
-    Speed and time are None if they were not measured or if the machine was busy.
-    """
+    """A side's means over its runs, and medians of speed and time: None if not measured, or if the machine was busy."""
 
     name: str
     accuracy: float
@@ -55,11 +52,7 @@ def results(comparison: Mapping[str, Any]) -> list[Result]:
 
 
 def markdown(comparison: Mapping[str, Any]) -> str:
-    """Return a comparison as Markdown.
-
-    Args:
-        comparison: the content of `comparison.json`.
-    """
+    """Return the content of `comparison.json` as Markdown."""
     names = [side["name"] for side in comparison["sides"]]
     verdict, parity = comparison["verdict"], comparison["parity"]
     parts = [
