@@ -77,10 +77,6 @@ class Splits:
         if not len(self.train):
             where = "in a table or a folder called train, or with train in a column called split"
             raise DataError(f"{self.name!r} has no training samples: add some, {where}.")
-        if seed < 0:
-            raise UsageError(f"The seed must be at least 0, got {seed}.")
-        if not 0 <= validation_fraction < 1:
-            raise UsageError(f"The validation fraction must be at least 0 and below 1, got {validation_fraction}.")
         train, validation, test, after = self.train, self.validation, self.test, ""
         if test is None:
             train, test = cut(train, TEST_FRACTION, TEST_SEED, self.class_names, "test")
@@ -179,25 +175,16 @@ def read(
 ) -> Splits:
     """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
 
-    Args:
-        data: a name from `sources.names()`, or a path to what `sources.KINDS` says. A name wins; `./mnist` is a path.
-        data_dir: the folder of named datasets, each in a folder of its name; DIPTYCH_DATA or `~/.cache/diptych` unless
-            given.
-        image_size: the (height, width) to resize images to. Unless given, pixels keep their size and image files
-            become 64 by 64 (ImageNet's 224 by 224).
-        channels: 3 for RGB, 1 for grey. Unless given, pixels keep theirs and image files are RGB.
-        root: the folder that paths in a table are relative to; the table's own folder unless given.
-        pixel_shape: the (height, width, channels) of a CSV's pixels; inferred unless given.
-        bad_images: whether image files that cannot be decoded are an error or skipped.
-        caching: whether decoded images are cached; see `cache.wants`.
-        progress: called as files are unpacked, read and decoded.
+    DATA is a name from `sources.names()`, or a path to what `sources.KINDS` says; a name wins. The other arguments are
+    the fields of `options.DataOptions`. Without a size or channels, pixels keep theirs, and image files become RGB of
+    64 by 64 (ImageNet's 224 by 224).
 
     Raises:
         UsageError: see `sources.find`, or an argument is out of range.
         DataError: see the readers.
     """
-    if image_size and (min(image_size) < 1 or math.prod(image_size) > MAX_PIXELS):
-        raise UsageError(f"The image size must be at least 1 × 1 and at most {MAX_PIXELS:,} pixels, got {image_size}.")
+    if image_size and math.prod(image_size) > MAX_PIXELS:
+        raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
     if channels not in (None, 1, 3):
         raise UsageError(f"The number of channels must be 1 (grey) or 3 (RGB), got {channels}.")
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)

@@ -18,14 +18,10 @@ _DROPPED_BITS = np.uint64(11)
 
 
 def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hash counters to 64 random bits each: uint64, in their shape.
+    """Hash int64 counters, from 1, to 64 random bits each, uint64, in the stream `key`, below 2**64.
 
     Word n is the n-th output of SplitMix64 seeded with `key`: Steele, Lea and Flood, "Fast splittable pseudorandom
     number generators" (2014), with the constants of Vigna's https://prng.di.unimi.it/splitmix64.c.
-
-    Args:
-        key: the stream, in [0, 2**64).
-        counters: int64, not a scalar; 1 is the first output.
     """
     state = counters.astype(np.uint64) * np.uint64(_STEP) + np.uint64(key)
     state = (state ^ (state >> _SHIFTS[0])) * _FACTORS[0]
