@@ -21,7 +21,7 @@ from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint, provenance
 
 pytestmark = pytest.mark.slow
-EPOCHS = 8
+EPOCHS = 5
 NUM_STEPS = EPOCHS * 21
 # Dropout, batch norm and averages: all that a state could forget.
 LEARNING = ("--model", "cnn", "--epochs", EPOCHS, "--precision", "float32", "--average-decay", 0.9)

@@ -100,9 +100,7 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
 def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | None:
     """Read the newest checkpoint that is not damaged; None if the run has none at all.
 
-    Args:
-        run: the run.
-        notify: called for each damaged newer one, with `damaged_checkpoint`, its `file` and its `fault`.
+    `notify` is called for each damaged newer one, with `damaged_checkpoint`, its `file` and its `fault`.
 
     Raises:
         ArtifactError: every checkpoint is damaged, or of another version.

@@ -62,13 +62,7 @@ def not_finite(weights: Arrays, optimizer: Arrays) -> list[str]:
 
 
 def diverged(trainer: Trainer, run: Run, arrays: Sequence[str]) -> Diverged:
-    """Write `diverged.json` and return the error to raise.
-
-    Args:
-        trainer: a training whose loss, weights or optimizer's state are not finite.
-        run: the run.
-        arrays: which arrays are not finite.
-    """
+    """Write `diverged.json` and return the error to raise for a loss, or for `arrays`, that are not finite."""
     step, steps = trainer.totals.steps, trainer.num_steps
     divergence = Divergence(
         version=2,

@@ -33,16 +33,7 @@ from diptych.training.trainer import Job, Stopped, Stopping, Trainer
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is trained: only another engine, device or number of threads changes its results.
-
-    Attributes:
-        engine: torch or tensorflow.
-        threads: processor threads to compute with.
-        workers: threads that prepare batches; see `epoch_batches`.
-        stop_after: stop after this many epochs, to be resumed later.
-        force: resume even if something that the training depends on has changed.
-        device: auto, cpu or cuda.
-    """
+    """How a run is trained, see `api.training.resume`; only engine, device and number of threads affect its results."""
 
     engine: str
     threads: int
@@ -58,15 +49,8 @@ def train_in_process(
     """Train a new or interrupted run in a process; the framework's output goes to `log.txt` in the run.
 
     When this process is interrupted (Ctrl-C, SIGTERM, SIGHUP), the training finishes its step and saves its state. A
-    second interruption kills it.
-
-    Args:
-        process: one in which the engine is imported, or will be.
-        run: the run.
-        settings: how to train it.
-        dataset: its data.
-        notify: called with every event of the training.
-        pass_fds: file descriptors that the process holds, too, such as the run's lock.
+    second interruption kills it. `notify` is called with every event; the process holds `pass_fds`, such as the run's
+    lock, until it ends.
 
     Raises:
         DiptychError: as the training raised it, or an EngineError if its process died.

@@ -103,14 +103,7 @@ def create(
 ) -> Run:
     """Create a run directory with the record of a training that has not started.
 
-    Args:
-        parent: folder of all runs.
-        name: of the run's folder; a number is added if there is one already.
-        source: where `dataset` comes from.
-        seed: of initial weights, the order of samples, augmentation and dropout.
-        key: by which a comparison finds the run.
-        checkpoint_steps: see `Saver`.
-        keep_checkpoints: number of checkpoints to keep.
+    A number is added to `name` if there is such a run. `key` is by which a comparison finds the run.
 
     Raises:
         SpecError: the model does not fit the data, or the recipe needs a validation split and there is none.
@@ -177,15 +170,7 @@ def check_unfinished(run: Run, force: bool) -> None:
 
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
-    """Load the data of a run.
-
-    Args:
-        record: the run's record.
-        changes: fields of its source that differ now: where the data is, or how it is read.
-
-    Raises:
-        ArtifactError: the data has changed.
-    """
+    """Load the data of a run, from elsewhere if `changes` to its source say so; raises ArtifactError if it changed."""
     dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
     if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(

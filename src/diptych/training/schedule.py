@@ -23,13 +23,9 @@ MIN_PAUSE = 50
 def learning_rates(
     recipe: Recipe, epoch: int, steps_per_epoch: int, validation_losses: Sequence[float] = ()
 ) -> list[float]:
-    """Return the learning rate of every step of one epoch.
+    """Return the learning rate of every step of an epoch, counted from 1.
 
-    Args:
-        recipe: schedule, peak and warm-up.
-        epoch: from 1.
-        steps_per_epoch: steps in each epoch.
-        validation_losses: of the epochs before, for the plateau schedule.
+    The plateau schedule depends on the validation losses of the epochs before.
     """
     steps = np.arange((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch, dtype=np.float64)
     total = recipe.epochs * steps_per_epoch
@@ -90,8 +86,8 @@ class Saver:
 
         Args:
             run: the run.
-            steps: save after so many steps of an epoch, and at its end. Unless given, save after 500 steps, five
-                minutes or an epoch, but not before fifty times as long as the last save took.
+            steps: save after so many steps of an epoch, and at its end. If None, save after 500 steps, five minutes
+                or an epoch, but not before fifty times as long as the last save took.
             keep: number of checkpoints to keep.
             last: the checkpoint that the training resumed from.
         """

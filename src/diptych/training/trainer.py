@@ -74,15 +74,7 @@ class Job:
 
 
 class Trainer:
-    """A model, its optimizer and its history, trained step by step.
-
-    Attributes:
-        epochs: a record for each finished epoch.
-        totals: sums over the steps of the current epoch.
-        seconds: how long those steps took.
-        best: weights of the best epoch so far, if the recipe keeps them.
-        best_epoch: that epoch, from 1.
-    """
+    """A model, its optimizer and its history, trained step by step; attributes as in `Checkpoint`."""
 
     def __init__(self, engine: Engine, job: Job, last: Checkpoint | None = None) -> None:
         """Build the model and load a checkpoint or the initial weights."""
@@ -110,7 +102,7 @@ class Trainer:
         stopping: Stopping,
         stop_after: int | None = None,
     ) -> Arrays:
-        """Train to the recipe's last epoch, or until early stopping.
+        """Train to the recipe's last epoch or early stop; return the last, averaged or best weights, as it says.
 
         Args:
             run: the run, for TensorBoard and `diverged.json`.
@@ -120,9 +112,6 @@ class Trainer:
             origin: what the training depends on; saved in each checkpoint.
             stopping: when it is requested, the training saves its state and ends.
             stop_after: stop after this many epochs, to be resumed later.
-
-        Returns:
-            The weights to keep: the last, averaged or best ones, as the recipe says.
 
         Raises:
             Diverged: loss, weights or the optimizer's state are not finite; the last checkpoint is from before.
