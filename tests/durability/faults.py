@@ -36,10 +36,10 @@ class Change:
 
 @contextmanager
 def watched(root, visit=lambda number, change: None):
-    """Pass each change below `root` to `visit` before it is made; gives the list of those that were made.
+    """Pass each change below `root` to `visit` before it is made; yield the list of those that were made.
 
-    `visit(number, change)` may stop the process, raise, or answer "half" (a write then puts half of its bytes on the
-    disk before it asks again) or "after" (it is asked again when the change is made).
+    `visit(number, change)` may stop the process, raise, or return "half": a write then puts half of its bytes on the
+    disk before it asks again.
     """
     root, changes, numbers = root.resolve(), [], count()
     real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")}
@@ -47,14 +47,11 @@ def watched(root, visit=lambda number, change: None):
 
     def made(change, make, make_half=None):
         number = next(numbers)
-        answer = visit(number, change)
-        if answer == "half":
+        if visit(number, change) == "half":
             make_half()
             visit(number, change)
         result = make()
         changes.append(change)
-        if answer == "after":
-            visit(number, change)
         return result
 
     def below(path):
@@ -154,18 +151,16 @@ def in_child(function):
     return os.waitstatus_to_exitcode(os.waitpid(start(function), 0)[1])
 
 
-def stopped_at(number, when, scenario, root):
-    """Run a scenario in a process that ends before, half through or after a change; parts done, and exit code."""
+def stopped_at(number, half, scenario, root):
+    """Run a scenario in a process that ends before or half through a change; return parts done and exit code.
+
+    It also stands for an end after the change before.
+    """
     reader, writer = os.pipe()
-    visits = iter({"before": [None], "half": ["half", None], "after": ["after", None]}[when])
+    visits = iter(["half"] * half)
 
     def visit(current, _):
-        if current == number:
-            answer = next(visits)
-            if answer is None:
-                os._exit(STOPPED)
-            return answer
-        return None
+        return None if current != number else next(visits, None) or os._exit(STOPPED)
 
     def run():
         with watched(root, visit):
