@@ -33,8 +33,8 @@ def clean(tmp_path):
 
 
 def test_clean_data_exit_with_0(clean, tmp_path):
-    told = diptych("data", "check", clean, "--out", tmp_path / "report", "--strict")
-    assert (0, "", "No problems in 30 images") == (told.code, told.err, told.out.splitlines()[0])
+    result = diptych("data", "check", clean, "--out", tmp_path / "report", "--strict")
+    assert (0, "", "No problems in 30 images") == (result.code, result.err, result.out.splitlines()[0])
     assert (tmp_path / "report/report.html").exists()
 
 
@@ -45,30 +45,30 @@ def test_strict_counts_warnings(clean, tmp_path):
 
 
 def test_the_printed_json_is_the_written_one(everything, tmp_path):
-    told = process("data", "check", everything, "--json", cwd=tmp_path)
-    assert (1, "") == (told.code, told.err)
+    result = process("data", "check", everything, "--json", cwd=tmp_path)
+    assert (1, "") == (result.code, result.err)
     written = json.loads((tmp_path / "runs/check-zoo/findings.json").read_text())
-    assert {**told.json, "created": ""} == {**written, "created": ""}
-    assert list(KINDS) == [kind["kind"] for kind in told.json["kinds"]]
+    assert {**result.json, "created": ""} == {**written, "created": ""}
+    assert list(KINDS) == [kind["kind"] for kind in result.json["kinds"]]
     assert {"error": 11, "warning": 7, "note": 5} == {
-        severity: len({found["kind"] for found in told.json["findings"] if found["severity"] == severity})
+        severity: len({found["kind"] for found in result.json["findings"] if found["severity"] == severity})
         for severity in ("error", "warning", "note")
     }
-    assert "runs/check-zoo/report.html" == told.json["report"]
+    assert "runs/check-zoo/report.html" == result.json["report"]
 
 
 def test_the_table_names_every_kind_and_some_examples(everything, tmp_path):
-    told = process("data", "check", everything, "--out", tmp_path)
-    assert (1, "") == (told.code, told.err)
-    assert all(kind.title in told.out for kind in KINDS.values())
-    assert "train/dog/damaged.png" in told.out
-    assert f"report: {tmp_path}/report.html" == told.out.splitlines()[-1]
+    result = process("data", "check", everything, "--out", tmp_path)
+    assert (1, "") == (result.code, result.err)
+    assert all(kind.title in result.out for kind in KINDS.values())
+    assert "train/dog/damaged.png" in result.out
+    assert f"report: {tmp_path}/report.html" == result.out.splitlines()[-1]
 
 
 def test_digits_are_clean(tmp_path):
-    told = diptych("data", "check", "digits", "--out", tmp_path, "--json")
-    assert (0, []) == (told.code, told.json["findings"])
-    assert {"train": 1797} == told.json["num_images"]
+    result = diptych("data", "check", "digits", "--out", tmp_path, "--json")
+    assert (0, []) == (result.code, result.json["findings"])
+    assert {"train": 1797} == result.json["num_images"]
 
 
 CHECK = """
@@ -109,7 +109,7 @@ def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_tw
 
 @pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])
 def test_data_without_a_verb_prints_help(arguments):
-    told = diptych("data", *arguments)
-    assert (0, "") == (told.code, told.err)
-    assert diptych("data", "--help") == told
-    assert "check" in told.out
+    result = diptych("data", *arguments)
+    assert (0, "") == (result.code, result.err)
+    assert diptych("data", "--help") == result
+    assert "check" in result.out

@@ -39,16 +39,16 @@ def digests(images_nhwc):
 @pytest.mark.parametrize("cache", ["always", "never"])
 def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(folder, cache, engine_name, tmp_path):
     settings = ("--model", "mlp", "--epochs", 1, "--image-size", SIZE[0], "--validation-fraction", 0, "--cache", cache)
-    told = diptych(
+    result = diptych(
         "train", folder, *settings, "--engine", engine_name, "--out", tmp_path, "--threads", 1, "--bad-images", "skip"
     )
-    assert 0 == told.code, told.err
+    assert 0 == result.code, result.err
     (directory,) = tmp_path.iterdir()
     record = Run.open(directory).read_record()
 
     good = [name for name, row in GOLDEN.items() if "sha256" in row]
     bad = [name for name, row in GOLDEN.items() if "kind" in row]
-    assert f"{2 * len(bad):,} images that cannot be decoded were skipped" in told.err
+    assert f"{2 * len(bad):,} images that cannot be decoded were skipped" in result.err
     assert 2 * len(bad) == len(record.data.skipped)
     expected = digests(resize(decode(corpus()[name].encoded, name), SIZE) for name in good)
 
@@ -67,9 +67,9 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
 
 
 def test_bad_images_are_an_error_in_one_line_without_a_run(folder, tmp_path):
-    told = diptych("train", folder, "--model", "mlp", "--out", tmp_path / "runs")
-    assert (2, "", 1) == (told.code, told.out, told.err.count("\n"))
-    assert "images cannot be decoded" in told.err
+    result = diptych("train", folder, "--model", "mlp", "--out", tmp_path / "runs")
+    assert (2, "", 1) == (result.code, result.out, result.err.count("\n"))
+    assert "images cannot be decoded" in result.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -98,7 +98,7 @@ def test_a_table_trains_and_a_zip_of_it_is_the_same_data(folder, tmp_path):
         write_table(folder).replace("\ntrain/", "\nimages/train/").replace("\ntest/", "\nimages/test/")
     )
     archive = shutil.make_archive(str(tmp_path / "fruit"), "zip", packed)
-    told = diptych("evaluate", run.directory, archive, "--json")
-    assert run.read_metrics()["accuracy"] == told.json["accuracy"]
+    result = diptych("evaluate", run.directory, archive, "--json")
+    assert run.read_metrics()["accuracy"] == result.json["accuracy"]
     again = train(archive, *settings)[0].read_record()
     assert record.data.fingerprint == again.data.fingerprint

@@ -1,4 +1,4 @@
-"""What a run or a shipped file is judged on: its own test split, read as it was; of other data all that fits."""
+"""Evaluate a run or an exported file: on its own test split by default, on all that fits of other data."""
 
 import csv
 import shutil
@@ -46,16 +46,16 @@ def table_run(tmp_path_factory):
 
 
 def shipped(run, tmp_path):
-    told = diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path, "--json")
-    assert 0 == told.code, told.err
+    result = diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path, "--json")
+    assert 0 == result.code, result.err
     return tmp_path / "mlp.safetensors"
 
 
 def test_a_folder_named_like_a_published_dataset_is_not_that_dataset(folder_run, tmp_path):
     path = shipped(folder_run[1], tmp_path)
-    told = diptych("evaluate", path)
-    assert (2, "") == (told.code, told.out)
-    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in told.err
+    result = diptych("evaluate", path)
+    assert (2, "") == (result.code, result.out)
+    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in result.err
 
 
 def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_path):
@@ -82,33 +82,33 @@ def test_an_exported_file_finds_published_data(digits_runs, tmp_path):
 @pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch")])
 def test_an_option_keeps_the_other_options_of_the_run(table_run, option):
     _, run = table_run
-    told = diptych("evaluate", run.directory, *option, "--json")
-    assert (0, "") == (told.code, told.err)
-    assert (run.read_metrics()["loss"], "test split") == (told.json["loss"], told.json["data"]["used"])
+    result = diptych("evaluate", run.directory, *option, "--json")
+    assert (0, "") == (result.code, result.err)
+    assert (run.read_metrics()["loss"], "test split") == (result.json["loss"], result.json["data"]["used"])
 
 
 def test_the_data_of_a_run_are_read_with_its_options(table_run):
     home, run = table_run
-    told = diptych("evaluate", run.directory, home / "pets.csv", "--json")
-    assert (0, "") == (told.code, told.err)
-    assert run.read_metrics()["loss"] == told.json["loss"]
+    result = diptych("evaluate", run.directory, home / "pets.csv", "--json")
+    assert (0, "") == (result.code, result.err)
+    assert run.read_metrics()["loss"] == result.json["loss"]
 
 
 def test_other_images_below_another_root_are_an_error(table_run, tmp_path):
     _, run = table_run
     write_images(tmp_path, [f"{place}.png" for place in range(24)], seed=1)
-    told = diptych("evaluate", run.directory, "--root", tmp_path)
-    assert (2, "") == (told.code, told.out)
-    assert "has changed since this run began" in told.err
+    result = diptych("evaluate", run.directory, "--root", tmp_path)
+    assert (2, "") == (result.code, result.out)
+    assert "has changed since this run began" in result.err
 
 
 def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_path):
     home, run = table_run
     shutil.copytree(home / "images", tmp_path / "images")
     (tmp_path / "images" / "7.png").write_bytes(b"no image")
-    told = diptych("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
-    assert (2, "") == (told.code, told.out)
-    assert "Now 1 images that cannot be decoded were left out, then 0." in told.err
+    result = diptych("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
+    assert (2, "") == (result.code, result.out)
+    assert "1 images that cannot be decoded were skipped now, 0 then." in result.err
 
 
 @pytest.fixture
@@ -119,37 +119,37 @@ def others(tmp_path):
     return tmp_path, [(name, "dog" if place % 2 else "cat") for place, name in enumerate(names)]
 
 
-def judged(run, data):
-    told = diptych("evaluate", run.directory, data, "--json")
-    assert (0, "") == (told.code, told.err)
-    return told.json["data"]["used"], told.json["num_samples"], [row["support"] for row in told.json["per_class"]]
+def evaluate(run, data):
+    result = diptych("evaluate", run.directory, data, "--json")
+    assert (0, "") == (result.code, result.err)
+    return result.json["data"]["used"], result.json["num_samples"], [row["support"] for row in result.json["per_class"]]
 
 
 def test_a_table_of_test_rows_is_a_test_split(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
-    assert ("test split", 12, [6, 6]) == judged(table_run[1], table)
+    assert ("test split", 12, [6, 6]) == evaluate(table_run[1], table)
 
 
 def test_data_without_a_test_split_are_used_whole_and_the_output_says_so(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", rows)
-    assert ("every image", 12, [6, 6]) == judged(table_run[1], table)
+    assert ("every image", 12, [6, 6]) == evaluate(table_run[1], table)
     assert "images 12 (every image of new)" in diptych("evaluate", table_run[1].directory, table).out
 
 
 def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
     _, run = folder_run
     write_images(tmp_path, [f"{name}/{place}.png" for name in "73" for place in range(4)], seed=2)
-    assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == judged(run, tmp_path)
+    assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == evaluate(run, tmp_path)
 
 
 def test_a_class_unknown_to_the_model_is_an_error_with_its_name(folder_run, tmp_path):
     _, run = folder_run
     write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
-    told = diptych("evaluate", run.directory, tmp_path)
-    assert (2, "") == (told.code, told.out)
-    assert f"has classes that '{run.directory}' does not know: eleven…; the model knows 0, 1, 2…" in told.err
+    result = diptych("evaluate", run.directory, tmp_path)
+    assert (2, "") == (result.code, result.out)
+    assert f"has classes that '{run.directory}' does not know: eleven…; the model knows 0, 1, 2…" in result.err
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
@@ -162,8 +162,8 @@ def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):
     monkeypatch.setattr(StoredImages, "__array__", refuse)
     assert 0 == diptych("evaluate", path, folder).code
     (other,) = train(folder, *SMALL, "--optimizer", "sgd", "--out", tmp_path)
-    told = diptych("compare", run.directory, other.directory, "--out", tmp_path / "compared")
-    assert 0 == told.code, told.err
+    result = diptych("compare", run.directory, other.directory, "--out", tmp_path / "compared")
+    assert 0 == result.code, result.err
     assert "data:image/png" in (tmp_path / "compared" / "report.html").read_text()
 
 
@@ -175,9 +175,9 @@ def test_calibration_data_are_read_with_their_options(table_run, others):
     (folder / "broken.png").write_bytes(b"no image")
     reading = ("--root", folder, "--bad-images", "skip")
     arguments = ("export", run.directory, "--to", "onnx-int8", "--no-verify", "--out", folder / "out", "--json")
-    told = diptych(*arguments, "--calibration", table, *reading)
-    assert 0 == told.code, told.err
-    assert "unverified" == told.json[0]["status"], told.json
+    result = diptych(*arguments, "--calibration", table, *reading)
+    assert 0 == result.code, result.err
+    assert "unverified" == result.json[0]["status"], result.json
     refused = diptych(*arguments, *reading)
     assert (2, "") == (refused.code, refused.out)
     assert "'bad_images' is for calibration data; also set 'calibration' to a dataset." in refused.err

@@ -38,7 +38,7 @@ def check(root):
     return check_listing(survey_folder(root))
 
 
-def told(findings):
+def by_name(findings):
     """Kinds and reasons by the name of each image; those about no image under an empty name."""
     found = {}
     for finding in findings:
@@ -55,7 +55,7 @@ def find_planted(root, num_good, num_damaged, rng):
     write_good(root, num_good, rng)
     wanted = write_damaged(root, num_damaged, rng)
     start = time.process_time()
-    found = told(check(root))
+    found = by_name(check(root))
     seconds = time.process_time() - start
     missed = {
         name: how for name, (how, may_be) in wanted.items() if not may_be & {kind for kind, _ in found.get(name, ())}
@@ -195,7 +195,7 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
         test=ListedSplit.of_pixels(images[48:], labels[48:]),
     )
     images[55] = images[4]
-    found = told(check_listing(parts))
+    found = by_name(check_listing(parts))
     assert {
         "train 3": [("duplicate", "2 times in train")],
         "train 7": [("duplicate", "2 times in train")],
@@ -209,14 +209,14 @@ def test_a_property_of_most_images_is_reported_once(tmp_path, rng):
     for number in range(60):
         image = picture(rng) // (12 if number % 3 else 1)
         plant(tmp_path / f"{number % 2}/{number}.png", encoded(image, "png"))
-    assert [("dark", "67% of all images are dark: common in this dataset")] == told(check(tmp_path))[""]
+    assert [("dark", "67% of all images are dark: common in this dataset")] == by_name(check(tmp_path))[""]
 
 
 def test_the_one_image_of_another_size_is_odd(tmp_path, rng):
     for number in range(120):
         side = 33 if number == 77 else 32
         plant(tmp_path / f"{number % 2}/{number}.png", encoded(picture(rng, 32, side), "png"))
-    assert {"1/77.png": [("odd-size", "33 × 32 pixels")]} == told(check(tmp_path))
+    assert {"1/77.png": [("odd-size", "33 × 32 pixels")]} == by_name(check(tmp_path))
 
 
 def test_a_class_of_damaged_files_is_empty(tmp_path, rng):

@@ -21,8 +21,8 @@ NAMES = ["cat", "dog", "bird"]
 
 
 def features(label="label", names=NAMES):
-    told = {"image": {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
-    return {"huggingface": json.dumps({"info": {"features": told}})}
+    metadata = {"image": {"_type": "Image"}, label: {"names": names, "_type": "ClassLabel"}}
+    return {"huggingface": json.dumps({"info": {"features": metadata}})}
 
 
 def write(
@@ -110,23 +110,23 @@ def test_rows_of_paths_are_sorted_and_rows_of_bytes_are_not(order, tmp_path):
     assert [4, 3, 5][::order] == levels_of(by_row)
 
 
-def write_divided(path, told, **options):
-    names, table = ["cat", "dog"], {"image": encoded(*range(len(told))), "label": [0, 1] * (len(told) // 2)}
+def write_divided(path, splits, **options):
+    names, table = ["cat", "dog"], {"image": encoded(*range(len(splits))), "label": [0, 1] * (len(splits) // 2)}
     schema = pa.schema([("image", IMAGE), ("label", pa.int64()), ("split", pa.string())], features(names=names))
-    pq.write_table(pa.table({**table, "split": told}, schema), path)
+    pq.write_table(pa.table({**table, "split": splits}, schema), path)
     return path
 
 
 def test_a_column_split_divides_files_without_a_split_in_their_names(tmp_path):
-    told = ["test", "train", "train", "val", "Train", "test"]
+    splits = ["test", "train", "train", "val", "Train", "test"]
     for data in (tmp_path / "faces.parquet", tmp_path / "more" / "train.parquet"):
         data.parent.mkdir(exist_ok=True)
-        faces = listing(write_divided(data, told))
+        faces = listing(write_divided(data, splits))
         assert [[1, 2, 4], [3], [0, 5]] == [levels_of(one) for one in (faces.train, faces.validation, faces.test)]
         assert ([0, 1], ["0", "5"]) == (faces.test.labels.tolist(), [name[-1] for name in faces.test.ids])
     assert [1, 2, 4] == levels_of(listing(tmp_path / "more").train)
-    write_divided(tmp_path / "test.parquet", told)
-    write_divided(tmp_path / "faces.parquet", told).rename(tmp_path / "train.parquet")
+    write_divided(tmp_path / "test.parquet", splits)
+    write_divided(tmp_path / "faces.parquet", splits).rename(tmp_path / "train.parquet")
     assert 6 == len(listing(tmp_path).train)
 
 

@@ -37,7 +37,7 @@ def listing(path, **options):
     return found(path, **options).listing
 
 
-def told(listed):
+def ids_and_labels(listed):
     """(id, label) of each image."""
     return list(zip(listed.ids.tolist(), listed.labels.tolist(), strict=True))
 
@@ -48,7 +48,7 @@ PETS = "path,label\nb.png,dog\na.png,cat\nc.png,cat\n"
 def test_a_csv_of_paths_lists_images_and_classes_in_sorted_order(tmp_path):
     pets = found(write_table(tmp_path / "pets.csv", PETS, a=10, b=20, c=30))
     assert ("pets", False, ("cat", "dog")) == (pets.name, pets.mirror, pets.listing.class_names)
-    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.listing.train)
+    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == ids_and_labels(pets.listing.train)
     assert [10, 20, 30] == levels_of(pets.listing.train)
     assert (None, None) == (pets.listing.validation, pets.listing.test)
 
@@ -75,15 +75,15 @@ def test_a_csv_of_paths_lists_images_and_classes_in_sorted_order(tmp_path):
 def test_a_table_reads_the_same_however_it_is_written(name, text, tmp_path):
     pets = listing(write_table(tmp_path / name, text, a=10, b=20, c=30))
     assert ("cat", "dog") == pets.class_names
-    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == told(pets.train)
+    assert [("a.png", 0), ("b.png", 1), ("c.png", 0)] == ids_and_labels(pets.train)
 
 
 def test_a_split_column_divides_the_rows(tmp_path):
     text = "path,label,split\na.png,x,train\nb.png,y,Training\nc.png,y,valid\nd.png,x,test\ne.png,y,test\n"
     pets = listing(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3, d=4, e=5))
-    assert [("a.png", 0), ("b.png", 1)] == told(pets.train)
-    assert [("c.png", 1)] == told(pets.validation)
-    assert [("d.png", 0), ("e.png", 1)] == told(pets.test)
+    assert [("a.png", 0), ("b.png", 1)] == ids_and_labels(pets.train)
+    assert [("c.png", 1)] == ids_and_labels(pets.validation)
+    assert [("d.png", 0), ("e.png", 1)] == ids_and_labels(pets.test)
 
 
 def test_the_order_of_rows_changes_nothing_and_class_folders_of_the_same_files_agree(tmp_path):
@@ -334,8 +334,8 @@ def test_tables_of_paths_named_after_splits_are_read_beside_their_images(tmp_pat
     write_table(tmp_path / "val.csv", "image,label\ntest_images/c.png,y\n")
     write_table(tmp_path / "sample_submission.csv", "image,label\nc.png,x\n")
     pets = listing(tmp_path)
-    assert [("train_images/a.png", 0), ("train_images/b.png", 1)] == told(pets.train)
-    assert [("test_images/c.png", 1)] == told(pets.validation)
+    assert [("train_images/a.png", 0), ("train_images/b.png", 1)] == ids_and_labels(pets.train)
+    assert [("test_images/c.png", 1)] == ids_and_labels(pets.validation)
 
 
 def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_path):
@@ -351,7 +351,7 @@ def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_p
 @pytest.mark.parametrize("list_classes", [list_folder, survey_folder])
 def test_a_folder_of_runs_is_not_a_class(record, divided, list_classes, tmp_path):
     write_tree(tmp_path / divided, "cats", "dogs")
-    before = told(listing(tmp_path, list_classes=list_classes).train)
+    before = ids_and_labels(listing(tmp_path, list_classes=list_classes).train)
     (tmp_path / "runs" / record).parent.mkdir(parents=True)
     (tmp_path / "runs" / record).write_text("{}")
     write_image(tmp_path / "runs" / record.split("/")[0] / "plots" / "loss.png", 3)
@@ -359,7 +359,7 @@ def test_a_folder_of_runs_is_not_a_class(record, divided, list_classes, tmp_path
     after = listing(tmp_path, list_classes=list_classes)
     assert (("cats", "dogs"), before) == (
         after.class_names,
-        [row for row in told(after.train) if "again" not in row[0]],
+        [row for row in ids_and_labels(after.train) if "again" not in row[0]],
     )
     write_table(tmp_path / "labels.csv", f"path,label\n{before[0][0]},a\n{before[-1][0]},b\n")
     assert ("cats", "dogs") == listing(tmp_path).class_names
@@ -455,7 +455,7 @@ def test_an_archive_of_class_folders_reads_as_they_do(name, write, prefix, divid
     write(tmp_path / name, tmp_path / "tree", prefix)
     packed, plain = found(tmp_path / name), found(tmp_path / "tree")
     assert ("pets", ("cats", "dogs")) == (packed.name, packed.listing.class_names)
-    assert told(plain.listing.train) == told(packed.listing.train)
+    assert ids_and_labels(plain.listing.train) == ids_and_labels(packed.listing.train)
     assert levels_of(plain.listing.train) == levels_of(packed.listing.train)
 
 
@@ -463,7 +463,7 @@ def test_an_archive_of_class_folders_reads_as_they_do(name, write, prefix, divid
 def test_an_archive_of_tables_reads_as_they_do(name, write, tmp_path):
     write_table(tmp_path / "tables" / "train.csv", PETS, a=1, b=2, c=3)
     write(tmp_path / name, tmp_path / "tables", "wrapped/")
-    assert told(listing(tmp_path / "tables").train) == told(listing(tmp_path / name).train)
+    assert ids_and_labels(listing(tmp_path / "tables").train) == ids_and_labels(listing(tmp_path / name).train)
     images = random_images(4, 4, 4, 1)
     write_table(tmp_path / "pixels" / "digits.csv", pixel_table(images, [0, 1, 0, 1]))
     write(tmp_path / f"pixels_{name}", tmp_path / "pixels")
