@@ -1,14 +1,13 @@
-"""The best rows, shortfalls, and the JSON and CSV of a benchmark."""
+"""The best rows, shortfalls, JSON and CSV of a benchmark."""
 
 import csv
-import io
 import json
 
 import pytest
 from benchmark_rows import make_benchmark, make_row
 
-from diptych.artifacts.store import json_text
 from diptych.cli.deployment import limits_of
+from diptych.deployment.benchmark import write
 from diptych.errors import UsageError
 
 
@@ -17,43 +16,39 @@ def named(winner):
 
 
 def test_each_aim_has_a_winner_and_the_best_float32_row():
-    found = make_benchmark(
+    results = make_benchmark(
         make_row("onnx", latency=2e-3, rate=500, num_bytes=900),
         make_row("tflite", latency=3e-3, rate=900, num_bytes=800),
         make_row("tflite-int8", latency=1e-3, rate=400, num_bytes=200),
     )
-    latency, throughput, size = found.best
+    latency, throughput, size = results.best
     assert ("latency", ("tflite-int8", "onnx")) == (latency.aim, named(latency))
     assert ("throughput", ("tflite", None)) == (throughput.aim, named(throughput))
     assert ("size", ("tflite-int8", "tflite")) == (size.aim, named(size))
 
 
 def test_failed_rows_do_not_win_and_weights_are_not_the_smallest_model():
-    found = make_benchmark(
+    results = make_benchmark(
         make_row("onnx", latency=1e-3, status="failed", reason="a probability differs"),
         make_row("safetensors", latency=2e-3, num_bytes=100),
         make_row("keras", latency=3e-3, num_bytes=900),
     )
-    assert ["safetensors", "safetensors", "keras"] == [winner.row.form for winner in found.best]
-
-
-def test_nothing_is_best_if_no_row_passed():
-    found = make_benchmark(make_row("onnx", status="unrunnable", reason="it died", speed=None))
-    assert [] == found.best
+    assert ["safetensors", "safetensors", "keras"] == [winner.row.form for winner in results.best]
 
 
 def test_a_row_below_a_limit_is_reported_with_its_value():
-    found = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
-    assert [] == found.shortfalls({"accuracy": 0.85, "agreement": 0.9})
-    assert ["tflite-int8 in LiteRT: accuracy is 0.8500; at least 0.9 is required"] == found.shortfalls(
+    results = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
+    assert [] == results.shortfalls({"accuracy": 0.85, "agreement": 0.9})
+    assert ["tflite-int8 in LiteRT: accuracy is 0.8500; at least 0.9 is required"] == results.shortfalls(
         {"accuracy": 0.9}
     )
 
 
 @pytest.mark.parametrize("status", ["failed", "impossible", "unrunnable"])
-def test_a_failed_row_is_a_shortfall_for_any_limit(status):
-    found = make_benchmark(make_row("onnx"), make_row("tflite", status=status, reason="it broke"))
-    assert ["tflite in LiteRT: it broke"] == found.shortfalls({"accuracy": 0.0})
+def test_a_failed_row_is_a_shortfall_for_any_limit_and_never_the_best(status):
+    broken = make_row("tflite", status=status, reason="it broke")
+    assert ["tflite in LiteRT: it broke"] == make_benchmark(make_row("onnx"), broken).shortfalls({"accuracy": 0.0})
+    assert [] == make_benchmark(broken).best
 
 
 def test_a_missing_package_is_a_shortfall_only_if_nothing_was_measured():
@@ -63,19 +58,22 @@ def test_a_missing_package_is_a_shortfall_only_if_nothing_was_measured():
     assert "nothing was measured" in line
 
 
-def test_json_and_csv_have_the_same_rows():
-    found = make_benchmark(make_row("onnx"), make_row("tflite", status="impossible", reason='it says "no", twice'))
-    told = json.loads(json_text(found.to_json()))
-    lines = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in told["rows"]] == lines
-    assert {"format": "onnx", "runtime": "onnxruntime"} == told["best"]["latency"]["all"]
-    assert (0.9, 2, "an abacus") == (told["trained_accuracy"], told["threads"], told["machine"]["processor"])
-
-
-def test_a_row_has_its_runtime_kind_and_speed():
-    told = make_row("tflite-int8", latency=1e-3).to_json()
-    assert ("LiteRT", True, False) == (told["title"], told["is_quantised"], told["is_lossless"])
-    assert (1e-3, "tflite-int8") == (told["latency_p50"], told["path"])
+def test_json_and_csv_have_the_same_rows(tmp_path):
+    benchmark = make_benchmark(make_row("tflite-int8"), make_row("tflite", status="impossible", reason='it says "no"'))
+    write(benchmark, tmp_path)
+    content = json.loads((tmp_path / "benchmark.json").read_text())
+    lines = list(csv.DictReader((tmp_path / "benchmark.csv").read_text().splitlines()))
+    texts = [{key: "" if value is None else str(value) for key, value in row.items()} for row in content["rows"]]
+    assert texts == lines
+    assert {"format": "tflite-int8", "runtime": "litert"} == content["best"]["latency"]["all"]
+    expected = {
+        "title": "LiteRT",
+        "is_quantised": True,
+        "is_lossless": False,
+        "latency_p50": 1e-3,
+        "path": "tflite-int8",
+    }
+    assert expected == {key: content["rows"][0][key] for key in expected}
 
 
 def test_limits_are_read_from_text():

@@ -22,15 +22,11 @@ def reference():
     return Reference.of(Split(images_nhwc, labels_n), Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
 
 
-def test_the_same_probabilities_pass_everywhere(reference):
-    for form in FORMATS.values():
-        verdict = judge(form, reference, reference.probabilities_nk)
-        assert (0.0, 1.0, reference.accuracy, None) == (
-            verdict.worst_difference,
-            verdict.agreement,
-            verdict.accuracy,
-            verdict.reason,
-        )
+@pytest.mark.parametrize("form", FORMATS.values(), ids=lambda form: form.name)
+def test_the_same_probabilities_pass(reference, form):
+    verdict = judge(form, reference, reference.probabilities_nk)
+    assert (None, 0.0, 1.0) == (verdict.reason, verdict.worst_difference, verdict.agreement)
+    assert reference.accuracy == verdict.accuracy
 
 
 def test_a_probability_beyond_the_tolerance_of_the_format_fails(reference):
@@ -38,14 +34,6 @@ def test_a_probability_beyond_the_tolerance_of_the_format_fails(reference):
     nudged_nk[reference.golden_g[0], 0] += 2e-5
     assert "differs by 2e-05; at most 1e-05 is allowed" in judge(FORMATS["onnx"], reference, nudged_nk).reason
     assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).reason is None
-
-
-def test_too_many_other_classes_fail(reference):
-    turned_nk = reference.probabilities_nk.copy()
-    turned_nk[: NUM // 5] = np.roll(turned_nk[: NUM // 5], 1, axis=1)
-    verdict = judge(FORMATS["onnx-int8"], reference, turned_nk)
-    assert 0.8 == verdict.agreement
-    assert "80.00% of the images get the trained model's class; at least 90.0%" in (verdict.reason or "")
 
 
 @pytest.mark.parametrize(("num_other", "status"), [(0, "ok"), (1, "ok"), (2, "failed")])
@@ -56,7 +44,9 @@ def test_one_image_of_a_small_test_set_may_get_another_class(num_other, status):
     small = Reference.of(split, Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
     turned_nk = small.probabilities_nk.copy()
     turned_nk[:num_other] = np.roll(turned_nk[:num_other], 1, axis=1)
-    assert status == judge(FORMATS["tflite-dynamic"], small, turned_nk).status
+    verdict = judge(FORMATS["tflite-dynamic"], small, turned_nk)
+    assert (status, 1 - num_other / 20) == (verdict.status, verdict.agreement)
+    assert (status == "ok") or "90.00% of the images get the trained model's class; at least 97.0%" in verdict.reason
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
@@ -65,13 +55,9 @@ def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
 
 
 def test_predictions_for_another_test_set_are_an_error(reference):
-    labels_n = np.roll(reference.labels_n, 1)
+    predictions = Predictions(reference.logits_nk, reference.labels_n, reference.labels_n)
     with pytest.raises(ArtifactError, match="for another test set"):
-        Reference.of(
-            Split(reference.images, labels_n),
-            Predictions(reference.logits_nk, reference.labels_n, reference.labels_n),
-            tuple("abcd"),
-        )
+        Reference.of(Split(reference.images, np.roll(reference.labels_n, 1)), predictions, tuple("abcd"))
 
 
 def test_the_accuracy_of_each_class_is_reported_before_and_after(reference):

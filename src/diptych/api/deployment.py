@@ -12,11 +12,11 @@ from diptych.api.inference import finished_run, source_like
 from diptych.artifacts.run import Run
 from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
-from diptych.deployment.calibration import Calibration, draw
 from diptych.deployment.export import Exported, TrainedModel
 from diptych.deployment.export import export as export_run
 from diptych.deployment.file_types import open_artifact
 from diptych.deployment.formats import parse_formats
+from diptych.deployment.quantization import Calibration, draw
 from diptych.errors import UsageError
 from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, accepts, split_options
 from diptych.processes import num_threads

@@ -11,7 +11,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from diptych.deployment import runtimes
 from diptych.deployment.export import Exported, TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.predictor import LARGE_BATCH, Answers, Probes, Speed, save_images
-from diptych.deployment.verify import Reference, judge
+from diptych.deployment.verify import judge
 from diptych.errors import DiptychError, MissingEngine
 from diptych.training.machine import machine, versions
 
@@ -32,6 +32,7 @@ NOISY = 0.25
 LIMITS = ("accuracy", "agreement")
 Status = Literal["ok", "failed", "impossible", "unrunnable", "absent"]
 Aim = Literal["latency", "throughput", "size"]
+_JUDGED = ("status", "reason", "accuracy", "agreement", "worst_difference")
 _WEIGHTS_ONLY = ("safetensors", "state-dict", "weights-h5")
 
 
@@ -67,24 +68,14 @@ class Row:
         return f"{self.form} in {self.title}"
 
     @property
-    def is_quantised(self) -> bool:
-        """Whether it computes in 8-bit integers."""
-        return FORMATS[self.form].is_quantised
-
-    @property
     def is_lossless(self) -> bool:
         """Whether it keeps the trained model's float32 numbers."""
         return FORMATS[self.form].tolerance <= Format.tolerance
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the file is a whole model, not weights for a model that diptych builds."""
-        return self.form not in _WEIGHTS_ONLY
-
     def to_json(self) -> dict[str, Any]:
         """Return all values as one flat object; times in seconds, memory in bytes, null if unknown."""
         content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speed"}
-        kind = {"title": self.title, "is_quantised": self.is_quantised, "is_lossless": self.is_lossless}
+        kind = {"title": self.title, "is_quantised": FORMATS[self.form].is_quantised, "is_lossless": self.is_lossless}
         speed = asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed))
         return content | kind | speed | {"path": self.path and self.path.name}
 
@@ -122,7 +113,7 @@ class Benchmark:
         return [
             *_winner("latency", {row: row.speed.latency_p50 for row in passed if row.speed}),
             *_winner("throughput", {row: -row.speed.images_per_second for row in passed if row.speed}),
-            *_winner("size", {row: float(row.num_bytes or 0) for row in passed if row.is_whole}),
+            *_winner("size", {row: float(row.num_bytes or 0) for row in passed if row.form not in _WEIGHTS_ONLY}),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -130,15 +121,6 @@ class Benchmark:
         content = {column.name: getattr(self, column.name) for column in fields(self)}
         best = {winner.aim: {"all": _name(winner.row), "lossless": _name(winner.lossless)} for winner in self.best}
         return content | {"rows": [row.to_json() for row in self.rows], "best": best}
-
-    def to_csv(self) -> str:
-        """Return a header and one line per row."""
-        text = io.StringIO()
-        rows = [row.to_json() for row in self.rows]
-        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
 
     def shortfalls(self, limits: Mapping[str, float]) -> list[str]:
         """Return one line for each row that failed or is below a limit; missing packages do not count.
@@ -148,7 +130,14 @@ class Benchmark:
         """
         if all(row.status == "absent" for row in self.rows):
             return ["nothing was measured: no package that these formats need is installed"]
-        return [line for row in self.rows for line in _shortfalls(row, limits)]
+        lines = [f"{row.label}: {row.reason}" for row in self.rows if row.status not in ("ok", "absent")]
+        return lines + [
+            f"{row.label}: {name} is {getattr(row, name):.4f}; at least {least:g} is required"
+            for row in self.rows
+            if row.status == "ok"
+            for name, least in limits.items()
+            if getattr(row, name) < least
+        ]
 
 
 def benchmark(
@@ -161,19 +150,28 @@ def benchmark(
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Benchmark:
     """Export a model to `folder`, and measure each file in each runtime of its format; see `api.benchmark`."""
-    share = seconds / PASSES
-    exports = export(trained, forms, folder, threads=threads, seconds=share, on_format=on_step)
+    exports = export(trained, forms, folder, threads=threads, on_format=on_step)
     with tempfile.TemporaryDirectory(prefix="diptych-") as name, Probes(threads) as probes:
         images = trained.reference.images
         all_images = save_images(Path(name) / "images.npy", images)
         few_images = save_images(Path(name) / "few.npy", images[:LARGE_BATCH])
-        bench = _Bench(trained.reference, all_images, few_images, probes, share, on_step)
-        trials = [trial for exported in exports for trial in bench.first(exported)]
-        for trial in reversed(trials):
-            bench.again(trial)
+
+        def measure(trial: _Trial, images: Path) -> Answers | None:
+            on_step(trial.row.label)
+            return trial.measure(probes, images, seconds / PASSES)
+
+        trials = [_Trial(row) for exported in exports for row in _rows(exported)]
         for trial in trials:
+            answers = measure(trial, all_images) if trial.row.path else None
+            if answers:
+                verdict = judge(FORMATS[trial.row.form], trained.reference, answers.probabilities_nk)
+                trial.row = replace(trial.row, **{name: getattr(verdict, name) for name in _JUDGED})
+        verified = [trial for trial in trials if trial.row.status == "ok"]
+        for trial in reversed(verified):
+            measure(trial, few_images)
+        for trial in verified:
             if trial.spread > NOISY:
-                bench.again(trial)
+                measure(trial, few_images)
     packages = {package for runtime in runtimes.RUNTIMES.values() for package in runtime.packages}
     return Benchmark(
         trained.card.spec.name,
@@ -189,9 +187,23 @@ def benchmark(
 
 def write(result: Benchmark, folder: Path) -> None:
     """Write `benchmark.json` and `benchmark.csv`."""
-    write_json(folder / "benchmark.json", result.to_json())
+    content, text = result.to_json(), io.StringIO()
+    write_json(folder / "benchmark.json", content)
+    writer = csv.DictWriter(text, content["rows"][0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(content["rows"])
     with atomic_write(folder / "benchmark.csv") as file:
-        file.write(result.to_csv().encode())
+        file.write(text.getvalue().encode())
+
+
+def _rows(exported: Exported) -> list[Row]:
+    """Return a row for each runtime of a format, or a single one if its file could not be written."""
+    form = FORMATS[exported.form]
+    if exported.path is None:
+        status: Status = "absent" if exported.absent else "impossible"
+        return [Row(form.name, form.runtimes[0], status, exported.reason)]
+    written = (exported.path, exported.writer, exported.num_bytes)
+    return [Row(form.name, runtime, "ok", None, *written) for runtime in form.runtimes]
 
 
 @dataclass
@@ -199,13 +211,27 @@ class _Trial:
     """A row and all measurements of its speed."""
 
     row: Row
-    speeds: list[Speed]
+    speeds: list[Speed] = field(default_factory=list)
 
     @property
     def spread(self) -> float:
         latencies = [speed.latency_p50 for speed in self.speeds] or [1.0]
         rates = [speed.images_per_second for speed in self.speeds] or [1.0]
         return max(max(latencies) / min(latencies), max(rates) / min(rates)) - 1
+
+    def measure(self, probes: Probes, images: Path, seconds: float) -> Answers | None:
+        """Run the row's file in a new process, and return its answers, or None if it cannot run."""
+        row = self.row
+        assert row.path is not None  # it was written
+        try:
+            runtime = runtimes.RUNTIMES[row.runtime]
+            answers = probes.ask(row.path, runtime, images, form=FORMATS[row.form], seconds=seconds)
+        except DiptychError as error:
+            status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
+            self.row = replace(row, status=status, reason=str(error))
+            return None
+        self.speeds.extend([answers.speed] if answers.speed else [])
+        return answers
 
     def result(self) -> Row:
         """Return the row with medians; for loading and memory, the minimum: the first process reads from disk."""
@@ -217,62 +243,6 @@ class _Trial:
         return replace(self.row, speed=Speed(**values), spread=self.spread)
 
 
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """The settings that all measurements share."""
-
-    reference: Reference
-    all_images: Path
-    few_images: Path
-    probes: Probes
-    seconds: float
-    on_step: Callable[[str], None]
-
-    def first(self, exported: Exported) -> Iterator[_Trial]:
-        """Measure a format in each of its runtimes, but for the one in which `export` did."""
-        form = FORMATS[exported.form]
-        if exported.path is None:
-            yield _Trial(_row(exported, form.runtimes[0], "absent" if exported.absent else "impossible"), [])
-            return
-        verified_in = None if exported.status == "unverified" else runtimes.usable(form).name
-        for runtime in form.runtimes:
-            trial = _Trial(_row(exported, runtime, "ok" if exported.status == "ok" else "failed"), [])
-            if runtime == verified_in:
-                trial.speeds.extend([exported.speed] if exported.speed else [])
-            else:
-                row = trial.row
-                trial.row = Row(row.form, runtime, "ok", None, row.path, row.writer, row.num_bytes)
-                answers = self._ask(trial, self.all_images)
-                if answers:
-                    verdict = judge(form, self.reference, answers.probabilities_nk)
-                    trial.row = _row(replace(exported, **vars(verdict)), runtime, verdict.status)
-            yield trial
-
-    def again(self, trial: _Trial) -> None:
-        """Measure a verified row once more."""
-        if trial.row.status == "ok":
-            self._ask(trial, self.few_images)
-
-    def _ask(self, trial: _Trial, images: Path) -> Answers | None:
-        row = trial.row
-        assert row.path is not None  # it was written
-        self.on_step(row.label)
-        runtime = runtimes.RUNTIMES[row.runtime]
-        try:
-            answers = self.probes.ask(row.path, runtime, images, form=FORMATS[row.form], seconds=self.seconds)
-        except DiptychError as error:
-            status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
-            trial.row = replace(row, status=status, reason=str(error))
-            return None
-        trial.speeds.extend([answers.speed] if answers.speed else [])
-        return answers
-
-
-def _row(exported: Exported, runtime: str, status: Status) -> Row:
-    shared = "reason path writer num_bytes accuracy agreement worst_difference".split()
-    return Row(exported.form, runtime, status, **{name: getattr(exported, name) for name in shared})
-
-
 def _winner(aim: Aim, costs: Mapping[Row, float]) -> Iterator[Winner]:
     cheapest_first = sorted(costs, key=costs.__getitem__)
     for first in cheapest_first[:1]:
@@ -282,12 +252,3 @@ def _winner(aim: Aim, costs: Mapping[Row, float]) -> Iterator[Winner]:
 
 def _name(row: Row | None) -> dict[str, str] | None:
     return {"format": row.form, "runtime": row.runtime} if row else None
-
-
-def _shortfalls(row: Row, limits: Mapping[str, float]) -> Iterator[str]:
-    if row.status == "ok":
-        for name, least in limits.items():
-            if getattr(row, name) < least:
-                yield f"{row.label}: {name} is {getattr(row, name):.4f}; at least {least:g} is required"
-    elif row.status != "absent":
-        yield f"{row.label}: {row.reason}"

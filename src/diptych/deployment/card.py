@@ -90,11 +90,7 @@ class Card:
 
     @classmethod
     def from_text(cls, text: str | bytes, where: str) -> Self:
-        """Read a card.
-
-        Raises:
-            ArtifactError: It is damaged or from a newer version of diptych; the message names `where`.
-        """
+        """Read a card, or raise ArtifactError, naming `where`, if it is damaged or from a newer version of diptych."""
         try:
             fields = msgspec.json.decode(text, type=_CardFields)
             if fields.kind != KIND or fields.version != VERSION:
@@ -104,7 +100,7 @@ class Card:
                 )
             card = cls(
                 fields.format,
-                _checked_spec(fields.spec),
+                model_from_json(fields.spec),
                 fields.class_names,
                 fields.input.resize,
                 fields.dataset,
@@ -115,26 +111,28 @@ class Card:
                 fields.published is True,
                 fields.test_fingerprint,
             )
-            card._check_texts()
+            card._check()
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
             raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
-        if len(card.class_names) != card.spec.num_classes:
-            raise ArtifactError(
-                f"Cannot read the card in {where}: it has {len(card.class_names)} class names, "
-                f"its model has {card.spec.num_classes} classes."
-            )
         return card
 
     def for_format(self, form: str, calibration: Mapping[str, Any] | None = None) -> Self:
         """Return the card for a file of another format."""
         return replace(self, form=form, calibration=calibration)
 
-    def _check_texts(self) -> None:
-        """Raise for control characters, which could command a terminal."""
+    def _check(self) -> None:
+        """Raise ValueError for texts that could harm a terminal and models that no machine can hold."""
         texts = (self.form, self.spec.name, *self.class_names, self.resize, self.dataset, *self.trained_by)
         for text in (*texts, self.parity, self.diptych, self.test_fingerprint or ""):
-            if any(category(letter) == "Cc" for letter in text):
+            if any(category(letter) == "Cc" for letter in text):  # it could command a terminal
                 raise ValueError(f"{text!r:.40} has a control character")
+        names, classes = len(self.class_names), self.spec.num_classes
+        if names != classes:
+            raise ValueError(f"it has {names} class names, its model has {classes} classes")
+        if sum(array.size for array in self.spec.arrays) > MOST_BYTES // 4:
+            raise ValueError(f"its model has more than {MOST_BYTES // 4:,} weights")
+        if max(map(prod, self.spec.shapes.values())) > _MAX_ACTIVATIONS:
+            raise ValueError(f"a layer outputs more than {_MAX_ACTIVATIONS:,} numbers for one image")
 
 
 class _Input(msgspec.Struct, frozen=True):
@@ -183,13 +181,3 @@ def parity_digest(spec: ModelSpec, weights: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{array.name} {values.shape}".encode())
         digest.update(values.data)
     return digest.hexdigest()
-
-
-def _checked_spec(value: dict[str, Any]) -> ModelSpec:
-    """Parse a spec and check that a machine can hold its model."""
-    spec = model_from_json(value)
-    if sum(array.size for array in spec.arrays) > MOST_BYTES // 4:
-        raise SpecError(f"its model has more than {MOST_BYTES // 4:,} weights")
-    if max(map(prod, spec.shapes.values())) > _MAX_ACTIVATIONS:
-        raise SpecError(f"a layer outputs more than {_MAX_ACTIVATIONS:,} numbers for one image")
-    return spec

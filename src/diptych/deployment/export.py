@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +19,13 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, sha256_of, write_arrays, write_json
 from diptych.data.datasets import Dataset
 from diptych.data.paths import user_path
-from diptych.deployment import calibration, runtimes
-from diptych.deployment.audit import lost_signal
-from diptych.deployment.calibration import Calibration
+from diptych.deployment import quantization, runtimes
 from diptych.deployment.card import Card, card_of
 from diptych.deployment.convert import convert
 from diptych.deployment.file_types import is_artifact, num_bytes
 from diptych.deployment.formats import FORMATS, Format, check_installed
-from diptych.deployment.predictor import Probes, Speed, save_images
+from diptych.deployment.predictor import Probes, save_images
+from diptych.deployment.quantization import Calibration
 from diptych.deployment.verify import Reference, class_changes, judge, write_golden
 from diptych.engines.contract import CARD, Arrays
 from diptych.engines.session import Session, Sessions
@@ -50,12 +49,7 @@ class TrainedModel:
 
     @classmethod
     def of(cls, run: Run, data_dir: str | Path | None = None) -> TrainedModel:
-        """Read a finished run; `data_dir` is the folder of named datasets if it has changed.
-
-        Raises:
-            ArtifactError: Its record or its weights are damaged.
-            UsageError: `data_dir` cannot be read.
-        """
+        """Read a finished run; `data_dir` is the folder of named datasets if it has changed."""
         record, weights = run.read_record(), read_arrays(run.model_path)[0]
         if data_dir:
             data = msgspec.structs.replace(record.data, data_dir=str(user_path(data_dir, "--data-dir")))
@@ -69,11 +63,7 @@ class TrainedModel:
 
     @cached_property
     def reference(self) -> Reference:
-        """The test set and the model's predictions for it.
-
-        Raises:
-            DiptychError: The test set is missing, or is not the one of the run.
-        """
+        """The test set and the model's predictions for it; raises if the set is missing or has changed."""
         try:
             return Reference.of(self.data.test, self.run.read_predictions(), self.card.class_names)
         except DiptychError as error:
@@ -102,8 +92,6 @@ class Exported:
     """For an integer format: the accuracy of each class, trained and exported."""
     layers: list[dict[str, Any]] | None = None
     """For an integer format that lost over a point of accuracy: the layers, largest loss of precision first."""
-    speed: Speed | None = None
-    """If measured, in the runtime that verified the file."""
     absent: bool = False
     """Whether it could not be written because a package is not installed."""
 
@@ -136,13 +124,11 @@ def export(
     verify: bool = True,
     calibrate: Calibration | None = None,
     threads: int,
-    seconds: float = 0.0,
     on_format: Callable[[str], None] = lambda name: None,
 ) -> list[Exported]:
     """Export a model, and return the result for each format; see `api.export`.
 
-    An existing file in `folder` is replaced once its successor is verified. With `seconds`, each speed of a file is
-    measured for that long during its verification.
+    An existing file in `folder` is replaced once its successor is verified.
     """
 
     def prepare(worker: Session) -> None:
@@ -152,12 +138,12 @@ def export(
     with staging(folder) as staged, Sessions(threads, prepare) as workers, Probes(threads) as probes:
         if verify:
             trained.reference  # noqa: B018  (raises before anything is written)
-        exporter = _Exporter(trained, staged, folder, workers, probes, writer, calibrate, seconds)
+        exporter = _Exporter(trained, staged, folder, workers, probes, writer, calibrate)
         results = []
         for form in forms:
             on_format(form.name)
             with suppress(MissingEngine):
-                if verify and not seconds:
+                if verify:
                     probes.start(runtimes.usable(form))
             results.append(exporter.export(form, verify))
         if verify:
@@ -177,16 +163,13 @@ class _Exporter:
     probes: Probes
     writer: str | None
     calibrate: Calibration | None
-    seconds: float
-
-    def __post_init__(self) -> None:
-        self.written: dict[str, Path] = {}
+    written: dict[str, Path] = field(default_factory=dict)
 
     @cached_property
     def calibration(self) -> Calibration:
         data = self.trained.data
-        images = self.calibrate or calibration.draw(data.train, data.name)
-        calibration.check(images.images_nhwc, data.train.images)
+        images = self.calibrate or quantization.draw(data.train, data.name)
+        quantization.check(images.images_nhwc, data.train.images)
         return images
 
     @cached_property
@@ -213,11 +196,7 @@ class _Exporter:
         return replace(exported, path=self.written[form.name])
 
     def writer_of(self, form: Format) -> str | None:
-        """Return the engine that writes a format, or None if none is needed.
-
-        Raises:
-            MissingEngine: A package that is needed is not installed.
-        """
+        """Return the engine that writes a format, or None if none is needed; raise MissingEngine if none can."""
         check_installed("writing it", form.packages)
         if not form.writers:
             return None
@@ -251,13 +230,13 @@ class _Exporter:
     def verified(self, form: Format, path: Path, exported: Exported) -> Exported:
         """Compare a file with the trained model."""
         try:
-            answers = self.probes.ask(path, runtimes.usable(form), self.images, form=form, seconds=self.seconds)
+            answers = self.probes.ask(path, runtimes.usable(form), self.images, form=form)
         except MissingEngine as error:
             return replace(exported, reason=str(error))
         except DiptychError as error:
             return replace(exported, status="failed", reason=str(error))
         verdict = judge(form, self.trained.reference, answers.probabilities_nk)
-        result = replace(exported, speed=answers.speed, **vars(verdict))
+        result = replace(exported, **vars(verdict))
         if not form.is_quantised:
             return result
         result = replace(result, classes=class_changes(self.trained.reference, answers.logits_nk))
@@ -266,7 +245,7 @@ class _Exporter:
         try:
             source = self.write(FORMATS[form.made_of or "tflite"])
             spec, images_nhwc = self.trained.card.spec, self.calibration.images_nhwc
-            return replace(result, layers=lost_signal(form, spec, source, path, images_nhwc))
+            return replace(result, layers=quantization.lost_signal(form, spec, source, path, images_nhwc))
         except Exception as error:  # debuggers can raise anything; the file itself is not affected
             return replace(result, reason=f"its layers could not be compared: {in_one_line(error)}")
 

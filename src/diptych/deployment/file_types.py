@@ -6,7 +6,9 @@ imported.
 
 from __future__ import annotations
 
-import stat
+import re
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +16,25 @@ from typing import Any
 
 from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS, Format, check_installed
-from diptych.deployment.zip_archives import open_zip
 from diptych.engines.contract import CARD, MOST_BYTES
 from diptych.errors import ArtifactError, DiptychError, UsageError, in_one_line
 
 _MAX_CARD_BYTES = 4 * 2**20
 _MAX_FILES = 100
 _MAX_WEIGHTS_PER_BYTE = 8
+# Of zip archives: entries, bytes of the directory, and unpacked bytes for one packed.
+_MAX_ENTRIES, _MAX_DIRECTORY, _MAX_RATIO = 20_000, 4 * 2**20, 200
+_ENCRYPTED = 1
 
 
 @dataclass(frozen=True)
 class FileType:
-    """A type of file: its name in messages, the reader of its card, and the formats it can be."""
+    """A type of file: its name in messages, the reader of its card with the packages it needs, and its formats."""
 
     title: str
     read: Callable[[Path], str | bytes | None]
     formats: tuple[str, ...]
     packages: tuple[str, ...] = ()
-    """Packages that the reader needs."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,7 @@ class Artifact:
 
 
 def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
-    """Check an exported file and read its card.
-
-    Args:
-        path: A file or folder that `diptych export` wrote.
-        trust: Whether to accept a format that can execute code when it is loaded.
+    """Check a file or folder that `diptych export` wrote and read its card.
 
     Raises:
         ArtifactError: The file is missing, damaged or too large, or has no matching card.
@@ -77,19 +76,20 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
 def is_artifact(path: str | Path) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
     expanded = Path(path).expanduser()
+    is_folder = any(_exists(expanded / inside) for inside in ("model.xml", "1/saved_model.pb"))
+    return is_folder or (_exists(expanded) and expanded.is_file())
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is a file or folder; pipes and devices may never end, and are neither."""
     try:
-        return expanded.is_file() or any((expanded / inside).exists() for inside in ("model.xml", "1/saved_model.pb"))
+        return path.is_file() or path.is_dir()
     except OSError:  # the name is too long
         return False
 
 
 def find_card(path: Path) -> Card | None:
-    """Return the card in a file or folder of any format, or None if it has none.
-
-    Raises:
-        ArtifactError: The file is missing, damaged, too large, or of an unknown type.
-        MissingEngine: The package that reads its card is not installed.
-    """
+    """Return the card in a file or folder of any format, or None if it has none; raises as `open_artifact` does."""
     return _read(path)[1]
 
 
@@ -100,12 +100,7 @@ def num_bytes(path: Path) -> int:
 
 
 def file_type_of(path: Path) -> FileType:
-    """Return the type of a file or folder.
-
-    Raises:
-        ArtifactError: The type is unknown.
-        OSError: It cannot be read.
-    """
+    """Return the type of a file or folder, or raise ArtifactError if it is unknown."""
     if path.is_dir():
         for name, part in (("openvino", "model.xml"), ("saved-model", "1/saved_model.pb")):
             if (path / part).exists():
@@ -114,36 +109,31 @@ def file_type_of(path: Path) -> FileType:
     with path.open("rb") as file:
         head = file.read(8)
     if head[:2] == b"PK":
-        return _zip_type_of(path)
-    matches = {
-        "hdf5": head == b"\x89HDF\r\n\x1a\n",
-        "tflite": head[4:8] == b"TFL3",
-        "onnx": path.suffix == ".onnx",
-        "safetensors": path.suffix == ".safetensors",
-    }
-    match = next((name for name, holds in matches.items() if holds), None)
-    if match is None:
-        raise ArtifactError(f"'{path}' is not in a known format (its first bytes: {head!r}).")
-    return _TYPES[match]
-
-
-def _zip_type_of(path: Path) -> FileType:
-    """Look for the entry that the format's loader looks for: PyTorch's formats share suffixes."""
-    with open_zip(path) as archive:
-        names = {name.partition("/")[2] or name for name in archive.namelist()}
-    for name, mark in _ZIP_MARKS:
-        if mark in names:
+        with open_zip(path) as archive:
+            names = {name.partition("/")[2] or name for name in archive.namelist()}
+        # The entry that the format's loader looks for, because PyTorch's formats share suffixes.
+        matches = [(name, mark in names) for mark, name in _ZIP_MARKS.items()]
+    else:
+        matches = [
+            ("hdf5", head == b"\x89HDF\r\n\x1a\n"),
+            ("tflite", head[4:8] == b"TFL3"),
+            ("onnx", path.suffix == ".onnx"),
+            ("safetensors", path.suffix == ".safetensors"),
+        ]
+    for name, holds in matches:
+        if holds:
             return _TYPES[name]
-    raise ArtifactError(f"'{path}' is a zip archive, but not in a known format.")
+    raise ArtifactError(f"'{path}' is not in a known format (its first bytes: {head!r}).")
 
 
 def _read(path: Path) -> tuple[FileType, Card | None]:
     title = "file"
+    if not _exists(path):
+        raise ArtifactError(f"No file or folder '{path}'.")
     try:
-        _check_mode(path)
         file_type = file_type_of(path)
         title = file_type.title
-        _check_inside(path)
+        _check_files(path)
         check_installed(title, file_type.packages)
         text = file_type.read(path)
     except DiptychError:
@@ -155,17 +145,7 @@ def _read(path: Path) -> tuple[FileType, Card | None]:
     return file_type, None if text is None else Card.from_text(text, f"'{path}'")
 
 
-def _check_mode(path: Path) -> None:
-    """Raise for pipes and devices, which may never end."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"No file or folder '{path}'.") from error
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise ArtifactError(f"'{path}' is not a regular file or folder.")
-
-
-def _check_inside(path: Path) -> None:
+def _check_files(path: Path) -> None:
     for count, inside in enumerate(path.rglob("*") if path.is_dir() else (), start=1):
         if count > _MAX_FILES:
             raise ArtifactError(f"'{path}' has more than {_MAX_FILES} files; no known format has.")
@@ -198,13 +178,10 @@ def _card_after_flatbuffer(path: Path) -> bytes | None:
     return _card_in_zip(path) if has_zip else None
 
 
-def _card_in_hdf5(path: Path) -> str | None:
+def _card_in_hdf5(path: Path) -> Any:
     from diptych.engines.hdf5 import read_tree
 
-    value = read_tree(path, str(path), arrays=False).attributes[""].get(CARD)
-    if value is not None and not isinstance(value, str):
-        raise ArtifactError(f"The card in '{path}' must be text, got {type(value).__name__}.")
-    return value
+    return read_tree(path, str(path), arrays=False).attributes[""].get(CARD)
 
 
 def _card_in_onnx(path: Path) -> str | None:
@@ -253,21 +230,68 @@ def _card_in_folder(path: Path) -> bytes | None:
     return None
 
 
-_TFLITE = ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
-_ZIP_MARKS = (
-    ("keras", "config.json"),
-    ("torchscript", "constants.pkl"),
-    ("torch-export", "archive_format"),
-    ("torch-export", "serialized_exported_program.json"),  # before PyTorch 2.8
-    ("state-dict", "data.pkl"),
-)
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip archive, which may follow other data, or raise ArtifactError if it is damaged, odd or too large."""
+    try:
+        if _directory_size(path) > _MAX_DIRECTORY:
+            raise ArtifactError(f"'{path}' has more than {_MAX_ENTRIES:,} entries, the most that are read.")
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"Cannot read '{path}': the zip archive is corrupt or truncated ({error}).") from error
+    try:
+        _check_entries(path, archive.infolist())
+    except ArtifactError:
+        archive.close()
+        raise
+    return archive
+
+
+def _directory_size(path: Path) -> int:
+    """Size of the directory, which zipfile loads whole, from the record at the end of the file or its Zip64 twin."""
+    with path.open("rb") as file:
+        file.seek(-min(98, path.stat().st_size), 2)
+        end = file.read().rjust(98, b"\0")
+    if end[76:80] != b"PK\5\6" or end[96:] != b"\0\0":
+        raise zipfile.BadZipFile("it does not end with its directory")
+    is_zip64 = end[56:60] == b"PK\6\7"
+    return int.from_bytes(end[40:48] if is_zip64 else end[88:92], "little")
+
+
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    unpacked, packed = sum(entry.file_size for entry in entries), path.stat().st_size
+    if len(entries) > _MAX_ENTRIES or unpacked > min(MOST_BYTES, _MAX_RATIO * max(packed, 2**20)):
+        raise ArtifactError(
+            f"'{path}' unpacks to {unpacked:,} bytes in {len(entries):,} entries from {packed:,}; "
+            f"the limits are {MOST_BYTES:,} bytes, {_MAX_ENTRIES:,} entries and {_MAX_RATIO} times its size."
+        )
+    names = Counter(entry.filename for entry in entries)
+    for entry in entries:
+        name = entry.filename
+        is_outside = name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name)
+        is_packed_oddly = entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        if names[name] > 1 or is_outside or is_packed_oddly or entry.flag_bits & _ENCRYPTED:
+            raise ArtifactError(
+                f"Cannot read '{path}': its entry {name!r:.60} is duplicated, encrypted, outside the archive or "
+                "compressed in an unsupported way."
+            )
+
+
+_ZIP_MARKS = {
+    "config.json": "keras",
+    "constants.pkl": "torchscript",
+    "archive_format": "torch-export",
+    "serialized_exported_program.json": "torch-export",  # before PyTorch 2.8
+    "data.pkl": "state-dict",
+}
 _TYPES = {
     "keras": FileType("Keras archive", _card_in_zip, ("keras",)),
     "torchscript": FileType("TorchScript archive", _card_in_zip, ("torchscript",)),
     "torch-export": FileType("torch.export archive", _card_in_zip, ("torch-export",)),
     "state-dict": FileType("PyTorch weights file", _card_in_zip, ("state-dict",)),
     "hdf5": FileType("HDF5 file", _card_in_hdf5, ("h5", "weights-h5"), ("h5py",)),
-    "tflite": FileType("TensorFlow Lite file", _card_after_flatbuffer, _TFLITE),
+    "tflite": FileType(
+        "TensorFlow Lite file", _card_after_flatbuffer, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
+    ),
     "onnx": FileType("ONNX file", _card_in_onnx, ("onnx", "onnx-int8"), ("onnx",)),
     "safetensors": FileType("safetensors file", _card_in_safetensors, ("safetensors",)),
     "saved-model": FileType("SavedModel", _card_in_folder, ("saved-model",)),

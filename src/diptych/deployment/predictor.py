@@ -43,24 +43,12 @@ class Predictor:
     def load(
         cls, path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
     ) -> Predictor:
-        """Check and load a file that `diptych export` wrote.
-
-        Args:
-            path: The file or folder.
-            runtime: Name of the runtime; by default, the first installed one of the format.
-            threads: Processor threads; by default, one per core.
-            trust: Whether to load formats that can execute code.
-
-        Raises:
-            ArtifactError: The file is missing or damaged, or cannot be loaded.
-            UsageError: Its format can execute code, and `trust` is false.
-            MissingEngine: The runtime is not installed.
-        """
+        """Check and load a file that `diptych export` wrote; `trust` accepts formats that can execute code."""
         return cls.of(open_artifact(path, trust=trust), runtime=runtime, threads=threads)
 
     @classmethod
     def of(cls, artifact: Artifact, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
-        """Load a checked file; see `load`."""
+        """Load a checked file, by default in the first installed runtime of its format, with all cores."""
         chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
         infer = runtimes.load(artifact, chosen, threads or num_threads())
         return cls(artifact, chosen, infer, artifact.card.spec.input_shape)
@@ -83,24 +71,20 @@ class Predictor:
         logits_nk, probabilities_nk = (np.empty(shape_nk, np.float32) for _ in OUTPUTS)
         for start in range(0, len(images), CHUNK):
             part = slice(start, start + CHUNK)
+            chunk = np.require(images[part], requirements=["C", "W"])  # PyTorch needs both
+            try:
+                outputs = self.infer(chunk)
+            except Exception as error:  # runtimes can raise anything
+                raise EngineError(f"{self.runtime.title} failed: {in_one_line(error)}") from error
+            for name, values in zip(OUTPUTS, outputs, strict=True):
+                if values.shape != (len(chunk), shape_nk[1]) or values.dtype != np.float32:
+                    raise ArtifactError(
+                        f"'{self.artifact.path.name}' outputs {values.dtype} '{name}' of shape {values.shape}; "
+                        f"its card says float32 of shape {(len(chunk), shape_nk[1])}."
+                    )
             # Copied, because small arrays that stay alive fragment the allocator's memory.
-            logits_nk[part], probabilities_nk[part] = self._answer(images[part])
+            logits_nk[part], probabilities_nk[part] = outputs
         return logits_nk, probabilities_nk
-
-    def _answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        images = np.require(images, requirements=["C", "W"])  # PyTorch needs both
-        try:
-            outputs = self.infer(images)
-        except Exception as error:  # runtimes can raise anything
-            raise EngineError(f"{self.runtime.title} failed: {in_one_line(error)}") from error
-        shape_nk = (len(images), len(self.artifact.card.class_names))
-        for name, values in zip(OUTPUTS, outputs, strict=True):
-            if values.shape != shape_nk or values.dtype != np.float32:
-                raise ArtifactError(
-                    f"'{self.artifact.path.name}' outputs {values.dtype} '{name}' of shape {values.shape}; "
-                    f"its card says float32 of shape {shape_nk}."
-                )
-        return outputs
 
 
 @dataclass(frozen=True)
@@ -144,20 +128,13 @@ class Probes:
     def start(self, runtime: Runtime) -> processes.Worker:
         """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
         if runtime.engine not in self._workers:
-            imports = (f"diptych.deployment.runtimes.{runtime.module}", *runtime.packages)
-            worker = processes.Worker(imports=imports, env=processes.engine_environment(runtime.engine))
+            imports, env = (runtime.module, *runtime.packages), processes.engine_environment(runtime.engine)
+            worker = processes.Worker(imports=imports, env=env)
             self._workers[runtime.engine] = self._stack.enter_context(worker)
         return self._workers[runtime.engine]
 
     def ask(self, path: Path, runtime: Runtime, images: Path, *, form: Format, seconds: float = 0.0) -> Answers:
-        """Run a file on images.
-
-        Args:
-            path: The file.
-            runtime: The runtime that runs it.
-            images: A file written by `save_images`.
-            form: The file's format.
-            seconds: Time to measure the speed of each batch size; 0 does not measure.
+        """Run a file on images that `save_images` wrote; with `seconds`, measure each batch size for that long.
 
         Raises:
             DiptychError: As raised in the process, or an EngineError if it died.
@@ -179,13 +156,7 @@ class Probes:
 
 
 def save_images(path: Path, images: Images) -> Path:
-    """Write images, uint8, (N, H, W, C), to a `.npy` file, a few at a time, and return its path.
-
-    Raises:
-        DataError: An image can no longer be read.
-        ArtifactError: The system cannot write the file.
-    """
-    num_bytes = prod(images.shape)
+    """Write images, uint8, (N, H, W, C), to a `.npy` file, a few at a time, and return its path."""
     try:
         with path.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
@@ -193,7 +164,7 @@ def save_images(path: Path, images: Images) -> Path:
             for start in range(0, len(images), CHUNK):
                 file.write(np.ascontiguousarray(images[start : start + CHUNK]).data)
     except OSError as error:
-        raise refusal(path, error, path.stat().st_size if path.exists() else 0, num_bytes) from error
+        raise refusal(path, error, path.stat().st_size if path.exists() else 0, prod(images.shape)) from error
     return path
 
 

@@ -17,10 +17,9 @@ from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import find_card
+from diptych.deployment.file_types import find_card, open_zip
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.weight_mapping import map_weights
-from diptych.deployment.zip_archives import open_zip
 from diptych.engines.contract import CARD, MOST_BYTES, Arrays, Stored
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError, in_one_line
@@ -81,42 +80,22 @@ def transfer(
         if target.exists() and not force:
             raise UsageError(f"'{target}' exists; replace it with --force.")
         card = _card_for(form, source, spec)
-        mapped = map_weights(_read_stored(source, _reader(processes)), card.spec, str(source), layer_map)
+        mapped = map_weights(_read_stored(source, processes.__getitem__), card.spec, str(source), layer_map)
         card = replace(card, parity=parity_digest(card.spec, mapped.arrays))
         _write(mapped.arrays, card, form, target, processes)
     normalize = cast(Normalize, card.spec.layers[0])
-    return Transfer(
-        source,
-        target,
-        model=card.spec.name,
-        num_arrays=len(mapped.arrays),
-        num_parameters=card.spec.num_parameters,
-        by_name=mapped.by_name,
-        by_structure=mapped.by_structure,
-        by_map=mapped.by_map,
-        casts=mapped.casts,
-        mean=normalize.mean,
-        std=normalize.std,
-    )
+    counts = (mapped.by_name, mapped.by_structure, mapped.by_map)
+    sizes = (len(mapped.arrays), card.spec.num_parameters)
+    return Transfer(source, target, card.spec.name, *sizes, *counts, mapped.casts, normalize.mean, normalize.std)
 
 
 def read_weights(path: Path, spec: ModelSpec) -> Arrays:
-    """Read the weights in a file, by canonical name in canonical layout, float32; imports its framework.
-
-    Raises:
-        ArtifactError: The file is damaged, holds another model, or its layers are ambiguous.
-        MissingEngine: Its framework is not installed.
-    """
-    return map_weights(_read_stored(path, lambda engine: engines.get(engine).read_file), spec, str(path)).arrays
+    """Read the weights in a file, by canonical name in canonical layout, float32; imports its framework."""
+    return map_weights(_read_stored(path, engines.get), spec, str(path)).arrays
 
 
 def read_card(path: Path) -> Card | None:
-    """Return the card in a weights file, or None if it has none.
-
-    Raises:
-        ArtifactError: The file is missing, damaged or too large.
-        UsageError: Its suffix is unknown.
-    """
+    """Return the card in a weights file, or None if it has none."""
     _check(path)
     # PyTorch's files from before 2020 are pickles and never have a card.
     is_pickle = _format_of(path).name == "state-dict" and not zipfile.is_zipfile(path)
@@ -130,15 +109,12 @@ def _format_of(path: Path) -> Format:
     return FORMATS[_SUFFIXES[suffix]]
 
 
-def _reader(workers: Mapping[str, Session]) -> Callable[[str], Callable[[Path], Stored]]:
-    return lambda engine: workers[engine].read_file
-
-
-def _read_stored(path: Path, reader: Callable[[str], Callable[[Path], Stored]]) -> Stored:
-    """Read the arrays in a file; `reader` returns the `read_file` of an engine."""
+def _read_stored(path: Path, engine: Callable[[str], Any]) -> Stored:
+    """Read the arrays in a file; `engine` returns the engine of a name, or its process."""
     _check(path)
     writers = _format_of(path).writers
-    return reader(writers[0])(path) if writers else _read_safetensors(path)
+    stored: Stored = engine(writers[0]).read_file(path) if writers else _read_safetensors(path)
+    return stored
 
 
 def _check(path: Path) -> None:
@@ -197,7 +173,7 @@ def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapp
             worker.export(form.name, staged, card.to_text())
         else:
             write_arrays(staged, arrays, {"format": "pt", CARD: card.to_text()})
-        back = map_weights(_read_stored(staged, _reader(workers)), card.spec, str(target)).arrays
+        back = map_weights(_read_stored(staged, workers.__getitem__), card.spec, str(target)).arrays
         changed = next((name for name, array in arrays.items() if array.tobytes() != back[name].tobytes()), None)
         if changed:
             raise ArtifactError(f"Cannot write '{target}': '{changed}' reads back with other values.")

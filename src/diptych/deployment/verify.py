@@ -13,9 +13,9 @@ from diptych.artifacts.run import Predictions
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.data.datasets import Split
 from diptych.data.images import Images
-from diptych.deployment.calibration import stratified
 from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS, Format
+from diptych.deployment.quantization import stratified
 from diptych.engines.contract import INPUT, OUTPUTS
 from diptych.errors import ArtifactError, DataError
 from diptych.evaluation.metrics import evaluate_logits, softmax
@@ -37,12 +37,7 @@ class Reference:
 
     @classmethod
     def of(cls, test: Split, predictions: Predictions, class_names: tuple[str, ...]) -> Reference:
-        """Build the reference from a run's test split and predictions.
-
-        Raises:
-            ArtifactError: The predictions are for another test set.
-            DataError: The test split is empty.
-        """
+        """Build the reference from a run's test split and predictions; raise if they do not belong together."""
         if not np.array_equal(test.labels, predictions.labels_n):
             raise ArtifactError("The run's predictions are for another test set; train a new run.")
         if not len(test):
@@ -57,7 +52,7 @@ class Reference:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy of the trained model on the test set."""
+        """The trained model's accuracy."""
         return float(np.mean(self.logits_nk.argmax(1) == self.labels_n))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,15 +29,13 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True, eq=False)
 class MappedWeights:
-    """A spec's arrays from a file, and how many layers were mapped in which way."""
+    """A spec's arrays from a file, canonical, float32; how layers were mapped; a line for each other type."""
 
     arrays: Arrays
-    """By canonical name in canonical layout, float32."""
     by_name: int
     by_structure: int
     by_map: int
     casts: tuple[str, ...]
-    """One line for each type other than float32: the number of arrays, and how many of them lost digits."""
 
 
 def map_weights(
@@ -69,7 +67,8 @@ def map_weights(
     arrays = {bare[name]: layer for name, layer in arrays.items()}
     held = {name: tuple(sorted((role, array.shape) for role, array in layer.items())) for name, layer in arrays.items()}
     _check_fit(held, model, spec, where)
-    given = _given({bare.get(name, name): target for name, target in (layer_map or {}).items()}, held, model)
+    given = {bare.get(name, name): target for name, target in (layer_map or {}).items()}
+    _check_map(given, held, model)
     sequences = [[bare[name] for name in sequence if name in bare] for sequence in stored.sequences]
     pairs = _pairs(held, spec, model, given, sequences, where)
 
@@ -88,18 +87,15 @@ def _without_prefix(names: list[str], model: set[str]) -> dict[str, str]:
     return dict(zip(names, bare, strict=True))
 
 
-def _given(layer_map: Mapping[str, str], held: Layers, model: Layers) -> dict[str, str]:
-    """The user's pairs, checked."""
-    given: dict[str, str] = {}
-    for name, target in layer_map.items():
+def _check_map(given: Mapping[str, str], held: Layers, model: Layers) -> None:
+    for name, target in given.items():
         for layer, known in ((name, held), (target, model)):
             if layer not in known:
                 raise UsageError(f"--map {name}={target}: no layer '{layer}' has weights{did_you_mean(layer, known)}.")
-        if held[name] != model[target] or target in given.values():
-            fault = "their shapes differ" if held[name] != model[target] else f"'{target}' is already mapped"
-            raise UsageError(f"--map {name}={target}: {fault}.")
-        given[name] = target
-    return given
+        if held[name] != model[target]:
+            raise UsageError(f"--map {name}={target}: their shapes differ.")
+        if list(given.values()).count(target) > 1:
+            raise UsageError(f"--map {name}={target}: '{target}' is mapped more than once.")
 
 
 def _pairs(
@@ -134,7 +130,8 @@ def _pairs(
             options = [target for target in model if model[target] == held[name] and target not in pairs.values()]
             is_partly_named = any(held[other] == held[name] for other in by_name)
             if len(options) > 1 or is_partly_named:
-                raise _ambiguous(name, options, where)
+                choices = " or ".join(f"--map {name}={target}" for target in options[:3])
+                raise ArtifactError(f"Layer '{name}' of '{where}' is ambiguous: choose with {choices}.")
             pairs[name] = options[0]
     return pairs
 
@@ -196,29 +193,16 @@ def _ancestors(spec: ModelSpec, model: Layers) -> dict[str, set[str]]:
     return ancestors
 
 
-def _ambiguous(name: str, options: list[str], where: str) -> ArtifactError:
-    more = f" and {len(options) - 3} more" if len(options) > 3 else ""
-    shown = ", ".join(f"'{target}'" for target in options[:3]) + more
-    choices = " or ".join(f"--map {name}={target}" for target in options[:2])
-    return ArtifactError(f"Layer '{name}' of '{where}' is ambiguous: it fits {shown}. Choose with {choices}.")
-
-
 def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None:
     """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
-    if model.keys() <= held.keys():
-        extra = {name: shapes for name, shapes in held.items() if model.get(name) != shapes}
-        missing = {name: shapes for name, shapes in model.items() if held[name] != shapes}
-    else:
-        extra, missing = _unpaired(held, model), _unpaired(model, held)
+    extra, missing = _unpaired(held, model), _unpaired(model, held)
     fault = next((f"unexpected layer '{name}' ({_text(shapes)})." for name, shapes in extra.items()), None)
     for name, shapes in list(missing.items())[:1]:
-        # The layer of the same name, or the first whose arrays have as many axes.
-        near = next((other for other in (name, *extra) if _num_axes(extra.get(other, ())) == _num_axes(shapes)), None)
-        text = f"'{near}' has {_text(extra[near])}" if near else "the file has no similar layer left"
-        fault = f"layer '{name}' must have {_text(shapes)}; {text}."
-        is_head = [name] == list(missing) == [spec.layers[-1].name]
-        if near and is_head and (weight := dict(extra[near])["weight"])[1:] == dict(shapes)["weight"][1:]:
-            fault += f" Was it trained for {weight[0]} classes?"
+        near = extra.get(name) or next(iter(extra.values()), ())
+        fault = f"layer '{name}' must have {_text(shapes)}; the file has {_text(near) or 'no layer left'}."
+        rows, expected = dict(near).get("weight", ()), dict(shapes).get("weight", ())
+        if [name] == list(missing) == [spec.layers[-1].name] and rows[1:] == expected[1:] != ():
+            fault += f" Was it trained for {rows[0]} classes?"
     if fault:
         raise ArtifactError(f"Cannot load '{where}' into {spec.name}: {fault}")
 
@@ -233,10 +217,6 @@ def _unpaired(layers: Layers, others: Layers) -> dict[str, Shapes]:
     return {name: shapes for name, shapes in layers.items() if name in unpaired}
 
 
-def _num_axes(shapes: Shapes) -> list[tuple[str, int]]:
-    return [(role, len(shape)) for role, shape in shapes]
-
-
 def _text(shapes: Shapes) -> str:
     weight_first = sorted(shapes, key=lambda entry: entry[0] != "weight")
     return ", ".join(f"{role} ({', '.join(map(str, shape))})" for role, shape in weight_first)
@@ -248,43 +228,28 @@ def _canonical_order(spec: ModelSpec, arrays: Arrays, permutes: Sequence[str] | 
     if permutes is None:
         return arrays
     reordered = dict(arrays)
-    for name, flatten in _after_flatten(spec, permutes, where):
-        height, width, channels = spec.input_shapes(flatten)[0]
-        order = np.arange(height * width * channels).reshape(height, width, channels).transpose(2, 0, 1).ravel()
-        for array in spec.arrays:
-            if spec.owner(array).name == name and (array.role == "kernel" or isinstance(spec.layer(name), L.BatchNorm)):
-                reordered[array.name] = reordered[array.name][..., order]
-    return reordered
-
-
-def _after_flatten(spec: ModelSpec, permutes: Sequence[str], where: str) -> Iterator[tuple[str, L.Flatten]]:
-    """Yield layers with weights for single elements of a flattened map, if these are in the file's order."""
-    fault = None
-    ours = {f"{layer.name}.permute" for layer in spec.layers}
-    foreign = [name for name in permutes if name not in ours]
-    flattened: dict[str, L.Flatten] = {}
+    flattened: dict[str, L.Flatten] = {}  # by layer, the Flatten whose elements it outputs
+    is_known = set(permutes) <= {f"{layer.name}.permute" for layer in spec.layers}
     for layer in spec.layers:
-        sources = [flattened[name] for name in layer.inputs if name in flattened]
-        if isinstance(layer, L.Flatten) and f"{layer.name}.permute" not in permutes and _has_pixels(spec, layer):
+        flatten = next((flattened[name] for name in layer.inputs if name in flattened), None)
+        if flatten and isinstance(layer, L.Dense | L.BatchNorm):
+            height, width, channels = spec.input_shapes(flatten)[0]
+            order = np.arange(height * width * channels).reshape(height, width, channels).transpose(2, 0, 1).ravel()
+            for array in spec.arrays:
+                if spec.owner(array) is layer and (array.role == "kernel" or isinstance(layer, L.BatchNorm)):
+                    reordered[array.name] = reordered[array.name][..., order]
+        *size, channels = spec.input_shapes(layer)[0]
+        has_order = len(size) == 2 and size != [1, 1] and channels > 1
+        if isinstance(layer, L.Flatten) and f"{layer.name}.permute" not in permutes and has_order:
             flattened[layer.name] = layer
-        elif sources and isinstance(layer, L.Dense | L.BatchNorm):
-            if foreign:
-                fault = f"its layer '{foreign[0]}' reorders axes"
-            yield layer.name, sources[0]
-        if sources and isinstance(layer, L.Activation | L.Dropout | L.BatchNorm | L.Flatten):
-            flattened[layer.name] = sources[0]
-        elif sources and not isinstance(layer, L.Dense):
-            fault = f"'{layer.name}' mixes the elements of '{sources[0].name}'"
-        if fault:
+        elif flatten and isinstance(layer, L.Activation | L.Dropout | L.BatchNorm | L.Flatten):
+            flattened[layer.name] = flatten
+        elif flatten and not (is_known and isinstance(layer, L.Dense)):
             raise ArtifactError(
-                f"Cannot load '{where}': {fault}, so the order of the weights after its Flatten is unknown. "
-                "Transfer a file that diptych or PyTorch wrote."
+                f"Cannot load '{where}': the order of the elements of '{flatten.name}' is unknown at '{layer.name}', "
+                "because other layers reorder or mix them. Transfer a file that diptych or PyTorch wrote."
             )
-
-
-def _has_pixels(spec: ModelSpec, flatten: L.Flatten) -> bool:
-    *size, channels = spec.input_shapes(flatten)[0]
-    return len(size) == 2 and size != [1, 1] and channels > 1
+    return reordered
 
 
 def _as_float32(arrays: Arrays) -> tuple[Arrays, tuple[str, ...]]:

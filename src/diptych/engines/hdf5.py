@@ -50,7 +50,7 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
             datasets = {path: item for path, item in objects.items() if isinstance(item, h5py.Dataset)}
             _check_size(datasets, where)
             floats = {path: _values(item) for path, item in datasets.items() if arrays and _is_float(item)}
-            return Tree(floats, {path: dict(objects[path].attrs) for path in objects.keys() - datasets.keys()})
+            return Tree(floats, {path: dict(item.attrs) for path, item in objects.items() if path not in datasets})
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise ArtifactError(
             f"Cannot read '{where}': the HDF5 file is corrupt or truncated ({in_one_line(error)})."

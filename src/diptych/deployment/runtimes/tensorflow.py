@@ -16,10 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.deployment.file_types import Artifact
+from diptych.deployment.file_types import Artifact, open_zip
 from diptych.deployment.runtimes import Infer
 from diptych.deployment.transfer import read_weights
-from diptych.deployment.zip_archives import open_zip
 from diptych.engines import get
 from diptych.engines.contract import CARD, INPUT, OUTPUTS
 from diptych.engines.hdf5 import read_tree
@@ -36,7 +35,7 @@ _CLASSES = frozenset(
 )
 
 
-def function(artifact: Artifact, threads: int) -> Infer:
+def load_tensorflow(artifact: Artifact, threads: int) -> Infer:
     """Build the model of the card's spec as one TensorFlow function."""
     engine = get("tensorflow")
     engine.configure(threads)
@@ -51,7 +50,7 @@ def function(artifact: Artifact, threads: int) -> Infer:
     return _named(tf.function(call, autograph=False, reduce_retracing=True))
 
 
-def keras_model(artifact: Artifact, threads: int) -> Infer:
+def load_keras(artifact: Artifact, threads: int) -> Infer:
     """Load a `.keras` or `.h5` file as one TensorFlow function."""
     get("tensorflow").configure(threads)
     if artifact.form.name == "keras":
@@ -60,17 +59,12 @@ def keras_model(artifact: Artifact, threads: int) -> Infer:
     return _named(tf.function(lambda images: model(images, training=False), autograph=False, reduce_retracing=True))
 
 
-def saved_model(artifact: Artifact, threads: int) -> Infer:
+def load_saved_model(artifact: Artifact, threads: int) -> Infer:
     """Load a SavedModel's signature for pixels."""
     get("tensorflow").configure(threads)
     module = tf.saved_model.load(str(artifact.path / "1"))
-    signature = module.signatures["serving_default"]
-
-    def call(images: Any) -> dict[str, Any]:
-        assert module is not None  # keeps its variables alive
-        return signature(**{INPUT: images})  # type: ignore[no-any-return]
-
-    return _named(call)
+    # The module is kept with its signature, or its variables would be freed.
+    return _named(lambda images: module.signatures["serving_default"](**{INPUT: images}))
 
 
 def _named(call: Callable[[Any], dict[str, Any]]) -> Infer:

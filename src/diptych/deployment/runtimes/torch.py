@@ -20,12 +20,12 @@ from diptych.engines.torch.export import Served
 from diptych.errors import MissingEngine
 
 
-def eager(artifact: Artifact, threads: int) -> Infer:
+def load_torch(artifact: Artifact, threads: int) -> Infer:
     """Build the model of the card's spec and run it eagerly."""
     return _named(_network(artifact, threads))
 
 
-def compiled(artifact: Artifact, threads: int) -> Infer:
+def load_torch_compiled(artifact: Artifact, threads: int) -> Infer:
     """Build the model of the card's spec and compile it for each batch size."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
@@ -35,7 +35,7 @@ def compiled(artifact: Artifact, threads: int) -> Infer:
     return _named(torch.compile(_network(artifact, threads), dynamic=False))
 
 
-def torchscript(artifact: Artifact, threads: int) -> Infer:
+def load_torchscript(artifact: Artifact, threads: int) -> Infer:
     """Load a TorchScript file."""
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def torchscript(artifact: Artifact, threads: int) -> Infer:
         return _named(torch.jit.load(artifact.path, map_location="cpu"))
 
 
-def exported(artifact: Artifact, threads: int) -> Infer:
+def load_torch_export(artifact: Artifact, threads: int) -> Infer:
     """Load a `torch.export` program."""
     torch.set_num_threads(threads)
     return _named(torch.export.load(artifact.path).module())

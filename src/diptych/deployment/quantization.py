@@ -1,9 +1,11 @@
-"""Find the layers in which an integer model loses precision, by their signal-to-noise ratio in decibels."""
+"""Quantization to integers: the images that set the ranges, and the layers that lose precision."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,19 +13,83 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.datasets import Split
+from diptych.data.images import Images
+from diptych.data.preprocess import channel_moments, channel_statistics
 from diptych.deployment.convert import images_reader
 from diptych.deployment.formats import Format
+from diptych.errors import DataError
 from diptych.spec import ModelSpec
 
-NUM_IMAGES = 64
-CLEAN = 60.0
-"""Largest signal-to-noise ratio that is reported, in decibels."""
+NUM_CALIBRATION = 500
+SEED = 0
+# In units of 0–1. Splits of one dataset differ by a few hundredths.
+_MAX_MEAN_DIFFERENCE = 0.25
+_MAX_STD_RATIO = 4.0
+_NUM_MEASURED = 64
+_MAX_DECIBELS = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Images, uint8, (N, H, W, C), and a record of their origin."""
+
+    images_nhwc: np.ndarray
+    record: dict[str, Any]
+
+
+def draw(split: Split, dataset: str, num_images: int = NUM_CALIBRATION, seed: int = SEED) -> Calibration:
+    """Draw the same number of images of each class from a training split; a small class contributes all it has."""
+    indices_n = stratified(split.labels, num_images, seed)
+    images_nhwc = np.ascontiguousarray(split.images[indices_n])
+    record = {
+        "dataset": dataset,
+        "split": "train",
+        "rule": "stratified by class",
+        "seed": seed,
+        "num_images": len(indices_n),
+        "indices": indices_n.tolist(),
+        "sha256": hashlib.sha256(images_nhwc.data).hexdigest(),
+    }
+    return Calibration(images_nhwc, record)
+
+
+def stratified(labels_n: np.ndarray, num: int, seed: int = SEED) -> np.ndarray:
+    """Draw about `num` indices, the same number of each class or all that a class has, and sort them."""
+    generator = np.random.default_rng(seed)
+    classes = np.unique(labels_n)
+    share = -(-num // max(len(classes), 1))
+    parts = [generator.permutation(np.flatnonzero(labels_n == label))[:share] for label in classes]
+    return np.sort(np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64))
+
+
+def check(images: np.ndarray, trained_on: Images) -> None:
+    """Raise DataError if calibration images differ from the training images in type, size or range of values."""
+    expected = f"uint8, 0–255, of shape (N, {', '.join(map(str, trained_on.shape[1:]))})"
+    if images.dtype != np.uint8 or images.shape[1:] != trained_on.shape[1:] or not len(images):
+        span = f" from {images.min():g} to {images.max():g}" if images.size else ""
+        raise DataError(f"Calibration images must be {expected}; got {images.dtype} of shape {images.shape}{span}.")
+    levels, squares = channel_moments(trained_on)
+    if images.max() <= 1 and (squares > levels).any():  # some training pixel is above 1
+        raise DataError(
+            f"Calibration images must be {expected}; the largest value is {images.max()}. "
+            "If they were scaled to 0–1, pass them unscaled: the model scales its input."
+        )
+    statistics = zip(*channel_statistics(images), *channel_statistics(trained_on), strict=True)
+    for channel, (mean, std, trained_mean, trained_std) in enumerate(statistics):
+        is_like = 1 / _MAX_STD_RATIO < std / trained_std < _MAX_STD_RATIO
+        if not is_like or abs(mean - trained_mean) > _MAX_MEAN_DIFFERENCE:
+            raise DataError(
+                f"Calibration images are unlike the training images: channel {channel} has {mean:.2f} ± {std:.2f} "
+                f"(in 0–1), the training images have {trained_mean:.2f} ± {trained_std:.2f}. "
+                "If they were normalized or inverted, pass them unchanged."
+            )
 
 
 def lost_signal(
     form: Format, spec: ModelSpec, source: Path, exported: Path, images: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Measure each layer of an integer model, and return the layer with the largest loss first.
+    """Measure each layer's signal-to-noise ratio in decibels, and return the layer with the largest loss first.
 
     Args:
         form: Format of the integer model.
@@ -31,12 +97,9 @@ def lost_signal(
         source: File of the float model.
         exported: File of the integer model.
         images: uint8, (N, H, W, C); the first 64 are run.
-
-    Returns:
-        `layer`; `decibels`, the signal-to-noise ratio of its output; `lost`, the difference to the layer before.
     """
     measure = _onnx if form.made_of else _tflite
-    ratios = [("input", CLEAN), *measure(spec, source, exported, images[:NUM_IMAGES])]
+    ratios = [("input", _MAX_DECIBELS), *measure(spec, source, exported, images[:_NUM_MEASURED])]
     losses = [
         {"layer": layer, "decibels": round(after, 1), "lost": round(before - after, 1)}
         for (_, before), (layer, after) in pairwise(ratios)
@@ -50,7 +113,7 @@ def _decibels(float_ncm: np.ndarray, integer_ncm: np.ndarray) -> float:
     power_c, noise_c = (np.square(values).sum((0, 2)) for values in (float_ncm, float_ncm - integer_ncm))
     is_used_c = power_c > 0
     ratio_c = power_c[is_used_c] / np.maximum(noise_c[is_used_c], 1e-30)
-    return float(np.clip(10 * np.log10(ratio_c), 0, CLEAN).mean()) if is_used_c.any() else CLEAN
+    return float(np.clip(10 * np.log10(ratio_c), 0, _MAX_DECIBELS).mean()) if is_used_c.any() else _MAX_DECIBELS
 
 
 def _tflite(spec: ModelSpec, source: Path, exported: Path, images: np.ndarray) -> Iterable[tuple[str, float]]:
