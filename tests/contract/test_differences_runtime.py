@@ -21,7 +21,7 @@ def measured():
 
     matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     tf32 = [tf.config.experimental.tensor_float_32_execution_enabled(), matmul, cudnn]
-    smallest = np.full(100_000, np.finfo(np.float32).tiny)
+    smallest = np.full(100_000, 2.0**-126, np.float32)
     halves = [torch.from_numpy(smallest) * 0.5, tf.constant(smallest) * 0.5]
     return [tf32, [sorted(set(values.numpy().tolist())) for values in halves]]
 
