@@ -274,7 +274,7 @@ def test_a_file_is_decoded_under_any_name(tmp_path):
     ("kind", "make", "why"),
     [
         ("unreadable", lambda path: None, "No such file"),
-        ("unreadable", lambda path: path.mkdir(), "not a regular file"),
+        ("unreadable", lambda path: path.mkdir(), "Is a directory"),
         ("unreadable", lambda path: path.symlink_to("nowhere"), "No such file"),
         ("unreadable", lambda path: path.symlink_to(path.name), "symbolic links"),
         ("unreadable", os.mkfifo, "not a regular file"),

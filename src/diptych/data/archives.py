@@ -172,11 +172,10 @@ def _parts(name: str, *, is_folder: bool) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if is_folder and not parts and not name.startswith("/"):
         return parts
-    fault = escape(name)
-    if not fault and _BAD_LETTERS.search(name):
-        fault = "contains a control character or is not UTF-8"
-    if fault or len(parts) > _MAX_DEPTH:
-        fault = fault or f"is nested more than {_MAX_DEPTH} folders deep"
+    fault = escape(name) or (_BAD_LETTERS.search(name) and "contains a control character or is not UTF-8")
+    if len(parts) > _MAX_DEPTH:
+        fault = f"is nested more than {_MAX_DEPTH} folders deep"
+    if fault:
         raise _Fault(f"has a member whose name {name!r:.100} {fault}")
     return parts
 
@@ -199,8 +198,7 @@ def _find_reader(file: IO[bytes]) -> Callable[[IO[bytes], _Meter], _Members] | N
 def _read_zip(file: IO[bytes], meter: _Meter) -> _Members:
     with zipfile.ZipFile(file) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-            mode = stat.S_IFMT(info.external_attr >> 16)
-            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _Fault(f"has a member {info.filename!r:.100} that is a link or device")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise _Fault(f"has a member {info.filename!r:.100} that is not compressed by deflate")

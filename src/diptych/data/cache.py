@@ -56,11 +56,7 @@ class PixelCache:
             return None
 
     def write_scan(self, faults: Mapping[int, str], moments: NDArray[np.int64]) -> None:
-        """Write faults and moments.
-
-        Raises:
-            ArtifactError: the file cannot be written.
-        """
+        """Write faults and moments."""
         indices, reasons = np.array([*faults], np.int64), np.array([*faults.values()], np.str_)
         write_npz(self._scan, {"places": indices, "faults": reasons, "moments": moments})
 
@@ -78,15 +74,13 @@ class PixelCache:
 
     @contextmanager
     def writing(self, shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
-        """Yield an array to fill; it is saved when the block ends without an error.
-
-        Raises:
-            ArtifactError: the file cannot be written.
-        """
+        """Yield an array to fill; it is saved when the block ends without an error."""
         with staging(self._pixels.parent) as folder:
             staged = folder / self._pixels.name
             pixels = np.lib.format.open_memmap(staged, mode="w+", dtype=np.uint8, shape=shape)
-            _reserve(staged)
+            if hasattr(os, "posix_fallocate"):  # a sparse file that runs out of space later kills the process
+                with staged.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, staged.stat().st_size)
             yield pixels
             pixels.flush()
             del pixels
@@ -94,13 +88,6 @@ class PixelCache:
             settle(staged, self._pixels)
         with atomic_write(self._digest) as file:
             file.write(line)
-
-
-def _reserve(path: Path) -> None:
-    """Allocate a sparse file on disk; a memory-mapped one that runs out of space later kills the process."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _line(path: Path) -> bytes:
@@ -112,15 +99,7 @@ def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -
     """Return the folder `cache_dir/archives/<sha256 of the archive>/`, unpacked on the first call.
 
     Concurrent callers wait for the first one. If names or sizes of the unpacked files have changed, the archive is
-    unpacked again.
-
-    Args:
-        archive: see `archives.unpack`.
-        cache_dir: created if it does not exist.
-        progress: see `archives.unpack`.
-
-    Raises:
-        DataError: see `archives.unpack`.
+    unpacked again. Arguments and errors are those of `archives.unpack`.
     """
     folder = cache_dir / "archives"
     target = folder / _sha256(archive, progress)

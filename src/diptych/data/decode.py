@@ -60,11 +60,7 @@ MAX_PIXELS = _max_pixels()
 
 
 def decode_file(path: Path, channels: int = 3) -> Pixels:
-    """Decode an image file; see `decode`.
-
-    Raises:
-        ImageError: the file cannot be read or decoded.
-    """
+    """Decode an image file; see `decode`."""
     return decode(read_file(path), str(path), channels)
 
 

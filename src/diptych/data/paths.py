@@ -27,8 +27,7 @@ def user_path(path: str | Path, what: str) -> Path:
         what: what to call the path in an error.
 
     Raises:
-        UsageError: the path is empty or cannot be looked up: no such home folder, a name that is too long, a folder
-            without permission, a link to itself.
+        UsageError: the path is empty or cannot be looked up.
     """
     if not str(path):
         raise UsageError(f"{what} is empty: expected a path.")
@@ -99,8 +98,9 @@ def read_file(path: Path) -> bytes:
     Raises:
         ImageError: the file does not exist, is not a regular file, or is larger than 1 GiB.
     """
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
     try:
-        with open(path, "rb", opener=_open_nonblocking) as file:
+        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | nonblocking)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable")
@@ -108,14 +108,8 @@ def read_file(path: Path) -> bytes:
                 message = f"it has {status.st_size:,} bytes; the limit is {_MAX_BYTES:,}"
                 raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too large")
             return file.read()
-    except IsADirectoryError as error:
-        raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable") from error
     except OSError as error:
         raise ImageError(f"Cannot read {str(path)!r}: {error.strerror}.", "unreadable") from error
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _leads_outside(root: Path, name: str) -> bool:

@@ -95,14 +95,12 @@ def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Measure each channel's mean and standard deviation.
+    """Return each channel's mean and population standard deviation on a scale of 0–1, exact for any N.
+
+    A deviation is at least one grey level, so that a blank channel can be divided by it.
 
     Args:
         images: uint8, (N, H, W, C).
-
-    Returns:
-        Means and population standard deviations on a scale of 0–1, C of each, exact for any N. A deviation is at
-        least one grey level, so that a blank channel can be divided by it.
 
     Raises:
         DataError: there are no images.
@@ -133,13 +131,9 @@ def channel_moments(images: Images) -> NDArray[np.int64]:
 def each(
     compute: Callable[[int], None], count: int, progress: Callable[[int], None] | None = None, num_at_once: int = 32
 ) -> None:
-    """Call `compute` for every number below `count`, in threads; raise the first error.
+    """Call `compute` for every number below `count`, in threads and any order; raise the first error.
 
-    Args:
-        compute: must not depend on the order of its calls.
-        count: the number of calls.
-        progress: called with the number of finished calls.
-        num_at_once: calls per task.
+    `progress` is called with the number of finished calls; a task makes `num_at_once` of them.
     """
 
     def compute_some(start: int) -> int:
