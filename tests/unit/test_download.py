@@ -65,15 +65,13 @@ def test_a_missing_file_is_downloaded_and_nothing_else_is_left(server, tmp_path,
     assert ("", "") == capfd.readouterr()
 
 
-@pytest.mark.parametrize("fault", ["interrupted", "one byte differs", "too long"])
-def test_a_failed_download_leaves_nothing_behind(server, tmp_path, fault):
-    match fault:
-        case "interrupted":
-            server.break_after = 100_000
-        case "one byte differs":
-            server.content = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
-        case _:
-            server.content = CONTENT + b"x" * 5_000_000
+@pytest.mark.parametrize(
+    ("content", "break_after"),
+    [(CONTENT, 100_000), (bytes([CONTENT[0] ^ 1]) + CONTENT[1:], None), (CONTENT + bytes(5_000_000), None)],
+    ids=["interrupted", "one byte differs", "too long"],
+)
+def test_a_failed_download_leaves_nothing_behind(server, tmp_path, content, break_after):
+    server.content, server.break_after = content, break_after
     with pytest.raises(DownloadError, match=r"Cannot download file\.bin"):
         fetch([remote(server.url())], tmp_path)
     assert [] == list(tmp_path.iterdir())
@@ -93,17 +91,14 @@ def test_concurrent_downloads_do_not_share_a_file(server, tmp_path):
     assert [tmp_path / "file.bin"] == list(tmp_path.iterdir())
 
 
-def test_an_existing_file_needs_no_request(server, tmp_path):
+def test_an_existing_file_needs_no_request_and_is_kept_if_it_differs(server, tmp_path):
     (tmp_path / "file.bin").write_bytes(CONTENT)
     fetch([remote(server.url())], tmp_path)
-    assert [] == server.requests
-
-
-def test_an_existing_file_that_differs_raises_and_is_kept(server, tmp_path):
     (tmp_path / "file.bin").write_bytes(b"mine")
     with pytest.raises(DownloadError, match=r"not the published file: it has 4 bytes, expected 300,000"):
         fetch([remote(server.url())], tmp_path)
     assert b"mine" == (tmp_path / "file.bin").read_bytes()
+    assert [] == server.requests
 
 
 def test_without_a_network_the_error_says_which_files_to_put_where(server, tmp_path):

@@ -15,19 +15,14 @@ def test_a_plain_relative_path_is_joined(tmp_path):
     ("name", "word"),
     [
         ("../secret", "contains '..'"),
-        ("cats/../../secret", "contains '..'"),
         ("cats/..", "contains '..'"),
-        ("..", "contains '..'"),
         ("/etc/passwd", "absolute"),
         ("//server/share", "absolute"),
         ("..\\secret", "backslash"),
-        ("cats\\1.jpg", "backslash"),
-        ("C:/secret", "drive letter"),
         ("C:secret", "drive letter"),
         ("cats/D:secret", "drive letter"),
         ("cats/1.jpg\0.png", "NUL"),
         ("", "is empty"),
-        (".", "is empty"),
         (".//", "is empty"),
     ],
 )
@@ -45,22 +40,12 @@ def test_a_link_that_leads_outside_raises_and_one_that_stays_inside_is_followed(
     (root / "cats" / "up").symlink_to("../../outside")
     (root / "near").symlink_to("cats")
     (root / "loop").symlink_to("loop")
-    for name in ("out", "out/1.jpg", "cats/up/1.jpg", "near/up/1.jpg"):
+    (tmp_path / "root-of-others").mkdir()
+    (root / "beside").symlink_to(tmp_path / "root-of-others")
+    for name in ("out", "out/1.jpg", "cats/up/1.jpg", "near/up/1.jpg", "beside/1.jpg"):
         with pytest.raises(DataError, match="link that leads outside"):
             contained(root, name)
     assert root / "near" / "1.jpg" == contained(root, "near/1.jpg")
     assert root / "loop" / "1.jpg" == contained(root, "loop/1.jpg")
-
-
-def test_the_folder_itself_may_be_a_link(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "root").symlink_to("real")
-    assert tmp_path / "root" / "1.jpg" == contained(tmp_path / "root", "1.jpg")
-
-
-def test_a_link_beside_the_folder_with_its_name_in_front_is_outside(tmp_path):
-    for name in ("root", "root-of-others"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "root" / "out").symlink_to(tmp_path / "root-of-others")
-    with pytest.raises(DataError, match="link that leads outside"):
-        contained(tmp_path / "root", "out/1.jpg")
+    (tmp_path / "link").symlink_to(root)
+    assert tmp_path / "link" / "1.jpg" == contained(tmp_path / "link", "1.jpg")

@@ -33,17 +33,6 @@ def test_at_most_depth_results_are_computed_ahead(workers, depth):
     results.close()
 
 
-def test_results_are_computed_while_the_consumer_is_busy():
-    begun = []
-    results = prefetched(begun.append, range(50), workers=1, depth=4)
-    next(results)
-    deadline = time.monotonic() + 5
-    while len(begun) < 5 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert [0, 1, 2, 3, 4] == begun
-    results.close()
-
-
 def test_closing_early_ends_the_threads_and_cancels_waiting_tasks():
     begun = []
 

@@ -56,26 +56,17 @@ def test_growing_interpolates_linearly_between_pixel_centres(size, channels):
     assert np.abs(expected - resize(image_hwc, size)).max() <= 1
 
 
-def test_each_axis_follows_its_own_rule_when_one_shrinks_and_the_other_grows():
-    image_hwc = random_images(12, 10, 3)
-    block_means = image_hwc.reshape(6, 2, 10, 3).mean(axis=1)
-    assert np.abs(linear_along_axis(block_means, 15, 1) - resize(image_hwc, (6, 15))).max() <= 1.5
-
-
 def test_an_image_of_the_wanted_size_is_returned_untouched():
     image_hwc = random_images(5, 6, 3)
     assert resize(image_hwc, (5, 6)) is image_hwc
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_batch_is_resized_as_its_images_are(channels):
+def test_a_batch_is_resized_like_its_images(channels):
     images_nhwc = random_images(3, 10, 12, channels)
     expected = np.stack([resize(image_hwc, (7, 20)) for image_hwc in images_nhwc])
     np.testing.assert_array_equal(expected, resize(images_nhwc, (7, 20)))
-
-
-def test_an_empty_batch_keeps_its_new_shape():
-    assert resize(random_images(0, 4, 4, 3), (2, 2)).shape == (0, 2, 2, 3)
+    assert resize(images_nhwc[:0], (7, 20)).shape == (0, 7, 20, channels)
 
 
 def test_grey_becomes_rgb_by_repeating_the_channel():
@@ -94,10 +85,6 @@ def test_statistics_are_those_of_float64_over_more_than_one_chunk():
     mean_c, std_c = channel_statistics(images_nhwc)
     np.testing.assert_allclose((images_nhwc / 255).mean(axis=(0, 1, 2)), mean_c, rtol=1e-12)
     np.testing.assert_allclose((images_nhwc / 255).std(axis=(0, 1, 2)), std_c, rtol=1e-12)
-
-
-def test_statistics_are_plain_floats_one_for_each_channel():
-    mean_c, std_c = channel_statistics(random_images(4, 2, 2, 3))
     assert [float] * 6 == [type(value) for value in (*mean_c, *std_c)]
 
 
