@@ -111,23 +111,14 @@ def _print(comparison: Comparison, as_json: bool) -> None:
     if as_json:
         print_json({**findings, "report": str(comparison.report_path)})
         return
-    _print_results(findings)
-    for line in (findings["verdict"]["headline"], *findings["verdict"]["details"], *findings["remarks"]):
+    from diptych.reports.tables import RESULT_HEADS, results
+
+    print_table(RESULT_HEADS, results(findings), title=findings["title"])
+    for line in (
+        *findings["disturbed"],
+        findings["verdict"]["headline"],
+        *findings["verdict"]["details"],
+        *findings["remarks"],
+    ):
         print(line)
     print(f"report: {comparison.report_path}")
-
-
-def _print_results(findings: Any) -> None:
-    """One row per side: means of the measures, and training speed."""
-    from diptych.comparison.wording import spread
-
-    speeds = next((cost["medians"] for cost in findings["costs"] if cost["key"] == "train_throughput"), None)
-    rows = []
-    for place, side in enumerate(findings["sides"]):
-        contrast = findings["contrasts"][max(place - 1, 0)]
-        means = [measure["means"][min(place, 1)] for measure in contrast["measures"]]
-        deviations = contrast["measures"][0]["deviations"]
-        accuracy = f"{means[0]:.2%}" + (f" ± {spread(deviations[min(place, 1)], 'share')}" if deviations else "")
-        speed = f"{speeds[place]:,.0f}" if speeds and speeds[place] else ""
-        rows.append((side["name"], accuracy, f"{means[1]:.4f}", f"{means[2]:.4f}", speed))
-    print_table(("", "accuracy", "macro F1", "loss", "training images/s"), rows, title=findings["title"])

@@ -16,9 +16,7 @@ from diptych.reports.svg import Scale, Side
 TOP, FOOT = 28.0, 40.0
 COST_WIDTH, COST_TOP, COST_ROW = 340.0, 46.0, 46.0
 STRIP_ROW = 7
-MAX_TICKS = 6
-MIN_LABEL_DISTANCE = 30
-"""Between labels of a strip's axis, as a percentage of its width."""
+MAX_TICKS = 3
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,7 @@ def _marks(row: Row, across: Scale, y: float) -> list[Markup]:
         return marks
     parts = []
     if row.low is not None and row.high is not None:
-        parts.append(svg.line(across(row.low), y, across(row.high), y, f"interval {row.kind}"))
-        parts += [svg.line(across(end), y - 5, across(end), y + 5, "cap") for end in (row.low, row.high)]
+        parts.append(svg.whisker(across(row.low), across(row.high), y, 5, f"interval {row.kind}", "cap"))
     parts.append(svg.dot(row.shape, across(row.mean), y, 5.5))
     return [*marks, svg.mark(f"{row.label}: {row.text} points", *parts, class_=f"mark {row.colour}")]
 
@@ -186,12 +183,12 @@ def explained_chart(explained: Mapping[str, Any], sides: Sequence[Side]) -> Mark
         note = f"{sides[0].name} {first}, {sides[1].name} {second}"
         rows.append(Row(wording.headed(default["title"]), kind="heading", note=note))
         for side, effect in zip(sides, default["effects"], strict=False):
-            mean, low, high = effect["mean"], effect["low"], effect["high"]
-            rows.append(Row(f"effect on {side.name}", mean, low, high, side.colour, side.shape))
-        rows.append(_gap_row("effect on the gap", default["gap"]))
-    rows += [Row("The whole gap", kind="heading"), _gap_row("aligned", explained["aligned"])]
-    if explained["native"]:
-        rows.append(_gap_row("all native defaults", explained["native"]))
+            rows.append(_effect_row(f"effect on {side.name}", effect, colour=side.colour, shape=side.shape))
+        rows.append(_effect_row("effect on the gap", default["gap"], shape="square", kind="thin"))
+    rows.append(Row("The whole gap", kind="heading"))
+    for label, key in (("aligned", "aligned"), ("all native defaults", "native")):
+        if explained[key]:
+            rows.append(_effect_row(label, explained[key], shape="square", kind="thin"))
     rows.append(Row("sum of the effects on the gap", explained["sum"], shape="square", kind="thin"))
     gap = f"{sides[1].name} minus {sides[0].name}"
     return rows_chart(
@@ -204,8 +201,8 @@ def explained_chart(explained: Mapping[str, Any], sides: Sequence[Side]) -> Mark
     )
 
 
-def _gap_row(label: str, gap: Mapping[str, Any]) -> Row:
-    return Row(label, gap["mean"], gap["low"], gap["high"], shape="square", kind="thin")
+def _effect_row(label: str, effect: Mapping[str, Any], **look: str) -> Row:
+    return Row(label, effect["mean"], effect["low"], effect["high"], **look)  # type: ignore[arg-type]
 
 
 def cost_panels(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Markup]:
@@ -238,13 +235,11 @@ def _bar(side: Side, cost: Mapping[str, Any], across: Scale, y: float) -> Markup
     texts = svg.words(0, y + 14, name) + svg.words(COST_WIDTH, y + 14, value, anchor="end", class_="value")
     if median is None:
         return texts
-    middle = y + 28
     parts = [svg.rectangle(0, y + 20, across(median), 16, "bar")]
     tip = f"{side.name}: {value}"
     if low is not None and high is not None and low < high:
         tip += f" ({wording.quantities(low, high, cost['unit'])})"
-        parts.append(svg.line(across(low), middle, across(high), middle, "whisker"))
-        parts += [svg.line(across(end), middle - 4, across(end), middle + 4, "whisker") for end in (low, high)]
+        parts.append(svg.whisker(across(low), across(high), y + 28, 4, "whisker", "whisker"))
     return texts + svg.mark(tip, *parts, class_=f"mark {side.colour}")
 
 
@@ -261,23 +256,20 @@ def strip_axis(across: Scale) -> Markup:
     """Draw the axis above a column of strips."""
     ticks = across.ticks(MAX_TICKS)
     digits = max(svg.decimals(ticks) - 2, 0)
-    texts: list[Markup] = []
-    last = math.inf
-    for tick in reversed(ticks):
+    texts = []
+    for tick in ticks:
         x = across(tick)
-        if last - x >= MIN_LABEL_DISTANCE:
-            last = x
-            anchor = "end" if x > 90 else "start" if x < 10 else "middle"
-            text = wording.percent(tick, digits)
-            texts.append(svg.tag("text", text, x=f"{x:.2f}%", y=13, text_anchor=anchor, class_="tick"))
+        anchor = "end" if x > 90 else "start" if x < 10 else "middle"
+        text = wording.percent(tick, digits)
+        texts.append(svg.tag("text", text, x=f"{x:.2f}%", y=13, text_anchor=anchor, class_="tick"))
     return _strip(18, *texts)
 
 
 def strip(entry: Mapping[str, Any], across: Scale, sides: Sequence[Side]) -> Markup:
     """Draw one class: each side's mean F1 as a dot, on a line from its lowest to its highest seed."""
     height = 12 + STRIP_ROW * len(sides)
-    grid = [(f"{across(tick):.2f}%",) * 2 for tick in across.ticks(MAX_TICKS)]
-    parts = [svg.tag("line", x1=x1, x2=x2, y1=0, y2=height, class_="grid") for x1, x2 in grid]
+    grid = [f"{across(tick):.2f}%" for tick in across.ticks(MAX_TICKS)]
+    parts = [svg.tag("line", x1=x, x2=x, y1=0, y2=height, class_="grid") for x in grid]
     parts.append(_level(across, entry["f1"], height / 2, "link"))
     for side in sides:
         y = 6 + STRIP_ROW * (side.index + 0.5)

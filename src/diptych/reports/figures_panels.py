@@ -168,7 +168,6 @@ def _reliability(side: Side, bins: Mapping[str, Any]) -> Markup:
     across, up = Scale(0, 1, left, right), Scale(0, 1, bottom, TOP)
     error = wording.percent(bins["expected_calibration_error"])
     name = svg.fitted(side.name, SQUARE_WIDTH - len(f": expected error {error}") * 14 * svg.LETTER, 14)
-    ticks = (0, 0.2, 0.4, 0.6, 0.8, 1)
     picture = svg.drawing(
         f"reliability-{side.index}",
         SQUARE_WIDTH,
@@ -180,12 +179,9 @@ def _reliability(side: Side, bins: Mapping[str, Any]) -> Markup:
         svg.line(across(0), up(0), across(1), up(1), "diagonal"),
         svg.line(left, bottom, right, bottom, "axis"),
         svg.tag("g", *_bins(side, bins, across, up, foot), class_=side.colour),
+        svg.bottom_axis(across, foot, foot, 6, _share),
         svg.line(left, foot, right, foot, "axis"),
         svg.words(left - 7, foot - COUNTS_HEIGHT / 2 + 4, "count", anchor="end", class_="tick"),
-        *(
-            svg.words(across(tick), foot + 16, wording.percent(tick, 0), anchor="middle", class_="tick")
-            for tick in ticks
-        ),
         svg.words((left + right) / 2, foot + 34, "probability of the predicted class", anchor="middle", class_="tick"),
     )
     return svg.plot(picture)

@@ -161,6 +161,12 @@ def left_axis(up: Scale, left: float, right: float, label: Callable[[float, int]
     )
 
 
+def whisker(low: float, high: float, y: float, reach: float, line_class: str, cap_class: str) -> Markup:
+    """Return a horizontal line with caps of twice `reach` at its ends."""
+    caps = (line(x, y - reach, x, y + reach, cap_class) for x in (low, high))
+    return line(low, y, high, y, line_class) + Markup("").join(caps)
+
+
 def dot(shape: str, x: float, y: float, radius: float, class_: str = "dot") -> Markup:
     """Return a dot of a side's shape."""
     if shape == "circle":

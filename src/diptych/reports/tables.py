@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from diptych.comparison import wording
@@ -12,42 +11,24 @@ from diptych.reports.figures import pair_name
 PAIRED = {"accuracy": "share", "macro_f1": "share", "loss": "nats", "calibration_error": "share"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """A side's means over its runs, and medians of speed and time: None if not measured, or if the machine was busy."""
-
-    name: str
-    accuracy: float
-    deviation: float | None
-    loss: float
-    images_per_second: float | None
-    seconds: float | None
-
-    @property
-    def cells(self) -> list[str]:
-        """The row as text."""
-        accuracy = wording.percent(self.accuracy)
-        if self.deviation is not None:
-            accuracy += f" ± {wording.spread(self.deviation, 'share')}"
-        seconds = wording.NOTHING if self.seconds is None else f"{self.seconds:,.1f}"
-        return [self.name, accuracy, wording.size(self.loss, "nats"), wording.count(self.images_per_second), seconds]
-
-
 RESULT_HEADS = ("", "accuracy", "loss", "images/s", "seconds")
 
 
-def results(comparison: Mapping[str, Any]) -> list[Result]:
-    """Return accuracy, loss, training speed and training time of every side."""
+def results(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of results: a row for each side, speed and time as known and only of a quiet machine."""
     medians = {cost["key"]: cost["medians"] for cost in comparison["costs"] if not comparison["disturbed"]}
     rows = []
     for index, side in enumerate(comparison["sides"]):
         which = min(index, 1)
         accuracy, _, loss, *_ = comparison["contrasts"][max(index - 1, 0)]["measures"]
-        deviation = accuracy["deviations"][which] if accuracy["deviations"] else None
+        share = wording.percent(accuracy["means"][which])
+        if accuracy["deviations"]:
+            share += f" ± {wording.spread(accuracy['deviations'][which], 'share')}"
         speed, seconds = (
             medians[key][index] if key in medians else None for key in ("train_throughput", "train_seconds")
         )
-        rows.append(Result(side["name"], accuracy["means"][which], deviation, loss["means"][which], speed, seconds))
+        duration = wording.NOTHING if seconds is None else f"{seconds:,.1f}"
+        rows.append([side["name"], share, wording.size(loss["means"][which], "nats"), wording.count(speed), duration])
     return rows
 
 
@@ -57,7 +38,7 @@ def markdown(comparison: Mapping[str, Any]) -> str:
     verdict, parity = comparison["verdict"], comparison["parity"]
     parts = [
         f"# {escaped(comparison['title'])}",
-        table(RESULT_HEADS, (row.cells for row in results(comparison))),
+        table(RESULT_HEADS, results(comparison)),
         *(f"Speed and time are left out. {escaped(sentence)}" for sentence in comparison["disturbed"]),
         escaped(parity["summary"]) if parity else "",
         "\n".join(f"- {escaped(reason)}" for reason in comparison["drift"]),
