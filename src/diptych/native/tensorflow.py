@@ -47,10 +47,9 @@ def _left_out(spec: ModelSpec, recipe: Recipe) -> list[str]:
     differs = recipe.update_form == "torch" and (recipe.optimizer != "sgd" or recipe.momentum > 0)
     policy = "keras.mixed_precision.set_global_policy"
     he_normal = any(array.initializer == "he_normal" for array in spec.trainable)
-    depthwise = any(
-        isinstance(one, L.Conv) and one.groups > 1 and one.initializer == "he_normal" for one in spec.layers
-    )
-    unbiased = any(isinstance(one, L.BatchNorm) and one.running_variance == "unbiased" for one in spec.layers)
+    grouped = [layer for layer in spec.layers if isinstance(layer, L.Conv) and layer.groups > 1]
+    depthwise = any(layer.initializer == "he_normal" for layer in grouped)
+    unbiased = any(isinstance(layer, L.BatchNorm) and layer.running_variance == "unbiased" for layer in spec.layers)
     own = {
         f'float16, with {policy}("mixed_float16")': recipe.precision == "float16",
         f'bfloat16 if the processor supports it: {policy}("mixed_bfloat16")': recipe.precision == "auto",
