@@ -18,6 +18,18 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("src", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
 PACKAGES = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
+# Not `sys.modules[name] = None`: SciPy takes a package in sys.modules for one that is imported.
+HIDING = """
+import sys
+from importlib.machinery import PathFinder
+
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {} else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+"""
 NO_NETWORK = ("NewConnectionError", "Name or service not known", "Temporary failure in name resolution")
 
 
@@ -51,8 +63,7 @@ def half(request, engine_name, tmp_path_factory):
         yield _installed(engine_name, folder)
         shutil.rmtree(folder / "venv")
         return
-    hidden = [f"sys.modules[{name!r}] = None" for name in PACKAGES[OTHER[engine_name]]]
-    (folder / "sitecustomize.py").write_text("\n".join(["import sys", *hidden]))
+    (folder / "sitecustomize.py").write_text(HIDING.format(PACKAGES[OTHER[engine_name]]))
     paths = [str(folder), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     yield Half(engine_name, Path(sys.executable), folder, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
 
