@@ -32,7 +32,7 @@ NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 LOADERS = {
     "keras": "`image_dataset_from_directory` with prefetch",
     "torch": "`DataLoader` over OpenCV, 2 workers, float32 images",
-    "torch uint8": "the same, images stay uint8",
+    "torch uint8": "the same, uint8 images",
 }
 
 
@@ -79,7 +79,8 @@ def comparison() -> list[str]:
         f"**{found['verdict']['headline']}** {found['verdict']['details'][0]}",
         "",
         f"`{found['sides'][0]['model']}`, {found['sides'][0]['epochs']} epochs, {conditions['precision']}, "
-        f"{conditions['threads']} threads of {conditions['processor']}; ± deviation over seeds; costs: medians.",
+        f"{conditions['threads']} threads of {conditions['processor']}; "
+        "± standard deviation over seeds; costs are medians.",
     ]
 
 
@@ -99,7 +100,7 @@ def defaults() -> list[str]:
 def speeds() -> list[str]:
     found = json.loads((ROOT / "benchmarks" / "training.json").read_text())
     lines = [
-        "Training throughput beside the plain script of each framework (`make bench`: `fashion_cnn`, Adam, batch 64):",
+        "Training throughput next to each framework's plain script (`make bench`: `fashion_cnn`, Adam, batch 64):",
         "",
         "| | plain script | diptych, float32 | diptych, default precision |",
         "|---|---|---|---|",
@@ -117,8 +118,8 @@ def loading() -> list[str]:
     found = json.loads((HERE / "loading.json").read_text())
     speed, ratio = found["images_per_second"], found["ratio_to_plain"]
     lines = [
-        "A folder of JPEGs (500 × 375) decoded, resized to 224 × 224, flipped and cropped, beside the frameworks' own "
-        "loaders (`benchmarks/loading.py`):",
+        "Loading a folder of JPEGs (500 × 375), with decoding, resizing to 224 × 224, flips and crops, compared with "
+        "the frameworks' own loaders (`benchmarks/loading.py`):",
         "",
         f"| | plain | diptych, streaming: {speed['streamed']:,.0f} images/s | from its cache: {speed['cached']:,.0f} |",
         "|---|---|---|---|",
@@ -130,7 +131,7 @@ def loading() -> list[str]:
         *lines,
         "",
         f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds. "
-        f"Decoding alone, on every core, is {speed['floor']:,.0f} images/s.",
+        f"Decoding alone, on all cores, reaches {speed['floor']:,.0f} images/s.",
     ]
 
 
@@ -138,10 +139,10 @@ def durability() -> list[str]:
     found = json.loads((HERE / "durability.json").read_text())
     lines = ["| | PyTorch | TensorFlow |", "|---|---|---|"]
     for title, row, cell in (
-        ("deterministic kernels: time of a step beside others", "deterministic", lambda r: f"{r['ratio']:.3f}×"),
-        ("the same kernels twice, which is noise", "deterministic", lambda r: f"{r['noise']:.3f}×"),
-        ("with checkpoints: time of a whole training beside one without", "saving", lambda r: f"{r['ratio']:.3f}×"),
-        ("checkpoints: share of the time, timed one by one", "saving", lambda r: f"{r['share_of_saving']:.2%}"),
+        ("deterministic kernels: step time relative to default", "deterministic", lambda r: f"{r['ratio']:.3f}×"),
+        ("noise: the same kernels measured twice", "deterministic", lambda r: f"{r['noise']:.3f}×"),
+        ("checkpoints: training time relative to training without them", "saving", lambda r: f"{r['ratio']:.3f}×"),
+        ("checkpoints: share of time, from timing each save", "saving", lambda r: f"{r['share_of_saving']:.2%}"),
     ):
         lines.append(f"| {title} | {' | '.join(cell(found['rows'][f'{row} {engine}']) for engine in NAMES)} |")
     processor = found["machine"]["processor"]
@@ -156,7 +157,7 @@ def shipping() -> list[str]:
         f"`{found['model']}`, trained in PyTorch on Fashion-MNIST ({found['trained_accuracy']:.2%}), "
         f"as `diptych benchmark RUN` measures it ({found['threads']} threads of {found['machine']['processor']}):",
         "",
-        "| format | runtime | size | accuracy | same class | one image, median | images/s, batches of 32 |",
+        "| format | runtime | size | accuracy | agreement | latency of one image (p50) | images/s, batch size 32 |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in found["rows"]:
@@ -171,11 +172,17 @@ def shipping() -> list[str]:
         "",
         f"diptych's predictor takes {min(ratios['1']):.2f} to {max(ratios['1']):.2f} times as long as the bare runtime "
         f"for one image and {min(ratios['32']):.2f} to {max(ratios['32']):.2f} times for 32 "
-        f"(`benchmarks/overhead.py`, {len(overhead['rows'])} runtimes). The same PyTorch model to TFLite: "
-        f"{ours['seconds_to_convert']:.1f} s, {ours['bytes'] / 1000:,.0f} kB, {1e3 * ours['latency']:.3f} ms, worst "
-        f"difference of a probability {ours['worst_difference']:.0e}; by litert-torch {peer['litert-torch']} "
-        f"{theirs['seconds_to_convert']:.1f} s, {theirs['bytes'] / 1000:,.0f} kB, {1e3 * theirs['latency']:.3f} ms, "
-        f"{theirs['worst_difference']:.0e} (`benchmarks/litert_torch.py`).",
+        f"(`benchmarks/overhead.py`, {len(overhead['rows'])} runtimes).",
+        "",
+        "The same PyTorch model converted to TFLite (`benchmarks/litert_torch.py`):",
+        "",
+        "| | conversion | size | latency of one image | largest difference of a probability |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {row['seconds_to_convert']:.1f} s | {row['bytes'] / 1000:,.0f} kB "
+            f"| {1e3 * row['latency']:.3f} ms | {row['worst_difference']:.0e} |"
+            for name, row in (("diptych", ours), (f"litert-torch {peer['litert-torch']}", theirs))
+        ),
     ]
 
 
