@@ -130,8 +130,8 @@ def loading() -> list[str]:
     return [
         *lines,
         "",
-        f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds. "
-        f"Decoding alone, on all cores, reaches {speed['floor']:,.0f} images/s.",
+        f"{found['processor']}, {found['threads']} threads; throughputs and ratios are medians "
+        f"over {len(found['rounds'])} rounds. Decoding alone, on all cores, reaches {speed['floor']:,.0f} images/s.",
     ]
 
 
