@@ -13,7 +13,7 @@ help:
 demo: .venv/frameworks
 	@$(BIN)/python examples/demo.py
 
-## make test   run every test (sets up what the tests need)
+## make test   run all tests but the long ones (sets up what they need)
 test: .venv/ready-for-tests check
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
@@ -21,7 +21,7 @@ test: .venv/ready-for-tests check
 test-fast: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --fast
 
-## make test-long  the long forms: hundreds of kills, ten thousand files (half an hour and more)
+## make test-long  the long forms: hundreds of kills, ten thousand files (an hour or more)
 test-long: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --long -m long -rP
 
