@@ -163,14 +163,14 @@ def _block(graph: Graph, name: str, width: int, filters: int, stride: int, short
 
 
 MODELS: dict[str, tuple[Callable[..., None], str]] = {
-    "mlp": (mlp, "two hidden layers of 256: the baseline"),
+    "mlp": (mlp, "two hidden layers of 256 units: the baseline"),
     "cifar_sequential": (cifar_sequential, "conv 32, 64, 64, dense 64: TensorFlow's tutorial CNN"),
     "fashion_cnn": (fashion_cnn, "conv 32, 64, dense 128, dropout"),
     "cnn": (cnn, "six conv-norm-ReLU blocks, dropout, dense: the default"),
     "resnet20": (partial(resnet, blocks=3), "He et al. 2015, CIFAR form, parameter-free shortcuts (A)"),
-    "resnet20_b": (partial(resnet, blocks=3, shortcut="B"), "the same with projection shortcuts (B)"),
+    "resnet20_b": (partial(resnet, blocks=3, shortcut="B"), "resnet20 with projection shortcuts (B)"),
     "resnet56": (partial(resnet, blocks=9), "He et al. 2015, CIFAR form, parameter-free shortcuts (A)"),
-    "resnet56_b": (partial(resnet, blocks=9, shortcut="B"), "the same with projection shortcuts (B)"),
+    "resnet56_b": (partial(resnet, blocks=9, shortcut="B"), "resnet56 with projection shortcuts (B)"),
 }
 
 
