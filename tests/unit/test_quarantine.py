@@ -94,7 +94,7 @@ def test_a_quarantine_inside_the_data_is_an_error(data, inside):
 
 
 def test_only_files_can_be_moved_to_a_quarantine(tmp_path):
-    with pytest.raises(UsageError, match="'digits' is not one: fix its files in place"):
+    with pytest.raises(UsageError, match="got 'digits': fix its files in place"):
         check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
 
 

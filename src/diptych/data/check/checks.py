@@ -218,13 +218,13 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
     is_blank_n = measures.values["deviation"][good] < BLANK
     for index in good[is_blank_n].tolist():
         luma = int(measures.values["luma"][index].mean())
-        tone = "black" if luma < 16 else "white" if luma > 239 else "one colour"
+        tone = "black" if luma < 16 else "white" if luma > 239 else "one color"
         yield Finding.of(listing, "blank", f"{tone} all over", index)
     seen = good[~is_blank_n]
 
     measured = measures.values["size"][seen]
     texts = {"dark": "are dark", "blurry": "are far less sharp than most"}
-    texts |= {"odd-size": "are far smaller or larger than most", "odd-shape": "are far flatter or taller than most"}
+    texts |= {"odd-size": "are far smaller or larger than most", "odd-shape": "are far wider or taller than most"}
     is_so = {"dark": measures.values["bright"][seen] < DARK}
     median = 0.0
     if len(seen) >= MIN_TO_COMPARE:

@@ -103,7 +103,7 @@ def _decode(listing: Listing, index: int, measures: Measures) -> NDArray[np.uint
     named = _SUFFIXES.get(PurePosixPath(listing.id_of(index)).suffix.lower())
     content = sniff(encoded)
     if named and named != content:
-        measures.mislabelled[index] = f"named {named.upper()}, holds {str(content).upper()}"
+        measures.mislabelled[index] = f"named {named.upper()}, contains {str(content).upper()}"
     return image_hwc
 
 

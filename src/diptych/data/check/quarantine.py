@@ -38,9 +38,9 @@ def check_quarantine(listing: Listing, data: str, folder: Path) -> None:
     """Check that a quarantine can move files out of the data."""
     root, path = _root(listing), Path(data).expanduser()
     if root is None or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
-        raise UsageError(f"--quarantine moves files out of a folder; {data!r} is not one: fix its files in place.")
+        raise UsageError(f"--quarantine requires a folder or a CSV of paths, got {data!r}: fix its files in place.")
     if folder.expanduser().resolve().is_relative_to(root.resolve()):
-        raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: name a folder outside.")
+        raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: choose a folder outside it.")
 
 
 def quarantine(listing: Listing, findings: Sequence[Finding], folder: Path) -> list[Move]:
