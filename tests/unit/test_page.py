@@ -269,7 +269,7 @@ def test_perfect_agreement_is_stated():
     comparison["confusion"] = [np.diag([90] * 10).tolist()] * 2
     text = read(render(comparison, {})).text
     assert "predict the same class for all 900 test images" in text
-    assert "Neither side makes a mistake." in text
+    assert "No side makes a mistake." in text
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ DEFAULTS = (
     ),
     Default(
         "norm-momentum",
-        "batch norm's momentum: share of the old running average",
+        "batch norm's momentum: weight of the old running statistics",
         {"torch": "0.9", "tensorflow": "0.99"},
         _layers(_is_norm, decay={"torch": 0.9, "tensorflow": 0.99}),
     ),

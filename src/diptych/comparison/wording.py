@@ -32,7 +32,7 @@ def verdict(
         outcome = min((outcome for outcome, _, _ in judged), key=OUTCOMES.index)
         details = [line for _, sentence, lines in judged for line in (sentence, lines[0])]
         details.append(
-            f"Each arm was compared only with {names[0]}. The verdicts are corrected for {len(contrasts)} comparisons "
+            f"Each side is compared only with {names[0]}. The verdicts are corrected for {len(contrasts)} comparisons "
             "(Holm); the p-values shown are not."
         )
         means = {names[0]: accuracies[0]["means"][0]}
@@ -68,7 +68,7 @@ def _judge(
         f"{second} minus {first}: {_gap(difference['mean'], signed=True)} of accuracy on average over {num_pairs} "
         f"seeds, 95% interval {interval(difference)} points (paired t test, p = {difference['p_value']:.2g}; "
         f"equivalence p = {accuracy['equivalence_p']:.2g}).",
-        f"{num_pairs} pairs detect a true difference of {_gap(accuracy['detectable'])} four times in five.",
+        f"{num_pairs} pairs detect a true difference of {_gap(accuracy['detectable'])} with 80% power.",
         f"{_with_other_images(accuracy)} (bootstrap).",
         f"McNemar's test finds a difference in {significant} of {num_pairs} pairs; the two models of a pair predict "
         f"the same class for {contrast['agreement']:.2%} of the images.",
