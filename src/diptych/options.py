@@ -95,7 +95,7 @@ class DataOptions(SourceOptions):
     image_size: tuple[int, int] | None = option(None, least=1, metavar="SIZE", parse=_size)
     """Resize images to this height and width: 32 or 24x32 (default: 64 for image files)."""
     channels: Literal[1, 3] | None = None
-    """Convert images to grey (1) or RGB (3)."""
+    """Convert images to grayscale (1) or RGB (3)."""
     bad_images: Literal["fail", "skip"] = "fail"
     """Stop at image files that cannot be decoded, or skip them."""
     cache: Literal["auto", "always", "never"] = "auto"
@@ -143,9 +143,9 @@ class ExportOptions(Options):
     writer: EngineName | None = None
     """Framework that writes onnx (default: PyTorch if installed)."""
     verify: bool = True
-    """Compare each file with the trained model on the whole test set; a file that differs goes to failed/."""
+    """Compare each file with the trained model on the whole test set; move files that differ to failed/."""
     threads: int | None = option(None, least=1)
-    """Processor threads (default: all cores)."""
+    """CPU threads (default: all cores)."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ class BenchmarkOptions(Options):
     data_dir: str | Path | None = None
     """Folder for named datasets."""
     threads: int | None = option(None, least=1)
-    """Processor threads (default: all cores)."""
+    """CPU threads (default: all cores)."""
     seconds: float = 1.0
-    """Time to measure each speed."""
+    """Duration of each speed measurement."""
 
     def __post_init__(self) -> None:
         """Check every field; raises UsageError."""
@@ -181,7 +181,7 @@ class RunOptions(Options):
     out: str | Path = "runs"
     """Folder for all runs."""
     threads: int | None = option(None, least=1)
-    """Processor threads (default: all cores)."""
+    """CPU threads (default: all cores)."""
 
     @property
     def spec(self) -> ModelSpec | None:

@@ -149,7 +149,7 @@ def test_a_class_unknown_to_the_model_is_an_error_with_its_name(folder_run, tmp_
     write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
     result = diptych("evaluate", run.directory, tmp_path)
     assert (2, "") == (result.code, result.out)
-    assert f"has classes that '{run.directory}' does not know: eleven…; the model knows 0, 1, 2…" in result.err
+    assert f"has classes that '{run.directory}' was not trained on: eleven…; expected some of 0, 1, 2…" in result.err
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_the_card_goes_along(workers, tmp_path):
 def test_without_a_card_the_model_must_be_named_and_classes_have_numbers(workers, tmp_path):
     spec = spec_of("mlp")
     source = write(tmp_path / "a.safetensors", spec)
-    with pytest.raises(UsageError, match="does not say which model it holds: add --model"):
+    with pytest.raises(UsageError, match="contains no model spec: add --model"):
         transfer(source, tmp_path / "b.pt", workers=workers)
     transfer(source, tmp_path / "b.pt", spec=spec, workers=workers)
     found = find_card(tmp_path / "b.pt")

@@ -268,7 +268,7 @@ def test_the_shape_of_pixels_is_an_option(tmp_path):
     with pytest.raises(DataError, match=r"has 144 pixel columns, which is not \(5, 5, 1\)"):
         found(path, pixel_shape=(5, 5, 1))
     path = write_table(tmp_path / "odd.csv", pixel_table(random_images(2, 3, 7, 1), [0, 1]))
-    with pytest.raises(DataError, match="21 pixel columns, neither a square of grey nor one of RGB: give the shape"):
+    with pytest.raises(DataError, match="21 pixel columns, not those of a square grayscale or RGB image: set"):
         found(path)
 
 

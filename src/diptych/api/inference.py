@@ -113,7 +113,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
         else:
             matches = [path] if path.exists() else []
         if not matches:
-            raise DataError(f"No image at '{image}'; name a file, a folder of images or a pattern such as '*.png'.")
+            raise DataError(f"No images at '{image}': name a file, a folder of images or a pattern such as '*.png'.")
         paths += matches
     if not paths:
         raise DataError("No image given; name a file, a folder of images or a pattern such as '*.png'.")
@@ -159,8 +159,8 @@ class EvaluationSet:
         unknown = [name for name in self.class_names if name not in class_names]
         if unknown:
             raise UsageError(
-                f"'{self.name}' has classes that '{model}' does not know: {', '.join(unknown[:3])}…; "
-                f"the model knows {', '.join(class_names[:3])}…"
+                f"'{self.name}' has classes that '{model}' was not trained on: {', '.join(unknown[:3])}…; "
+                f"expected some of {', '.join(class_names[:3])}…"
             )
         indices_k = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
         return np.concatenate([indices_k[split.labels] for split in self.splits])

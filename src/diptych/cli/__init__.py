@@ -18,16 +18,16 @@ VERBS = {
     "evaluate": "measure a run or an exported file on a test set",
     "predict": "classify images",
     "export": "export a run's model and verify each file",
-    "describe": "print the card of an exported file",
-    "benchmark": "every format and runtime on this machine: accuracy, latency, size",
-    "compare": "PyTorch or TensorFlow for your data: paired runs and a report",
+    "describe": "print the model card of an exported file",
+    "benchmark": "measure every format in every runtime: accuracy, latency, size",
+    "compare": "compare PyTorch and TensorFlow on your data, or finished runs",
     "transfer": "copy weights between files of both frameworks",
     "verify": "prove that a model is the same in both frameworks",
     "data": "check a dataset: broken files, duplicates, leaks, classes, outliers",
     "models": "list the named models",
     "datasets": "list the named datasets",
     "recipes": "list the named recipes",
-    "differences": "list where the frameworks differ, and the rule here",
+    "differences": "list where the frameworks differ, and which rule diptych follows",
 }
 MODULES = {
     **dict.fromkeys(("evaluate", "predict"), "inference"),
@@ -96,7 +96,7 @@ usage: diptych VERB ...
 
 {verbs}
 
-`diptych VERB --help` says more. Start with:
+See `diptych VERB --help`. Start with:
   diptych train digits --engine both
 """
 

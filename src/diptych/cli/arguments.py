@@ -111,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
         text = f": {message.removeprefix('argument ')}"
         if "are required: " in message:
             text = f" requires {message.partition(': ')[2]}"
-        raise UsageError(f"{self.prog.removeprefix('diptych ')}{text}. `{self.prog} --help` says more.")
+        raise UsageError(f"{self.prog.removeprefix('diptych ')}{text}. See `{self.prog} --help`.")
 
 
 class _OffByDefault(argparse.BooleanOptionalAction):

@@ -22,7 +22,7 @@ usage: diptych data ACTION ...
 
   check  {ACTIONS["check"]}
 
-`diptych data check --help` says more.
+See `diptych data check --help`.
 """
 EXAMPLES = 3
 
@@ -38,7 +38,7 @@ class Check:
     data: str = positional("DATA")
     """Dataset name or path, as for `diptych train`."""
     quarantine: Path | None = option(None, metavar="DIR")
-    """Move files that cannot be decoded to this folder; its quarantine.json lists their original places."""
+    """Move files that cannot be decoded to this folder; its quarantine.json lists their original paths."""
     strict: bool = False
     """Exit with 1 for warnings too."""
     out: Path | None = None
@@ -112,7 +112,7 @@ def _print(report: Report) -> None:
     print(check_headline(content))
     if kinds := content["kinds"]:
         rows = [(row["title"], row["severity"], f"{row['count']:,}", _examples(report, row["kind"])) for row in kinds]
-        print_table(("finding", "severity", "times", "for example"), rows)
+        print_table(("finding", "severity", "count", "examples"), rows)
     if report.moved:
         print(f"moved to the quarantine: {len(report.moved):,} files")
     print(f"report: {report.report_path}")

@@ -67,7 +67,7 @@ class Export:
     to: tuple[str, ...] = option(metavar="FORMAT")
     """Formats, or all."""
     calibration: str | None = option(None, metavar="DATA")
-    """Data whose training split gives the ranges of integer formats (default: the run's own)."""
+    """Data whose training split calibrates the integer formats (default: the run's own)."""
     options: ExportOptions = field(default_factory=ExportOptions)
     json: bool = False
     """Print as JSON."""
@@ -76,7 +76,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Describe:
-    """Print the card of an exported file; runs nothing in it."""
+    """Print the model card of an exported file, without running code in it."""
 
     file: Path = positional("FILE")
     """The file, or the folder of a SavedModel or OpenVINO model."""
@@ -97,7 +97,7 @@ class Benchmark:
     to: tuple[str, ...] = option(("all",), metavar="FORMAT")
     """Formats, as for `diptych export`."""
     fail_under: str | None = option(None, metavar="accuracy=SHARE,agreement=SHARE")
-    """Smallest accuracy and agreement, 0 to 1; a row below counts as failed."""
+    """Minimum accuracy and agreement, 0 to 1; a row below counts as failed."""
     options: BenchmarkOptions = field(default_factory=BenchmarkOptions)
     json: bool = False
     """Print as JSON."""

@@ -30,11 +30,11 @@ class Verify:
     model: str = positional("MODEL")
     """Model name (see `diptych models`) or a spec.json."""
     optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
-    """Optimizers to take steps with."""
+    """Optimizers to test."""
     steps: int = 50
     """Steps per optimizer."""
     digits_epochs: int = 3
-    """Epochs of a training on digits; 0 skips it."""
+    """Epochs of training on digits; 0 skips it."""
     seed: int = 0
     """Seed of weights, images and batches."""
     out: Path | None = None
@@ -48,7 +48,7 @@ class Verify:
 class Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
-    Files are .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. Nothing in SRC is run. Layers are matched by name
+    Files are .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. No code in SRC runs. Layers are matched by name
     and by structure; --map decides where that is ambiguous.
     """
 
@@ -59,7 +59,7 @@ class Transfer:
     model: str | None = option(None, metavar="MODEL")
     """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
     map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
-    """A layer of SRC and the model's layer it belongs to; can be repeated."""
+    """Load layer SRCLAYER of SRC into layer DSTLAYER of the model; can be repeated."""
     force: bool = False
     """Replace DST if it exists."""
     options: ImageOptions = field(default_factory=ImageOptions)
@@ -69,7 +69,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Models:
-    """List the named models, with their cost at one input size."""
+    """List the named models, with their cost for one input size."""
 
     options: ImageOptions = field(default_factory=ImageOptions)
     json: bool = False
@@ -174,7 +174,7 @@ def models(args: list[str]) -> int:
         if spec:
             rows.append((name, f"{spec.num_parameters:,}", f"{spec.flops / 1e6:,.1f}", summary))
         else:
-            rows.append((name, "—", "—", f"{summary} (images too small)"))
+            rows.append((name, "—", "—", f"{summary} (the images are too small)"))
     print_table(("model", "parameters", "MFLOPs/image", "description"), rows)
     return 0
 

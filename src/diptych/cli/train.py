@@ -22,7 +22,7 @@ BESIDE_RESUME = ("out", "engine", "device", "threads", "workers", "stop_after", 
 
 @dataclass(frozen=True)
 class Train:
-    """Train an image classifier in PyTorch, in TensorFlow, or in both from the same start.
+    """Train an image classifier in PyTorch, in TensorFlow, or in both from the same weights.
 
     Every field of the recipe is an option; the defaults shown are those of the recipe named by --recipe.
     """
@@ -30,7 +30,7 @@ class Train:
     data: str | None = positional("DATA", None)
     """Dataset name (see `diptych datasets`), folder of class folders, CSV or Parquet file, or a zip or tar of these."""
     resume: str | None = option(None, metavar="RUN")
-    """Resume an interrupted run; a folder of runs stands for its latest unfinished run, `last` for that of --out."""
+    """Resume a run, the latest unfinished run in a folder of runs, or `last`: the latest unfinished one in --out."""
     force: bool = False
     """With --resume: resume even if the data, model or recipe changed, and record it."""
     json: bool = False
@@ -60,13 +60,13 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     if parsed.resume is not None:
         options = vars(parsed.training_options)
         if options["engine"] == "both":
-            raise UsageError("--resume takes --engine torch or --engine tensorflow, not both.")
+            raise UsageError("--engine must be torch or tensorflow with --resume, got 'both'.")
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
             flags = [f"--{name.replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
             refused = "DATA" if unfit[0] == "data" else flags[0]
             raise UsageError(
-                f"--resume keeps the run's data, model, recipe and seed: {refused} cannot be set. "
-                f"Only these options go with it: {', '.join(flags[1:])}."
+                f"{refused} cannot be changed by --resume, which uses the run's data, model, recipe and seed. "
+                f"Options that can: {', '.join(flags[1:])}."
             )
         chosen = {name: options[name] for name in given if name in options}
         return [resume(parsed.resume, force=parsed.force, **chosen, **notify)]

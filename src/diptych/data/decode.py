@@ -84,7 +84,7 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
     file_format = sniff(encoded)
     if file_format is None:
         expected = "expected JPEG, PNG, WebP, BMP, GIF or TIFF"
-        raise ImageError(f"Cannot decode {name!r}: {expected}, the file starts with {encoded[:8]!r}.", "unknown")
+        raise ImageError(f"Cannot decode {name!r}: {expected}, got a file that starts with {encoded[:8]!r}.", "unknown")
     try:
         image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
     except _Fault as fault:
@@ -281,13 +281,13 @@ def _check_layout(image: ImageFile.ImageFile, file_format: str, encoded: bytes) 
     _check_size(tags.get(322, 1), tags.get(323, 1))  # libtiff allocates a whole tile
     is_key = "transparency" in image.info
     wrong = {
-        "a PNG with a transparent colour in 2, 4 or 16 bits": file_format == "png"
+        "a PNG with a transparent color in 2, 4 or 16 bits": file_format == "png"
         and (is_key and encoded[25] != 3 and encoded[24] not in (1, 8)),
         "a GIF whose first frame does not fill the image": file_format == "gif"
         and (extents != (0, 0, *image.size) and not is_key),
         "a BMP with run lengths or 16 bits": file_format == "bmp"
         and (codec != "raw" or str(arguments).startswith("('BGR;1")),
-        "a TIFF whose colours are multiplied with alpha": 1 in tags.get(338, ()),
+        "a TIFF whose colors are premultiplied with alpha": 1 in tags.get(338, ()),
         "a TIFF with 16 bits where 0 is white": image.mode.startswith("I;16") and tags.get(262) == 0,
         "a TIFF with an 8-bit palette": image.mode == "P" and max(tags.get(320, (256,))) < 256,
     }

@@ -153,7 +153,7 @@ def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:
     model = spec or (card.spec if card else None)
     if model is None:
         raise UsageError(
-            f"'{source}' does not say which model it holds: add --model NAME (see `diptych models`) or a spec.json, "
+            f"'{source}' contains no model spec: add --model NAME (see `diptych models`) or a spec.json, "
             "with --input-shape and --num-classes."
         )
     if card and card.spec.num_classes == model.num_classes:

@@ -26,7 +26,7 @@ class Recipe:
     batch_size: int = 64
     """Images per step."""
     precision: Precision = "auto"
-    """Number format of the training; auto is bfloat16 if the processor supports it, else float32."""
+    """Floating-point format of the training; auto is bfloat16 if the processor supports it, else float32."""
 
     optimizer: Rule = "adamw"
     """Optimizer."""
@@ -51,7 +51,7 @@ class Recipe:
     decoupled_decay: float | None = None
     """Decoupled weight decay: weight · (1 − learning rate · decay); by default 0.05 for adamw, else 0."""
     no_decay: tuple[Decayed, ...] = ("bias", "scale", "shift")
-    """Roles of arrays without weight decay."""
+    """Roles of the arrays exempt from weight decay."""
     clip_norm: float = 0.0
     """Maximum global norm of the gradients; 0 disables clipping."""
     average_decay: float = 0.0

@@ -158,7 +158,8 @@ def check_unfinished(run: Run, force: bool) -> None:
     record, directory = run.read_record(), run.directory
     if record.status == "finished" and run.manifest_path.exists():
         raise UsageError(
-            f"'{directory}' is finished, after {record.recipe.epochs} epochs; train a new run to go further."
+            f"Cannot resume '{directory}': it finished after {record.recipe.epochs} epochs. "
+            "Start a new run to train longer."
         )
     if record.status == "diverged" and not force:
         path = divergence.path_of(run)

@@ -254,6 +254,6 @@ def _square(path: Path, num_levels: int) -> Shape:
         if side * side * channels == num_levels:
             return side, side, channels
     raise DataError(
-        f"{str(path)!r} has {num_levels} pixel columns, neither a square of grey nor one of RGB: "
-        "give the shape with --pixel-shape HxWxC."
+        f"{str(path)!r} has {num_levels} pixel columns, not those of a square grayscale or RGB image: "
+        "set --pixel-shape HxWxC."
     )

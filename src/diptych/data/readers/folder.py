@@ -50,8 +50,8 @@ def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
     class_names = tuple(sorted({name for folder in folders.values() for name in folder_names(root / folder)}))
     if len(class_names) < 2:
         raise DataError(
-            f"{str(root)!r} has {len(class_names)} class folders, at least 2 are needed: "
-            "one folder for each class, with its images inside."
+            f"{str(root)!r} must contain at least 2 class folders, each with the images of one class, "
+            f"got {len(class_names)}."
         )
     splits = {}
     for split, folder in folders.items():
