@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,7 @@ def print_json(content: Any) -> None:
     """Print one JSON document."""
     from diptych.artifacts.store import json_text  # imports NumPy, which lists do not need
 
-    print(json.dumps(json.loads(json_text(content)), indent=2, ensure_ascii=False))
+    print(json_text(content, indent=2))
 
 
 def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequence[str]], **settings: Any) -> None:

@@ -73,7 +73,9 @@ class ModelSpec:
         if dangling:
             raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
         for name in known:
-            inside = next((other for other in known if name.startswith(f"{other}.")), None)
+            inside = next(
+                (name[:end] for end, letter in enumerate(name) if letter == "." and name[:end] in known), None
+            )
             if inside:
                 raise SpecError(f"Layer '{name}': '{inside}' is a layer too, so no name can begin with '{inside}.'.")
 
