@@ -236,7 +236,7 @@ def test_the_measures_of_an_image_take_less_than_400_bytes(tmp_path, rng):
 
 
 def test_every_kind_is_documented_with_its_severity():
-    section = DOCS.read_text(encoding="utf-8").partition("## data check")[2].partition("\n## ")[0]
+    section = DOCS.read_text(encoding="utf-8").partition("## Checking data")[2].partition("\n## ")[0]
     rows = [row.split(" | ") for row in section.splitlines() if row.startswith("| `")]
     documented = {key.strip("`"): row[1] for row in rows for key in row[0].removeprefix("| ").split(", ")}
     assert {key: kind.severity for key, kind in KINDS.items()} == documented

@@ -65,7 +65,9 @@ def test_files_that_cannot_be_decoded_are_moved_and_the_list_restores_them(data,
     listed = json.loads((tmp_path / "out/quarantine.json").read_text())["files"]
     assert [move.to_json() for move in moved] == listed
     assert ["unreadable"] == [finding.kind for finding in check(data).findings if finding.severity == "error"]
-    (script,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8").partition("## data check")[2], re.S)
+    (script,) = re.findall(
+        r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8").partition("## Checking data")[2], re.S
+    )
     exec(script.replace("bad/", f"{tmp_path}/out/"), {})  # what the page tells to do
     assert before == tree(data)
 
