@@ -33,7 +33,7 @@ def diverge(root):
 
 
 def create(root):
-    source = provenance.Source("digits")
+    source = provenance.DataSource("digits")
     dataset = source.load()
     spec = zoo.model("mlp", dataset.image_shape, dataset.num_classes)
     return provenance.create(root, "run", source, dataset, spec, RECIPE, 0, "torch"), dataset

@@ -21,7 +21,7 @@ FIXED = [Moment("step", 1), Moment("synced", 2), Moment("validated", 1), Moment(
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     """A function that creates an untrained run."""
-    source = provenance.Source("digits")
+    source = provenance.DataSource("digits")
     dataset = source.load()
     spec = zoo.model("cnn", dataset.image_shape, dataset.num_classes, (0.5,), (0.5,))
 

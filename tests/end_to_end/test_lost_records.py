@@ -72,7 +72,7 @@ def test_a_log_that_cannot_be_written_is_named(run):
 
 
 def test_a_recipe_that_needs_a_validation_split_refuses_data_without_one(tmp_path):
-    source = provenance.Source.of("digits", validation_fraction=0.0)
+    source = provenance.DataSource.of("digits", validation_fraction=0.0)
     dataset = source.load()
     spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
     with pytest.raises(SpecError, match=r"'digits' has no validation samples .*Raise validation_fraction"):

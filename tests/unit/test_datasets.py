@@ -13,7 +13,7 @@ from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
 from diptych.data.images import cache_dir
 from diptych.errors import ArtifactError, DataError, UsageError
-from diptych.training.provenance import Source
+from diptych.training.provenance import DataSource
 
 CLASSES = ("a", "b", "c")
 
@@ -66,7 +66,7 @@ def test_a_path_that_cannot_be_looked_up_is_a_usage_error(data, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     with unreadable(tmp_path / "secret"):
-        for call in (sources.find, sources.absolute, Source.of):
+        for call in (sources.find, sources.absolute, DataSource.of):
             with pytest.raises(UsageError, match="DATA") as raised:
                 call(data)
             assert str(raised.value).isascii()
@@ -82,7 +82,7 @@ def test_a_root_or_data_directory_that_cannot_be_looked_up_is_a_usage_error(path
     write_images(tmp_path / "pets" / "b", 3, 4)
     with unreadable(tmp_path / "secret"):
         for option, data in (("root", "pets"), ("data_dir", "mnist")):
-            for call in (sources.find, Source.of):
+            for call in (sources.find, DataSource.of):
                 with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} "):
                     call(data, **{option: Path(path)})
         monkeypatch.setenv("DIPTYCH_DATA", path)
@@ -90,7 +90,7 @@ def test_a_root_or_data_directory_that_cannot_be_looked_up_is_a_usage_error(path
             sources.find("mnist")
         monkeypatch.setenv("DIPTYCH_CACHE", path)
         with pytest.raises(UsageError, match="DIPTYCH_CACHE"):
-            Source.of("pets").load()
+            DataSource.of("pets").load()
 
 
 def test_the_cache_directory_may_begin_with_a_tilde(tmp_path, monkeypatch):
@@ -106,11 +106,11 @@ def test_without_a_home_only_the_cache_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "loop"))
     monkeypatch.delenv("DIPTYCH_CACHE")
     settings = {"data_dir": tmp_path}
-    assert not Source.of("digits", **settings).load().remarks
-    (remark,) = Source.of(tmp_path / "pets", **settings).load().remarks
+    assert not DataSource.of("digits", **settings).load().remarks
+    (remark,) = DataSource.of(tmp_path / "pets", **settings).load().remarks
     assert "cached" in remark
     with pytest.raises(ArtifactError, match="symbolic links"):
-        Source.of(tmp_path / "pets", cache="always", **settings).load()
+        DataSource.of(tmp_path / "pets", cache="always", **settings).load()
 
 
 @contextmanager

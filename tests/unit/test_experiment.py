@@ -12,14 +12,14 @@ from diptych.comparison.experiment import Experiment
 from diptych.data.datasets import Dataset, Split
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import Recipe
-from diptych.training.provenance import Source
+from diptych.training.provenance import DataSource
 
 RECIPE = Recipe(epochs=2, precision="float32")
 
 
 def experiment(pool, data="digits", **changes):
     settings = {"seeds": (0, 1), "arm": "aligned", "explains": False, "threads": 1}
-    return Experiment(Source(data), "mlp", RECIPE, pool=pool, **{**settings, **changes})
+    return Experiment(DataSource(data), "mlp", RECIPE, pool=pool, **{**settings, **changes})
 
 
 def test_pairs_alternate_the_framework_that_trains_first(tmp_path):
@@ -96,8 +96,8 @@ def test_a_folder_whose_name_is_a_pattern_is_found(tmp_path):
 
 def test_data_is_read_once_for_all_seeds_and_arms(tmp_path, monkeypatch):
     reads = []
-    read = Source.read
-    monkeypatch.setattr(Source, "read", lambda self: reads.append(self) or read(self))
+    read = DataSource.read
+    monkeypatch.setattr(DataSource, "read", lambda self: reads.append(self) or read(self))
     experiment(tmp_path, seeds=(0, 1, 2), explains=True).plan()
     assert 1 == len(reads)
 

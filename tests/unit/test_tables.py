@@ -497,7 +497,7 @@ def test_a_link_keeps_its_name_and_folder(name, tmp_path):
     else:
         (tmp_path / "tree").rename(blob)
     (tmp_path / "snap" / name).symlink_to(blob)
-    for data in (str(tmp_path / "snap" / name), provenance.Source.of(tmp_path / "snap" / name).data):
+    for data in (str(tmp_path / "snap" / name), provenance.DataSource.of(tmp_path / "snap" / name).data):
         pets = sources.find(data)
         assert ("pets", 2) == (pets.name, len(pets.listing.class_names))
     assert str(tmp_path / "snap" / name) == data

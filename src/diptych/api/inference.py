@@ -27,7 +27,7 @@ from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.evaluation.metrics import evaluate_logits, softmax
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
 from diptych.training import provenance
-from diptych.training.provenance import Source, evaluation_precision
+from diptych.training.provenance import DataSource, evaluation_precision
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
     return opened, record
 
 
-def source_like(record: RunRecord, data: str | Path, reading: OtherDataOptions) -> Source:
+def source_like(record: RunRecord, data: str | Path, reading: OtherDataOptions) -> DataSource:
     """Other data, with images of a run's size and colours."""
     directory = reading.data_dir or record.data.data_dir
     return _source(data, replace(reading, data_dir=directory), record.spec.input_shape)
@@ -257,5 +257,5 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
     )
 
 
-def _source(data: str | Path, reading: OtherDataOptions, shape: tuple[int, int, int]) -> Source:
-    return Source.of(data, image_size=shape[:2], channels=shape[2], **reading.given())
+def _source(data: str | Path, reading: OtherDataOptions, shape: tuple[int, int, int]) -> DataSource:
+    return DataSource.of(data, image_size=shape[:2], channels=shape[2], **reading.given())

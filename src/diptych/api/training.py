@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diptych.data.datasets import Dataset
     from diptych.spec import ModelSpec, Recipe
     from diptych.training.process import Settings
-    from diptych.training.provenance import Source
+    from diptych.training.provenance import DataSource
 
 
 @overload
@@ -229,14 +229,14 @@ def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
     return lambda doing, done, total: notify("data", {"doing": doing, "done": done, "total": total})
 
 
-def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> Source:
+def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> DataSource:
     """A data source; a model's spec decides on the size and colours of images."""
-    from diptych.training.provenance import Source
+    from diptych.training.provenance import DataSource
 
     options = vars(reading)
     if spec:
         options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
-    return Source.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
+    return DataSource.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
 
 
 def _spec_for(name: str, dataset: Dataset) -> ModelSpec:

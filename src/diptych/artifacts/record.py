@@ -26,8 +26,8 @@ class Skipped(msgspec.Struct, frozen=True):
     fault: str
 
 
-class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The data of a run: how to load them, and what they were then."""
+class DataSettings(msgspec.Struct, frozen=True):
+    """DATA with absolute paths, and how it is read."""
 
     data: str
     data_dir: str | None = None
@@ -39,6 +39,11 @@ class DataRecord(msgspec.Struct, frozen=True, kw_only=True):
     pixel_shape: tuple[int, int, int] | None = None
     bad_images: Literal["fail", "skip"] = "fail"
     cache: Literal["auto", "always", "never"] = "auto"
+
+
+class DataRecord(DataSettings, frozen=True, kw_only=True):
+    """The data of a run: how to load them, and what they were then."""
+
     name: str
     fingerprint: str
     test_fingerprint: str | None = None

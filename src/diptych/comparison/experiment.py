@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from glob import escape
 from hashlib import sha256
@@ -18,6 +18,7 @@ from statistics import median
 from timeit import repeat
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from diptych import engines
@@ -32,7 +33,7 @@ from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import provenance
 from diptych.training.machine import machine, versions
-from diptych.training.provenance import Source
+from diptych.training.provenance import DataSource
 
 # Share of the processor's speed in matrix products that a training usually reaches; an estimate for `--plan`.
 USUAL_SHARE = 0.5
@@ -64,7 +65,7 @@ class Planned:
 class Experiment:
     """Everything that the runs of a comparison follow from."""
 
-    source: Source
+    source: DataSource
     """The data; each run replaces its seed."""
     model: str | ModelSpec
     """A spec, or the name of a model in the zoo."""
@@ -119,9 +120,9 @@ class Experiment:
             self._prints[seed] = self.data(seed).fingerprint
         return self._prints[seed]
 
-    def source_of(self, seed: int) -> Source:
+    def source_of(self, seed: int) -> DataSource:
         """Return the source with the validation split of a pair."""
-        return replace(self.source, seed=seed)
+        return msgspec.structs.replace(self.source, seed=seed)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -155,7 +156,8 @@ class Experiment:
 
     def digest(self, cell: Cell) -> str:
         """Return the digest of everything a run follows from, except the content of its data."""
-        data = {name: value for name, value in vars(self.source_of(cell.seed)).items() if name != "cache"}
+        data = msgspec.structs.asdict(self.source_of(cell.seed))
+        del data["cache"]  # changes no number
         content = {
             "data": data,
             "spec": model_to_json(cell.spec),

@@ -220,12 +220,6 @@ def headed(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def shortened(name: str, most: int) -> str:
-    """Return `name`, without its middle if it exceeds `most` characters."""
-    half = most // 2
-    return name if len(name) <= most else f"{name[: most - half - 1]}…{name[-half:]}"
-
-
 def plural(number: int, noun: str) -> str:
     """Format a number and a noun: `1 seed`, `3 seeds`, `2 classes`."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"

@@ -183,7 +183,7 @@ def _check_forced(run: Run, job: Job, changes: list[str], force: bool) -> None:
 def _forced(record: RunRecord, dataset: Dataset, changes: list[str]) -> RunRecord:
     """Return the record of a run that is resumed with --force, on the data of now."""
     forced = (*(record.forced or ()), Forced(time.time(), tuple(changes)))
-    return change(record, **provenance.described(dataset, vars(provenance.source_of(record))), forced=forced)
+    return change(record, **provenance.described(dataset, provenance.source_of(record)), forced=forced)
 
 
 def _evaluate(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:

@@ -6,17 +6,19 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from diptych.artifacts.record import (
     CheckpointOptions,
     DataRecord,
+    DataSettings,
     EngineName,
     Machine,
     Preprocessing,
@@ -27,8 +29,7 @@ from diptych.artifacts.record import (
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
-from diptych.data.cache import Caching
-from diptych.data.datasets import BadImages, Dataset, Splits
+from diptych.data.datasets import Dataset, Splits
 from diptych.data.images import Images, Progress, quiet
 from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
@@ -40,20 +41,8 @@ from diptych.training import divergence
 from diptych.training.machine import computes_bfloat16, machine, versions
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data source and how it is read, as `run.json` holds it."""
-
-    data: str
-    data_dir: str | None = None
-    image_size: tuple[int, int] | None = None
-    channels: int | None = None
-    seed: int = 0
-    validation_fraction: float = 0.1
-    root: str | None = None
-    pixel_shape: tuple[int, int, int] | None = None
-    bad_images: BadImages = "fail"
-    cache: Caching = "auto"
+class DataSource(DataSettings, frozen=True):
+    """A data source that can be read."""
 
     @classmethod
     def of(
@@ -90,7 +79,7 @@ class Source:
 def create(
     parent: Path,
     name: str,
-    source: Source,
+    source: DataSource,
     dataset: Dataset,
     spec: ModelSpec,
     recipe: Recipe,
@@ -123,7 +112,7 @@ def create(
         command=tuple(sys.argv),
         engine=cast(EngineName, engine),
         seed=seed,
-        **described(dataset, vars(source)),
+        **described(dataset, source),
         preprocessing=Preprocessing(height, width, channels, RESIZING),
         spec_json=model_to_json(spec),
         recipe_json=recipe_to_json(recipe),
@@ -136,12 +125,12 @@ def create(
     return Run.create(parent, name, record)
 
 
-def described(dataset: Dataset, source: Mapping[str, Any]) -> dict[str, Any]:
+def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
     """Return the entries of a record that describe the data."""
     sizes = (len(split) for split in (dataset.train, dataset.validation, dataset.test))
     return {
         "data": DataRecord(
-            **source,
+            **asdict(source),
             name=dataset.name,
             fingerprint=dataset.fingerprint,
             test_fingerprint=dataset.test_fingerprint,
@@ -172,7 +161,7 @@ def check_unfinished(run: Run, force: bool) -> None:
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
     """Load the data of a run, from elsewhere if `changes` to its source say so; raises ArtifactError if it changed."""
-    dataset = Source.of(**{**vars(source_of(record)), **changes}).load()
+    dataset = DataSource.of(**{**asdict(source_of(record)), **changes}).load()
     if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(
             f"The data at '{record.data.data}' has changed since this run began "
@@ -189,9 +178,9 @@ def skipped_note(dataset: Dataset, before: int = 0) -> str:
     return f" {len(dataset.skipped):,} images that cannot be decoded were skipped now, {before:,} then."
 
 
-def source_of(record: RunRecord) -> Source:
+def source_of(record: RunRecord) -> DataSource:
     """Return the source of a run's data."""
-    return Source(**{field.name: getattr(record.data, field.name) for field in fields(Source)})
+    return DataSource(**{name: getattr(record.data, name) for name in DataSource.__struct_fields__})
 
 
 def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Images, precision: str) -> np.ndarray:
