@@ -171,7 +171,7 @@ def _gifs():
         "gif no canvas": (embedded("gif no canvas"), palette[other]),
         "gif animated": (embedded("gif animated"), shown),
         "gif trailing bytes": (whole + b"\0\0", shown),
-        "gif without its end": (whole[:-1], shown),
+        "gif without its end": (whole[:-1], "truncated"),
         "gif no frame": (whole[:first] + b";", "damaged"),
         "gif pixels missing": (whole.replace(struct.pack("<HH", 13, 19), struct.pack("<HH", 13, 90)), "truncated"),
         "gif unknown block": (whole[:first] + b"?;", "damaged"),

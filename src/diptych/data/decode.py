@@ -10,7 +10,6 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -37,8 +36,7 @@ _SIGNATURES = re.compile(
 _MAX_SCANS = 100  # encoders write about ten; decoding thousands of empty ones takes hours
 _MAX_JUNK = 32  # damaged scans leave more (72 bytes or more in 51 of 51 files)
 _JUNK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_ORIENTATION = 0x0112
-# EXIF orientation: whether to transpose, then how to flip (codes of `cv2.flip`).
+# EXIF tag 0x0112, orientation: whether to transpose, then how to flip (codes of `cv2.flip`).
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
 _PREFIXES = {"truncated": "the file is truncated: ", "damaged": "the file is damaged: "}
 
@@ -60,7 +58,7 @@ MAX_PIXELS = _max_pixels()
 
 
 def decode_file(path: Path, channels: int = 3) -> Pixels:
-    """Decode an image file; see `decode`."""
+    """Decode an image file; see `decode`. Raises ImageError also if the file cannot be read."""
     return decode(read_file(path), str(path), channels)
 
 
@@ -126,7 +124,8 @@ def _decode_jpeg(encoded: bytes, *, is_strict: bool = True) -> Pixels:
         if colours in ("CMYK", "YCCK"):
             cmyk = simplejpeg.decode_jpeg(encoded, "CMYK", strict=is_strict)
             # Adobe's programs store inverted values, and say so by a marker.
-            image = _cmyk_to_rgb(255 - cmyk if b"Adobe\0" in encoded[: 2**16] else cmyk)
+            light = cmyk if b"Adobe\0" in encoded[: 2**16] else 255 - cmyk
+            image = _product(light[..., :3], light[..., 3:])
         else:
             image = simplejpeg.decode_jpeg(encoded, strict=is_strict)
     except ValueError as error:
@@ -148,14 +147,13 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise UsageError("Pillow's ImageFile.LOAD_TRUNCATED_IMAGES hides damaged images: set it to False.")
     try:
-        if file_format == "tiff":
-            _check_tiff(encoded)
-        png_pixels = _png_pixels(encoded) if file_format == "png" else []
+        if file_format in ("gif", "tiff"):
+            (_check_gif if file_format == "gif" else _check_tiff)(encoded)
         with _PLUGINS[file_format](io.BytesIO(encoded)) as image:
             _check_layout(image, file_format, encoded)
+            if file_format == "png":
+                _check_png(encoded, image)
             image.load()
-            if png_pixels:
-                _check_png_rows(encoded, image, png_pixels)
             return _upright(_to_rgb(image), image.info.get("exif", b""))
     except _Fault:
         raise
@@ -175,18 +173,14 @@ def _to_rgb(image: ImageFile.ImageFile) -> Pixels:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[..., np.newaxis], 3, axis=-1)
     if image.mode == "CMYK":
-        return _cmyk_to_rgb(np.asarray(image))
+        light = 255 - np.asarray(image)
+        return _product(light[..., :3], light[..., 3:])
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
         return 255 - _product(rgba[..., 3:], 255 - rgba[..., :3])  # Pillow's blending is one level off
     if image.mode in ("1", "L", "P", "RGB", "YCbCr"):
         return np.array(image.convert("RGB"))
     raise _Fault("unsupported", f"Pillow's mode {image.mode!r} is not supported; save it as an 8-bit RGB PNG")
-
-
-def _cmyk_to_rgb(cmyk: Pixels) -> Pixels:
-    """Convert CMYK, where 255 is full ink."""
-    return _product(255 - cmyk[..., :3], 255 - cmyk[..., 3:])
 
 
 def _product(left: Pixels, right: Pixels) -> Pixels:
@@ -202,15 +196,15 @@ def _upright(image: Pixels, exif: bytes) -> Pixels:
     try:
         tags = Image.Exif()
         tags.load(exif)
-        is_transposed, flip = _TURNS[tags[_ORIENTATION]]
+        is_transposed, flip = _TURNS[tags[0x0112]]
     except Exception:  # Pillow raises many types for damaged data, which is common
         return image
     turned = cv2.transpose(image) if is_transposed else image
     return np.asarray(turned if flip is None else cv2.flip(turned, flip), dtype=np.uint8)
 
 
-def _png_pixels(encoded: bytes) -> list[memoryview]:
-    """Return the compressed pixels; compare the checksums of all chunks, of which Pillow skips some."""
+def _check_png(encoded: bytes, image: Image.Image) -> None:
+    """Compare every checksum, and count the pixels' bytes if rows may be missing, which Pillow leaves zero."""
     view, start, kind, pixels = memoryview(encoded), 8, b"", []
     while kind != b"IEND":
         size, kind = struct.unpack_from(">I4s", encoded, start)
@@ -221,11 +215,6 @@ def _png_pixels(encoded: bytes) -> list[memoryview]:
         if kind == b"IDAT":
             pixels.append(view[start + 8 : end])
         start = end + 4
-    return pixels
-
-
-def _check_png_rows(encoded: bytes, image: Image.Image, pixels: Iterable[bytes | memoryview]) -> None:
-    """Refuse missing rows, which Pillow leaves zero; inflate again only where they are possible."""
     width, height, depth, colour, is_interlaced = struct.unpack_from(">IIBB2x?", encoded, 16)
     if not is_interlaced and any(image.crop((0, height - 1, width, height)).tobytes()):
         return
@@ -233,17 +222,32 @@ def _check_png_rows(encoded: bytes, image: Image.Image, pixels: Iterable[bytes |
     for left, top, across, down in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
         columns, rows = len(range(left, width, across)), len(range(top, height, down))
         num_missing += rows * (1 + (columns * depth * _PNG_SAMPLES[colour] + 7) // 8) if columns else 0
-    for content in pixels:
-        while content and not inflater.eof:
-            num_missing -= len(inflater.decompress(content, 2**16))
-            content = inflater.unconsumed_tail  # noqa: PLW2901
+    content = b"".join(pixels)
+    while content and not inflater.eof:
+        num_missing -= len(inflater.decompress(content, 2**20))
+        content = inflater.unconsumed_tail
     if num_missing > 0:
         raise _Fault("damaged", f"{num_missing:,} bytes of pixels are missing")
 
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples of a pixel, by the type of colour."""
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
+
+
+def _check_gif(encoded: bytes) -> None:
+    """Require whole blocks up to the end marker; Pillow reads no further than the first frame."""
+    start = 13 + _palette_bytes(encoded[10])
+    while (kind := encoded[start : start + 1]) != b";":
+        if kind not in (b"!", b","):
+            raise _Fault("damaged" if kind else "truncated", f"expected a GIF block at byte {start:,}")
+        start += 2 if kind == b"!" else 11 + _palette_bytes(encoded[start + 9])
+        while size := encoded[start]:
+            start += 1 + size
+        start += 1
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 128 else 0
 
 
 def _check_tiff(encoded: bytes) -> None:
@@ -261,8 +265,7 @@ def _check_tiff(encoded: bytes) -> None:
     struct.unpack_from(f"{order}I", encoded, directory + 2 + 12 * num_entries)
 
 
-_TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-"""Bytes of a value, by the type of a tag."""
+_TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # by the type of a tag
 
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
