@@ -53,11 +53,11 @@ def build(spec: ModelSpec, precision: str = "float32") -> Network:
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     *path, last = name.split(".")
     for part, child in [*((part, nn.Module()) for part in path), (last, module)]:
-        if part not in dict(root.named_children()):
-            if hasattr(root, part):
-                raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
+        if not hasattr(root, part):
             root.add_module(part, child)
-        root = root.get_submodule(part)
+        root = getattr(root, part)
+        if not isinstance(root, nn.Module):
+            raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
 
 
 def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0912  (a table)
