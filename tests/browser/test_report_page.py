@@ -43,8 +43,8 @@ CONTRAST = """([kind, name, ground, ink]) => {
     const cell = document.createElement(kind), canvas = document.createElement('canvas').getContext('2d');
     cell.className = name;
     document.querySelector('.matrix tbody tr').append(cell);
-    const light = colour => {
-        canvas.fillStyle = colour;
+    const light = color => {
+        canvas.fillStyle = color;
         canvas.fillRect(0, 0, 1, 1);
         const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map(part => part / 255)
             .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
@@ -95,7 +95,7 @@ def test_the_first_screen_shows_the_whole_table_and_parity(visit, width):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_cells_can_be_read_and_colours_be_seen(visit, theme):
+def test_cells_can_be_read_and_colors_be_seen(visit, theme):
     page = visit("two", theme=theme)
     cells = [f"heat-{level}" for level in range(1, 11)] + [f"right-{level}" for level in range(1, 6)]
     assert [name for name in cells if page.evaluate(CONTRAST, ["td", name, "backgroundColor", "color"]) < 4.5] == []
@@ -194,14 +194,14 @@ def test_values_are_told_on_hover_and_by_arrow_keys(visit):
 
 def test_the_theme_is_switched(visit):
     page = visit()
-    colour = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(colour)
+    color = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(color)
     page.locator(".theme").click()
-    dark = page.evaluate(colour)
+    dark = page.evaluate(color)
     assert light != dark
     page.locator(".theme").click()
-    assert page.evaluate(colour) == light
-    assert visit("two", theme="dark").evaluate(colour) == dark
+    assert page.evaluate(color) == light
+    assert visit("two", theme="dark").evaluate(color) == dark
 
 
 def test_the_contents_unfold_on_a_phone_and_fold_after_a_choice(visit):

@@ -109,7 +109,7 @@ def test_a_last_sample_on_its_own_joins_the_batch_before(both):
 
 
 def _numbered(num_samples):
-    """Images of one grey level each, which is the sample's number."""
+    """Images of one gray level each, which is the sample's number."""
     levels = np.arange(num_samples, dtype=np.uint8)[:, None, None, None]
     return Split(np.tile(levels, (1, *tiny.SHAPE)), np.arange(num_samples) % tiny.NUM_CLASSES)
 

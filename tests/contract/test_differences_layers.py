@@ -125,7 +125,7 @@ def test_dropout_masks_differ_but_rate_and_scale_do_not(both):
     tiny.assert_same_outputs(both, spec, tiny.images(spec, 2), training=True)
 
 
-def test_normalisation_constants_keep_their_last_digits(both):
+def test_normalization_constants_keep_their_last_digits(both):
     ones = np.ones((1, 1))
     assert 1e-9 < abs(keras.layers.Rescaling([0.1], [0.2], dtype="float64")(ones).numpy().item() - 0.3)
     assert 0.3 == pytest.approx(torch.tensor([0.1], dtype=torch.float64).item() + 0.2, abs=1e-15)

@@ -83,9 +83,9 @@ def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, t
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     torch.save(wrapped(model, optimizer=optimizer.state_dict()), tmp_path / "resnet20.th")
     images_nhwc = tiny.images(spec, 8)
-    normalised = (torch.from_numpy(images_nhwc).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
+    normalized = (torch.from_numpy(images_nhwc).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
-        wanted_nk = model(normalised).numpy()
+        wanted_nk = model(normalized).numpy()
     found_nk = engine.predict(loaded(tmp_path / "resnet20.th", spec), images_nhwc)
     np.testing.assert_allclose(found_nk, wanted_nk, atol=1e-5)
 

@@ -94,7 +94,7 @@ def watched(root, visit=lambda number, change: None):
 
     def fsync(descriptor):
         path = below(Path(f"/proc/self/fd/{descriptor}").readlink())
-        # Nothing waits for the disk: what the kernel has been given outlives the process, and a power loss is modelled.
+        # Nothing waits for the disk: what the kernel has been given outlives the process, and a power loss is modeled.
         return made(Change("fsync", path), lambda: None) if path else real["fsync"](descriptor)
 
     def renamed(old, new, **_):

@@ -15,7 +15,7 @@ CHOOSING = ("--keep-best", "--early-stopping", 2, "--schedule", "plateau", "--pl
 
 
 def write(root, mislabel=0):
-    """Write noisy images of three colours in three splits; test labels are `mislabel` classes off."""
+    """Write noisy images of three colors in three splits; test labels are `mislabel` classes off."""
     generator = np.random.default_rng(0)
     for split, number in PER_CLASS.items():
         for channel in range(3):

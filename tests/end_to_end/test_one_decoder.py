@@ -74,7 +74,7 @@ def test_bad_images_are_an_error_in_one_line_without_a_run(folder, tmp_path):
 
 
 def write_table(folder):
-    """A CSV of the good files, labelled with words, and its own split."""
+    """A CSV of the good files, labeled with words, and its own split."""
     good = {name.replace("/", "_") for name, row in GOLDEN.items() if "sha256" in row}
     rows = ["file,class,split"]
     for path in sorted(folder.rglob("*.*")):

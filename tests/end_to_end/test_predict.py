@@ -52,7 +52,7 @@ def test_without_json_each_image_is_a_line(directory, digit_files):
     assert 2 == second.count("%")
 
 
-def test_a_larger_colour_image_is_resized(directory, digit_files, tmp_path):
+def test_a_larger_color_image_is_resized(directory, digit_files, tmp_path):
     image_hwc = cv2.imread(str(digit_files[0]), cv2.IMREAD_COLOR)
     cv2.imwrite(str(tmp_path / "large.png"), image_hwc.repeat(4, axis=0).repeat(4, axis=1))
     small, large = diptych("predict", directory, digit_files[0], tmp_path / "large.png", "--json").json

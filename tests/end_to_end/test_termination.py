@@ -121,7 +121,7 @@ def twice(number):
     ],
     ids=["SIGTERM", "SIGTERM twice", "SIGINT twice", "SIGHUP to the group"],
 )
-def test_a_signalled_training_saves_its_state_once_and_resumes(tmp_path, engine, send, code):
+def test_a_signaled_training_saves_its_state_once_and_resumes(tmp_path, engine, send, code):
     with training(engine, tmp_path) as (process, run):
         send(process.pid)
         assert_ended(process, code, f"diptych: interrupted. Resume with: diptych train --resume {run.directory}")

@@ -29,7 +29,7 @@ def sound_files(folder):
     """Every float format, by name."""
     weights = {name: array.astype("float32") for name, array in samples.weights(SPEC, seed=0).items()}
     card = Card("safetensors", SPEC, ("a", "b", "c"), "area", "digits", ("torch",), parity_digest(SPEC, weights))
-    paths = {name: folder / f"sound{form.suffix}" for name, form in FORMATS.items() if not form.is_quantised}
+    paths = {name: folder / f"sound{form.suffix}" for name, form in FORMATS.items() if not form.is_quantized}
     write_arrays(paths["safetensors"], weights, {"format": "pt", CARD: card.to_text()})
     for engine, forms in WRITTEN.items():
         with session(engine, 1) as worker:

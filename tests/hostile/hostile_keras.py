@@ -42,7 +42,7 @@ def instead_of_relu(make):
 
 
 def code(ground):
-    """A function's marshalled code, as Keras keeps a Lambda's."""
+    """A function's marshaled code, as Keras keeps a Lambda's."""
     compiled = compile(f"lambda x: [{ground.python}, x][1]", "model", "eval").co_consts[0]
     return base64.b64encode(marshal.dumps(compiled)).decode()
 
@@ -136,7 +136,7 @@ def called(module, name):
 
 # The weights in these are sound, and bringing them elsewhere asks for no layer.
 MOVED = {
-    "a Lambda with marshalled code": instead_of_relu(
+    "a Lambda with marshaled code": instead_of_relu(
         lambda g: {"module": "keras.layers", "class_name": "Lambda", "config": {"function": lambda_of(g)}}
     ),
     "a Lambda of keras.utils.get_file": instead_of_relu(
@@ -167,7 +167,7 @@ MOVED = {
     "a StringLookup with another file's words": instead_of_relu(
         lambda g: {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": str(g.secret)}}
     ),
-    "an activation that is marshalled code": as_activation(lambda_of),
+    "an activation that is marshaled code": as_activation(lambda_of),
     "an activation that is os.system": as_activation(lambda g: function("os", "system")),
     "an argument that turns safety off": as_argument(
         lambda g: function("keras.config", "enable_unsafe_deserialization")

@@ -119,7 +119,7 @@ def named_with_a_line_break(ground):
     return ground.folder / "two\nlines.onnx"
 
 
-FILES = [name for name, form in FORMATS.items() if name not in ("saved-model", "openvino") and not form.is_quantised]
+FILES = [name for name, form in FORMATS.items() if name not in ("saved-model", "openvino") and not form.is_quantized]
 CASES = {
     **{f"an empty {FORMATS[name].suffix}": partial(empty, form=name) for name in FILES},
     **{f"a folder called {FORMATS[name].suffix}": partial(folder, form=name) for name in ("keras", "onnx", "openvino")},

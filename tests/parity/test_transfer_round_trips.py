@@ -15,7 +15,7 @@ from diptych.engines import NAMES
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import zoo
 
-GREY = ("mlp", "fashion_cnn")
+GRAY = ("mlp", "fashion_cnn")
 EVERY_KIND_OF_LAYER = ("cnn", "fashion_cnn", "resnet20", "resnet20_b")
 WAY = ("b.pt", "c.keras", "d.pth", "e.h5", "f.safetensors", "g.weights.h5", "h.safetensors")
 WAY_ON_ONE_SIDE = ("b.keras", "c.h5", "d.weights.h5", "e.keras", "f.pt", "g.pth", "h.safetensors")
@@ -27,7 +27,7 @@ def workers(pair):
 
 
 def spec_of(name):
-    return zoo.model(name, (28, 28, 1) if name in GREY else (32, 32, 3))
+    return zoo.model(name, (28, 28, 1) if name in GRAY else (32, 32, 3))
 
 
 def drawn(spec):

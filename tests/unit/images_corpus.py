@@ -70,7 +70,7 @@ def _jpegs():
         "jpeg without jfif": jpeg_without(plain, b"JFIF\0"),
         "jpeg jfif 2": plain[:jfif] + b"\2" + plain[jfif + 1 :],
         "jpeg trailing bytes": plain + b"\0\0\xffend",
-        "jpeg second picture behind": plain + embedded("jpeg grey"),
+        "jpeg second picture behind": plain + embedded("jpeg gray"),
         "jpeg filled": plain[:2] + b"\xff\xff\xff" + plain[2:-2] + b"\xff\xff" + plain[-2:],
         "jpeg cmyk": jpeg_without(cmyk, b"Adobe"),
         "jpeg ycck adobe": cmyk[:adobe] + b"\2" + cmyk[adobe + 1 :],
@@ -92,7 +92,7 @@ def _jpegs():
 
 
 def _pngs():
-    rgb, grey, rgba = noise(6, 7, 3), noise(6, 7), noise(6, 7, 4)
+    rgb, gray, rgba = noise(6, 7, 3), noise(6, 7), noise(6, 7, 4)
     deep, deep_rgb = noise(6, 7, most=65536), noise(6, 7, 3, most=65536)
     palette, places, alpha = noise(200, 3), noise(6, 7, most=200), noise(50)
     palette_alpha = np.column_stack([palette, np.concatenate([alpha, np.full(150, 255)])])
@@ -105,16 +105,16 @@ def _pngs():
     frames = [(b"fcTL", struct.pack(">5I2H2B", number, 7, 6, 0, 0, 1, 10, 0, 0)) for number in (0, 1)]
     second = (b"fdAT", struct.pack(">I", 2) + zlib.compress(b"".join(png_rows(255 - rgb))))
     return {
-        **{f"png grey {n}": (png(n, 0, png_rows(few[n], n)), few[n] * (255 // (2**n - 1))) for n in few},
+        **{f"png gray {n}": (png(n, 0, png_rows(few[n], n)), few[n] * (255 // (2**n - 1))) for n in few},
         **{
             f"png palette {n}": (png(n, 3, png_rows(few[n], n), chunk(b"PLTE", palette[: 2**n])), palette[few[n]])
             for n in few
         },
-        "png grey 8": (png(8, 0, png_rows(grey)), grey),
-        "png grey 16": (png(16, 0, png_rows(deep, 16)), deep // 256),
-        "png grey 1 transparent": (png(1, 0, png_rows(few[1], 1), key(1)), 255 * few[1]),
-        "png grey 4 transparent": (png(4, 0, png_rows(few[4], 4), key(1)), REFUSED),
-        "png grey 8 transparent": (png(8, 0, png_rows(grey), key(grey[2, 3])), with_white(grey, grey == grey[2, 3])),
+        "png gray 8": (png(8, 0, png_rows(gray)), gray),
+        "png gray 16": (png(16, 0, png_rows(deep, 16)), deep // 256),
+        "png gray 1 transparent": (png(1, 0, png_rows(few[1], 1), key(1)), 255 * few[1]),
+        "png gray 4 transparent": (png(4, 0, png_rows(few[4], 4), key(1)), REFUSED),
+        "png gray 8 transparent": (png(8, 0, png_rows(gray), key(gray[2, 3])), with_white(gray, gray == gray[2, 3])),
         "png rgb 8": (whole, rgb),
         "png rgb 8 transparent": (png(8, 2, rows, key(*rgb[2, 3])), with_white(rgb, (rgb == rgb[2, 3]).all(-1))),
         "png rgb 16": (png(16, 2, png_rows(deep_rgb, 16)), deep_rgb // 256),
@@ -124,8 +124,8 @@ def _pngs():
             png(8, 3, png_rows(places), plte, chunk(b"tRNS", alpha)),
             blended(palette_alpha[places]),
         ),
-        "png grey alpha 8": (png(8, 4, png_rows(rgba[..., :2])), blended(rgba[..., :2])),
-        "png grey alpha 16": (png(16, 4, png_rows(deep_rgb[..., :2], 16)), blended(deep_rgb[..., :2] // 256)),
+        "png gray alpha 8": (png(8, 4, png_rows(rgba[..., :2])), blended(rgba[..., :2])),
+        "png gray alpha 16": (png(16, 4, png_rows(deep_rgb[..., :2], 16)), blended(deep_rgb[..., :2] // 256)),
         "png rgba 8": (png(8, 6, png_rows(rgba)), blended(rgba)),
         "png rgba 16": (png(16, 6, png_rows(rgba * 257, 16)), blended(rgba)),
         "png every filter": (embedded("png every filter"), rgb),
@@ -232,29 +232,29 @@ def _webps():
 
 
 def _tiffs():
-    rgb, rgba, grey, bits = noise(6, 7, 3), noise(6, 7, 4), noise(6, 7), noise(6, 7, most=2)
-    deep, places, colours = noise(6, 7, 3, most=65536), noise(6, 7, most=16), noise(3, 16, most=65536)
+    rgb, rgba, gray, bits = noise(6, 7, 3), noise(6, 7, 4), noise(6, 7), noise(6, 7, most=2)
+    deep, places, colors = noise(6, 7, 3, most=65536), noise(6, 7, most=16), noise(3, 16, most=65536)
     flat = lambda samples, kind=np.uint8: [samples.astype(kind).tobytes()]  # noqa: E731
     at_depth = lambda samples, depth: [b"".join(packed(row, depth) for row in samples)]  # noqa: E731
     eight, four, sixteen = (8,) * 3, (8,) * 4, (16,) * 3
-    few = {1: bits, 2: noise(6, 7, most=4), 4: places, 8: grey}
+    few = {1: bits, 2: noise(6, 7, most=4), 4: places, 8: gray}
     rows, planes = [flat(row)[0] for row in rgb], [flat(rgb[..., channel])[0] for channel in range(3)]
     tiles = np.zeros((16, 16, 3))
     tiles[:6, :7] = rgb
     inked = np.rint((255 - rgba[..., :3]) * (255.0 - rgba[..., 3:]) / 255)
     shown, whole, deflated = deep // 256, tiff(eight, 2, flat(rgb)), zlib.compress(flat(rgb)[0], 0)
     packbits = b"".join(bytes([len(row) - 1]) + row for row in rows)
-    palette = tuple(colours.reshape(-1).tolist())
-    luma = np.dstack([grey, *[np.full_like(grey, 128)] * 2])
+    palette = tuple(colors.reshape(-1).tolist())
+    luma = np.dstack([gray, *[np.full_like(gray, 128)] * 2])
     return {
         **{f"tiff orientation {turn}": (tiff(eight, 2, flat(rgb), {274: (turn,)}), TURNS[turn](rgb)) for turn in TURNS},
-        **{f"tiff grey {n}": (tiff((n,), 1, at_depth(few[n], n)), few[n] * (255 // (2**n - 1))) for n in few},
-        "tiff grey 1 white is zero": (tiff((1,), 0, at_depth(bits, 1)), 255 - bits * 255),
-        "tiff grey 8 white is zero": (tiff((8,), 0, flat(grey)), 255 - grey),
-        "tiff grey 16": (tiff((16,), 1, flat(deep[..., 0], "<u2")), shown[..., 0]),
-        "tiff grey 16 big-endian": (tiff((16,), 1, flat(deep[..., 0], ">u2"), order=">"), shown[..., 0]),
-        "tiff grey 16 white is zero": (tiff((16,), 0, flat(deep[..., 0], "<u2")), REFUSED),
-        "tiff grey alpha": (tiff((8, 8), 1, flat(rgba[..., :2]), {338: (2,)}), blended(rgba[..., :2])),
+        **{f"tiff gray {n}": (tiff((n,), 1, at_depth(few[n], n)), few[n] * (255 // (2**n - 1))) for n in few},
+        "tiff gray 1 white is zero": (tiff((1,), 0, at_depth(bits, 1)), 255 - bits * 255),
+        "tiff gray 8 white is zero": (tiff((8,), 0, flat(gray)), 255 - gray),
+        "tiff gray 16": (tiff((16,), 1, flat(deep[..., 0], "<u2")), shown[..., 0]),
+        "tiff gray 16 big-endian": (tiff((16,), 1, flat(deep[..., 0], ">u2"), order=">"), shown[..., 0]),
+        "tiff gray 16 white is zero": (tiff((16,), 0, flat(deep[..., 0], "<u2")), REFUSED),
+        "tiff gray alpha": (tiff((8, 8), 1, flat(rgba[..., :2]), {338: (2,)}), blended(rgba[..., :2])),
         "tiff rgb 8": (whole, rgb),
         "tiff rgb 16": (tiff(sixteen, 2, flat(deep, "<u2")), shown),
         "tiff rgb 16 big-endian": (tiff(sixteen, 2, flat(deep, ">u2"), order=">"), shown),
@@ -265,13 +265,13 @@ def _tiffs():
         "tiff rgba 16": (tiff((16,) * 4, 2, flat(rgba * 257, "<u2"), {338: (2,)}), blended(rgba)),
         "tiff rgba multiplied": (tiff(four, 2, flat(rgba), {338: (1,)}), REFUSED),
         "tiff rgb and something": (tiff(four, 2, flat(rgba), {338: (0,)}), rgba[..., :3]),
-        "tiff palette 4": (tiff((4,), 3, at_depth(places, 4), {320: palette}), (colours // 256).T[places]),
-        "tiff palette of 8-bit colours": (
+        "tiff palette 4": (tiff((4,), 3, at_depth(places, 4), {320: palette}), (colors // 256).T[places]),
+        "tiff palette of 8-bit colors": (
             tiff((4,), 3, at_depth(places, 4), {320: tuple(value // 256 for value in palette)}),
             REFUSED,
         ),
         "tiff cmyk": (tiff(four, 5, flat(rgba)), inked),
-        "tiff ycbcr": (tiff(eight, 6, flat(luma), {530: (1, 1)}), grey),
+        "tiff ycbcr": (tiff(eight, 6, flat(luma), {530: (1, 1)}), gray),
         "tiff deflate": (tiff(eight, 2, [deflated], compression=8), rgb),
         "tiff packbits": (tiff(eight, 2, [packbits], compression=32773), rgb),
         "tiff lzw": (embedded("tiff lzw"), scene()[..., :3]),
@@ -281,15 +281,15 @@ def _tiffs():
         "tiff of two pages": (tiff(eight, 2, flat(rgb), pages=2), rgb),
         "tiff trailing bytes": (whole + b"more", rgb),
         "tiff deflate damaged": (tiff(eight, 2, [deflated[:50] + b"?" + deflated[51:]], compression=8), "damaged"),
-        "tiff no width": (tiff((8,), 1, flat(grey), size=(0, 6)), "damaged"),
-        "tiff float": (tiff((32,), 1, flat(grey / 255, "<f4"), {339: (3,)}), REFUSED),
-        "tiff signed": (tiff((16,), 1, flat(grey, "<i2"), {339: (2,)}), REFUSED),
-        "tiff 32 bits": (tiff((32,), 1, flat(grey, "<u4")), REFUSED),
+        "tiff no width": (tiff((8,), 1, flat(gray), size=(0, 6)), "damaged"),
+        "tiff float": (tiff((32,), 1, flat(gray / 255, "<f4"), {339: (3,)}), REFUSED),
+        "tiff signed": (tiff((16,), 1, flat(gray, "<i2"), {339: (2,)}), REFUSED),
+        "tiff 32 bits": (tiff((32,), 1, flat(gray, "<u4")), REFUSED),
         "tiff lab": (tiff(eight, 8, flat(rgb)), REFUSED),
-        "tiff unknown compression": (tiff((8,), 1, flat(grey), compression=999), REFUSED),
+        "tiff unknown compression": (tiff((8,), 1, flat(gray), compression=999), REFUSED),
         "tiff big": (b"II+\0\x08\0\0\0" + bytes(60), REFUSED),
-        "tiff too large": (tiff((8,), 1, flat(grey), size=HUGE), "too large"),
-        "tiff tile too large": (tiff((8,), 1, flat(grey), {322: HUGE[:1], 323: HUGE[1:]}), "too large"),
+        "tiff too large": (tiff((8,), 1, flat(gray), size=HUGE), "too large"),
+        "tiff tile too large": (tiff((8,), 1, flat(gray), {322: HUGE[:1], 323: HUGE[1:]}), "too large"),
     }
 
 

@@ -40,7 +40,7 @@ def noise(*shape, most=256):
 
 
 def blended(samples):
-    """Blend colour with white by the last channel; no alpha of 0 to 255 gives a tie to round."""
+    """Blend color with white by the last channel; no alpha of 0 to 255 gives a tie to round."""
     share = samples[..., -1:] / 255
     rgb = np.rint(share * samples[..., :-1] + (1 - share) * 255)
     return rgb[..., 0] if rgb.shape[-1] == 1 else rgb
@@ -63,9 +63,9 @@ def png_chunk(kind, content, checksum=None):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def png(depth, colour, rows, *chunks, size=(7, 6), interlace=0, behind=()):
+def png(depth, color, rows, *chunks, size=(7, 6), interlace=0, behind=()):
     """Write a PNG with `chunks` (kind, content) before its pixels and `behind` after them; rows start with a filter."""
-    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, interlace)
+    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, interlace)
     pixels = zlib.compress(b"".join(rows), 0)
     all_chunks = ((b"IHDR", header), *chunks, (b"IDAT", pixels), *behind, (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, all_chunks))
@@ -91,9 +91,9 @@ def bmp(bits, rows, *, size=(7, 5), compression=0, palette=None, info=40, masks=
     else:
         head = struct.pack("<IiiHHIIiiII", info, *size, 1, bits, compression, len(pixels), 0, 0, len(palette), 0)
         head = (head + struct.pack(f"<{len(masks)}I", *masks)).ljust(info, b"\0")
-    colours = b"".join(bytes(colour[::-1]).ljust(3 if info == 12 else 4, b"\0") for colour in palette)
-    start = 14 + len(head) + len(colours)
-    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + colours + pixels
+    colors = b"".join(bytes(color[::-1]).ljust(3 if info == 12 else 4, b"\0") for color in palette)
+    start = 14 + len(head) + len(colors)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + colors + pixels
 
 
 def tiff(bits, photometric, strips, more=None, *, size=(7, 6), order="<", compression=1, pages=1):

@@ -12,16 +12,16 @@ from PIL import Image
 TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")
 
 
-def picture(rng, height=None, width=None, is_grey=False):
+def picture(rng, height=None, width=None, is_gray=False):
     """Random shapes of light, a sharp edge or two, and some grain: uint8, (H, W, 3)."""
     height, width = height or int(rng.integers(40, 120)), width or int(rng.integers(40, 120))
-    coarse = rng.integers(20, 236, (6, 6, 1 if is_grey else 3)).astype(np.float32)
+    coarse = rng.integers(20, 236, (6, 6, 1 if is_gray else 3)).astype(np.float32)
     levels = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width, -1)
     top, left = rng.integers(0, height // 2), rng.integers(0, width // 2)
     levels[top : top + height // 3, left : left + width // 3] += rng.choice([-70, 70])
     levels = levels + rng.normal(0, 12, (height, width, 1))
     levels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return np.repeat(levels, 3, axis=2) if is_grey else levels
+    return np.repeat(levels, 3, axis=2) if is_gray else levels
 
 
 def encoded(image_hwc, kind="jpeg", **options):
@@ -54,7 +54,7 @@ def write_good(root, num_images, rng, num_classes=10):
         folder = root / ("test" if number % 5 == 0 else "train") / f"class{number // 5 % num_classes}"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{number:05}{suffix}"
-        path.write_bytes(encoded(picture(rng, is_grey=number % 7 == 0), **options))
+        path.write_bytes(encoded(picture(rng, is_gray=number % 7 == 0), **options))
         paths.append(path)
     return paths
 
@@ -135,7 +135,7 @@ def over_the_cap(rng):
     return ".jpg", bytes(whole)
 
 
-def mislabelled(rng):
+def mislabeled(rng):
     """Another format than the suffix says."""
     kinds = (".jpg", "png"), (".png", "jpeg"), (".jpg", "webp"), (".webp", "bmp"), (".bmp", "gif")
     suffix, kind = kinds[rng.integers(len(kinds))]
@@ -168,7 +168,7 @@ DAMAGES = {
     bad_checksum: {"damaged"},
     cut_png: {"truncated"},
     over_the_cap: {"too-large"},
-    mislabelled: {"mislabelled"},
+    mislabeled: {"mislabeled"},
     unreadable: {"unreadable"},
     chance: {"not-an-image"},
     cut_other: CUT,
@@ -230,7 +230,7 @@ def write_every_kind(root, rng):
         "damaged": ("train/dog/damaged.png", bad_checksum(rng)[1]),
         "too-large": ("train/dog/large.png", over_the_cap(np.random.default_rng(0))[1]),
         "unsupported": ("train/dog/lossless.jpg", whole.replace(b"\xff\xc0", b"\xff\xc3", 1)),
-        "mislabelled": ("train/dog/named.png", encoded(picture(rng))),
+        "mislabeled": ("train/dog/named.png", encoded(picture(rng))),
         "conflict": ("train/dog/as-dog.png", (root / "train/cat/000.png").read_bytes()),
         "leakage": ("test/cat/leaked.png", (root / "train/cat/001.png").read_bytes()),
         "duplicate": ("train/owl/twice.bmp", encoded(np.asarray(Image.open(root / "train/owl/000.png")), "bmp")),

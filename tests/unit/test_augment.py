@@ -85,7 +85,7 @@ def rotated_pixel(image_hwc, row, column, degrees):
 
 
 @pytest.mark.parametrize("degrees", [-33.0, 7.5, 120.0])
-def test_rotation_is_bilinear_about_the_centre_with_black_around(degrees):
+def test_rotation_is_bilinear_about_the_center_with_black_around(degrees):
     smooth_hwc = cv2.GaussianBlur(noise(1, 9, 12)[0], (5, 5), 2.0)
     expected = [[rotated_pixel(smooth_hwc, row, column, degrees) for column in range(12)] for row in range(9)]
     difference = np.abs(expected - rotate(smooth_hwc[np.newaxis], np.array([degrees]))[0])
@@ -97,15 +97,15 @@ def plain_color(image_hwc, brightness, contrast, saturation):
     pixels = image_hwc * brightness
     luma = np.array([0.299, 0.587, 0.114]) if image_hwc.shape[-1] == 3 else np.ones(1)
     pixels = (pixels @ luma).mean() + (pixels - (pixels @ luma).mean()) * contrast
-    grey = (pixels @ luma)[..., np.newaxis]
-    return np.clip(grey + (pixels - grey) * saturation, 0, 255)
+    gray = (pixels @ luma)[..., np.newaxis]
+    return np.clip(gray + (pixels - gray) * saturation, 0, 255)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     "names", [("brightness",), ("contrast",), ("saturation",), ("brightness", "contrast", "saturation")]
 )
-def test_colours_are_those_of_a_plain_loop(names, channels):
+def test_colors_are_those_of_a_plain_loop(names, channels):
     images_nhwc = noise(channels=channels)
     shares = dict.fromkeys(names, 0.6)
     expected = []
@@ -116,10 +116,10 @@ def test_colours_are_those_of_a_plain_loop(names, channels):
         )
         expected.append(plain_color(image_hwc, *factors))
     difference = np.abs(np.array(expected) - augmented(images_nhwc, quiet(**shares)))
-    assert difference.max() <= 1  # the grey is rounded too
+    assert difference.max() <= 1  # the gray is rounded too
 
 
-def test_cutout_paints_a_square_of_the_given_colour_cut_off_at_the_border():
+def test_cutout_paints_a_square_of_the_given_color_cut_off_at_the_border():
     blank_nhwc = np.zeros((2000, 8, 10, 3), np.uint8)
     painted = augmented(blank_nhwc, quiet(cutout=3), mean_color=[10, 20, 30])
     is_painted = painted.any(axis=-1)

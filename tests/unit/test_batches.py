@@ -126,7 +126,7 @@ def test_mixup_blends_two_samples_after_their_augmentation():
             assert np.abs(expected - mixed_nhwc[index]).max(axis=(1, 2, 3)).min() <= 0.51
 
 
-def test_cutout_paints_with_the_splits_mean_colour():
+def test_cutout_paints_with_the_splits_mean_color():
     split = samples()
     images_nhwc = by_sample(replace(PLAIN, cutout=3), split)[0]
     changed = images_nhwc[(images_nhwc != split.images).any(axis=-1)]

@@ -68,7 +68,7 @@ def test_json_and_csv_have_the_same_rows(tmp_path):
     assert {"format": "tflite-int8", "runtime": "litert"} == content["best"]["latency"]["all"]
     expected = {
         "title": "LiteRT",
-        "is_quantised": True,
+        "is_quantized": True,
         "is_lossless": False,
         "latency_p50": 1e-3,
         "path": "tflite-int8",

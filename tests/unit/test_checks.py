@@ -146,11 +146,11 @@ def test_a_picture_is_recognized_when_encoded_again_resized_or_brightened(tmp_pa
     assert wanted == pairs
 
 
-def test_the_same_shape_in_another_colour_is_another_picture(tmp_path, rng):
+def test_the_same_shape_in_another_color_is_another_picture(tmp_path, rng):
     shape = cv2.GaussianBlur(rng.integers(0, 256, (64, 64)).astype(np.float32), (0, 0), 4)
     shape = (shape - shape.min()) / np.ptp(shape)
-    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 68, 255)), ("green", (0, 130, 0))):
-        tinted = shape[..., np.newaxis] * np.array(colour)
+    for name, color in (("red", (255, 0, 0)), ("blue", (0, 68, 255)), ("green", (0, 130, 0))):
+        tinted = shape[..., np.newaxis] * np.array(color)
         plant(tmp_path / f"{name}/1.png", encoded(tinted.astype(np.uint8), "png"))
     assert not [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
 
@@ -163,10 +163,10 @@ def test_flat_pictures_are_not_near_duplicates_of_each_other(tmp_path, rng):
 
 
 def test_like_hashes_are_all_found_without_comparing_every_pair(rng):
-    centres = rng.integers(0, 2**63, 300, dtype=np.uint64)
-    bits = [rng.choice(63, rng.integers(1, 10), replace=False) for _ in range(3 * len(centres))]
+    centers = rng.integers(0, 2**63, 300, dtype=np.uint64)
+    bits = [rng.choice(63, rng.integers(1, 10), replace=False) for _ in range(3 * len(centers))]
     flips = np.array([sum(1 << int(bit) for bit in flipped) for flipped in bits], dtype=np.uint64)
-    hashes = np.unique(np.concatenate([centres, np.repeat(centres, 3) ^ flips]))
+    hashes = np.unique(np.concatenate([centers, np.repeat(centers, 3) ^ flips]))
     pairs = combinations(range(len(hashes)), 2)
     wanted = [(one, other) for one, other in pairs if (int(hashes[one]) ^ int(hashes[other])).bit_count() <= 6]
     assert len(wanted) > 300
@@ -186,7 +186,7 @@ def test_images_of_one_hash_are_one_group():
 
 
 def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
-    images = np.stack([picture(rng, 28, 28, is_grey=True)[..., :1] for _ in range(60)])
+    images = np.stack([picture(rng, 28, 28, is_gray=True)[..., :1] for _ in range(60)])
     labels = np.arange(60) % 2
     images[7], images[50] = images[3], 0
     parts = Listing(
@@ -199,8 +199,8 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
     assert {
         "train 3": [("duplicate", "2 times in train")],
         "train 7": [("duplicate", "2 times in train")],
-        "train 4": [("conflict", "labelled odd and even"), ("leakage", "in train and test")],
-        "test 7": [("conflict", "labelled odd and even"), ("leakage", "in train and test")],
+        "train 4": [("conflict", "labeled odd and even"), ("leakage", "in train and test")],
+        "test 7": [("conflict", "labeled odd and even"), ("leakage", "in train and test")],
         "test 2": [("blank", "black all over")],
     } == found
 

@@ -30,8 +30,8 @@ CORPUS = corpus()
 DECODED = sorted(name for name, case in CORPUS.items() if case.kind is None)
 # One file of every compression; `bmp 24` is not among them because losing its last padding bytes loses no pixel.
 SAMPLES = [
-    *("jpeg 4:2:0", "jpeg progressive", "jpeg grey", "jpeg cmyk adobe", "jpeg restarts"),
-    *("png rgb 8", "png palette 8 transparent", "png grey 16", "png interlaced rgb", "gif transparent", "gif animated"),
+    *("jpeg 4:2:0", "jpeg progressive", "jpeg gray", "jpeg cmyk adobe", "jpeg restarts"),
+    *("png rgb 8", "png palette 8 transparent", "png gray 16", "png interlaced rgb", "gif transparent", "gif animated"),
     *("webp lossy", "webp lossy alpha", "webp lossless alpha", "webp animated", "bmp palette 4", "bmp 32 with alpha"),
     *("tiff rgb 8", "tiff rgb 16", "tiff rgb in a tile", "tiff palette 4", "tiff deflate", "tiff lzw"),
     *("tiff packbits", "tiff jpeg", "tiff group 4", "tiff ycbcr", "tiff rgb in planes"),
@@ -91,11 +91,11 @@ def test_a_file_decodes_to_the_pixels_it_was_written_from_or_raises_its_kind_of_
 
 
 def test_a_jpeg_has_the_pixels_of_opencv_and_of_pillow():
-    for kind in ("4:4:4", "4:2:2", "4:2:0", "4:1:1", "4:4:0", "grey", "progressive", "restarts", "rgb"):
+    for kind in ("4:4:4", "4:2:2", "4:2:0", "4:1:1", "4:4:0", "gray", "progressive", "restarts", "rgb"):
         image = decoded(f"jpeg {kind}")
         np.testing.assert_array_equal(opencv(embedded(f"jpeg {kind}")), image)
         np.testing.assert_array_equal(pillow(f"jpeg {kind}"), image)
-        assert kind == "grey" or np.abs(image.astype(int) - scene()[..., :3]).mean() < 14
+        assert kind == "gray" or np.abs(image.astype(int) - scene()[..., :3]).mean() < 14
 
 
 @pytest.mark.parametrize("name", ["webp lossy", "webp lossy alpha", "tiff jpeg", "tiff group 4"])
@@ -108,8 +108,8 @@ def test_another_lossy_file_has_the_pixels_of_another_decoder(name):
 def test_exif_orientation_is_applied_and_invalid_values_are_ignored(orientation):
     turned = TURNS.get(orientation, TURNS[1])(decoded("jpeg 4:2:0"))
     np.testing.assert_array_equal(turned, decoded(f"jpeg orientation {orientation}"))
-    grey = cv2.cvtColor(np.ascontiguousarray(turned), cv2.COLOR_RGB2GRAY)[..., np.newaxis]
-    np.testing.assert_array_equal(grey, decoded(f"jpeg orientation {orientation}", channels=1))
+    gray = cv2.cvtColor(np.ascontiguousarray(turned), cv2.COLOR_RGB2GRAY)[..., np.newaxis]
+    np.testing.assert_array_equal(gray, decoded(f"jpeg orientation {orientation}", channels=1))
 
 
 def test_harmless_oddities_of_real_jpegs_change_no_pixel():
@@ -251,7 +251,7 @@ def test_an_image_above_the_limit_raises_before_memory_is_allocated():
 def test_the_limit_can_be_set_and_must_be_a_whole_number():
     program = (
         "from images_corpus import embedded\nfrom diptych.errors import DiptychError\n"
-        "try:\n    from diptych.data.decode import decode\n    print(decode(embedded('jpeg grey'), 'grey.jpg').shape)\n"
+        "try:\n    from diptych.data.decode import decode\n    print(decode(embedded('jpeg gray'), 'gray.jpg').shape)\n"
         "except DiptychError as error:\n    print(type(error).__name__, error)"
     )
     assert "(19, 27, 3)\n" == run(program, DIPTYCH_MAX_PIXELS=str(19 * 27))

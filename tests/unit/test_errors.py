@@ -150,7 +150,7 @@ def test_every_error_is_one_line_that_changes_only_on_purpose(folder):
     assert golden("errors.txt", "".join(transcript)) == "".join(transcript)
 
 
-def test_on_a_terminal_an_error_is_one_line_without_colours():
+def test_on_a_terminal_an_error_is_one_line_without_colors():
     terminal, end = os.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "60", "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "diptych", "train", "digits", "extra"]

@@ -29,10 +29,10 @@ def test_a_missing_epoch_leaves_a_gap_in_a_curve():
     ]
 
 
-def test_sides_differ_in_colour_shape_and_dash():
+def test_sides_differ_in_color_shape_and_dash():
     sides = svg.sides_of(make_comparison(num_sides=6, num_seeds=1))
-    assert [side.colour for side in sides[:2]] == ["is-torch", "is-tensorflow"]
-    for part in ("colour", "shape", "dash"):
+    assert [side.color for side in sides[:2]] == ["is-torch", "is-tensorflow"]
+    for part in ("color", "shape", "dash"):
         assert len({getattr(side, part) for side in sides}) == 6
 
 

@@ -28,7 +28,7 @@ RECIPE = Recipe(batch_size=8, flip="horizontal", crop_padding=2, rotation=10, br
 
 
 def picture(generator):
-    """A smooth coloured image of some size, unlike every other."""
+    """A smooth colored image of some size, unlike every other."""
     height, width = generator.integers(20, 40, 2).tolist()
     return cv2.resize(generator.integers(0, 256, (4, 5, 3), dtype=np.uint8), (width, height))
 

@@ -32,17 +32,17 @@ def sample():
 
 
 @pytest.fixture(params=["every class occurs", "two classes do not occur", "one class"])
-def labelled(request, sample):
+def labeled(request, sample):
     logits_nk, labels_n = sample
     if request.param == "every class occurs":
         return logits_nk, labels_n
     return logits_nk, labels_n % 5 if "two" in request.param else np.zeros_like(labels_n)
 
 
-def test_scores_equal_scikit_learns_to_the_last_bit(labelled):
+def test_scores_equal_scikit_learns_to_the_last_bit(labeled):
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    logits_nk, labels_n = labelled
+    logits_nk, labels_n = labeled
     predicted_n, metrics = logits_nk.argmax(axis=1), evaluate_logits(logits_nk, labels_n, NAMES)
 
     def expected(average):
@@ -60,10 +60,10 @@ def test_scores_equal_scikit_learns_to_the_last_bit(labelled):
 
 
 @pytest.mark.parametrize("names", [NAMES, ["a class with a long name", *NAMES[1:]]], ids=["short", "long"])
-def test_the_report_is_scikit_learns(labelled, names):
+def test_the_report_is_scikit_learns(labeled, names):
     from sklearn.metrics import classification_report as expected_report
 
-    logits_nk, labels_n = labelled
+    logits_nk, labels_n = labeled
     settings = {"labels": range(7), "target_names": names, "digits": 4, "zero_division": 0}
     expected = expected_report(labels_n, logits_nk.argmax(axis=1), **settings)
     assert expected == classification_report(evaluate_logits(logits_nk, labels_n, names))

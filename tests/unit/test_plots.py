@@ -1,4 +1,4 @@
-"""Plots are PNGs of the requested size with the data drawn in the right colours."""
+"""Plots are PNGs of the requested size with the data drawn in the right colors."""
 
 import subprocess
 import sys
@@ -10,14 +10,14 @@ from benchmark_rows import make_benchmark, make_row
 
 from diptych.errors import UsageError
 from diptych.reports import plots
-from diptych.reports.plots_benchmark import COLOURS, LABEL_GAP, accuracy_by_latency, spread
+from diptych.reports.plots_benchmark import COLORS, LABEL_GAP, accuracy_by_latency, spread
 
 DIGIT_NAMES = [str(digit) for digit in range(10)]
 
 
 @pytest.fixture(scope="module")
 def answers():
-    """Grey 8 by 8 images with made-up probabilities, wrong for every tenth."""
+    """Gray 8 by 8 images with made-up probabilities, wrong for every tenth."""
     rng = np.random.default_rng(0)
     images_nhwc = rng.integers(0, 256, (60, 8, 8, 1), np.uint8)
     labels_n = np.arange(60) % 10
@@ -33,9 +33,9 @@ def read_png(path):
     return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def count_pixels(picture, colour):
-    """The number of pixels of the colour `#rrggbb`, with tolerance for smoothed edges."""
-    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+def count_pixels(picture, color):
+    """The number of pixels of the color `#rrggbb`, with tolerance for smoothed edges."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
     return int((np.abs(picture.astype(int) - rgb).max(axis=2) < 12).sum())
 
 
@@ -54,19 +54,19 @@ def make_epochs(count, *, validated=True):
 
 @pytest.mark.parametrize("count", [1, 5, 100])
 def test_curves_have_both_lines_and_the_size_of_the_figure(tmp_path, count):
-    colour = plots.ENGINE_COLOURS["torch"]
-    plots.curves(tmp_path / "plots" / "curves.png", make_epochs(count), colour=colour)
+    color = plots.ENGINE_COLORS["torch"]
+    plots.curves(tmp_path / "plots" / "curves.png", make_epochs(count), color=color)
     picture = read_png(tmp_path / "plots" / "curves.png")
     assert (600, 1500, 3) == picture.shape
-    assert count_pixels(picture, colour) > 50
-    assert count_pixels(picture, plots.GREY) > 50
+    assert count_pixels(picture, color) > 50
+    assert count_pixels(picture, plots.GRAY) > 50
 
 
 def test_curves_without_validation_show_training_alone(tmp_path):
     plots.curves(tmp_path / "a.png", make_epochs(5, validated=False))
     picture = read_png(tmp_path / "a.png")
     assert 0 == count_pixels(picture, plots.NEUTRAL)
-    assert count_pixels(picture, plots.GREY) > 500
+    assert count_pixels(picture, plots.GRAY) > 500
 
 
 def test_the_epoch_with_the_highest_validation_accuracy_is_marked(tmp_path):
@@ -99,11 +99,11 @@ def test_a_confusion_matrix_is_drawn_for_any_number_of_classes(tmp_path, num_cla
     assert picture.std() > 5
 
 
-def test_colours_of_a_confusion_matrix_are_shares_of_a_row(tmp_path):
+def test_colors_of_a_confusion_matrix_are_shares_of_a_row(tmp_path):
     for name, matrix in {"few": [[8, 2], [2, 8]], "many": [[8, 2], [20, 80]]}.items():
         plots.confusion_matrix(tmp_path / name, matrix, ["cat", "dog"])
     few, many = read_png(tmp_path / "few"), read_png(tmp_path / "many")
-    # The texts are 20 and 80 in place of 2 and 8, and the title; no cell changes its colour.
+    # The texts are 20 and 80 in place of 2 and 8, and the title; no cell changes its color.
     assert (few != many).any(axis=2).mean() < 0.02
 
 
@@ -127,7 +127,7 @@ def test_samples_depend_on_the_seed_alone(tmp_path, answers):
     assert 0 == np.ptp(images, axis=2).max()
 
 
-def test_right_and_wrong_predictions_have_their_colours(tmp_path, answers):
+def test_right_and_wrong_predictions_have_their_colors(tmp_path, answers):
     for name, chosen in {"right": np.arange(1, 6), "wrong": np.arange(0, 50, 10)}.items():
         arrays = (answers.images_nhwc, answers.labels_n, answers.probabilities_nk)
         plots.samples(tmp_path / name, plots.Answers(*(array[chosen] for array in arrays), DIGIT_NAMES))
@@ -137,7 +137,7 @@ def test_right_and_wrong_predictions_have_their_colours(tmp_path, answers):
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_colour_images_keep_their_colours_and_fewer_than_25_are_all_shown(tmp_path, answers, count):
+def test_color_images_keep_their_colors_and_fewer_than_25_are_all_shown(tmp_path, answers, count):
     blue_nhwc = np.zeros((count, 16, 12, 3), np.uint8)
     blue_nhwc[..., 2] = 255
     few = plots.Answers(blue_nhwc, answers.labels_n[:count], answers.probabilities_nk[:count], DIGIT_NAMES)
@@ -154,7 +154,7 @@ def test_the_most_confident_mistakes_come_first_and_right_answers_are_left_out(t
     plots.mistakes(tmp_path / "a.png", plots.Answers(images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"]))
     picture = read_png(tmp_path / "a.png")
     green, blue, red = (
-        np.argwhere((picture == colour).all(axis=2))[:, 1] for colour in ([0, 255, 0], [0, 0, 255], [255, 0, 0])
+        np.argwhere((picture == color).all(axis=2))[:, 1] for color in ([0, 255, 0], [0, 0, 255], [255, 0, 0])
     )
     assert green.max() < blue.min() <= blue.max() < red.min()
     assert 0 == count_pixels(picture, "#096309")
@@ -173,7 +173,7 @@ def test_the_reliability_plot_has_bars_for_accuracy_and_for_counts(tmp_path, ans
     picture = read_png(tmp_path / "a.png")
     assert (1050, 900, 3) == picture.shape
     assert count_pixels(picture, plots.NEUTRAL) > 10_000
-    assert count_pixels(picture, plots.GREY) > 1_000
+    assert count_pixels(picture, plots.GRAY) > 1_000
 
 
 def test_drawing_changes_no_setting_and_seaborn_is_imported_only_then(tmp_path):
@@ -191,12 +191,12 @@ print([key for key in before if key != "backend" and before[key] != matplotlib.r
     assert "False\n[]\n" == done.stdout
 
 
-def test_benchmark_rows_that_passed_are_dots_in_the_colours_of_their_makers(tmp_path):
+def test_benchmark_rows_that_passed_are_dots_in_the_colors_of_their_makers(tmp_path):
     rows = make_row("onnx"), make_row("keras", latency=4e-3), make_row("tflite-int8", accuracy=0.8)
     accuracy_by_latency(tmp_path / "a.png", make_benchmark(*rows))
     picture = read_png(tmp_path / "a.png")
     assert (930, 1500, 3) == picture.shape
-    assert all(count_pixels(picture, COLOURS[maker]) > 300 for maker in ("onnxruntime", "tensorflow", "litert"))
+    assert all(count_pixels(picture, COLORS[maker]) > 300 for maker in ("onnxruntime", "tensorflow", "litert"))
 
 
 @pytest.mark.parametrize("rows", [(), (make_row("onnx", status="failed", reason="differs"),)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diptych.data.preprocess import CHUNK_IMAGES, GREY_LEVEL, channel_statistics, resize, to_channels
+from diptych.data.preprocess import CHUNK_IMAGES, GRAY_LEVEL, channel_statistics, resize, to_channels
 from diptych.errors import DataError
 
 
@@ -12,7 +12,7 @@ def random_images(*shape):
 
 
 def linear_along_axis(values, length, axis):
-    """Interpolate between pixel centres along one axis, edges repeated, in float64."""
+    """Interpolate between pixel centers along one axis, edges repeated, in float64."""
     positions = (np.arange(length) + 0.5) * values.shape[axis] / length - 0.5
     positions = positions.clip(0, values.shape[axis] - 1)
     lower = np.floor(positions).astype(int)
@@ -30,7 +30,7 @@ def test_shrinking_by_whole_factors_is_the_mean_of_each_block(vertical, horizont
 
 
 def block_means(image_hwc, height, width):
-    """Means of the centred whole blocks of as many pixels as go into one of the result."""
+    """Means of the centered whole blocks of as many pixels as go into one of the result."""
     for axis, length in ((0, height), (1, width)):
         block = max(1, image_hwc.shape[axis] // length)
         number, left_over = divmod(image_hwc.shape[axis], block)
@@ -50,7 +50,7 @@ def test_shrinking_by_a_fraction_takes_means_of_whole_blocks_and_interpolates_th
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(20, 24), (11, 13), (10, 36)])
-def test_growing_interpolates_linearly_between_pixel_centres(size, channels):
+def test_growing_interpolates_linearly_between_pixel_centers(size, channels):
     image_hwc = random_images(10, 12, channels)
     expected = linear_along_axis(linear_along_axis(image_hwc.astype(float), size[0], 0), size[1], 1)
     assert np.abs(expected - resize(image_hwc, size)).max() <= 1
@@ -69,12 +69,12 @@ def test_a_batch_is_resized_like_its_images(channels):
     assert resize(images_nhwc[:0], (7, 20)).shape == (0, 7, 20, channels)
 
 
-def test_grey_becomes_rgb_by_repeating_the_channel():
+def test_gray_becomes_rgb_by_repeating_the_channel():
     images_nhwc = random_images(2, 3, 4, 1)
     np.testing.assert_array_equal(np.concatenate([images_nhwc] * 3, axis=3), to_channels(images_nhwc, 3))
 
 
-def test_rgb_becomes_grey_by_bt_601_luma():
+def test_rgb_becomes_gray_by_bt_601_luma():
     images_nhwc = random_images(2, 3, 4, 3)
     luma = images_nhwc @ np.array([0.299, 0.587, 0.114])
     assert np.abs(luma[..., np.newaxis] - to_channels(images_nhwc, 1)).max() <= 1
@@ -88,11 +88,11 @@ def test_statistics_are_those_of_float64_over_more_than_one_chunk():
     assert [float] * 6 == [type(value) for value in (*mean_c, *std_c)]
 
 
-def test_a_blank_channel_has_a_deviation_of_one_grey_level():
+def test_a_blank_channel_has_a_deviation_of_one_gray_level():
     images_nhwc = random_images(10, 4, 4, 3)
     images_nhwc[..., 1] = 51
     mean_c, std_c = channel_statistics(images_nhwc)
-    assert (mean_c[1], std_c[1]) == (pytest.approx(0.2), GREY_LEVEL)
+    assert (mean_c[1], std_c[1]) == (pytest.approx(0.2), GRAY_LEVEL)
 
 
 def test_no_images_have_no_statistics():

@@ -32,7 +32,7 @@ def test_uniform_numbers_are_uniform(seed, epoch, purpose):
 
 
 @pytest.mark.parametrize("other", [Draws(0, 2, MANY), Draws(1, 1, MANY), Draws(0, 1, MANY + 1), Draws(0, 1, MANY + 64)])
-def test_other_epochs_seeds_and_neighbours_have_unrelated_numbers(other):
+def test_other_epochs_seeds_and_neighbors_have_unrelated_numbers(other):
     here, there = Draws(0, 1, MANY).uniform("rotation"), other.uniform("rotation")
     assert abs(np.corrcoef(here, there)[0, 1]) < SIX_SIGMA
 

@@ -60,7 +60,7 @@ def read_pair(folder, num_images, labels):
     return read_idx_files(folder, ["images", "labels"], 10)[0]
 
 
-def test_a_pair_is_grey_images_with_a_channel_axis_and_int64_labels(tmp_path):
+def test_a_pair_is_gray_images_with_a_channel_axis_and_int64_labels(tmp_path):
     images_nhwc, labels_n = read_pair(tmp_path, 3, [0, 9, 4])
     assert ((3, 4, 3, 1), np.uint8) == (images_nhwc.shape, images_nhwc.dtype)
     assert ([0, 9, 4], np.int64) == (labels_n.tolist(), labels_n.dtype)
@@ -274,7 +274,7 @@ def test_folders_named_after_splits_are_splits(validation, tmp_path):
         (("a", "b/"), r"b'.* has no images"),
         (("train/a", "train/b", "test/a", "test/c"), "Class folder '.*train/c' has no images"),
         (("train/a", "train/b", "val/a", "val/b", "validation/"), "has both val and validation"),
-        (("train/a", "train/b", "unlabelled/"), "unlabelled' is not a split"),
+        (("train/a", "train/b", "unlabeled/"), "unlabeled' is not a split"),
     ],
 )
 def test_folders_that_are_not_classes_and_splits_are_named(folders, complaint, tmp_path):

@@ -179,7 +179,7 @@ WRONG_PATHS = {
     "two columns of paths": ("path,file,label\na.png,b.png,x\nb.png,a.png,y\n", "images may be in 'path' or 'file'"),
     "no column of labels": ("path\na.png\nb.png\n", "labels may be in none of them"),
     "columns that could all be labels": (
-        "path,colour,size\na.png,x,1\nb.png,y,2\n", "labels may be in 'colour' or 'size'"),
+        "path,color,size\na.png,x,1\nb.png,y,2\n", "labels may be in 'color' or 'size'"),
     "neither paths nor pixels": ("a,b\n1,2\n3,4\n", "has the columns 'a', 'b'; images may be in none"),
     "two names for a number": (
         "path,label,class_name\na.png,1,one\nb.png,2,two\nc.png,1,uno\n",

@@ -122,7 +122,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """The labelled images that a model is evaluated on: a test split, or all images of data without one."""
+    """The labeled images that a model is evaluated on: a test split, or all images of data without one."""
 
     name: str
     class_names: tuple[str, ...]
@@ -176,7 +176,7 @@ class Classifier:
     logits: Callable[[Images], np.ndarray]
     """From uint8 images, (N, H, W, C), to logits, (N, K)."""
     evaluation_set: Callable[[str | Path | None, OtherDataOptions], EvaluationSet]
-    """Labelled images of the data it was trained on, or of other data."""
+    """Labeled images of the data it was trained on, or of other data."""
 
 
 def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifier:
@@ -199,7 +199,7 @@ def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
 
 
 def source_like(record: RunRecord, data: str | Path, reading: OtherDataOptions) -> DataSource:
-    """Other data, with images of a run's size and colours."""
+    """Other data, with images of a run's size and colors."""
     directory = reading.data_dir or record.data.data_dir
     return _source(data, replace(reading, data_dir=directory), record.spec.input_shape)
 

@@ -230,7 +230,7 @@ def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
 
 
 def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> DataSource:
-    """A data source; a model's spec decides on the size and colours of images."""
+    """A data source; a model's spec decides on the size and colors of images."""
     from diptych.training.provenance import DataSource
 
     options = vars(reading)

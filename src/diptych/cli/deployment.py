@@ -182,7 +182,7 @@ def _card_rows(card: dict[str, Any]) -> dict[str, str]:
         "format": card["format"],
         "model": f"{card['model']}, trained on {card['dataset']} by {' and '.join(card['trained_by']) or 'others'}",
         "input": f"'{shape['name']}': uint8 images, (N, {shape['height']}, {shape['width']}, {shape['channels']}), "
-        f"{shape['colours']}, 0–255; the model normalizes them",
+        f"{shape['colors']}, 0–255; the model normalizes them",
         "resize": shape["resize"],
         "outputs": f"{' and '.join(card['outputs'])}, (N, {len(names)})",
         "classes": ", ".join(names[:MOST_CLASSES])

@@ -138,7 +138,7 @@ def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:
     padded = {type(layer) for layer in spec.layers if any(getattr(layer, "padding", ()))}
     functions = {layer.function for layer in spec.layers if isinstance(layer, L.Activation)}
     norm, adam = L.BatchNorm in kinds, recipe.optimizer in ("adam", "adamw")
-    colours = (recipe.rotation, recipe.brightness, recipe.contrast, recipe.saturation)
+    colors = (recipe.rotation, recipe.brightness, recipe.contrast, recipe.saturation)
     mixes = (recipe.crop_padding, recipe.cutout, recipe.mixup, recipe.cutmix)
     always = ("image-layout", "loss-input", "epoch-loss", "tf32", "compile", "decode", "resize", "shuffle")
     return {
@@ -172,7 +172,7 @@ def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:
         "label-smoothing": bool(recipe.label_smoothing),
         "class-weights": recipe.class_weights != "none",
         "denormals": adam or recipe.optimizer == "rmsprop",
-        "augmentation": recipe.flip != "none" or any(colours) or any(mixes),
+        "augmentation": recipe.flip != "none" or any(colors) or any(mixes),
     }
 
 

@@ -1,8 +1,8 @@
 """Random changes to images, computed for a whole batch at once: augmentation, mixup and cutmix.
 
 A sample's changes are a pure function of (recipe, seed, epoch, its index): every random number comes from `Draws`,
-and no arithmetic lets one sample's bytes depend on its neighbours (no BLAS, no floating-point sum whose order could
-change with the batch's shape). The order is flip, crop, rotation, colour, cutout, then mixing. The partner in a mixture
+and no arithmetic lets one sample's bytes depend on its neighbors (no BLAS, no floating-point sum whose order could
+change with the batch's shape). The order is flip, crop, rotation, color, cutout, then mixing. The partner in a mixture
 is any sample of the split, not one of the batch, so that a mixture follows from (seed, epoch, index) alone.
 """
 
@@ -24,7 +24,7 @@ Shares = tuple[NDArray[np.float32], NDArray[np.float64]]
 def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) -> Pixels:
     """Copy the drawn samples out of a split, uint8, (M, H, W, C), and change each at random: uint8, (N, H, W, C).
 
-    `mean_color`, uint8, (C,), is the colour of cutout.
+    `mean_color`, uint8, (C,), is the color of cutout.
     """
     # differs: augmentation
     chosen_nhwc = np.ascontiguousarray(images[draws.indices])
@@ -85,7 +85,7 @@ def _crop(images_nhwc: Pixels, padding: int, draws: Draws) -> Pixels:
 
 
 def rotate(images_nhwc: Pixels, degrees_n: NDArray[np.float64]) -> Pixels:
-    """Rotate each image about its centre, counter-clockwise as seen, bilinear, with zeros (black) around it.
+    """Rotate each image about its center, counter-clockwise as seen, bilinear, with zeros (black) around it.
 
     Results are rounded to nearest; positions are rounded to 1/32 of a pixel, as OpenCV does.
     """
@@ -99,32 +99,32 @@ def rotate(images_nhwc: Pixels, degrees_n: NDArray[np.float64]) -> Pixels:
 
 
 def _shift_color(images_nhwc: Pixels, recipe: Recipe, draws: Draws) -> Pixels:
-    """Change brightness, then contrast about the image's mean grey, then saturation; round and clip once, at the end.
+    """Change brightness, then contrast about the image's mean gray, then saturation; round and clip once, at the end.
 
-    With nothing clipped in between, the three together are own · pixel + rest · grey + offset.
+    With nothing clipped in between, the three together are own · pixel + rest · gray + offset.
     """
     brightness, contrast, saturation = (
         1 + draws.symmetric(name, getattr(recipe, name))[:, np.newaxis, np.newaxis, np.newaxis]
         for name in ("brightness", "contrast", "saturation")
     )
-    grey_nhw1 = _grey(images_nhwc)
+    gray_nhw1 = _gray(images_nhwc)
     gain = brightness * contrast
     own, rest = gain * saturation, gain * (1 - saturation)
-    offset = brightness * (1 - contrast) * grey_nhw1.mean(axis=(1, 2, 3), keepdims=True)
+    offset = brightness * (1 - contrast) * gray_nhw1.mean(axis=(1, 2, 3), keepdims=True)
     shifted_nhwc = images_nhwc * own.astype(np.float32)
-    shifted_nhwc += grey_nhw1 * rest.astype(np.float32) + offset.astype(np.float32)
+    shifted_nhwc += gray_nhw1 * rest.astype(np.float32) + offset.astype(np.float32)
     np.rint(shifted_nhwc, out=shifted_nhwc)
     return shifted_nhwc.clip(0, 255, out=shifted_nhwc).astype(np.uint8)
 
 
-def _grey(images_nhwc: Pixels) -> Pixels:
+def _gray(images_nhwc: Pixels) -> Pixels:
     """Return ITU-R BT.601 luma, (N, H, W, 1), by one call on all rows of all images."""
     num_images, height, width, num_channels = images_nhwc.shape
     if num_channels == 1:
         return images_nhwc
     rows = images_nhwc.reshape(num_images * height, width, num_channels)
-    grey: Pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
-    return grey.reshape(num_images, height, width, 1)
+    gray: Pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
+    return gray.reshape(num_images, height, width, 1)
 
 
 def is_mixed(recipe: Recipe) -> bool:

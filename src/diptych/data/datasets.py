@@ -33,7 +33,7 @@ class Split:
     """Samples in a fixed order.
 
     Attributes:
-        images: uint8, (N, H, W, C), 0–255; RGB for three channels, grey for one.
+        images: uint8, (N, H, W, C), 0–255; RGB for three channels, gray for one.
         labels: int64, (N,), the index of each sample's class.
         ids: (N,), each sample's id in its source: a file's path, or a number unless given.
     """

@@ -68,7 +68,7 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
     Args:
         encoded: the content of the file.
         name: what to call the image in an error.
-        channels: 3 for RGB, 1 for grey. Transparent pixels are blended with white; 16-bit samples keep their upper 8.
+        channels: 3 for RGB, 1 for gray. Transparent pixels are blended with white; 16-bit samples keep their upper 8.
 
     Returns:
         uint8, (H, W, channels), 0–255.
@@ -88,7 +88,7 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
     except _Fault as fault:
         raise ImageError(f"Cannot decode {name!r}: {_PREFIXES.get(fault.kind, '')}{fault}.", fault.kind) from fault
     if channels == 1:
-        # Convert from RGB: the decoders' own conversions to grey round differently.
+        # Convert from RGB: the decoders' own conversions to gray round differently.
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., np.newaxis]
     return image
 
@@ -115,13 +115,13 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _decode_jpeg(encoded: bytes, *, is_strict: bool = True) -> Pixels:
-    """Decode a JPEG; unlike OpenCV and Pillow, do not fill damaged parts with grey."""
+    """Decode a JPEG; unlike OpenCV and Pillow, do not fill damaged parts with gray."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(encoded)
         _check_size(width, height)
         if (num_scans := encoded.count(b"\xff\xda")) > _MAX_SCANS:
             raise _Fault("unsupported", f"a JPEG with {num_scans:,} scans; the limit is {_MAX_SCANS}")
-        if colours in ("CMYK", "YCCK"):
+        if colors in ("CMYK", "YCCK"):
             cmyk = simplejpeg.decode_jpeg(encoded, "CMYK", strict=is_strict)
             # Adobe's programs store inverted values, and say so by a marker.
             light = cmyk if b"Adobe\0" in encoded[: 2**16] else 255 - cmyk
@@ -170,8 +170,8 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
 def _to_rgb(image: ImageFile.ImageFile) -> Pixels:
     """Convert a loaded image to (H, W, 3), transparent pixels blended with white."""
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., np.newaxis], 3, axis=-1)
     if image.mode == "CMYK":
         light = 255 - np.asarray(image)
         return _product(light[..., :3], light[..., 3:])
@@ -215,13 +215,13 @@ def _check_png(encoded: bytes, image: Image.Image) -> None:
         if kind == b"IDAT":
             pixels.append(view[start + 8 : end])
         start = end + 4
-    width, height, depth, colour, is_interlaced = struct.unpack_from(">IIBB2x?", encoded, 16)
+    width, height, depth, color, is_interlaced = struct.unpack_from(">IIBB2x?", encoded, 16)
     if not is_interlaced and any(image.crop((0, height - 1, width, height)).tobytes()):
         return
     num_missing, inflater = 0, zlib.decompressobj()
     for left, top, across, down in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
         columns, rows = len(range(left, width, across)), len(range(top, height, down))
-        num_missing += rows * (1 + (columns * depth * _PNG_SAMPLES[colour] + 7) // 8) if columns else 0
+        num_missing += rows * (1 + (columns * depth * _PNG_SAMPLES[color] + 7) // 8) if columns else 0
     content = b"".join(pixels)
     while content and not inflater.eof:
         num_missing -= len(inflater.decompress(content, 2**20))
@@ -231,7 +231,7 @@ def _check_png(encoded: bytes, image: Image.Image) -> None:
 
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of colour
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the type of color
 
 
 def _check_gif(encoded: bytes) -> None:
@@ -277,7 +277,7 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 
 
 def _check_layout(image: ImageFile.ImageFile, file_format: str, encoded: bytes) -> None:
-    """Refuse what Pillow decodes to wrong colours."""
+    """Refuse what Pillow decodes to wrong colors."""
     _check_size(*image.size)
     codec, extents, _, arguments = image.tile[0] if image.tile else ("", (), 0, ())
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}

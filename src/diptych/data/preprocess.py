@@ -1,6 +1,6 @@
 """Resizing, conversion of channels and statistics of images, the same for both frameworks.
 
-Images stay uint8 here. Scaling to 0–1 and normalisation are the first layer of every model, with the numbers from
+Images stay uint8 here. Scaling to 0–1 and normalization are the first layer of every model, with the numbers from
 `channel_statistics`.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diptych.data.images import Images
 
 CHUNK_IMAGES = 1024
-GREY_LEVEL = 1 / 255
+GRAY_LEVEL = 1 / 255
 RESIZING = "means of whole blocks of pixels, then bilinear"
 """The method of `resize`, for records and cards."""
 
@@ -32,7 +32,7 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     """Resize an image or a batch of images, without keeping the aspect ratio.
 
     An axis that shrinks to a half or less is first averaged over blocks of whole pixels; a remainder of less than one
-    block is cropped evenly at both ends. Then both axes are interpolated linearly between pixel centres. Averaging over
+    block is cropped evenly at both ends. Then both axes are interpolated linearly between pixel centers. Averaging over
     fractions of pixels (OpenCV's INTER_AREA) looks hardly better and takes as long as decoding a JPEG.
 
     Args:
@@ -74,7 +74,7 @@ def _block_means(image_hwc: NDArray[np.uint8], blocks: list[int]) -> NDArray[np.
 
 
 def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np.uint8]:
-    """Make grey images RGB by repeating the channel, or RGB images grey by ITU-R BT.601 luma.
+    """Make gray images RGB by repeating the channel, or RGB images gray by ITU-R BT.601 luma.
 
     Args:
         images_nhwc: uint8, (N, H, W, 1 or 3).
@@ -88,16 +88,16 @@ def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np
         return images_nhwc
     if given == 1:
         return np.repeat(images_nhwc, 3, axis=3)
-    grey_nhwc = np.empty((num_images, height, width, 1), dtype=np.uint8)
-    for target_hwc, image_hwc in zip(grey_nhwc, images_nhwc, strict=True):
+    gray_nhwc = np.empty((num_images, height, width, 1), dtype=np.uint8)
+    for target_hwc, image_hwc in zip(gray_nhwc, images_nhwc, strict=True):
         target_hwc[..., 0] = cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY)
-    return grey_nhwc
+    return gray_nhwc
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return each channel's mean and population standard deviation on a scale of 0–1, exact for any N.
 
-    A deviation is at least one grey level, so that a blank channel can be divided by it.
+    A deviation is at least one gray level, so that a blank channel can be divided by it.
 
     Args:
         images: uint8, (N, H, W, C).
@@ -111,7 +111,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     moments = channel_moments(images).tolist()
     mean = tuple(total / (255 * count) for total in moments[0])
     variances = ((count * squares - total**2) / (255 * count) ** 2 for total, squares in zip(*moments, strict=True))
-    return mean, tuple(max(math.sqrt(variance), GREY_LEVEL) for variance in variances)
+    return mean, tuple(max(math.sqrt(variance), GRAY_LEVEL) for variance in variances)
 
 
 def channel_moments(images: Images) -> NDArray[np.int64]:

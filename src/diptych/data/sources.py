@@ -75,21 +75,21 @@ def _read_digits(_folder: Path) -> Listing:
     return Listing(idx.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
 
 
-_GREY, _COLOR = (28, 28, 1), (32, 32, 3)
+_GRAY, _COLOR = (28, 28, 1), (32, 32, 3)
 _DIGITS, _MANY = idx.DIGIT_NAMES, (60_000, 10_000)
 NAMED = {
     dataset.name: dataset
     for dataset in (
         NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), _DIGITS,
                      1438, 359, mirror=False, read=_read_digits),
-        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GREY, idx.FASHION_NAMES,
+        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY, idx.FASHION_NAMES,
                      *_MANY, mirror=True, read=partial(idx.list_idx, idx.FASHION_MNIST_FILES, idx.FASHION_NAMES)),
-        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GREY, _DIGITS,
+        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GRAY, _DIGITS,
                      *_MANY, mirror=False, read=partial(idx.list_idx, idx.MNIST_FILES, _DIGITS)),
-        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GREY,
+        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY,
                      idx.KANA_NAMES, *_MANY, mirror=False,
                      read=partial(idx.list_idx, idx.KMNIST_FILES, idx.KANA_NAMES)),
-        NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen et al. 2017)", _GREY,
+        NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen et al. 2017)", _GRAY,
                      idx.EMNIST_NAMES, 112_800, 18_800, mirror=False, read=idx.list_emnist),
         NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, cifar.CLASS_NAMES,
                      50_000, 10_000, mirror=True, read=partial(cifar.list_cifar, (cifar.PYTHON, cifar.BINARY))),

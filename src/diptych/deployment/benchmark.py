@@ -75,7 +75,7 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Return all values as one flat object; times in seconds, memory in bytes, null if unknown."""
         content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speed"}
-        kind = {"title": self.title, "is_quantised": FORMATS[self.form].is_quantised, "is_lossless": self.is_lossless}
+        kind = {"title": self.title, "is_quantized": FORMATS[self.form].is_quantized, "is_lossless": self.is_lossless}
         speed = asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed))
         return content | kind | speed | {"path": self.path and self.path.name}
 

@@ -215,7 +215,7 @@ class _Exporter:
         path = self.staged / f"{self.trained.card.spec.name}{form.suffix}"
         for target in (self.folder / path.name, self.folder / "failed" / path.name):
             _check_target(target)
-        images, record = (self.calibration.images_nhwc, self.calibration.record) if form.is_quantised else (None, None)
+        images, record = (self.calibration.images_nhwc, self.calibration.record) if form.is_quantized else (None, None)
         card = self.trained.card.for_format(form.name, record).to_text()
         if form.made_of:
             convert(form, self.write(FORMATS[form.made_of]), path, card, images)
@@ -237,7 +237,7 @@ class _Exporter:
             return replace(exported, status="failed", reason=str(error))
         verdict = judge(form, self.trained.reference, answers.probabilities_nk)
         result = replace(exported, **vars(verdict))
-        if not form.is_quantised:
+        if not form.is_quantized:
             return result
         result = replace(result, classes=class_changes(self.trained.reference, answers.logits_nk))
         if result.drop <= NOTED_DROP:
@@ -270,7 +270,7 @@ def _write_report(exporter: _Exporter, results: Sequence[Exported]) -> None:
         | ({"sha256": sha256_of(exported.path)} if exported.path and exported.path.is_file() else {})
         for exported in results
     }
-    is_quantised = any(FORMATS[exported.form].is_quantised and exported.path for exported in results)
-    record = exporter.calibration.record if is_quantised else before.calibration
+    is_quantized = any(FORMATS[exported.form].is_quantized and exported.path for exported in results)
+    record = exporter.calibration.record if is_quantized else before.calibration
     report = ExportReport(card.spec.name, card.parity, record, before.formats | entries)
     write_json(path, msgspec.structs.asdict(report))

@@ -31,7 +31,7 @@ class Format:
     """Largest allowed difference of a probability on the golden images; 1 leaves the decision to `agreement`."""
     agreement: float = 0.999
     """Smallest allowed share of test images that get the trained model's class."""
-    is_quantised: bool = False
+    is_quantized: bool = False
     """Whether it computes in 8-bit integers, with ranges from calibration images."""
     runs_code: bool = False
     """Whether loading an untrusted file can execute code."""
@@ -57,18 +57,18 @@ _FORMATS = (
     _tflite("", "LiteRT (TensorFlow Lite), float32"),
     _tflite("fp16", "float16 weights", tolerance=5e-3, agreement=0.995),
     _tflite("dynamic", "int8 weights", tolerance=1.0, agreement=0.97),
-    _tflite("int8", "int8 throughout, uint8 images", tolerance=1.0, agreement=0.9, is_quantised=True),
+    _tflite("int8", "int8 throughout, uint8 images", tolerance=1.0, agreement=0.9, is_quantized=True),
     Format(
         "onnx-int8",
         ".int8.onnx",
         (),
         ("onnxruntime",),
-        "int8, statically quantised",
+        "int8, statically quantized",
         made_of="onnx",
         packages=("onnx", "onnxruntime", "sympy"),
         tolerance=1.0,
         agreement=0.9,
-        is_quantised=True,
+        is_quantized=True,
     ),
     Format(
         "openvino",

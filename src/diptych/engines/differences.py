@@ -103,7 +103,7 @@ _ROWS = {
         "A module's buffers keep full precision.",
         "Rescaling rounds its constants to float32, even in float64.",
         "Constants are arrays of the layer's dtype.",
-        "layers::test_normalisation_constants_keep_their_last_digits",
+        "layers::test_normalization_constants_keep_their_last_digits",
     ),
     "constant-cast": (
         "Python numbers are float64 in operations with a float64 tensor.",

@@ -27,7 +27,7 @@ class Row:
     mean: float | None = None
     low: float | None = None
     high: float | None = None
-    colour: str = "is-ink"
+    color: str = "is-ink"
     shape: str = "circle"
     kind: str = "thick"
     dots: tuple[tuple[float, str], ...] = ()
@@ -133,7 +133,7 @@ def _marks(row: Row, across: Scale, y: float) -> list[Markup]:
     if row.low is not None and row.high is not None:
         parts.append(svg.whisker(across(row.low), across(row.high), y, 5, f"interval {row.kind}", "cap"))
     parts.append(svg.dot(row.shape, across(row.mean), y, 5.5))
-    return [*marks, svg.mark(f"{row.label}: {row.text} points", *parts, class_=f"mark {row.colour}")]
+    return [*marks, svg.mark(f"{row.label}: {row.text} points", *parts, class_=f"mark {row.color}")]
 
 
 def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Markup:
@@ -183,7 +183,7 @@ def explained_chart(explained: Mapping[str, Any], sides: Sequence[Side]) -> Mark
         note = f"{sides[0].name} {first}, {sides[1].name} {second}"
         rows.append(Row(wording.headed(default["title"]), kind="heading", note=note))
         for side, effect in zip(sides, default["effects"], strict=False):
-            rows.append(_effect_row(f"effect on {side.name}", effect, colour=side.colour, shape=side.shape))
+            rows.append(_effect_row(f"effect on {side.name}", effect, color=side.color, shape=side.shape))
         rows.append(_effect_row("effect on the gap", default["gap"], shape="square", kind="thin"))
     rows.append(Row("The whole gap", kind="heading"))
     for label, key in (("aligned", "aligned"), ("all native defaults", "native")):
@@ -240,7 +240,7 @@ def _bar(side: Side, cost: Mapping[str, Any], across: Scale, y: float) -> Markup
     if low is not None and high is not None and low < high:
         tip += f" ({wording.quantities(low, high, cost['unit'])})"
         parts.append(svg.whisker(across(low), across(high), y + 28, 4, "whisker", "whisker"))
-    return texts + svg.mark(tip, *parts, class_=f"mark {side.colour}")
+    return texts + svg.mark(tip, *parts, class_=f"mark {side.color}")
 
 
 def strip_scale(per_class: Sequence[Mapping[str, Any]]) -> Scale:
@@ -277,7 +277,7 @@ def strip(entry: Mapping[str, Any], across: Scale, sides: Sequence[Side]) -> Mar
         place: dict[str, Any] = {"x": f"{across(mean):.2f}%", "y": y, "overflow": "visible"}
         dot = svg.tag("svg", svg.dot(side.shape, 0, 0, 4.5), **place)
         line = _level(across, entry["f1_seeds"][side.index] or [mean], y, "cap")
-        parts.append(svg.tag("g", line, dot, class_=side.colour))
+        parts.append(svg.tag("g", line, dot, class_=side.color))
     return _strip(height, *parts)
 
 

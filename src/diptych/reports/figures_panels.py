@@ -27,7 +27,7 @@ SQUARE, SQUARE_LEFT, SQUARE_WIDTH = 300.0, 60.0, 382.0
 COUNTS_HEIGHT = 70.0
 LEVELS = 10
 MAP_LEVELS = 3
-"""Levels of colour that a map adds to a written matrix, because its cells are tiny."""
+"""Levels of color that a map adds to a written matrix, because its cells are tiny."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
     for _, stretch in groupby(curve, key=lambda point: point is not None):
         if points := [point for point in stretch if point]:
             parts += _stretch(side, points, across, up)
-    return svg.tag("g", *parts, class_=side.colour)
+    return svg.tag("g", *parts, class_=side.color)
 
 
 def _stretch(side: Side, points: Sequence[Point], across: Scale, up: Scale) -> list[Markup]:
@@ -178,7 +178,7 @@ def _reliability(side: Side, bins: Mapping[str, Any]) -> Markup:
         svg.left_axis(up, left, right, _share),
         svg.line(across(0), up(0), across(1), up(1), "diagonal"),
         svg.line(left, bottom, right, bottom, "axis"),
-        svg.tag("g", *_bins(side, bins, across, up, foot), class_=side.colour),
+        svg.tag("g", *_bins(side, bins, across, up, foot), class_=side.color),
         svg.bottom_axis(across, foot, foot, 6, _share),
         svg.line(left, foot, right, foot, "axis"),
         svg.words(left - 7, foot - COUNTS_HEIGHT / 2 + 4, "count", anchor="end", class_="tick"),
@@ -215,7 +215,7 @@ class Confusion:
     shares: np.ndarray
 
     def level(self, row: int, column: int) -> int:
-        """Return a cell's colour, 0 to 10, by the square root of its share, because small shares are the mistakes."""
+        """Return a cell's color, 0 to 10, by the square root of its share, because small shares are the mistakes."""
         return math.ceil(LEVELS * math.sqrt(self.shares[row, column]) - 1e-9)
 
     def cell_class(self, row: int, column: int) -> str:

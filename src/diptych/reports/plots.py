@@ -1,7 +1,7 @@
 """PNG plots of a run, drawn with seaborn and Matplotlib.
 
 Both are imported when the first plot is drawn, and their global state is left unchanged. Layouts are fixed, because
-Matplotlib's automatic ones take longer than everything else. Colours are Okabe and Ito's, which colour-blind readers
+Matplotlib's automatic ones take longer than everything else. Colors are Okabe and Ito's, which color-blind readers
 can tell apart.
 """
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ENGINE_COLOURS = {"torch": "#D55E00", "tensorflow": "#0072B2"}
+ENGINE_COLORS = {"torch": "#D55E00", "tensorflow": "#0072B2"}
 NEUTRAL = "#009E73"
 RIGHT, WRONG = "#00704F", "#B3261E"
-GREY, INK = "#8A8A8A", "#222222"
+GRAY, INK = "#8A8A8A", "#222222"
 FALLBACK_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
     *("PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "SimHei"),
     *("Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai", "FreeSans", "Arial Unicode MS"),
 )
 """Fonts for class names that DejaVu Sans cannot write; those that are installed are used."""
-MAX_LABELLED_CLASSES = 150
+MAX_LABELED_CLASSES = 150
 MAX_SAMPLES = 25
 
 
@@ -58,8 +58,8 @@ def draw(run: Run, test: Split) -> None:
     """Draw the plots of a finished run, which predicted the test split, into its `plots/` folder."""
     metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
     answers = Answers(test.images, predictions.labels_n, softmax(predictions.logits_nk), record.class_names)
-    colour = ENGINE_COLOURS[record.engines[-1].engine]
-    curves(run.plots_dir / "curves.png", read_events(run.events_path, "epoch"), colour=colour)
+    color = ENGINE_COLORS[record.engines[-1].engine]
+    curves(run.plots_dir / "curves.png", read_events(run.events_path, "epoch"), color=color)
     confusion_matrix(run.plots_dir / "confusion_matrix.png", metrics["confusion_matrix"], record.class_names)
     for plot in (reliability, samples, mistakes):
         plot(run.plots_dir / f"{plot.__name__}.png", answers)
@@ -106,7 +106,7 @@ def _short(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, colour: str = NEUTRAL) -> None:
+def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, color: str = NEUTRAL) -> None:
     """Draw loss and accuracy by epoch from `epoch` events, and mark the epoch with the highest validation accuracy.
 
     A loss or accuracy of None leaves a gap.
@@ -116,12 +116,12 @@ def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, colour: str = NEU
     validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
     best = max(validated, key=lambda epoch: epoch["validation_accuracy"], default=None)
     with new_figure(path, 10, 4) as figure:
-        _curve(add_axes(figure, 0.7, 0.6, 4.1, 3.0), epochs, "loss", best, colour)
-        _curve(add_axes(figure, 5.7, 0.6, 4.1, 3.0), epochs, "accuracy", best, colour)
+        _curve(add_axes(figure, 0.7, 0.6, 4.1, 3.0), epochs, "loss", best, color)
+        _curve(add_axes(figure, 5.7, 0.6, 4.1, 3.0), epochs, "accuracy", best, color)
 
 
 def _curve(
-    axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, best: Mapping[str, Any] | None, colour: str
+    axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, best: Mapping[str, Any] | None, color: str
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -130,9 +130,9 @@ def _curve(
         np.array([epoch[f"{split}_{quantity}"] for epoch in epochs], float) for split in ("train", "validation")
     )
     marker = "o" if len(epochs) <= 30 else ""
-    axes.plot(numbers, train, color=GREY, linestyle="--", marker=marker, markersize=4, label="training")
+    axes.plot(numbers, train, color=GRAY, linestyle="--", marker=marker, markersize=4, label="training")
     if np.isfinite(validation).any():
-        axes.plot(numbers, validation, color=colour, marker=marker, markersize=4, label="validation")
+        axes.plot(numbers, validation, color=color, marker=marker, markersize=4, label="validation")
     title = quantity.capitalize()
     if best and best[f"validation_{quantity}"] is not None:
         value = best[f"validation_{quantity}"]
@@ -149,14 +149,14 @@ def _curve(
 
 
 def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> None:
-    """Draw counts, (num_classes, num_classes), rows true classes, coloured by the share of the true class."""
+    """Draw counts, (num_classes, num_classes), rows true classes, colored by the share of the true class."""
     import seaborn
     from matplotlib.colors import PowerNorm
 
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    is_labelled = len(counts) <= MAX_LABELLED_CLASSES
-    labels = [_short(name, 24) for name in class_names] if is_labelled else []
+    is_labeled = len(counts) <= MAX_LABELED_CLASSES
+    labels = [_short(name, 24) for name in class_names] if is_labeled else []
     grid = float(np.clip(4.5 * (len(counts) / 10) ** 0.6, 3, 20))
     cell_points = 72 * grid / len(counts)
     heading, tick_size = max(12.0, grid), min(10.0, 0.8 * cell_points)
@@ -168,7 +168,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
         seaborn.heatmap(
             shares,
             mask=counts == 0,
-            annot=counts if is_labelled else None,
+            annot=counts if is_labeled else None,
             fmt="d",
             annot_kws={"fontsize": min(10.0, 1.4 * cell_points / len(str(counts.max())))},
             norm=PowerNorm(0.5, vmin=0, vmax=1),  # the square root makes the small shares visible: the mistakes
@@ -186,9 +186,9 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
             },
         )
         is_upright = letters * tick_size * 0.6 > cell_points
-        centres = np.arange(len(labels)) + 0.5
-        axes.set_xticks(centres, labels, rotation=90 if is_upright else 0)
-        axes.set_yticks(centres, labels, rotation=0)
+        centers = np.arange(len(labels)) + 0.5
+        axes.set_xticks(centers, labels, rotation=90 if is_upright else 0)
+        axes.set_yticks(centers, labels, rotation=0)
         axes.tick_params(length=0, labelsize=tick_size)
         axes.set_xlabel("predicted class", fontsize=heading)
         axes.set_ylabel("true class", fontsize=heading)
@@ -236,8 +236,8 @@ def _image_grid(path: Path, title: str, chosen: np.ndarray, answers: Answers) ->
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
             text = f"{_short(answers.class_names[predicted], 14)} ({probabilities_k[predicted]:.0%})"
             text = f"✓ {text}" if predicted == label else f"✗ {text}\ntrue: {_short(answers.class_names[label], 14)}"
-            colour = RIGHT if predicted == label else WRONG
-            axes.text(x, y - reach[1] - 0.06, text, color=colour, fontsize=10, ha="center", va="bottom")
+            color = RIGHT if predicted == label else WRONG
+            axes.text(x, y - reach[1] - 0.06, text, color=color, fontsize=10, ha="center", va="bottom")
 
 
 def reliability(path: Path, answers: Answers) -> None:
@@ -249,7 +249,7 @@ def reliability(path: Path, answers: Answers) -> None:
         upper.bar(height=bins.accuracy, color=NEUTRAL, label="accuracy", **bar)
         upper.plot([0, 1], [0, 1], color=INK, linestyle="--", label="perfectly calibrated")
         upper.legend(frameon=False, loc="upper left")
-        lower.bar(height=bins.counts / bins.counts.sum(), color=GREY, **bar)
+        lower.bar(height=bins.counts / bins.counts.sum(), color=GRAY, **bar)
         title = f"Calibration: expected error {bins.expected_calibration_error:.1%}"
         upper.set_title(title, color=INK, loc="left")
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])

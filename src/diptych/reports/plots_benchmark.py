@@ -11,20 +11,20 @@ import numpy as np
 from diptych.deployment.benchmark import Benchmark, Row
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.reports.plots import ENGINE_COLOURS, GREY, INK, NEUTRAL, add_axes, new_figure, percent
+from diptych.reports.plots import ENGINE_COLORS, GRAY, INK, NEUTRAL, add_axes, new_figure, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-COLOURS = {**ENGINE_COLOURS, "onnxruntime": NEUTRAL, "litert": "#CC79A7", "openvino": "#E69F00"}
+COLORS = {**ENGINE_COLORS, "onnxruntime": NEUTRAL, "litert": "#CC79A7", "openvino": "#E69F00"}
 """By engine, or by runtime where a runtime belongs to no engine."""
 NAMES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 MARKERS = {True: "o", False: "s"}
 MIN_SPAN = 0.01
 """Minimum range of the accuracy axis, so that negligible differences look negligible."""
 LABEL_GAP = 0.03
-"""Minimum distance between neighbouring labels, as a fraction of the axis."""
+"""Minimum distance between neighboring labels, as a fraction of the axis."""
 
 
 def accuracy_by_latency(path: Path, benchmark: Benchmark) -> None:
@@ -41,8 +41,8 @@ def accuracy_by_latency(path: Path, benchmark: Benchmark) -> None:
         axes.yaxis.set_major_formatter(percent)
         _set_limits(axes, rows, benchmark.trained_accuracy)
         for row in rows:
-            marker, colour = MARKERS[row.is_lossless], COLOURS[_maker(row)]
-            axes.plot(_milliseconds(row), _accuracy(row), marker, color=colour, markersize=9, mec="white")
+            marker, color = MARKERS[row.is_lossless], COLORS[_maker(row)]
+            axes.plot(_milliseconds(row), _accuracy(row), marker, color=color, markersize=9, mec="white")
         _label(axes, rows)
         figure.legend(handles=_legend(rows), frameon=False, loc="lower center", ncols=4)
 
@@ -66,7 +66,7 @@ def _set_limits(axes: Axes, rows: Sequence[Row], trained_accuracy: float) -> Non
     accuracies = [trained_accuracy, *(_accuracy(row) for row in rows)]
     span = max(max(accuracies) - min(accuracies), MIN_SPAN)
     axes.set_ylim(max(accuracies) - 1.2 * span, max(accuracies) + 0.2 * span)
-    axes.axhline(trained_accuracy, color=GREY, linestyle="--", linewidth=1, zorder=1)
+    axes.axhline(trained_accuracy, color=GRAY, linestyle="--", linewidth=1, zorder=1)
     axes.set_xscale("log")
     if rows:
         axes.set_xlim(_milliseconds(rows[0]) / 1.5, _milliseconds(rows[-1]) * 1.5)
@@ -79,7 +79,7 @@ def _label(axes: Axes, rows: Sequence[Row]) -> None:
     """Write slanted names above the axes, in the order of the dots, each with a line to its dot."""
     low, high = np.log(axes.get_xlim())
     places = spread([(np.log(_milliseconds(row)) - low) / (high - low) for row in rows], LABEL_GAP)
-    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "relpos": (0, 0), "shrinkA": 0, "shrinkB": 4}
+    line = {"arrowstyle": "-", "color": GRAY, "linewidth": 0.6, "relpos": (0, 0), "shrinkA": 0, "shrinkB": 4}
     for row, place in zip(rows, places, strict=True):
         axes.annotate(
             row.form if len(FORMATS[row.form].runtimes) == 1 else row.label,
@@ -95,7 +95,7 @@ def _label(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Move ascending positions in 0–1 apart until neighbours are at least `gap` apart."""
+    """Move ascending positions in 0–1 apart until neighbors are at least `gap` apart."""
     if not positions:
         return []
     steps = gap * np.arange(len(positions))
@@ -107,8 +107,8 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
 def _legend(rows: Sequence[Row]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    makers = [maker for maker in COLOURS if maker in map(_maker, rows)]
-    dots = [(NAMES.get(maker) or RUNTIMES[maker].title, COLOURS[maker], "o") for maker in makers]
-    dots += [("float32", GREY, MARKERS[True]), ("float16 or int8", GREY, MARKERS[False])]
-    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, label=name) for name, colour, marker in dots]
-    return [*handles, Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="as trained")]
+    makers = [maker for maker in COLORS if maker in map(_maker, rows)]
+    dots = [(NAMES.get(maker) or RUNTIMES[maker].title, COLORS[maker], "o") for maker in makers]
+    dots += [("float32", GRAY, MARKERS[True]), ("float16 or int8", GRAY, MARKERS[False])]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=color, label=name) for name, color, marker in dots]
+    return [*handles, Line2D([], [], color=GRAY, linestyle="--", linewidth=1, label="as trained")]

@@ -1,4 +1,4 @@
-"""Parts of SVG charts: elements, scales with round ticks, axes, marks. The style sheet sets the colours."""
+"""Parts of SVG charts: elements, scales with round ticks, axes, marks. The style sheet sets the colors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 TEXT_SIZE = 12
 LETTER = 0.62
 """Average width of a letter, as a fraction of the text size."""
-SPARE_COLOURS = ("green", "purple", "orange", "black", "sky")
+SPARE_COLORS = ("green", "purple", "orange", "black", "sky")
 SHAPES = {
     "circle": "",
     "diamond": "M0-{a}L{a} 0L0 {a}L-{a} 0z",
@@ -26,23 +26,23 @@ DASHES = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "12 4")
 
 @dataclass(frozen=True)
 class Side:
-    """The look of one side of a comparison: a CSS class for its colour, a dot shape, and a line dash."""
+    """The look of one side of a comparison: a CSS class for its color, a dot shape, and a line dash."""
 
     index: int
     name: str
-    colour: str
+    color: str
     shape: str
     dash: str
 
 
 def sides_of(comparison: Mapping[str, Any]) -> list[Side]:
-    """Return the sides' looks; the first side of an engine has the engine's colour."""
-    spare, engines, sides = iter(SPARE_COLOURS), set[str](), []
+    """Return the sides' looks; the first side of an engine has the engine's color."""
+    spare, engines, sides = iter(SPARE_COLORS), set[str](), []
     for index, side in enumerate(comparison["sides"]):
-        colour = next(spare) if side["engine"] in engines else side["engine"]
+        color = next(spare) if side["engine"] in engines else side["engine"]
         engines.add(side["engine"])
         place = index % len(SHAPES)
-        sides.append(Side(index, side["name"], f"is-{colour}", list(SHAPES)[place], DASHES[place]))
+        sides.append(Side(index, side["name"], f"is-{color}", list(SHAPES)[place], DASHES[place]))
     return sides
 
 
@@ -115,7 +115,7 @@ def round_values(low: float, high: float, most: int) -> list[float]:
 
 
 def decimals(ticks: list[float]) -> int:
-    """Return how many decimals tell neighbouring ticks apart."""
+    """Return how many decimals tell neighboring ticks apart."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
@@ -187,7 +187,7 @@ def swatch(side: Side, is_line: bool = False) -> Markup:
         viewBox=f"0 0 {width} 14",
         width=width,
         height=14,
-        class_=f"swatch {side.colour}",
+        class_=f"swatch {side.color}",
         aria_hidden="true",
         focusable="false",
     )

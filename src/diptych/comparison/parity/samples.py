@@ -55,13 +55,13 @@ def _batch(spec: ModelSpec, batch_size: int, generator: np.random.Generator) -> 
 
 
 def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
-    """Return smooth coloured blobs with noise, rarely 0 or 255: neighbours differ, so no maximum is a tie."""
+    """Return smooth colored blobs with noise, rarely 0 or 255: neighbors differ, so no maximum is a tie."""
     height, width, num_channels = shape
     rows, columns = np.mgrid[0:height, 0:width]
     image_hwc = np.full(shape, 128.0)
     for _ in range(NUM_BLOBS):
         row, column, size = generator.uniform(0.0, 1.0, 3) * (height, width, min(height, width))
         squared = (rows - row) ** 2 + (columns - column) ** 2
-        colour_c = generator.normal(0.0, 40.0, num_channels)
-        image_hwc += np.exp(-squared / (2.0 * (size + 1.0) ** 2))[..., None] * colour_c
+        color_c = generator.normal(0.0, 40.0, num_channels)
+        image_hwc += np.exp(-squared / (2.0 * (size + 1.0) ** 2))[..., None] * color_c
     return np.clip(image_hwc + generator.normal(0.0, 12.0, shape), 0, 255).astype(np.uint8)

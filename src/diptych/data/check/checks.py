@@ -63,8 +63,8 @@ def _check_files(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield the files that cannot be decoded, and those whose names say another format than they have."""
     for index, (kind, reason) in sorted(measures.faults.items()):
         yield Finding.of(listing, kind, reason.rstrip("."), index)
-    for index, reason in sorted(measures.mislabelled.items()):
-        yield Finding.of(listing, "mislabelled", reason, index)
+    for index, reason in sorted(measures.mislabeled.items()):
+        yield Finding.of(listing, "mislabeled", reason, index)
 
 
 def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
@@ -101,7 +101,7 @@ def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
     for members in _grouped(good[is_repeated_n], group_n[is_repeated_n]):
         labels, splits = _labels_and_splits(listing, members)
         if len(labels) > 1:
-            yield Finding.of(listing, "conflict", f"labelled {_listed(labels)}", *members)
+            yield Finding.of(listing, "conflict", f"labeled {_listed(labels)}", *members)
         if len(splits) > 1:
             yield Finding.of(listing, "leakage", f"in {_listed(splits)}", *members)
         elif len(labels) == 1:
@@ -127,7 +127,7 @@ def _find_near_duplicates(listing: Listing, measures: Measures) -> Iterator[Find
     for members in _groups(pairs[is_like_p]):
         labels, splits = _labels_and_splits(listing, members)
         kind = "near-leakage" if len(splits) > 1 else "near-duplicate"
-        reason = f"in {_listed(splits)}" + (f", labelled {_listed(labels)}" if len(labels) > 1 else "")
+        reason = f"in {_listed(splits)}" + (f", labeled {_listed(labels)}" if len(labels) > 1 else "")
         yield Finding.of(listing, kind, reason, *members)
 
 
@@ -141,15 +141,15 @@ def _candidates(hashes_n: NDArray[np.uint64]) -> Pairs:
     blocks = [((1 << width) - 1) << (width * block) for block in range(_BLOCKS)]
     found = [np.empty(0, dtype=np.intp)]
     for chosen in combinations(blocks, _BLOCKS - MOST_BITS):
-        pairs = _neighbours(distinct_d & np.uint64(sum(chosen)), distinct_d)
+        pairs = _neighbors(distinct_d & np.uint64(sum(chosen)), distinct_d)
         found.append(pairs[:, 0] * len(distinct_d) + pairs[:, 1])
         if sum(map(len, found)) > MOST_PAIRS * len(distinct_d):
             break
     others = np.stack(np.divmod(np.unique(np.concatenate(found)), max(len(distinct_d), 1)), axis=1)
-    return np.concatenate([_neighbours(hashes_n, hashes_n), first_d[others]])
+    return np.concatenate([_neighbors(hashes_n, hashes_n), first_d[others]])
 
 
-def _neighbours(keys_n: NDArray[np.uint64], hashes_n: NDArray[np.uint64]) -> Pairs:
+def _neighbors(keys_n: NDArray[np.uint64], hashes_n: NDArray[np.uint64]) -> Pairs:
     """Pairs of places of one key whose hashes differ in few bits, the smaller first; of many, the nearest alone."""
     order = np.lexsort((hashes_n, keys_n))
     keys_n, ordered_n = keys_n[order], hashes_n[order]
@@ -169,16 +169,16 @@ def _compared(pairs: Pairs, measures: Measures) -> tuple[NDArray[np.float32], ND
     is_tinted_alike_p = np.empty(len(pairs), dtype=np.bool_)
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
-        one_pc, other_pc = (_standardised(measures.values["luma"][pairs[part, side]]) for side in (0, 1))
+        one_pc, other_pc = (_standardized(measures.values["luma"][pairs[part, side]]) for side in (0, 1))
         likeness_p[part] = (one_pc * other_pc).mean(axis=1)
         tints = [measures.values["chroma"][pairs[part, side]].astype(np.float32) for side in (0, 1)]
         is_tinted_alike_p[part] = np.abs(tints[0] - tints[1]).mean(axis=1) <= MOST_TINT
     return likeness_p, is_tinted_alike_p
 
 
-def _standardised(luma_nc: NDArray[np.uint8]) -> NDArray[np.float32]:
-    centred_nc = luma_nc - luma_nc.mean(axis=1, keepdims=True, dtype=np.float32)
-    return np.asarray(centred_nc / centred_nc.std(axis=1, keepdims=True))
+def _standardized(luma_nc: NDArray[np.uint8]) -> NDArray[np.float32]:
+    centered_nc = luma_nc - luma_nc.mean(axis=1, keepdims=True, dtype=np.float32)
+    return np.asarray(centered_nc / centered_nc.std(axis=1, keepdims=True))
 
 
 def _groups(pairs: Pairs) -> list[list[int]]:

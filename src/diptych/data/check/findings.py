@@ -32,7 +32,7 @@ KINDS = {
         Kind("damaged", "error", "Damaged", "The content violates the format or its checksums."),
         Kind("too-large", "error", "Over the pixel limit", "More pixels than DIPTYCH_MAX_PIXELS allows."),
         Kind("unsupported", "error", "Unsupported", "An unsupported variant of the format: convert the image."),
-        Kind("mislabelled", "warning", "Wrong suffix",
+        Kind("mislabeled", "warning", "Wrong suffix",
              "The content has another format than the file name says, but can be decoded."),
         Kind("conflict", "error", "One image, several labels",
              "Identical pixels with different labels: at most one label is right."),

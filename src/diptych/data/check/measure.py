@@ -51,12 +51,12 @@ class Measures:
     Attributes:
         values: (M,), with the fields above; zeros for an image that cannot be decoded.
         faults: why an image cannot be decoded, kind and reason, by index.
-        mislabelled: the formats of name and content, by index, where they differ.
+        mislabeled: the formats of name and content, by index, where they differ.
     """
 
     values: NDArray[Any]
     faults: dict[int, tuple[str, str]] = field(default_factory=dict)
-    mislabelled: dict[int, str] = field(default_factory=dict)
+    mislabeled: dict[int, str] = field(default_factory=dict)
 
 
 def measure(listing: Listing, progress: Progress) -> Measures:
@@ -103,7 +103,7 @@ def _decode(listing: Listing, index: int, measures: Measures) -> NDArray[np.uint
     named = _SUFFIXES.get(PurePosixPath(listing.id_of(index)).suffix.lower())
     content = sniff(encoded)
     if named and named != content:
-        measures.mislabelled[index] = f"named {named.upper()}, contains {str(content).upper()}"
+        measures.mislabeled[index] = f"named {named.upper()}, contains {str(content).upper()}"
     return image_hwc
 
 
@@ -120,11 +120,11 @@ def _measure(image_hwc: NDArray[np.uint8], index: int, measures: Measures) -> ND
     if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
         seen_hwc = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA)
-    is_grey = image_hwc.shape[2] == 1
-    grey_hw = seen_hwc.reshape(seen_hwc.shape[:2]) if is_grey else cv2.cvtColor(seen_hwc, cv2.COLOR_RGB2GRAY)
+    is_gray = image_hwc.shape[2] == 1
+    gray_hw = seen_hwc.reshape(seen_hwc.shape[:2]) if is_gray else cv2.cvtColor(seen_hwc, cv2.COLOR_RGB2GRAY)
     values["deviation"] = cv2.meanStdDev(seen_hwc)[1].max()
-    contrast = cv2.meanStdDev(grey_hw)[1].item()
-    edges = cv2.meanStdDev(cv2.Laplacian(grey_hw, cv2.CV_16S))[1].item()
+    contrast = cv2.meanStdDev(gray_hw)[1].item()
+    edges = cv2.meanStdDev(cv2.Laplacian(gray_hw, cv2.CV_16S))[1].item()
     values["sharpness"] = (edges / contrast) ** 2 if contrast else 0.0
     thumbnail = cv2.resize(seen_hwc, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(thumbnail.reshape(_SIDE, _SIDE, -1), dtype=np.uint8)

@@ -76,7 +76,7 @@ def list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
 def list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None = None) -> Listing:
     """Read the images that a table for each split holds as levels, in the order height, width, channels.
 
-    Unless a (height, width, channels) is given, images are a square of grey levels, or else one of RGB.
+    Unless a (height, width, channels) is given, images are a square of gray levels, or else one of RGB.
     """
     labels, images, splits = _Labels(), {}, []
     for split, table in tables.items():

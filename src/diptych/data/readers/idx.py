@@ -125,7 +125,7 @@ def _listing(class_names: tuple[str, ...], train: Samples, test: Samples) -> Lis
 
 
 def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Samples]:
-    """Read pairs of files in a folder or zip: grey images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
+    """Read pairs of files in a folder or zip: gray images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
     paths = [str(source / name) for name in names]
     arrays = [
         parse_idx(content, path, num_axes=3 - 2 * (number % 2))
