@@ -38,7 +38,7 @@ class ImageError(DataError):
     exceeds the limit on pixels, or has a layout that is not supported.
     """
 
-    KINDS = ("unreadable", "empty", "unknown", "truncated", "damaged", "too large", "unsupported")
+    KINDS = ("unreadable", "empty", "not-an-image", "truncated", "damaged", "too-large", "unsupported")
 
     def __init__(self, message: str, kind: str = "unreadable") -> None:
         super().__init__(message)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from planted import encoded, picture, plant, write_every_kind
 
-from diptych.data.check.findings import KINDS
+from diptych.data.check import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def _jpegs():
         "jpeg hierarchical": (jpeg_frame_with(plain, marker=0xC5), REFUSED),
         "jpeg 12 bits": (jpeg_frame_with(plain, precision=12), REFUSED),
         "jpeg 2 components": (jpeg_frame_with(plain, components=2), REFUSED),
-        "jpeg too large": (jpeg_frame_with(plain, width=HUGE[0], height=HUGE[1]), "too large"),
+        "jpeg too large": (jpeg_frame_with(plain, width=HUGE[0], height=HUGE[1]), "too-large"),
         "jpeg of 200 scans": (jpeg_frame_with(plain, marker=0xC2)[:-2] + b"\xff\xda" * 200, REFUSED),
     }
 
@@ -148,8 +148,8 @@ def _pngs():
         "png unknown filter": (png(8, 2, [b"\x09" + bytes(21)] * 6), "damaged"),
         "png no palette": (png(8, 3, png_rows(places)), "damaged"),
         "png of 3 bits": (png(3, 0, [bytes(4)] * 6), "damaged"),
-        "png too large": (png(8, 2, [bytes(4)], size=HUGE), "too large"),
-        "png of the largest sides": (png(1, 0, [bytes(4)], size=(2**32 - 1, 2**32 - 1)), "too large"),
+        "png too large": (png(8, 2, [bytes(4)], size=HUGE), "too-large"),
+        "png of the largest sides": (png(1, 0, [bytes(4)], size=(2**32 - 1, 2**32 - 1)), "too-large"),
     }
 
 
@@ -175,7 +175,7 @@ def _gifs():
         "gif no frame": (whole[:first] + b";", "damaged"),
         "gif pixels missing": (whole.replace(struct.pack("<HH", 13, 19), struct.pack("<HH", 13, 90)), "truncated"),
         "gif unknown block": (whole[:first] + b"?;", "damaged"),
-        "gif too large": (whole[:6] + struct.pack("<HH", *HUGE) + whole[10:], "too large"),
+        "gif too large": (whole[:6] + struct.pack("<HH", *HUGE) + whole[10:], "too-large"),
     }
 
 
@@ -203,10 +203,10 @@ def _bmps():
         "bmp runs of 8": (bmp(8, [b"\5\1\2\2\0\0\0\3\7\6\5\0"], size=(7, 3), compression=1, palette=palette), REFUSED),
         "bmp trailing bytes": (whole + b"\0", rgb),
         "bmp header of 20 bytes": (bmp(24, []).replace(b"\x28\0\0\0", b"\x14\0\0\0"), REFUSED),
-        "bmp negative width": (bmp(24, rows24, size=(-7, 5)), "too large"),
+        "bmp negative width": (bmp(24, rows24, size=(-7, 5)), "too-large"),
         "bmp no rows": (bmp(24, [], size=(7, 0)), "damaged"),
         "bmp with a jpeg inside": (bmp(24, [embedded("jpeg 4:2:0")], size=(27, 19), compression=4), REFUSED),
-        "bmp too large": (bmp(24, [], size=HUGE), "too large"),
+        "bmp too large": (bmp(24, [], size=HUGE), "too-large"),
     }
 
 
@@ -226,7 +226,7 @@ def _webps():
         "webp hole": (lossless[:30] + bytes(20) + lossless[50:], "damaged"),
         "webp unknown chunk": (lossless.replace(b"VP8L", b"VP8?"), "damaged"),
         "webp no columns": (lossy[:at] + b"\0\0" + lossy[at + 2 :], "damaged"),
-        "webp too large": (lossy[:at] + struct.pack("<HH", *HUGE) + lossy[at + 4 :], "too large"),
+        "webp too large": (lossy[:at] + struct.pack("<HH", *HUGE) + lossy[at + 4 :], "too-large"),
         "webp canvas too large": (turned[:24] + canvas + turned[30:], "damaged"),
     }
 
@@ -288,12 +288,12 @@ def _tiffs():
         "tiff lab": (tiff(eight, 8, flat(rgb)), REFUSED),
         "tiff unknown compression": (tiff((8,), 1, flat(gray), compression=999), REFUSED),
         "tiff big": (b"II+\0\x08\0\0\0" + bytes(60), REFUSED),
-        "tiff too large": (tiff((8,), 1, flat(gray), size=HUGE), "too large"),
-        "tiff tile too large": (tiff((8,), 1, flat(gray), {322: HUGE[:1], 323: HUGE[1:]}), "too large"),
+        "tiff too large": (tiff((8,), 1, flat(gray), size=HUGE), "too-large"),
+        "tiff tile too large": (tiff((8,), 1, flat(gray), {322: HUGE[:1], 323: HUGE[1:]}), "too-large"),
     }
 
 
 def _others():
     html = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
     unknown = {"one byte": b"\xff", "text": b"dear diary", "html": html, "pdf": b"%PDF-1.7\n", "zeros": bytes(1000)}
-    return {"nothing": (b"", "empty"), **{name: (encoded, "unknown") for name, encoded in unknown.items()}}
+    return {"nothing": (b"", "empty"), **{name: (encoded, "not-an-image") for name, encoded in unknown.items()}}

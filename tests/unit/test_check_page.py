@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diptych.api.data_check import Report
-from diptych.data.check.findings import Finding, Sample
+from diptych.data.check import Finding, Sample
 from diptych.reports import page as pages
 from diptych.reports.page import picture, render_check
 

@@ -19,9 +19,8 @@ from planted import (
 )
 from sklearn.datasets import load_digits
 
-from diptych.data.check import checks
+from diptych.data.check import KINDS, SEVERITIES, checks
 from diptych.data.check.checks import check as check_listing
-from diptych.data.check.findings import KINDS, SEVERITIES
 from diptych.data.check.measure import measure
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.folder import survey_folder

@@ -157,7 +157,7 @@ def test_a_truncated_file_raises_wherever_it_is_cut(name):
     for length in sorted({*range(0, len(encoded), max(1, len(encoded) // 60)), *range(len(encoded) - 9, len(encoded))}):
         with pytest.raises(ImageError, match=name) as caught:
             decode(encoded[:length], name)
-        assert caught.value.kind in {"empty", "unknown", "truncated", "damaged"}
+        assert caught.value.kind in {"empty", "not-an-image", "truncated", "damaged"}
 
 
 def damaged(encoded, seed):
@@ -236,11 +236,11 @@ def test_an_image_above_the_limit_raises_before_memory_is_allocated():
     program = (
         "import resource\nfrom images_corpus import corpus\nfrom diptych.data.decode import decode\n"
         "from diptych.errors import ImageError\n"
-        "files = {name: case.encoded for name, case in corpus().items() if case.kind == 'too large'}\n"
+        "files = {name: case.encoded for name, case in corpus().items() if case.kind == 'too-large'}\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for name, encoded in files.items():\n"
         "    try: decode(encoded, name)\n"
-        "    except ImageError as error: assert error.kind == 'too large'\n"
+        "    except ImageError as error: assert error.kind == 'too-large'\n"
         "    else: raise AssertionError(name)\n"
         "print(len(files), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
@@ -278,8 +278,8 @@ def test_a_file_is_decoded_under_any_name(tmp_path):
         ("unreadable", os.mkfifo, "not a regular file"),
         ("unreadable", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         ("empty", lambda path: path.touch(), "is empty"),
-        ("unknown", lambda path: path.write_text("dear diary"), "expected JPEG, PNG.*'dear dia'"),
-        ("too large", lambda path: path.touch() or os.truncate(path, 2**30 + 1), "the limit is 1,073,741,824"),
+        ("not-an-image", lambda path: path.write_text("dear diary"), "expected JPEG, PNG.*'dear dia'"),
+        ("too-large", lambda path: path.touch() or os.truncate(path, 2**30 + 1), "the limit is 1,073,741,824"),
     ],
     ids=["absent", "folder", "dangling link", "link to itself", "pipe", "device", "empty", "text", "over 1 GiB"],
 )

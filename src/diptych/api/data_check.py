@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +10,13 @@ from typing import Any
 
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.data import sources
+from diptych.data.check import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.data.check.checks import check
-from diptych.data.check.findings import KINDS, SEVERITIES, Finding
 from diptych.data.check.measure import load
-from diptych.data.check.quarantine import Move, check_quarantine
+from diptych.data.check.quarantine import Move, movable_root
 from diptych.data.check.quarantine import quarantine as move_files
-from diptych.data.images import Progress
-from diptych.data.readers import Listing
+from diptych.data.images import Progress, quiet
 from diptych.data.readers.folder import survey_folder
-from diptych.errors import DataError
 from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import page
 
@@ -57,18 +53,13 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The content of `findings.json`."""
         counts = Counter(finding.kind for finding in self.findings)
-        kinds = [
-            {"kind": kind.key, "severity": kind.severity, "title": kind.title, "meaning": kind.meaning, "count": count}
-            for kind, count in ((kind, counts[kind.key]) for kind in KINDS.values())
-            if count
-        ]
         return {
             "data": self.data,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "num_images": self.num_images,
             "num_classes": self.num_classes,
             "counts": {severity: self.count(severity) for severity in SEVERITIES},
-            "kinds": kinds,
+            "kinds": [{"kind": kind, **vars(KINDS[kind]), "count": count} for kind, count in counts.items()],
             "findings": [finding.to_json() for finding in self.findings],
             "moved": [move.to_json() for move in self.moved],
             "report": str(self.report_path),
@@ -81,7 +72,7 @@ def check_data(
     *,
     quarantine: str | Path | None = None,
     out: str | Path | None = None,
-    progress: Progress = lambda doing, done, total: None,
+    progress: Progress = quiet,
     **options: Any,
 ) -> Report:
     """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
@@ -110,16 +101,16 @@ def check_data(
         progress=progress,
     )
     listing = source.listing
-    if quarantine is not None:
-        check_quarantine(listing, str(data), Path(quarantine))
+    root = None if quarantine is None else movable_root(listing, str(data), Path(quarantine))
     findings = check(listing, progress)
-    pictures = _pictures(listing, page.shown_places(findings))
+    shown = page.shown_places([finding for finding in findings if finding.kind not in UNUSABLE])
+    pictures = {place: page.picture(load(listing, place)) for place in shown}
     report = Report(
         data=source.name,
         num_images={name: len(split) for name, split in listing.splits.items()},
         num_classes=len(listing.class_names),
         findings=findings,
-        moved=() if quarantine is None else tuple(move_files(listing, findings, Path(quarantine))),
+        moved=move_files(root, findings, Path(quarantine)) if root and quarantine is not None else (),
         directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )
     content = report.to_json()
@@ -127,12 +118,3 @@ def check_data(
     with atomic_write(report.report_path) as file:
         file.write(page.render_check(content, pictures).encode())
     return report
-
-
-def _pictures(listing: Listing, indices: Iterable[int]) -> dict[int, page.Picture]:
-    """Pictures of the images at some indices that can be decoded."""
-    pictures = {}
-    for index in indices:
-        with suppress(DataError):  # the finding says so
-            pictures[index] = page.picture(load(listing, index))
-    return pictures

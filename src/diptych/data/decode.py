@@ -82,7 +82,9 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
     file_format = sniff(encoded)
     if file_format is None:
         expected = "expected JPEG, PNG, WebP, BMP, GIF or TIFF"
-        raise ImageError(f"Cannot decode {name!r}: {expected}, got a file that starts with {encoded[:8]!r}.", "unknown")
+        raise ImageError(
+            f"Cannot decode {name!r}: {expected}, got a file that starts with {encoded[:8]!r}.", "not-an-image"
+        )
     try:
         image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
     except _Fault as fault:
@@ -111,7 +113,7 @@ def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise _Fault("damaged", f"its header says {width:,} × {height:,} pixels")
     if width * height > MAX_PIXELS:
-        raise _Fault("too large", f"the image has {width:,} × {height:,} pixels; the limit is {MAX_PIXELS:,}")
+        raise _Fault("too-large", f"the image has {width:,} × {height:,} pixels; the limit is {MAX_PIXELS:,}")
 
 
 def _decode_jpeg(encoded: bytes, *, is_strict: bool = True) -> Pixels:
@@ -158,7 +160,7 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
     except _Fault:
         raise
     except Image.DecompressionBombError as error:
-        raise _Fault("too large", in_one_line(error)) from error
+        raise _Fault("too-large", in_one_line(error)) from error
     except Exception as error:  # Pillow raises many types for damaged files
         reason = in_one_line(error).rstrip(".")
         is_unsupported = "nsupported" in reason or isinstance(error.__cause__, KeyError)

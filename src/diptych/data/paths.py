@@ -106,7 +106,7 @@ def read_file(path: Path) -> bytes:
                 raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable")
             if status.st_size > _MAX_BYTES:
                 message = f"it has {status.st_size:,} bytes; the limit is {_MAX_BYTES:,}"
-                raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too large")
+                raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too-large")
             return file.read()
     except OSError as error:
         raise ImageError(f"Cannot read {str(path)!r}: {error.strerror}.", "unreadable") from error

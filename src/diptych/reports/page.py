@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 
 from diptych.comparison import wording
-from diptych.data.check.findings import Finding
+from diptych.data.check import Finding
 from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
 from diptych.reports.tables import results
