@@ -15,12 +15,11 @@ from diptych.spec.typed import did_you_mean
 if TYPE_CHECKING:
     from diptych.api.data_check import Report
 
-ACTIONS = {"check": "find problems in a dataset before training on it"}
-HELP = f"""Work with data.
+HELP = """Work with data.
 
 usage: diptych data ACTION ...
 
-  check  {ACTIONS["check"]}
+  check  find problems in a dataset before training on it
 
 See `diptych data check --help`.
 """
@@ -62,8 +61,8 @@ def data(args: list[str]) -> int:
         print(HELP, end="")
         return 0
     action, *rest = args
-    if action not in ACTIONS:
-        raise UsageError(f"data has no action '{action}'{did_you_mean(action, ACTIONS)}. `diptych data` lists them.")
+    if action != "check":
+        raise UsageError(f"data has no action '{action}'{did_you_mean(action, ['check'])}. `diptych data` lists them.")
     parsed = parse(Check, "data check", rest)
     from diptych.api.data_check import check_data
     from diptych.reports.progress import Progress
@@ -88,17 +87,16 @@ def datasets(args: list[str]) -> int:
     parsed = parse(Datasets, "datasets", args)
     from diptych.data.sources import KINDS, names
 
-    known = names()
     if parsed.json:
-        fields = {"name": "name", "train": "num_train", "test": "num_test", "image_shape": "image_shape"}
-        fields |= {"mirror": "mirror", "description": "description"}
-        rows = [{key: getattr(one, attribute) for key, attribute in fields.items()} for one in known]
-        print_json([{**row, "classes": len(one.class_names)} for row, one in zip(rows, known, strict=True)])
+        print_json([
+            {field: getattr(one, field) for field in ("name", "image_shape", "mirror", "description")}
+            | {"train": one.num_train, "test": one.num_test, "classes": len(one.class_names)}
+            for one in names()
+        ])  # fmt: skip
         return 0
     table = []
-    for one in known:
-        size = "×".join(map(str, one.image_shape))
-        images = one.num_train + one.num_test
+    for one in names():
+        size, images = "×".join(map(str, one.image_shape)), one.num_train + one.num_test
         table.append((one.name, one.description, f"{len(one.class_names):,}", f"{images:,}", size))
     print_table(("dataset", "description", "classes", "images", "size"), table)
     print(f"DATA may also be a path: {KINDS}.")
@@ -110,18 +108,15 @@ def _print(report: Report) -> None:
 
     content = report.to_json()
     print(check_headline(content))
-    if kinds := content["kinds"]:
-        rows = [(row["title"], row["severity"], f"{row['count']:,}", _examples(report, row["kind"])) for row in kinds]
+    rows = []
+    for kind in content["kinds"]:
+        examples = []
+        for finding in [finding for finding in report.findings if finding.kind == kind["kind"]][:EXAMPLES]:
+            names = ", ".join(sample.name for sample in finding.samples[:EXAMPLES])
+            examples.append(f"{names}: {finding.reason}" if names else finding.reason)
+        rows.append((kind["title"], kind["severity"], f"{kind['count']:,}", "\n".join(examples)))
+    if rows:
         print_table(("finding", "severity", "count", "examples"), rows)
     if report.moved:
         print(f"moved to the quarantine: {len(report.moved):,} files")
     print(f"report: {report.report_path}")
-
-
-def _examples(report: Report, kind: str) -> str:
-    """The first findings of a kind, one per line."""
-    lines = []
-    for finding in [finding for finding in report.findings if finding.kind == kind][:EXAMPLES]:
-        names = ", ".join(sample.name for sample in finding.samples[:EXAMPLES])
-        lines.append(f"{names}: {finding.reason}" if names else finding.reason)
-    return "\n".join(lines)

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from diptych.data.images import Images
+from diptych.data.preprocess import to_channels
 from diptych.data.randomness import Draws
 from diptych.spec.recipe import Flip, Recipe
 
@@ -107,7 +108,7 @@ def _shift_color(images_nhwc: Pixels, recipe: Recipe, draws: Draws) -> Pixels:
         1 + draws.symmetric(name, getattr(recipe, name))[:, np.newaxis, np.newaxis, np.newaxis]
         for name in ("brightness", "contrast", "saturation")
     )
-    gray_nhw1 = _gray(images_nhwc)
+    gray_nhw1 = to_channels(images_nhwc, 1)
     gain = brightness * contrast
     own, rest = gain * saturation, gain * (1 - saturation)
     offset = brightness * (1 - contrast) * gray_nhw1.mean(axis=(1, 2, 3), keepdims=True)
@@ -115,16 +116,6 @@ def _shift_color(images_nhwc: Pixels, recipe: Recipe, draws: Draws) -> Pixels:
     shifted_nhwc += gray_nhw1 * rest.astype(np.float32) + offset.astype(np.float32)
     np.rint(shifted_nhwc, out=shifted_nhwc)
     return shifted_nhwc.clip(0, 255, out=shifted_nhwc).astype(np.uint8)
-
-
-def _gray(images_nhwc: Pixels) -> Pixels:
-    """Return ITU-R BT.601 luma, (N, H, W, 1), by one call on all rows of all images."""
-    num_images, height, width, num_channels = images_nhwc.shape
-    if num_channels == 1:
-        return images_nhwc
-    rows = images_nhwc.reshape(num_images * height, width, num_channels)
-    gray: Pixels = cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)
-    return gray.reshape(num_images, height, width, 1)
 
 
 def is_mixed(recipe: Recipe) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from diptych.data.paths import read_file
+from diptych.data.preprocess import to_channels
 from diptych.errors import ImageError, UsageError, in_one_line
 
 VERSION = 1
@@ -89,10 +90,8 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
         image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
     except _Fault as fault:
         raise ImageError(f"Cannot decode {name!r}: {_PREFIXES.get(fault.kind, '')}{fault}.", fault.kind) from fault
-    if channels == 1:
-        # Convert from RGB: the decoders' own conversions to gray round differently.
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., np.newaxis]
-    return image
+    # Convert from RGB: the decoders' own conversions to gray round differently.
+    return np.asarray(to_channels(image[np.newaxis], channels)[0])
 
 
 def sniff(encoded: bytes) -> str | None:
@@ -220,15 +219,12 @@ def _check_png(encoded: bytes, image: Image.Image) -> None:
     width, height, depth, color, is_interlaced = struct.unpack_from(">IIBB2x?", encoded, 16)
     if not is_interlaced and any(image.crop((0, height - 1, width, height)).tobytes()):
         return
-    num_missing, inflater = 0, zlib.decompressobj()
+    num_bytes = 0
     for left, top, across, down in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
         columns, rows = len(range(left, width, across)), len(range(top, height, down))
-        num_missing += rows * (1 + (columns * depth * _PNG_SAMPLES[color] + 7) // 8) if columns else 0
-    content = b"".join(pixels)
-    while content and not inflater.eof:
-        num_missing -= len(inflater.decompress(content, 2**20))
-        content = inflater.unconsumed_tail
-    if num_missing > 0:
+        num_bytes += rows * (1 + (columns * depth * _PNG_SAMPLES[color] + 7) // 8) if columns else 0
+    num_missing = num_bytes - len(zlib.decompressobj().decompress(b"".join(pixels), num_bytes))
+    if num_missing:
         raise _Fault("damaged", f"{num_missing:,} bytes of pixels are missing")
 
 

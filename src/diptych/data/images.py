@@ -95,29 +95,28 @@ class ImageStore:
     ) -> Self:
         """Read and hash every file, and decode each once unless the results are cached in `folder`."""
         digests = _hash_files(listing, progress)
-        folder = folder or cache_dir() / "pixels"
+        folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
         cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
-        scan = cached.scan()
-        if scan and caching != "never" and cached.has_pixels():
-            return cls(listing, image_shape, digests, scan[1], scan[0], cached)
         remarks: tuple[str, ...] = ()
-        if cache.wants(caching, folder, len(listing) * math.prod(image_shape)):
-            try:
-                with cached.writing((len(listing), *image_shape)) as pixels:
-                    faults, moments = _decode_all(listing, digests, image_shape, progress, pixels)
-                cached.write_scan(faults, moments)
-                return cls(listing, image_shape, digests, moments, faults, cached)
-            except ArtifactError as error:
-                if caching == "always":
-                    raise
-                remarks = (f"Decoded images are not cached: {error}",)
-        faults, moments = scan or _decode_all(listing, digests, image_shape, progress)
-        if not scan:
-            try:
-                cached.write_scan(faults, moments)
-            except ArtifactError as error:
-                remarks = remarks or (f"The faults found are not cached: {error}",)
-        return cls(listing, image_shape, digests, moments, faults, None, remarks)
+        scan, has_pixels = cached.scan(), False
+        try:
+            if scan and caching != "never" and cached.has_pixels():
+                has_pixels = True
+            elif cache.wants(caching, folder, math.prod(shape)):
+                with cached.writing(shape) as pixels:
+                    scan = _decode_all(listing, digests, image_shape, progress, pixels)
+                cached.write_scan(*scan)
+                has_pixels = True
+            elif not scan:
+                scan = _decode_all(listing, digests, image_shape, progress)
+                cached.write_scan(*scan)
+        except ArtifactError as error:
+            if caching == "always":
+                raise
+            scan = scan or _decode_all(listing, digests, image_shape, progress)
+            remarks = (f"Decoded images are not cached: {error}",)
+        faults, moments = scan
+        return cls(listing, image_shape, digests, moments, faults, cached if has_pixels else None, remarks)
 
     @property
     def is_streamed(self) -> bool:

@@ -86,12 +86,10 @@ def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np
     num_images, height, width, given = images_nhwc.shape
     if given == num_channels:
         return images_nhwc
-    if given == 1:
-        return np.repeat(images_nhwc, 3, axis=3)
-    gray_nhwc = np.empty((num_images, height, width, 1), dtype=np.uint8)
-    for target_hwc, image_hwc in zip(gray_nhwc, images_nhwc, strict=True):
-        target_hwc[..., 0] = cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY)
-    return gray_nhwc
+    if given == 1 or not num_images:
+        return np.repeat(images_nhwc[..., :1], num_channels, axis=3)
+    rows = images_nhwc.reshape(num_images * height, width, given)  # one call for all images
+    return np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)).reshape(num_images, height, width, 1)
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -150,8 +150,8 @@ def _likeness(one_p: NDArray[Any], other_p: NDArray[Any]) -> NDArray[np.float32]
 
 
 def _standardized(luma_nc: NDArray[np.uint8]) -> NDArray[np.float32]:
-    centerd_nc = luma_nc - luma_nc.mean(axis=1, keepdims=True, dtype=np.float32)
-    return np.asarray(centerd_nc / centerd_nc.std(axis=1, keepdims=True))
+    centered_nc = luma_nc - luma_nc.mean(axis=1, keepdims=True, dtype=np.float32)
+    return np.asarray(centered_nc / centered_nc.std(axis=1, keepdims=True))
 
 
 def _groups(pairs: Pairs) -> list[list[int]]:
