@@ -6,7 +6,7 @@ from finished import record_of
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import write_arrays
 from diptych.engines.session import session
-from diptych.evaluation.metrics import evaluate_logits
+from diptych.evaluation import evaluate_logits
 from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.spec.init import initial_weights

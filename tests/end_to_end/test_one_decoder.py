@@ -13,7 +13,7 @@ from images_corpus import corpus
 from diptych.artifacts.run import Run
 from diptych.data.decode import decode, sniff
 from diptych.data.preprocess import resize
-from diptych.evaluation.metrics import softmax
+from diptych.evaluation import softmax
 from diptych.training import provenance
 
 SIZE = (16, 16)

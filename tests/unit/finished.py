@@ -8,7 +8,7 @@ import numpy as np
 from diptych.artifacts.events import EventLog
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Predictions, Run
-from diptych.evaluation.metrics import evaluate_logits
+from diptych.evaluation import evaluate_logits
 from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 

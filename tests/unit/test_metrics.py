@@ -12,7 +12,6 @@ from diptych.errors import ArtifactError, DataError, EngineError
 from diptych.evaluation import (
     classification_report,
     evaluate_logits,
-    expected_calibration_error,
     log_softmax,
     reliability_bins,
     softmax,
@@ -152,9 +151,10 @@ def test_the_calibration_error_is_the_weighted_gap_of_the_bins(sample):
         inside = (confidence_n > low) & (confidence_n <= low + 1 / 15)
         if inside.any():
             expected += inside.mean() * abs(correct_n[inside].mean() - confidence_n[inside].mean())
-    assert expected == pytest.approx(expected_calibration_error(probabilities_nk, labels_n))
+    assert expected == pytest.approx(reliability_bins(probabilities_nk, labels_n).expected_calibration_error)
     assert expected == pytest.approx(evaluate_logits(logits_nk, labels_n, NAMES)["expected_calibration_error"])
-    assert 0.0 == expected_calibration_error(np.tile([0.75, 0.25], (4, 1)), np.array([0, 0, 0, 1]))
+    calibrated = reliability_bins(np.tile([0.75, 0.25], (4, 1)), np.array([0, 0, 0, 1]))
+    assert 0.0 == calibrated.expected_calibration_error
 
 
 def test_a_bin_includes_its_upper_edge_and_the_last_one_what_rounding_puts_above():

@@ -24,7 +24,7 @@ from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError
-from diptych.evaluation.metrics import evaluate_logits, softmax
+from diptych.evaluation import evaluate_logits, softmax
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
 from diptych.training import provenance
 from diptych.training.provenance import DataSource, evaluation_precision

@@ -52,7 +52,7 @@ def evaluate(args: list[str]) -> int:
     if parsed.json:
         print_json(metrics)
         return 0
-    from diptych.evaluation.metrics import classification_report
+    from diptych.evaluation import classification_report
 
     print(
         f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"

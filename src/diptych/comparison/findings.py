@@ -16,7 +16,7 @@ from diptych.comparison.runs import Arm, shared_seeds
 from diptych.comparison.wording import verdict
 from diptych.deployment.formats import FORMATS
 from diptych.engines.differences import LEDGER
-from diptych.evaluation.calibration import reliability_bins
+from diptych.evaluation import reliability_bins
 from diptych.native import scripts
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec import layers as L

@@ -17,7 +17,7 @@ from diptych.artifacts.record import ADVICE, RunRecord, read_record
 from diptych.artifacts.run import Run
 from diptych.data import sources
 from diptych.errors import ArtifactError, UsageError
-from diptych.evaluation.metrics import evaluate_logits, log_softmax
+from diptych.evaluation import evaluate_logits, log_softmax
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy  # imports its submodules on first use
 
 from diptych.comparison.runs import Arm, FinishedRun
-from diptych.evaluation.calibration import NUM_BINS, bin_of
+from diptych.evaluation import NUM_BINS, bin_of
 
 LEVEL = 0.05
 POWER = 0.8

@@ -18,7 +18,7 @@ from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.quantization import stratified
 from diptych.engines.contract import INPUT, OUTPUTS
 from diptych.errors import ArtifactError, DataError
-from diptych.evaluation.metrics import evaluate_logits, softmax
+from diptych.evaluation import evaluate_logits, softmax
 
 NUM_GOLDEN = 1000
 

@@ -23,8 +23,7 @@ from diptych.artifacts.store import atomic_write
 from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.errors import UsageError
-from diptych.evaluation.calibration import reliability_bins
-from diptych.evaluation.metrics import softmax
+from diptych.evaluation import reliability_bins, softmax
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from diptych.artifacts.store import leftovers, refusal, remove_files, write_arra
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import ArtifactError, DiptychError, EngineError, in_one_line
-from diptych.evaluation.metrics import evaluate_logits
+from diptych.evaluation import evaluate_logits
 from diptych.options import Device
 from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker
 from diptych.spec.codec import recipe_to_json

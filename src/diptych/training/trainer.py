@@ -16,7 +16,7 @@ from diptych.artifacts.run import Run
 from diptych.data.batches import Batch, epoch_batches, steps_per_epoch
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
-from diptych.evaluation.metrics import log_softmax
+from diptych.evaluation import log_softmax
 from diptych.processes import Notify
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights

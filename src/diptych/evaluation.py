@@ -1,13 +1,14 @@
 """Test metrics, computed in float64 by NumPy from any engine's logits."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from diptych.errors import ArtifactError, DataError, EngineError
-from diptych.evaluation.calibration import expected_calibration_error
 
+NUM_BINS = 15
 _SCORES = ("precision", "recall", "f1")
 
 
@@ -50,6 +51,7 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
     labels_n = labels_n.astype(np.int64)
     num_samples, num_classes = logits_nk.shape
     log_probabilities_nk = log_softmax(logits_nk)
+    bins = reliability_bins(np.exp(log_probabilities_nk), labels_n)
     rank_n = _rank_of_label(logits_nk, labels_n)
     cells = np.bincount(labels_n * num_classes + logits_nk.argmax(axis=1), minlength=num_classes**2)
     counts_kk = cells.reshape(num_classes, num_classes)
@@ -60,7 +62,7 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
         "accuracy": float(np.mean(rank_n == 0)),
         "top5_accuracy": float(np.mean(rank_n < 5)),
         "loss": float(-np.mean(log_probabilities_nk[np.arange(num_samples), labels_n])),
-        "expected_calibration_error": expected_calibration_error(np.exp(log_probabilities_nk), labels_n),
+        "expected_calibration_error": bins.expected_calibration_error,
         "macro": {score: float(scores[score].mean()) for score in _SCORES},
         "weighted": {score: float(np.average(scores[score], weights=support_k)) for score in _SCORES},
         "per_class": [dict(zip(("name", *_SCORES, "support"), row, strict=True)) for row in rows],
@@ -123,3 +125,49 @@ def _rank_of_label(logits_nk: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
     tied_before_nk = (logits_nk == label_logit_n1) & comes_earlier_nk
     rank_n: np.ndarray = np.count_nonzero((logits_nk > label_logit_n1) | tied_before_nk, axis=1)
     return rank_n
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Samples grouped by the probability of their predicted class; bin b covers (edges[b], edges[b+1]]."""
+
+    edges: np.ndarray
+    """float64, (num_bins + 1,), equally spaced from 0 to 1"""
+    counts: np.ndarray
+    """int64, (num_bins,)"""
+    confidence: np.ndarray
+    """float64, (num_bins,): mean probability of the predicted class; 0 in an empty bin"""
+    accuracy: np.ndarray
+    """float64, (num_bins,): share of correct predictions; 0 in an empty bin"""
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """|accuracy − confidence| (Guo et al. 2017), averaged over samples; 0 is best, 1 is worst."""
+        return float(np.sum(np.abs(self.accuracy - self.confidence) * self.counts) / self.counts.sum())
+
+
+def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> ReliabilityBins:
+    """Group samples into bins of equal width by the probability of their predicted class.
+
+    Args:
+        probabilities_nk: float, (num_samples, num_classes), rows sum to 1.
+        labels_n: integers, (num_samples,), the true classes.
+        num_bins: number of bins between 0 and 1.
+    """
+    confidence_n = probabilities_nk.max(axis=1).astype(np.float64)
+    correct_n = probabilities_nk.argmax(axis=1) == labels_n
+    bin_n = bin_of(confidence_n, num_bins)
+    counts = np.bincount(bin_n, minlength=num_bins)
+    divisors = np.maximum(counts, 1)
+    return ReliabilityBins(
+        edges=np.linspace(0.0, 1.0, num_bins + 1),
+        counts=counts,
+        confidence=np.bincount(bin_n, weights=confidence_n, minlength=num_bins) / divisors,
+        accuracy=np.bincount(bin_n, weights=correct_n, minlength=num_bins) / divisors,
+    )
+
+
+def bin_of(confidence_n: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+    """Index of the bin of each confidence, (N,)."""
+    # Inner edges only: rounding can give a confidence slightly above 1.
+    return np.searchsorted(np.linspace(0.0, 1.0, num_bins + 1)[1:-1], confidence_n, side="left")
