@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -28,7 +27,7 @@ from diptych.data import datasets, sources
 from diptych.data.datasets import Split
 from diptych.data.preprocess import channel_statistics
 from diptych.processes import engine_environment, num_threads
-from diptych.spec import recipes, zoo
+from diptych.spec import Recipe, zoo
 from diptych.training.machine import machine
 from diptych.training.provenance import resolve
 from diptych.training.schedule import Saver
@@ -126,7 +125,7 @@ def trainer_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Train
         import torch
 
         torch.use_deterministic_algorithms(False)
-    recipe = replace(recipes.recipe("default"), epochs=epochs)
+    recipe = Recipe(epochs=epochs)
     dataset = data(max(54_000, SLICES * asked.rounds * STEPS * recipe.batch_size))
     mean, std = channel_statistics(dataset.train.images)
     spec = zoo.model(asked.model, dataset.image_shape, dataset.num_classes, mean, std)

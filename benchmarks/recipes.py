@@ -1,4 +1,4 @@
-"""Measure what each recipe reaches, and write it into the docstrings of spec/recipes.py.
+"""Measure what each recipe reaches, and write it into the docstrings of spec/recipe.py.
 
 Trains the default model with PyTorch once per seed, on digits and, with $DIPTYCH_DATA, on Fashion-MNIST. Prints each
 recipe's sentence, writes `benchmarks/recipes.json` and the lines that begin with `Measured:` in the docstrings.
@@ -21,7 +21,7 @@ from diptych.processes import num_threads
 from diptych.training.machine import machine
 
 RESULTS = Path(__file__).with_suffix(".json")
-SOURCE = Path(__file__).parents[1] / "src" / "diptych" / "spec" / "recipes.py"
+SOURCE = Path(__file__).parents[1] / "src" / "diptych" / "spec" / "recipe.py"
 NAMES = {"digits": "digits", "fashion-mnist": "Fashion-MNIST"}
 WIDTH = 112
 
@@ -77,7 +77,7 @@ def sentence(results: dict) -> str:
 
 
 def with_results(source: str, results: dict) -> str:
-    """The source of spec/recipes.py with the lines that begin with `Measured:` replaced."""
+    """The source of spec/recipe.py with the lines that begin with `Measured:` replaced."""
     for recipe, found in results.items():
         lines, line = [], "Measured:"
         for word in sentence(found).split():

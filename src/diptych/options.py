@@ -14,35 +14,32 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from diptych.errors import UsageError
-from diptych.spec import ModelSpec, Recipe, recipes
+from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import read_model, read_recipe
-from diptych.spec.recipe import field_names
-from diptych.vocabulary import bad_choice, unknown_option
+from diptych.spec.recipe import recipe_named
+from diptych.spec.typed import Count, Natural, Positive, check_types
+from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(
     default: Any = MISSING,
     *,
-    least: int | None = None,
     metavar: str | None = None,
     parse: Callable[[str], Any] | None = None,
-    place: str = "name",
+    is_positional: bool = False,
 ) -> Any:
-    """A dataclass field for the command line.
+    """A dataclass field for the command line; without a default, the option is required.
 
-    `least` is its smallest value; `metavar` its placeholder in help texts; `parse` converts its text and raises
-    ValueError with what is accepted; `place` is "name" for `--name VALUE`, or "position". Without a default, the option
-    is required.
+    `metavar` is its placeholder in help texts; `parse` converts its text and raises ValueError with what is accepted.
     """
-    return field(default=default, metadata={"least": least, "metavar": metavar, "parse": parse, "place": place})
+    return field(default=default, metadata={"metavar": metavar, "parse": parse, "is_positional": is_positional})
 
 
 @dataclass(frozen=True)
@@ -50,29 +47,21 @@ class Options:
     """Options that are checked when they are made."""
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a count that is too small, or a value that is not among the choices."""
-        hints = get_type_hints(type(self))
-        for one in fields(self):
-            value, least, hint = getattr(self, one.name), one.metadata.get("least"), hints[one.name]
-            counts = value if isinstance(value, tuple) else (value,)
-            if least is not None and any(count is not None and count < least for count in counts):
-                raise UsageError(f"'{one.name}' must be a whole number of at least {least}, got {min(counts)}.")
-            choices = [str(choice) for choice in get_args(hint)] if get_origin(hint) is Literal else []
-            if choices and str(value) not in choices:
-                raise bad_choice(f"'{one.name}'", str(value), choices)
+        """Raise UsageError for a value of another type or out of range."""
+        check_types(self, error=UsageError)
 
 
 def _size(text: str) -> tuple[int, ...]:
     """Height and width from `32` or `24x32`."""
     if not re.fullmatch(r"\d{1,6}(x\d{1,6})?", text):
-        raise ValueError("a side such as 32, or height and width such as 24x32")
+        raise ValueError(f"must be a side such as 32, or height and width such as 24x32, got '{text}'")
     return tuple(map(int, (text.split("x") * 2)[:2]))
 
 
 def _pixel_shape(text: str) -> tuple[int, ...]:
     """Height, width and channels from `28x28x1`."""
     if not re.fullmatch(r"\d{1,6}x\d{1,6}x[13]", text):
-        raise ValueError("height, width and channels (1 or 3) such as 28x28x1")
+        raise ValueError(f"must be height, width and channels (1 or 3) such as 28x28x1, got '{text}'")
     return tuple(map(int, text.split("x")))
 
 
@@ -84,7 +73,7 @@ class SourceOptions(Options):
     """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
     root: str | Path | None = None
     """Folder that the paths in a table are relative to (default: the table's folder)."""
-    pixel_shape: tuple[int, int, int] | None = option(None, metavar="HxWxC", parse=_pixel_shape)
+    pixel_shape: tuple[Count, Count, Literal[1, 3]] | None = option(None, metavar="HxWxC", parse=_pixel_shape)
     """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
 
 
@@ -92,7 +81,7 @@ class SourceOptions(Options):
 class DataOptions(SourceOptions):
     """How data is read."""
 
-    image_size: tuple[int, int] | None = option(None, least=1, metavar="SIZE", parse=_size)
+    image_size: tuple[Count, Count] | None = option(None, metavar="SIZE", parse=_size)
     """Resize images to this height and width: 32 or 24x32 (default: 64 for image files)."""
     channels: Literal[1, 3] | None = None
     """Convert images to grayscale (1) or RGB (3)."""
@@ -128,9 +117,9 @@ class ModelOptions(Options):
 class ImageOptions(Options):
     """The images and classes of a named model."""
 
-    input_shape: tuple[int, int, int] = option((32, 32, 3), least=1)
+    input_shape: tuple[Count, Count, Count] = (32, 32, 3)
     """Height, width and channels of the images, for a named model."""
-    num_classes: int = option(10, least=1)
+    num_classes: Count = 10
     """Number of classes, for a named model."""
 
 
@@ -144,7 +133,7 @@ class ExportOptions(Options):
     """Framework that writes onnx (default: PyTorch if installed)."""
     verify: bool = True
     """Compare each file with the trained model on the whole test set; move files that differ to failed/."""
-    threads: int | None = option(None, least=1)
+    threads: Count | None = None
     """CPU threads (default: all cores)."""
 
 
@@ -156,31 +145,25 @@ class BenchmarkOptions(Options):
     """Folder for the files (default: the run's export/)."""
     data_dir: str | Path | None = None
     """Folder for named datasets."""
-    threads: int | None = option(None, least=1)
+    threads: Count | None = None
     """CPU threads (default: all cores)."""
-    seconds: float = 1.0
+    seconds: Positive = 1.0
     """Duration of each speed measurement."""
-
-    def __post_init__(self) -> None:
-        """Check every field; raises UsageError."""
-        super().__post_init__()
-        if not self.seconds > 0:
-            raise UsageError(f"'seconds' must be above 0, got {self.seconds:g}.")
 
 
 @dataclass(frozen=True)
 class RunOptions(Options):
     """What is trained, and where."""
 
-    model: str | Path | ModelSpec = option("cnn", metavar="MODEL", parse=str)
+    model: str | Path | ModelSpec = option("cnn", metavar="MODEL")
     """Model name (see `diptych models`) or a spec.json."""
-    recipe: str | Path | Recipe = option("default", metavar="RECIPE", parse=str)
+    recipe: str | Path | Recipe = option("default", metavar="RECIPE")
     """Recipe name (see `diptych recipes`) or a recipe.json."""
-    seed: int = option(0, least=0)
+    seed: Natural = 0
     """Seed of the initial weights, the order of samples, augmentation, dropout and the validation split."""
     out: str | Path = "runs"
     """Folder for all runs."""
-    threads: int | None = option(None, least=1)
+    threads: Count | None = None
     """CPU threads (default: all cores)."""
 
     @property
@@ -190,10 +173,13 @@ class RunOptions(Options):
 
     def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with some fields changed."""
-        recipe = self.recipe
-        if not isinstance(recipe, Recipe):
-            recipe = read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipes.recipe(str(recipe))
+        recipe = self.recipe if isinstance(self.recipe, Recipe) else find_recipe(self.recipe)
         return replace(recipe, **changes)
+
+
+def find_recipe(recipe: str | Path) -> Recipe:
+    """The recipe in a JSON file, or with a name."""
+    return read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipe_named(str(recipe))
 
 
 def spec_from_file(model: str | Path) -> ModelSpec | None:
@@ -211,13 +197,13 @@ class TrainOptions(RunOptions):
     """Name of the run's folder (default: DATA-MODEL-ENGINE)."""
     device: Device = "auto"
     """Where to compute: auto uses a GPU if the framework finds one."""
-    workers: int | None = option(None, least=0)
+    workers: Natural | None = None
     """Threads that prepare batches; does not affect results (default: all cores if images are decoded on the fly)."""
-    stop_after: int | None = option(None, least=1)
+    stop_after: Count | None = None
     """Stop after this many epochs; resume later with --resume."""
-    checkpoint_steps: int | None = option(None, least=1)
+    checkpoint_steps: Count | None = None
     """Save a checkpoint every N steps (default: as often as costs less than 2 % of the time)."""
-    keep_checkpoints: int = option(2, least=1)
+    keep_checkpoints: Count = 2
     """Number of checkpoints to keep."""
 
     def __post_init__(self) -> None:
@@ -233,9 +219,9 @@ class TrainOptions(RunOptions):
 class CompareOptions(RunOptions):
     """Which runs a comparison consists of."""
 
-    seed: int = option(0, least=0)
+    seed: Natural = 0
     """Seed of the first pair of runs; the others count up from it."""
-    seeds: int = option(3, least=1)
+    seeds: Count = 3
     """Number of pairs of runs; the runs of a pair share a seed."""
     arms: Literal["aligned", "native"] = "aligned"
     """The same mathematics in both frameworks, or each framework's own defaults."""
@@ -250,13 +236,13 @@ def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple
         UsageError: an option does not exist or has a value that is not accepted.
     """
     names = {kind: {one.name for one in fields(kind)} for kind in kinds}
+    taken = set[str]().union(*names.values())
     takes_recipe = any(issubclass(kind, RunOptions) for kind in kinds)
-    known = {*(field_names() if takes_recipe else ())}.union(*names.values())
+    known = taken | ({one.name for one in fields(Recipe)} if takes_recipe else set())
     for name in options:
         if name not in known:
             raise unknown_option(f"{where}()", name, known)
     made = [kind(**{name: value for name, value in options.items() if name in names[kind]}) for kind in kinds]
-    taken = set().union(*names.values())
     return made, {name: value for name, value in options.items() if name not in taken}
 
 

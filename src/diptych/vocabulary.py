@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 from diptych.errors import UsageError
-from diptych.spec.typed import did_you_mean
 
 # Options; a word is looked up without `-` and `_`.
 FOREIGN_WORDS = {
@@ -55,6 +55,14 @@ FOREIGN_VALUES = {
 }
 
 
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """Return ` (did you mean '…'?)` with the option that another tool calls `word`, or the closest; else nothing."""
+    options = list(options)
+    foreign = [option for option in options if word.lower() in FOREIGN_VALUES.get(option, "").split()]
+    near = foreign or get_close_matches(word[:60], options, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
 def unknown_option(where: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for an option that does not exist; suggests the one that was meant.
 
@@ -70,10 +78,3 @@ def unknown_option(where: str, name: str, known: Iterable[str]) -> UsageError:
     first = answer.partition(" " if name.startswith("-") else "=")[0]
     meant = f"; use {answer}" if first in known or (answer and first.isupper()) else did_you_mean(name, known)
     return UsageError(f"{where} has no option '{name}'{meant}.")
-
-
-def bad_choice(name: str, value: str, choices: Sequence[str]) -> UsageError:
-    """The error for a value that is not among the choices; suggests the one that was meant."""
-    answers = [choice for choice in choices if value.lower() in FOREIGN_VALUES.get(choice, "").split()]
-    meant = f"; use {answers[0]}" if answers else did_you_mean(value, choices)
-    return UsageError(f"{name} must be one of {', '.join(choices)}, got '{value}'{meant}.")

@@ -80,7 +80,7 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
     ("arguments", "message"),
     [
         (("--fail-under", "speed=9"), "--fail-under must be accuracy=SHARE"),
-        (("--seconds", 0), "must be above 0"),
+        (("--seconds", 0), "--seconds must be a number above 0, got 0"),
         (("--to", "onxx"), "Unknown format 'onxx' (did you mean 'onnx'?)"),
     ],
 )

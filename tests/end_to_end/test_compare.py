@@ -189,7 +189,7 @@ def test_an_explained_gap_has_a_row_for_each_default_and_shares_equal_runs(tmp_p
     ("arguments", "message"),
     [
         ((), "compare requires DATA"),
-        (("digits", "--seeds", 0), "'seeds' must be a whole number of at least 1, got 0."),
+        (("digits", "--seeds", 0), "--seeds must be a whole number of at least 1, got 0."),
         (("digits", "--margin", 0), "'margin' must be above 0"),
         (("digits", "--early-stopping", 3), "does not support early_stopping"),
         (("digits", "--keep-best"), "does not support early_stopping"),

@@ -5,8 +5,9 @@ from commands import diptych
 
 from diptych.data.sources import names
 from diptych.engines.differences import LEDGER
-from diptych.spec import recipes, zoo
+from diptych.spec import zoo
 from diptych.spec.codec import model_from_json, recipe_from_json
+from diptych.spec.recipe import RECIPES
 
 
 def test_models_as_json_are_whole_specs():
@@ -24,7 +25,7 @@ def test_models_that_need_larger_images_are_marked_in_the_table_and_missing_in_j
 
 def test_recipes_as_json_are_whole_recipes():
     found = diptych("recipes", "--json").json
-    assert {name: recipes.recipe(name) for name in recipes.RECIPES} == {
+    assert {name: recipe() for name, recipe in RECIPES.items()} == {
         name: recipe_from_json(recipe) for name, recipe in found.items()
     }
 

@@ -2,15 +2,15 @@
 
 import json
 import sys
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from diptych.errors import SpecError
-from diptych.spec import Recipe, recipes
-from diptych.spec.recipe import field_names
+from diptych.spec import Recipe
+from diptych.spec.recipe import RECIPES, recipe_named
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -22,7 +22,7 @@ def test_fields_are_converted_to_their_own_types():
 
 
 def test_nan_is_out_of_range():
-    with pytest.raises(SpecError, match="'learning_rate': expected a number above 0, got nan"):
+    with pytest.raises(SpecError, match="'learning_rate' must be a number above 0, got NaN"):
         Recipe(learning_rate=float("nan"))
 
 
@@ -48,16 +48,15 @@ def test_a_recipe_is_frozen_and_a_changed_copy_is_checked():
         recipe.epochs = 3
     with pytest.raises(SpecError, match="'epochs'"):
         replace(recipe, epochs=0)
-    assert tuple(field.name for field in fields(Recipe)) == field_names()
 
 
 def test_default_has_all_defaults_and_quick_fewer_epochs():
-    assert Recipe() == recipes.recipe("default")
-    assert Recipe(epochs=3) == recipes.recipe("quick")
+    assert Recipe() == recipe_named("default")
+    assert Recipe(epochs=3) == recipe_named("quick")
 
 
 def test_resnet_cifar_is_the_training_of_the_paper():
-    recipe = recipes.recipe("resnet_cifar")
+    recipe = recipe_named("resnet_cifar")
     expected = {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "learning_rate": 0.1, "batch_size": 128}
     expected |= {"l2": 1e-4, "no_decay": (), "step_factor": 0.1, "crop_padding": 4, "step_epochs": (82, 123)}
     assert expected == {name: getattr(recipe, name) for name in expected}
@@ -70,9 +69,9 @@ def test_docstrings_state_the_results_of_the_benchmark(monkeypatch):
     results = json.loads(benchmark.RESULTS.read_text()) if benchmark.RESULTS.exists() else {}
     source = benchmark.SOURCE.read_text(encoding="utf-8")
     assert source == benchmark.with_results(source, results)
-    assert all("Measured: " in recipe.__doc__ for recipe in recipes.RECIPES.values())
+    assert all("Measured: " in recipe.__doc__ for recipe in RECIPES.values())
 
 
 def test_an_unknown_recipe_is_answered_with_the_closest():
     with pytest.raises(SpecError, match=r"Unknown recipe 'defualt' \(did you mean 'default'\?\)"):
-        recipes.recipe("defualt")
+        recipe_named("defualt")

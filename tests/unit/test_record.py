@@ -44,7 +44,7 @@ CHANGED = [
     ("class_names", [1, 2, 3], "'class_names[0]': expected `str`, got `int`"),
     ("spec", {}, '"format": "diptych-model"'),
     ("recipe", {**RECIPE, "epochs": "many"}, "'epochs'"),
-    ("recipe", {**RECIPE, "learning_rate": 10**400}, "'learning_rate': expected float"),
+    ("recipe", {**RECIPE, "learning_rate": 10**400}, "'learning_rate' must be a number"),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from diptych.native import scripts
 from diptych.spec import Recipe
-from diptych.spec.recipes import resnet_cifar, sgd
+from diptych.spec.recipe import resnet_cifar, sgd
 from diptych.spec.zoo import MODELS, model
 from diptych.training.schedule import learning_rates
 

@@ -110,7 +110,7 @@ def _dispatch(given: list[str]) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        from diptych.spec.typed import did_you_mean
+        from diptych.vocabulary import did_you_mean
 
         raise UsageError(f"Unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")

@@ -5,27 +5,25 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from diptych.errors import UsageError
-from diptych.options import field_docs, option
-from diptych.spec import Recipe, recipes
-from diptych.spec.codec import read_recipe
-from diptych.vocabulary import bad_choice, unknown_option
+from diptych.options import field_docs, find_recipe, option
+from diptych.spec import Recipe
+from diptych.spec.typed import convert, hints
+from diptych.vocabulary import unknown_option
 
 T = TypeVar("T")
 WIDTH = 100
-_NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def positional(metavar: str, default: Any = MISSING) -> Any:
     """A field that is a positional argument."""
-    return option(default, metavar=metavar, place="position")
+    return option(default, metavar=metavar, is_positional=True)
 
 
 def parse(kind: type[T], verb: str, args: Sequence[str], default: T | None = None) -> T:
@@ -53,8 +51,7 @@ def recipe_named(args: Sequence[str]) -> Recipe:
     """The recipe that `--recipe` names: its fields are the defaults of the options."""
     names = [after for before, after in pairwise(args) if before == "--recipe"]
     names += [arg.partition("=")[2] for arg in args if arg.startswith("--recipe=")]
-    name = names[-1] if names else "default"
-    return read_recipe(Path(name)) if name.endswith(".json") else recipes.recipe(name)
+    return find_recipe(names[-1] if names else "default")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -81,10 +78,10 @@ class _Parser(argparse.ArgumentParser):
                 inner = group if title == "options" else self.add_argument_group(title)
                 self._add(inner, hint, None if value is MISSING else value, names)  # type: ignore[arg-type]
                 continue
-            settings = _settings(one, hint, value) | {"help": (docs[one.name] + _default(value, docs[one.name]))}
-            settings["help"] = settings["help"].replace("%", "%%")
+            text = (docs[one.name] + _default(value, docs[one.name])).replace("%", "%%")
+            settings: dict[str, Any] = {"help": text, **_settings(one, hint, value)}
             required, many = value is MISSING, settings.get("nargs") == "+"
-            if one.metadata.get("place") == "position":
+            if one.metadata.get("is_positional"):
                 names.append(settings["metavar"] if required else f"[{settings['metavar']}]")
                 self.add_argument(one.name, **{**settings, "nargs": "*" if many else None if required else "?"})
             else:
@@ -142,19 +139,16 @@ def _settings(one: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     """Keywords of `ArgumentParser.add_argument` for a field."""
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction if default is True else _OffByDefault}
-    settings: dict[str, Any] = {}
-    parts = [part for part in _alternatives(hint) if part is not NoneType]
-    sequence = next((part for part in parts if get_origin(part) is tuple), None)
-    text_parser = one.metadata.get("parse")
-    if sequence and not text_parser:
-        length = len(get_args(sequence))
-        settings["nargs"] = length if get_args(sequence)[-1] is not ... else "+"
-        parts = [get_args(sequence)[0], *(part for part in parts if part is not sequence)]
-    choices = [choice for part in parts if get_origin(part) is Literal for choice in get_args(part)]
-    kind = next((one for one in (float, int) if one in parts), Path if Path in parts else str)
-    metavar = "|".join([kind.__name__.upper()] * (kind is not str or not choices) + list(map(str, choices)))
-    settings["metavar"] = one.metadata.get("metavar") or metavar
-    return {**settings, "type": partial(_converted, _flag(one), kind, choices, text_parser)}
+    leaves = _leaves(hint)
+    choices = [str(leaf) for leaf in leaves if not isinstance(leaf, type)]
+    kinds = [kind.__name__.upper() for kind in (float, int, Path, str) if kind in leaves]
+    settings: dict[str, Any] = {
+        "metavar": one.metadata.get("metavar") or "|".join([*kinds[:1], *dict.fromkeys(choices)])
+    }
+    sequences = [get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is tuple]
+    if sequences and not one.metadata.get("parse"):
+        settings["nargs"] = "+" if sequences[0][-1] is ... else len(sequences[0])
+    return settings
 
 
 def _default(value: Any, doc: str) -> str:
@@ -165,29 +159,10 @@ def _default(value: Any, doc: str) -> str:
     return f" (default: {text})"
 
 
-def _converted(flag: str, kind: type, choices: Sequence[Any], text_parser: Any, text: str) -> Any:
-    """The value of an option from its text; raises UsageError with what is accepted."""
-    for choice in choices:
-        if text == str(choice):
-            return choice
-    if choices and kind is str:
-        raise bad_choice(flag, text, list(map(str, choices)))
-    try:
-        return (text_parser or kind)(text)
-    except ValueError as error:
-        accepted = str(error) if text_parser else " or ".join([_NUMBERS[kind], *map(str, choices)])
-        raise UsageError(f"{flag} must be {accepted}, got '{text}'.") from None
-
-
 def _described(kind: type, default: Any) -> Iterator[tuple[Field[Any], Any, Any]]:
     """Every field of a dataclass with its type and its default."""
-    hints = get_type_hints(kind)
     for one in fields(kind):  # type: ignore[arg-type]
-        yield one, hints[one.name], one.default if default is None else getattr(default, one.name)
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        yield one, hints(kind)[one.name], one.default if default is None else getattr(default, one.name)
 
 
 def _made(kind: type[T], given: dict[str, Any], default: T | None) -> T:
@@ -197,14 +172,46 @@ def _made(kind: type[T], given: dict[str, Any], default: T | None) -> T:
         if is_dataclass(hint):
             values[one.name] = _made(hint, given, None if value is MISSING else value)  # type: ignore[arg-type]
         elif one.name in given:
-            parts = given[one.name]
-            values[one.name] = _tuple(parts, hint) if isinstance(parts, list) else parts
+            values[one.name] = _converted(one, hint, given[one.name])
         elif value is not MISSING:
             values[one.name] = value
     return kind(**values)
 
 
-def _tuple(values: list[Any], hint: Any) -> Any:
-    """Several values as a tuple, or the one word that stands for them, such as `none`."""
-    words = [word for part in _alternatives(hint) if get_origin(part) is Literal for word in get_args(part)]
-    return values[0] if len(values) == 1 and values[0] in words else tuple(values)
+def _converted(one: Field[Any], hint: Any, given: Any) -> Any:
+    """The value of an option from its text or texts; raises UsageError with what is accepted."""
+    try:
+        if parse := one.metadata.get("parse"):
+            return convert(parse(given), hint)
+        if not isinstance(given, list):
+            return convert(_read(given, hint), hint)
+        values = [_read(text, hint) for text in given]
+        if len(values) == 1:
+            with suppress(ValueError):  # a word that stands for a list, such as `none`
+                return convert(values[0], hint)
+        return convert(values, hint)
+    except ValueError as error:
+        raise UsageError(f"{_flag(one)} {error}.") from None
+
+
+def _read(text: Any, hint: Any) -> Any:
+    """A text as the choice, number or path that it can be, else as it is."""
+    leaves = _leaves(hint)
+    for choice in leaves:
+        if text == str(choice):
+            return choice
+    for kind in (int, float, Path):
+        if kind in leaves and isinstance(text, str) and str not in leaves:
+            with suppress(ValueError):
+                return kind(text)
+    return text
+
+
+def _leaves(hint: Any) -> list[Any]:
+    """The choices and the types without parts that a type consists of."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return list(parts)
+    if origin is Annotated:
+        return [parts[0]]
+    return [leaf for part in parts if part is not ... for leaf in _leaves(part)] if parts else [hint]

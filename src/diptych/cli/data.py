@@ -10,7 +10,7 @@ from diptych.cli.arguments import parse, positional
 from diptych.cli.output import print_json, print_table
 from diptych.errors import UsageError
 from diptych.options import SourceOptions, option
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 if TYPE_CHECKING:
     from diptych.api.data_check import Report

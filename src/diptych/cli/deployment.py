@@ -13,7 +13,7 @@ from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json, print_table, steps
 from diptych.errors import UsageError
 from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, option
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 if TYPE_CHECKING:
     from diptych.deployment.benchmark import Aim, Row, Winner

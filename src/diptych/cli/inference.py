@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json, print_table
 from diptych.errors import UsageError
-from diptych.options import ModelOptions, Options, OtherDataOptions, option
+from diptych.options import ModelOptions, OtherDataOptions
+from diptych.spec.typed import Count
 
 MOST_CLASSES = 20
 
@@ -28,14 +29,14 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Predict(Options):
+class Predict:
     """Classify images with a run or an exported file."""
 
     model: str = positional("RUN|FILE")
     """A finished run, or a file written by `diptych export`."""
     images: tuple[str, ...] = positional("IMAGE...", ())
     """Files, folders, or patterns such as 'photos/*.png'."""
-    top: int = option(3, least=1)
+    top: Count = 3
     """Number of classes to print."""
     options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False

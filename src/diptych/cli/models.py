@@ -14,8 +14,7 @@ from diptych.cli.output import print_json, print_table
 from diptych.errors import SpecError, UsageError
 from diptych.options import ImageOptions, option
 from diptych.spec import ModelSpec, codec, zoo
-from diptych.spec.recipe import Rule
-from diptych.spec.recipes import RECIPES
+from diptych.spec.recipe import RECIPES, Rule
 
 if TYPE_CHECKING:
     from diptych.comparison.parity.certificate import Rung

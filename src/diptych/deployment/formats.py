@@ -8,7 +8,7 @@ from typing import Any
 
 from diptych.engines.contract import OPSET
 from diptych.errors import MissingEngine, UsageError
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 
 @dataclass(frozen=True)

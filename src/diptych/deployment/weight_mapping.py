@@ -17,7 +17,7 @@ from diptych.engines.contract import Arrays, Stored
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 Shapes: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
 """Role and shape of each array of a layer, sorted by role."""

@@ -6,7 +6,7 @@ from importlib import import_module, util
 from typing import TYPE_CHECKING, cast
 
 from diptych.errors import MissingEngine, UsageError
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 if TYPE_CHECKING:
     from diptych.engines.contract import Engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 from diptych.errors import SpecError
@@ -16,7 +15,10 @@ def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
     Raises:
         SpecError: The layer does not accept inputs of these shapes.
     """
-    _check_settings(layer)
+    if isinstance(layer, L.Add | L.Concat):
+        _expect(layer, len(inputs) >= 2, "two or more inputs", layer.inputs)
+    else:
+        _expect(layer, len(inputs) == 1, "exactly one input", layer.inputs)
     first = inputs[0]
     match layer:
         case L.Normalize(mean=mean, std=std):
@@ -91,30 +93,6 @@ def flops(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> int:
             return prod(output) * (len(inputs) - 1)
         case L.Flatten() | L.Dropout() | L.Concat() | L.PadChannels():
             return 0
-
-
-def _check_settings(layer: Layer) -> None:
-    if isinstance(layer, L.Add | L.Concat):
-        _expect(layer, len(layer.inputs) >= 2, "two or more inputs", layer.inputs)
-    else:
-        _expect(layer, len(layer.inputs) == 1, "exactly one input", layer.inputs)
-    for field, (is_valid, expected) in _CHECKS.items():
-        value = getattr(layer, field, None)
-        _expect(layer, value is None or is_valid(value), f"{field} {expected}", value)
-
-
-def _at_least(least: int) -> tuple[Callable[..., bool], str]:
-    return lambda value: (min(value) if isinstance(value, tuple) else value) >= least, f"of at least {least}"
-
-
-_SHARE: tuple[Callable[..., bool], str] = (lambda value: 0 <= value < 1, "in [0, 1)")
-_CHECKS: dict[str, tuple[Callable[..., bool], str]] = {
-    **dict.fromkeys(("filters", "groups", "units", "kernel", "strides"), _at_least(1)),
-    **dict.fromkeys(("padding", "before", "after"), _at_least(0)),
-    **dict.fromkeys(("decay", "rate"), _SHARE),
-    "epsilon": (lambda value: value > 0, "above 0"),
-    "std": (lambda std: all(value > 0 for value in std), "above 0"),
-}
 
 
 def _windows(layer: L.Conv | L.MaxPool | L.AvgPool, shape: Shape) -> Pair:

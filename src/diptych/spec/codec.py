@@ -12,7 +12,8 @@ from diptych.errors import SpecError
 from diptych.spec.layers import Layer
 from diptych.spec.model import ModelSpec
 from diptych.spec.recipe import Recipe
-from diptych.spec.typed import brief, did_you_mean
+from diptych.spec.typed import brief
+from diptych.vocabulary import did_you_mean
 
 VERSION = 1
 _LAYERS: dict[str, type] = {kind.__name__: kind for kind in get_args(Layer)}

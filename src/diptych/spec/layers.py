@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
+from diptych.spec.typed import Count, Natural, Positive, Share
+
 Shape: TypeAlias = tuple[int, ...]
-Pair: TypeAlias = tuple[int, int]
-Padding: TypeAlias = tuple[int, int, int, int]
+Pair: TypeAlias = tuple[Count, Count]
+Padding: TypeAlias = tuple[Natural, Natural, Natural, Natural]
 Initializer: TypeAlias = Literal["he_normal", "glorot_uniform", "uniform_fan_in", "zeros", "ones"]
 Role: TypeAlias = Literal["kernel", "bias", "scale", "shift", "mean", "variance"]
 RunningVariance: TypeAlias = Literal["unbiased", "biased"]
@@ -63,18 +65,18 @@ class Normalize(Node):
     """`(pixels / 255 − mean) / std` per channel; the first layer of every model."""
 
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Positive, ...]
 
 
 @dataclass(frozen=True)
 class Conv(Node):
     """Two-dimensional convolution (cross-correlation). `padding` is (top, bottom, left, right) zeros."""
 
-    filters: int
+    filters: Count
     kernel: Pair
     strides: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
-    groups: int = 1
+    groups: Count = 1
     use_bias: bool = True
     initializer: Initializer = "he_normal"
     bias_initializer: Initializer = "zeros"
@@ -87,8 +89,8 @@ class BatchNorm(Node):
     `running_variance` is averaged over batch variances that are unbiased (PyTorch) or biased (Keras).
     """
 
-    decay: float = 0.9
-    epsilon: float = 1e-5
+    decay: Share = 0.9
+    epsilon: Positive = 1e-5
     running_variance: RunningVariance = "unbiased"
 
 
@@ -132,7 +134,7 @@ class Flatten(Node):
 class Dense(Node):
     """Fully connected layer."""
 
-    units: int
+    units: Count
     use_bias: bool = True
     initializer: Initializer = "he_normal"
     bias_initializer: Initializer = "zeros"
@@ -142,7 +144,7 @@ class Dense(Node):
 class Dropout(Node):
     """In training, zero each element with probability `rate` and scale the others by 1/(1 − rate)."""
 
-    rate: float = 0.5
+    rate: Share = 0.5
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,8 @@ class Concat(Node):
 class PadChannels(Node):
     """Zero channels before and after: the parameter-free shortcut (option A) of He et al. 2015."""
 
-    before: int
-    after: int
+    before: Natural
+    after: Natural
 
 
 Layer: TypeAlias = (

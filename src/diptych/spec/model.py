@@ -10,7 +10,7 @@ from diptych.errors import SpecError
 from diptych.spec import arithmetic
 from diptych.spec import layers as L
 from diptych.spec.layers import ArraySpec, Layer, Normalize, Shape
-from diptych.spec.typed import check_types
+from diptych.spec.typed import Count, check_types
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -29,20 +29,16 @@ class ModelSpec:
     """
 
     name: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[Count, Count, Count]
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
         """Check the whole graph; other code relies on a valid spec."""
-        check_types(self, "Model spec")
+        check_types(self, "Model spec: ")
         if not _NAME.fullmatch(self.name):
             raise SpecError(f"Model {self.name!r:.60}: the name must consist of letters, digits, '_', '-' and '.'.")
         for layer in self.layers:
-            check_types(layer, f"Layer '{layer.name}' ({type(layer).__name__})")
-        if min(self.input_shape) < 1:
-            raise SpecError(
-                f"Model '{self.name}': input_shape must be at least 1 in each axis, got {self.input_shape}."
-            )
+            check_types(layer, f"Layer '{layer.name}' ({type(layer).__name__}): ")
         if not self.layers or not isinstance(self.layers[0], Normalize):
             raise SpecError(f"Model '{self.name}': the first layer must be a Normalize.")
         self._check_names()

@@ -1,71 +1,88 @@
-"""Type checks of dataclass fields, whether the values come from Python, JSON or the command line."""
+"""Types and ranges of dataclass fields, checked alike for values from Python, JSON and the command line."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from diptych.errors import SpecError
+from diptych.errors import DiptychError, SpecError
+from diptych.vocabulary import did_you_mean
+
+# A number, its range in words, and the test of it.
+Count: TypeAlias = Annotated[int, "of at least 1", lambda n: n >= 1]
+Natural: TypeAlias = Annotated[int, "of at least 0", lambda n: n >= 0]
+Positive: TypeAlias = Annotated[float, "above 0", lambda x: x > 0]
+NonNegative: TypeAlias = Annotated[float, "of at least 0", lambda x: x >= 0]
+Share: TypeAlias = Annotated[float, "in [0, 1)", lambda x: 0 <= x < 1]
+Fraction: TypeAlias = Annotated[float, "in [0, 1]", lambda x: 0 <= x <= 1]
+Factor: TypeAlias = Annotated[float, "in (0, 1]", lambda x: 0 < x <= 1]
 
 _NUMBERS = {int: Integral, float: Real}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
-def check_types(instance: Any, where: str) -> None:
-    """Convert each field of `instance` to its annotated type; raise SpecError, which starts with `where`, otherwise."""
-    for name, hint in _hints(type(instance)).items():  # type: ignore[arg-type]
-        value = convert(getattr(instance, name), hint, f"{where}, '{name}'")
+def check_types(instance: Any, where: str = "", error: type[DiptychError] = SpecError) -> None:
+    """Convert each field of `instance` to its annotated type; raise `error`, which starts with `where`, otherwise."""
+    for name, hint in hints(type(instance)).items():  # type: ignore[arg-type]
+        try:
+            value = convert(getattr(instance, name), hint)
+        except ValueError as reason:
+            raise error(f"{where}'{name}' {reason}.") from None
         object.__setattr__(instance, name, value)  # frozen for other code
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def hints(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, with their ranges."""
+    return get_type_hints(kind, include_extras=True)
 
 
-def convert(value: Any, hint: Any, where: str) -> Any:
-    """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's."""
-    origin = get_origin(hint)
-    kinds = get_args(hint)
+def convert(value: Any, hint: Any) -> Any:
+    """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
+
+    Raises:
+        ValueError: "must be", with what is accepted and what was given.
+    """
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        kind, accepted, is_valid = parts
+        number = convert(value, kind)
+        if not is_valid(number):
+            raise ValueError(f"must be {_WORDS[kind]} {accepted}, got {brief(value)}")
+        return number
     if origin in (Union, UnionType):
-        *others, last = (kind for kind in kinds if value is None or kind is not NoneType)
+        *others, last = (kind for kind in parts if value is None or kind is not NoneType)
         for kind in others:
-            with suppress(SpecError):
-                return convert(value, kind, where)
-        return convert(value, last, where)
+            with suppress(ValueError):
+                return convert(value, kind)
+        return convert(value, last)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise SpecError(f"{where}: expected a list, got {brief(value)}.")
-        if kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(value)
-        if len(value) != len(kinds):
-            raise SpecError(f"{where}: expected {len(kinds)} values, got {len(value)}.")
-        return tuple(convert(item, kind, where) for item, kind in zip(value, kinds, strict=True))
+            raise ValueError(f"must be a list, got {brief(value)}")
+        if parts[-1] is Ellipsis:
+            parts = parts[:1] * len(value)
+        if len(value) != len(parts):
+            raise ValueError(f"must have {len(parts)} values, got {len(value)}")
+        return tuple(convert(item, kind) for item, kind in zip(value, parts, strict=True))
     if origin is Literal:
-        if value in kinds:
+        if value in parts:
             return value
-        options = ", ".join(kinds)
-        raise SpecError(f"{where}: expected one of {options}, got {brief(value)}{did_you_mean(str(value), kinds)}.")
+        choices = [str(choice) for choice in parts]
+        meant = did_you_mean(str(value), choices)
+        raise ValueError(f"must be one of {', '.join(choices)}, got {brief(value)}{meant}")
     if hint in _NUMBERS and isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool):
         with suppress(OverflowError):  # an integer too large for a float
             return hint(value)
     if hint not in _NUMBERS and isinstance(value, hint):
         return value
-    raise SpecError(f"{where}: expected {hint.__name__}, got {brief(value)}.")
-
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return ` (did you mean '…'?)` with the closest option, or an empty string."""
-    near = get_close_matches(word[:60], list(options), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    raise ValueError(f"must be {_WORDS.get(hint, hint.__name__)}, got {brief(value)}")
 
 
 def brief(value: Any) -> str:
-    """Format a value as JSON of at most 60 characters."""
-    text = json.dumps(value, default=str)
+    """Format a value as JSON of at most 60 characters, a text in single quotes."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."

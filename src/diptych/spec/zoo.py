@@ -10,7 +10,7 @@ from diptych.errors import SpecError
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
 from diptych.spec.model import ModelSpec
-from diptych.spec.typed import did_you_mean
+from diptych.vocabulary import did_you_mean
 
 ImageShape: TypeAlias = tuple[int, int, int]
 Floats: TypeAlias = tuple[float, ...]

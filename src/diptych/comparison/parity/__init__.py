@@ -21,8 +21,8 @@ from diptych.spec import ModelSpec
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
-from diptych.spec.typed import did_you_mean
 from diptych.training.machine import machine
+from diptych.vocabulary import did_you_mean
 
 __all__ = ["Certificate", "Pair", "Rung", "digest_of", "verify", "write"]
 
