@@ -3,7 +3,7 @@
 import pytest
 from commands import diptych
 
-from diptych.data.sources import names
+from diptych.data.sources import NAMED
 from diptych.engines.differences import LEDGER
 from diptych.spec import zoo
 from diptych.spec.codec import model_from_json, recipe_from_json
@@ -31,8 +31,8 @@ def test_recipes_as_json_are_whole_recipes():
 
 
 def test_datasets_and_differences_as_json_are_complete():
-    assert [dataset.name for dataset in names()] == [row["name"] for row in diptych("datasets", "--json").json]
-    assert {"fashion-mnist", "cifar10", "cifar100", "imagenet"} == {row.name for row in names() if row.mirror}
+    assert [*NAMED] == [row["name"] for row in diptych("datasets", "--json").json]
+    assert {"fashion-mnist", "cifar10", "cifar100", "imagenet"} == {row.name for row in NAMED.values() if row.mirror}
     rows = diptych("differences", "--json").json
     assert [row.key for row in LEDGER] == [row["key"] for row in rows]
     assert all(row["torch"] and row["tensorflow"] and row["rule"] for row in rows)

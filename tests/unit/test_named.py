@@ -19,20 +19,17 @@ from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_f
 from scipy.io import savemat
 
 from diptych.data import datasets, sources
-from diptych.data.readers import cifar, idx, imagenet
+from diptych.data.readers import cifar, idx
+from diptych.data.readers.folder import DEVKIT_ARCHIVE, SOLUTION, imagenet_names
 from diptych.data.readers.idx import read_svhn
-from diptych.data.readers.imagenet import class_names
+from diptych.data.readers.remote import published
 from diptych.data.sources import NAMED, read_named
 from diptych.errors import DataError, DownloadError
 
 
-def pinned_files():
-    yield from (*idx.MNIST_FILES, *idx.FASHION_MNIST_FILES, *idx.KMNIST_FILES, *idx.SVHN_FILES)
-    yield from (cifar.PYTHON.archive, cifar.BINARY.archive, cifar.PYTHON_100.archive, *idx.EMNIST_FILES)
-
-
 def test_every_file_has_its_own_digest_and_an_https_address():
-    files = list(pinned_files())
+    files = [file for name in NAMED for file in published(name)]
+    assert {4, 2, 1, 0} == {len(published(name)) for name in NAMED}
     digests = [file.sha256 for file in files]
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert len(digests) == len(set(digests))
@@ -255,13 +252,13 @@ TREES = {
     "flat, with the packed kit": lambda: {
         **train_files(),
         **flat_files(),
-        imagenet.DEVKIT_ARCHIVE: tar_bytes(devkit_members()),
+        DEVKIT_ARCHIVE: tar_bytes(devkit_members()),
     },
     "flat, with the unpacked kit": lambda: {**train_files(), **flat_files(), **devkit_members()},
-    "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), imagenet.SOLUTION: solution()},
+    "flat, with Kaggle's solution": lambda: {**train_files(), **flat_files(), SOLUTION: solution()},
     "as Kaggle ships it": lambda: {
         **{f"ILSVRC/Data/CLS-LOC/{name}": content for name, content in {**train_files(), **flat_files()}.items()},
-        imagenet.SOLUTION: solution(),
+        SOLUTION: solution(),
     },
 }
 
@@ -319,13 +316,13 @@ WRONG_TREES = {
         {**train_files(), "val/n01440764/x.JPEG": jpeg("x")},
         DataError, "no validation images of n02012849, n03126707"),
     "a damaged kit": (
-        {**train_files(), **flat_files(), imagenet.DEVKIT_ARCHIVE: tar_bytes(devkit_members())[:300]},
+        {**train_files(), **flat_files(), DEVKIT_ARCHIVE: tar_bytes(devkit_members())[:300]},
         DataError, "is damaged|not hold"),
     "a damaged table": (
         {**train_files(), **flat_files(), **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500},
         DataError, r"meta\.mat cannot be read"),
     "a solution that is none": (
-        {**train_files(), **flat_files(), imagenet.SOLUTION: b"ImageId,PredictionString\nx\n"},
+        {**train_files(), **flat_files(), SOLUTION: b"ImageId,PredictionString\nx\n"},
         DataError, "line 2: expected"),
 }  # fmt: skip
 
@@ -339,7 +336,7 @@ def test_a_tree_that_is_not_imagenet_is_an_error(kind, tmp_path):
 
 
 def test_the_1000_classes_have_1000_names_in_the_order_of_their_ids():
-    names = class_names()
+    names = imagenet_names()
     assert (1000, 1000) == (len(names), len(set(names.values())))
     assert sorted(names) == list(names)
     assert all(re.fullmatch(r"n\d{8}", wnid) for wnid in names)

@@ -408,8 +408,8 @@ def test_ambiguous_tables_are_an_error(names, complaint, tmp_path):
 @pytest.mark.parametrize(
     ("name", "split"),
     [("train.csv", "train"), ("mnist_test.csv", "test"), ("validation-00000-of-00002.parquet", "validation"),
-     ("Train-1.csv", "train"), ("training.csv", "train"), ("val.csv", "validation"), ("labels.csv", None),
-     ("train_test.csv", None), ("contest.csv", None)],
+     ("Train-1.csv", "train"), ("training.csv", "train"), ("val.csv", "validation"), ("labels.csv", ""),
+     ("train_test.csv", ""), ("contest.csv", "")],
 )  # fmt: skip
 def test_a_word_of_the_name_is_the_split(name, split, tmp_path):
     assert split == split_of(tmp_path / name)
@@ -426,7 +426,7 @@ def test_an_option_of_tables_is_an_error_for_other_data(data, option, value, tmp
 
 
 def test_pixel_shape_is_not_for_paths_nor_root_for_pixels(tmp_path):
-    with pytest.raises(UsageError, match="--pixel-shape is for a CSV of pixels"):
+    with pytest.raises(UsageError, match="--pixel-shape is for a table of pixels"):
         found(write_table(tmp_path / "pets.csv", PETS, a=1, b=2, c=3), pixel_shape=(6, 8, 3))
     with pytest.raises(UsageError, match="--root is for a table of paths"):
         found(write_table(tmp_path / "px.csv", pixel_table(random_images(2, 5, 5, 1), [0, 1])), root=tmp_path)

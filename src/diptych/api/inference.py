@@ -242,7 +242,7 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
         if data is not None:
             whole = _source(data, reading, card.spec.input_shape).read()
             return EvaluationSet.of_other(whole, card.dataset, card.test_fingerprint)
-        if not (card.is_published and sources.is_named(card.dataset)):
+        if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add the DATA.")
         dataset = _source(card.dataset, reading, card.spec.input_shape).load()
         if dataset.test_fingerprint != card.test_fingerprint:

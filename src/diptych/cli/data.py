@@ -85,17 +85,17 @@ def data(args: list[str]) -> int:
 def datasets(args: list[str]) -> int:
     """List the datasets."""
     parsed = parse(Datasets, "datasets", args)
-    from diptych.data.sources import KINDS, names
+    from diptych.data.sources import KINDS, NAMED
 
     if parsed.json:
         print_json([
             {field: getattr(one, field) for field in ("name", "image_shape", "mirror", "description")}
             | {"train": one.num_train, "test": one.num_test, "classes": len(one.class_names)}
-            for one in names()
+            for one in NAMED.values()
         ])  # fmt: skip
         return 0
     table = []
-    for one in names():
+    for one in NAMED.values():
         size, images = "×".join(map(str, one.image_shape)), one.num_train + one.num_test
         table.append((one.name, one.description, f"{len(one.class_names):,}", f"{images:,}", size))
     print_table(("dataset", "description", "classes", "images", "size"), table)

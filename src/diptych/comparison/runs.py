@@ -267,7 +267,7 @@ def _test_difference(one: FinishedRun, other: FinishedRun) -> str:
     if not np.array_equal(one.labels_n, other.labels_n):
         return "their labels are not the same"
     prints = {record.data.test_fingerprint for record in (first, second)}
-    published = first.data.name == second.data.name in {dataset.name for dataset in sources.names()}
+    published = first.data.name == second.data.name in sources.NAMED
     if None not in prints:
         # Published images may have been resized.
         same = len(prints) == 1 or (published and first.preprocessing != second.preprocessing)

@@ -18,7 +18,7 @@ from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, ImageStore, Progress, StoredImages, pick, quiet
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
-from diptych.data.sources import Source, find
+from diptych.data.sources import find
 from diptych.errors import DataError, UsageError
 
 BadImages: TypeAlias = Literal["fail", "skip"]
@@ -57,7 +57,18 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The splits that a source has, at one size; see `Dataset` for the attributes."""
+    """The splits that a source has, at one size.
+
+    Attributes:
+        name: the named dataset, or the name of the folder or file.
+        class_names: one for each label, in label order.
+        train: samples to learn from; may be empty.
+        validation: samples to choose by; may be empty.
+        test: samples to measure with.
+        mirror: whether a mirrored image keeps its class.
+        skipped: the images that could not be decoded and were skipped, each with its reason.
+        remarks: what else to report about how the images were read.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -87,30 +98,14 @@ class Splits:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Everything that training needs to know about its data.
+class Dataset(Splits):
+    """Everything that training needs to know about its data: all three splits.
 
     Pickles with its fingerprints, so that another process reads and hashes nothing again.
-
-    Attributes:
-        name: the named dataset, or the name of the folder or file.
-        class_names: one for each label, in label order.
-        train: samples to learn from.
-        validation: samples to choose by; may be empty.
-        test: samples to measure with.
-        mirror: whether a mirrored image keeps its class.
-        skipped: the images that could not be decoded and were skipped, each with its reason.
-        remarks: what else to report about how the images were read.
     """
 
-    name: str
-    class_names: tuple[str, ...]
-    train: Split
     validation: Split
     test: Split
-    mirror: bool
-    skipped: tuple[tuple[str, str], ...] = ()
-    remarks: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -175,7 +170,7 @@ def read(
 ) -> Splits:
     """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
 
-    DATA is a name from `sources.names()`, or a path to what `sources.KINDS` says; a name wins. The other arguments are
+    DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; a name wins. The other arguments are
     the fields of `options.DataOptions`. Without a size or channels, pixels keep theirs, and image files become RGB of
     64 by 64 (ImageNet's 224 by 224).
 
@@ -192,7 +187,13 @@ def read(
         image_shape = (*(image_size or source.image_size), channels or 3)
         splits = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
         return replace(splits, name=source.name, mirror=source.mirror)
-    return _resize_pixels(source, image_size, channels)
+    resized = {}
+    for name, listed in source.listing.splits.items():
+        assert isinstance(listed.images, np.ndarray)  # the listing has no files
+        images_nhwc = to_channels(listed.images, channels or listed.images.shape[3])
+        resized[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
+    validation, test = resized.get("validation"), resized.get("test")
+    return Splits(source.name, source.listing.class_names, resized["train"], validation, test, source.mirror)
 
 
 def ingest(
@@ -262,13 +263,3 @@ def cut(
         rank_n = np.arange(len(split)) - np.repeat(np.cumsum(count_k) - count_k, count_k)
         is_cut[shuffled[rank_n < np.repeat(num_cut_k, count_k)]] = True
     return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))
-
-
-def _resize_pixels(source: Source, image_size: tuple[int, int] | None, channels: int | None) -> Splits:
-    splits = {}
-    for name, listed in source.listing.splits.items():
-        assert isinstance(listed.images, np.ndarray)  # the listing has no files
-        images_nhwc = to_channels(listed.images, channels or listed.images.shape[3])
-        splits[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
-    names, train = source.listing.class_names, splits["train"]
-    return Splits(source.name, names, train, splits.get("validation"), splits.get("test"), source.mirror)

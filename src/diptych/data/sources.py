@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,13 @@ from diptych.data.archives import is_archive
 from diptych.data.cache import unpacked
 from diptych.data.images import Progress, cache_dir, quiet
 from diptych.data.paths import USUAL, user_path
-from diptych.data.readers import ListedSplit, Listing, cifar, idx, imagenet, tables
-from diptych.data.readers.folder import list_folder
+from diptych.data.readers import ListedSplit, Listing, cifar, idx, parquet, tables
+from diptych.data.readers.csv_table import CsvTable
+from diptych.data.readers.folder import SPLITS, folder_names, image_names, imagenet_names, list_folder, list_imagenet
 from diptych.errors import DataError, UsageError
 
 FILE_IMAGE_SIZE = (64, 64)
+_NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
     "a folder of such tables; a zip or tar of any of these"
@@ -83,12 +85,12 @@ NAMED = {
         NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), _DIGITS,
                      1438, 359, mirror=False, read=_read_digits),
         NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY, idx.FASHION_NAMES,
-                     *_MANY, mirror=True, read=partial(idx.list_idx, idx.FASHION_MNIST_FILES, idx.FASHION_NAMES)),
+                     *_MANY, mirror=True, read=partial(idx.list_idx, "fashion-mnist", idx.FASHION_NAMES)),
         NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GRAY, _DIGITS,
-                     *_MANY, mirror=False, read=partial(idx.list_idx, idx.MNIST_FILES, _DIGITS)),
+                     *_MANY, mirror=False, read=partial(idx.list_idx, "mnist", _DIGITS)),
         NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY,
                      idx.KANA_NAMES, *_MANY, mirror=False,
-                     read=partial(idx.list_idx, idx.KMNIST_FILES, idx.KANA_NAMES)),
+                     read=partial(idx.list_idx, "kmnist", idx.KANA_NAMES)),
         NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen et al. 2017)", _GRAY,
                      idx.EMNIST_NAMES, 112_800, 18_800, mirror=False, read=idx.list_emnist),
         NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, cifar.CLASS_NAMES,
@@ -99,20 +101,10 @@ NAMED = {
         NamedDataset("svhn", "house numbers, cropped digits (Netzer et al. 2011)", _COLOR, _DIGITS,
                      73_257, 26_032, mirror=False, read=idx.list_svhn),
         NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky et al. 2015), requires your own copy",
-                     (224, 224, 3), tuple(imagenet.class_names().values()), 1_281_167, 50_000, mirror=True,
-                     read=imagenet.list_imagenet, may_be_less=True),
+                     (224, 224, 3), tuple(imagenet_names().values()), 1_281_167, 50_000, mirror=True,
+                     read=list_imagenet, may_be_less=True),
     )
 }  # fmt: skip
-
-
-def names() -> list[NamedDataset]:
-    """Return the datasets that have a name, smallest first."""
-    return list(NAMED.values())
-
-
-def is_named(data: str) -> bool:
-    """Return whether DATA is the name of a published dataset, and not a path."""
-    return data in NAMED
 
 
 def find(
@@ -127,7 +119,7 @@ def find(
     """Find what DATA refers to and list its images.
 
     A folder is read as class folders if it, or its `train`, holds two folders of images; otherwise as tables, if it
-    has some (see `tables.find_tables`). An archive is unpacked into the cache and read like a folder; folders that
+    has some (see `_find_tables`). An archive is unpacked into the cache and read like a folder; folders that
     hold nothing but one other folder are passed through.
 
     See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called as an
@@ -143,7 +135,7 @@ def find(
     if pixel_shape is not None and (min(pixel_shape) < 1 or pixel_shape[2] not in (1, 3)):
         raise UsageError(f"--pixel-shape must be a height, a width, and 1 or 3 channels, got {pixel_shape}.")
     if data in NAMED:
-        _check_options(data, root, pixel_shape)
+        tables.refuse_options(data, root, pixel_shape)
         return read_named(NAMED[data], _data_dir(data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
@@ -198,22 +190,56 @@ def absolute(data: str | Path) -> str:
 def _read_folder(
     folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None, list_classes: Callable[[Path], Listing]
 ) -> Listing:
-    paths = tables.find_tables(folder)
-    if paths and not tables.is_tree(folder):
+    paths = _find_tables(folder)
+    if paths and not _is_tree(folder):
         return tables.read_tables(paths, root, pixel_shape)
-    _check_options(str(folder), root, pixel_shape)
+    tables.refuse_options(str(folder), root, pixel_shape)
     return list_classes(folder)
 
 
-def _check_options(data: str, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> None:
-    for option, value, wanted in (("--root", root, "paths"), ("--pixel-shape", pixel_shape, "pixels")):
-        if value is not None:
-            raise UsageError(f"{option} is for a table of {wanted}; {data!r} is not one.")
+def _find_tables(folder: Path) -> list[Path]:
+    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else CSV files at its top."""
+    top = _files(folder, tables.SUFFIXES)
+    shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
+    return shards or _files(folder / "data", {parquet.SUFFIX}) or top
+
+
+def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
+    if not os.path.isdir(folder):  # noqa: PTH112  (false if it cannot be searched)
+        return []
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
+    except OSError as error:
+        raise DataError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
+    return sorted(path for path in paths if not path.name.startswith((".", "_")))
+
+
+def _is_tree(folder: Path) -> bool:
+    """Return whether a folder consists of class folders: it, or its `train`, holds two that have images in them.
+
+    A folder named like a split, or `images`, is not a class if a table may name what it holds.
+    """
+    besides = _NO_CLASS if any(map(_may_fit, _find_tables(folder))) else SPLITS.keys()
+    train = folder / "train"
+    return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
+
+
+def _may_fit(path: Path) -> bool:
+    """Return whether a table is Parquet, or its first lines name an image file or are pixels, or cannot be read."""
+    try:
+        table = None if path.suffix.lower() == parquet.SUFFIX else CsvTable.open(path)
+    except DataError:
+        return True
+    return table is None or table.has_pixels or table.names_images
+
+
+def _num_classes(folder: Path, besides: Set[str]) -> int:
+    return sum(any(image_names(folder / name)) for name in folder_names(folder) if not tables.words(name) & besides)
 
 
 def _unwrap(folder: Path) -> Path:
     """Return the first folder inside that is class folders or tables, or holds more than one folder."""
-    while not (tables.find_tables(folder) or tables.is_tree(folder)):
+    while not (_find_tables(folder) or _is_tree(folder)):
         inside = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
         if len(inside) != 1 or not inside[0].is_dir():
             break

@@ -168,7 +168,7 @@ def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
         dataset=record.data.name,
         trained_by=tuple(dict.fromkeys(start.engine for start in record.engines)),
         parity=parity_digest(spec, weights),
-        is_published=sources.is_named(record.data.data),
+        is_published=record.data.data in sources.NAMED,
         test_fingerprint=record.data.test_fingerprint,
     )
 

@@ -18,6 +18,8 @@ from diptych.data.paths import read_file
 
 Names: TypeAlias = NDArray[Any]
 """(N,), an array of NumPy's variable-width strings."""
+Pixels: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images, (N, H, W, 1 or 3), and labels, (N,)."""
 
 
 def as_names(names: Iterable[str]) -> Names:
@@ -83,19 +85,20 @@ class Listing:
     train: ListedSplit
     validation: ListedSplit | None = None
     test: ListedSplit | None = None
-    inferred: tuple[str, ...] = ()
-    """What the reader had to infer, one line each."""
 
     @classmethod
-    def of(
-        cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit], inferred: tuple[str, ...] = ()
-    ) -> Self:
+    def of_pixels(cls, class_names: tuple[str, ...], train: Pixels, test: Pixels) -> Self:
+        """Build a listing from the arrays of two splits."""
+        return cls(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))
+
+    @classmethod
+    def of(cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit]) -> Self:
         """Build a listing from the splits that a source has."""
         train, first = splits.get("train"), next(iter(splits.values()))
         if train is None:
             images = first.images[:0] if isinstance(first.images, np.ndarray) else first.images
             train = ListedSplit(images, first.labels[:0], first.ids[:0])
-        return cls(class_names, train, splits.get("validation"), splits.get("test"), inferred)
+        return cls(class_names, train, splits.get("validation"), splits.get("test"))
 
     @cached_property
     def splits(self) -> dict[str, ListedSplit]:

@@ -2,8 +2,7 @@
 
 The Python batches are pickles, as NumPy under Python 2 wrote them. A pickle is a program that may call any importable
 function, so this file runs them with three stand-ins of its own: nothing in NumPy is reached by what a file says.
-Source: https://www.cs.toronto.edu/~kriz/cifar.html; the digests of the Python archives are those in Keras
-(datasets/cifar10.py, cifar100.py), that of the binary one is in TensorFlow Datasets (url_checksums/cifar10.txt).
+Source: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.remote import RemoteFile, fetch, read_members
+from diptych.data.readers import Listing, Pixels
+from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
 from diptych.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -38,8 +37,6 @@ FINE_NAMES = tuple(
 NUM_PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + NUM_PIXEL_BYTES
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
 
 @dataclass(frozen=True)
 class Form:
@@ -48,7 +45,7 @@ class Form:
     archive: RemoteFile
     folder: str
     files: tuple[str, ...]
-    parse: Callable[[bytes, str], Batch]
+    parse: Callable[[bytes, str], Pixels]
     class_names: tuple[str, ...]
 
     @property
@@ -74,11 +71,10 @@ def read_cifar(source: Path, form: Form) -> Listing:
     contents = read_members(source, form.members)
     batches = [form.parse(content, str(source / name)) for name, content in zip(form.members, contents, strict=True)]
     images_nhwc, labels_n = (np.concatenate(arrays) for arrays in zip(*batches[:-1], strict=True))
-    train, test = ListedSplit.of_pixels(images_nhwc, labels_n), ListedSplit.of_pixels(*batches[-1])
-    return Listing(form.class_names, train, test=test)
+    return Listing.of_pixels(form.class_names, (images_nhwc, labels_n), batches[-1])
 
 
-def parse_binary(content: bytes, name: str) -> Batch:
+def parse_binary(content: bytes, name: str) -> Pixels:
     """Parse a binary batch: records of one label byte and 3,072 pixel bytes."""
     num_records, rest = divmod(len(content), RECORD_BYTES)
     if rest or not num_records:
@@ -93,7 +89,7 @@ def parse_binary(content: bytes, name: str) -> Batch:
     return _to_nhwc(records[:, 1:]), labels_n
 
 
-def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CLASS_NAMES)) -> Batch:
+def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CLASS_NAMES)) -> Pixels:
     """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key."""
     stream = io.BytesIO(content)
     try:
@@ -162,28 +158,22 @@ class _BatchUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
 
 
-def _archive(name: str, size: int, sha256: str) -> RemoteFile:
-    return RemoteFile(name, size, sha256, (f"https://www.cs.toronto.edu/~kriz/{name}",))
-
-
 PYTHON = Form(
-    _archive("cifar-10-python.tar.gz", 170_498_071, "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
+    published("cifar10")[0],
     "cifar-10-batches-py",
     (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
     parse_python,
     CLASS_NAMES,
 )
 BINARY = Form(
-    _archive("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+    published("cifar10")[1],
     "cifar-10-batches-bin",
     tuple(f"{name}.bin" for name in PYTHON.files),
     parse_binary,
     CLASS_NAMES,
 )
 PYTHON_100 = Form(
-    _archive(
-        "cifar-100-python.tar.gz", 169_001_437, "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
-    ),
+    published("cifar100")[0],
     "cifar-100-python",
     ("train", "test"),
     partial(parse_python, key="fine_labels", num_classes=len(FINE_NAMES)),

@@ -6,6 +6,7 @@ Cells are divided by commas, semicolons or tabs; the text is UTF-8, with or with
 from __future__ import annotations
 
 import csv
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Self, TextIO
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,6 @@ LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category",
 _LONGEST_LINE = 2**24
 _LONGEST_LABEL = 128  # beside pixels
 _MIN_LEVELS = 4
-_LINES_AT_ONCE = 2048
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
 _PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
@@ -45,22 +45,16 @@ class CsvTable:
     columns: tuple[str, ...]
     first: tuple[str, ...]
     class_names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
-    marked_images: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes."""
-        try:
-            with _open(path) as stream:
-                line = _QUOTED.sub("", next(_lines(stream, path), ""))
-        except OSError as error:
-            raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+        line = _QUOTED.sub("", next(_lines(path), ""))
         delimiter = max(",;\t", key=line.count)
-        rows = _rows(path, delimiter)
-        header = next(rows, None)
-        if header is None:
+        start = [tuple(cells) for _, cells in islice(_rows(path, delimiter), 2)]
+        if not start:
             raise DataError(f"{str(path)!r} is empty: expected a header and rows.")
-        return cls(path, delimiter, tuple(header[1]), tuple(next(rows, (0, ()))[1]))
+        return cls(path, delimiter, start[0], start[1] if len(start) > 1 else ())
 
     @property
     def names_images(self) -> bool:
@@ -81,13 +75,11 @@ class CsvTable:
         return [column for column in named if column in like] or named or like[:1]
 
     @property
-    def likely_labels(self) -> tuple[str, ...]:
+    def text_columns(self) -> tuple[str, ...]:
         """All columns."""
         return self.columns
 
-    def is_text(self, _column: str) -> bool:
-        """Return true: every cell is text."""
-        return True
+    likely_labels = text_columns
 
     def texts(self, column: str) -> list[str]:
         """Return the cells of a column."""
@@ -100,46 +92,40 @@ class CsvTable:
         """Return the file and the last line of a row below the header, for an error."""
         return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + 1, None))[0])
 
-    def pixels(self) -> tuple[list[str], NDArray[np.uint8]]:
-        """Read labels, and the levels of each image: uint8, (N, P)."""
-        label = self._label_place()
+    def square(self) -> tuple[int, int, int]:
+        """Return the (height, width, channels) of square images, gray or else RGB, that have as many pixels."""
         num_levels = len(self.columns) - 1
+        for channels in (1, 3):  # never both: the root of 3 is irrational
+            side = math.isqrt(num_levels // channels)
+            if side * side * channels == num_levels:
+                return side, side, channels
+        fault = f"has {num_levels} pixel columns, not those of a square grayscale or RGB image"
+        raise DataError(f"{str(self.path)!r} {fault}: set --pixel-shape HxWxC.")
+
+    def pixels(self, shape: tuple[int, int, int]) -> tuple[list[str], NDArray[np.uint8]]:
+        """Read labels, and images whose levels are in the order height, width, channels: uint8, (N, H, W, C)."""
+        label = self._label_place()
+        if math.prod(shape) != len(self.columns) - 1:
+            raise DataError(f"{str(self.path)!r} has {len(self.columns) - 1} pixel columns, which is not {shape}.")
         row_type = np.dtype([
             ("before", np.uint8, (label,)),
             ("label", f"U{_LONGEST_LABEL}"),
-            ("after", np.uint8, (num_levels - label,)),
+            ("after", np.uint8, (len(self.columns) - 1 - label,)),
         ])  # fmt: skip
-        labels: list[str] = []
-        levels = np.empty((self.path.stat().st_size // (2 * num_levels) + 1, num_levels), dtype=np.uint8)
-        with _open(self.path) as stream:
-            lines = _lines(stream, self.path)
-            if self._has_header:
-                next(lines)
-            while some := list(islice(lines, _LINES_AT_ONCE)):
-                rows = self._parse([line for line in some if line.strip()], row_type)
-                chunk = slice(len(labels), len(labels) + len(rows))
-                levels[chunk, :label], levels[chunk, label:] = rows["before"], rows["after"]
-                labels += [text.strip() for text in rows["label"].tolist()]
-        if not labels:
-            raise DataError(f"{str(self.path)!r} has a header and no rows.")
-        return labels, levels[: len(labels)]
-
-    def _parse(self, lines: list[str], row_type: np.dtype[np.void]) -> NDArray[np.void]:
-        if not lines:
-            return np.empty(0, row_type)
+        lines = filter(str.strip, islice(_lines(self.path), int(self._has_header), None))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", DeprecationWarning)  # a fraction that becomes a whole number
+            with warnings.catch_warnings(action="error"):  # a fraction that becomes a whole number, or no rows
                 rows = np.loadtxt(lines, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
-        except (ValueError, OverflowError, DeprecationWarning):
-            raise DataError(self._describe_fault()) from None
-        if not all(0 < len(text.strip()) < _LONGEST_LABEL for text in rows["label"].tolist()):
-            raise DataError(self._describe_fault())
-        return rows
+        except (ValueError, OverflowError, Warning):
+            raise DataError(self._describe_fault(label)) from None
+        labels = [text.strip() for text in rows["label"].tolist()]
+        if not all(0 < len(text) < _LONGEST_LABEL for text in labels):
+            raise DataError(self._describe_fault(label))
+        return labels, np.concatenate((rows["before"], rows["after"]), axis=1).reshape(-1, *shape)
 
-    def _describe_fault(self) -> str:
+    def _describe_fault(self, label: int) -> str:
         """Find the row that NumPy cannot parse."""
-        label = self._label_place()
+        line = 0
         for line, row in islice(self._rows(), int(self._has_header), None):
             if not 0 < len(row[label]) < _LONGEST_LABEL:
                 return f"{_at(self.path, line)} has no label, or one that is too long."
@@ -148,7 +134,8 @@ class CsvTable:
                     column = repr(self.columns[place]) if self._has_header else place + 1
                     fault = f"has {shown(cell)} in column {column}: expected a whole number from 0 to 255."
                     return f"{_at(self.path, line)} {fault}"
-        return f"{str(self.path)!r} cannot be read as a table of pixels: write plain numbers from 0 to 255."
+        fault = "cannot be read as a table of pixels: write plain numbers from 0 to 255"
+        return f"{str(self.path)!r} {fault if line else 'has a header and no rows'}."
 
     @property
     def _has_header(self) -> bool:
@@ -187,29 +174,26 @@ def _count_numbers(row: tuple[str, ...]) -> int:
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each row's last line, from 1, and its cells; skip empty lines."""
-    with _open(path) as stream:
-        reader = csv.reader(_lines(stream, path), delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, [cell.strip() for cell in row]
-        except csv.Error as error:
-            raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
+    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
 
 
-def _open(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _lines(stream: TextIO, path: Path) -> Iterator[str]:
-    number = 0
-    while line := stream.readline(_LONGEST_LINE):
-        number += 1
-        if len(line) == _LONGEST_LINE or "\0" in line:
-            raise DataError(f"{_at(path, number)} is too long or holds a NUL: is this a table?")
-        if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
-            raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8.")
-        yield line
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
+                if len(line) == _LONGEST_LINE or "\0" in line:
+                    raise DataError(f"{_at(path, number)} is too long or holds a NUL: is this a table?")
+                if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
+                    raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8.")
+                yield line
+    except OSError as error:
+        raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
 
 
 def _at(path: Path, line: int) -> str:

@@ -1,9 +1,7 @@
 """Datasets of pixels in one file or a few: IDX (MNIST, Fashion-MNIST, KMNIST, EMNIST) and MATLAB (SVHN).
 
 IDX is two zero bytes, the type (8 is uint8), the number of axes, one big-endian 32-bit size an axis, and the values;
-source: the foot of http://yann.lecun.com/exdb/mnist/. Files may be packed by gzip. The digests of MNIST, KMNIST, EMNIST
-and SVHN are those of TensorFlow Datasets (url_checksums/{mnist,kmnist,emnist,svhn_cropped}.txt), Fashion-MNIST's also
-those of the files.
+source: the foot of http://yann.lecun.com/exdb/mnist/. Files may be packed by gzip.
 """
 
 from __future__ import annotations
@@ -18,11 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.remote import RemoteFile, fetch, read_members
+from diptych.data.readers import Listing, Pixels
+from diptych.data.readers.remote import fetch, published, read_members
 from diptych.errors import DataError, in_one_line
-
-Samples = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 DIGIT_NAMES = tuple("0123456789")
 FASHION_NAMES = (
@@ -32,61 +28,6 @@ KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 """As in `emnist-balanced-mapping.txt`: letters whose two cases look alike are one class, named by the capital."""
 
-_IDX_NAMES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
-
-
-def _files(
-    *pins: tuple[int, str], bases: tuple[str, ...], names: tuple[str, ...] = _IDX_NAMES
-) -> tuple[RemoteFile, ...]:
-    return tuple(
-        RemoteFile(name, size, sha256, tuple(base + name for base in bases))
-        for name, (size, sha256) in zip(names, pins, strict=True)
-    )
-
-
-MNIST_FILES = _files(
-    (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-    (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-    (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-    (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-    bases=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-)
-KMNIST_FILES = _files(
-    (18_165_135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
-    (29_497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
-    (3_041_136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
-    (5_120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
-    bases=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-)
-FASHION_MNIST_FILES = _files(
-    (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-    (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-    (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-    (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-    bases=(
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    ),
-)
-EMNIST_FILES = _files(
-    (561_753_746, "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"),
-    bases=("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
-    names=("gzip.zip",),
-)
-SVHN_FILES = _files(
-    (182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
-    (64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
-    bases=("https://ufldl.stanford.edu/housenumbers/",),
-    names=("train_32x32.mat", "test_32x32.mat"),
-)
 EMNIST_PARTS = tuple(
     f"emnist-balanced-{split}-{what}-ubyte.gz" for split in ("train", "test") for what in ("images-idx3", "labels-idx1")
 )
@@ -94,12 +35,13 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _LARGEST_DEFLATE_RATIO = 1032  # zlib's documentation; a header that claims more than this is wrong
 
 
-def list_idx(files: tuple[RemoteFile, ...], class_names: tuple[str, ...], folder: Path) -> Listing:
+def list_idx(dataset: str, class_names: tuple[str, ...], folder: Path) -> Listing:
     """Read the four files of a dataset, unpacked if all of them are; download what is missing."""
+    files = published(dataset)
     names = [file.name.removesuffix(".gz") for file in files]
     if not all((folder / name).exists() for name in names):
         names = [path.name for path in fetch(files, folder)]
-    return _listing(class_names, *read_idx_files(folder, names, len(class_names)))
+    return Listing.of_pixels(class_names, *read_idx_files(folder, names, len(class_names)))
 
 
 def list_emnist(folder: Path) -> Listing:
@@ -107,24 +49,20 @@ def list_emnist(folder: Path) -> Listing:
     forms = [[f"{place}{name}" for name in EMNIST_PARTS] for place in ("", "gzip/")]
     forms += [[name.removesuffix(".gz") for name in form] for form in forms]
     names = next((form for form in forms if all((folder / name).is_file() for name in form)), None)
-    source = folder if names else fetch(EMNIST_FILES, folder)[0]
+    source = folder if names else fetch(published("emnist"), folder)[0]
     samples = read_idx_files(source, names or forms[1], len(EMNIST_NAMES))
     # Stored column by column, as Cohen, Afshar, Tapson and van Schaik did, https://arxiv.org/abs/1702.05373: "inverted
     # horizontally and rotated 90 degrees anti-clockwise", as TensorFlow Datasets puts it.
-    upright = ((np.ascontiguousarray(images_nwhc.transpose(0, 2, 1, 3)), labels_n) for images_nwhc, labels_n in samples)
-    return _listing(EMNIST_NAMES, *upright)
+    upright = ((np.ascontiguousarray(images_nhwc.transpose(0, 2, 1, 3)), labels_n) for images_nhwc, labels_n in samples)
+    return Listing.of_pixels(EMNIST_NAMES, *upright)
 
 
 def list_svhn(folder: Path) -> Listing:
     """Read SVHN's cropped digits, without `extra`; download what is missing."""
-    return _listing(DIGIT_NAMES, *map(read_svhn, fetch(SVHN_FILES, folder)))
+    return Listing.of_pixels(DIGIT_NAMES, *map(read_svhn, fetch(published("svhn"), folder)))
 
 
-def _listing(class_names: tuple[str, ...], train: Samples, test: Samples) -> Listing:
-    return Listing(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))
-
-
-def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Samples]:
+def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Pixels]:
     """Read pairs of files in a folder or zip: gray images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
     paths = [str(source / name) for name in names]
     arrays = [
@@ -179,7 +117,7 @@ def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 
-def read_svhn(path: Path) -> Samples:
+def read_svhn(path: Path) -> Pixels:
     """Read the cropped digits of SVHN: images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,), 0–9.
 
     A MATLAB 5 file has `X`, (32, 32, 3, N), and `y`, (N, 1), where 10 means 0: http://ufldl.stanford.edu/housenumbers/

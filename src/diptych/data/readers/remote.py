@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
 _MAX_BYTES = 256 * 2**20  # of a file in an archive; CIFAR-100's training batch takes 155 MB
+
+
+def published(dataset: str) -> list["RemoteFile"]:
+    """Return the files of a published dataset."""
+    lines = resources.files("diptych.data").joinpath("published.txt").read_text(encoding="utf-8").splitlines()
+    return [
+        RemoteFile(name, int(size), sha256, tuple(folder + name for folder in folders))
+        for owner, name, size, sha256, *folders in map(str.split, lines)
+        if owner == dataset
+    ]
 
 
 @dataclass(frozen=True)
@@ -40,13 +51,10 @@ def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
     paths = tuple(folder / file.name for file in files)
     for file, path in zip(files, paths, strict=True):
         if not path.exists():
-            faults = _download(file, path)
-            if faults:
+            if faults := _download(file, path):
                 names = ", ".join(file.name for file in files)
-                raise DownloadError(
-                    f"Cannot download {file.name} ({'; '.join(faults)}). Without a network, put {names} into "
-                    f"{str(folder)!r}."
-                )
+                remedy = f"Without a network, put {names} into {str(folder)!r}"
+                raise DownloadError(f"Cannot download {file.name} ({'; '.join(faults)}). {remedy}.")
         elif fault := _fault(path, file):
             raise DownloadError(f"{str(path)!r} is not the published file: {fault}. Remove it to download it again.")
     return paths

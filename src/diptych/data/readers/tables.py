@@ -1,41 +1,31 @@
-"""Which files of a folder are tables, and which split each is."""
+"""Tables, CSV or Parquet: which column holds the images, which the labels, and which split each row belongs to."""
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
-from collections.abc import Mapping, Sequence, Set
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Self, TypeAlias
 
-from diptych.data.readers import Listing
-from diptych.data.readers.columns import Shape, list_pixels, list_rows
-from diptych.data.readers.csv_table import CsvTable
-from diptych.data.readers.folder import SPLITS, folder_names, image_names
-from diptych.data.readers.parquet import SUFFIX, ParquetTable
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.paths import contained
+from diptych.data.readers import Files, ListedSplit, Listing, as_names
+from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, CsvTable, shown
+from diptych.data.readers.folder import SPLITS, by_path
+from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
 from diptych.errors import DataError, UsageError
 
+Shape: TypeAlias = tuple[int, int, int]
+Table: TypeAlias = CsvTable | ParquetTable
+
 SUFFIXES = frozenset({".csv", ".tsv", SUFFIX})
-_NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 _SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
-_MAX_NAMED = 3
-
-
-def find_tables(folder: Path) -> list[Path]:
-    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else CSV files at its top."""
-    top = _files(folder, SUFFIXES)
-    shards = [path for path in top if path.suffix.lower() == SUFFIX]
-    return shards or _files(folder / "data", {SUFFIX}) or top
-
-
-def is_tree(folder: Path) -> bool:
-    """Return whether a folder consists of class folders: it, or its `train`, holds two that have images in them.
-
-    A folder named like a split, or `images`, is not a class if a table may name what it holds.
-    """
-    besides = _NO_CLASS if any(map(_may_fit, find_tables(folder))) else SPLITS.keys()
-    train = folder / "train"
-    return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
+_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | None = None) -> Listing:
@@ -50,17 +40,16 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | 
         DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing; see also `read_table`.
     """
     _check_complete(paths)
-    if len(paths) == 1 and split_of(paths[0]) in ("train", None):
-        return read_table(paths[0], root, shape)
     shards: dict[str, list[Path]] = {}
     for path in paths:
-        shards.setdefault(split_of(path) or "", []).append(path)
+        shards.setdefault(split_of(path), []).append(path)
+    if len(paths) == 1 and "train" in shards:
+        return read_table(paths[0], root, shape)
+    unnamed = shards.pop("", []) if len(shards) > 1 else []
     if paths[0].suffix.lower() == SUFFIX:
-        if "" in shards and len(shards) > 1:
-            raise DataError(f"The name of {str(shards[''][0])!r} must say train, validation or test, as others do.")
+        if unnamed:
+            raise DataError(f"The name of {str(unnamed[0])!r} must say train, validation or test, as others do.")
         return _read(shards, root, shape)
-    if len(shards) > 1:
-        shards.pop("", None)
     for split, same in shards.items():
         if len(same) > 1:
             names = ", ".join(repr(path.name) for path in same)
@@ -77,26 +66,22 @@ def read_table(path: Path, root: Path | None = None, shape: Shape | None = None)
     return _read({"": [path]}, root, shape)
 
 
-def split_of(path: Path) -> str | None:
-    """Return the split that a file's name says; None if it says none, or several."""
-    splits = {SPLITS[word] for word in _words(path.stem) if word in SPLITS}
-    return splits.pop() if len(splits) == 1 else None
+def split_of(path: Path) -> str:
+    """Return the split that a file's name says; "" if it says none, or several."""
+    splits = {SPLITS[word] for word in words(path.stem) if word in SPLITS}
+    return splits.pop() if len(splits) == 1 else ""
 
 
-def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
-    tables = [(split, _open(path)) for split, paths in shards.items() for path in paths]
-    first = tables[0][1]
-    if first.has_pixels:
-        if root is not None:
-            raise UsageError(f"--root is for a table of paths; {str(first.path)!r} is not one.")
-        return list_pixels({split or "train": table for split, table in tables if isinstance(table, CsvTable)}, shape)
-    if shape is not None:
-        raise UsageError(f"--pixel-shape is for a CSV of pixels; {str(first.path)!r} is not one.")
-    return list_rows(tables, root or first.path.parent)
+def words(name: str) -> set[str]:
+    """Return the words of a name, in lower case."""
+    return set(re.split(r"[^a-z]+", name.lower()))
 
 
-def _open(path: Path) -> CsvTable | ParquetTable:
-    return ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path)
+def refuse_options(data: str, root: Path | None, shape: Shape | None) -> None:
+    """Raise an error for an option that is set, because the data are of another kind."""
+    for option, value, wanted in (("--root", root, "paths"), ("--pixel-shape", shape, "pixels")):
+        if value is not None:
+            raise UsageError(f"{option} is for a table of {wanted}; {data!r} is not one.")
 
 
 def _check_complete(paths: Sequence[Path]) -> None:
@@ -106,40 +91,209 @@ def _check_complete(paths: Sequence[Path]) -> None:
         if shard := _SHARD.match(path.name):
             shards.setdefault((shard[1], int(shard[3])), set()).add(int(shard[2]))
     for (name, count), numbers in shards.items():
-        missing = list(islice((number for number in range(count) if number not in numbers), _MAX_NAMED + 1))
-        if missing:
-            named = ", ".join(f"{name}-{number:05}-of-{count:05}" for number in missing[:_MAX_NAMED])
-            more = " and others" if len(missing) > _MAX_NAMED else ""
-            raise DataError(f"{str(paths[0].parent)!r} lacks {named}{more}: download it, or give one file as DATA.")
+        missing = next((number for number in range(count) if number not in numbers), None)
+        if missing is not None:
+            lacking = f"{name}-{missing:05}-of-{count:05}" + (" and others" if len(numbers) < count - 1 else "")
+            raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or give one file as DATA.")
 
 
-def _may_fit(path: Path) -> bool:
-    """Return whether a table is Parquet, or its first lines name an image file or are pixels, or cannot be read."""
-    if path.suffix.lower() == SUFFIX:
-        return True
-    try:
-        table = CsvTable.open(path)
-    except DataError:
-        return True
-    return table.has_pixels or table.names_images
+def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
+    """Read the files of each split; a column may divide those of the split `""`."""
+    tables: list[tuple[str, Table]] = [
+        (split, ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path))
+        for split, paths in shards.items()
+        for path in paths
+    ]
+    first = tables[0][1]
+    if isinstance(first, CsvTable) and first.has_pixels:
+        refuse_options(str(first.path), root, None)
+        return _list_pixels({split or "train": table for split, table in tables if isinstance(table, CsvTable)}, shape)
+    refuse_options(str(first.path), None, shape)
+    return _list_rows(tables, root or first.path.parent)
 
 
-def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
-    if not os.path.isdir(folder):  # noqa: PTH112  (false if it cannot be searched)
-        return []
-    try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in suffixes and not path.name.startswith((".", "_")) and path.is_file()
+def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
+    """List the images that rows name or hold, and their classes.
+
+    Images of paths come in the sorted order of their paths, so that the same rows in another order are the same data;
+    others keep the order of the rows. Paths cannot leave `root`.
+    """
+    first = tables[0][1]
+    columns = _Columns.of(first, is_divided=not tables[0][0])
+    labels, splits, names, places = list[str](), list[str](), dict[str, str](), dict[str, tuple[Table, int]]()
+    for split, table in tables:
+        if _Columns.of(table, is_divided=not split) != columns:
+            raise DataError(f"{str(table.path)!r} has other columns or classes than {str(first.path)!r}.")
+        some = _read_labels(table, columns, names)
+        labels += some
+        splits += _read_splits(table, columns.split) if columns.split else [split or "train"] * len(some)
+        if columns.image in table.text_columns:
+            _add_paths(places, table, columns.image, root)
+    if not labels:
+        raise DataError(f"{str(first.path)!r} has columns and no rows: expected one for each image.")
+    class_names, labels_m = _find_classes(labels, splits, names, first.path)
+    if places:
+        order_m, ids_m = np.array(by_path([*places]), dtype=np.intp), as_names(places)
+    else:
+        parquet = [table for _, table in tables if isinstance(table, ParquetTable)]
+        images = ParquetImages.of(parquet, columns.image, root)
+        order_m = images.rows
+        ids_m = as_names(f"{table.path.name}:{row}" for table in parquet for row in range(sum(table.group_sizes)))
+    listed, split_m = {}, np.array(splits)
+    for split in sorted(set(splits)):
+        rows = order_m[split_m[order_m] == split]
+        stored = Files(root, ids_m[rows]) if places else replace(images, rows=rows)
+        listed[split] = ListedSplit(stored, labels_m[rows], ids_m[rows])
+    return Listing.of(class_names, listed)
+
+
+def _list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None) -> Listing:
+    first = next(iter(tables.values()))
+    shape = shape or first.square()
+    labels, splits, images = list[str](), list[str](), {}
+    for split, table in tables.items():
+        some, images[split] = table.pixels(shape)
+        labels += some
+        splits += [split] * len(some)
+    class_names, labels_m = _find_classes(labels, splits, {}, first.path)
+    split_m = np.array(splits)
+    listed = {split: ListedSplit.of_pixels(images[split], labels_m[split_m == split]) for split in images}
+    return Listing.of(class_names, listed)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns to read, and the class names that the schema gives."""
+
+    image: str
+    label: str
+    split: str | None
+    class_name: str | None
+    class_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, table: Table, *, is_divided: bool) -> Self:
+        split = next((column for column in table.columns if column.lower() == "split"), None)
+        likely = [column for column in table.likely_images if column.lower() not in (*LABEL_COLUMNS, "split")]
+        image = _only(table, "images", IMAGE_COLUMNS, likely)
+        likely = [column for column in table.likely_labels if column not in (image, split)]
+        named = [column for column in likely if column.lower() in LABEL_COLUMNS]
+        class_name = next((column for column in named if column.lower() == "class_name" and len(named) == 2), None)
+        label = _only(table, "labels", LABEL_COLUMNS, [column for column in likely if column != class_name])
+        return cls(image, label, split if is_divided else None, class_name, table.class_names.get(label, ()))
+
+
+def _only(table: Table, what: str, known: Sequence[str], likely: Sequence[str]) -> str:
+    """Return the only likely column that has a known name; or else the only one."""
+    columns = [column for column in likely if column.lower() in known] or likely
+    if len(columns) != 1:
+        which = " or ".join(map(repr, columns)) or "none of them"
+        shown_columns = ", ".join(map(repr, table.columns[:12])) + (" …" if len(table.columns) > 12 else "")
+        raise DataError(
+            f"{str(table.path)!r} has the columns {shown_columns}; {what} may be in {which}: "
+            f"call one column {known[0]!r}, and no other {', '.join(known)}."
         )
-    except OSError as error:
-        raise DataError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
+    return columns[0]
 
 
-def _num_classes(folder: Path, besides: Set[str]) -> int:
-    return sum(any(image_names(folder / name)) for name in folder_names(folder) if not _words(name) & besides)
+def _read_splits(table: Table, column: str) -> Iterator[str]:
+    for row, cell in enumerate(table.texts(column)):
+        if cell.lower() not in SPLITS:
+            known = ", ".join(SPLITS)
+            raise DataError(f"{table.at(row)} has the split {shown(cell)}: expected one of {known}.")
+        yield SPLITS[cell.lower()]
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z]+", name.lower()))
+def _add_paths(places: dict[str, tuple[Table, int]], table: Table, column: str, root: Path) -> None:
+    """Add the paths of a table, in normal form, each with its row."""
+    for row, text in enumerate(table.texts(column)):
+        try:
+            is_file = contained(root, text).is_file()
+        except DataError as error:
+            raise DataError(f"{table.at(row)} leaves the folder. {error}") from error
+        except OSError:  # a name too long for the file system
+            is_file = False
+        if not is_file:
+            missing = f"is not a file below {str(root)!r} (see --root)"
+            raise DataError(f"{table.at(row)} names the image {shown(text)}, which {missing}.")
+        name = posixpath.normpath(text)
+        if name in places:
+            before, row_before = places[name]
+            first = before.at(row_before).rstrip(",")
+            raise DataError(f"{table.at(row)} names the image {shown(name)} again, after {first}.")
+        places[name] = table, row
+
+
+def _read_labels(table: Table, columns: _Columns, names: dict[str, str]) -> list[str]:
+    """Read the labels of a table, and add the class names that the schema or a column gives them to `names`."""
+    labels = table.texts(columns.label)
+    names |= {str(number): name for number, name in enumerate(columns.class_names)}
+    for row, label in enumerate(labels):
+        if not label:
+            raise DataError(f"{table.at(row)} has no label in column {columns.label!r}.")
+        if columns.class_names and label not in names:
+            expected = f"expected 0 to {len(names) - 1}. Images without labels can only be predicted"
+            raise DataError(f"{table.at(row)} has the label {shown(label)}: {expected}.")
+    if columns.class_name:
+        for row, (label, name) in enumerate(zip(labels, table.texts(columns.class_name), strict=True)):
+            if names.setdefault(label, name) != name or not name:
+                before = f"rows before it {shown(names[label])}"
+                raise DataError(f"{table.at(row)} names the label {shown(label)} {shown(name)}, {before}.")
+    return labels
+
+
+def _find_classes(
+    labels: Sequence[str], splits: Sequence[str], names: Mapping[str, str], path: Path
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Find the classes behind the labels of all rows.
+
+    Training samples define the classes; without any, all samples do. Labels that are all whole numbers are sorted
+    as numbers, others as text. Numbers may have names: of the schema, of a column, or of `classes.txt`.
+
+    Returns the classes' names, and each row's label as an index of them, int64, (M,).
+    """
+    trained = dict.fromkeys(label for label, split in zip(labels, splits, strict=True) if split == "train")
+    known = trained or dict.fromkeys(labels)
+    are_numbers = all(map(_NUMBER.fullmatch, known))
+    ordered = sorted(known, key=int) if are_numbers else sorted(known)
+    if len(known) < 2:
+        scope = "in training" if trained else "in all"
+        raise DataError(f"{str(path)!r} has 1 class {scope}, {shown(ordered[0])}: at least 2 are needed.")
+    for label, split in zip(labels, splits, strict=True):
+        if label not in known:
+            named = f", {shown(names[label])}," if label in names else ""
+            raise DataError(f"{str(path)!r} has the label {shown(label)}{named} in {split} but not in training.")
+    number_of = {label: number for number, label in enumerate(ordered)}
+    labels_m = np.array([number_of[label] for label in labels], dtype=np.int64)
+    return _name_numbers(ordered, names, path) if are_numbers else tuple(ordered), labels_m
+
+
+def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """Return the names of labels that are numbers, in order."""
+    for first, second in pairwise(labels):
+        if int(first) == int(second):
+            raise DataError(
+                f"{str(path)!r} has the labels {first!r} and {second!r} for one number: write it in one way."
+            )
+    class_names = [names[label] for label in labels] if names else _names_beside(path) or labels
+    if len(class_names) != len(labels):
+        beside = f"classes.txt beside it has {len(class_names)} names"
+        raise DataError(f"{str(path)!r} has {len(labels)} labels, but {beside}.")
+    for name in class_names:
+        if class_names.count(name) > 1:
+            raise DataError(f"{str(path)!r} gives two labels the name {shown(name)}: name each class differently.")
+    return tuple(class_names)
+
+
+def _names_beside(path: Path) -> list[str] | None:
+    """Return the lines of `classes.txt` beside a table, if there is one."""
+    path = path.with_name("classes.txt")
+    try:
+        names = [name.strip() for name in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}.") from error
+    if "" in names:
+        raise DataError(f"{str(path)!r}, line {names.index('') + 1}: expected one class name a line, got none.")
+    return names
