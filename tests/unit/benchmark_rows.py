@@ -19,8 +19,7 @@ def make_row(form, *, runtime=None, status="ok", reason=None, latency=1e-3, rate
         "accuracy": 0.9,
         "agreement": 1.0,
         "worst_difference": 1e-7,
-        "speed": make_speed(latency, rate),
-        "spread": 0.01,
+        "speeds": (make_speed(latency, rate),),
     }
     return Row(form, runtime or FORMATS[form].runtimes[0], status, reason, **known | fields)
 

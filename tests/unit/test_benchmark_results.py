@@ -52,7 +52,7 @@ def test_a_failed_row_is_a_shortfall_for_any_limit_and_never_the_best(status):
 
 
 def test_a_missing_package_is_a_shortfall_only_if_nothing_was_measured():
-    absent = make_row("openvino", status="absent", reason="not installed", speed=None)
+    absent = make_row("openvino", status="absent", reason="not installed", speeds=())
     assert [] == make_benchmark(make_row("onnx"), absent).shortfalls({"accuracy": 0.0})
     (line,) = make_benchmark(absent).shortfalls({"accuracy": 0.0})
     assert "nothing was measured" in line

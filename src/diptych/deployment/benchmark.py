@@ -11,7 +11,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -53,9 +53,24 @@ class Row:
     """For this and the next two, see `Verdict`."""
     agreement: float | None = None
     worst_difference: float | None = None
-    speed: Speed | None = None
-    spread: float | None = None
-    """How far the measurements of its speed are apart; 0.1 is 10 %."""
+    speeds: tuple[Speed, ...] = ()
+    """All measurements of its speed."""
+
+    @property
+    def speed(self) -> Speed | None:
+        """Medians; for loading and memory, the minimum: the first process reads from disk."""
+        if not self.speeds:
+            return None
+        columns = {name: [getattr(speed, name) for speed in self.speeds] for name in vars(self.speeds[0])}
+        minima = ("load_seconds", "peak_memory")
+        return Speed(**{name: min(column) if name in minima else median(column) for name, column in columns.items()})
+
+    @property
+    def spread(self) -> float | None:
+        """How far the measurements of its speed are apart; 0.1 is 10 %."""
+        columns = ("latency_p50", "images_per_second")
+        pairs = [[getattr(speed, name) for speed in self.speeds] for name in columns if self.speeds]
+        return max(max(values) / min(values) for values in pairs) - 1 if pairs else None
 
     @property
     def title(self) -> str:
@@ -74,10 +89,11 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return all values as one flat object; times in seconds, memory in bytes, null if unknown."""
-        content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speed"}
-        kind = {"title": self.title, "is_quantized": FORMATS[self.form].is_quantized, "is_lossless": self.is_lossless}
-        speed = asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed))
-        return content | kind | speed | {"path": self.path and self.path.name}
+        content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speeds"}
+        derived = ("spread", "title", "is_lossless")
+        content |= {name: getattr(self, name) for name in derived}
+        content |= {"path": self.path and self.path.name, "is_quantized": FORMATS[self.form].is_quantized}
+        return content | (asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed)))
 
 
 @dataclass(frozen=True)
@@ -156,22 +172,35 @@ def benchmark(
         all_images = save_images(Path(name) / "images.npy", images)
         few_images = save_images(Path(name) / "few.npy", images[:LARGE_BATCH])
 
-        def measure(trial: _Trial, images: Path) -> Answers | None:
-            on_step(trial.row.label)
-            return trial.measure(probes, images, seconds / PASSES)
+        rows = [row for exported in exports for row in _rows(exported)]
 
-        trials = [_Trial(row) for exported in exports for row in _rows(exported)]
-        for trial in trials:
-            answers = measure(trial, all_images) if trial.row.path else None
+        def measure(place: int, images: Path) -> Answers | None:
+            """Run a row's file in a new process, and return its answers, or None if it cannot run."""
+            row = rows[place]
+            assert row.path is not None  # it was written
+            on_step(row.label)
+            try:
+                runtime, form = runtimes.RUNTIMES[row.runtime], FORMATS[row.form]
+                answers = probes.ask(row.path, runtime, images, form=form, seconds=seconds / PASSES)
+            except DiptychError as error:
+                status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
+                rows[place] = replace(row, status=status, reason=str(error))
+                return None
+            if answers.speed:
+                rows[place] = replace(row, speeds=(*row.speeds, answers.speed))
+            return answers
+
+        for place, row in enumerate(rows):
+            answers = measure(place, all_images) if row.path else None
             if answers:
-                verdict = judge(FORMATS[trial.row.form], trained.reference, answers.probabilities_nk)
-                trial.row = replace(trial.row, **{name: getattr(verdict, name) for name in _JUDGED})
-        verified = [trial for trial in trials if trial.row.status == "ok"]
-        for trial in reversed(verified):
-            measure(trial, few_images)
-        for trial in verified:
-            if trial.spread > NOISY:
-                measure(trial, few_images)
+                verdict = judge(FORMATS[row.form], trained.reference, answers.probabilities_nk)
+                rows[place] = replace(rows[place], **{name: getattr(verdict, name) for name in _JUDGED})
+        verified = [place for place, row in enumerate(rows) if row.status == "ok"]
+        for place in reversed(verified):
+            measure(place, few_images)
+        for place in verified:
+            if (rows[place].spread or 0) > NOISY:
+                measure(place, few_images)
     packages = {package for runtime in runtimes.RUNTIMES.values() for package in runtime.packages}
     return Benchmark(
         trained.card.spec.name,
@@ -181,7 +210,7 @@ def benchmark(
         machine() | {"versions": versions() | versions(sorted(packages))},
         threads,
         seconds,
-        [trial.result() for trial in trials],
+        rows,
     )
 
 
@@ -204,43 +233,6 @@ def _rows(exported: Exported) -> list[Row]:
         return [Row(form.name, form.runtimes[0], status, exported.reason)]
     written = (exported.path, exported.writer, exported.num_bytes)
     return [Row(form.name, runtime, "ok", None, *written) for runtime in form.runtimes]
-
-
-@dataclass
-class _Trial:
-    """A row and all measurements of its speed."""
-
-    row: Row
-    speeds: list[Speed] = field(default_factory=list)
-
-    @property
-    def spread(self) -> float:
-        latencies = [speed.latency_p50 for speed in self.speeds] or [1.0]
-        rates = [speed.images_per_second for speed in self.speeds] or [1.0]
-        return max(max(latencies) / min(latencies), max(rates) / min(rates)) - 1
-
-    def measure(self, probes: Probes, images: Path, seconds: float) -> Answers | None:
-        """Run the row's file in a new process, and return its answers, or None if it cannot run."""
-        row = self.row
-        assert row.path is not None  # it was written
-        try:
-            runtime = runtimes.RUNTIMES[row.runtime]
-            answers = probes.ask(row.path, runtime, images, form=FORMATS[row.form], seconds=seconds)
-        except DiptychError as error:
-            status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
-            self.row = replace(row, status=status, reason=str(error))
-            return None
-        self.speeds.extend([answers.speed] if answers.speed else [])
-        return answers
-
-    def result(self) -> Row:
-        """Return the row with medians; for loading and memory, the minimum: the first process reads from disk."""
-        if not self.speeds:
-            return self.row
-        columns = {name: [getattr(speed, name) for speed in self.speeds] for name in vars(self.speeds[0])}
-        minima = {"load_seconds", "peak_memory"}
-        values = {name: min(column) if name in minima else median(column) for name, column in columns.items()}
-        return replace(self.row, speed=Speed(**values), spread=self.spread)
 
 
 def _winner(aim: Aim, costs: Mapping[Row, float]) -> Iterator[Winner]:

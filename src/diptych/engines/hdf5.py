@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,8 +42,7 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
         ArtifactError: It is damaged or too large, or refers to other files.
     """
     try:
-        with _content(source) as content:
-            _check_heaps(content)
+        _check_heaps(_content(source))
         with h5py.File(source, "r") as file:
             objects = dict(_objects(file, where, leave_out))
             datasets = {path: item for path, item in objects.items() if isinstance(item, h5py.Dataset)}
@@ -57,13 +55,11 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
         ) from error
 
 
-@contextmanager
-def _content(source: Path | BinaryIO) -> Iterator[bytes | mmap.mmap]:
-    if isinstance(source, Path):
-        with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            yield content
-    else:
-        yield source.read()
+def _content(source: Path | BinaryIO) -> bytes | mmap.mmap:
+    if not isinstance(source, Path):
+        return source.read()
+    with source.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _check_heaps(content: bytes | mmap.mmap) -> None:

@@ -1,20 +1,30 @@
-"""Weights between NumPy, in canonical layout (PyTorch's), and Keras."""
+"""Weights between NumPy, in canonical layout (PyTorch's), and Keras: its models, and files from untrusted sources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import json
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.engines.contract import Arrays, check_arrays
+from diptych.engines.contract import Arrays, Stored, check_arrays
+from diptych.engines.hdf5 import Tree, read_tree
 from diptych.engines.tensorflow.model import is_depthwise
+from diptych.errors import ArtifactError, in_one_line
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
 
 Variable: TypeAlias = Any
+Kinds: TypeAlias = Sequence[tuple[str, str]]
+"""Name and kind, such as conv2d, of each layer, in order."""
 _ATTRIBUTES = {
     "kernel": "kernel",
     "bias": "bias",
@@ -22,6 +32,26 @@ _ATTRIBUTES = {
     "shift": "beta",
     "mean": "moving_mean",
     "variance": "moving_variance",
+}
+_OPTIMIZERS = ("optimizer", "_optimizer", "optimizer_weights")
+# Layer classes, and the names under which Keras 3 numbers them in files.
+_KINDS = {
+    "Conv2D": "conv2d",
+    "DepthwiseConv2D": "depthwise_conv2d",
+    "Dense": "dense",
+    "BatchNormalization": "batch_normalization",
+    "Permute": "permute",
+}
+_NUMBERED = re.compile(r"(.+)/vars/(\d+)")
+# Roles of numbered arrays, by the number of axes of a layer's first array, and of named arrays.
+_ROLES = {4: ("weight", "bias"), 2: ("weight", "bias"), 1: ("weight", "bias", "running_mean", "running_var")}
+_NAMES = {
+    "kernel": "weight",
+    "depthwise_kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
 }
 
 
@@ -47,21 +77,15 @@ def variables(model: keras.Model) -> dict[str, Variable]:
 
 def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
     """Return a copy in canonical layout; without `array`, in the variable's layout."""
-    native = np.array(variable.numpy())
-    if array is None:
-        return native
-    match spec.owner(array):
-        case L.Conv() as conv:
-            # differs: conv-kernel-axes
-            if array.role == "kernel" and is_depthwise(conv, spec.input_shapes(conv)[0][-1]):
-                return np.ascontiguousarray(native.transpose(2, 3, 0, 1)).reshape(array.shape)
-            return np.ascontiguousarray(native.transpose(3, 2, 0, 1)) if array.role == "kernel" else native
-        case L.Dense() as dense if array.role == "kernel":
-            # differs: dense-kernel-axes
-            order = native_order(spec, dense.inputs[0])
-            return np.ascontiguousarray((native if order is None else native[np.argsort(order)]).T)
-        case _:
-            return native
+    values = np.array(variable.numpy())
+    if array is None or array.role != "kernel":
+        return values
+    layer = spec.owner(array)
+    order = native_order(spec, layer.inputs[0]) if isinstance(layer, L.Dense) else None
+    if order is not None:
+        values = values[np.argsort(order)]
+    is_deep = isinstance(layer, L.Conv) and is_depthwise(layer, spec.input_shapes(layer)[0][-1])
+    return np.ascontiguousarray(_canonical(values, is_deep))
 
 
 def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, values: np.ndarray) -> None:
@@ -97,3 +121,105 @@ def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
 def native(variable: Variable) -> tf.Variable:
     """Return the TensorFlow variable of a Keras variable."""
     return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def read_file(path: Path) -> Stored:
+    """Read a weights file of this framework without running code from it."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                config = json.loads(archive.read("config.json"))
+                tree = read_tree(io.BytesIO(archive.read("model.weights.h5")), str(path), _OPTIMIZERS)
+        else:
+            tree = read_tree(path, str(path), _OPTIMIZERS)
+            config = json.loads(tree.attributes[""].get("model_config", "null"))
+        layers = config["config"].get("layers", []) if config else []
+        is_nested = any("layers" in layer["config"] for layer in layers)
+        kinds = (
+            [] if is_nested else [(layer["config"]["name"], _KINDS.get(layer["class_name"], "")) for layer in layers]
+        )
+        top = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
+        return _read_numbered(tree, kinds) if top is None else _read_named(tree, top, kinds)
+    except ArtifactError:
+        raise
+    except Exception as error:  # a damaged archive or unexpected JSON can raise anything
+        raise ArtifactError(
+            f"Cannot read '{path}': the Keras file is corrupt or truncated ({in_one_line(error)})."
+        ) from error
+
+
+def _read_numbered(tree: Tree, kinds: Kinds) -> Stored:
+    """Read Keras 3's layout: `layers/conv2d_1/vars/0`, numbered by class in the order of `model.layers`."""
+    names = _names_of_groups(tree, kinds)
+    classes = {group: _class_and_number(group) for group in names}
+    arrays: Arrays = {}
+    for path, array in tree.arrays.items():
+        if match := _NUMBERED.fullmatch(path):
+            group, number = match[1], int(match[2])
+            first = tree.arrays.get(f"{group}/vars/0", array)
+            role = dict(enumerate(_ROLES.get(first.ndim, ()))).get(number, f"array{number}")
+            is_deep = classes[group][0].endswith("depthwise_conv2d")
+            arrays[f"{names[group]}.{role}"] = _canonical(array, is_deep) if role == "weight" else array
+    runs = defaultdict(list)
+    for group in sorted(names, key=lambda group: classes[group][1]):
+        runs[classes[group][0]].append(names[group])
+    permutes = [name for group, name in names.items() if classes[group][0].endswith("permute")]
+    return Stored(arrays, [*runs.values()], permutes)
+
+
+def _class_and_number(group: str) -> tuple[str, int]:
+    kind, _, number = group.rpartition("_")
+    return (kind, int(number)) if number.isdecimal() else (group, 0)
+
+
+def _names_of_groups(tree: Tree, kinds: Kinds) -> dict[str, str]:
+    """Return the layer name of each group, or the attribute's name if layers are attributes."""
+    names = {}
+    for path, attributes in tree.attributes.items():
+        if path.endswith("/vars"):
+            group = path.removesuffix("/vars")
+            is_listed = group.rpartition("/")[0].endswith("layers")
+            names[group] = str((is_listed and attributes.get("name")) or group.replace("/", "."))
+    seen: Counter[str] = Counter()
+    for name, kind in kinds:  # older files do not store names in groups
+        group = f"layers/{kind}_{seen[kind]}".removesuffix("_0")
+        seen[kind] += 1
+        if group in names:
+            names[group] = name
+    is_unique = len(set(names.values())) == len(names)
+    return names if is_unique else {group: group.replace("/", ".") for group in names}
+
+
+def _read_named(tree: Tree, top: str, kinds: Kinds) -> Stored:
+    """Read the older layout: `model_weights/conv2d_1/.../kernel`, with lists of names in order."""
+    kind_of = dict(kinds)
+    arrays: Arrays = {}
+    layers = _texts(tree, top, "layer_names")
+    for layer in layers:
+        group = f"{top}/{layer}".lstrip("/")
+        for weight in _texts(tree, group, "weight_names"):
+            *_, name, last = [layer, *weight.partition(":")[0].split("/")]
+            array, role = tree.arrays.get(f"{group}/{weight}"), _NAMES.get(last, last)
+            if f"{name}.{role}" in arrays:
+                raise ValueError(f"two layers have the name '{name}'")
+            if array is not None:
+                is_deep = last == "depthwise_kernel" or kind_of.get(name) == "depthwise_conv2d"
+                arrays[f"{name}.{role}"] = _canonical(array, is_deep) if role == "weight" else array
+    permutes = [name for name in layers if kind_of.get(name, name).startswith("permute")]
+    return Stored(arrays, [list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))], permutes)
+
+
+def _texts(tree: Tree, group: str, key: str) -> list[str]:
+    """Return a list of texts; Keras splits a long one into `<key>0`, `<key>1` and so on."""
+    attributes = tree.attributes.get(group, {})
+    parts = [attributes.get(name, ()) for name in (key, *(f"{key}{place}" for place in range(len(attributes))))]
+    return [text.decode() if isinstance(text, bytes) else str(text) for part in parts for text in part]
+
+
+def _canonical(kernel: np.ndarray, is_deep: bool) -> np.ndarray:
+    """Return the view of a kernel, of a depthwise convolution if `is_deep`, in canonical layout."""
+    # differs: conv-kernel-axes, dense-kernel-axes
+    if kernel.ndim == 4 and is_deep:
+        height, width, channels, multiplier = kernel.shape
+        return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
+    return kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
