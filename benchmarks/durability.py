@@ -21,7 +21,6 @@ from statistics import median
 import numpy as np
 
 from diptych import engines
-from diptych.artifacts.events import EventLog
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
 from diptych.data.datasets import Split
@@ -202,8 +201,7 @@ def training(engine: str, way: str, asked) -> None:
                 raise Enough(fields["step"] - first + (fields["epoch"] - 1) * trainer.num_steps)
 
         try:
-            with EventLog(run.events_path) as events:
-                trainer.fit(run, saver, events, notify, origin={}, stopping=Stopping())
+            trainer.fit(run, saver, notify, stopping=Stopping())
         except Enough as enough:
             (steps,) = enough.args
         seconds = time.perf_counter() - start

@@ -19,15 +19,14 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
-from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, Self, TypeVar, cast
+from typing import Any, BinaryIO, Self, TypeVar, cast
 
 from diptych.errors import DiptychError, EngineError, in_one_line
 
-P = ParamSpec("P")
 R = TypeVar("R")
 Notify = Callable[[str, dict[str, Any]], None]
 
@@ -49,9 +48,6 @@ _SETTINGS: dict[str | None, dict[str, str]] = {
 }
 _TAIL_LINES = 40
 _SERVE = "import sys; from diptych.processes import serve; serve(int(sys.argv[1]), sys.argv[2:])"
-# Objects that `Worker.create` made in this process, by the number of their stand-ins in the other one.
-_objects: dict[int, Any] = {}
-_numbers = count()
 
 
 def num_threads() -> int:
@@ -154,9 +150,9 @@ class Worker:
                 self._answer(None)
             raise
 
-    def create(self, make: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def create(self, make: Callable[..., R], *args: Any) -> R:
         """Return a stand-in for an object that the process makes with the first call of one of its methods."""
-        return cast(R, _StandIn(self, make, args, kwargs))
+        return cast(R, _StandIn(self, make, *args))
 
     def _answer(self, notify: Notify | None) -> Any:
         """Pass on messages, then return the result or raise the error of the function."""
@@ -184,10 +180,10 @@ class Worker:
 
 class _StandIn:
     def __init__(self, worker: Worker, *recipe: Any) -> None:
-        self._worker, self._recipe, self._number = worker, recipe, next(_numbers)
+        self._worker, self._recipe = worker, recipe
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self._worker.call(_invoke, self._number, self._recipe, method, args, kwargs)
+        return partial(self._worker.call, _invoke, self._recipe, method)
 
 
 def call(
@@ -251,11 +247,14 @@ def _serve_one(stream: socket.socket, connection: Connection) -> None:
     connection.send(answer)
 
 
-def _invoke(number: int, recipe: tuple[Callable[..., Any], Any, Any], method: str, args: Any, kwargs: Any) -> Any:
-    if number not in _objects:
-        make, make_args, make_kwargs = recipe
-        _objects[number] = make(*make_args, **make_kwargs)
-    return getattr(_objects[number], method)(*args, **kwargs)
+def _invoke(recipe: tuple[Any, ...], method: str, *args: Any, **kwargs: Any) -> Any:
+    return getattr(_made(*recipe), method)(*args, **kwargs)
+
+
+@cache
+def _made(make: Callable[..., Any], *args: Any) -> Any:
+    """The object of all stand-ins with these arguments."""
+    return make(*args)
 
 
 def _end_with_parent(fd: int) -> None:

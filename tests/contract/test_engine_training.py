@@ -7,8 +7,7 @@ import pytest
 import tiny
 
 from diptych.comparison.parity import samples
-from diptych.engines import optimizer_state
-from diptych.engines.contract import NO_STEPS
+from diptych.engines.contract import NO_STEPS, optimizer_arrays
 from diptych.errors import ArtifactError
 from diptych.spec import Recipe
 from diptych.spec import layers as L
@@ -52,7 +51,7 @@ def test_an_optimizers_state_has_canonical_names_and_begins_at_nothing(engine, r
     spec = tiny.conv_net()
     model = tiny.loaded(engine, spec, recipe.precision)
     state = engine.read_optimizer(engine.make_optimizer(model, recipe))
-    expected = {array.name: array.shape for array in optimizer_state.arrays(spec, recipe)}
+    expected = {array.name: array.shape for array in optimizer_arrays(spec, recipe)}
     assert expected == {name: array.shape for name, array in state.items()}
     averages = {name: state.pop(f"average/{name}") for name in engine.read_weights(model)}
     tiny.assert_same_arrays(engine.read_weights(model), averages)

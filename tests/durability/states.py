@@ -18,8 +18,7 @@ def state(number, step, best_epoch=0):
         weights=arrays_of(number, "conv.weight", "fc.bias"),
         optimizer={"step": np.array(step, np.int64), **arrays_of(-number, "momentum/conv.weight")},
         epochs=[{"epoch": epoch, "train_loss": 0.1 + epoch} for epoch in range(1, number + 1)],
-        position=number,
-        totals=Totals(0.1 * number, 1 / 3, number, number + 1),
+        totals=Totals(0.1 * number, 1 / 3, number, number + 1, number),
         best=arrays_of(1000 + best_epoch, "conv.weight", "fc.bias") if best_epoch else None,
         best_epoch=best_epoch,
         origin={"number": number},
@@ -36,7 +35,7 @@ def assert_equal(expected, found):
     for ours, theirs in ((expected.weights, found.weights), (expected.optimizer, found.optimizer)):
         _assert_equal_arrays(ours, theirs)
     _assert_equal_arrays(expected.best or {}, found.best or {})
-    for name in ("epochs", "position", "totals", "best_epoch", "origin"):
+    for name in ("epochs", "totals", "best_epoch", "origin"):
         assert getattr(expected, name) == getattr(found, name), name
 
 

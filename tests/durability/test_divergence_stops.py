@@ -14,7 +14,9 @@ from diptych.artifacts.store import read_json
 from diptych.errors import EngineError
 from diptych.processes import call, engine_environment
 from diptych.spec import Recipe, zoo
-from diptych.training import checkpoint, divergence, provenance
+from diptych.training import checkpoint, provenance
+from diptych.training.process import Settings, execute
+from diptych.training.trainer import Diverged, Stopping
 
 # Decay that overshoots: each step flips weights and makes them larger, until they overflow in the second epoch.
 OVERSHOOT = {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "l2": 21.0, "schedule": "constant"}
@@ -26,7 +28,7 @@ def diverge(root):
     run, dataset = create(root)
     train(run, dataset, stop_after=1)
     before = faults.read_files(run.directory)
-    with faults.watched(run.directory) as changes, pytest.raises(divergence.Diverged):
+    with faults.watched(run.directory) as changes, pytest.raises(Diverged):
         train(run, dataset)
     # Nothing depends on curves, and removing what is not there changes nothing.
     return before, [change for change in changes if change.path and not change.path.startswith("tensorboard")]
@@ -40,9 +42,6 @@ def create(root):
 
 
 def train(run, dataset, **settings):
-    from diptych.training.process import Settings, execute
-    from diptych.training.trainer import Stopping
-
     execute(run, Settings("torch", 1, **settings), dataset, lambda kind, fields: None, Stopping())
 
 
@@ -56,7 +55,7 @@ def test_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(tmp_pa
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])
     before, changes = call(diverge, tmp_path, env=env)
     whole, folders = Run.open(tmp_path / "run"), (tmp_path / f"state{number}" for number in count())
-    good, details = checkpoint.load(whole), read_json(divergence.path_of(whole))
+    good, details = checkpoint.load(whole), read_json(whole.divergence_path)
     num_states, undetected = 0, None
     for _, files in faults.power_losses(before, changes):
         run, num_states, messages = Run(next(folders)), num_states + 1, []
@@ -64,8 +63,8 @@ def test_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(tmp_pa
         faults.write_files(run.directory, files)
         states.assert_equal(good, checkpoint.load(run, lambda *message, to=messages: to.append(message)))
         assert [] == messages
-        if divergence.path_of(run).exists():
-            assert details == read_json(divergence.path_of(run))
+        if run.divergence_path.exists():
+            assert details == read_json(run.divergence_path)
         else:
             assert run.read_record().status in {"stopped", "running"}
             provenance.check_unfinished(run, force=False)  # so that it can be found again
@@ -75,5 +74,5 @@ def test_a_power_loss_at_any_change_leaves_a_good_state_and_what_happened(tmp_pa
     assert num_states > len(changes)
     with pytest.raises(EngineError, match=f"diverged in epoch 2 at step {details['step']} of"):
         call(train_again, undetected, env=env)
-    assert details == read_json(divergence.path_of(undetected))
+    assert details == read_json(undetected.divergence_path)
     assert ("diverged", 1) == (undetected.read_record().status, len(read_events(undetected.events_path, "diverged")))

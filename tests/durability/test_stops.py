@@ -11,7 +11,7 @@ import pytest
 import states
 from finished import record_of
 
-from diptych.artifacts.events import EventLog, read_events, rewind
+from diptych.artifacts.events import append_event, read_events, rewind
 from diptych.artifacts.run import Run, is_run
 from diptych.artifacts.store import atomic_write
 from diptych.errors import ArtifactError
@@ -114,13 +114,11 @@ EPOCHS = [{"epoch": epoch, "train_loss": 1 / epoch} for epoch in (1, 2, 3)]
 def log(folder):
     """A log of three epochs, brought back to two of them, that goes on."""
     path = folder / "events.jsonl"
-    with EventLog(path) as events:
-        for epoch in EPOCHS:
-            events.write("epoch", epoch)
-            yield
+    for epoch in EPOCHS:
+        append_event(path, "epoch", epoch)
+        yield
     rewind(path, EPOCHS[:2])
-    with EventLog(path) as events:
-        events.write("epoch", EPOCHS[2])
+    append_event(path, "epoch", EPOCHS[2])
     yield
 
 
@@ -131,8 +129,7 @@ def assert_log_goes_on(folder, returned):
         lines = path.read_bytes().splitlines()[: min(returned, 2)]
         assert list(range(1, len(lines) + 1)) == [json.loads(line)["epoch"] for line in lines]
     rewind(path, EPOCHS)
-    with EventLog(path) as events:
-        events.write("end", {})
+    append_event(path, "end", {})
     assert EPOCHS == [{name: event[name] for name in EPOCHS[0]} for event in read_events(path, "epoch")]
 
 

@@ -100,7 +100,7 @@ def test_sigterm_ends_a_training_within_one_call_and_one_save(begun, unbroken, e
     # A call to the framework takes one step in PyTorch, and up to sixteen in TensorFlow; before a step, none is on.
     most = 0 if moment.place == "step" else {"torch": 1, "tensorflow": 16}[engine]
     assert stop.steps - stop.steps_before <= most
-    assert stop.steps == int(state.optimizer["step"]) == state.position + len(state.epochs) * 11
+    assert stop.steps == int(state.optimizer["step"]) == state.totals.steps + len(state.epochs) * 11
     assert stop.seconds < 10
     if moment.place == "step":
         finish(run, Settings(engine, 1))

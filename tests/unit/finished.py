@@ -5,7 +5,7 @@ import json
 import msgspec
 import numpy as np
 
-from diptych.artifacts.events import EventLog
+from diptych.artifacts.events import append_event
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Predictions, Run
 from diptych.evaluation import evaluate_logits
@@ -101,9 +101,8 @@ def finished(
             }
         ),
     )
-    with EventLog(run.events_path) as events:
-        for epoch in range(1, epochs + 1):
-            events.write("epoch", epoch_of(epoch))
+    for epoch in range(1, epochs + 1):
+        append_event(run.events_path, "epoch", epoch_of(epoch))
     run.write_metrics(evaluate_logits(logits_nk, labels_n, CLASSES))
     run.write_predictions(Predictions(logits_nk, labels_n, np.arange(len(labels_n))))
     run.seal()

@@ -27,8 +27,8 @@ def run(tmp_path):
     return Run.create(tmp_path, "run", record_of())
 
 
-def at(step, best=None, best_epoch=0, position=0):
-    return Checkpoint(WEIGHTS, {"step": np.array(step)}, EPOCHS, position, best=best, best_epoch=best_epoch)
+def at(step, position=0):
+    return Checkpoint(WEIGHTS, {"step": np.array(step)}, EPOCHS, Totals(steps=position))
 
 
 def folders(run):
@@ -36,7 +36,7 @@ def folders(run):
 
 
 def test_a_checkpoint_returns_bit_for_bit_with_its_history(run):
-    expected = Checkpoint(WEIGHTS, OPTIMIZER, EPOCHS, 12, TOTALS, BEST, 1, {"classes": ["é", "b"], "seed": 7}, 0.1)
+    expected = Checkpoint(WEIGHTS, OPTIMIZER, EPOCHS, TOTALS, BEST, 1, {"classes": ["é", "b"], "seed": 7}, 0.1)
     checkpoint.save(run, expected)
     actual = checkpoint.load(run)
     for name in ("weights", "optimizer", "best"):
@@ -45,7 +45,7 @@ def test_a_checkpoint_returns_bit_for_bit_with_its_history(run):
         for key, array in ours.items():
             np.testing.assert_array_equal(array, theirs[key], strict=True)
             assert array.tobytes() == theirs[key].tobytes()
-    for name in ("epochs", "position", "totals", "best_epoch", "origin", "seconds", "place"):
+    for name in ("epochs", "totals", "best_epoch", "origin", "seconds", "place"):
         assert getattr(expected, name) == getattr(actual, name)
 
 
@@ -81,7 +81,7 @@ def test_only_the_newest_checkpoints_are_kept(run):
 def test_a_checkpoint_of_the_same_step_replaces_the_one_before(run):
     for position in (1, 2, 3):
         checkpoint.save(run, at(8, position=position))
-        assert position == checkpoint.load(run).position
+        assert position == checkpoint.load(run).totals.steps
         assert [f"step-00000008{f'-{position}' * (position > 1)}"] == folders(run)
 
 

@@ -42,7 +42,7 @@ def with_another_pixel():
         ({"spec": zoo.model("mlp", (8, 8, 1), 10, (0.5,), (0.25,))}, ["the spec's digest was "], True),
         ({"precision": "bfloat16"}, ["precision was float32, is bfloat16"], True),
         ({"learning_rate": 0.2}, ["learning_rate was 0.1, is 0.2"], True),
-        ({"step_epochs": (2, 4)}, ["step_epochs was [5, 8], is [2, 4]"], True),
+        ({"step_epochs": (2, 4)}, ["step_epochs was 5, 8, is 2, 4"], True),
         ({"batch_size": 7}, ["batch_size was 64, is 7"], False),
         ({"seed": 1}, ["the seed was 0, is 1"], False),
         ({"version": "2.9.0"}, [], True),

@@ -91,7 +91,7 @@ def test_arrays_arrive_bit_for_bit(worker: Worker) -> None:
 
 
 def test_an_object_stays_in_the_process(worker: Worker) -> None:
-    first, second = worker.create(Counter, 10), worker.create(Counter, start=20)
+    first, second = worker.create(Counter, 10), worker.create(Counter, 20)
     assert [first.add(1), second.add(1), first.add(number=2)] == [11, 21, 13]
 
 

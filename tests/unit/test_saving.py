@@ -5,6 +5,7 @@ import pytest
 from finished import record_of
 
 from diptych.artifacts.run import Run
+from diptych.engines.contract import Totals
 from diptych.training import checkpoint, schedule
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.schedule import Saver
@@ -37,7 +38,7 @@ def clock(monkeypatch):
 
 
 def state(step):
-    return Checkpoint({"weight": np.full(3, step)}, {"step": np.array(step)}, [], step)
+    return Checkpoint({"weight": np.full(3, step)}, {"step": np.array(step)}, [], Totals(steps=step))
 
 
 def test_a_number_of_steps_is_kept_to_exactly(run):
@@ -47,7 +48,7 @@ def test_a_number_of_steps_is_kept_to_exactly(run):
         assert saver.is_due()
         saver.save(state(step))
     assert not saver.is_overdue()
-    assert 14 == checkpoint.load(run).position
+    assert 14 == checkpoint.load(run).totals.steps
 
 
 def test_unless_given_a_save_waits_fifty_times_as_long_as_the_last_one_took(run, clock):

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from diptych.training.tensorboard import TensorBoardWriter
+from diptych.training.tensorboard import tensorboard
 
 EPOCH = {
     "epoch": 1,
@@ -38,9 +38,9 @@ def read_scalars(monkeypatch):
 
 
 def test_tensorboard_reads_every_scalar_of_an_epoch(tmp_path, read_scalars):
-    with TensorBoardWriter(tmp_path / "tensorboard") as writer:
-        writer.write_epoch(EPOCH)
-        writer.write_epoch({**EPOCH, "epoch": 2, "train_loss": 0.25, "validation_loss": None})
+    with tensorboard(tmp_path / "tensorboard") as write:
+        write(EPOCH)
+        write({**EPOCH, "epoch": 2, "train_loss": 0.25, "validation_loss": None})
         scalars = read_scalars(tmp_path / "tensorboard")  # before the writer is closed
     assert {
         "train/loss": [(1, 0.5), (2, 0.25)],
@@ -53,11 +53,11 @@ def test_tensorboard_reads_every_scalar_of_an_epoch(tmp_path, read_scalars):
 
 
 def test_an_epoch_that_is_trained_again_is_shown_once(tmp_path, read_scalars):
-    with TensorBoardWriter(tmp_path) as writer:
+    with tensorboard(tmp_path) as write:
         for epoch in (1, 2, 3):
-            writer.write_epoch({**EPOCH, "epoch": epoch})
-    with TensorBoardWriter(tmp_path, first_epoch=2) as writer:
-        writer.write_epoch({**EPOCH, "epoch": 2, "train_loss": 0.25})
+            write({**EPOCH, "epoch": epoch})
+    with tensorboard(tmp_path, first_epoch=2) as write:
+        write({**EPOCH, "epoch": 2, "train_loss": 0.25})
     assert 2 == len(list(tmp_path.iterdir()))
     assert [(1, 0.5), (2, 0.25)] == read_scalars(tmp_path)["train/loss"]
 
@@ -66,9 +66,9 @@ def test_writing_imports_neither_framework(tmp_path):
     script = f"""
 import sys
 from pathlib import Path
-from diptych.training.tensorboard import TensorBoardWriter
-with TensorBoardWriter(Path(sys.argv[1])) as writer:
-    writer.write_epoch({EPOCH})
+from diptych.training.tensorboard import tensorboard
+with tensorboard(Path(sys.argv[1])) as write:
+    write({EPOCH})
 print(sorted({{"torch", "tensorflow", "keras"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)

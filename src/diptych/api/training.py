@@ -50,16 +50,7 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
         engines.check_installed(name)
     recipe, spec = chosen.recipe_with(changes), chosen.spec
     runs = []
-    with ExitStack() as stack:
-        processes = {names[0]: stack.enter_context(_training_process(names[0]))}
-
-        def start_next() -> None:
-            """Import the other framework while this process draws plots; only one training is in memory at a time."""
-            for other in names:
-                if other not in processes:
-                    processes[other] = stack.enter_context(_training_process(other))
-
-        tell = stack.enter_context(shown(notify))
+    with _training_process(names[0]) as process, shown(notify) as tell:
         from diptych.training import provenance
         from diptych.training.process import Settings
 
@@ -68,23 +59,16 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
         spec = spec or _spec_for(str(chosen.model), dataset)
         threads = chosen.threads or num_threads()
         if chosen.device == "cuda":  # refused before there is a run
-            processes[names[0]].call(engines.configure, names[0], threads, chosen.device)
+            process.call(engines.configure, names[0], threads, chosen.device)
+        saving = {"checkpoint_steps": chosen.checkpoint_steps, "keep_checkpoints": chosen.keep_checkpoints}
         for name in names:
-            default_name = f"{dataset.name}-{spec.name}-{name}"
-            run = provenance.create(
-                Path(chosen.out),
-                default_name if chosen.name is None else chosen.name + f"-{name}" * (len(names) > 1),
-                source,
-                dataset,
-                spec,
-                recipe,
-                chosen.seed,
-                name,
-                checkpoint_steps=chosen.checkpoint_steps,
-                keep_checkpoints=chosen.keep_checkpoints,
-            )
+            folder = f"{dataset.name}-{spec.name}-{name}"
+            if chosen.name is not None:
+                folder = chosen.name + f"-{name}" * (len(names) > 1)
+            parent = Path(chosen.out)
+            run = provenance.create(parent, folder, source, dataset, spec, recipe, chosen.seed, name, **saving)
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
-            complete(run, settings, lambda: dataset, tell, process=processes[name], trained=start_next)
+            complete(run, settings, lambda: dataset, tell, process if name == names[0] else None)
             runs.append(run)
     return (runs[0], runs[1]) if len(runs) > 1 else runs[0]
 
@@ -126,20 +110,12 @@ def resume(
     from diptych.training.process import Settings
 
     opened = unfinished_run(run, out)
-    provenance.check_unfinished(opened, force)
     record = opened.read_record()
     name = engine or record.last_engine
     engines.check_installed(name)
-    threads = threads or record.last_threads or num_threads()
-    settings = Settings(name, threads, workers, stop_after, force, device)
+    settings = Settings(name, threads or record.last_threads or num_threads(), workers, stop_after, force, device)
     with shown(notify) as tell:
-        complete(
-            opened,
-            settings,
-            lambda: provenance.source_of(opened.read_record()).load(data_progress(tell)),
-            tell,
-            lambda: provenance.check_unfinished(opened, force),
-        )
+        complete(opened, settings, lambda: provenance.source_of(opened.read_record()).load(data_progress(tell)), tell)
     return opened
 
 
@@ -163,53 +139,41 @@ def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
 
 
 def complete(
-    run: Run,
-    settings: Settings,
-    load: Callable[[], Dataset],
-    notify: Notify,
-    check: Callable[[], None] = lambda: None,
-    process: Worker | None = None,
-    trained: Callable[[], None] = lambda: None,
+    run: Run, settings: Settings, load: Callable[[], Dataset], notify: Notify, process: Worker | None = None
 ) -> None:
-    """Train a new or interrupted run to its end, draw its plots and write its manifest.
+    """Train a new or unfinished run to its end, draw its plots and write its manifest.
 
-    `check` raises if the run cannot be trained; it is called once no other process can change the run. `process` is
-    where to train (default: a new process); `trained` is called once it has ended. An interruption says how to resume.
+    `process` is where to train (default: a new process). An interruption says how to resume.
     """
     from diptych.artifacts.locks import locked
+    from diptych.training import provenance
     from diptych.training.process import train_in_process
 
-    with _noted(run), locked(run.directory, "training") as lock, ExitStack() as stack:
-        check()
-        process = process or stack.enter_context(_training_process(settings.engine))
-        dataset = load()
-        Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
-        epochs = run.read_record().recipe.epochs
-        notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": settings.stop_after or epochs})
-        train_in_process(process, run, settings, dataset, notify, [lock])
-        process.close()
-        trained()
-        if run.read_record().status == "finished":
-            from diptych.reports import plots
+    with ExitStack() as stack:
+        lock = stack.enter_context(locked(run.directory, "training"))
+        record = provenance.check_unfinished(run, settings.force)
+        try:
+            process = process or stack.enter_context(_training_process(settings.engine))
+            dataset = load()
+            Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
+            epochs = settings.stop_after or record.recipe.epochs
+            notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": epochs})
+            train_in_process(process, run, settings, dataset, notify, [lock])
+            process.close()
+            if run.read_record().status == "finished":
+                from diptych.reports import plots
 
-            plots.draw(run, dataset.test)
-            run.seal()
+                plots.draw(run, dataset.test)
+                run.seal()
+        except KeyboardInterrupt as interruption:
+            interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
+            raise
 
 
 def _training_process(engine: str) -> Worker:
     """Start a process that imports an engine while this one reads data."""
     imports = [f"diptych.engines.{engine}", "diptych.training.tensorboard", "diptych.training.process"]
     return Worker(f"The {engine} training", imports=imports, env=engine_environment(engine))
-
-
-@contextmanager
-def _noted(run: Run) -> Iterator[None]:
-    """Add how to resume the run to an interruption."""
-    try:
-        yield
-    except KeyboardInterrupt as interruption:
-        interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
-        raise
 
 
 @contextmanager

@@ -38,12 +38,8 @@ def locked(folder: Path, doing: str) -> Iterator[int]:
         ArtifactError: another process holds the lock; says which, on which machine and since when.
     """
     path = folder / LOCK
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise refusal(path, error) from error
-    try:
-        if not _try_lock(folder, descriptor):
+    with _opened(path, os.O_RDWR | os.O_CREAT) as (descriptor, is_free):
+        if not is_free:
             # The holder may not have written who it is yet.
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
             raise ArtifactError(f"'{folder}' is in use: {holder}. Wait until it and all it started end, or end them.")
@@ -54,8 +50,6 @@ def locked(folder: Path, doing: str) -> Iterator[int]:
         except OSError as error:
             raise refusal(path, error, 0, len(holder)) from error
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -70,7 +64,7 @@ def staging(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _held(Path(name)):
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_STAGING) as name, _opened(Path(name)):
             yield Path(name)
     except OSError as error:
         raise ArtifactError(f"Cannot write in '{folder}': {error.strerror or error}.") from error
@@ -95,22 +89,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _try_lock(folder: Path, descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise ArtifactError(f"Cannot lock '{folder}': {error.strerror}. Use a file system that has locks.") from error
-    return True
-
-
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Lock a staging folder while the block runs; yield whether it was free."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[tuple[int, bool]]:
+    """Open a file or folder and lock it if it is free; yield the descriptor and whether it was free."""
     try:
-        yield _try_lock(folder, descriptor)
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise refusal(path, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = True
+        except BlockingIOError:
+            is_free = False
+        except OSError as error:
+            raise ArtifactError(f"Cannot lock '{path}': {error.strerror}. Use a file system that has locks.") from error
+        yield descriptor, is_free
     finally:
         os.close(descriptor)
 
@@ -118,8 +112,8 @@ def _held(folder: Path) -> Iterator[bool]:
 def _sweep(folder: Path) -> None:
     """Remove the staging folders of killed processes; one that was just made may not be locked yet."""
     for left in folder.glob(f"{_STAGING}*"):
-        with suppress(OSError):
+        with suppress(OSError, ArtifactError):
             if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK:
-                with _held(left) as is_free:
+                with _opened(left) as (_, is_free):
                     if is_free:
                         shutil.rmtree(left)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
-from diptych.artifacts.store import parse_json, read_bytes, write_json
+from diptych.artifacts.store import parse_json, read_bytes
 from diptych.errors import ArtifactError, SpecError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, recipe_from_json
@@ -181,8 +181,3 @@ def read_record(path: Path, kind: type[T]) -> T:
             f"Cannot read '{path}': it has version {version}; this diptych reads version {wanted}. {ADVICE}"
         )
     return parse_json(path, content, kind, f" {ADVICE}")
-
-
-def write_record(path: Path, record: msgspec.Struct) -> None:
-    """Write a struct as indented JSON."""
-    write_json(path, record)

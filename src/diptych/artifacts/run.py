@@ -4,6 +4,7 @@ runs/<name>/
   run.json           spec, recipe, preprocessing, class names, data fingerprint, versions, machine,
                      command, engine, status
   events.jsonl       what happened, as it happened
+  diverged.json      the step after which numbers were not finite, if the training diverged
   metrics.json       the numbers of the test set
   cost.json          speed and memory, where a comparison measured them
   predictions.npz    test logits, labels, sample ids
@@ -23,7 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from diptych.artifacts.record import RunRecord, read_record, write_record
+from diptych.artifacts.record import RunRecord, read_record
 from diptych.artifacts.store import (
     make_folder,
     read_json,
@@ -67,6 +68,7 @@ class Run:
 
     record_path = _Inside("run.json")
     events_path = _Inside("events.jsonl")
+    divergence_path = _Inside("diverged.json")
     metrics_path = _Inside("metrics.json")
     cost_path = _Inside("cost.json")
     predictions_path = _Inside("predictions.npz")
@@ -90,13 +92,12 @@ class Run:
     @classmethod
     def open(cls, directory: str | Path) -> Self:
         """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
-        run = cls(Path(directory))
-        inside = [] if is_run(directory) else list(run.directory.glob("*/run.json"))
-        if len(inside) == 1:
-            return cls(inside[0].parent)
-        if not is_run(directory):
-            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(run.directory)}")
-        return run
+        if is_run(directory):
+            return cls(Path(directory))
+        runs = sorted(path.parent for path in Path(directory).glob("*/run.json"))
+        if len(runs) != 1:
+            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(Path(directory), runs)}")
+        return cls(runs[0])
 
     def read_record(self) -> RunRecord:
         """Read `run.json`; raises ArtifactError when it is damaged."""
@@ -104,7 +105,7 @@ class Run:
 
     def write_record(self, record: RunRecord) -> None:
         """Write `run.json`."""
-        write_record(self.record_path, record)
+        write_json(self.record_path, record)
 
     def read_metrics(self) -> dict[str, Any]:
         """Read `metrics.json`."""
@@ -193,12 +194,9 @@ def _make_free_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def _what_is_there(directory: Path) -> str:
-    if not directory.exists():
-        return "there is no such folder."
-    if not directory.is_dir():
-        return "it is a file; a run is a folder."
-    runs = sorted(path.parent.name for path in directory.glob("*/run.json"))
+def _what_is_there(directory: Path, runs: list[Path]) -> str:
     if runs:
-        return f"it holds {len(runs)} runs; name one, such as '{directory / runs[0]}'."
-    return "it has no run.json."
+        return f"it holds {len(runs)} runs; name one, such as '{runs[0]}'."
+    if directory.is_file():
+        return "it is a file; a run is a folder."
+    return "it has no run.json." if directory.exists() else "there is no such folder."

@@ -165,11 +165,7 @@ def _entry_first(message: str) -> str:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write named arrays and text metadata as safetensors; arrays keep shape and dtype."""
-    try:
-        parts = array_parts(arrays, metadata)
-    except ArtifactError as error:
-        raise ArtifactError(f"Cannot write '{path}': {error}") from error
-    write_parts(path, *parts)
+    write_parts(path, *array_parts(arrays, metadata))
 
 
 def write_parts(path: Path, *parts: bytes | memoryview) -> str:
@@ -213,30 +209,25 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the arrays and the metadata of a safetensors file; raises ArtifactError when it is missing or broken."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            arrays = {name: _plain_numbers(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  (not a dict)
-            return arrays, file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            metadata = file.metadata() or {}
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error}.") from error
     except safetensors.SafetensorError as error:
         raise ArtifactError(f"Cannot read '{path}': the safetensors file is corrupt or truncated ({error}).") from error
     except TypeError as error:  # bfloat16 and the eight-bit floats
         raise ArtifactError(f"Cannot read '{path}': NumPy lacks its number type ({error}).") from error
-
-
-def _plain_numbers(array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "biufc":  # bfloat16, where another package has taught it to NumPy
-        raise TypeError(f"data type '{array.dtype}'")
-    return array
+    for array in arrays.values():
+        if array.dtype.kind not in "biufc":  # the same, where another package has taught them to NumPy
+            raise ArtifactError(f"Cannot read '{path}': NumPy lacks its number type ({array.dtype}).")
+    return arrays, metadata
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as an uncompressed .npz; names get one width, arrays of Python objects are refused."""
     plain = {name: np.array(a.tolist(), np.str_) if a.dtype.kind == "T" else a for name, a in arrays.items()}
-    objects = sorted(name for name, array in plain.items() if array.dtype.hasobject)
-    if objects:
-        raise ArtifactError(f"Cannot write '{path}': {', '.join(objects)} holds Python objects, not numbers.")
     with atomic_write(path) as file:
-        np.savez(file, **plain)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **plain)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diptych import engines, processes
-from diptych.artifacts.record import write_record
 from diptych.artifacts.run import Run
-from diptych.artifacts.store import read_arrays
+from diptych.artifacts.store import read_arrays, write_json
 from diptych.comparison.runs import Arm, Cost, FinishedRun
 from diptych.data.batches import Batch, batch_bounds, epoch_batches
 from diptych.data.datasets import Dataset
@@ -45,7 +44,7 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
     environment = processes.engine_environment(engine)
     name = f"Measuring '{run.directory}'"
     cost = processes.call(_measure, run.directory, engine, threads, seconds, name=name, env=environment)
-    write_record(run.cost_path, cost)
+    write_json(run.cost_path, cost)
 
 
 def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:

@@ -28,6 +28,16 @@ INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
 CARD = "diptych.json"
 OPSET = 18
+# Small gradients underflow in float16; PyTorch's GradScaler starts and grows the same way.
+# differs: loss-scale
+FIRST_LOSS_SCALE = 2.0**16
+STEPS_TO_GROW = 2000
+_SLOTS = {
+    "sgd": ("momentum",),
+    "adam": ("first_moment", "second_moment"),
+    "adamw": ("first_moment", "second_moment"),
+    "rmsprop": ("square", "momentum"),
+}
 # Weights files with more bytes of arrays are not read.
 MOST_BYTES = 8 * 2**30
 
@@ -79,6 +89,27 @@ class Stored:
         odd = next((name for name in (*self.arrays, *(self.permutes or ())) if not name.isprintable()), None)
         if odd is not None:
             raise ArtifactError(f"Cannot read the weights file: {odd!r:.60} is the name of an array or a layer in it.")
+
+
+def optimizer_slots(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the optimizer's arrays per weight."""
+    return tuple(slot for slot in _SLOTS[recipe.optimizer] if slot != "momentum" or recipe.momentum)
+
+
+def optimizer_arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
+    """Return every array of the optimizer's state: `step`, `<slot>/<array>`, `average/<array>` with a weight average.
+
+    In float16 also `loss_scale`: the scale, and the number of steps since it last changed.
+    """
+    state = [ArraySpec("step", (), "kernel", "zeros")]
+    if recipe.precision == "float16":
+        state.append(ArraySpec("loss_scale", (2,), "kernel", "zeros"))
+    for array in spec.trainable:
+        slots = optimizer_slots(recipe)
+        state += [ArraySpec(f"{slot}/{array.name}", array.shape, array.role, "zeros") for slot in slots]
+    if recipe.average_decay:
+        state += [ArraySpec(f"average/{array.name}", array.shape, array.role, "zeros") for array in spec.arrays]
+    return tuple(state)
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], expected: Iterable[ArraySpec], what: str) -> None:

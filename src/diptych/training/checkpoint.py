@@ -12,6 +12,7 @@ save. Two checkpoints share no file, so damage to a file costs one of them. Whoe
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -20,17 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diptych.artifacts.events import count_events
 from diptych.artifacts.run import Run
-from diptych.artifacts.store import (
-    array_parts,
-    make_folder,
-    read_arrays,
-    refusal,
-    sha256_of,
-    sync,
-    write_parts,
-)
+from diptych.artifacts.store import array_parts, make_folder, read_arrays, refusal, sync, write_parts
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
 from diptych.errors import ArtifactError
 from diptych.processes import Notify
@@ -39,6 +31,7 @@ VERSION = 3
 STATE, BEST, MANIFEST = "state.safetensors", "best.safetensors", "manifest.sha256"
 # A file that is gone or on a broken part of the disk; other errors may pass.
 _DAMAGE = {errno.ENOENT, errno.EIO}
+_FACTS = ("epochs", "totals", "best_epoch", "origin", "seconds")
 _MANIFEST = re.compile(rb"([0-9a-f]{64}  best\.safetensors\n)?[0-9a-f]{64}  state\.safetensors\n")
 
 
@@ -50,8 +43,7 @@ class Checkpoint:
         weights: every array of the model.
         optimizer: every array of the optimizer's state, `step` included.
         epochs: a record for each finished epoch.
-        position: steps taken in the current epoch.
-        totals: sums over those steps.
+        totals: sums over the steps of the current epoch.
         best: weights of the best epoch so far, if the recipe keeps them.
         best_epoch: that epoch, from 1.
         origin: what the training depends on, as JSON; see `provenance`.
@@ -61,7 +53,6 @@ class Checkpoint:
     weights: Arrays
     optimizer: Arrays
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    position: int = 0
     totals: Totals = NO_STEPS
     best: Arrays | None = None
     best_epoch: int = 0
@@ -71,7 +62,7 @@ class Checkpoint:
     @property
     def place(self) -> tuple[int, int]:
         """Finished epochs, and steps taken in the next one."""
-        return len(self.epochs), self.position
+        return len(self.epochs), self.totals.steps
 
 
 def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
@@ -89,7 +80,9 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
         kept = {_write(folder, step, checkpoint), *older[: keep - 1]}
         for path in _paths(folder):
             if path not in kept:
-                _remove(path)
+                path.replace(path.with_name(f".{path.name}"))
+        sync(folder)
+        _sweep(folder)
     except (ArtifactError, OSError) as error:
         with suppress(OSError):
             _sweep(folder)
@@ -123,14 +116,6 @@ def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | N
     return None
 
 
-def lost(run: Run) -> str:
-    """Return how a run can be seen to have lost all its checkpoints; empty if it has not."""
-    num_logged = count_events(run.events_path, "epoch")
-    if not num_logged or _paths(run.checkpoints_dir):
-        return ""
-    return f"there is no checkpoint, though {num_logged} epochs were logged, so it would start over"
-
-
 def _paths(folder: Path) -> list[Path]:
     """The folders of all checkpoints, the newest first."""
     return sorted((path for path in folder.glob("step-*") if _order(path)[0] >= 0), key=_order, reverse=True)
@@ -162,30 +147,18 @@ def _state_parts(checkpoint: Checkpoint) -> list[bytes | memoryview]:
         **{f"weights/{name}": array for name, array in checkpoint.weights.items()},
         **{f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()},
     }
-    facts = {
-        "version": VERSION,
-        "epochs": checkpoint.epochs,
-        "position": checkpoint.position,
-        "totals": asdict(checkpoint.totals),
-        "best_epoch": checkpoint.best_epoch,
-        "origin": dict(checkpoint.origin),
-        "seconds": checkpoint.seconds,
-    }
-    return array_parts(arrays, {name: json.dumps(fact) for name, fact in facts.items()})
+    facts = {name: json.dumps(getattr(checkpoint, name), default=asdict) for name in _FACTS}
+    return array_parts(arrays, {"version": str(VERSION), **facts})
 
 
 def _read(run: Run, path: Path) -> Checkpoint:
     arrays, texts = read_arrays(path / STATE)
-    facts = {name: json.loads(text) for name, text in texts.items()}
-    if facts.pop("version", None) != VERSION:
+    if texts.get("version") != str(VERSION):
         raise _other_version(run, texts.get("version", "unknown"))
-    return Checkpoint(
-        weights=_below("weights", arrays),
-        optimizer=_below("optimizer", arrays),
-        totals=Totals(**facts.pop("totals")),
-        best=read_arrays(path / BEST)[0] if BEST in _digests(path / MANIFEST) else None,
-        **facts,
-    )
+    facts = {name: json.loads(texts[name]) for name in _FACTS}
+    facts["totals"] = Totals(**facts["totals"])
+    best = read_arrays(path / BEST)[0] if (path / BEST).exists() else None
+    return Checkpoint(_below("weights", arrays), _below("optimizer", arrays), best=best, **facts)
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:
@@ -201,54 +174,29 @@ def _other_version(run: Run, version: str) -> ArtifactError:
 
 def _fault(path: Path) -> tuple[str, str] | None:
     """Return the first damaged file of a checkpoint and its fault."""
-    digests = _digests(path / MANIFEST)
-    if not digests:
-        return MANIFEST, "is not a manifest"
-    faults = ((name, _change(path / name, digest)) for name, digest in digests.items())
-    return next(((name, fault) for name, fault in faults if fault), None)
-
-
-def _digests(manifest: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in a manifest; empty if it is damaged."""
+    name = MANIFEST
     try:
-        content = manifest.read_bytes()
+        manifest = (path / name).read_bytes()
+        if not _MANIFEST.fullmatch(manifest):
+            return name, "is not a manifest"
+        for line in manifest.decode().splitlines():
+            digest, name = line.split()
+            with (path / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            if actual != digest:
+                return name, f"has sha256 {actual[:12]}…, its manifest says {digest[:12]}…"
     except OSError as error:
         if error.errno in _DAMAGE:
-            return {}
-        raise ArtifactError(f"Cannot read '{manifest}': {error.strerror}.") from error
-    if not _MANIFEST.fullmatch(content):
-        return {}
-    return {name: digest for digest, name in (line.split() for line in content.decode().splitlines())}
-
-
-def _change(path: Path, digest: str) -> str:
-    """Return how a file differs from its digest; empty if it does not."""
-    try:
-        actual = sha256_of(path)
-    except ArtifactError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _DAMAGE:
-            return f"cannot be read ({error.__cause__.strerror})"
-        raise
-    return "" if actual == digest else f"has sha256 {actual[:12]}…, its manifest says {digest[:12]}…"
-
-
-def _remove(path: Path) -> None:
-    """Remove a checkpoint at once: rename it to a hidden name, then delete that."""
-    hidden = path.with_name(f".{path.name}")
-    path.replace(hidden)
-    sync(path.parent)
-    _delete(hidden)
-
-
-def _delete(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+            return name, f"cannot be read ({error.strerror})"
+        raise ArtifactError(f"Cannot read '{path / name}': {error.strerror}.") from error
+    return None
 
 
 def _sweep(folder: Path) -> None:
-    """Make the folder of checkpoints, and delete what an interrupted save left there."""
+    """Make the folder of checkpoints, and delete what is hidden there: what was replaced or left by a killed save."""
     make_folder(folder)
-    for path in folder.glob(".step-*"):
-        _delete(path)
+    for hidden in folder.glob(".step-*"):
+        for path in hidden.iterdir():
+            path.unlink()
+        hidden.rmdir()
     sync(folder)

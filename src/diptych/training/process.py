@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace as change
 
 from diptych import engines
-from diptych.artifacts.events import EventLog, rewind
+from diptych.artifacts.events import append_event, count_events, rewind
 from diptych.artifacts.record import EngineStart, Forced, RunRecord
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import leftovers, refusal, remove_files, write_arrays
@@ -24,11 +24,10 @@ from diptych.evaluation import evaluate_logits
 from diptych.options import Device
 from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker
 from diptych.spec.codec import recipe_to_json
-from diptych.training import checkpoint, divergence, provenance
+from diptych.training import checkpoint, provenance
 from diptych.training.checkpoint import Checkpoint
-from diptych.training.divergence import Diverged
-from diptych.training.schedule import Saver
-from diptych.training.trainer import Job, Stopped, Stopping, Trainer
+from diptych.training.schedule import Saver, Stopped, Stopping
+from diptych.training.trainer import Diverged, Job, Trainer
 
 
 @dataclass(frozen=True)
@@ -91,53 +90,51 @@ def execute(run: Run, settings: Settings, dataset: Dataset, notify: Notify, stop
     engine = engines.get(settings.engine)
     engine.configure(settings.threads, settings.device)
     runtime = engine.runtime()
-    runtime["version"] = str(runtime["version"])  # PyTorch's is of a class of its own
     recipe = provenance.resolve(record.recipe, dataset, runtime["device"])
-    job = Job(record.spec, recipe, dataset, record.seed, settings.workers)
-    origin = provenance.origin(dataset, job.spec, recipe, runtime, job.seed)
+    origin = provenance.origin(dataset, record.spec, recipe, runtime, record.seed)
+    job = Job(record.spec, recipe, dataset, record.seed, settings.workers, origin)
 
     messages: list[tuple[str, dict[str, Any]]] = []
     last = checkpoint.load(run, lambda *message: messages.append(message))
     if changes := _changes(run, record, last, origin, settings.force):
-        _check_forced(run, job, changes, settings.force)
+        provenance.check_fit(job.spec, dataset)
         messages.append(("forced", {"differences": changes}))
-        record = _forced(record, dataset, changes)
+        forced = (*(record.forced or ()), Forced(time.time(), tuple(changes)))
+        record = change(record, **provenance.described(dataset, provenance.source_of(record)), forced=forced)
         if last and not provenance.keeps_batches(last.origin, origin):  # the current epoch starts over
-            last = replace(last, position=0, totals=NO_STEPS, seconds=0.0)
+            last = replace(last, totals=NO_STEPS, seconds=0.0)
 
     rewind(run.events_path, last.epochs if last else ())
-    with EventLog(run.events_path) as events:
 
-        def report(kind: str, fields: dict[str, Any]) -> None:
-            events.write(kind, fields)
-            notify(kind, fields)
+    def report(kind: str, fields: dict[str, Any]) -> None:
+        if kind != "step":
+            append_event(run.events_path, kind, fields)
+        notify(kind, fields)
 
-        for message in messages:
-            report(*message)
-        trainer = Trainer(engine, job, last)
-        start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}
-        record = change(
-            record,
-            recipe_json=recipe_to_json(recipe),
-            status="running",
-            engines=(*record.engines, msgspec.convert({**start, **runtime}, EngineStart)),
-            failure=msgspec.UNSET,
-        )
-        run.unseal()
-        run.write_record(record)
-        if last:
-            report("resume", start)
-        saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, last)
-        with _recorded_failure(run, record, report):
-            remove_files([divergence.path_of(run), *leftovers(run.directory)])
-            weights = trainer.fit(
-                run, saver, events, notify, origin=origin, stopping=stopping, stop_after=settings.stop_after
-            )
-            if settings.stop_after is not None and settings.stop_after <= trainer.epoch - 1 < recipe.epochs:
-                run.write_record(change(record, status="stopped"))
-                return
-            _evaluate(run, engine, job, weights)
-            run.write_record(change(record, status="finished", finished=time.time()))
+    for message in messages:
+        report(*message)
+    trainer = Trainer(engine, job, last)
+    start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}
+    record = change(
+        record,
+        recipe_json=recipe_to_json(recipe),
+        status="running",
+        engines=(*record.engines, msgspec.convert({**start, **runtime}, EngineStart)),
+        failure=msgspec.UNSET,
+    )
+    run.unseal()
+    run.write_record(record)
+    if last:
+        report("resume", start)
+    saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, last)
+    with _recorded_failure(run, record, report):
+        remove_files([run.divergence_path, *leftovers(run.directory)])
+        weights = trainer.fit(run, saver, report, stopping=stopping, stop_after=settings.stop_after)
+        if settings.stop_after is not None and settings.stop_after <= trainer.epoch - 1 < recipe.epochs:
+            run.write_record(change(record, status="stopped"))
+            return
+        _evaluate(run, engine, job, weights)
+        run.write_record(change(record, status="finished", finished=time.time()))
 
 
 @contextmanager
@@ -145,45 +142,34 @@ def _recorded_failure(run: Run, record: RunRecord, report: Notify) -> Iterator[N
     """Record how the training ended if it did not finish."""
     try:
         yield
-    except Diverged as error:
-        report("diverged", {"message": str(error)})
-        run.write_record(change(record, status="diverged"))
-        raise
     except Stopped:
         run.write_record(change(record, status="stopped"))
         raise
     except Exception as error:
+        message = str(error) if isinstance(error, DiptychError) else in_one_line(error)
+        if isinstance(error, Diverged):
+            report("diverged", {"message": message})
         with suppress(DiptychError):  # the disk may be full
-            why = str(error) if isinstance(error, DiptychError) else in_one_line(error)
-            failure = why.encode(errors="replace").decode()
-            run.write_record(change(record, status="failed", failure=failure))
+            status = "diverged" if isinstance(error, Diverged) else "failed"
+            failure = message.encode(errors="replace").decode()
+            run.write_record(change(record, status=status, failure=failure))
         raise
 
 
 def _changes(run: Run, record: RunRecord, last: Checkpoint | None, origin: Mapping[str, Any], force: bool) -> list[str]:
-    """Return what has changed since the last checkpoint, or since the run was created."""
+    """Return what has changed since the last checkpoint, or since the run was created; an error without `force`."""
     created = {"fingerprint": record.data.fingerprint, "class_names": list(record.class_names)}
     changes = list(provenance.differences(last.origin if last else {**origin, **created}, origin))
-    if lost := checkpoint.lost(run):
-        changes.append(lost)
-    if force and record.status == "diverged":
-        changes.append("it has diverged")
-    return changes
-
-
-def _check_forced(run: Run, job: Job, changes: list[str], force: bool) -> None:
-    if not force:
+    if not last and (num_logged := count_events(run.events_path, "epoch")):
+        changes.append(f"there is no checkpoint, though {num_logged} epochs were logged, so it would start over")
+    if changes and not force:
         raise ArtifactError(
             f"Cannot resume '{run.directory}': {'; '.join(changes)}. Undo the changes, remove the run and train again, "
             f"or resume anyway with `diptych train --resume {run.directory} --force`."
         )
-    provenance.check_fit(job.spec, job.dataset)
-
-
-def _forced(record: RunRecord, dataset: Dataset, changes: list[str]) -> RunRecord:
-    """Return the record of a run that is resumed with --force, on the data of now."""
-    forced = (*(record.forced or ()), Forced(time.time(), tuple(changes)))
-    return change(record, **provenance.described(dataset, provenance.source_of(record)), forced=forced)
+    if force and record.status == "diverged":
+        changes.append("it has diverged")
+    return changes
 
 
 def _evaluate(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:

@@ -25,7 +25,6 @@ from diptych.artifacts.record import (
     RunRecord,
     Skipped,
     SplitSizes,
-    read_record,
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
@@ -37,8 +36,15 @@ from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
-from diptych.training import divergence
 from diptych.training.machine import computes_bfloat16, machine, versions
+
+_CHANGED = {
+    "fingerprint": "the data's fingerprint was",
+    "num_samples": "the training samples were",
+    "class_names": "the classes were",
+    "spec": "the spec's digest was",
+    "seed": "the seed was",
+}
 
 
 class DataSource(DataSettings, frozen=True):
@@ -104,7 +110,6 @@ def create(
             f"'{dataset.name}' has no validation samples ({len(dataset.train)} to train on); early stopping, keep_best "
             f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
-    height, width, channels = spec.input_shape
     record = RunRecord(
         version=RunRecord.VERSION,
         status="created",
@@ -113,7 +118,7 @@ def create(
         engine=cast(EngineName, engine),
         seed=seed,
         **described(dataset, source),
-        preprocessing=Preprocessing(height, width, channels, RESIZING),
+        preprocessing=Preprocessing(*spec.input_shape, RESIZING),
         spec_json=model_to_json(spec),
         recipe_json=recipe_to_json(recipe),
         machine=Machine(**machine()),
@@ -142,8 +147,8 @@ def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
     }
 
 
-def check_unfinished(run: Run, force: bool) -> None:
-    """Raise UsageError for a run that is finished, or that has diverged unless `force` is given."""
+def check_unfinished(run: Run, force: bool) -> RunRecord:
+    """Return the record; raise UsageError for a run that is finished, or that has diverged unless `force` is given."""
     record, directory = run.read_record(), run.directory
     if record.status == "finished" and run.manifest_path.exists():
         raise UsageError(
@@ -151,12 +156,11 @@ def check_unfinished(run: Run, force: bool) -> None:
             "Start a new run to train longer."
         )
     if record.status == "diverged" and not force:
-        path = divergence.path_of(run)
-        how = f" ({read_record(path, divergence.Divergence)})" if path.exists() else ""
         raise UsageError(
-            f"'{directory}' has diverged{how}, and would again. "
+            f"'{directory}' has diverged, and would again. "
             "Train a new run with a lower learning rate, or resume with --force."
         )
+    return record
 
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
@@ -221,9 +225,9 @@ def evaluation_precision(recipe: Recipe) -> str:
 def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return what a training depends on, as JSON; `runtime` is the engine's."""
     content = json.dumps(model_to_json(spec), sort_keys=True)
-    origin = {
+    return {
         "fingerprint": dataset.fingerprint,
-        "class_names": dataset.class_names,
+        "class_names": list(dataset.class_names),
         "num_samples": len(dataset.train),
         "spec": sha256(content.encode()).hexdigest(),
         "recipe": recipe_to_json(recipe),
@@ -231,8 +235,6 @@ def origin(dataset: Dataset, spec: ModelSpec, recipe: Recipe, runtime: Mapping[s
         "engine": runtime["engine"],
         "version": runtime["version"],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(origin))
-    return plain
 
 
 def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -243,24 +245,16 @@ def keeps_batches(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Describe each thing that has changed; the engine may change."""
-    if then["fingerprint"] != now["fingerprint"]:
-        yield f"the data's fingerprint was {then['fingerprint'][:12]}, is {now['fingerprint'][:12]}"
-    if then["num_samples"] != now["num_samples"]:
-        yield f"the training samples were {then['num_samples']}, are {now['num_samples']}"
-    if then["class_names"] != now["class_names"]:
-        yield f"the classes were {_brief(then['class_names'])}, are {_brief(now['class_names'])}"
-    if then["spec"] != now["spec"]:
-        yield f"the spec's digest was {then['spec'][:12]}, is {now['spec'][:12]}"
-    for name in sorted({*then["recipe"], *now["recipe"]}):
-        before, after = (side["recipe"].get(name) for side in (then, now))
-        if before != after:
-            yield f"{name} was {before}, is {after}"
-    if then["seed"] != now["seed"]:
-        yield f"the seed was {then['seed']}, is {now['seed']}"
+    changes = [(title, then[name], now[name]) for name, title in _CHANGED.items()]
+    for name in sorted(then["recipe"] | now["recipe"]):
+        changes.append((f"{name} was", then["recipe"].get(name), now["recipe"].get(name)))
     if then["engine"] == now["engine"] and then["version"].split(".")[0] != now["version"].split(".")[0]:
-        yield f"{now['engine']} was {then['version']}, is {now['version']}"
+        changes.append((f"{now['engine']} was", then["version"], now["version"]))
+    for title, before, after in changes:
+        if before != after:
+            yield f"{title} {_brief(before)}, {'are' if title.endswith('were') else 'is'} {_brief(after)}"
 
 
-def _brief(names: list[str]) -> str:
-    words = ", ".join(names)
-    return words if len(words) <= 60 else f"{len(names)} ({words[:50]}…)"
+def _brief(value: Any) -> str:
+    words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return words if len(words) <= 60 else f"{words[:40]}…"

@@ -1,9 +1,11 @@
-"""When what happens: learning rates, early stopping and checkpoints, the same for every engine."""
+"""When what happens: learning rates, early stopping, checkpoints and the end on SIGTERM, for every engine."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -121,3 +123,37 @@ class Saver:
 
     def _pause(self) -> float:
         return time.perf_counter() - self._last
+
+
+class Stopped(BaseException):
+    """The training was told to stop; like KeyboardInterrupt, `except Exception` does not catch it."""
+
+
+class Stopping:
+    """SIGTERM: a step and the checkpoint after it finish, everything else ends at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._holds = False
+
+    def listen(self) -> None:
+        """Handle SIGTERM from now on."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self.request())
+
+    def request(self) -> None:
+        """Raise Stopped, now or at the end of a `held` block; further requests change nothing."""
+        if not self.requested:
+            self.requested = True
+            if not self._holds:
+                raise Stopped
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Finish the block before stopping."""
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+        if self.requested:
+            raise Stopped

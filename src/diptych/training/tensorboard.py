@@ -6,10 +6,10 @@ unnoticed; its EventsWriter, one layer below, writes at once.
 
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from diptych.artifacts.store import refusal
 
@@ -36,44 +36,38 @@ TAGS = {
 """Field of an epoch's record → tag in TensorBoard."""
 
 
-class TensorBoardWriter:
-    """Writes one event file into `directory`; a resumed training adds another.
+@contextmanager
+def tensorboard(directory: Path, first_epoch: int = 1) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Yield a function that writes an epoch's record, without fields that are None, to a new event file in `directory`.
 
     TensorBoard then hides what earlier files hold for `first_epoch` and later, which are trained again.
-    """
 
-    def __init__(self, directory: Path, first_epoch: int = 1) -> None:
-        self._directory = directory
+    Raises:
+        ArtifactError: the system refuses to write.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a folder in the order of their names, which are new every second.
+        writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
+    except OSError as error:
+        raise refusal(directory, error) from error
+
+    def write(*events: Event) -> None:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            # TensorBoard reads the files of a folder in the order of their names, which are new every second.
-            self._writer = EventsWriter(str(directory / "events"), f".{time.time_ns()}")
+            for event in events:
+                event.wall_time = time.time()
+                writer.write_event(event)
+                writer.flush()
         except OSError as error:
             raise refusal(directory, error) from error
-        self._write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
-    def write_epoch(self, epoch: Mapping[str, Any]) -> None:
-        """Write one epoch's record at step `epoch["epoch"]`, without the fields that are None."""
-        for field, tag in TAGS.items():
-            if epoch[field] is not None:
-                self._write(Event(step=epoch["epoch"], summary=scalar(tag, epoch[field])))
+    def write_epoch(epoch: Mapping[str, Any]) -> None:
+        values = {tag: epoch[field] for field, tag in TAGS.items() if epoch[field] is not None}
+        write(*(Event(step=epoch["epoch"], summary=scalar(tag, value)) for tag, value in values.items()))
 
-    def _write(self, event: Event) -> None:
-        event.wall_time = time.time()
-        try:
-            self._writer.write_event(event)
-            self._writer.flush()
-        except OSError as error:
-            self.close()
-            raise refusal(self._directory, error) from error
-
-    def close(self) -> None:
-        """Close the event file."""
+    try:
+        write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
+        yield write_epoch
+    finally:
         with suppress(OSError):  # closing writes again what could not be written
-            self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            writer.close()

@@ -2,75 +2,52 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from diptych.artifacts.events import EventLog
 from diptych.artifacts.run import Run
-from diptych.data.batches import Batch, epoch_batches, steps_per_epoch
+from diptych.artifacts.store import write_json
+from diptych.data.augment import is_mixed, partners
+from diptych.data.batches import Batch, batch_bounds, epoch_batches, order, steps_per_epoch
 from diptych.data.datasets import Dataset
+from diptych.data.randomness import Draws
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
+from diptych.errors import EngineError
 from diptych.evaluation import log_softmax
 from diptych.processes import Notify
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.init import initial_weights
-from diptych.training import divergence, schedule
+from diptych.training import schedule
 from diptych.training.checkpoint import Checkpoint
 from diptych.training.provenance import evaluation_precision
-from diptych.training.schedule import Saver
+from diptych.training.schedule import Saver, Stopped, Stopping
 
 SECONDS_BETWEEN_STEPS = 0.2
+OPTIMIZER = "optimizer/"
 
 
-class Stopped(BaseException):
-    """The training was told to stop; like KeyboardInterrupt, `except Exception` does not catch it."""
-
-
-class Stopping:
-    """SIGTERM: a step and the checkpoint after it finish, everything else ends at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._holds = False
-
-    def listen(self) -> None:
-        """Handle SIGTERM from now on."""
-        signal.signal(signal.SIGTERM, lambda number, frame: self.request())
-
-    def request(self) -> None:
-        """Raise Stopped, now or at the end of a `held` block; further requests change nothing."""
-        if not self.requested:
-            self.requested = True
-            if not self._holds:
-                raise Stopped
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Finish the block before stopping."""
-        self._holds = True
-        try:
-            yield
-        finally:
-            self._holds = False
-        if self.requested:
-            raise Stopped
+class Diverged(EngineError):  # noqa: N818  (what happened, as the run's status says)
+    """The loss, the weights or the optimizer's state of a training are no longer finite."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training depends on besides the engine; the number of workers changes no result."""
+    """Everything that a training depends on besides the engine; the number of workers changes no result.
+
+    `origin` is what checkpoints say of it; see `provenance`.
+    """
 
     spec: ModelSpec
     recipe: Recipe
     dataset: Dataset
     seed: int = 0
     workers: int | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Trainer:
@@ -81,24 +58,20 @@ class Trainer:
         self.engine, self.job = engine, job
         self.model = engine.build(job.spec, job.recipe.precision)
         self.evaluator = engine.build(job.spec, evaluation_precision(job.recipe))
-        engine.load_weights(self.model, last.weights if last else initial_weights(job.spec.arrays, job.seed))
+        start = last or Checkpoint(initial_weights(job.spec.arrays, job.seed), {})
+        engine.load_weights(self.model, start.weights)
         self.optimizer = engine.make_optimizer(self.model, job.recipe)
         if last:
             engine.load_optimizer(self.optimizer, last.optimizer)
-        self.epochs = list(last.epochs) if last else []
-        self.totals = last.totals if last else NO_STEPS
-        self.seconds = last.seconds if last else 0.0
-        self.best = last.best if last else None
-        self.best_epoch = last.best_epoch if last else 0
+        self.epochs, self.totals, self.seconds = list(start.epochs), start.totals, start.seconds
+        self.best, self.best_epoch = start.best, start.best_epoch
 
     def fit(
         self,
         run: Run,
         saver: Saver,
-        events: EventLog,
         notify: Notify,
         *,
-        origin: Mapping[str, Any],
         stopping: Stopping,
         stop_after: int | None = None,
     ) -> Arrays:
@@ -107,9 +80,7 @@ class Trainer:
         Args:
             run: the run, for TensorBoard and `diverged.json`.
             saver: saves the state.
-            events: gets every finished epoch, and an early stop.
-            notify: called with every `epoch`, and with `step` a few times a second.
-            origin: what the training depends on; saved in each checkpoint.
+            notify: called with every `epoch`, an `early_stop`, and `step` a few times a second.
             stopping: when it is requested, the training saves its state and ends.
             stop_after: stop after this many epochs, to be resumed later.
 
@@ -117,45 +88,39 @@ class Trainer:
             Diverged: loss, weights or the optimizer's state are not finite; the last checkpoint is from before.
             Stopped: it was requested; the state is saved.
         """
-        from diptych.training.tensorboard import TensorBoardWriter  # slow to import
+        from diptych.training.tensorboard import tensorboard  # slow to import
 
         last = min(stop_after or self.job.recipe.epochs, self.job.recipe.epochs)
-        with TensorBoardWriter(run.tensorboard_dir, self.epoch) as tensorboard:
+        with tensorboard(run.tensorboard_dir, self.epoch) as write_epoch:
             try:
                 while self.epoch <= last and not self.should_stop:
-                    self._train_epoch(run, saver, notify, origin, stopping)
+                    self._train_epoch(run, saver, notify, stopping)
                     validation = self.validate()
                     with stopping.held():
                         record = self.close_epoch(*validation)
-                        events.write("epoch", record)
-                        tensorboard.write_epoch(record)
                         notify("epoch", record)
+                        write_epoch(record)
                 with stopping.held():
                     if self.epoch <= last:
-                        events.write("early_stop", {"epoch": self.epoch - 1})
-                    saver.save(self.state(origin))
+                        notify("early_stop", {"epoch": self.epoch - 1})
+                    saver.save(self.state())
             except Stopped:
-                saver.save(self.state(origin))
+                saver.save(self.state())
                 raise
-        return self.kept_weights()
+        return self.best if self.best is not None else self.weights()
 
-    def _train_epoch(
-        self, run: Run, saver: Saver, notify: Notify, origin: Mapping[str, Any], stopping: Stopping
-    ) -> None:
+    def _train_epoch(self, run: Run, saver: Saver, notify: Notify, stopping: Stopping) -> None:
         """Train the rest of the current epoch; check and save the state when that is due."""
         with closing(self._reported(self.batches(), notify)) as batches:
             while self.totals.steps < self.num_steps:
                 with stopping.held():
                     until = min(saver.next_stop(self.totals.steps), self.num_steps)
-                    self.train(
-                        _until(batches, lambda: stopping.requested or saver.is_overdue()),
-                        until,
-                        lambda: stopping.requested,
-                    )
-                    state = self.state(origin)
-                    broken = divergence.not_finite(state.weights, state.optimizer)
+                    drawn = _until(batches, lambda: stopping.requested or saver.is_overdue())
+                    self.train(drawn, until, lambda: stopping.requested)
+                    state = self.state()
+                    broken = _not_finite(state.weights, state.optimizer)
                     if self.totals.diverged or broken:
-                        raise divergence.diverged(self, run, broken)
+                        raise _diverged(self, run, broken)
                     if stopping.requested or saver.is_due():
                         saver.save(state)
 
@@ -198,24 +163,16 @@ class Trainer:
 
     def batches(self) -> Generator[Batch, None, None]:
         """Yield the batches of the current epoch that it has not trained on; close it."""
-        job = self.job
+        job, data = self.job, self.job.dataset
+        place = {"epoch": self.epoch, "first_step": self.totals.steps}
         return epoch_batches(
-            job.dataset.train,
-            job.recipe,
-            num_classes=job.spec.num_classes,
-            seed=job.seed,
-            epoch=self.epoch,
-            first_step=self.totals.steps,
-            workers=job.workers,
+            data.train, job.recipe, num_classes=data.num_classes, seed=job.seed, workers=job.workers, **place
         )
 
     def train(self, batches: Iterable[Batch], until: int, stops: Callable[[], bool] = lambda: False) -> None:
         """Take the steps of the current epoch up to number `until`, or fewer if batches end or `stops` says so."""
-        start = time.perf_counter()
-        rates = self.rates[self.totals.steps : until]
-        self.totals = self.engine.train_epoch(
-            self.model, self.optimizer, batches, rates, self.job.seed, self.totals, stops
-        )
+        start, rates, seed = time.perf_counter(), self.rates[self.totals.steps : until], self.job.seed
+        self.totals = self.engine.train_epoch(self.model, self.optimizer, batches, rates, seed, self.totals, stops)
         self.seconds += time.perf_counter() - start
 
     def validate(self) -> tuple[float | None, float | None]:
@@ -255,26 +212,55 @@ class Trainer:
         state = self.engine.read_optimizer(self.optimizer)
         return {array.name: state[f"average/{array.name}"] for array in self.job.spec.arrays}
 
-    def kept_weights(self) -> Arrays:
-        """Return the best epoch's weights if the recipe keeps them, else the latest."""
-        return self.best if self.best is not None else self.weights()
-
-    def state(self, origin: Mapping[str, Any]) -> Checkpoint:
+    def state(self) -> Checkpoint:
         """Return everything that the training resumes from."""
-        return Checkpoint(
-            self.engine.read_weights(self.model),
-            self.engine.read_optimizer(self.optimizer),
-            list(self.epochs),
-            self.totals.steps,
-            self.totals,
-            self.best,
-            self.best_epoch,
-            origin,
-            self.seconds,
-        )
+        history = (list(self.epochs), self.totals, self.best, self.best_epoch, self.job.origin, self.seconds)
+        return Checkpoint(self.engine.read_weights(self.model), self.engine.read_optimizer(self.optimizer), *history)
 
 
 def _until(batches: Iterator[Batch], is_time: Callable[[], bool]) -> Iterator[Batch]:
     """Yield batches until it is time; draw none that is not yielded."""
     while not is_time() and (batch := next(batches, None)) is not None:
         yield batch
+
+
+def _not_finite(weights: Arrays, optimizer: Arrays) -> list[str]:
+    """Return the names of arrays that hold numbers that are not finite; the optimizer's as `optimizer/<array>`."""
+    arrays = {**weights, **{f"{OPTIMIZER}{name}": array for name, array in optimizer.items()}}
+    return [name for name, array in arrays.items() if not np.isfinite(array).all()]
+
+
+def _diverged(trainer: Trainer, run: Run, arrays: Sequence[str]) -> Diverged:
+    """Write `diverged.json` and return the error to raise for a loss, or for `arrays`, that are not finite."""
+    epoch, step, steps = trainer.epoch, trainer.totals.steps, trainer.num_steps
+    details: dict[str, Any]
+    if trainer.totals.diverged:  # checked at every step, the arrays only at checkpoints
+        loss = str(float(trainer.totals.loss))
+        fault, place = f"its loss is {loss}", f"at step {step}"
+        details = {"what": "loss", "loss": loss, "samples": _samples(trainer.job, epoch, step)}
+    else:
+        what = "optimizer" if arrays[0].startswith(OPTIMIZER) else "weights"
+        whose = {"optimizer": "optimizer's numbers"}.get(what, what)
+        others = f" and {len(arrays) - 1} more arrays" if len(arrays) > 1 else ""
+        fault, place = f"its {whose} are not finite ({arrays[0]}{others})", f"by step {step}"
+        details = {"what": what, "arrays": arrays}
+    where = {"epoch": epoch, "step": step, "global_step": (epoch - 1) * steps + step}
+    header = {"format": "diptych-divergence", "version": 2}
+    write_json(run.divergence_path, {**header, **where, "learning_rate": trainer.rates[step - 1], **details})
+    return Diverged(
+        f"The training diverged in epoch {epoch} {place} of {steps}: {fault}. "
+        "Train again with a lower learning rate, gradient clipping or float32. "
+        f"'{run.divergence_path}' lists the samples or arrays."
+    )
+
+
+def _samples(job: Job, epoch: int, step: int) -> list[dict[str, Any]]:
+    """Return ids and classes of a batch's samples, and of those mixed into them; `step` from 1."""
+    split, names = job.dataset.train, job.dataset.class_names
+    chosen = order(len(split), job.seed, epoch)[batch_bounds(len(split), job.recipe.batch_size)[step - 1]]
+    samples = [{"id": split.ids[index], "class": names[split.labels[index]]} for index in chosen]
+    if is_mixed(job.recipe):
+        others = partners(Draws(job.seed, epoch, chosen), len(split)).indices
+        for sample, other in zip(samples, others, strict=True):
+            sample.update(partner=split.ids[other], partner_class=names[split.labels[other]])
+    return samples
