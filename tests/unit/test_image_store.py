@@ -15,7 +15,6 @@ from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
-from diptych.data.images import ImageStore
 from diptych.data.preprocess import channel_moments, resize
 from diptych.data.readers.folder import list_folder
 from diptych.errors import ArtifactError, DataError, UsageError
@@ -186,7 +185,7 @@ class Changing:
 @pytest.mark.parametrize("caching", ["always", "never"])
 def test_a_file_that_changes_while_it_is_decoded_is_not_cached(caching, first, tmp_path):
     with pytest.raises(DataError, match=r"'a\.png' changed while it was in use"):
-        ImageStore.build(Changing(first, png(2)), SHAPE, caching=caching, folder=tmp_path)
+        images.store(Changing(first, png(2)), SHAPE, caching=caching, folder=tmp_path)
     assert [] == [*tmp_path.iterdir()]
 
 
@@ -204,7 +203,7 @@ def no_room(*_):
 def test_without_room_for_pixels_they_are_streamed_with_a_remark(folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", no_room)
     parts = read_rows(folder, settings_of(folder, "auto"))
-    assert parts.train.images.store.is_streamed
+    assert parts.train.images.cached is None
     assert "Decoded images are not cached: Cannot write" in parts.remarks[0]
     with pytest.raises(ArtifactError, match="No space left on device"):
         read_rows(folder, settings_of(folder, "always"))
@@ -253,6 +252,6 @@ def test_a_dataset_pickles_with_its_fingerprints_but_not_its_pixels(caching, fol
     monkeypatch.setattr(datasets.Dataset, "_digest", None)
     again = pickle.loads(content)
     assert (dataset.fingerprint, dataset.test_fingerprint) == (again.fingerprint, again.test_fingerprint)
-    assert again.train.images.store is again.test.images.store
+    assert again.train.images.file_digests is again.test.images.file_digests
     np.testing.assert_array_equal(dataset.train.images[:], again.train.images[:])
     assert dataset.train.ids.tolist() == again.train.ids.tolist()

@@ -104,7 +104,7 @@ def usual_workers(images: Images) -> int:
 
     A single one leaves the decoding threads idle while it augments.
     """
-    return num_threads() if isinstance(images, StoredImages) and images.store.is_streamed else 1
+    return num_threads() if isinstance(images, StoredImages) and images.cached is None else 1
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:

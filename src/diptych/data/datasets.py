@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diptych.data.cache import Caching
 from diptych.data.decode import MAX_PIXELS, VERSION
-from diptych.data.images import Images, ImageStore, Progress, StoredImages, pick, quiet
+from diptych.data.images import Images, Progress, StoredImages, pick, quiet, store
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
 from diptych.data.sources import find
@@ -205,13 +205,13 @@ def ingest(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> Splits:
-    """Put image files into a store, and skip those that cannot be decoded; see `read` and `ImageStore.build`.
+    """Put image files into a store, and skip those that cannot be decoded; see `read` and `images.store`.
 
     Raises:
         DataError: an image cannot be decoded and is not skipped, or a class has no image left.
     """
-    store = ImageStore.build(listing, image_shape, caching, folder, progress)
-    skipped = tuple((listing.id_of(index), fault) for index, fault in store.faults.items())
+    stored, faults, remarks = store(listing, image_shape, caching, folder, progress)
+    skipped = tuple((listing.id_of(index), fault) for index, fault in faults.items())
     if skipped and bad_images == "fail":
         named = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in skipped[:_MAX_NAMED])
         more = f"; and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
@@ -219,11 +219,11 @@ def ingest(
             f"{len(skipped):,} of {len(listing):,} images cannot be decoded: {named}{more}. Fix or remove them, "
             "or skip them with --bad-images skip; `diptych data check` lists them all."
         )
-    is_good_m = ~np.isin(np.arange(len(listing)), [*store.faults])
+    is_good_m = ~np.isin(np.arange(len(listing)), [*faults])
     splits, first = {}, 0
     for split, listed in listing.splits.items():
         good = np.flatnonzero(is_good_m[first : first + len(listed)])
-        splits[split] = Split(StoredImages(store, first + good), listed.labels[good], listed.ids[good])
+        splits[split] = Split(pick(stored, first + good), listed.labels[good], listed.ids[good])
         if lost := set(listed.labels.tolist()) - set(splits[split].labels.tolist()):
             name = listing.class_names[min(lost)]
             raise DataError(
@@ -231,7 +231,7 @@ def ingest(
             )
         first += len(listed)
     train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
-    return Splits("", listing.class_names, train, validation, test, False, skipped, store.remarks)
+    return Splits("", listing.class_names, train, validation, test, False, skipped, remarks)
 
 
 def cut(

@@ -1,6 +1,6 @@
-"""Decoded images of one size: an array, or an `ImageStore` that is larger than memory.
+"""Decoded images of one size: an array, or `StoredImages` that are larger than memory.
 
-A store keeps two things on disk, under a key derived from the content of all files and from what is done to it, never
+`store` keeps two things on disk, under a key derived from the content of all files and from what is done to it, never
 from a time or a path: the faults and sums found by decoding every image once, and, if there is room, all pixels in one
 memory-mapped uint8 array. Without the pixels, images are decoded whenever they are read, and only while their bytes
 still have the digest that the key was derived from.
@@ -15,10 +15,10 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -61,67 +61,41 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ImageStore:
-    """Every image of a listing at one size.
+class StoredImages:
+    """Some image files of a listing at one size: `Images` that take no memory until they are read.
 
     Pickles small: the cached pixels as a path, streamed images as their listing and digests.
 
     Attributes:
-        listing: the image files.
+        listing: M image files.
         image_shape: the (height, width, channels) of every image.
-        digests: uint8, (M, 32), the SHA-256 of each file.
-        moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
-        faults: why an image cannot be decoded, by index.
-        cached: the cached pixels; None if images are decoded whenever they are read.
-        remarks: why pixels or faults could not be cached.
+        file_digests: uint8, (M, 32), the SHA-256 of each file.
+        file_moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
+        indices: (N,), the files whose images these are.
+        cached: the cached pixels of all M files; None if images are decoded whenever they are read.
     """
 
     listing: Listing
     image_shape: tuple[int, int, int]
-    digests: NDArray[np.uint8]
-    moments: NDArray[np.int64]
-    faults: dict[int, str]
+    file_digests: NDArray[np.uint8]
+    file_moments: NDArray[np.int64]
+    indices: NDArray[np.intp]
     cached: cache.PixelCache | None = None
-    remarks: tuple[str, ...] = ()
-
-    @classmethod
-    def build(
-        cls,
-        listing: Listing,
-        image_shape: tuple[int, int, int],
-        caching: cache.Caching = "auto",
-        folder: Path | None = None,
-        progress: Progress = quiet,
-    ) -> Self:
-        """Read and hash every file, and decode each once unless the results are cached in `folder`."""
-        digests = _hash_files(listing, progress)
-        folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
-        cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
-        remarks: tuple[str, ...] = ()
-        scan, has_pixels = cached.scan(), False
-        try:
-            if scan and caching != "never" and cached.has_pixels():
-                has_pixels = True
-            elif cache.wants(caching, folder, math.prod(shape)):
-                with cached.writing(shape) as pixels:
-                    scan = _decode_all(listing, digests, image_shape, progress, pixels)
-                cached.write_scan(*scan)
-                has_pixels = True
-            elif not scan:
-                scan = _decode_all(listing, digests, image_shape, progress)
-                cached.write_scan(*scan)
-        except ArtifactError as error:
-            if caching == "always":
-                raise
-            scan = scan or _decode_all(listing, digests, image_shape, progress)
-            remarks = (f"Decoded images are not cached: {error}",)
-        faults, moments = scan
-        return cls(listing, image_shape, digests, moments, faults, cached if has_pixels else None, remarks)
 
     @property
-    def is_streamed(self) -> bool:
-        """Whether images are decoded whenever they are read."""
-        return self.cached is None
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+        return (len(self.indices), *self.image_shape)
+
+    @property
+    def digests(self) -> NDArray[np.uint8]:
+        """uint8, (N, 32), the SHA-256 of each image's file."""
+        return self.file_digests[self.indices]
+
+    @property
+    def moments(self) -> NDArray[np.int64]:
+        """int64, (N, 2, C), the sum of each channel's levels, and of their squares."""
+        return self.file_moments[self.indices]
 
     @cached_property
     def _pixels(self) -> NDArray[np.uint8] | None:
@@ -130,56 +104,69 @@ class ImageStore:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_pixels"}
 
-    def read(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Return the images at some indices, (n, H, W, C)."""
-        if self._pixels is not None:
-            return np.asarray(self._pixels[indices])
-        images_nhwc = np.empty((len(indices), *self.image_shape), dtype=np.uint8)
-
-        def one(target: int) -> None:
-            encoded = _read_unchanged(self.listing, int(indices[target]), self.digests)
-            images_nhwc[target] = _decode(encoded, self.image_shape)
-
-        each(one, len(indices), num_at_once=-(-len(indices) // (4 * num_threads())))
-        return images_nhwc
-
-
-@dataclass(frozen=True, eq=False)
-class StoredImages:
-    """The images of a store at some indices: `Images` that take no memory until they are read."""
-
-    store: ImageStore
-    indices: NDArray[np.intp]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
-        return (len(self.indices), *self.store.image_shape)
-
     def __len__(self) -> int:
         return len(self.indices)
-
-    def __getitem__(self, indices: Any, /) -> NDArray[np.uint8]:
-        chosen = self.indices[indices]
-        return self.store.read(chosen) if chosen.ndim else self.store.read(chosen[np.newaxis])[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
         return np.asarray(self[:], dtype=dtype)
 
-    @property
-    def digests(self) -> NDArray[np.uint8]:
-        """uint8, (N, 32), the SHA-256 of each image's file."""
-        return self.store.digests[self.indices]
+    def __getitem__(self, indices: Any, /) -> NDArray[np.uint8]:
+        chosen = self.indices[indices]
+        if self._pixels is not None:
+            return np.asarray(self._pixels[chosen])
+        files = chosen.reshape(-1).tolist()
+        images_nhwc = np.empty((len(files), *self.image_shape), dtype=np.uint8)
 
-    @property
-    def moments(self) -> NDArray[np.int64]:
-        """int64, (N, 2, C), the sum of each channel's levels, and of their squares."""
-        return self.store.moments[self.indices]
+        def one(target: int) -> None:
+            encoded = _read_unchanged(self.listing, files[target], self.file_digests)
+            images_nhwc[target] = _decode(encoded, self.image_shape)
+
+        each(one, len(files), num_at_once=1 + len(files) // (4 * num_threads()))
+        return images_nhwc.reshape(*chosen.shape, *self.image_shape)
+
+
+def store(
+    listing: Listing,
+    image_shape: tuple[int, int, int],
+    caching: cache.Caching = "auto",
+    folder: Path | None = None,
+    progress: Progress = quiet,
+) -> tuple[StoredImages, dict[int, str], tuple[str, ...]]:
+    """Read and hash every file, and decode each once unless the results are cached in `folder`.
+
+    Returns the images, why some cannot be decoded, by index, and why the results could not be cached.
+    """
+    digests = _hash_files(listing, progress)
+    folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
+    cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
+    scan, has_pixels, remarks = cached.scan(), False, list[str]()
+    try:
+        if scan and caching != "never" and cached.has_pixels():
+            has_pixels = True
+        elif cache.wants(caching, folder, math.prod(shape)):
+            with cached.writing(shape) as pixels:
+                scan = _decode_all(listing, digests, image_shape, progress, pixels)
+            cached.write_scan(*scan)
+            has_pixels = True
+        elif not scan:
+            scan = _decode_all(listing, digests, image_shape, progress)
+            cached.write_scan(*scan)
+    except ArtifactError as error:
+        if caching == "always":
+            raise
+        scan = scan or _decode_all(listing, digests, image_shape, progress)
+        remarks.append(f"Decoded images are not cached: {error}")
+    faults, moments = scan
+    everything = np.arange(len(listing))
+    stored = StoredImages(listing, image_shape, digests, moments, everything, cached if has_pixels else None)
+    return stored, faults, tuple(remarks)
 
 
 def pick(images: Images, indices: NDArray[np.intp]) -> Images:
-    """Return the images at some indices: a copy of an array's, a view of a store's."""
-    return StoredImages(images.store, images.indices[indices]) if isinstance(images, StoredImages) else images[indices]
+    """Return the images at some indices: a copy of an array's, a view of stored ones."""
+    if isinstance(images, StoredImages):
+        return replace(images, indices=images.indices[indices])
+    return images[indices]
 
 
 def _hash_files(listing: Listing, progress: Progress) -> NDArray[np.uint8]:

@@ -28,36 +28,19 @@ KINDS = {
     "damaged": Kind("error", "Damaged", "The content violates the format or its checksums."),
     "too-large": Kind("error", "Over the pixel limit", "More pixels than DIPTYCH_MAX_PIXELS allows."),
     "unsupported": Kind("error", "Unsupported", "An unsupported variant of the format: convert the image."),
-    "mislabeled": Kind(
-        "warning", "Wrong suffix", "The file can be decoded, but has another format than its name says."
-    ),
-    "conflict": Kind(
-        "error", "One image, several labels", "Identical pixels with different labels: at most one is right."
-    ),
-    "leakage": Kind(
-        "error", "Same image in several splits", "Identical pixels in training and evaluation make results too good."
-    ),
+    "mislabeled": Kind("warning", "Wrong suffix", "The content has another format than the name, but can be decoded."),
+    "conflict": Kind("error", "One image, several labels", "Identical pixels, different labels: at most one is right."),
+    "leakage": Kind("error", "Same image in several splits", "Splits share images, which makes results too good."),
     "duplicate": Kind(
-        "warning",
-        "Duplicates",
-        "Identical pixels several times in a split: they count more than others, and a test split "
-        "held out from it may contain them too.",
+        "warning", "Duplicates", "Repeated in a split: they count more, and a held-out test split may share them."
     ),
-    "near-leakage": Kind(
-        "warning",
-        "Near-duplicates across splits",
-        "Nearly identical images in several splits: re-encoded, resized or brightened.",
-    ),
-    "near-duplicate": Kind(
-        "warning", "Near-duplicates", "Nearly identical images in one split: re-encoded, resized or brightened."
-    ),
+    "near-leakage": Kind("warning", "Near-duplicates across splits", "Re-encoded, resized or brightened copies."),
+    "near-duplicate": Kind("warning", "Near-duplicates", "Re-encoded, resized or brightened copies in one split."),
     "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded."),
     "untrained-class": Kind("error", "Classes missing from training", "A class that is tested but not trained on."),
     "absent-class": Kind("warning", "Classes missing from a split", "A class without images in some split."),
     "tiny-class": Kind("warning", "Tiny classes", "A class with too few images for training or evaluation."),
-    "imbalance": Kind(
-        "note", "Imbalanced classes", "Accuracy hides the rare classes: look at macro F1, or weight the classes."
-    ),
+    "imbalance": Kind("note", "Imbalanced classes", "Accuracy hides rare classes: use macro F1, or class weights."),
     "blank": Kind("warning", "Blank images", "One flat color."),
     "dark": Kind("note", "Dark images", "Nearly every pixel is close to black."),
     "blurry": Kind("note", "Blurry images", "Far less sharp than the other images."),

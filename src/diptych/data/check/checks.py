@@ -41,8 +41,8 @@ Pairs = NDArray[np.intp]
 
 def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
     """Find what is wrong with data, in the order of KINDS; every image is decoded once."""
-    measures = measure(listing, progress)
-    findings = [Finding(*fault, samples_at(listing, index)) for index, fault in sorted(measures.faults.items())]
+    measures, faults = measure(listing, progress)
+    findings = [Finding(*fault, samples_at(listing, index)) for index, fault in faults.items()]
     for find in (_find_duplicates, _find_near_duplicates, _check_classes, _find_outliers):
         findings += find(listing, measures)
     return tuple(sorted(findings, key=lambda finding: list(KINDS).index(finding.kind)))
@@ -50,7 +50,7 @@ def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
 
 def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield classes with too few images to train on or to measure; `train` is the first split, and always there."""
-    is_good_m = measures.values["is_good"]
+    is_good_m = measures["is_good"]
     counts_sk = np.zeros((len(listing.splits), len(listing.class_names)), dtype=np.int64)
     np.add.at(counts_sk, (listing.split_numbers[is_good_m], listing.labels[is_good_m]), 1)
     listed_k = np.bincount(listing.labels, minlength=len(listing.class_names))
@@ -75,8 +75,8 @@ def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
 
 def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield every group of images with identical pixels."""
-    good = np.flatnonzero(measures.values["is_good"])
-    _, first_d, distinct_n = np.unique(measures.values["digest"][good], return_index=True, return_inverse=True)
+    good = np.flatnonzero(measures["is_good"])
+    _, first_d, distinct_n = np.unique(measures["digest"][good], return_index=True, return_inverse=True)
     pairs = good[np.stack([first_d[distinct_n], np.arange(len(good))], axis=1)]
     for members in _groups(pairs[pairs[:, 0] != pairs[:, 1]]):
         samples, labels, splits = _described(listing, members)
@@ -96,12 +96,12 @@ def _find_near_duplicates(listing: Listing, measures: Measures) -> Iterator[Find
     then agree, so that sorting by every choice of three blocks brings such pairs side by side: N log N, not N².
     Small pictures then decide.
     """
-    places = np.flatnonzero(measures.values["is_good"])
-    places = places[np.sort(np.unique(measures.values["digest"][places], return_index=True)[1])]
-    places = places[measures.values["luma"][places].std(axis=1) >= LEAST_CONTRAST]
-    pairs = places[_candidates(measures.values["hash"][places])]
+    places = np.flatnonzero(measures["is_good"])
+    places = places[np.sort(np.unique(measures["digest"][places], return_index=True)[1])]
+    places = places[measures["luma"][places].std(axis=1) >= LEAST_CONTRAST]
+    pairs = places[_candidates(measures["hash"][places])]
     parts = np.array_split(pairs, 1 + len(pairs) // _PAIRS_AT_ONCE)
-    likeness_p = np.concatenate([_likeness(*measures.values[part.T]) for part in parts])
+    likeness_p = np.concatenate([_likeness(*measures[part.T]) for part in parts])
     is_crowded = np.count_nonzero(likeness_p < ALIKE) > CROWDED * len(places)
     for members in _groups(pairs[likeness_p >= (ALIKE_IN_A_CROWD if is_crowded else ALIKE)]):
         samples, labels, splits = _described(listing, members)
@@ -182,15 +182,15 @@ def _listed(names: Sequence[str]) -> str:
 
 def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield the images that are unlike the others; if many are, one finding says that this is common in the data."""
-    good = np.flatnonzero(measures.values["is_good"])
-    is_blank_n = measures.values["deviation"][good] < BLANK
+    good = np.flatnonzero(measures["is_good"])
+    is_blank_n = measures["deviation"][good] < BLANK
     for index in good[is_blank_n].tolist():
-        luma = int(measures.values["luma"][index].mean())
+        luma = int(measures["luma"][index].mean())
         tone = "black" if luma < 16 else "white" if luma > 239 else "one color"
         yield Finding("blank", f"{tone} all over", samples_at(listing, index))
     seen = good[~is_blank_n]
-    bright_n, sizes_n2 = measures.values["bright"][seen], measures.values["size"][seen]
-    sharpness_n = np.maximum(measures.values["sharpness"][seen], 1e-9)
+    bright_n, sizes_n2 = measures["bright"][seen], measures["size"][seen]
+    sharpness_n = np.maximum(measures["sharpness"][seen], 1e-9)
     is_so, median = {"dark": bright_n < DARK}, 0.0
     if len(seen) >= MIN_TO_COMPARE:
         median = float(np.median(sharpness_n))

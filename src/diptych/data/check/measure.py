@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -34,41 +33,29 @@ _VALUES = np.dtype([
     ("luma", np.uint8, (_LUMA_SIDE**2,)),
     ("chroma", np.uint8, (2 * _CHROMA_SIDE**2,)),  # red and blue less luma
 ])  # fmt: skip
+Measures = NDArray[Any]
+"""One row of these values for each image, zeros for one that cannot be decoded."""
+Fault = tuple[str, str]
+"""The kind and the details of what is wrong with a file."""
 
 
-@dataclass(frozen=True, eq=False)
-class Measures:
-    """The measures of M images.
-
-    Attributes:
-        values: (M,), with the fields above; zeros for an image that cannot be decoded.
-        faults: the kind and details of what is wrong with a file, by index.
-    """
-
-    values: NDArray[Any]
-    faults: dict[int, tuple[str, str]] = field(default_factory=dict)
-
-
-def measure(listing: Listing, progress: Progress) -> Measures:
-    """Decode and measure every image, in threads."""
-    num_images = len(listing)
-    measures = Measures(np.zeros(num_images, dtype=_VALUES))
+def measure(listing: Listing, progress: Progress) -> tuple[Measures, dict[int, Fault]]:
+    """Decode and measure every image, in threads; return also what is wrong with files, by index."""
+    values, faults = np.zeros(len(listing), dtype=_VALUES), dict[int, Fault]()
 
     def one(index: int) -> None:
         try:
-            image_hwc = load(listing, index, measures.faults)
+            values[index] = _measured(load(listing, index, faults))
         except DataError as error:
             kind = error.kind if isinstance(error, ImageError) else "unreadable"
             reason = str(error).partition(": ")[2] or str(error)
-            measures.faults[index] = (kind, reason.rstrip("."))
-        else:
-            measures.values[index] = _measured(image_hwc)
+            faults[index] = (kind, reason.rstrip("."))
 
-    each(one, num_images, lambda done: progress("Checking", done, num_images))
-    return measures
+    each(one, len(listing), lambda done: progress("Checking", done, len(listing)))
+    return values, dict(sorted(faults.items()))
 
 
-def load(listing: Listing, index: int, faults: dict[int, tuple[str, str]] | None = None) -> NDArray[np.uint8]:
+def load(listing: Listing, index: int, faults: dict[int, Fault] | None = None) -> NDArray[np.uint8]:
     """Decode one image: uint8, (H, W, 1 or 3); add a misleading file name to `faults`."""
     if not listing.has_files:
         _, split, within = listing.find(index)
