@@ -106,7 +106,7 @@ def test_the_page_on_formats_shows_how_to_load_each():
 
 def test_the_page_on_images_lists_every_error_format_and_limit():
     page = PAGES["images"]
-    assert list(ImageError.KINDS) == re.findall(r"^\| `([\w ]+)` \|", page, re.MULTILINE)
+    assert list(ImageError.KINDS) == re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)
     formats = re.findall(r"^\| ([A-Z]\w+) \|", page.partition("## Formats")[2].partition("\n## ")[0], re.MULTILINE)
     also = {"jpg": "jpeg", "tif": "tiff"}
     assert {name.lower() for name in formats} == {also.get(suffix[1:], suffix[1:]) for suffix in SUFFIXES}

@@ -11,11 +11,11 @@ import pytest
 from commands import train
 
 from diptych.artifacts.events import read_events
-from diptych.artifacts.store import read_arrays
+from diptych.artifacts.store import read_arrays, write_json
 from diptych.engines import NAMES
 from diptych.spec import layers as L
 from diptych.spec import zoo
-from diptych.spec.codec import write_model
+from diptych.spec.codec import model_to_json
 
 pytestmark = pytest.mark.slow
 EPOCHS = 4
@@ -28,7 +28,7 @@ def args(tmp_path_factory):
     folder = tmp_path_factory.mktemp("handover")
     spec = zoo.model("cnn", (8, 8, 1))
     layers = (replace(layer, rate=0.0) if isinstance(layer, L.Dropout) else layer for layer in spec.layers)
-    write_model(replace(spec, layers=tuple(layers)), folder / "spec.json")
+    write_json(folder / "spec.json", model_to_json(replace(spec, layers=tuple(layers))))
     settings = ("--model", folder / "spec.json", "--precision", "float64", "--epochs", EPOCHS)
     return ("digits", *settings, "--out", folder / "runs")
 

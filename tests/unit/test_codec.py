@@ -20,7 +20,6 @@ from diptych.spec.codec import (
     read_recipe,
     recipe_from_json,
     recipe_to_json,
-    write_model,
 )
 from diptych.spec.zoo import Graph
 
@@ -97,12 +96,6 @@ def test_an_error_of_a_file_names_the_file(tmp_path, read, content, expected):
     if content is not None:
         path.write_bytes(content)
     assert error(read, path).startswith(expected.format(path))
-
-
-def test_a_written_model_reads_back_equal(tmp_path):
-    spec = model_from_json(MODEL)
-    write_model(spec, tmp_path / "spec.json")
-    assert spec == read_model(tmp_path / "spec.json")
 
 
 def test_missing_fields_of_a_recipe_take_their_defaults_and_integers_become_floats():

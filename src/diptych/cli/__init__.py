@@ -12,6 +12,7 @@ from types import FrameType
 
 from diptych import __version__
 from diptych.errors import DiptychError, UsageError
+from diptych.vocabulary import did_you_mean
 
 VERBS = {
     "train": "train a classifier in PyTorch, TensorFlow, or both",
@@ -29,25 +30,24 @@ VERBS = {
     "recipes": "list the named recipes",
     "differences": "list where the frameworks differ, and which rule diptych follows",
 }
-MODULES = {
-    **dict.fromkeys(("evaluate", "predict"), "inference"),
-    **dict.fromkeys(("export", "describe", "benchmark"), "deployment"),
-    **dict.fromkeys(("transfer", "verify", "models", "recipes", "differences"), "models"),
-    **dict.fromkeys(("data", "datasets"), "data"),
+_MODULES = {
+    "inference": "evaluate predict",
+    "deployment": "export describe benchmark",
+    "models": "transfer verify models recipes differences",
+    "data": "data datasets",
 }
+MODULES = {verb: module for module, verbs in _MODULES.items() for verb in verbs.split()}
+HELP = """diptych: one image classifier, two frameworks, proven equal.
+
+usage: diptych VERB ...
+
+{verbs}
+
+See `diptych VERB --help`. Start with:
+  diptych train digits --engine both
+"""
 # `timeout`, shells and terminals signal a process and then, at once, its whole group.
 SECONDS_OF_ONE_SIGNAL = 0.5
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal ends the command: every `with` block cleans up, as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-_HINTS = {"compare": "The same command resumes it."}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -65,10 +65,10 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as interruption:
-        hints = [_HINTS[given[0]]] if given[0] in _HINTS else getattr(interruption, "__notes__", [])
+        hints = ["The same command resumes it."] if given[0] == "compare" else getattr(interruption, "__notes__", [])
         with suppress(OSError):  # the terminal may be gone
             print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
-        return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)
+        return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
 
 
 def _listen() -> None:
@@ -79,39 +79,23 @@ def _listen() -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_OF_ONE_SIGNAL:
             last = time.monotonic()
-            raise Interrupted(number)
+            raise KeyboardInterrupt(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 
-def help_text() -> str:
-    """The text of `diptych --help`."""
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())
-    return f"""diptych: one image classifier, two frameworks, proven equal.
-
-usage: diptych VERB ...
-
-{verbs}
-
-See `diptych VERB --help`. Start with:
-  diptych train digits --engine both
-"""
-
-
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
-        print(help_text(), end="")
+        width = max(map(len, VERBS))
+        print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())), end="")
         return 0
     if given[0] in ("-V", "--version"):
         print(f"diptych {__version__}")
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        from diptych.vocabulary import did_you_mean
-
         raise UsageError(f"Unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")
     code: int = getattr(module, verb if verb in MODULES else "main")(rest)

@@ -111,20 +111,11 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog.removeprefix('diptych ')}{text}. See `{self.prog} --help`.")
 
 
-class _OffByDefault(argparse.BooleanOptionalAction):
-    """A flag whose `--no-` form works, but is not worth a mention."""
-
-
 class _Formatter(argparse.HelpFormatter):
     """Paragraphs stay paragraphs."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns, WIDTH))
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if isinstance(action, _OffByDefault):
-            return action.option_strings[0]
-        return super()._format_action_invocation(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = (" ".join(one.split()) for one in text.split("\n\n"))
@@ -138,7 +129,7 @@ def _flag(one: Field[Any]) -> str:
 def _settings(one: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     """Keywords of `ArgumentParser.add_argument` for a field."""
     if hint is bool:
-        return {"action": argparse.BooleanOptionalAction if default is True else _OffByDefault}
+        return {"action": argparse.BooleanOptionalAction if default is True else "store_true"}
     leaves = _leaves(hint)
     choices = [str(leaf) for leaf in leaves if not isinstance(leaf, type)]
     kinds = [kind.__name__.upper() for kind in (float, int, Path, str) if kind in leaves]

@@ -101,12 +101,9 @@ def _windows(layer: L.Conv | L.MaxPool | L.AvgPool, shape: Shape) -> Pair:
         fits = top == bottom <= layer.kernel[0] // 2 and left == right <= layer.kernel[1] // 2
         _expect(layer, fits, f"equal padding on opposite sides, at most half the kernel {layer.kernel}", layer.padding)
     height, width = shape[0] + top + bottom, shape[1] + left + right
-    fits = height >= layer.kernel[0] and width >= layer.kernel[1]
-    _expect(layer, fits, f"an input of at least {layer.kernel} including padding", (height, width))
-    return (
-        (height - layer.kernel[0]) // layer.strides[0] + 1,
-        (width - layer.kernel[1]) // layer.strides[1] + 1,
-    )
+    rows, columns = height - layer.kernel[0], width - layer.kernel[1]
+    _expect(layer, min(rows, columns) >= 0, f"an input of at least {layer.kernel} including padding", (height, width))
+    return rows // layer.strides[0] + 1, columns // layer.strides[1] + 1
 
 
 def _kernel_and_bias(layer: L.Conv | L.Dense, shape: Shape, fan_in: int, fan_out: int) -> tuple[ArraySpec, ...]:

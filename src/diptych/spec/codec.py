@@ -34,10 +34,7 @@ def model_to_json(spec: ModelSpec) -> dict[str, Any]:
 def model_from_json(data: Any) -> ModelSpec:
     """Convert JSON data to a model spec; raise SpecError, which names the layer and field, if they are invalid."""
     entries = _entries(data, "diptych-model")
-    layers = entries.get("layers", [])
-    if not isinstance(layers, list):
-        raise SpecError(f"Model spec: expected a list as 'layers', got {brief(layers)}.")
-    if layers:
+    if isinstance(layers := entries.get("layers"), list):
         entries["layers"] = tuple(_layer(entry, place) for place, entry in enumerate(layers))
     return _build(ModelSpec, entries, "Model spec")
 
@@ -60,11 +57,6 @@ def read_model(path: Path) -> ModelSpec:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe from a JSON file; raise SpecError, which names the file, if that fails."""
     return _from_file(path, recipe_from_json)
-
-
-def write_model(spec: ModelSpec, path: Path) -> None:
-    """Write a model spec to a JSON file, for `read_model` and `diptych train --model`."""
-    path.write_text(json.dumps(model_to_json(spec), indent=2) + "\n", encoding="utf-8")
 
 
 def _from_file(path: Path, convert: Callable[[Any], T]) -> T:

@@ -27,14 +27,11 @@ def draw(array: ArraySpec, seed: int) -> np.ndarray:
             return generator.normal(0.0, np.sqrt(2.0 / array.fan_in), array.shape)
         case "glorot_uniform":
             limit = np.sqrt(6.0 / (array.fan_in + array.fan_out))
-            return generator.uniform(-limit, limit, array.shape)
         case "uniform_fan_in":
             limit = 1.0 / np.sqrt(array.fan_in)
-            return generator.uniform(-limit, limit, array.shape)
-        case "zeros":
-            return np.zeros(array.shape)
-        case "ones":
-            return np.ones(array.shape)
+        case constant:
+            return np.full(array.shape, {"zeros": 0.0, "ones": 1.0}[constant])
+    return generator.uniform(-limit, limit, array.shape)
 
 
 def initial_weights(arrays: Iterable[ArraySpec], seed: int) -> dict[str, np.ndarray]:

@@ -103,8 +103,8 @@ class Activation(Node):
 
 
 @dataclass(frozen=True)
-class MaxPool(Node):
-    """Maximum over windows; padding (equal on opposite sides) is minus infinity."""
+class Pool(Node):
+    """What both kinds of pooling have; padding is equal on opposite sides."""
 
     kernel: Pair
     strides: Pair
@@ -112,12 +112,13 @@ class MaxPool(Node):
 
 
 @dataclass(frozen=True)
-class AvgPool(Node):
-    """Mean over windows; padding (equal on opposite sides) is excluded from the divisor."""
+class MaxPool(Pool):
+    """Maximum over windows; padding is minus infinity."""
 
-    kernel: Pair
-    strides: Pair
-    padding: Padding = (0, 0, 0, 0)
+
+@dataclass(frozen=True)
+class AvgPool(Pool):
+    """Mean over windows; padding is excluded from the divisor."""
 
 
 @dataclass(frozen=True)
@@ -166,20 +167,9 @@ class PadChannels(Node):
 
 
 Layer: TypeAlias = (
-    Normalize
-    | Conv
-    | BatchNorm
-    | Activation
-    | MaxPool
-    | AvgPool
-    | GlobalAvgPool
-    | Flatten
-    | Dense
-    | Dropout
-    | Add
-    | Concat
-    | PadChannels
-)
+    Normalize | Conv | BatchNorm | Activation | MaxPool | AvgPool | GlobalAvgPool
+    | Flatten | Dense | Dropout | Add | Concat | PadChannels
+)  # fmt: skip
 
 
 def scale_and_offset(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[list[float], list[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from diptych.errors import SpecError
 from diptych.spec import arithmetic
@@ -69,24 +70,21 @@ class ModelSpec:
         if dangling:
             raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
         for name in known:
-            inside = next(
-                (name[:end] for end, letter in enumerate(name) if letter == "." and name[:end] in known), None
-            )
-            if inside:
-                raise SpecError(f"Layer '{name}': '{inside}' is a layer too, so no name can begin with '{inside}.'.")
+            for dot in re.finditer(r"\.", name):
+                if (outer := name[: dot.start()]) in known:
+                    raise SpecError(f"Layer '{name}': '{outer}' is a layer too, so no name can begin with '{outer}.'.")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Output shapes of `input` and of every layer, without the batch."""
         shapes: dict[str, Shape] = {"input": self.input_shape}
         for layer in self.layers:
-            shapes[layer.name] = arithmetic.output_shape(layer, self.input_shapes(layer, shapes))
+            shapes[layer.name] = arithmetic.output_shape(layer, tuple(shapes[name] for name in layer.inputs))
         return shapes
 
-    def input_shapes(self, layer: Layer, shapes: dict[str, Shape] | None = None) -> tuple[Shape, ...]:
+    def input_shapes(self, layer: Layer) -> tuple[Shape, ...]:
         """Return the shapes of the layer's inputs."""
-        known = self.shapes if shapes is None else shapes
-        return tuple(known[name] for name in layer.inputs)
+        return tuple(self.shapes[name] for name in layer.inputs)
 
     @cached_property
     def arrays(self) -> tuple[ArraySpec, ...]:
@@ -150,5 +148,4 @@ class ModelSpec:
     @property
     def is_chain(self) -> bool:
         """Whether each layer reads only the previous one."""
-        pairs = zip(self.layers, self.layers[1:], strict=False)
-        return all(after.inputs == (before.name,) for before, after in pairs)
+        return all(after.inputs == (before.name,) for before, after in pairwise(self.layers))
