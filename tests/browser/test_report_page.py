@@ -20,7 +20,7 @@ FLAT = f"""() => [...document.querySelectorAll('.drawing')].filter(part => {IS_S
     return !(box.width > 0.5 && box.height > 0.5 && place.width > 100 && place.height > 30);
 }}).map(part => part.id || part.getAttribute('aria-label'))"""
 
-COLLISIONS = f"""() => [...document.querySelectorAll('.drawing, thead .strip')].filter(part => {IS_SHOWN})
+COLLISIONS = f"""() => [...document.querySelectorAll('.drawing, .strip')].filter(part => {IS_SHOWN})
     .flatMap(drawing => {{
     const texts = [...drawing.querySelectorAll('text')], frame = drawing.getBoundingClientRect();
     const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()]).filter(([, box]) => box.width);

@@ -11,15 +11,15 @@ from comparisons import make_comparison
 
 from diptych.comparison import wording
 from diptych.reports import svg
-from diptych.reports.figures_panels import curve_panels
+from diptych.reports.figures_panels import curve_panels, curves_of
 from diptych.reports.page import highlighted, picture
 
 
 def test_a_missing_epoch_leaves_a_gap_in_a_curve():
     comparison = make_comparison(num_seeds=1)
-    whole = curve_panels(comparison, svg.sides_of(comparison))[0]
+    whole = curve_panels(curves_of(comparison), svg.sides_of(comparison))[0]
     comparison["curves"][0]["train_loss"][0][4] = None
-    gapped = curve_panels(comparison, svg.sides_of(comparison))[0]
+    gapped = curve_panels(curves_of(comparison), svg.sides_of(comparison))[0]
     lines = [re.findall(r'd="M([^"]+)" class="line"', panel) for panel in (whole, gapped)]
     assert [2, 3] == [len(found) for found in lines]
     whole_points, *parts = (line.split("L") for line in (lines[0][0], *lines[1][:2]))
@@ -69,13 +69,9 @@ def test_comments_strings_and_keywords_are_highlighted():
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.003, 0.0041), (0.93, 0.9301), (0, 12345), (-2e-9, 5e-9)])
 def test_ticks_are_round_and_few(low, high):
-    ticks = svg.round_values(low, high, 7)
+    ticks = svg.Scale(low, high, 0, 1).ticks(7)
     assert 2 <= len(ticks) <= 7
     assert all(low - 1e-12 <= tick <= high + 1e-12 for tick in ticks)
-
-
-def test_long_names_are_shortened_in_the_middle():
-    assert ("abcdefghij", "ab…ij") == (svg.fitted("abcdefghij", 80), svg.fitted("abcdefghij", 40))
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_names_cannot_inject_html():
 
 def test_nothing_is_loaded_from_elsewhere(comparison):
     page = render(comparison, make_pictures(comparison))
-    assert {"http://www.w3.org/2000/svg"} == set(re.findall(r"https?://[^\s\"'<)]+", page))
+    assert not re.search(r"https?://", page)
     sources = [found for _, found in read(page).found if "src" in found or "href" in found]
     assert all(found.get("src", found.get("href"))[:5] in {"data:"} or found["href"][0] == "#" for found in sources)
     assert "url(" not in page
@@ -225,8 +225,8 @@ def test_links_headings_and_drawings_are_accessible(page):
     assert (1, 1) == (levels[0], levels.count(1))
     assert all(after <= before + 1 for before, after in pairwise(levels))
     drawings = [found for tag, found in page.found if tag == "svg" and found.get("role") == "img"]
-    assert len(drawings) >= 16
-    assert all(set(found["aria-labelledby"].split()) <= set(page.ids) for found in drawings)
+    assert len(drawings) == 6
+    assert all(found["aria-label"] for found in drawings)
     others = [found for tag, found in page.found if tag == "svg" and found.get("role") != "img"]
     assert all(found.get("aria-hidden") == "true" or "x" in found for found in others)
 
@@ -258,8 +258,8 @@ def test_without_a_validation_split_its_curves_are_left_out():
         for key in ("validation_loss", "validation_accuracy"):
             side[key] = [[None] * len(run) for run in side[key]]
     reader = read(render(comparison, {}))
-    assert "curve-train-loss-title" in reader.ids
-    assert "curve-validation-loss-title" not in reader.ids
+    assert "Training loss" in reader.text
+    assert "Validation loss" not in reader.text
     assert "There is no validation split." in reader.text
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from diptych.comparison import wording
 from diptych.reports import svg
 from diptych.reports.svg import Scale, Side
 
-WIDTH, HEIGHT = 380.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 370.0, 34.0, 208.0
+WIDTH, HEIGHT = 380.0, 226.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 370.0, 8.0, 184.0
 TITLES = {
     "train_loss": "Training loss",
     "validation_loss": "Validation loss",
@@ -43,76 +43,72 @@ class Point:
 Curve = Sequence[Point | None]
 
 
-def summarized(curves: Mapping[str, Any], quantity: str) -> list[Point | None]:
+def curves_of(comparison: Mapping[str, Any]) -> dict[str, list[Curve]]:
+    """Return every side's curve of each quantity that was measured."""
+    curves = {name: [_summarized(side, name) for side in comparison["curves"]] for name in TITLES}
+    return {name: sides for name, sides in curves.items() if any(map(any, sides))}
+
+
+def _summarized(curves: Mapping[str, Any], quantity: str) -> Curve:
     """Return mean, minimum and maximum of each epoch over the seeds; None where nothing was measured."""
     points: list[Point | None] = []
-    for place, epoch in enumerate(curves["epochs"]):
-        values = [run[place] for run in curves[quantity] if place < len(run) and run[place] is not None]
-        points.append(Point(epoch, sum(values) / len(values), min(values), max(values)) if values else None)
+    for epoch, *values in zip(curves["epochs"], *curves[quantity], strict=True):
+        known = [value for value in values if value is not None]
+        points.append(Point(epoch, sum(known) / len(known), min(known), max(known)) if known else None)
     return points
 
 
-def curve_panels(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Markup]:
-    """Draw loss and accuracy in training and, if measured, in validation."""
-    panels = []
-    for measure in ("loss", "accuracy"):
-        quantities = [f"{split}_{measure}" for split in ("train", "validation")]
-        by_quantity = {name: [summarized(curves, name) for curves in comparison["curves"]] for name in quantities}
-        known = [point for curves in by_quantity.values() for curve in curves for point in curve if point]
-        if not known:
-            continue
-        up = svg.scale([value for point in known for value in (point.low, point.high)], BOTTOM, TOP, least=0.02)
-        low, high = (0.0, up.high) if measure == "loss" else (up.low, min(up.high, 1.005))
-        up = Scale(low, high, BOTTOM, TOP)
-        panels += [_panel(name, curves, up, sides) for name, curves in by_quantity.items() if any(map(any, curves))]
-    return panels
+def curve_panels(curves: Mapping[str, Sequence[Curve]], sides: Sequence[Side]) -> list[Markup]:
+    """Draw a panel for each quantity; the losses share a scale, and so do the accuracies."""
+    ends: dict[str, list[float]] = {}
+    for name, several in curves.items():
+        known = (point for curve in several for point in curve if point)
+        ends.setdefault(unit_of(name), []).extend(value for point in known for value in (point.low, point.high))
+    scales = {unit: svg.scale(values, BOTTOM, TOP, least=0.02) for unit, values in ends.items()}
+    if "nats" in scales:
+        scales["nats"] = replace(scales["nats"], low=0.0)
+    if "share" in scales:
+        scales["share"] = replace(scales["share"], high=min(scales["share"].high, 1.005))
+    return [_panel(name, several, scales[unit_of(name)], sides) for name, several in curves.items()]
+
+
+def unit_of(quantity: str) -> str:
+    """Return share for accuracies and nats for losses."""
+    return "share" if quantity.endswith("accuracy") else "nats"
 
 
 def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Side]) -> Markup:
-    epochs = sorted({point.epoch for curve in curves for point in curve if point})
+    known = [{point.epoch: point for point in curve if point} for curve in curves]
+    epochs = sorted({epoch for points in known for epoch in points})
     half = 0.5 if len(epochs) == 1 else 0.0
     across = Scale(epochs[0] - half, epochs[-1] + half, LEFT + 6, RIGHT - 6)
-    known = [[point for point in curve if point] for curve in curves]
+    ticks = [tick for tick in across.ticks(8) if abs(tick - round(tick)) < 1e-9]
+    unit = unit_of(quantity)
     ends = [
-        f"{side.name} ends at {_value(quantity, points[-1].mean)}" if points else f"{side.name} has no measurements"
+        f"{side.name} ends at {wording.size(points[max(points)].mean, unit)}"
+        if points
+        else f"{side.name} has no values"
         for side, points in zip(sides, known, strict=True)
     ]
     picture = svg.drawing(
-        f"curve-{quantity.replace('_', '-')}",
-        WIDTH,
-        HEIGHT,
         f"{TITLES[quantity]} by epoch",
         "; ".join(ends),
-        svg.words(0, 16, TITLES[quantity], class_="panel-title"),
-        svg.left_axis(up, LEFT, RIGHT, _share if quantity.endswith("accuracy") else _decimal),
-        *_epoch_axis(across, epochs),
+        WIDTH,
+        HEIGHT,
+        svg.left_axis(up, LEFT, RIGHT, _percent if unit == "share" else "{:.6g}".format),
+        svg.bottom_axis(across, ticks, BOTTOM, "{:.0f}".format, "epoch"),
         *(_curve(side, curve, across, up) for side, curve in zip(sides, curves, strict=True)),
-        *_columns(quantity, epochs, known, across, sides),
+        *_columns(unit, epochs, known, across, sides),
     )
-    return svg.plot(picture)
+    return _titled(TITLES[quantity], picture)
 
 
-def _share(tick: float, digits: int) -> str:
-    return wording.percent(tick, max(digits - 2, 0))
+def _titled(title: str, picture: Markup) -> Markup:
+    return svg.tag("div", svg.tag("p", title, class_="panel-title"), picture, class_="panel")
 
 
-def _decimal(tick: float, digits: int) -> str:
-    return f"{tick:.{digits}f}"
-
-
-def _value(quantity: str, value: float) -> str:
-    return wording.size(value, "share" if quantity.endswith("accuracy") else "nats")
-
-
-def _epoch_axis(across: Scale, epochs: Sequence[int]) -> list[Markup]:
-    ticks = [tick for tick in svg.round_values(epochs[0] - 0.01, epochs[-1] + 0.01, 8) if tick == int(tick)]
-    ticks = ticks if len(ticks) > 1 else [float(epoch) for epoch in dict.fromkeys((epochs[0], epochs[-1]))]
-    return [
-        svg.line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"),
-        *(svg.line(across(tick), BOTTOM, across(tick), BOTTOM + 4, "axis") for tick in ticks),
-        *(svg.words(across(tick), BOTTOM + 17, f"{tick:.0f}", anchor="middle", class_="tick") for tick in ticks),
-        svg.words((LEFT + RIGHT) / 2, HEIGHT - 6, "epoch", anchor="middle", class_="tick"),
-    ]
+def _percent(tick: float) -> str:
+    return f"{100 * tick:.6g}%"
 
 
 def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
@@ -126,19 +122,17 @@ def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
 
 def _stretch(side: Side, points: Sequence[Point], across: Scale, up: Scale) -> list[Markup]:
     """Draw a band from minimum to maximum, a line of means, and a few dots in the side's shape."""
-    chosen = points[:: -max(1, len(points) // 6)]
-    dots = [svg.dot(side.shape, across(point.epoch), up(point.mean), 3.5) for point in chosen]
+    highs, lows, means = (
+        [(across(point.epoch), up(getattr(point, name))) for point in points] for name in ("high", "low", "mean")
+    )
+    dots = [svg.dot(side.shape, x, y, 3.5) for x, y in means[:: -max(1, len(points) // 6)]]
     if len(points) == 1:
-        x = across(points[0].epoch)
-        return [svg.line(x, up(points[0].low), x, up(points[0].high), "cap"), *dots]
-    band = [(across(point.epoch), up(point.high)) for point in points]
-    band += [(across(point.epoch), up(point.low)) for point in reversed(points)]
-    means = [(across(point.epoch), up(point.mean)) for point in points]
-    return [svg.polyline(band, "band"), svg.polyline(means, "line", side.dash), *dots]
+        return [svg.line(*highs[0], *lows[0], "cap"), *dots]
+    return [svg.polyline([*highs, *reversed(lows)], "band"), svg.polyline(means, "line", side.dash), *dots]
 
 
 def _columns(
-    quantity: str, epochs: Sequence[int], known: Sequence[Sequence[Point]], across: Scale, sides: Sequence[Side]
+    unit: str, epochs: Sequence[int], known: Sequence[Mapping[int, Point]], across: Scale, sides: Sequence[Side]
 ) -> list[Markup]:
     """Draw an invisible column per epoch whose tooltip holds all sides' values."""
     width = (across.end - across.start) / max(len(epochs) - 1, 1)
@@ -146,10 +140,9 @@ def _columns(
     for epoch in epochs:
         lines = [f"Epoch {epoch}"]
         for side, points in zip(sides, known, strict=True):
-            for point in points:
-                if point.epoch == epoch:
-                    ends = f" ({_value(quantity, point.low)} to {_value(quantity, point.high)})"
-                    lines.append(f"{side.name} {_value(quantity, point.mean)}{ends if point.low != point.high else ''}")
+            if point := points.get(epoch):
+                mean, low, high = (wording.size(value, unit) for value in (point.mean, point.low, point.high))
+                lines.append(f"{side.name} {mean}{f' ({low} to {high})' if low != high else ''}")
         middle = across(epoch)
         left, right = max(middle - width / 2, LEFT), min(middle + width / 2, RIGHT)
         rule = svg.line(middle, TOP, middle, BOTTOM, "rule")
@@ -157,53 +150,43 @@ def _columns(
     return columns
 
 
-def reliability_panels(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Markup]:
-    """Draw each side's accuracy against its confidence, and below it the number of predictions."""
-    return [_reliability(side, bins) for side, bins in zip(sides, comparison["reliability"], strict=True)]
-
-
-def _reliability(side: Side, bins: Mapping[str, Any]) -> Markup:
+def reliability_panel(side: Side, bins: Mapping[str, Any]) -> Markup:
+    """Draw a side's accuracy against its confidence, and below it the number of predictions."""
     left, right, bottom = SQUARE_LEFT, SQUARE_LEFT + SQUARE, TOP + SQUARE
     foot = bottom + 26 + COUNTS_HEIGHT
     across, up = Scale(0, 1, left, right), Scale(0, 1, bottom, TOP)
     error = wording.percent(bins["expected_calibration_error"])
-    name = svg.fitted(side.name, SQUARE_WIDTH - len(f": expected error {error}") * 14 * svg.LETTER, 14)
     picture = svg.drawing(
-        f"reliability-{side.index}",
-        SQUARE_WIDTH,
-        foot + 42,
         f"Reliability of {side.name}",
         f"Expected calibration error {error} over {wording.count(sum(bins['counts']))} predictions.",
-        svg.words(0, 16, f"{name}: expected error {error}", class_="panel-title"),
-        svg.left_axis(up, left, right, _share),
+        SQUARE_WIDTH,
+        foot + 42,
+        svg.left_axis(up, left, right, _percent),
         svg.line(across(0), up(0), across(1), up(1), "diagonal"),
         svg.line(left, bottom, right, bottom, "axis"),
         svg.tag("g", *_bins(side, bins, across, up, foot), class_=side.color),
-        svg.bottom_axis(across, foot, foot, 6, _share),
-        svg.line(left, foot, right, foot, "axis"),
-        svg.words(left - 7, foot - COUNTS_HEIGHT / 2 + 4, "count", anchor="end", class_="tick"),
-        svg.words((left + right) / 2, foot + 34, "probability of the predicted class", anchor="middle", class_="tick"),
+        svg.bottom_axis(across, across.ticks(6), foot, _percent, "probability of the predicted class"),
+        svg.words(left - 7, foot - COUNTS_HEIGHT / 2 + 4, "count", "end"),
     )
-    return svg.plot(picture)
+    return _titled(f"{side.name}: expected error {error}", picture)
 
 
 def _bins(side: Side, bins: Mapping[str, Any], across: Scale, up: Scale, foot: float) -> list[Markup]:
-    edges, counts = bins["edges"], bins["counts"]
+    most = max(bins["counts"])
     marks = []
-    for place, count in enumerate(counts):
+    for (low, high), count, confidence, accuracy in zip(
+        pairwise(bins["edges"]), bins["counts"], bins["confidence"], bins["accuracy"], strict=True
+    ):
         if not count:
             continue
-        left, right = across(edges[place]), across(edges[place + 1])
-        confidence, accuracy = bins["confidence"][place], bins["accuracy"][place]
-        x, y, share = across(confidence), up(accuracy), count / max(counts)
-        tall = COUNTS_HEIGHT * share
+        x, y, tall = across(confidence), up(accuracy), COUNTS_HEIGHT * count / most
         tip = (
-            f"Probability {wording.percent(edges[place], 0)} to {wording.percent(edges[place + 1], 0)}, on average "
+            f"Probability {wording.percent(low, 0)} to {wording.percent(high, 0)}, on average "
             f"{wording.percent(confidence, 1)}: {wording.percent(accuracy, 1)} of {wording.count(count)} correct"
         )
-        bar = svg.rectangle(left + 1, foot - tall, right - left - 2, tall, "bar")
-        gap = svg.line(x, up(confidence), x, y, "gap")
-        marks.append(svg.mark(tip, bar, gap, svg.dot(side.shape, x, y, 2.2 + 3.3 * share**0.5)))
+        bar = svg.rectangle(across(low) + 1, foot - tall, across(high) - across(low) - 2, tall, "bar")
+        dot = svg.dot(side.shape, x, y, 2.2 + 3.3 * (count / most) ** 0.5)
+        marks.append(svg.mark(tip, bar, svg.line(x, up(confidence), x, y, "gap"), dot))
     return marks
 
 
@@ -257,17 +240,16 @@ def heat_map(
         if count := counts[row, column]:
             tip = f"{class_names[row]} predicted as {class_names[column]}: {count} times"
             marks.append(svg.mark(tip, svg.rectangle(column, row, 1, 1, "hit")))
-    picture = svg.drawing(
-        f"map-{side.index}",
-        size,
-        size,
+    return svg.drawing(
         f"Confusion matrix of {side.name}; rows are true classes, columns are predictions",
         f"{wording.count(counts.trace())} of {wording.count(counts.sum())} predictions are correct.",
+        size,
+        size,
         svg.rectangle(0, 0, size, size, "map-frame"),
         svg.tag("path", d=diagonal, class_="cell diagonal-cells"),
         *(svg.tag("path", d="".join(paths), class_=f"cell heat-{level}") for level, paths in sorted(cells.items())),
         svg.rectangle(0, 0, size, 1, "lit lit-row"),
         svg.rectangle(0, 0, 1, size, "lit lit-column"),
         *marks,
+        kind="heat-map",
     )
-    return svg.plot(picture, "heat-map")

@@ -51,7 +51,7 @@ SEVERITY_MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> str:
     """Return the report of a comparison as HTML, with these test images by id, uint8, (H, W, 1 or 3)."""
-    sides = sides_of(comparison)
+    sides, curves = sides_of(comparison), figures_panels.curves_of(comparison)
     return _page(
         "report.html.j2",
         ("page.css", "charts.css", "print.css"),
@@ -66,14 +66,11 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
         num_seeds=len(comparison["sides"][0]["runs"]),
         pictures={place: picture(image) for place, image in images.items()},
         difference_chart=figures.difference_chart(comparison, sides),
-        curve_panels=figures_panels.curve_panels(comparison, sides),
-        curve_rows=[
-            {name: figures_panels.summarized(curves, name) for name in figures_panels.TITLES}
-            for curves in comparison["curves"]
-        ],
+        curves=curves,
         curve_titles=figures_panels.TITLES,
-        reliability_panels=figures_panels.reliability_panels(comparison, sides),
-        cost_panels=figures.cost_panels(comparison, sides),
+        curve_panels=figures_panels.curve_panels(curves, sides),
+        reliability_panels=list(map(figures_panels.reliability_panel, sides, comparison["reliability"])),
+        cost_charts=figures.cost_charts(comparison, sides),
         explained_chart=figures.explained_chart(comparison["explained"], sides) if comparison["explained"] else None,
         **_confusions(comparison, sides),
         **_classes(comparison, sides),
@@ -239,4 +236,5 @@ def _environment() -> jinja2.Environment:
     environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
     environment.filters["highlighted"] = highlighted
     environment.globals.update(words=wording, swatch=svg.swatch, pair_name=figures.pair_name)
+    environment.globals["unit_of"] = figures_panels.unit_of
     return environment

@@ -117,10 +117,9 @@
         mark.dataset.tip = title.textContent;
         title.remove();
       });
-      const name = one(".drawing > title", plot).textContent;
       plot.tabIndex = 0;
       plot.setAttribute("role", "group");
-      plot.setAttribute("aria-label", `${name}; arrow keys show the values`);
+      plot.setAttribute("aria-label", `${plot.dataset.name}; arrow keys show the values`);
       plot.addEventListener("keydown", (event) => step(marks, event));
       plot.addEventListener("focus", () => { if (plot.matches(":focus-visible")) showAt(marks[0]); });
       plot.addEventListener("blur", hide);
@@ -132,13 +131,6 @@
       plot.addEventListener("pointerleave", hide);
     });
     addEventListener("scroll", hide, { passive: true });
-    // The drawing's own title would appear as a second tooltip.
-    all(".drawing > title").forEach((title) => {
-      title.parentNode.setAttribute("aria-label", title.textContent);
-      title.parentNode.setAttribute("aria-describedby", title.id.replace(/title$/, "desc"));
-      title.parentNode.removeAttribute("aria-labelledby");
-      title.remove();
-    });
   }
 
   function classes() {
