@@ -2,7 +2,7 @@
 
 import pytest
 
-from diptych.comparison.parity.ladder import start
+from diptych.comparison.parity import start
 from diptych.engines import NAMES
 
 

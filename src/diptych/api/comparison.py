@@ -21,7 +21,7 @@ from diptych.comparison.costs import measure
 from diptych.comparison.defaults import accuracies, explain, summarize
 from diptych.comparison.experiment import Experiment, is_complete
 from diptych.comparison.findings import findings
-from diptych.comparison.parity.certificate import VERSION, Certificate
+from diptych.comparison.parity.certificate import VERSION, Certificate, write
 from diptych.comparison.runs import TITLES, Arm, FinishedRun, group, shared_seeds
 from diptych.data import sources
 from diptych.data.images import Images
@@ -252,12 +252,12 @@ def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> di
     known = read_json(path) if path.exists() else {}
     rule = experiment.recipe.optimizer
     current = (known.get("version"), known.get("spec_digest")) == (VERSION, parity.digest_of(experiment.spec))
-    if not current or rule not in known.get("recipes", {}):
-        on_step("proving parity")
-        proven = parity.verify(experiment.spec, optimizers=(rule,), precisions=("float64",), digits_epochs=1)
-        parity.write(proven, directory)
-        known = read_json(path)
-    return known
+    if current and rule in known.get("recipes", {}):
+        return known
+    on_step("proving parity")
+    proven = parity.verify(experiment.spec, optimizers=(rule,), precisions=("float64",), digits_epochs=1)
+    write(proven, directory)
+    return read_json(path)
 
 
 def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:

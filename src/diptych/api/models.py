@@ -46,7 +46,7 @@ def verify(
         model: model name, `spec.json`, or spec.
         input_shape: (height, width, channels), for a named model.
         num_classes: number of logits, for a named model.
-        settings: optimizers, precisions, steps, digits_epochs, seed, on_rung.
+        settings: optimizers, precisions, steps, digits_epochs, seed, on_step.
 
     Raises:
         SpecError: there is no such model, or it does not fit the shape.

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import asdict, dataclass, field
 from inspect import getdoc
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from diptych.cli.arguments import parse, positional
-from diptych.cli.output import print_json, print_table
+from diptych.cli.output import print_json, print_table, steps
 from diptych.errors import SpecError, UsageError
 from diptych.options import ImageOptions, option
 from diptych.spec import ModelSpec, codec, zoo
 from diptych.spec.recipe import RECIPES, Rule
-
-if TYPE_CHECKING:
-    from diptych.comparison.parity.certificate import Rung
-
-SECONDS_BETWEEN_LINES = 20  # without a terminal, such as in a log of CI
 
 
 @dataclass(frozen=True)
@@ -97,24 +89,16 @@ def verify(args: list[str]) -> int:
     from diptych.api import models as api
     from diptych.comparison.parity import certificate
 
-    printed = time.monotonic()
-
-    def on_rung(rung: Rung) -> None:
-        nonlocal printed
-        if not parsed.json and (sys.stderr.isatty() or time.monotonic() - printed > SECONDS_BETWEEN_LINES):
-            line = f"{rung.status:4}  {rung.precision:8} {rung.name:28} {rung.relative:.1e}"
-            print(line, file=sys.stderr, flush=True)
-            printed = time.monotonic()
-
-    result = api.verify(
-        parsed.model,
-        optimizers=parsed.optimizer,
-        steps=parsed.steps,
-        digits_epochs=parsed.digits_epochs,
-        seed=parsed.seed,
-        on_rung=on_rung,
-        **vars(parsed.options),
-    )
+    with steps("starting both frameworks", quiet=parsed.json) as on_step:
+        result = api.verify(
+            parsed.model,
+            optimizers=parsed.optimizer,
+            steps=parsed.steps,
+            digits_epochs=parsed.digits_epochs,
+            seed=parsed.seed,
+            on_step=on_step,
+            **vars(parsed.options),
+        )
     paths = certificate.write(result, parsed.out or Path("certificates") / result.model)
     if parsed.json:
         print_json(result.to_json())
