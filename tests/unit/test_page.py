@@ -147,7 +147,7 @@ def test_pairs_classes_confusions_and_reliability_are_shown(comparison, page):
         wanted += [f"seed {pair['seed']}", percent(pair["agreement"]), f"{pair['mcnemar_p']:.3f}", " ".join(wanted[:2])]
         assert all(text in page.text for text in wanted)
     for entry in comparison["per_class"]:
-        row = " ".join([*map(percent, entry["f1"]), wording.points(entry["f1"][1] - entry["f1"][0])])
+        row = " ".join([*map(percent, entry["f1"]), wording.change(entry["f1"][1] - entry["f1"][0])])
         assert f"{row} {entry['support']}" in page.text
     for matrix in comparison["confusion"]:
         assert " ".join(str(count) for count in matrix[0] if count) in page.text
@@ -167,7 +167,7 @@ def test_costs_settings_and_the_rest_are_shown(comparison, page):
     wanted += [comparison["parity"]["verdict"], comparison["parity"]["spec_digest"], "8.1e-15"]
     explained, script = comparison["explained"], comparison["code"]["scripts"][0]
     wanted += [wording.headed(row["title"]) for row in explained["defaults"]]
-    wanted += [wording.points(explained["native"]["mean"]), "impossible", "agreement 97.1%", "137 KiB"]
+    wanted += [wording.change(explained["native"]["mean"]), "impossible", "agreement 97.1%", "137 KiB"]
     wanted += [f"{script['model_lines']} lines of model, {script['training_lines']} lines of training"]
     wanted += comparison["code"]["left_out"]
     assert [text for text in wanted if text not in page.text] == []

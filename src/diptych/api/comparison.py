@@ -16,7 +16,6 @@ from diptych.api.training import complete, shown, source_of
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write, json_text, read_json, write_json
 from diptych.comparison import parity
-from diptych.comparison.contrasts import gallery_ids
 from diptych.comparison.costs import measure
 from diptych.comparison.defaults import accuracies, explain, summarize
 from diptych.comparison.experiment import Experiment, is_complete
@@ -279,8 +278,8 @@ def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | Non
     from diptych.reports import page, tables
 
     comparison = Comparison(directory, content)
-    ids = gallery_ids(content["gallery"]) if images_nhwc is not None else []
-    pictures = {} if images_nhwc is None else {place: images_nhwc[place] for place in ids}
+    cases = [*content["gallery"]["disagreements"], *content["gallery"]["shared_mistakes"]]
+    pictures = {} if images_nhwc is None else {case["id"]: images_nhwc[case["id"]] for case in cases}
     plain = json.loads(json_text(content))
     texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}
     write_json(comparison.json_path, content)

@@ -14,7 +14,7 @@ import numpy as np
 
 from diptych.comparison.runs import Arm
 from diptych.comparison.statistics import LEVEL, holm, paired_difference
-from diptych.comparison.wording import interval, points
+from diptych.comparison.wording import change, interval
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import Activation, BatchNorm, Conv, Dense, Layer
 
@@ -206,8 +206,8 @@ def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, 
 def summarize(explained: Mapping[str, Any]) -> str:
     """Return the attribution in one sentence."""
     native, aligned, rows = explained["native"], explained["aligned"], explained["defaults"]
-    gap = f"With each framework's defaults the gap is {points(native['mean'])} points"
-    gap += f", with aligned settings {points(aligned['mean'])} points"
+    gap = f"With each framework's defaults the gap is {change(native['mean'])} points"
+    gap += f", with aligned settings {change(aligned['mean'])} points"
     if not rows:
         return f"{gap}; both frameworks have the same defaults for this model and recipe."
     is_single = native["p_value"] is None
@@ -218,12 +218,12 @@ def summarize(explained: Mapping[str, Any]) -> str:
     effect = largest["gap"]
     if is_single:
         return (
-            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {points(effect['mean'])} points, "
+            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {change(effect['mean'])} points, "
             "but one pair cannot distinguish that from chance."
         )
     return (
         f"{gap}; the default that moves it most is {largest['title']} (`{largest['key']}`): "
-        f"{points(effect['mean'])} points (95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after "
+        f"{change(effect['mean'])} points (95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after "
         "Holm's correction)."
     )
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from diptych.comparison.contrasts import contrast, gallery, pairs
 from diptych.comparison.costs import costs, disturbances
 from diptych.comparison.runs import Arm, shared_seeds
+from diptych.comparison.statistics import contrast, gallery, pairs
 from diptych.comparison.wording import verdict
 from diptych.deployment.formats import FORMATS
 from diptych.engines.differences import LEDGER

@@ -1,4 +1,4 @@
-"""Statistics of paired runs: differences with intervals, equivalence, and the difference that could be detected.
+"""Statistics of two arms: every measure with its uncertainty, every pair of runs, and the images they disagree on.
 
 Seeds show how much accuracy varies between trainings (t interval, equivalence test). Test images show how much it would
 vary with other images (bootstrap, McNemar's test). Neither replaces the other.
@@ -7,7 +7,8 @@ vary with other images (bootstrap, McNemar's test). Neither replaces the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import scipy  # imports its submodules on first use
@@ -20,8 +21,28 @@ POWER = 0.8
 NUM_RESAMPLES = 2000
 CHUNK = 100
 SEED = 0
+MAX_DISAGREEMENTS = 48
+MAX_MISTAKES = 24
 # The ends of a 95 % interval.
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of the test set."""
+
+    name: str
+    title: str
+    unit: Literal["share", "nats"]
+    better: Literal["higher", "lower"]
+
+
+MEASURES = (
+    Measure("accuracy", "accuracy", "share", "higher"),
+    Measure("macro_f1", "macro F1", "share", "higher"),
+    Measure("loss", "loss", "nats", "lower"),
+    Measure("calibration_error", "calibration error", "share", "lower"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,110 @@ class Difference:
     high: float
     p_value: float
     """Two-sided p-value of a mean of zero."""
+
+
+def pairs(first: Arm, second: Arm) -> list[dict[str, Any]]:
+    """Return each pair of runs, as the report shows it."""
+    return [_pair(*runs) for runs in zip(first.runs, second.runs, strict=True)]
+
+
+def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, Any]:
+    """Return every measure of two arms, as second minus first; `place` is the second arm's among all arms."""
+    correct_sn = [np.stack([run.correct_n for run in arm.runs]) for arm in (first, second)]
+    intervals = {"accuracy": image_interval(*correct_sn)}
+    intervals |= image_intervals(first, second)
+    return {
+        "second": place,
+        "agreement": float(np.mean([pair["agreement"] for pair in pairs(first, second)])),
+        "measures": [_measured(measure, first, second, margin, intervals[measure.name]) for measure in MEASURES],
+    }
+
+
+def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return the images on which the first two arms disagree most, and the mistakes that all arms share."""
+    first, second = arms[:2]
+    both = list(zip(first.runs, second.runs, strict=True))
+    differ_sn = np.stack([one.predicted_n != other.predicted_n for one, other in both])
+    count_n = differ_sn.sum(axis=0)
+    # Total variation of each image's two distributions.
+    distance_sn = np.stack([0.5 * np.abs(a.probabilities_nk - b.probabilities_nk).sum(axis=1) for a, b in both])
+    distance_sn[~differ_sn] = 0.0
+    order = sorted(np.flatnonzero(count_n), key=lambda i: (-count_n[i], -distance_sn[:, i].max(), i))
+    return {
+        "num_images": int(differ_sn.shape[1]),
+        "num_disagreements": len(order),
+        "disagreements": [
+            _disagreement(both[distance_sn[:, i].argmax()], int(i), int(count_n[i])) for i in order[:MAX_DISAGREEMENTS]
+        ],
+        **_shared_mistakes(arms),
+    }
+
+
+def _pair(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
+    return {
+        "seed": first.seed if first.seed == second.seed else None,
+        **{measure.name: [first.value(measure.name), second.value(measure.name)] for measure in MEASURES},
+        "agreement": float(np.mean(first.predicted_n == second.predicted_n)),
+        "only_first_right": int((first.correct_n & ~second.correct_n).sum()),
+        "only_second_right": int((~first.correct_n & second.correct_n).sum()),
+        "mcnemar_p": mcnemar(first.correct_n, second.correct_n),
+    }
+
+
+def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: Interval) -> dict[str, Any]:
+    first_s, second_s = ([run.value(measure.name) for run in arm.runs] for arm in (first, second))
+    deviations = difference = equivalence_p = detectable = None
+    if len(first_s) > 1:
+        is_judged = measure.name == "accuracy"
+        deviations = [float(np.std(values, ddof=1)) for values in (first_s, second_s)]
+        difference = paired_difference(first_s, second_s, 1 / len(first.first.labels_n) if is_judged else 0.0)
+        if is_judged:
+            equivalence_p = equivalence(difference, margin)
+            detectable = detectable_mean(difference.deviation, difference.num_pairs)
+    return {
+        **asdict(measure),
+        "means": [float(np.mean(values)) for values in (first_s, second_s)],
+        "deviations": deviations,
+        "difference": asdict(difference) if difference else None,
+        "image_interval": dict(zip(("low", "high"), images, strict=True)),
+        "equivalence_p": equivalence_p,
+        "detectable": detectable,
+    }
+
+
+def _disagreement(runs: tuple[FinishedRun, FinishedRun], image: int, count: int) -> dict[str, Any]:
+    predicted = [int(run.predicted_n[image]) for run in runs]
+    return {
+        "id": image,
+        "label": int(runs[0].labels_n[image]),
+        "predicted": predicted,
+        "probabilities": [float(run.probabilities_nk[image, k]) for run, k in zip(runs, predicted, strict=True)],
+        "seed": runs[0].seed if runs[0].seed == runs[1].seed else None,
+        "num_pairs": count,
+    }
+
+
+def _shared_mistakes(arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return images that every run assigns to the same wrong class: often a wrong label."""
+    runs = [run for arm in arms for run in arm.runs]
+    predicted_rn = np.stack([run.predicted_n for run in runs])
+    labels_n, classes = runs[0].labels_n, predicted_rn[0]
+    images = np.flatnonzero((predicted_rn == classes).all(axis=0) & (classes != labels_n))
+    means = [np.mean([run.probabilities_nk for run in arm.runs], axis=0) for arm in arms[:2]]
+    confidence = np.minimum(*(mean[images, classes[images]] for mean in means))
+    order = images[np.argsort(-confidence, kind="stable")]
+    return {
+        "num_shared": len(order),
+        "shared_mistakes": [
+            {
+                "id": int(i),
+                "label": int(labels_n[i]),
+                "predicted": [int(classes[i])] * 2,
+                "probabilities": [float(mean[i, classes[i]]) for mean in means],
+            }
+            for i in order[:MAX_MISTAKES]
+        ],
+    }
 
 
 def paired_difference(first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0) -> Difference:

@@ -8,6 +8,8 @@ from typing import Any
 from diptych.comparison.statistics import LEVEL, holm
 
 NOTHING = "–"
+UNITS = {"share": "points", "nats": "nats"}
+"""Units of differences, by the unit of the measure."""
 BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB")
 Contrast = Mapping[str, Any]
 OUTCOMES = ("too-few", "different", "undecided", "equivalent")
@@ -65,7 +67,7 @@ def _judge(
         }[outcome]
     significant = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
     details = [
-        f"{second} minus {first}: {_gap(difference['mean'], signed=True)} of accuracy on average over {num_pairs} "
+        f"{second} minus {first}: {_gap(difference['mean'], signs=True)} of accuracy on average over {num_pairs} "
         f"seeds, 95% interval {interval(difference)} points (paired t test, p = {difference['p_value']:.2g}; "
         f"equivalence p = {accuracy['equivalence_p']:.2g}).",
         f"{num_pairs} pairs detect a true difference of {_gap(accuracy['detectable'])} with 80% power.",
@@ -105,10 +107,10 @@ def _with_other_images(accuracy: Any) -> str:
     return f"With other test images the gap would be between {between} points"
 
 
-def _gap(share: float, *, signed: bool = False) -> str:
+def _gap(share: float, *, signs: bool = False) -> str:
     """Format a difference of shares in percentage points, with four decimals if it is tiny."""
-    text = points(share, 2 if abs(share) >= 1e-4 or not share else 4)
-    return f"{text if signed else text.lstrip('+−')} points"
+    text = signed(100 * share, 2 if abs(share) >= 1e-4 or not share else 4)
+    return f"{text if signs else text.lstrip('+−')} points"
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -116,50 +118,34 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NOTHING if share is None else f"{100 * share:.{digits}f}%"
 
 
-def signed(number: float | None, digits: int = 2) -> str:
+def signed(number: float, digits: int) -> str:
     """Format a number with its sign, with a true minus; zero has none."""
-    if number is None:
-        return NOTHING
-    rounded = round(number, digits)
-    text = f"{abs(rounded):.{digits}f}"
-    return text if rounded == 0 else f"{'+' if rounded > 0 else '−'}{text}"
-
-
-def points(difference: float | None, digits: int = 2) -> str:
-    """Format a difference of shares in percentage points, 0.001 as +0.10."""
-    return NOTHING if difference is None else signed(100 * difference, digits)
+    text = f"{abs(number):.{digits}f}"
+    return text if float(text) == 0 else f"{'+' if number > 0 else '−'}{text}"
 
 
 def size(value: float | None, unit: str) -> str:
     """Format a measure's value: shares in percent, others with four decimals."""
-    if value is None:
-        return NOTHING
-    return percent(value) if unit == "share" else f"{value:.4f}"
+    return f"{spread(value, unit)}{'%' if unit == 'share' and value is not None else ''}"
 
 
 def spread(value: float | None, unit: str) -> str:
-    """Format a deviation, without sign: in points or with four decimals."""
+    """Format a deviation, without sign: shares in points, others with four decimals."""
     if value is None:
         return NOTHING
     return f"{100 * value:.2f}" if unit == "share" else f"{value:.4f}"
 
 
-def change(value: float | None, unit: str) -> str:
-    """Format a difference of a measure with its unit."""
-    return NOTHING if value is None else f"{bare_change(value, unit)} {'points' if unit == 'share' else unit}"
-
-
-def bare_change(value: float, unit: str) -> str:
-    """Format a difference of a measure without its unit."""
-    return points(value) if unit == "share" else signed(value, 4)
+def change(value: float | None, unit: str = "share") -> str:
+    """Format a difference, with its sign: of shares in points, 0.001 as +0.10, of others with four decimals."""
+    if value is None:
+        return NOTHING
+    return signed(100 * value, 2) if unit == "share" else signed(value, 4)
 
 
 def interval(ends: Mapping[str, Any] | None, unit: str = "share") -> str:
-    """Format an interval, signed, without the unit."""
-    if ends is None:
-        return NOTHING
-    low, high = (points(ends[end]) if unit == "share" else signed(ends[end], 4) for end in ("low", "high"))
-    return f"{low} to {high}"
+    """Format an interval of differences."""
+    return NOTHING if ends is None else f"{change(ends['low'], unit)} to {change(ends['high'], unit)}"
 
 
 def p_value(value: float | None) -> str:
@@ -178,29 +164,15 @@ def quantity(value: float | None, unit: str) -> str:
     """Format a cost with its unit: three significant digits, bytes in KiB, MiB, …"""
     if value is None:
         return "not measured"
-    if unit == "bytes":
-        return _bytes(value)
-    return f"{_digits(value)} {unit}"
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
-
-
-def _bytes(value: float) -> str:
-    power = 0
-    while value >= 1024 and power + 1 < len(BYTES):
-        value, power = value / 1024, power + 1
-    return f"{value:,.0f} bytes" if power == 0 else f"{value:.{0 if value >= 100 else 1}f} {BYTES[power]}"
+    while unit in BYTES[:-1] and value >= 1024:
+        value, unit = value / 1024, BYTES[BYTES.index(unit) + 1]
+    return f"{value:,.0f} {unit}" if value >= 100 or unit == "bytes" else f"{value:#.3g} {unit}"
 
 
 def quantities(low: float | None, high: float | None, unit: str) -> str:
     """Format the range of a cost."""
-    if low is None or high is None:
-        return NOTHING
-    texts = [quantity(value, unit) for value in (low, high)]
-    numbers, units = zip(*(text.split(" ") for text in texts), strict=True)
-    return f"{numbers[0]} to {texts[1]}" if units[0] == units[1] else " to ".join(texts)
+    (number, first), (_, second) = texts = [quantity(value, unit).split(" ", 1) for value in (low, high)]
+    return " to ".join([number if first == second else " ".join(texts[0]), " ".join(texts[1])])
 
 
 def ratio(first: float | None, second: float | None) -> str:
@@ -209,10 +181,9 @@ def ratio(first: float | None, second: float | None) -> str:
 
 
 def difference(measure: Mapping[str, Any]) -> float:
-    """Return second minus first: the mean over pairs, or the difference of the means."""
-    paired = measure["difference"]
+    """Return second minus first."""
     first, second = measure["means"]
-    return float(paired["mean"]) if paired else float(second - first)
+    return float(second - first)
 
 
 def headed(text: str) -> str:

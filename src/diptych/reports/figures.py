@@ -75,7 +75,7 @@ def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Ch
         values = [pair["accuracy"][1] - pair["accuracy"][0] for pair in pairs]
         if len(values) > 1:
             names = [pair_name(pair, place) for place, pair in enumerate(pairs)]
-            tips = [f"{name}: {wording.points(value)} points" for name, value in zip(names, values, strict=True)]
+            tips = [f"{name}: {wording.change(value)} points" for name, value in zip(names, values, strict=True)]
             intervals.append(Interval("each pair of runs", dots=list(zip(values, tips, strict=True))))
         mean = wording.difference(measure)
         if measure["difference"]:
@@ -118,7 +118,7 @@ def _interval(label: str, effect: Mapping[str, Any], **look: str) -> Interval:
 def _intervals(title: str, intervals: Sequence[Interval], ends: tuple[str, str], margin: float | None = None) -> Chart:
     """Draw intervals on one scale in points; values within `margin` count as equal."""
     band = [] if margin is None else [-margin, margin]
-    across = svg.scale([0.0, *band, *(value for one in intervals for value in one.values)], 2, 98, least=0.001)
+    across = svg.scale([0.0, *band, *(value for one in intervals for value in one.values)], 5, 95, least=0.001)
     ticks = across.ticks(MAX_TICKS)
     ground = [_upright(across, tick, ROW, "grid") for tick in ticks]
     if margin is not None:
@@ -148,8 +148,8 @@ def _marks(one: Interval, across: Scale) -> list[Markup]:
 def _text(one: Interval) -> str:
     if one.mean is None:
         return ""
-    ends = f" ({' to '.join(map(wording.points, one.ends))})" if one.ends else ""
-    return f"{wording.points(one.mean)}{ends}"
+    ends = f" ({' to '.join(map(wording.change, one.ends))})" if one.ends else ""
+    return f"{wording.change(one.mean)}{ends}"
 
 
 def cost_charts(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Chart]:

@@ -230,9 +230,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("count", "percent", "signed", "points", "size", "spread", "interval", "p_value", "headed")
+    names = ("count", "percent", "change", "size", "spread", "interval", "p_value", "headed")
     environment.filters.update({name: getattr(wording, name) for name in names})
-    environment.filters["difference"] = wording.bare_change
     environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
     environment.filters["highlighted"] = highlighted
     environment.globals.update(words=wording, swatch=svg.swatch, pair_name=figures.pair_name)

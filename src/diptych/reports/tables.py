@@ -78,7 +78,7 @@ def _measure(measure: Mapping[str, Any]) -> list[str]:
             wording.size(mean, unit) + ("" if deviation is None else f" ± {wording.spread(deviation, unit)}")
             for mean, deviation in zip(measure["means"], deviations, strict=True)
         ),
-        wording.change(wording.difference(measure), unit),
+        f"{wording.change(wording.difference(measure), unit)} {wording.UNITS[unit]}",
         wording.interval(seeds, unit),
         wording.p_value(seeds["p_value"] if seeds else None),
         wording.interval(measure["image_interval"], unit),
