@@ -137,14 +137,11 @@ def test_a_measurement_is_disturbed_by_a_busy_machine_or_by_unequal_rounds(round
 
 
 @pytest.mark.parametrize("disturbed", [False, True])
-def test_a_disturbed_measurement_is_marked_in_every_speed_and_in_a_remark(tmp_path, disturbed):
+def test_a_disturbed_measurement_is_marked_in_a_remark(tmp_path, disturbed):
     arms = two_arms(tmp_path, [logits(0.9, 1)], [logits(0.9, 2)])
     write_json(arms[0].first.run.cost_path, COST)  # an older file, without the mark
     write_json(arms[1].first.run.cost_path, {**COST, "disturbed": disturbed})
     result = found(arms)
-    marked = {row["key"] for row in result["costs"] if row["disturbed"]}
-    assert disturbed == ({"train_throughput", "predict_throughput", "latency_p50"} <= marked)
-    assert not {"peak_memory", "train_seconds"} & marked
     assert disturbed == bool(result["disturbed"]) == any("The machine was busy" in one for one in result["remarks"])
 
 

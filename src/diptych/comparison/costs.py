@@ -55,10 +55,10 @@ def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: i
 
 
 def _measure(directory: Path, engine_name: str, threads: int, seconds: float) -> Cost:
-    run, started, busy = Run.open(directory), time.perf_counter(), _others_seconds()
-    load_average = os.getloadavg()[0]
+    started, busy, load_average = time.perf_counter(), _others_seconds(), os.getloadavg()[0]
+    run = Run.open(directory)
     record = run.read_record()
-    spec, recipe, data = record.spec, record.recipe, provenance.load_data(record)
+    recipe, data = record.recipe, provenance.load_data(record)
     weights, _ = read_arrays(run.model_path)
     start = time.perf_counter()
     engine = engines.get(engine_name)
@@ -74,7 +74,7 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
         return totals.count / (time.perf_counter() - start)
 
     start = time.perf_counter()
-    model = engine.build(spec, recipe.precision)
+    model = engine.build(record.spec, recipe.precision)
     engine.load_weights(model, weights)
     optimizer = engine.make_optimizer(model, recipe)
     train(1)
@@ -85,16 +85,15 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
     steps = STEPS * max(1, round(seconds / ROUNDS / (time.perf_counter() - start)))
     train_throughput = [train(steps) for _ in range(ROUNDS)]
     memory = peak_memory()
-    model = engine.build(spec, evaluation_precision(recipe))
+    model = engine.build(record.spec, evaluation_precision(recipe))
     engine.load_weights(model, weights)
     images = data.test.images[:MAX_IMAGES]
     many = times(lambda: engine.predict(model, images), seconds)
     one = times(lambda: engine.predict(model, images[:1]), seconds)
     rounds = np.array_split(many, min(ROUNDS, len(many)))
     predict_throughput = [float(len(images) / np.median(part)) for part in rounds]
-    cores, busy_after = os.cpu_count() or 1, _others_seconds()
-    other_load = None
-    if busy is not None and busy_after is not None:
+    cores, other_load = os.cpu_count() or 1, None
+    if busy is not None and (busy_after := _others_seconds()) is not None:
         other_load = max(0.0, (busy_after - busy) / (time.perf_counter() - started))
     return Cost(
         import_seconds=import_seconds,
@@ -141,24 +140,23 @@ class Row(NamedTuple):
     unit: str
     """images/s, s, ms or bytes."""
     note: str
-    value: Callable[[FinishedRun], float | None]
-    source: str = "measurement"
-    """Which times another load would distort: those of the measurement, of the epochs, or none."""
+    value: Callable[[FinishedRun], float | None] | None = None
+    """The cost of a run; by default, that of its name in `cost.json`."""
+
+    def of(self, run: FinishedRun) -> float | None:
+        """Return the cost of a run; None if it was not measured."""
+        if self.value:
+            return self.value(run)
+        measured = getattr(run.cost, self.key, None)
+        value = median(measured) if isinstance(measured, list) else measured
+        return 1e3 * value if value and self.unit == "ms" else value
 
 
 def costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Return every cost that was measured for at least one arm: one number per run, median and range per arm.
-
-    `disturbed` is true if another load on the machine distorted a row, which is then no fact about the frameworks.
-    """
-    runs = [run for arm in arms for run in arm.runs]
-    disturbed = {
-        "epochs": any(run.epoch_spread > MAX_SPREAD for run in runs),
-        "measurement": any(run.cost is not None and run.cost.disturbed for run in runs),
-    }
+    """Return every cost that was measured for at least one arm: one number per run, median and range per arm."""
     rows = []
     for row in _rows(arms):
-        values = [[value for run in arm.runs if (value := row.value(run)) is not None] for arm in arms]
+        values = [[value for run in arm.runs if (value := row.of(run)) is not None] for arm in arms]
         if any(values):
             rows.append(
                 {
@@ -167,7 +165,6 @@ def costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
                     "unit": row.unit,
                     "better": "higher" if row.unit == "images/s" else "lower",
                     "note": row.note,
-                    "disturbed": disturbed.get(row.source, False),
                     "values": values,
                     "medians": [median(one) if one else None for one in values],
                     "low": [min(one, default=None) for one in values],
@@ -209,33 +206,26 @@ def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
     precision = " and ".join(dict.fromkeys(evaluation_precision(arm.recipe) for arm in arms))
     own = "measured in a separate process after a warm-up, median of five rounds"
     if all(run.cost for arm in arms for run in arm.runs):
-        yield Row("train_throughput", "training throughput", "images/s", own, _cost("train_throughput", median))
+        yield Row("train_throughput", "training throughput", "images/s", own)
     else:
         note = "during training, median of the epochs without the first"
-        yield Row("train_throughput", "training throughput", "images/s", note, _epoch_speed, "epochs")
-    predicts = _cost("predict_throughput", median)
-    yield Row("predict_throughput", "prediction throughput", "images/s", f"{precision}, {own}", predicts)
+        yield Row("train_throughput", "training throughput", "images/s", note, _epoch_speed)
+    yield Row("predict_throughput", "prediction throughput", "images/s", f"{precision}, {own}")
     note = f"{precision}, batch of 1, in the framework itself; exported formats are faster"
-    yield Row("latency_p50", "latency of one image (p50)", "ms", note, _cost("latency_p50", lambda value: 1e3 * value))
-    note = "95th percentile of the same calls"
-    yield Row("latency_p95", "latency of one image (p95)", "ms", note, _cost("latency_p95", lambda value: 1e3 * value))
+    yield Row("latency_p50", "latency of one image (p50)", "ms", note)
+    yield Row("latency_p95", "latency of one image (p95)", "ms", "95th percentile of the same calls")
     note = "sum of the epochs, with the first step, without validation"
-    yield Row("train_seconds", "training", "s", note, lambda run: _seconds_to(run, None), "epochs")
+    yield Row("train_seconds", "training", "s", note, _seconds_to)
     if target:
         title = f"time to {target:.0%} validation accuracy"
         note = "training time to the end of the first epoch that reaches it; every run does"
-        yield Row("seconds_to_target", title, "s", note, lambda run: _seconds_to(run, target), "epochs")
+        yield Row("seconds_to_target", title, "s", note, lambda run: _seconds_to(run, target))
     note = "the framework and its engine, with files in the system's cache"
-    yield Row("import_seconds", "import", "s", note, _cost("import_seconds"))
+    yield Row("import_seconds", "import", "s", note)
     note = "build the model, trace or compile, and take one step"
-    yield Row("first_step_seconds", "first training step", "s", note, _cost("first_step_seconds"))
-    yield Row("peak_memory", "peak memory of training", "bytes", "of the whole process", _cost("peak_memory"), "")
-    note = "state dict for PyTorch, .keras for TensorFlow"
-    yield Row("file_size", "model file", "bytes", note, _file_size, "")
-
-
-def _cost(key: str, convert: Callable[[Any], float] = float) -> Callable[[FinishedRun], float | None]:
-    return lambda run: convert(getattr(run.cost, key)) if run.cost else None
+    yield Row("first_step_seconds", "first training step", "s", note)
+    yield Row("peak_memory", "peak memory of training", "bytes", "of the whole process")
+    yield Row("file_size", "model file", "bytes", "state dict for PyTorch, .keras for TensorFlow", _file_size)
 
 
 def _epoch_speed(run: FinishedRun) -> float | None:
@@ -243,7 +233,7 @@ def _epoch_speed(run: FinishedRun) -> float | None:
     return median(speeds[1:] or speeds) if speeds else None
 
 
-def _seconds_to(run: FinishedRun, target: float | None) -> float | None:
+def _seconds_to(run: FinishedRun, target: float | None = None) -> float | None:
     """Return the training time up to the first epoch that reaches a validation accuracy, or of all epochs."""
     seconds = 0.0
     for epoch in run.epochs:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from diptych.comparison.costs import costs, disturbances
-from diptych.comparison.runs import Arm, shared_seeds
+from diptych.comparison.runs import Arm, Shipped, shared_seeds
 from diptych.comparison.statistics import contrast, gallery, pairs
 from diptych.comparison.wording import verdict
 from diptych.deployment.formats import FORMATS
@@ -61,7 +61,6 @@ def findings(
     record, disturbed = arms[0].first.record, disturbances(arms)
     versions = {package: version for arm in arms for package, version in arm.first.record.versions.items()}
     relevant = {key for arm in arms for key, applies in relevance(arm.spec, arm.recipe).items() if applies}
-    differences = [asdict(row) for row in LEDGER if row.key in relevant]
     return {
         "format": "diptych-comparison",
         "version": VERSION,
@@ -112,7 +111,11 @@ def findings(
         "gallery": gallery(arms),
         "code": _code(arms[:2]),
         "deployment": _deployment(arms),
-        "differences": [{name: row[name] for name in ("key", "torch", "tensorflow", "rule")} for row in differences],
+        "differences": [
+            {name: getattr(row, name) for name in ("key", "torch", "tensorflow", "rule")}
+            for row in LEDGER
+            if row.key in relevant
+        ],
         "settings": _settings(arms),
         "remarks": [*remarks, *_caveats(arms), *disturbed],
     }
@@ -187,11 +190,9 @@ def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
         if len(set(values)) > 1:
             listed = ", ".join(dict.fromkeys(values))
             yield f"The runs have different {name} ({listed}), so their costs are not comparable."
-    versions: dict[str, set[str]] = {}
-    for record in records:
-        for package, version in record.versions.items():
-            versions.setdefault(package, set()).add(str(version))
-    several = [f"{package} {' and '.join(sorted(used))}" for package, used in versions.items() if len(used) > 1]
+    versions = {(package, str(version)) for record in records for package, version in record.versions.items()}
+    used = {package: sorted(version for name, version in versions if name == package) for package, _ in versions}
+    several = [f"{package} {' and '.join(used[package])}" for package in sorted(used) if len(used[package]) > 1]
     if several:
         yield f"The runs used several versions of a package: {', '.join(several)}."
 
@@ -243,29 +244,21 @@ def _deployment(arms: Sequence[Arm]) -> list[dict[str, Any]] | None:
         entries = [arm.first.shipped.get(form.name) for arm in arms]
         if not any(entries):
             continue
-        can_write = [not form.writers or arm.first.engine in form.writers for arm in arms]
-        absent = ["not exported" if can else "not written by this framework" for can in can_write]
-        row = {
-            "format": form.name,
-            "summary": form.summary,
-            "status": [entry.status if entry else reason for entry, reason in zip(entries, absent, strict=True)],
-            "reason": [entry and entry.reason for entry in entries],
-            "num_bytes": [entry and entry.num_bytes for entry in entries],
-        }
-        rows.append(row)
+        lacks = [form.writers and arm.first.engine not in form.writers for arm in arms]
+        absent = [Shipped("not written by this framework" if lack else "not exported") for lack in lacks]
+        shown = [entry or missing for entry, missing in zip(entries, absent, strict=True)]
+        kept = {name: [getattr(one, name) for one in shown] for name in ("status", "reason", "num_bytes")}
+        rows.append({"format": form.name, "summary": form.summary, **kept})
     return rows or None
 
 
 def _settings(arms: Sequence[Arm]) -> dict[str, Any]:
     """Return the settings of the first arm, and what differs in the others."""
     reference = arms[0].first.record
-    other = {}
+    other: dict[str, dict[str, Any]] = {}
     for arm in arms[1:]:
-        record = arm.first.record
-        differing = {
-            name: value for name, value in record.recipe_json.items() if reference.recipe_json.get(name) != value
-        }
+        record, recipe = arm.first.record, reference.recipe_json
+        other[arm.name] = {name: value for name, value in record.recipe_json.items() if recipe.get(name) != value}
         if record.spec_json != reference.spec_json:
-            differing["spec"] = record.spec_json
-        other[arm.name] = differing
+            other[arm.name]["spec"] = record.spec_json
     return {"spec": reference.spec_json, "recipe": reference.recipe_json, "other": other}
