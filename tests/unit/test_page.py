@@ -10,8 +10,7 @@ import pytest
 from comparisons import make_comparison, make_pictures
 
 from diptych.comparison import wording
-from diptych.reports.page import render
-from diptych.reports.tables import markdown
+from diptych.reports.page import markdown, render
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'more' | {{ 7 * 7 }}"
 SHAPES = {

@@ -275,13 +275,13 @@ def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
 
 def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | None) -> Comparison:
     """Write the report, as HTML, JSON and Markdown."""
-    from diptych.reports import page, tables
+    from diptych.reports import page
 
     comparison = Comparison(directory, content)
     cases = [*content["gallery"]["disagreements"], *content["gallery"]["shared_mistakes"]]
     pictures = {} if images_nhwc is None else {case["id"]: images_nhwc[case["id"]] for case in cases}
     plain = json.loads(json_text(content))
-    texts = {comparison.markdown_path: tables.markdown(plain), comparison.report_path: page.render(plain, pictures)}
+    texts = {comparison.markdown_path: page.markdown(plain), comparison.report_path: page.render(plain, pictures)}
     write_json(comparison.json_path, content)
     for path, text in texts.items():
         with atomic_write(path) as file:

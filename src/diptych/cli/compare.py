@@ -111,7 +111,7 @@ def _print(comparison: Comparison, as_json: bool) -> None:
     if as_json:
         print_json({**findings, "report": str(comparison.report_path)})
         return
-    from diptych.reports.tables import RESULT_HEADS, results
+    from diptych.reports.page import RESULT_HEADS, results
 
     print_table(RESULT_HEADS, results(findings), title=findings["title"])
     for line in (

@@ -1,10 +1,11 @@
-"""HTML reports of a comparison and of a data check: each one file that loads nothing from elsewhere."""
+"""Reports of a comparison and of a data check: HTML in one file that loads nothing from elsewhere, and Markdown."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +22,8 @@ from diptych.comparison import wording
 from diptych.data.check import Finding
 from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
-from diptych.reports.tables import results
 
+RESULT_HEADS = ("", "accuracy", "loss", "images/s", "seconds")
 TEMPLATES = Path(__file__).parent / "templates"
 OUTCOMES = {
     "equivalent": "Equivalent",
@@ -75,6 +76,39 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
         **_confusions(comparison, sides),
         **_classes(comparison, sides),
     )
+
+
+def markdown(comparison: Mapping[str, Any]) -> str:
+    """Return a comparison as Markdown, with the numbers of the page."""
+    environment = _environment().overlay(finalize=_plain)
+    template = environment.get_template("comparison.md.j2")
+    text = template.render(c=comparison, results=results(comparison), result_heads=RESULT_HEADS)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _plain(value: Any) -> Markup:
+    """Escape text so that it cannot end a cell of a Markdown table or start a tag."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(" ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;"))
+
+
+def results(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of results: a row for each side, speed and time as known and only of a quiet machine."""
+    medians = {cost["key"]: cost["medians"] for cost in comparison["costs"] if not comparison["disturbed"]}
+    rows = []
+    for index, side in enumerate(comparison["sides"]):
+        which = min(index, 1)
+        accuracy, _, loss, *_ = comparison["contrasts"][max(index - 1, 0)]["measures"]
+        share = wording.percent(accuracy["means"][which])
+        if accuracy["deviations"]:
+            share += f" ± {wording.spread(accuracy['deviations'][which], 'share')}"
+        speed, seconds = (
+            medians[key][index] if key in medians else None for key in ("train_throughput", "train_seconds")
+        )
+        duration = wording.NOTHING if seconds is None else f"{seconds:,.1f}"
+        rows.append([side["name"], share, wording.size(loss["means"][which], "nats"), wording.count(speed), duration])
+    return rows
 
 
 def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
