@@ -25,8 +25,7 @@ from diptych import engines
 from diptych.comparison.parity import samples
 from diptych.comparison.parity.certificate import Certificate, Rung, difference
 from diptych.data.batches import Batch, epoch_batches
-from diptych.engines import optimizer_state
-from diptych.engines.contract import Arrays
+from diptych.engines.contract import Arrays, optimizer_arrays
 from diptych.engines.session import Session, session
 from diptych.errors import UsageError
 from diptych.processes import num_threads
@@ -35,9 +34,9 @@ from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.spec.init import initial_weights
 from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
-from diptych.spec.typed import did_you_mean
 from diptych.training.machine import machine
 from diptych.training.schedule import learning_rates
+from diptych.vocabulary import did_you_mean
 
 T = TypeVar("T")
 
@@ -235,7 +234,7 @@ def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
         spec, recipe = setting.spec, RECIPES[rule]
         running = [array.name for array in spec.arrays if not array.trainable]
         running += [f"average/{name}" for name in running if recipe.average_decay]
-        state = [array.name for array in optimizer_state.arrays(spec, recipe) if array.name not in running]
+        state = [array.name for array in optimizer_arrays(spec, recipe) if array.name not in running]
         updated = [*(array.name for array in spec.trainable), *state, "totals"]
         setting.on_step(f"training {stages[-1]} of {rule} in {setting.precision}")
         ends = setting.pair.ask(partial(_take_steps, setting, rule))
@@ -275,7 +274,8 @@ def _training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> 
         for epoch in range(1, epochs + 1):
             batches = list(epoch_batches(train, recipe, num_classes=spec.num_classes, seed=seed, epoch=epoch))
             worker.train(batches, learning_rates(recipe, epoch, len(batches)), seed)
-        return worker.predict(np.asarray(test.images))
+        logits_nk: np.ndarray = worker.predict(np.asarray(test.images))
+        return logits_nk
 
     ours, theirs = pair.ask(train_and_predict)
     classes = ours.argmax(1), theirs.argmax(1)
