@@ -8,6 +8,8 @@ import zipfile
 import cv2
 import numpy as np
 
+from diptych.data import sources
+
 
 def random_bytes(*shape):
     return np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
@@ -23,10 +25,31 @@ def write_files(root, members):
         (root / name).write_bytes(content)
 
 
+def write_image(path, level):
+    write_files(path.parent, {path.name: png(level)})
+
+
+def write_table(path, text, **images):
+    """Write a table, and beside it an image for each name, without its suffix, of the level given."""
+    write_files(path.parent, {path.name: text if isinstance(text, bytes) else text.encode()})
+    for name, level in images.items():
+        write_image(path.with_name(f"{name}.png"), level)
+    return path
+
+
 def write_images(folder, *levels):
     """Write one flat image for each level, in an order of names that is not the order of writing."""
     folder.mkdir(parents=True, exist_ok=True)
     write_files(folder, {f"{index:03}.png": png(level) for index, level in reversed(list(enumerate(levels)))})
+
+
+def listing(path, **options):
+    return sources.find(str(path), **options).listing
+
+
+def ids_and_labels(listed):
+    """Return (id, label) of each image."""
+    return list(zip(listed.ids.tolist(), listed.labels.tolist(), strict=True))
 
 
 def levels_of(listed):

@@ -8,11 +8,9 @@ import warnings
 
 import numpy as np
 import pytest
-from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_files, write_images
+from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_files
 
-from diptych.data.datasets import ingest
 from diptych.data.readers import cifar
-from diptych.data.readers.folder import list_folder
 from diptych.data.readers.idx import parse_idx, read_idx_files
 from diptych.errors import DataError
 
@@ -226,59 +224,3 @@ def test_an_archive_truncated_anywhere_in_its_batches_is_an_error_that_names_it(
         (tmp_path / "cut.tar.gz").write_bytes(content[: len(content) * percent // 100])
         with pytest.raises(DataError, match=r"cut\.tar\.gz"):
             cifar.read_cifar(tmp_path / "cut.tar.gz", form)
-
-
-def read_folder(root, image_size, channels):
-    return ingest(list_folder(root), (*image_size, channels), caching="never")
-
-
-def levels_of(split):
-    return split.images[:][:, 0, 0, 0].tolist()
-
-
-def test_a_folder_is_read_in_sorted_order_of_classes_and_paths(tmp_path):
-    write_images(tmp_path / "b", 30, 40)
-    write_images(tmp_path / "B", 50)
-    write_images(tmp_path / "a", 10, 20)
-    parts = read_folder(tmp_path, (6, 8), 3)
-    assert ("B", "a", "b") == parts.class_names
-    assert [0, 1, 1, 2, 2] == parts.train.labels.tolist()
-    assert [50, 10, 20, 30, 40] == levels_of(parts.train)
-
-
-def test_hidden_files_other_files_and_folders_within_classes_are_handled(tmp_path):
-    write_images(tmp_path / "a" / "more", 10)
-    write_images(tmp_path / "b", 20)
-    write_images(tmp_path / ".cache", 30)
-    (tmp_path / "b" / "._000.png").write_text("resource fork")
-    (tmp_path / "b" / "Thumbs.db").write_text("thumbs")
-    parts = read_folder(tmp_path, (6, 8), 3)
-    assert (("a", "b"), [10, 20]) == (parts.class_names, levels_of(parts.train))
-
-
-@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
-def test_folders_named_after_splits_are_splits(validation, tmp_path):
-    for level, split in enumerate(("train", validation, "test")):
-        write_images(tmp_path / split / "a", 10 * level)
-        write_images(tmp_path / split / "b", 10 * level + 1, 10 * level + 2)
-    parts = read_folder(tmp_path, (6, 8), 3)
-    levels = [levels_of(split) for split in (parts.train, parts.validation, parts.test)]
-    assert [[0, 1, 2], [10, 11, 12], [20, 21, 22]] == levels
-
-
-@pytest.mark.parametrize(
-    ("folders", "complaint"),
-    [
-        ((), "at least 2 class folders, each with the images of one class, got 0"),
-        (("a",), "each with the images of one class, got 1"),
-        (("a", "b/"), r"b'.* has no images"),
-        (("train/a", "train/b", "test/a", "test/c"), "Class folder '.*train/c' has no images"),
-        (("train/a", "train/b", "val/a", "val/b", "validation/"), "has both val and validation"),
-        (("train/a", "train/b", "unlabeled/"), "unlabeled' is not a split"),
-    ],
-)
-def test_folders_that_are_not_classes_and_splits_are_named(folders, complaint, tmp_path):
-    for name in folders:
-        write_images(tmp_path / name, *([] if name.endswith("/") else [1]))
-    with pytest.raises(DataError, match=complaint):
-        read_folder(tmp_path, (6, 8), 3)

@@ -9,7 +9,8 @@ import csv
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -112,10 +113,11 @@ class CsvTable:
             ("label", f"U{_LONGEST_LABEL}"),
             ("after", np.uint8, (len(self.columns) - 1 - label,)),
         ])  # fmt: skip
-        lines = filter(str.strip, islice(_lines(self.path), int(self._has_header), None))
         try:
-            with warnings.catch_warnings(action="error"):  # a fraction that becomes a whole number, or no rows
-                rows = np.loadtxt(lines, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
+            # Warnings are of a fraction that becomes a whole number, or of no rows.
+            with closing(_lines(self.path)) as lines, warnings.catch_warnings(action="error"):
+                below = filter(str.strip, islice(lines, int(self._has_header), None))
+                rows = np.loadtxt(below, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
         except (ValueError, OverflowError, Warning):
             raise DataError(self._describe_fault(label)) from None
         labels = [text.strip() for text in rows["label"].tolist()]
@@ -174,16 +176,17 @@ def _count_numbers(row: tuple[str, ...]) -> int:
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each row's last line, from 1, and its cells; skip empty lines."""
-    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, [cell.strip() for cell in row]
-    except csv.Error as error:
-        raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
+    with closing(_lines(path)) as lines:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, [cell.strip() for cell in row]
+        except csv.Error as error:
+            raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Generator[str]:
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
