@@ -106,7 +106,7 @@ class Benchmark:
 def export(args: list[str]) -> int:
     """Export, verify, and print the result for each format."""
     parsed = parse(Export, "export", args)
-    with steps("reading the run", quiet=parsed.json) as show, framework_silent():
+    with steps(quiet=parsed.json) as show, framework_silent():
         from diptych.api import deployment
 
         results = deployment.export(
@@ -200,7 +200,7 @@ def benchmark(args: list[str]) -> int:
     """Measure, print, and compare the rows with the limits."""
     parsed = parse(Benchmark, "benchmark", args)
     limits = limits_of(parsed.fail_under) if parsed.fail_under is not None else {}
-    with steps("reading the run", quiet=parsed.json) as show, framework_silent():
+    with steps(quiet=parsed.json) as show, framework_silent():
         from diptych.api import deployment
 
         results = deployment.benchmark(parsed.run, parsed.to, on_step=show, **vars(parsed.options))

@@ -10,7 +10,7 @@ from diptych.cli.arguments import parse, positional
 from diptych.cli.output import print_json, print_table, steps
 from diptych.errors import SpecError, UsageError
 from diptych.options import ImageOptions, option
-from diptych.spec import ModelSpec, codec, zoo
+from diptych.spec import codec, zoo
 from diptych.spec.recipe import RECIPES, Rule
 
 
@@ -89,7 +89,7 @@ def verify(args: list[str]) -> int:
     from diptych.api import models as api
     from diptych.comparison.parity import certificate
 
-    with steps("starting both frameworks", quiet=parsed.json) as on_step:
+    with steps(quiet=parsed.json) as on_step:
         result = api.verify(
             parsed.model,
             optimizers=parsed.optimizer,
@@ -147,17 +147,16 @@ def _layer_map(texts: tuple[str, ...]) -> dict[str, str]:
 def models(args: list[str]) -> int:
     """List the models."""
     parsed = parse(Models, "models", args)
-    specs = {name: _fitted(name, parsed.options) for name in zoo.MODELS}
-    if parsed.json:
-        print_json({name: codec.model_to_json(spec) for name, spec in specs.items() if spec})
-        return 0
-    rows = []
-    for name, spec in specs.items():
-        _, summary = zoo.MODELS[name]
-        if spec:
+    specs, rows = {}, []
+    for name, (_, summary) in zoo.MODELS.items():
+        try:
+            spec = specs[name] = zoo.model(name, parsed.options.input_shape, parsed.options.num_classes)
             rows.append((name, f"{spec.num_parameters:,}", f"{spec.flops / 1e6:,.1f}", summary))
-        else:
+        except SpecError:
             rows.append((name, "—", "—", f"{summary} (the images are too small)"))
+    if parsed.json:
+        print_json({name: codec.model_to_json(spec) for name, spec in specs.items()})
+        return 0
     print_table(("model", "parameters", "MFLOPs/image", "description"), rows)
     return 0
 
@@ -183,11 +182,3 @@ def differences(args: list[str]) -> int:
     rows = [(row.key, row.torch, row.tensorflow, row.rule) for row in LEDGER]
     print_table(("key", "PyTorch", "TensorFlow / Keras", "rule"), rows, show_lines=True)
     return 0
-
-
-def _fitted(name: str, images: ImageOptions) -> ModelSpec | None:
-    """A model for the given images; None if they are too small for it."""
-    try:
-        return zoo.model(name, images.input_shape, images.num_classes)
-    except SpecError:
-        return None

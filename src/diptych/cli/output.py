@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import DiptychError
@@ -35,31 +36,22 @@ def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequenc
 
 
 @contextmanager
-def steps(first: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Show the current step on standard error: a spinner on a terminal, elsewhere a line per step and 30 seconds.
-
-    Args:
-        first: the first step.
-        quiet: show nothing.
+def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Print the current step on standard error, and what is going on every 30 seconds; nothing if `quiet`.
 
     Yields:
-        A function that shows the next step.
+        A function that prints the next step.
     """
     if quiet:
         yield lambda step: None
         return
-    from rich.console import Console
+    from diptych.reports.progress import Lines
 
-    with os.fdopen(os.dup(2), "w") as terminal:  # still open while `framework_silent` holds standard error back
-        console = Console(file=terminal, highlight=False, markup=False, soft_wrap=True)
-        if not console.is_terminal:
-            from diptych.reports.progress import Lines
-
-            with Lines(console.print) as lines:
-                yield lines.step
-            return
-        with console.status(f"{first} ...") as status:
-            yield lambda step: status.update(f"{step} ...")
+    with (
+        os.fdopen(os.dup(2), "w", buffering=1) as terminal,  # open while `framework_silent` holds standard error back
+        Lines(partial(print, file=terminal)) as lines,
+    ):
+        yield lines.step
 
 
 @contextmanager
@@ -72,10 +64,8 @@ def framework_silent() -> Iterator[None]:
         unexpected = False
         try:
             yield
-        except DiptychError:
-            raise
-        except BaseException:
-            unexpected = True
+        except BaseException as error:
+            unexpected = not isinstance(error, DiptychError)
             raise
         finally:
             sys.stderr.flush()

@@ -116,24 +116,14 @@ def _print_next_steps(runs: Sequence[Run]) -> None:
         print(f"run:   {run.directory}")
         if run.plots_dir.exists():
             print(f"plots: {run.plots_dir}")
-    run = runs[0]
-    folder = shlex.quote(str(run.directory))
-    if run.read_record().status != "finished":
-        print(f"next:  diptych train --resume {folder}")
-        return
-    print(f"next:  diptych evaluate {folder}")
-    print(f"       diptych predict {folder} IMAGE...")
-    print(f"       diptych export {folder} --to onnx")
+    folder = shlex.quote(str(runs[0].directory))
+    commands = [f"evaluate {folder}", f"predict {folder} IMAGE...", f"export {folder} --to onnx"]
+    if runs[0].read_record().status != "finished":
+        commands = [f"train --resume {folder}"]
+    print("next: ", "\n       ".join(f"diptych {command}" for command in commands))
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    import msgspec
-
     record = run.read_record()
     metrics = run.read_metrics() if record.status == "finished" else None
-    return {
-        "run": str(run.directory),
-        "status": record.status,
-        "engine": msgspec.to_builtins(record.engines[-1]),
-        "metrics": metrics,
-    }
+    return {"run": str(run.directory), "status": record.status, "engine": record.engines[-1], "metrics": metrics}
