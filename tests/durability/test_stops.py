@@ -46,49 +46,49 @@ def assert_goes_on(folder, returned):
             states.assert_goes_on(Run.open(folder / "run"), returned)
 
 
-def test_a_process_that_stops_at_any_change_leaves_a_whole_checkpoint(new_folder):
+def check_stops(new_folder, scenario, check):
+    """Check what a process leaves that stops before or within any change of a scenario; return the changes."""
     folder = new_folder()
-    changes, marks = faults.changes_of(lambda: saves(folder), folder)
+    changes, marks = faults.changes_of(lambda: scenario(folder), folder)
     for number, change in enumerate(changes):
         for half in {False, change.kind == "write"}:
             folder = new_folder()
-            returned, code = faults.stopped_at(number, half, lambda folder=folder: saves(folder), folder)
-            assert faults.STOPPED == code
-            assert sum(mark <= number for mark in marks) == returned
-            assert_goes_on(folder, returned)
+            returned, code = faults.stopped_at(number, half, lambda folder=folder: scenario(folder), folder)
+            assert (faults.STOPPED, sum(mark <= number for mark in marks)) == (code, returned)
+            check(folder, returned)
+    return changes
+
+
+def check_power_losses(new_folder, scenario, check, keep=lambda change: True):
+    """Check every folder that a power loss in the changes to `keep` may leave; whether there are more than changes."""
+    folder, num_states = new_folder(), 0
+    changes, marks = faults.changes_of(lambda: scenario(folder), folder)
+    kept = [change for change in changes if keep(change)]
+    marks = [sum(map(keep, changes[:mark])) for mark in marks]
+    for number, files in faults.power_losses({}, kept):
+        folder, num_states = new_folder(), num_states + 1
+        faults.write_files(folder, files)
+        check(folder, sum(mark <= number for mark in marks))
+    return num_states > len(kept)
+
+
+def test_a_process_that_stops_at_any_change_leaves_a_whole_checkpoint(new_folder):
+    changes = check_stops(new_folder, saves, assert_goes_on)
     kinds = {"create", "write", "fsync", "close", "rename", "unlink", "mkdir", "rmdir"}
     assert kinds == {change.kind for change in changes}
 
 
-def check_power_losses(new_folder, scenario, check):
-    """Check every folder that a power loss in a scenario may leave; how many there are, and in how many changes."""
-    folder = new_folder()
-    changes, marks = faults.changes_of(lambda: scenario(folder), folder)
-    num_states = 0
-    for number, files in faults.power_losses({}, changes):
-        num_states += 1
-        folder = new_folder()
-        faults.write_files(folder, files)
-        check(folder, sum(mark <= number for mark in marks))
-    return num_states, len(changes)
-
-
 def test_a_power_loss_at_any_change_leaves_a_whole_checkpoint(new_folder):
-    num_states, num_changes = check_power_losses(new_folder, saves, assert_goes_on)
-    assert num_states > num_changes
+    assert check_power_losses(new_folder, saves, assert_goes_on)
 
 
 @pytest.mark.parametrize("what", ["files", "folders"])
 def test_a_store_that_does_not_fsync_is_found_out(new_folder, what):
-    folder = new_folder()
-    changes, marks = faults.changes_of(lambda: saves(folder), folder)
-    left = [one for one in changes if one.kind != "fsync" or one.path.endswith(".tmp") == (what == "folders")]
-    marks = [sum(one in left for one in changes[:mark]) for mark in marks]
+    def keep(change):
+        return change.kind != "fsync" or change.path.endswith(".tmp") == (what == "folders")
+
     with pytest.raises((AssertionError, ArtifactError)):
-        for number, files in faults.power_losses({}, left):
-            folder = new_folder()
-            faults.write_files(folder, files)
-            assert_goes_on(folder, sum(mark <= number for mark in marks))
+        check_power_losses(new_folder, saves, assert_goes_on, keep)
 
 
 def test_nothing_that_a_save_does_escapes_the_injector(new_folder):
@@ -134,13 +134,7 @@ def assert_log_goes_on(folder, returned):
 
 
 def test_a_log_loses_no_event_when_its_process_stops(new_folder):
-    folder = new_folder()
-    changes, _ = faults.changes_of(lambda: log(folder), folder)
-    for number, change in enumerate(changes):
-        for half in {False, change.kind == "write"}:
-            folder = new_folder()
-            returned, _ = faults.stopped_at(number, half, lambda folder=folder: log(folder), folder)
-            assert_log_goes_on(folder, returned)
+    check_stops(new_folder, log, assert_log_goes_on)
 
 
 def test_a_log_loses_no_event_when_the_power_fails(new_folder):
@@ -149,16 +143,18 @@ def test_a_log_loses_no_event_when_the_power_fails(new_folder):
 
 def replacements(folder):
     """A file that is written anew three times."""
-    for content in (b"1" * 99, b"2" * 9999, b"3"):
+    for content in CONTENTS[1:]:
         with atomic_write(folder / "run.json", len(content)) as file:
             file.write(content)
         yield
 
 
+CONTENTS = (None, b"1" * 99, b"2" * 9999, b"3")
+
+
 def test_a_file_that_is_written_anew_is_the_old_or_the_new_one_after_a_power_loss(new_folder):
-    folder = new_folder()
-    changes, marks = faults.changes_of(lambda: replacements(folder), folder)
-    whole = {0: None, 1: b"1" * 99, 2: b"2" * 9999, 3: b"3"}
-    for number, files in faults.power_losses({}, changes):
-        returned = sum(mark <= number for mark in marks)
-        assert files.get("run.json") in {whole[returned], whole[min(returned + 1, 3)]}
+    def check(folder, returned):
+        found = faults.read_files(folder).get("run.json")
+        assert found in CONTENTS[returned : returned + 2]
+
+    check_power_losses(new_folder, replacements, check)

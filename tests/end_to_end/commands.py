@@ -4,14 +4,15 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
+import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.cli import main
@@ -20,6 +21,7 @@ from diptych.cli import main
 ONE_THREAD = ("--threads", 1)
 # Limit for a command that should end soon, on a machine that is busy.
 SECONDS = 120
+GOLDEN = Path(__file__).parents[1] / "golden"
 NUMBER = re.compile(r"-?\d[\d.e-]*")
 PROGRESS = re.compile(r"^[^:\n]+: epoch \d+/\d+, .*\n", re.MULTILINE)
 
@@ -62,11 +64,21 @@ def train(*arguments):
     return [Run.open(Path(summary["run"])) for summary in result.json]
 
 
-def start(*arguments, **environment):
-    """Start a command in a process group of its own."""
+@contextmanager
+def started(*arguments, until, **environment):
+    """A command in a process group of its own that has come to a point; all its processes end with the block."""
     command = [sys.executable, "-m", "diptych", *map(str, arguments), "--threads", "1"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
+    process = subprocess.Popen(command, start_new_session=True, env={**os.environ, **environment}, **pipes)
+    try:
+        while process.poll() is None and not until():
+            time.sleep(0.02)
+        assert process.poll() is None, process.communicate()
+        yield process
+    finally:
+        if num_living(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def num_living(group):
@@ -103,4 +115,12 @@ def assert_metrics_of(run, metrics):
     texts = [NUMBER.sub("", json.dumps(one, sort_keys=True)) for one in (own, metrics)]
     numbers = [list(map(float, NUMBER.findall(json.dumps(one, sort_keys=True)))) for one in (own, metrics)]
     assert texts[0] == texts[1]
-    assert pytest.approx(numbers[0], abs=1e-5) == numbers[1]
+    np.testing.assert_allclose(numbers[1], numbers[0], rtol=0, atol=1e-5)
+
+
+def golden(name, now):
+    """Return the content of `tests/golden/<name>`; DIPTYCH_UPDATE_GOLDEN=1 writes `now` there before."""
+    path = GOLDEN / name
+    if os.environ.get("DIPTYCH_UPDATE_GOLDEN"):
+        path.write_text(now, encoding="utf-8")
+    return path.read_text(encoding="utf-8")

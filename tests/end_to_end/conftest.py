@@ -3,22 +3,39 @@
 import fcntl
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
 import pytest
-from commands import ONE_THREAD, Result, process
+from commands import ONE_THREAD, Result, diptych
 from made import make_run
+from reuse import end, processes_reused
 
 from diptych.artifacts.run import Run
 from diptych.data import datasets
 from diptych.engines import NAMES
+from diptych.processes import num_threads
+
+IDLE = []
 
 
 def pytest_ignore_collect(config):
     """Skip everything if one engine is chosen: almost every test here uses both."""
     chosen = config.getoption("engine")
     return True if chosen and set(chosen) != set(NAMES) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    """Reuse processes where every command has one thread: TensorFlow fixes their number at its first use."""
+    with processes_reused(IDLE) if num_threads() == 1 else nullcontext():
+        return (yield)
+
+
+def pytest_sessionfinish():
+    for process in IDLE:
+        end(process)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +65,7 @@ def digits():
 def digits_trained(once):
     """The output of `diptych train digits --engine both`, trained once for all of pytest's workers."""
     settings = ("--engine", "both", "--epochs", 20, "--precision", "float32", *ONE_THREAD, "--json")
-    return once("digits_runs", lambda out: process("train", "digits", *settings, "--out", out))[0]
+    return once("digits_runs", lambda out: diptych("train", "digits", *settings, "--out", out))[0]
 
 
 @pytest.fixture(scope="session")

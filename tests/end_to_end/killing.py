@@ -1,112 +1,38 @@
 """Trainings whose process sends itself a signal at a chosen moment, however fast or slow the machine is.
 
-The process does what the one that `diptych train` starts does, with a counter before one function.
+Run as a program, this does what the process that `diptych train` starts does, with a counter before one function.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from threading import Timer
 from typing import NamedTuple
 
 import numpy as np
 
 from diptych.artifacts.events import read_events
-from diptych.processes import engine_environment
-from diptych.training import checkpoint
-
-PLACES = {
-    "step": "before a step",
-    "validated": "in a validation, when its logits are there",
-    "evaluated": "in the final evaluation",
-    "synced": "before an fsync: in a save, or as an event is written",
-    "renamed": "before a rename: in a save",
-    "moved": "after a rename",
-    "delay": "so many seconds after the first step has begun",
-    "never": "not at all",
-}
-SCRIPT = """
-import json, os, sys, threading, time
-from pathlib import Path
-
 from diptych.artifacts.run import Run
-from diptych.training import process, provenance, trainer
+from diptych.processes import engine_environment
+from diptych.training import checkpoint, process, provenance, trainer
 
-place, number, which = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-calls, sent, optimizers = 0, None, []
-
-def steps():
-    return optimizers[-1].step if optimizers else 0
-
-def send():
-    global sent
-    sent = {"steps_before": steps(), "time": time.perf_counter()}
-    os.kill(os.getpid(), which)
-
-def count():
-    global calls
-    calls += 1
-    if calls == number:
-        send()
-
-def counted(module, name, after=False):
-    function = getattr(module, name)
-    def call(*args, **settings):
-        if not after:
-            count()
-        result = function(*args, **settings)
-        if after:
-            count()
-        return result
-    setattr(module, name, call)
-
-def watched(batches):
-    timer = threading.Timer(number, send)
-    timer.daemon = True
-    def generate(*args):
-        for batch in batches(*args):
-            if place == "delay" and not timer.ident:
-                timer.start()
-            if place == "step":
-                count()
-            yield batch
-    return generate
-
-def noted(make):
-    def new(self, *args):
-        make(self, *args)
-        optimizers.append(self.optimizer)
-    return new
-
-trainer.Trainer.__init__ = noted(trainer.Trainer.__init__)
-trainer._until = watched(trainer._until)
-functions = {
+# The calls that a moment counts; "step" counts steps, and "delay" is seconds after the first one has begun.
+CALLS = {
     "validated": (trainer, "log_softmax"),
     "evaluated": (process, "evaluate_logits"),
     "synced": (os, "fsync"),
     "renamed": (os, "replace"),
-    "moved": (os, "replace", True),
 }
-if place in functions:
-    counted(*functions[place])
-
-run = Run.open(Path(sys.argv[4]))
-dataset = provenance.load_data(run.read_record())
-code = 0
-try:
-    process.train_run(run, process.Settings(**json.loads(sys.argv[5])), dataset, lambda kind, fields: None)
-except SystemExit as ended:
-    code = ended.code
-if sent:
-    seconds = time.perf_counter() - sent["time"]
-    print(json.dumps({"steps_before": sent["steps_before"], "steps": steps(), "seconds": seconds}), file=sys.stderr)
-sys.exit(code)
-"""
 
 
 class Moment(NamedTuple):
-    """When a process sends itself a signal: see `PLACES`; the `number` of the call, or the seconds."""
+    """Before which call of a place, or after how many seconds, a process sends itself a signal."""
 
     place: str
     number: float
@@ -120,29 +46,74 @@ class Stop(NamedTuple):
     seconds: float
 
 
+def main(directory, settings, moment, which):
+    """Train a run in this process, which gets a signal at a moment; tell what it did since."""
+    calls, sent, trainers = count(1), [], []
+    until, make = trainer._until, trainer.Trainer.__init__
+
+    def steps():
+        return trainers[-1].optimizer.step if trainers else 0
+
+    def send():
+        sent.append((steps(), time.perf_counter()))
+        os.kill(os.getpid(), which)
+
+    def counted(function):
+        def call(*args, **named):
+            if next(calls) == moment.number:
+                send()
+            return function(*args, **named)
+
+        return call
+
+    def watched(*args):
+        for batch in until(*args):
+            number = next(calls) if moment.place in ("step", "delay") else 0
+            if moment.place == "delay" and number == 1:
+                timer = Timer(moment.number, send)
+                timer.daemon = True
+                timer.start()
+            if moment.place == "step" and number == moment.number:
+                send()
+            yield batch
+
+    def noted(self, *args):
+        make(self, *args)
+        trainers.append(self)
+
+    trainer._until, trainer.Trainer.__init__ = watched, noted
+    if moment.place in CALLS:
+        module, name = CALLS[moment.place]
+        setattr(module, name, counted(getattr(module, name)))
+    run = Run.open(Path(directory))
+    dataset = provenance.load_data(run.read_record())
+    try:
+        process.train_run(run, process.Settings(**settings), dataset, lambda kind, fields: None)
+    finally:
+        for before, begun in sent:
+            print(json.dumps([before, steps(), time.perf_counter() - begun]), file=sys.stderr)
+
+
 def _trained(run, settings, moment, which):
-    command = [sys.executable, "-c", SCRIPT, moment.place, str(moment.number), str(int(which))]
-    command += [str(run.directory), json.dumps(asdict(settings))]
-    return subprocess.run(command, env=engine_environment(settings.engine), capture_output=True, text=True, check=False)
+    """Exit code and last output of a training that gets a signal."""
+    arguments = json.dumps([str(run.directory), asdict(settings), moment, which])
+    command, env = [sys.executable, __file__, arguments], engine_environment(settings.engine)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
 
 
 def killed(run, settings, moment):
     """Whether a training was killed at a moment; else it ended before."""
-    done = _trained(run, settings, moment, signal.SIGKILL)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode != 0
+    code, err = _trained(run, settings, moment, signal.SIGKILL)
+    assert code in (0, -signal.SIGKILL), err
+    return code != 0
 
 
 def terminated(run, settings, moment):
     """Send a training SIGTERM at a moment."""
-    done = _trained(run, settings, moment, signal.SIGTERM)
-    assert 128 + signal.SIGTERM == done.returncode, done.stderr
-    return Stop(**json.loads(done.stderr.splitlines()[-1]))
-
-
-def finish(run, settings):
-    """Train to the end."""
-    assert not killed(run, settings, Moment("never", 0))
+    code, err = _trained(run, settings, moment, signal.SIGTERM)
+    assert 128 + signal.SIGTERM == code, err
+    return Stop(*json.loads(err.splitlines()[-1]))
 
 
 def assert_same_to_the_last_bit(expected, run):
@@ -165,3 +136,8 @@ def untimed(epochs):
     """Epochs' records without what a clock measured."""
     clock = ("time", "seconds", "images_per_second")
     return [{name: value for name, value in epoch.items() if name not in clock} for epoch in epochs]
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    main(*given[:2], Moment(*given[2]), given[3])

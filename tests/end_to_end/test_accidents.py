@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import signal
-import time
 from contextlib import contextmanager
 from functools import cache
 
 import cv2
 import numpy as np
 import pytest
-from commands import SECONDS, hidden, num_living, process, start, train, wait_until_nobody_lives
+from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train, wait_until_nobody_lives
 from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts.events import read_events
@@ -37,21 +36,14 @@ def undisturbed(tmp_path_factory):
 @contextmanager
 def begun(*args):
     """A command that trains, and its run, once its first epoch is over; the last argument is the folder of runs."""
-    started, out = start(*args), args[-1]
-    try:
-        while started.poll() is None and not any(read_events(log, "epoch") for log in out.glob("*/events.jsonl")):
-            time.sleep(0.02)
-        assert started.poll() is None, started.communicate()
-        yield started, Run.open(out)
-    finally:
-        if num_living(started.pid):
-            os.killpg(started.pid, signal.SIGKILL)
-        started.communicate()
+    logs = args[-1].glob
+    with started(*args, until=lambda: any(read_events(log, "epoch") for log in logs("*/events.jsonl"))) as process:
+        yield process, Run.open(args[-1])
 
 
 def assert_resumes_to(expected, run):
     """`diptych train --resume` ends as an undisturbed training, sealed and with nothing left over."""
-    result = process("train", "--resume", run.directory, "--json")
+    result = diptych("train", "--resume", run.directory, *ONE_THREAD, "--json")
     assert (0, "") == (result.code, result.err)
     assert_same_to_the_last_bit(expected, run)
     assert ["finished"] == [summary["status"] for summary in result.json]
@@ -60,17 +52,17 @@ def assert_resumes_to(expected, run):
     run.verify()
 
 
-def test_a_killed_training_resumes_bit_for_bit(tmp_path, undisturbed, engine_name):
-    with begun(*ARGS, "--engine", engine_name, "--out", tmp_path) as (started, run):
-        os.killpg(started.pid, signal.SIGKILL)
-        assert -signal.SIGKILL == started.wait(SECONDS)
-        wait_until_nobody_lives(started)
+def test_a_killed_training_resumes_bit_for_bit(tmp_path, undisturbed):
+    with begun(*ARGS, "--out", tmp_path) as (process, run):
+        os.killpg(process.pid, signal.SIGKILL)
+        assert -signal.SIGKILL == process.wait(SECONDS)
+        wait_until_nobody_lives(process)
     assert "running" == run.read_record().status
     assert 0 < checkpoint.load(run).optimizer["step"] < NUM_STEPS
     assert (run.directory / ".lock").exists()
     with locked(run.directory, "looking"):
         pass
-    assert_resumes_to(undisturbed(engine_name), run)
+    assert_resumes_to(undisturbed("torch"), run)
 
 
 def test_the_averages_are_the_weights_that_are_kept(undisturbed, engine_name):
@@ -92,8 +84,8 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, undisturbed):
     saved = sum(path.stat().st_size for path in expected.checkpoints_dir.rglob("*.*")) / 2
     disk = mounted(f"size={int(2.5 * saved)}")  # two checkpoints have room, the third has not
     run = Run(disk / expected.directory.name)
-    for args in ((*ARGS, "--out", disk, "--threads", 1), ("train", "--resume", run.directory)):
-        result = process(*args)
+    for args in ((*ARGS, "--out", disk), ("train", "--resume", run.directory)):
+        result = diptych(*args, *ONE_THREAD)
         assert (2, "") == (result.code, result.out)
         message = FULL.fullmatch(result.err)
         assert message, result.err
@@ -120,11 +112,11 @@ def test_a_failed_training_records_why_and_resumes_when_that_is_fixed(tmp_path, 
     broken = folder / provenance.load_data(expected.read_record()).train.ids[0]
     whole, other = shutil.copy(broken, tmp_path / "whole.png"), tmp_path / "other.png"
     other.write_bytes(b"not an image")
-    with begun(*args, tmp_path / "out") as (started, run):
+    with begun(*args, tmp_path / "out") as (process, run):
         other.replace(broken)
-        _, err = started.communicate(timeout=SECONDS)
+        _, err = process.communicate(timeout=SECONDS)
     last = err.splitlines()[-1]
-    assert 2 == started.returncode
+    assert 2 == process.returncode
     assert broken.name in last
     assert "changed while it was in use" in last
     assert ("failed", last) == (run.read_record().status, f"diptych: {run.read_record().failure}")

@@ -6,14 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from commands import ONE_THREAD, diptych, process
+from commands import ONE_THREAD, diptych, started
 from msgspec.structs import replace
 
 from diptych.artifacts.run import Run
+from diptych.comparison import costs
 from diptych.engines import NAMES
 
 QUICK = ("--model", "mlp", "--precision", "float32", "--no-thorough", *ONE_THREAD)
@@ -22,8 +22,11 @@ THOROUGH = ("--model", "mlp", "--seeds", 2, "--epochs", 3, "--precision", "float
 
 @pytest.fixture(scope="session")
 def compared(once):
-    """The output of a thorough comparison with two seeds, and its folder of runs."""
-    output, folder = once("compared", lambda folder: process("compare", "digits", *THOROUGH, "--out", folder, "--json"))
+    """The output of a thorough comparison with two seeds and short measurements, and its folder of runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs.measure, "__defaults__", (0.1,))
+        arguments = ("compare", "digits", *THOROUGH, "--json")
+        output, folder = once("compared", lambda folder: diptych(*arguments, "--out", folder))
     assert (0, "") == (output.code, output.err), output
     return output.json, folder
 
@@ -135,24 +138,22 @@ def test_finished_runs_are_compared_without_either_framework(compared, tmp_path)
 def unbroken(once):
     """The folder of a quick comparison that was not interrupted."""
     settings = (*QUICK, "--seeds", 2, "--epochs", 6, "--json")
-    output, folder = once("unbroken", lambda folder: process("compare", "digits", *settings, "--out", folder))
+    output, folder = once("unbroken", lambda folder: diptych("compare", "digits", *settings, "--out", folder))
     assert 0 == output.code, output
     return folder
 
 
 @pytest.mark.slow
 def test_a_killed_comparison_resumes_without_repeating_a_finished_run(unbroken, tmp_path):
-    command = ["compare", "digits", *map(str, QUICK), "--seeds", "2", "--epochs", "6", "--out", str(tmp_path)]
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "diptych", *command],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    finished = wait_for(lambda: sorted(tmp_path.glob("*/manifest.json")), killed)
-    wait_for(lambda: len(list(tmp_path.glob("*/checkpoints/*"))) > len(finished), killed)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    command = ("compare", "digits", *QUICK, "--seeds", 2, "--epochs", 6, "--out", tmp_path)
+
+    def in_another_run():
+        num_finished = len(list(tmp_path.glob("*/manifest.json")))
+        return 0 < num_finished < len(list(tmp_path.glob("*/checkpoints/*")))
+
+    with started(*command, until=in_another_run) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*/manifest.json")}
     assert 1 <= len(before) < 4
     assert 0 == diptych(*command).code
@@ -162,21 +163,9 @@ def test_a_killed_comparison_resumes_without_repeating_a_finished_run(unbroken, 
     assert read(unbroken)["gallery"] == read(tmp_path)["gallery"]
 
 
-def wait_for(condition, process_, seconds=120):
-    """The first true result, while a process runs."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        assert process_.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
-    raise AssertionError("it took too long")
-
-
 @pytest.mark.slow
 def test_an_explained_gap_has_a_row_for_each_default_and_shares_equal_runs(tmp_path):
-    output = process("compare", "digits", *QUICK, "--epochs", 1, "--seeds", 1, "--explain", "--out", tmp_path, "--json")
+    output = diptych("compare", "digits", *QUICK, "--epochs", 1, "--seeds", 1, "--explain", "--out", tmp_path, "--json")
     assert 0 == output.code, output.err
     rows = {row["key"]: row for row in output.json["explained"]["defaults"]}
     assert {"initial-weights", "adam-epsilon", "weight-decay"} == rows.keys()

@@ -1,7 +1,7 @@
 """A run's metrics, computed again by the engine that trained it and by the other one."""
 
 import pytest
-from commands import assert_metrics_of, diptych, process
+from commands import assert_metrics_of, diptych
 
 from diptych.engines import NAMES
 
@@ -10,7 +10,7 @@ OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
 
 def test_the_other_engine_measures_the_same(digits_runs, engine_name):
     run = digits_runs[engine_name]
-    result = process("evaluate", run.directory, "--engine", OTHER[engine_name], "--json")
+    result = diptych("evaluate", run.directory, "--engine", OTHER[engine_name], "--json")
     assert (0, "") == (result.code, result.err)
     assert_metrics_of(run, result.json)
 

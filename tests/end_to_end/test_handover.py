@@ -83,4 +83,5 @@ def test_the_record_lists_each_engine_and_its_first_epoch(handed_over):
     assert ({*NAMES} - {record.engine}).pop() == ended[0]
     assert EPOCHS // 2 == ended[1]
     assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(handed_over.events_path, "epoch")]
+    assert [] == read_events(handed_over.events_path, "forced")
     handed_over.verify()

@@ -1,5 +1,6 @@
 """With one framework missing everything works with the other one, and an error says what to install."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,12 +10,12 @@ from typing import NamedTuple
 
 import cv2
 import pytest
-from commands import ONE_THREAD, process
+from commands import ONE_THREAD, Result
 
 from diptych.engines import NAMES
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+HERE, ROOT = str(Path(__file__).parent), Path(__file__).parents[2]
 SOURCES = ("src", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))
 PACKAGES = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}
@@ -29,6 +30,14 @@ class Finder(PathFinder):
         return None if name.partition(".")[0] in {} else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+"""
+COMMANDS = """
+import json, sys
+from commands import diptych
+from reuse import processes_reused
+
+with processes_reused([]):
+    print(json.dumps([diptych(*command) for command in json.load(sys.stdin)]))
 """
 NO_NETWORK = ("NewConnectionError", "Name or service not known", "Temporary failure in name resolution")
 
@@ -45,14 +54,10 @@ class Half(NamedTuple):
     def other(self):
         return OTHER[self.engine]
 
-    def diptych(self, *args):
-        return process(*args, python=self.python, cwd=self.folder, env=self.environment)
-
-    def run(self, code):
+    def run(self, code, **settings):
         command = [self.python, "-W", "error", "-c", code]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+        settings = {"cwd": self.folder, "env": self.environment, **settings}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
 
 
 @pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.long)])
@@ -64,7 +69,7 @@ def half(request, engine_name, tmp_path_factory):
         shutil.rmtree(folder / "venv")
         return
     (folder / "sitecustomize.py").write_text(HIDING.format(PACKAGES[OTHER[engine_name]]))
-    paths = [str(folder), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(folder), str(ROOT / "src"), HERE, *filter(None, [os.environ.get("PYTHONPATH")])]
     yield Half(engine_name, Path(sys.executable), folder, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
 
 
@@ -85,15 +90,32 @@ def _installed(engine, folder):
             pytest.skip("installing one framework needs a package index, and there is no network")
         assert 0 == done.returncode, done.stderr
     shutil.rmtree(folder / "src")
-    ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return Half(engine, python, folder, ours)
+    ours = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    return Half(engine, python, folder, {**ours, "PYTHONPATH": HERE})
 
 
 @pytest.fixture(scope="module")
-def trained(half):
-    """The result of a training."""
-    settings = ("--model", "mlp", "--epochs", 1, "--out", "runs")
-    return half.diptych("train", "digits", "--engine", half.engine, *settings, *ONE_THREAD, "--json")
+def told(half, digits, digits_runs):
+    """The results of commands, one after the other in one process."""
+    cv2.imwrite(str(half.folder / "digit.png"), digits.test.images[0])
+    own, settings = f"runs/digits-mlp-{half.engine}", ("--model", "mlp", "--epochs", 1, "--out", "runs", *ONE_THREAD)
+    commands = {
+        "train": ("train", "digits", "--engine", half.engine, *settings, "--json"),
+        "evaluate": ("evaluate", own, "--json"),
+        "predict": ("predict", own, "digit.png", "--json"),
+        "evaluate the other": ("evaluate", str(digits_runs[half.other].directory), "--json"),
+        "train the other": ("train", "digits", "--engine", half.other),
+        "train both": ("train", "digits", "--engine", "both"),
+        "verify": ("verify", "mlp"),
+    }
+    done = half.run(COMMANDS, input=json.dumps(list(commands.values())))
+    assert 0 == done.returncode, done.stderr
+    return dict(zip(commands, (Result(*result) for result in json.loads(done.stdout)), strict=True))
+
+
+def answer(result):
+    assert (0, "") == (result.code, result.err)
+    return result.json
 
 
 def test_everything_imports_without_the_other_framework(half):
@@ -102,39 +124,28 @@ def test_everything_imports_without_the_other_framework(half):
     assert (0, f"{half.engine}\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
-def test_it_trains_evaluates_and_predicts(half, trained, digits):
-    assert (0, "") == (trained.code, trained.err)
-    (run,) = trained.json
-    evaluated = half.diptych("evaluate", run["run"], "--json")
-    assert (0, "") == (evaluated.code, evaluated.err)
-    assert pytest.approx(run["metrics"]["accuracy"]) == evaluated.json["accuracy"]
-    cv2.imwrite(str(half.folder / "digit.png"), digits.test.images[0])
-    predicted = half.diptych("predict", run["run"], "digit.png", "--json")
-    assert (0, "") == (predicted.code, predicted.err)
-    assert "digit.png" == predicted.json[0]["image"]
+def test_it_trains_evaluates_and_predicts(told):
+    (run,) = answer(told["train"])
+    assert pytest.approx(run["metrics"]["accuracy"]) == answer(told["evaluate"])["accuracy"]
+    assert "digit.png" == answer(told["predict"])[0]["image"]
 
 
-def test_it_evaluates_a_run_of_the_other_framework(half, digits_runs):
-    run = digits_runs[half.other]
-    result = half.diptych("evaluate", run.directory, "--json")
-    assert (0, "") == (result.code, result.err)
-    assert run.read_metrics()["accuracy"] == result.json["accuracy"]
+def test_it_evaluates_a_run_of_the_other_framework(half, told, digits_runs):
+    expected = digits_runs[half.other].read_metrics()["accuracy"]
+    assert expected == answer(told["evaluate the other"])["accuracy"]
 
 
-def test_it_builds_a_plain_model(half):
+def test_it_builds_a_plain_model_and_says_what_to_install_for_the_other(half):
     plain = {"torch": "import torch; kind = torch.nn.Module", "tensorflow": "import keras; kind = keras.Model"}
     code = f"{plain[half.engine]}\nimport diptych; assert isinstance(diptych.build('mlp', {half.engine!r}), kind)"
-    assert 0 == half.run(code).returncode
+    other = f"try: diptych.build('mlp', {half.other!r})\nexcept diptych.DiptychError as e: print(e)"
+    done = half.run(f"{code}\n{other}")
+    assert 0 == done.returncode, done.stderr
+    assert f"pip install 'diptych[{half.other}]'" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["train digits --engine {}", "train digits --engine both", "verify mlp", "build"])
-def test_using_the_other_framework_says_what_to_install(half, command):
-    if command == "build":
-        build = f"diptych.build('mlp', {half.other!r})"
-        done = half.run(f"import diptych\ntry: {build}\nexcept diptych.DiptychError as e: print(e)")
-        assert f"pip install 'diptych[{half.other}]'" in done.stdout
-        return
-    result = half.diptych(*command.format(half.other).split())
-    assert (2, "") == (result.code, result.out)
+@pytest.mark.parametrize("command", ["train the other", "train both", "verify"])
+def test_a_command_for_the_other_framework_says_what_to_install(half, told, command):
     install = f"Install it with: pip install 'diptych[{half.other}]'\n"
-    assert f"diptych: The {half.other} engine needs {half.other}, which is not installed. {install}" == result.err
+    message = f"diptych: The {half.other} engine needs {half.other}, which is not installed. {install}"
+    assert (2, "", message) == told[command]

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from commands import diptych, process
+from commands import diptych
 
 import diptych as package
 from diptych.evaluation import softmax
@@ -20,7 +20,7 @@ def images_of(told):
 
 def test_either_engine_answers_every_file_as_in_the_test(made_run, digit_files, engine_name):
     folder = digit_files[0].parent
-    told = process("predict", made_run.directory, folder, "--engine", engine_name, "--top", 10, "--json")
+    told = diptych("predict", made_run.directory, folder, "--engine", engine_name, "--top", 10, "--json")
     assert (0, "") == (told.code, told.err)
     assert list(map(str, digit_files)) == images_of(told)
     expected_nk = softmax(made_run.read_predictions().logits_nk)

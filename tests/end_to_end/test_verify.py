@@ -1,12 +1,12 @@
 """`diptych verify` checks parity, writes the certificate and exits with 0."""
 
-from commands import process
+from commands import diptych
 
 SETTINGS = ("--input-shape", 8, 8, 1, "--optimizer", "sgd", "adamw", "--steps", 5, "--digits-epochs", 1)
 
 
 def test_a_model_that_is_the_same_in_both_frameworks_gets_a_certificate(tmp_path):
-    output = process("verify", "mlp", *SETTINGS, "--out", tmp_path, "--json")
+    output = diptych("verify", "mlp", *SETTINGS, "--out", tmp_path, "--json")
     assert (0, "") == (output.code, output.err)
     assert {"parity.json", "parity.txt"} == {path.name for path in tmp_path.iterdir()}
     assert output.out.strip() == (tmp_path / "parity.json").read_text().strip()

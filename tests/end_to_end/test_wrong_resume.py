@@ -1,4 +1,4 @@
-"""A training resumes only from what it began with, unless it is forced; then that is recorded."""
+"""A training resumes only from what it began with and what it saved, unless it is forced; then that is recorded."""
 
 import shutil
 from dataclasses import replace
@@ -6,12 +6,15 @@ from dataclasses import replace
 import cv2
 import msgspec
 import pytest
-from commands import diptych, train
+from commands import ONE_THREAD, diptych, train
 from finished import amend
 
+from diptych.api.comparison import design
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
-from diptych.training import checkpoint
+from diptych.errors import SpecError
+from diptych.spec import Recipe, zoo
+from diptych.training import checkpoint, provenance
 
 SETTINGS = ("--model", "mlp", "--image-size", 8, "--epochs", 3, "--batch-size", 16, "--precision", "float32")
 
@@ -41,10 +44,15 @@ def run(stopped, tmp_path):
     return run
 
 
-def refused(run):
-    result = diptych("train", "--resume", run.directory)
-    assert (2, "") == (result.code, result.out)
-    (line,) = result.err.splitlines()
+def refused(*args):
+    result = diptych(*args, *ONE_THREAD)
+    assert (2, "", 1) == (result.code, result.out, len(result.err.splitlines())), result
+    return result.err.rstrip()
+
+
+def changed(run):
+    """The error that names what has changed."""
+    line = refused("train", "--resume", run.directory)
     assert line.startswith(f"diptych: Cannot resume '{run.directory}': ")
     assert "Undo the changes, remove the run and train again, or resume anyway with" in line
     assert line.endswith(" --force`.")
@@ -56,7 +64,7 @@ def test_every_change_is_named_at_once(run, tmp_path):
     checkpoint.save(run, replace(state, origin={**state.origin, "version": "1.13.1"}))
     (tmp_path / "digits/train/3").rename(tmp_path / "digits/train/three")
     amend(run, recipe={**record.recipe_json, "precision": "float64", "momentum": 0.5})
-    line = refused(run)
+    line = changed(run)
     for words in ("fingerprint was", "classes were", "precision was float32, is float64", "momentum was 0.9, is 0.5"):
         assert words in line
     assert "torch was 1.13.1, is " in line
@@ -66,7 +74,7 @@ def test_every_change_is_named_at_once(run, tmp_path):
 def test_a_forced_resume_with_fewer_images_restarts_the_epoch_and_is_recorded(run, tmp_path):
     (removed,) = (tmp_path / "digits" / "train").glob("*/7.png")
     removed.unlink()
-    assert "the training samples were " in refused(run)
+    assert "the training samples were " in changed(run)
     step = int(checkpoint.load(run).optimizer["step"])
     train("--resume", run.directory, "--force")
     record = run.read_record()
@@ -81,9 +89,49 @@ def test_a_forced_resume_with_fewer_images_restarts_the_epoch_and_is_recorded(ru
     assert 0 == diptych("evaluate", run.directory).code  # the record describes the data of the forced resume
 
 
-def test_a_training_may_resume_in_the_other_framework(run):
-    state = checkpoint.load(run)
-    checkpoint.save(run, replace(state, origin={**state.origin, "version": "1.13.1"}))
-    train("--resume", run.directory, "--engine", "tensorflow", "--stop-after", 2)
-    assert "tensorflow" == checkpoint.load(run).origin["engine"]
-    assert [] == read_events(run.events_path, "forced")
+def test_a_run_without_checkpoints_starts_over_only_with_force(run):
+    shutil.rmtree(run.checkpoints_dir)
+    assert "there is no checkpoint, though 2 epochs were logged" in refused("train", "--resume", run.directory)
+    assert 2 == len(read_events(run.events_path, "epoch"))
+    train("--resume", run.directory, "--force")
+    assert [1, 2, 3] == [event["epoch"] for event in read_events(run.events_path, "epoch")]
+    (forced,) = run.read_record().forced
+    assert "though 2 epochs were logged" in forced.differences[0]
+    assert 3 == len(checkpoint.load(run).epochs)
+
+
+def test_a_comparison_says_how_to_continue_without_the_checkpoints_of_a_run(tmp_path):
+    args = ("--model", "mlp", "--precision", "float32", "--epochs", 2, "--seeds", 1, "--no-thorough", "--json")
+    recipe = Recipe(epochs=2, precision="float32")
+    designed = design("digits", model="mlp", recipe=recipe, seeds=1, threads=1, out=tmp_path)
+    begun = designed.create(designed.cells[0])
+    train("--resume", begun.directory, "--stop-after", 1)
+    shutil.rmtree(begun.checkpoints_dir)
+    err = refused("compare", "digits", *args, "--out", tmp_path)
+    advice = f"remove the run and train again, or resume anyway with `diptych train --resume {begun.directory} "
+    assert f"{advice}--force`." in err
+    train("--resume", begun.directory, "--force")
+    assert ["finished", "new"] == [planned.status for planned in designed.plan()]
+    shutil.rmtree(begun.directory)
+    assert ["new", "new"] == [planned.status for planned in designed.plan()]
+
+
+def test_a_diverged_run_without_its_details_is_refused(run):
+    amend(run, status="diverged")
+    assert "has diverged, and would again" in refused("train", "--resume", run.directory)
+
+
+def test_a_log_that_cannot_be_written_is_named(run):
+    (run.directory / "log.txt").unlink(missing_ok=True)
+    (run.directory / "log.txt").mkdir()
+    err = refused("train", "--resume", run.directory)
+    assert f"Cannot write '{run.directory / 'log.txt'}': Is a directory" in err
+
+
+def test_a_recipe_that_needs_a_validation_split_refuses_data_without_one(tmp_path):
+    source = provenance.DataSource.of("digits", validation_fraction=0.0)
+    dataset = source.load()
+    spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
+    with pytest.raises(SpecError, match=r"'digits' has no validation samples .*Raise validation_fraction"):
+        provenance.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
+    assert not (tmp_path / "runs").exists()

@@ -1,9 +1,13 @@
-"""Sessions with a fault: one engine is broken before it is used.
+"""Sessions with a fault: one engine is broken until the next session of the process.
 
 Each fault is a disagreement that the two frameworks have by themselves, or a slip that is easily made.
 """
 
+import pytest
+
 from diptych.engines.session import Session
+
+patch = pytest.MonkeyPatch()
 
 
 def norm_epsilon():
@@ -28,7 +32,7 @@ def biased_variance():
             self.running_var.data.copy_(old + (self.running_var - old) * (count - 1.0) / count)
         return values
 
-    nn.BatchNorm2d.forward = biased
+    patch.setattr(nn.BatchNorm2d, "forward", biased)
 
 
 def shifted_pad():
@@ -43,7 +47,7 @@ def shifted_pad():
             left, right, top, bottom = self.margins
             self.margins = (right, left, bottom, top)
 
-    Conv2d.__init__ = shifted
+    patch.setattr(Conv2d, "__init__", shifted)
 
 
 def pad_in_divisor():
@@ -64,7 +68,7 @@ def flatten_order():
     """Keras's height, width, channel order in PyTorch."""
     from torch import nn
 
-    nn.Flatten.forward = lambda self, maps_nchw: maps_nchw.permute(0, 2, 3, 1).flatten(1)
+    patch.setattr(nn.Flatten, "forward", lambda self, maps_nchw: maps_nchw.permute(0, 2, 3, 1).flatten(1))
 
 
 def wrong_backward():
@@ -77,7 +81,7 @@ def wrong_backward():
         found = forward(self, values)
         return (found * 1.001) - (found * 0.001).detach()
 
-    nn.GELU.forward = scaled
+    patch.setattr(nn.GELU, "forward", scaled)
 
 
 def mean_by_count():
@@ -85,7 +89,7 @@ def mean_by_count():
     from diptych.engines.torch import train
 
     loss_of = train.loss_of
-    train.loss_of = lambda logits, targets, weights: loss_of(logits, targets, weights) * weights.mean()
+    patch.setattr(train, "loss_of", lambda *args: loss_of(*args) * args[2].mean())
 
 
 def rate_in_momentum():
@@ -96,21 +100,19 @@ def rate_in_momentum():
         velocity = state["momentum"].assign(recipe.momentum * state["momentum"] - rate * gradient)
         parameter.assign_add(recipe.momentum * velocity - rate * gradient)
 
-    optimizer._RULES["sgd"] = apply
+    patch.setitem(optimizer._RULES, "sgd", apply)
 
 
 def epsilon_hat():
     """Keras's Adam in TensorFlow: ε before the bias correction."""
     import tensorflow as tf
 
-    from diptych.engines.tensorflow import optimizer
-
     adam = tf.raw_ops.ResourceApplyAdam
 
     def hat(*, epsilon, beta2_power, **settings):
         return adam(epsilon=epsilon / tf.sqrt(1.0 - beta2_power), beta2_power=beta2_power, **settings)
 
-    optimizer.tf.raw_ops.ResourceApplyAdam = hat
+    patch.setattr(tf.raw_ops, "ResourceApplyAdam", hat)
 
 
 def clip_each():
@@ -118,7 +120,11 @@ def clip_each():
     import torch
 
     clip = torch.nn.utils.clip_grad_norm_
-    torch.nn.utils.clip_grad_norm_ = lambda tensors, largest: [clip([tensor], largest) for tensor in tensors]
+
+    def each(tensors, largest):
+        return [clip([tensor], largest) for tensor in tensors]
+
+    patch.setattr(torch.nn.utils, "clip_grad_norm_", each)
 
 
 def decay_everything():
@@ -128,7 +134,10 @@ def decay_everything():
     from diptych.engines import torch as engine
     from diptych.engines.torch import optimizer
 
-    engine.make_optimizer = lambda model, recipe: optimizer.Optimizer(model, replace(recipe, no_decay=()))
+    def make(model, recipe):
+        return optimizer.Optimizer(model, replace(recipe, no_decay=()))
+
+    patch.setattr(engine, "make_optimizer", make)
 
 
 def prints():
@@ -144,7 +153,7 @@ def prints():
         os.write(1, b"a stray line of C's\n")
         return predict(model, images)
 
-    engine.predict = loud
+    patch.setattr(engine, "predict", loud)
 
 
 def _replace_init(kind, **settings):
@@ -153,10 +162,11 @@ def _replace_init(kind, **settings):
     def replaced(self, *args, **given):
         init(self, *args, **{**given, **settings})
 
-    kind.__init__ = replaced
+    patch.setattr(kind, "__init__", replaced)
 
 
 def faulty_session(fault, engine):
-    """A session of an engine with a fault, for the process that it runs in."""
+    """A session of an engine with this fault and no other, for the process that it runs in."""
+    patch.undo()
     globals()[fault]()
     return Session(engine, 1)

@@ -1,12 +1,14 @@
 """An engine that is broken on purpose is caught, and the certificate names where."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from faulty_worker import faulty_session
 
 from diptych.comparison.parity import Pair, verify
+from diptych.engines import NAMES
 from diptych.processes import Worker, engine_environment
 from diptych.spec import layers as L
 from diptych.spec.zoo import Graph
@@ -29,17 +31,24 @@ CAUGHT = {
 IN_TENSORFLOW = ("rate_in_momentum", "epsilon_hat")
 
 
-@pytest.fixture
-def broken(pair, request):
-    """The pair with a fault in one of its engines."""
-    torch, tensorflow = pair.workers
-    sound = torch if request.param in IN_TENSORFLOW else tensorflow
-    engine = "tensorflow" if sound is torch else "torch"
+@pytest.fixture(scope="module")
+def processes():
+    """A process of each engine to be broken."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Worker(env=environment_of(name))) for name in NAMES}
+
+
+def environment_of(engine):
     env = engine_environment(engine)
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])
-    with Worker(env=env) as worker:
-        faulty = worker.create(faulty_session, request.param, engine)
-        yield Pair((torch, faulty) if sound is torch else (faulty, tensorflow))
+    return {**env, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])}
+
+
+@pytest.fixture
+def broken(pair, processes, request):
+    """The pair with a fault in one of its engines."""
+    engine = "tensorflow" if request.param in IN_TENSORFLOW else "torch"
+    faulty = processes[engine].create(faulty_session, request.param, engine)
+    return Pair(tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair.workers, strict=True)))
 
 
 def spec():

@@ -10,9 +10,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from commands import diptych
+from commands import diptych, golden
 from finished import finished
-from golden import golden
 
 from diptych.artifacts.store import write_arrays
 from diptych.comparison.parity import samples

@@ -4,8 +4,7 @@ import os
 from dataclasses import fields
 
 import pytest
-from commands import diptych, process
-from golden import golden
+from commands import diptych, golden, process
 
 from diptych import __version__
 from diptych.cli import VERBS
