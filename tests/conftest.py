@@ -57,11 +57,6 @@ def mounted(tmp_path):
     subprocess.run(["umount", folder], capture_output=True, check=False)
 
 
-def pytest_report_header(config):
-    chosen = config.getoption("engine")
-    return f"engines: {', '.join(chosen)} (chosen with --engine)" if chosen else None
-
-
 def pytest_generate_tests(metafunc):
     if "engine_name" in metafunc.fixturenames:
         names = metafunc.config.getoption("engine") or NAMES
