@@ -73,7 +73,7 @@ def by_diptych(trained: TrainedModel, folder: Path) -> float:
             worker.build(trained.card.spec, "float32")
             worker.load_weights(trained.weights)
             started = time.perf_counter()
-            worker.export(form, folder / name, card)
+            worker.export(form, folder / name, card, None)
             seconds[form] = time.perf_counter() - started
     return seconds["tflite"]
 

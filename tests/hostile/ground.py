@@ -36,7 +36,7 @@ def sound_files(folder):
             worker.build(SPEC, "float32")
             worker.load_weights(weights)
             for form in forms:
-                worker.export(form, paths[form], card.for_format(form).to_text())
+                worker.export(form, paths[form], card.for_format(form).to_text(), None)
     openvino = card.for_format("openvino").to_text()
     convert(FORMATS["openvino"], paths["onnx"], paths["openvino"], openvino, None)
     return {name: path for name, path in paths.items() if path.exists()}

@@ -170,7 +170,7 @@ def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapp
             worker = workers[form.writers[0]]
             worker.build(card.spec, "float32")
             worker.load_weights(arrays)
-            worker.export(form.name, staged, card.to_text())
+            worker.export(form.name, staged, card.to_text(), None)
         else:
             write_arrays(staged, arrays, {"format": "pt", CARD: card.to_text()})
         back = map_weights(_read_stored(staged, workers.__getitem__), card.spec, str(target)).arrays
