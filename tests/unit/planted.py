@@ -1,12 +1,11 @@
 """Images of varied content, twelve ways to damage their files, and a folder with everything that can be found."""
 
 import io
-import struct
-import zlib
 from itertools import cycle
 
 import cv2
 import numpy as np
+from images_writers import jpeg_frame_with, png
 from PIL import Image
 
 TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")
@@ -47,31 +46,22 @@ FORMS = (
 
 
 def write_good(root, num_images, rng, num_classes=10):
-    """Good files of every form in a folder of class folders, in train and test; their paths."""
-    paths, forms = [], cycle(FORMS)
-    for number in range(num_images):
-        suffix, options = next(forms)
+    """Good files of every form in a folder of class folders, in train and test."""
+    for number, (suffix, options) in zip(range(num_images), cycle(FORMS), strict=False):
         folder = root / ("test" if number % 5 == 0 else "train") / f"class{number // 5 % num_classes}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{number:05}{suffix}"
-        path.write_bytes(encoded(picture(rng, is_gray=number % 7 == 0), **options))
-        paths.append(path)
-    return paths
+        plant(folder / f"{number:05}{suffix}", encoded(picture(rng, is_gray=number % 7 == 0), **options))
 
 
-def _jpeg(rng):
-    options = [{"quality": int(rng.integers(60, 96))}, {"quality": 80, "progressive": True}]
-    return encoded(picture(rng), **options[rng.integers(2)])
+def _jpeg(rng, *size):
+    return encoded(
+        picture(rng, *size), quality=int(rng.integers(60, 96)), progressive=bool(rng.integers(2)) and not size
+    )
 
 
 def _scan(whole):
     """Where the coded data of the first scan starts."""
     marker = whole.index(b"\xff\xda")
     return marker + 2 + int.from_bytes(whole[marker + 2 : marker + 4], "big")
-
-
-def _chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def empty(rng):
@@ -96,7 +86,7 @@ def cut_in_the_scan(rng):
 
 def garbage_in_the_scan(rng):
     """A page of other bytes in the middle of a baseline scan, as a disk or a broken download leaves it."""
-    whole = bytearray(encoded(picture(rng, 240, 240), quality=int(rng.integers(60, 96))))
+    whole = bytearray(_jpeg(rng, 240, 240))
     start = _scan(whole)
     length = len(whole) - start
     at, size = start + int(rng.integers(length // 4, length // 2)), min(4096, length // 3)
@@ -121,18 +111,8 @@ def cut_png(rng):
 def over_the_cap(rng):
     """A few bytes that promise billions of pixels."""
     if rng.integers(2):
-        header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-        parts = (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", header),
-            _chunk(b"IDAT", zlib.compress(b"")),
-            _chunk(b"IEND", b""),
-        )
-        return ".png", b"".join(parts)
-    whole = bytearray(encoded(picture(rng)))
-    at = whole.index(b"\xff\xc0")
-    whole[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
-    return ".jpg", bytes(whole)
+        return ".png", png(8, 2, [], size=(100_000, 100_000))
+    return ".jpg", jpeg_frame_with(encoded(picture(rng)), height=60_000, width=60_000)
 
 
 def mislabeled(rng):
@@ -187,41 +167,45 @@ def plant(path, content):
         path.write_bytes(content)
 
 
-def write_damaged(root, num_images, rng, num_classes=10):
+def write_damaged(root, num_images, rng):
     """Damaged files of every kind among class folders; what may be found, by name."""
     wanted = {}
     for number, (damage, kinds) in zip(range(num_images), cycle(DAMAGES.items()), strict=False):
         suffix, content = damage(rng)
-        name = f"train/class{number // 12 % num_classes}/bad{number:04}{suffix}"
+        name = f"train/class{number // 12 % 10}/bad{number:04}{suffix}"
         plant(root / name, content)
         wanted[name] = (damage.__name__, kinds)
     return wanted
 
 
+def write_pictures(folder, count, rng):
+    """Good PNG files, numbered from 0, in one folder."""
+    for number in range(count):
+        plant(folder / f"{number:03}.png", encoded(picture(rng), "png"))
+
+
 def again(image_hwc):
-    """The same picture in other files: (name, suffix, bytes)."""
+    """The same picture in other files: (suffix, bytes)."""
     height, width = image_hwc.shape[:2]
     for quality in (95, 75, 60):
-        yield f"quality {quality}", ".jpg", encoded(image_hwc, quality=quality)
+        yield ".jpg", encoded(image_hwc, quality=quality)
     for percent in (90, 70, 130):
         size = width * percent // 100, height * percent // 100
         resized = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA if percent < 100 else cv2.INTER_CUBIC)
-        yield f"at {percent} %", ".png", encoded(resized, "png")
-    for change in (15, -15):
-        brighter = np.clip(image_hwc.astype(int) + change, 0, 255).astype(np.uint8)
-        yield f"brighter by {change}", ".png", encoded(brighter, "png")
-    duller = np.rint(image_hwc * 0.8).astype(np.uint8)
-    yield "at 80 % of its light", ".png", encoded(duller, "png")
+        yield ".png", encoded(resized, "png")
+    for factor, change in ((1.0, 15), (1.0, -15), (0.8, 0)):
+        brighter = np.clip(np.rint(image_hwc * factor + change), 0, 255).astype(np.uint8)
+        yield ".png", encoded(brighter, "png")
 
 
 def write_every_kind(root, rng):
     """A folder in which everything is wrong that can be: the kind of finding, and the file that it must name."""
     for split, count in (("train", 33), ("test", 6)):
         for label in ("cat", "dog", "owl"):
-            for number in range(count):
-                plant(root / f"{split}/{label}/{number:03}.png", encoded(picture(rng), "png"))
+            write_pictures(root / split / label, count, rng)
     image = picture(rng, 100, 80)
     whole = encoded(image)
+    read = lambda name: np.asarray(Image.open(root / name))  # noqa: E731
     odd = {
         "unreadable": ("train/cat/link.jpg", "link"),
         "empty": ("train/cat/empty.jpg", b""),
@@ -233,12 +217,9 @@ def write_every_kind(root, rng):
         "mislabeled": ("train/dog/named.png", encoded(picture(rng))),
         "conflict": ("train/dog/as-dog.png", (root / "train/cat/000.png").read_bytes()),
         "leakage": ("test/cat/leaked.png", (root / "train/cat/001.png").read_bytes()),
-        "duplicate": ("train/owl/twice.bmp", encoded(np.asarray(Image.open(root / "train/owl/000.png")), "bmp")),
-        "near-leakage": ("test/owl/again.jpg", encoded(np.asarray(Image.open(root / "train/owl/001.png")), quality=75)),
-        "near-duplicate": (
-            "train/owl/near.jpg",
-            encoded(np.asarray(Image.open(root / "train/owl/002.png")), quality=60),
-        ),
+        "duplicate": ("train/owl/twice.bmp", encoded(read("train/owl/000.png"), "bmp")),
+        "near-leakage": ("test/owl/again.jpg", encoded(read("train/owl/001.png"), quality=75)),
+        "near-duplicate": ("train/owl/near.jpg", encoded(read("train/owl/002.png"), quality=60)),
         "blank": ("train/owl/blank.png", encoded(np.full_like(image, 130), "png")),
         "dark": ("train/owl/dark.png", encoded(image // 16, "png")),
         "blurry": ("train/owl/blurry.png", encoded(cv2.GaussianBlur(picture(rng, 100, 100), (0, 0), 9), "png")),
@@ -247,13 +228,7 @@ def write_every_kind(root, rng):
     }
     for path, content in odd.values():
         plant(root / path, content)
-    for split, label, count in (
-        ("test", "untrained", 4),
-        ("train", "absent", 12),
-        ("train", "tiny", 3),
-        ("test", "tiny", 2),
-    ):
-        for number in range(count):
-            plant(root / f"{split}/{label}/{number}.png", encoded(picture(rng), "png"))
+    for folder, count in {"test/untrained": 4, "train/absent": 12, "train/tiny": 3, "test/tiny": 2}.items():
+        write_pictures(root / folder, count, rng)
     (root / "train/void").mkdir()
     return {kind: path for kind, (path, _) in odd.items()}

@@ -1,37 +1,27 @@
-"""The stream of batches: what follows from what, and the targets and weights that come with the images."""
+"""The stream of batches: what follows from what, the targets and weights of the images, and computing ahead."""
 
+import gc
+import threading
+import time
 from dataclasses import replace
 from hashlib import sha256
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from diptych.data import datasets
-from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, steps_per_epoch, usual_workers
+from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, prefetched, steps_per_epoch
 from diptych.data.datasets import Split
 from diptych.errors import SpecError
-from diptych.processes import num_threads
 from diptych.spec.recipe import Recipe
 
 NUM_CLASSES = 4
 PLAIN = Recipe(batch_size=8, flip="none", crop_padding=0)
 EVERYTHING = Recipe(
-    batch_size=8,
-    flip="both",
-    crop_padding=2,
-    rotation=20.0,
-    brightness=0.3,
-    contrast=0.3,
-    saturation=0.3,
-    cutout=3,
-    mixup=0.4,
-    cutmix=1.0,
-    label_smoothing=0.1,
-    class_weights="balanced",
+    **{"batch_size": 8, "flip": "both", "crop_padding": 2, "rotation": 20.0, "cutout": 3, "mixup": 0.4, "cutmix": 1.0},
+    **{"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "label_smoothing": 0.1, "class_weights": "balanced"},
 )
 
 
@@ -97,9 +87,7 @@ def test_an_order_never_changes_between_versions():
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3])],
 )
 def test_a_single_last_sample_joins_the_batch_before(num_samples, batch_size, sizes):
-    split = samples(num_samples)
-    recipe = replace(PLAIN, batch_size=batch_size)
-    assert sizes == [len(batch.images) for batch in stream(recipe, split)]
+    assert sizes == [bounds.stop - bounds.start for bounds in batch_bounds(num_samples, batch_size)]
     assert len(sizes) == steps_per_epoch(num_samples, batch_size)
 
 
@@ -107,10 +95,8 @@ def test_a_single_last_sample_joins_the_batch_before(num_samples, batch_size, si
 def test_bounds_cover_the_epoch_without_a_batch_of_one(num_samples, batch_size):
     bounds = batch_bounds(num_samples, batch_size)
     assert list(range(num_samples)) == [place for piece in bounds for place in range(piece.start, piece.stop)]
-    sizes = [piece.stop - piece.start for piece in bounds]
-    assert 1 not in sizes or num_samples == 1
-    assert set(sizes[:-1]) <= {batch_size}
-    assert max(sizes) <= batch_size + 1
+    *sizes, last = [piece.stop - piece.start for piece in bounds]
+    assert set(sizes) <= {batch_size} and (1 < last <= batch_size + 1 or num_samples == 1)
 
 
 def test_mixup_blends_two_samples_after_their_augmentation():
@@ -161,27 +147,76 @@ def test_flip_auto_is_an_error():
         stream(replace(PLAIN, flip="auto"))
 
 
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("diptych-prefetch")]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_results_have_the_order_of_the_tasks(workers):
+    def slow_when_even(number):
+        time.sleep(0.002 * (number % 2 == 0))
+        return number**2
+
+    assert [number**2 for number in range(20)] == list(prefetched(slow_when_even, range(20), workers, depth=4))
+
+
+@pytest.mark.parametrize(("workers", "depth"), [(1, 1), (2, 3), (4, 2)])
+def test_at_most_depth_results_are_computed_ahead(workers, depth):
+    begun = []
+    results = prefetched(begun.append, range(50), workers, depth)
+    for num_taken in range(1, 20):
+        next(results)
+        time.sleep(0.001)
+        assert len(begun) <= num_taken + depth
+    results.close()
+
+
+def test_closing_early_ends_the_threads_and_cancels_waiting_tasks():
+    begun = []
+
+    def slow(number):
+        begun.append(number)
+        time.sleep(0.01)
+
+    results = prefetched(slow, range(50), workers=2, depth=20)
+    next(results)
+    assert threads()
+    results.close()
+    assert not threads()
+    assert len(begun) < 10
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_in_a_batch_reaches_the_consumer(workers):
-    split = samples()
-    unknown = Split(split.images, np.full(50, NUM_CLASSES))
-    with pytest.raises(IndexError):
-        list(stream(PLAIN, unknown, workers=workers))
+def test_an_error_is_raised_in_its_turn_and_ends_the_threads(workers):
+    results = prefetched(lambda number: 12 // (3 - number), range(10), workers, depth=8)
+    assert [4, 6, 12] == [next(results) for _ in range(3)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert not threads()
 
 
-@pytest.fixture(params=["always", "never"])
-def kept(request, tmp_path, monkeypatch):
-    """Samples in image files, in the cache or streamed."""
-    for place, image_hwc in enumerate(samples(20).images):
-        path = tmp_path / "images" / "ab"[place % 2] / f"{place}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), image_hwc)
-    monkeypatch.setenv("DIPTYCH_CACHE", str(tmp_path / "cache"))
-    return request.param, datasets.read(str(tmp_path / "images"), image_size=(7, 9), caching=request.param).train
+def test_an_abandoned_generator_may_be_collected_in_its_own_thread():
+    abandoned, collected = threading.Event(), threading.Event()
 
+    def collect(number):
+        if number:
+            abandoned.wait()
+            gc.collect()
+            collected.set()
+        return number
 
-def test_streamed_images_are_prepared_on_every_core(kept):
-    caching, split = kept
-    assert {"always": 1, "never": num_threads()}[caching] == usual_workers(split.images)
-    assert 1 == usual_workers(samples().images)
-    assert digests(stream(EVERYTHING, split, workers=0)) == digests(stream(EVERYTHING, split))
+    results = prefetched(collect, range(8), workers=1, depth=2)
+    cycle = [results]
+    cycle.append(cycle)
+    next(results)
+    gc.disable()
+    try:
+        del results, cycle
+        abandoned.set()
+        assert collected.wait(10)
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 5
+    while threads() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert not threads()

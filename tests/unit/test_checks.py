@@ -7,17 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from planted import (
-    DAMAGES,
-    again,
-    encoded,
-    picture,
-    plant,
-    write_damaged,
-    write_every_kind,
-    write_good,
-)
-from sklearn.datasets import load_digits
+from planted import DAMAGES, again, encoded, picture, plant, write_damaged, write_every_kind, write_good, write_pictures
 
 from diptych.data.check import KINDS, SEVERITIES, checks
 from diptych.data.check.checks import check as check_listing
@@ -46,15 +36,18 @@ def by_name(findings):
     return found
 
 
-def kinds(findings):
-    return sorted(finding.kind for finding in findings)
+def near(findings):
+    """Kinds of near-duplicates, by the names of their images."""
+    found = [finding for finding in findings if finding.kind.startswith("near")]
+    return {tuple(sorted(sample.name for sample in finding.samples)): finding.kind for finding in found}
 
 
-def find_planted(root, num_good, num_damaged, rng):
-    write_good(root, num_good, rng)
-    wanted = write_damaged(root, num_damaged, rng)
+@pytest.mark.parametrize(("num_good", "num_damaged"), [(1_200, 60), pytest.param(10_000, 500, marks=pytest.mark.long)])
+def test_damaged_files_among_many_good_ones_are_found_and_no_others(num_good, num_damaged, tmp_path, rng):
+    write_good(tmp_path, num_good, rng)
+    wanted = write_damaged(tmp_path, num_damaged, rng)
     start = time.process_time()
-    found = by_name(check(root))
+    found = by_name(check(tmp_path))
     seconds = time.process_time() - start
     missed = {
         name: how for name, (how, may_be) in wanted.items() if not may_be & {kind for kind, _ in found.get(name, ())}
@@ -67,15 +60,6 @@ def find_planted(root, num_good, num_damaged, rng):
     )
     assert num_kinds == len(DAMAGES) == 12
     assert ({}, {}) == (missed, false)
-
-
-def test_sixty_damaged_files_among_twelve_hundred_are_found_and_no_others(tmp_path, rng):
-    find_planted(tmp_path, 1_200, 60, rng)
-
-
-@pytest.mark.long
-def test_five_hundred_damaged_files_among_ten_thousand_are_found_and_no_others(tmp_path, rng):
-    find_planted(tmp_path, 10_000, 500, rng)
 
 
 @pytest.fixture(scope="module")
@@ -102,47 +86,29 @@ def test_every_kind_is_found_where_it_was_planted(everything, kind):
         assert classes[kind] == finding.reason
 
 
-def test_digits_as_files_are_clean(tmp_path):
-    digits = load_digits()
-    for number, (image_hw, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        levels = np.repeat((image_hw[..., np.newaxis] * 15.9).astype(np.uint8), 3, axis=2)
-        plant(tmp_path / f"{label}/{number:04}.png", encoded(levels, "png"))
-    assert [] == kinds(check(tmp_path))
-
-
 def test_the_same_pixels_are_one_image_in_any_lossless_format(tmp_path, rng):
     image = picture(rng)
     for name, kind in (("a.png", "png"), ("b.bmp", "bmp"), ("c.tif", "tiff")):
         plant(tmp_path / "cat" / name, encoded(image, kind))
-    for number in range(12):
-        plant(tmp_path / f"dog/{number}.png", encoded(picture(rng), "png"))
+    write_pictures(tmp_path / "dog", 12, rng)
     (finding,) = [finding for finding in check(tmp_path) if finding.kind == "duplicate"]
     assert ["cat/a.png", "cat/b.bmp", "cat/c.tif"] == [sample.name for sample in finding.samples]
     assert "3 times in train" == finding.reason
 
 
 def test_a_picture_is_recognized_when_encoded_again_resized_or_brightened(tmp_path, rng):
-    made = {}
+    wanted = {}
     for number in range(40):
         image = picture(rng, int(rng.integers(60, 200)), int(rng.integers(60, 200)))
         forms = list(again(image))
-        how, suffix, content = forms[number % len(forms)]
-        plant(tmp_path / f"train/cat/{number}.png", encoded(image, "png"))
-        plant(tmp_path / f"{('train', 'test')[number % 2]}/cat/again{number}{suffix}", content)
-        plant(tmp_path / f"{('test', 'train')[number % 2]}/dog/{number}.png", encoded(picture(rng), "png"))
-        made[f"{('train', 'test')[number % 2]}/cat/again{number}{suffix}"] = (
-            how,
-            f"train/cat/{number}.png",
-            ("near-duplicate", "near-leakage")[number % 2],
-        )
-    near = [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
-    pairs = {tuple(sorted(sample.name for sample in finding.samples)): finding.kind for finding in near}
-    wanted = {tuple(sorted((name, of))): kind for name, (_, of, kind) in made.items()}
-    print(
-        f"{len(wanted)} near-duplicates planted: {len(wanted.keys() & pairs.keys())} found, "
-        f"{len(pairs.keys() - wanted.keys())} false"
-    )
-    assert wanted == pairs
+        suffix, content = forms[number % len(forms)]
+        here, there = ("train", "test") if number % 2 else ("test", "train")
+        first, second = f"train/cat/{number}.png", f"{there}/cat/again{number}{suffix}"
+        plant(tmp_path / first, encoded(image, "png"))
+        plant(tmp_path / second, content)
+        plant(tmp_path / f"{here}/dog/{number}.png", encoded(picture(rng), "png"))
+        wanted[tuple(sorted((first, second)))] = "near-duplicate" if there == "train" else "near-leakage"
+    assert wanted == near(check(tmp_path))
 
 
 def test_the_same_shape_in_another_color_is_another_picture(tmp_path, rng):
@@ -151,14 +117,14 @@ def test_the_same_shape_in_another_color_is_another_picture(tmp_path, rng):
     for name, color in (("red", (255, 0, 0)), ("blue", (0, 68, 255)), ("green", (0, 130, 0))):
         tinted = shape[..., np.newaxis] * np.array(color)
         plant(tmp_path / f"{name}/1.png", encoded(tinted.astype(np.uint8), "png"))
-    assert not [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
+    assert {} == near(check(tmp_path))
 
 
 def test_flat_pictures_are_not_near_duplicates_of_each_other(tmp_path, rng):
     for number in range(40):
         flat = np.full((48, 48, 3), 100 + 3 * number) + rng.normal(0, 3, (48, 48, 3))
         plant(tmp_path / f"{number % 2}/{number}.png", encoded(flat.astype(np.uint8), "png"))
-    assert not [finding for finding in check(tmp_path) if finding.kind.startswith("near")]
+    assert {} == near(check(tmp_path))
 
 
 def test_like_hashes_are_all_found_without_comparing_every_pair(rng):
@@ -188,13 +154,9 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
     images = np.stack([picture(rng, 28, 28, is_gray=True)[..., :1] for _ in range(60)])
     labels = np.arange(60) % 2
     images[7], images[50] = images[3], 0
-    parts = Listing(
-        ("odd", "even"),
-        ListedSplit.of_pixels(images[:48], labels[:48]),
-        test=ListedSplit.of_pixels(images[48:], labels[48:]),
-    )
+    odd, even = ListedSplit.of_pixels(images[:48], labels[:48]), ListedSplit.of_pixels(images[48:], labels[48:])
     images[55] = images[4]
-    found = by_name(check_listing(parts))
+    found = by_name(check_listing(Listing(("odd", "even"), odd, test=even)))
     assert {
         "train 3": [("duplicate", "2 times in train")],
         "train 7": [("duplicate", "2 times in train")],
@@ -219,8 +181,8 @@ def test_the_one_image_of_another_size_is_odd(tmp_path, rng):
 
 
 def test_a_class_of_damaged_files_is_empty(tmp_path, rng):
+    write_pictures(tmp_path / "good", 12, rng)
     for number in range(12):
-        plant(tmp_path / f"good/{number}.png", encoded(picture(rng), "png"))
         plant(tmp_path / f"bad/{number}.png", b"")
     (finding,) = [finding for finding in check(tmp_path) if finding.kind == "empty-class"]
     assert "bad: none of its 12 files can be decoded" == finding.reason

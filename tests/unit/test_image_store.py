@@ -12,12 +12,13 @@ import pytest
 from data_files import png
 
 from diptych.data import datasets, images
-from diptych.data.batches import epoch_batches
+from diptych.data.batches import epoch_batches, usual_workers
 from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
 from diptych.data.preprocess import channel_moments, resize
 from diptych.data.readers.folder import list_folder
 from diptych.errors import ArtifactError, DataError, UsageError
+from diptych.processes import num_threads
 from diptych.spec import Recipe
 
 SIZE = (12, 16)
@@ -138,14 +139,14 @@ def digest_of(batches):
 
 def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
     whole, tails = set(), set()
-    for caching in ("always", "never"):
+    for caching, usual in (("always", 1), ("never", num_threads())):
         train = read_rows(folder, settings_of(folder, caching)).train
-        for workers in (0, 1, 2, 4, 2):
+        assert usual == usual_workers(train.images)
+        for workers in (0, 1, 2, 4, 2, None):
             settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
             whole.add(digest_of(epoch_batches(train, RECIPE, **settings)))
             tails.add(digest_of(epoch_batches(train, RECIPE, first_step=4, **settings)))
     assert (1, 1) == (len(whole), len(tails))
-    print(f"0, 1, 2, 4 workers, kept and streamed, repeated: {len(whole)} digest; resumed at step 4: {len(tails)}")
 
 
 def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import encoded, picture, plant
+from planted import encoded, picture, plant, write_pictures
 
 from diptych import check_data
 from diptych.errors import DataError, UsageError
@@ -19,8 +19,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 @pytest.fixture
 def data(tmp_path):
     rng = np.random.default_rng(1)
-    for number in range(24):
-        plant(tmp_path / f"data/{('cat', 'dog')[number % 2]}/{number}.png", encoded(picture(rng), "png"))
+    write_pictures(tmp_path / "data/cat", 12, rng)
+    write_pictures(tmp_path / "data/dog", 12, rng)
     plant(tmp_path / "data/cat/deep/empty.jpg", b"")
     plant(tmp_path / "data/dog/page.jpg", b"<html>")
     plant(tmp_path / "data/dog/link.jpg", "link")
