@@ -93,7 +93,4 @@ def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_tw
 
 @pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])
 def test_data_without_a_verb_prints_help(arguments):
-    result = diptych("data", *arguments)
-    assert (0, "") == (result.code, result.err)
-    assert diptych("data", "--help") == result
-    assert "check" in result.out
+    assert diptych("data", "--help") == diptych("data", *arguments)

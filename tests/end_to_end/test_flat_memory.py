@@ -13,29 +13,26 @@ FEW, MANY = 300, 3_000
 TIMES = 5  # each image is verified so often: a batch's layers take 50 MiB, all images of MANY 184 MB
 SLACK = 12 * 2**20  # names, labels and digests of 2,700 files take below 1 MiB; what else differs is the allocator's
 SIZE = 64  # an array of MANY takes 37 MB
-EPOCH = f"""
+HELD = """
 import sys
 from pathlib import Path
+
+def held(process="self"):
+    # Pages of a mapped file are the system's to take back; everything else counts.
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return 1024 * max((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), default=0)
+"""
+EPOCH = f"""{HELD}
 from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
 from diptych.data.readers.folder import list_folder
 from diptych.spec import Recipe
 
-def held():
-    # Pages of a mapped file are the system's to take back; everything else counts.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * max(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
-
 parts = ingest(list_folder(Path(sys.argv[1])), ({SIZE}, {SIZE}, 3), caching=sys.argv[2], folder=Path(sys.argv[3]))
 recipe = Recipe(batch_size=64, flip="horizontal", crop_padding=4)
-peak = 0
-for batch in epoch_batches(parts.train, recipe, num_classes=2, seed=0, epoch=1, workers=2):
-    peak = max(peak, held())
-print(peak)
+print(max(held() for _ in epoch_batches(parts.train, recipe, num_classes=2, seed=0, epoch=1, workers=2)))
 """
-VERIFY = f"""
-import sys
-from pathlib import Path
+VERIFY = f"""{HELD}
 from threading import Event, Thread
 
 import numpy as np
@@ -53,22 +50,15 @@ from diptych.deployment.verify import Reference
 from diptych.engines.contract import CARD
 from diptych.spec import zoo
 
-def held(process):
-    lines = Path(f"/proc/{{process}}/status").read_text().splitlines()
-    return 1024 * max((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), default=0)
-
 peaks, done = [0, 0], Event()
 
 def watch():
     while not done.wait(0.002):
-        others = [0]
-        for threads in Path("/proc/self/task").glob("*/children"):
-            for child in threads.read_text().split():
-                try:
-                    others.append(held(child))
-                except OSError:
-                    pass  # it has ended
-        peaks[:] = max(peaks[0], held("self")), max(peaks[1], *others)
+        children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+        try:
+            peaks[:] = max(peaks[0], held()), max(peaks[1], *map(held, children), 0)
+        except OSError:
+            pass  # a child has ended
 
 spec = zoo.model("mlp", ({SIZE}, {SIZE}, 3), 2)
 weights = samples.weights(spec, seed=0)
@@ -110,27 +100,22 @@ def folders(tmp_path_factory):
     return root
 
 
+def run(program, *arguments):
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return list(map(int, subprocess.run(command, capture_output=True, check=True).stdout.split()))
+
+
 @pytest.mark.parametrize("caching", ["never", "always"])
 def test_ten_times_the_files_take_the_same_memory(caching, folders):
-    peaks = {}
-    for name in ("few", "many"):
-        command = [sys.executable, "-c", EPOCH, str(folders / name), caching, str(folders / f"kept-{name}")]
-        peaks[name] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    words = {"never": "streamed", "always": "kept"}[caching]
-    print(f"{words}: {FEW} files {peaks['few'] / 2**20:.1f} MiB, {MANY} files {peaks['many'] / 2**20:.1f} MiB")
-    assert peaks["many"] - peaks["few"] < SLACK
+    (few,), (many,) = (run(EPOCH, folders / name, caching, folders / f"kept-{name}") for name in ("few", "many"))
+    print(f"cache {caching}: {FEW} files {few / 2**20:.1f} MiB, {MANY} files {many / 2**20:.1f} MiB")
+    assert many - few < SLACK
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="runs a file in PyTorch")
 def test_verifying_a_shipped_file_over_ten_times_the_images_takes_the_same_memory(folders, tmp_path):
-    peaks, number, bytes_each = {}, {"few": TIMES * FEW, "many": TIMES * MANY}, SIZE * SIZE * 3
-    for name in number:
-        command = [sys.executable, "-c", VERIFY, str(folders / name), str(tmp_path / name)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        peaks[name] = dict(zip(("export", "its process"), map(int, told), strict=True))
-    for who, few in peaks["few"].items():
-        many = peaks["many"][who]
-        said = (f"{number[name]} images {peaks[name][who] / 2**20:.1f} MiB" for name in number)
-        print(f"{who}: {', '.join(said)}")
-        assert many - few < (number["many"] - number["few"]) * bytes_each / 3
+    peaks = zip(*(run(VERIFY, folders / name, tmp_path / name) for name in ("few", "many")), strict=True)
+    for who, (few, many) in zip(("export", "its process"), peaks, strict=True):
+        print(f"{who}: {TIMES * FEW} images {few / 2**20:.1f} MiB, {TIMES * MANY} images {many / 2**20:.1f} MiB")
+        assert many - few < TIMES * (MANY - FEW) * SIZE**2

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import diptych, train
+from commands import diptych
 from images_corpus import corpus
 
 from diptych.artifacts.run import Run
@@ -71,34 +70,3 @@ def test_bad_images_are_an_error_in_one_line_without_a_run(folder, tmp_path):
     assert (2, "", 1) == (result.code, result.out, result.err.count("\n"))
     assert "images cannot be decoded" in result.err
     assert not (tmp_path / "runs").exists()
-
-
-def write_table(folder):
-    """A CSV of the good files, labeled with words, and its own split."""
-    good = {name.replace("/", "_") for name, row in GOLDEN.items() if "sha256" in row}
-    rows = ["file,class,split"]
-    for path in sorted(folder.rglob("*.*")):
-        split, label, name = path.relative_to(folder).parts
-        if name.rpartition(".")[0] in good:
-            rows.append(f"{split}/{label}/{name},{'apple' if label == 'a' else 'berry'},{split}")
-    return "\n".join(rows)
-
-
-def test_a_table_trains_and_a_zip_of_it_is_the_same_data(folder, tmp_path):
-    table = tmp_path / "fruit.csv"
-    table.write_text(write_table(folder))
-    settings = ("--model", "mlp", "--epochs", 1, "--image-size", 8, "--out", tmp_path / "runs")
-    (run,) = train(table, "--root", folder, *settings)
-    record = run.read_record()
-    assert (("apple", "berry"), "fruit") == (record.class_names, record.data.name)
-
-    packed = tmp_path / "packed"
-    shutil.copytree(folder, packed / "images")
-    (packed / "fruit.csv").write_text(
-        write_table(folder).replace("\ntrain/", "\nimages/train/").replace("\ntest/", "\nimages/test/")
-    )
-    archive = shutil.make_archive(str(tmp_path / "fruit"), "zip", packed)
-    result = diptych("evaluate", run.directory, archive, "--json")
-    assert run.read_metrics()["accuracy"] == result.json["accuracy"]
-    again = train(archive, *settings)[0].read_record()
-    assert record.data.fingerprint == again.data.fingerprint

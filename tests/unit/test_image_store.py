@@ -163,17 +163,15 @@ def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder, monkeyp
 
 
 class Changing:
-    """Files of which one is another when it is read again."""
+    """One file, whose content is another at each reading; None cannot be read."""
 
-    def __init__(self, first, then):
-        self.contents, self.reads = (first, then), 0
+    def __init__(self, *contents):
+        self.contents = iter(contents)
 
     def read(self, place):
-        self.reads += 1
-        content = self.contents[min(self.reads, 2) - 1]
-        if content is None:
-            raise DataError("Cannot read 'a.png': Permission denied.")
-        return content
+        if content := next(self.contents):
+            return content
+        raise DataError("Cannot read 'a.png': Permission denied.")
 
     def __len__(self):
         return 1
