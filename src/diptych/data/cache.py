@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.artifacts.locks import settle, staging
-from diptych.artifacts.store import atomic_write, read_npz, sha256_of, write_npz
+from diptych.artifacts.store import read_npz, sha256_of, write_npz
 from diptych.data.archives import HASHING, Progress, unpack
 from diptych.errors import ArtifactError, DataError
 
@@ -44,7 +44,6 @@ class PixelCache:
     def __init__(self, folder: Path, key: str) -> None:
         self._scan = folder / f"{key}.npz"
         self._pixels = folder / f"{key}.npy"
-        self._digest = folder / f"{key}.sha256"
 
     def scan(self) -> tuple[dict[int, str], NDArray[np.int64]] | None:
         """Read faults by index, and moments; None if the file is missing or damaged."""
@@ -55,16 +54,17 @@ class PixelCache:
         except (ArtifactError, KeyError):
             return None
 
-    def write_scan(self, faults: Mapping[int, str], moments: NDArray[np.int64]) -> None:
-        """Write faults and moments."""
+    def write_scan(self, faults: Mapping[int, str], moments: NDArray[np.int64], *, has_pixels: bool) -> None:
+        """Write faults and moments, and the digest of the pixels if they are written."""
         indices, reasons = np.array([*faults], np.int64), np.array([*faults.values()], np.str_)
-        write_npz(self._scan, {"places": indices, "faults": reasons, "moments": moments})
+        digest = np.array(sha256_of(self._pixels) if has_pixels else "")
+        write_npz(self._scan, {"places": indices, "faults": reasons, "moments": moments, "pixels": digest})
 
     def has_pixels(self) -> bool:
         """Return whether the pixels exist and have the digest they were written with."""
         try:
-            return self._digest.read_bytes() == _line(self._pixels)
-        except (OSError, ArtifactError):
+            return bool(read_npz(self._scan)["pixels"] == sha256_of(self._pixels))
+        except (ArtifactError, KeyError):
             return False
 
     def pixels(self) -> NDArray[np.uint8]:
@@ -83,16 +83,7 @@ class PixelCache:
                     os.posix_fallocate(file.fileno(), 0, staged.stat().st_size)
             yield pixels
             pixels.flush()
-            del pixels
-            line = _line(staged)
             settle(staged, self._pixels)
-        with atomic_write(self._digest) as file:
-            file.write(line)
-
-
-def _line(path: Path) -> bytes:
-    """Return a line in the format of `sha256sum`."""
-    return f"{sha256_of(path)}  {path.name}\n".encode()
 
 
 def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -> Path:

@@ -146,11 +146,11 @@ def store(
         elif cache.wants(caching, folder, math.prod(shape)):
             with cached.writing(shape) as pixels:
                 scan = _decode_all(listing, digests, image_shape, progress, pixels)
-            cached.write_scan(*scan)
+            cached.write_scan(*scan, has_pixels=True)
             has_pixels = True
         elif not scan:
             scan = _decode_all(listing, digests, image_shape, progress)
-            cached.write_scan(*scan)
+            cached.write_scan(*scan, has_pixels=False)
     except ArtifactError as error:
         if caching == "always":
             raise
