@@ -10,7 +10,6 @@ from benchmark_rows import make_benchmark, make_row
 
 from diptych.errors import UsageError
 from diptych.reports import plots
-from diptych.reports.plots_benchmark import COLORS, LABEL_GAP, accuracy_by_latency, spread
 
 DIGIT_NAMES = [str(digit) for digit in range(10)]
 
@@ -193,28 +192,15 @@ print([key for key in before if key != "backend" and before[key] != matplotlib.r
 
 def test_benchmark_rows_that_passed_are_dots_in_the_colors_of_their_makers(tmp_path):
     rows = make_row("onnx"), make_row("keras", latency=4e-3), make_row("tflite-int8", accuracy=0.8)
-    accuracy_by_latency(tmp_path / "a.png", make_benchmark(*rows))
+    plots.benchmark(tmp_path / "a.png", make_benchmark(*rows))
     picture = read_png(tmp_path / "a.png")
-    assert (930, 1500, 3) == picture.shape
-    assert all(count_pixels(picture, COLORS[maker]) > 300 for maker in ("onnxruntime", "tensorflow", "litert"))
+    assert (546, 1500, 3) == picture.shape
+    assert all(
+        count_pixels(picture, plots.RUNTIME_COLORS[maker]) > 300 for maker in ("onnxruntime", "tensorflow", "litert")
+    )
 
 
 @pytest.mark.parametrize("rows", [(), (make_row("onnx", status="failed", reason="differs"),)])
 def test_a_benchmark_in_which_nothing_passed_has_no_dots(tmp_path, rows):
-    accuracy_by_latency(tmp_path / "a.png", make_benchmark(*rows))
+    plots.benchmark(tmp_path / "a.png", make_benchmark(*rows))
     assert 0 == count_pixels(read_png(tmp_path / "a.png"), plots.NEUTRAL)
-
-
-@pytest.mark.parametrize(
-    "positions", [[0.5] * 17, list(np.linspace(0, 1, 17)), [0.0, 0.0, 0.0, 1.0, 1.0], [0.3, 0.31, 0.9]]
-)
-def test_labels_keep_their_order_and_their_distance(positions):
-    places = spread(positions, LABEL_GAP)
-    assert np.diff(places).min() >= LABEL_GAP - 1e-12
-    assert -1e-12 <= min(places) <= max(places) <= 1 + 1e-12
-    assert np.abs(np.subtract(places, positions)).max() <= LABEL_GAP * len(positions)
-
-
-def test_labels_with_room_are_not_moved():
-    assert [0.2, 0.5, 0.8] == pytest.approx(spread([0.2, 0.5, 0.8], LABEL_GAP))
-    assert [] == spread([], LABEL_GAP)

@@ -95,7 +95,7 @@ def benchmark(
     Raises:
         DiptychError: there is no such run or format, `seconds` is not positive, or the run's data has changed.
     """
-    from diptych.reports.plots_benchmark import accuracy_by_latency
+    from diptych.reports import plots
 
     (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
     opened, _ = finished_run(run)
@@ -105,7 +105,7 @@ def benchmark(
     model = TrainedModel.of(opened, chosen.data_dir)
     results = measure(model, formats, folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
     write(results, folder)
-    accuracy_by_latency(folder / "benchmark.png", results)
+    plots.benchmark(folder / "benchmark.png", results)
     return results
 
 

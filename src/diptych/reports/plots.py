@@ -1,4 +1,4 @@
-"""PNG plots of a run, drawn with seaborn and Matplotlib.
+"""PNG plots of a run and of a benchmark, drawn with seaborn and Matplotlib.
 
 Both are imported when the first plot is drawn, and their global state is left unchanged. Layouts are fixed, because
 Matplotlib's automatic ones take longer than everything else. Colors are Okabe and Ito's, which color-blind readers
@@ -22,6 +22,8 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write
 from diptych.data.datasets import Split
 from diptych.data.images import Images
+from diptych.deployment.benchmark import Benchmark
+from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import UsageError
 from diptych.evaluation import reliability_bins, softmax
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 ENGINE_COLORS = {"torch": "#D55E00", "tensorflow": "#0072B2"}
 NEUTRAL = "#009E73"
+RUNTIME_COLORS = {**ENGINE_COLORS, "onnxruntime": NEUTRAL, "litert": "#CC79A7", "openvino": "#E69F00"}
+"""By engine, or by runtime where a runtime belongs to no engine."""
 RIGHT, WRONG = "#00704F", "#B3261E"
 GRAY, INK = "#8A8A8A", "#222222"
 FALLBACK_FONTS = (
@@ -255,3 +259,35 @@ def reliability(path: Path, answers: Answers) -> None:
         lower.set(xlim=(0, 1), ylabel="share of samples", xlabel="confidence (probability of the predicted class)")
         for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
             axis.set_major_formatter(percent)
+
+
+def benchmark(path: Path, measured: Benchmark) -> None:
+    """Draw a row for each format and runtime that passed: a dot at the median latency of one image, and the accuracy.
+
+    Circles have the trained model's float32 numbers, squares float16 or int8.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    passed = [(1000 * row.speed.latency_p50, row) for row in measured.rows if row.status == "ok" and row.speed]
+    passed.sort(key=lambda one: -one[0])
+    title = f"{measured.model}: no format passed"
+    if passed:
+        title = f"{measured.model}: fastest is {passed[-1][1].label} with {passed[-1][0]:.3g} ms"
+    num_places = max(len(passed), 7)
+    height = 0.32 * num_places
+    with new_figure(path, 10, height + 1.4) as figure:
+        axes = add_axes(figure, 3.1, 0.8, 5.7, height)
+        axes.set_title(title, color=INK, x=-0.52, loc="left")
+        axes.set(xscale="log", ylim=(-0.5, num_places - 0.5))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(f"median latency of one image in ms, {measured.threads} threads; ● float32, ■ float16 or int8")
+        axes.set_yticks(range(len(passed)), [row.label for _, row in passed])
+        accuracies = axes.secondary_yaxis("right")
+        accuracies.set_yticks(range(len(passed)), [f"{row.accuracy:.2%}" for _, row in passed])
+        accuracies.tick_params(length=0)
+        accuracies.set_ylabel(f"accuracy ({measured.trained_accuracy:.2%} as trained)")
+        for place, (latency, row) in enumerate(passed):
+            color = RUNTIME_COLORS[RUNTIMES[row.runtime].engine or row.runtime]
+            axes.plot(latency, place, "o" if row.is_lossless else "s", color=color, markersize=9, mec="white")
