@@ -129,6 +129,10 @@ def test_the_skip_link_leads_to_the_report(visit):
 
 def test_a_class_is_highlighted_everywhere_and_let_go_again(visit):
     page = visit()
+    page.locator(".class-table tbody tr").nth(2).hover()
+    assert page.locator(".matrix tr.is-lit").count() == 2
+    page.mouse.move(5, 5)
+    assert page.locator(".matrix tr.is-lit").count() == 0
     button = page.locator(".class-button").nth(3)
     number = button.get_attribute("data-class")
     button.click()
@@ -148,25 +152,21 @@ def test_a_class_is_highlighted_everywhere_and_let_go_again(visit):
 
 def test_a_class_is_highlighted_by_keyboard_and_in_maps(visit):
     page = visit("hundred")
-    page.locator(".class-button").first.focus()
+    button = page.locator(".class-button").first
+    button.focus()
     page.keyboard.press("Enter")
-    number = page.locator(".class-button").first.get_attribute("data-class")
-    assert page.locator(".lit-row.is-lit").first.get_attribute("y") == number
+    assert page.locator(".lit-row.is-lit").first.get_attribute("y") == button.get_attribute("data-class")
     page.locator(".picked-clear").click()
     page.mouse.move(5, 5)
     assert page.locator(".lit-row.is-lit").count() == 0
 
 
-def test_hovering_a_class_shows_it_for_the_moment(visit):
+def test_the_gallery_is_narrowed_to_a_class_and_the_command_is_copied(visit):
     page = visit()
-    page.locator(".class-table tbody tr").nth(2).hover()
-    assert page.locator(".matrix tr.is-lit").count() == 2
-    page.mouse.move(5, 5)
-    assert page.locator(".matrix tr.is-lit").count() == 0
-
-
-def test_the_gallery_is_narrowed_to_a_class(visit):
-    page = visit()
+    button = page.locator("[data-copy=command]")
+    button.click()
+    page.wait_for_function("document.querySelector('[data-copy=command]').textContent !== 'Copy'")
+    assert button.inner_text() in {"Copied", "Selected"}
     total = page.locator(".shot").count()
     page.select_option("#gallery-class", "8")
     shown = page.locator(".shot:not([hidden])")
@@ -192,8 +192,11 @@ def test_values_are_told_on_hover_and_by_arrow_keys(visit):
     assert "images/s" in tip.inner_text()
 
 
-def test_the_theme_is_switched(visit):
+def test_the_theme_is_switched_and_nothing_moves_for_those_who_want_no_motion(visit):
     page = visit()
+    moving = "[...document.querySelectorAll('*')].filter(p => parseFloat(getComputedStyle(p).transitionDuration) > 0)"
+    assert page.evaluate(f"{moving}.length") == 0
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     color = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(color)
     page.locator(".theme").click()
@@ -210,14 +213,6 @@ def test_the_contents_unfold_on_a_phone_and_fold_after_a_choice(visit):
     page.locator(".menu a", has_text="Costs").click()
     assert page.locator(".menu").get_attribute("open") is None
     assert page.evaluate("Math.abs(document.querySelector('#costs').getBoundingClientRect().top) < 200")
-
-
-def test_the_command_is_copied(visit, pages):
-    page = visit()
-    button = page.locator("[data-copy=command]")
-    button.click()
-    page.wait_for_function("document.querySelector('[data-copy=command]').textContent !== 'Copy'")
-    assert button.inner_text() in {"Copied", "Selected"}
 
 
 def test_a_page_reads_without_scripts(visit):
@@ -244,10 +239,3 @@ def test_paper_is_light_and_holds_everything(visit, shape):
     clipped = "[...document.querySelectorAll('.scroll')].filter(p => getComputedStyle(p).overflowX !== 'visible')"
     assert page.evaluate(f"{clipped}.length") == 0
     assert page.evaluate(OVERFLOW) <= 0
-
-
-def test_nothing_moves_for_those_who_want_no_motion(visit):
-    page = visit()
-    moving = "[...document.querySelectorAll('*')].filter(p => parseFloat(getComputedStyle(p).transitionDuration) > 0)"
-    assert page.evaluate(f"{moving}.length") == 0
-    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"

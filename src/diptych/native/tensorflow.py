@@ -169,18 +169,15 @@ def _is_same(layer: L.Conv | L.MaxPool | L.AvgPool) -> bool:
 
 
 def _optimizer(recipe: Recipe) -> str:
+    name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}[recipe.optimizer]
     momentum = number(recipe.momentum) if recipe.momentum else ""
-    match recipe.optimizer:
-        case "sgd":
-            kind = "SGD"
-            settings = {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""}
-        case "adam" | "adamw":
-            kind = "AdamW" if recipe.optimizer == "adamw" else "Adam"
-            settings = {"beta_1": number(recipe.beta1), "beta_2": number(recipe.beta2)}
-            settings["epsilon"] = number(recipe.epsilon)
-        case "rmsprop":
-            kind = "RMSprop"
-            settings = {"rho": number(recipe.rho), "momentum": momentum, "epsilon": number(recipe.epsilon)}
+    adam = {"beta_1": number(recipe.beta1), "beta_2": number(recipe.beta2), "epsilon": number(recipe.epsilon)}
+    settings = {
+        "sgd": {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""},
+        "adam": adam,
+        "adamw": adam,
+        "rmsprop": {"rho": number(recipe.rho), "momentum": momentum, "epsilon": number(recipe.epsilon)},
+    }[recipe.optimizer]
     settings["weight_decay"] = number(recipe.decay) if recipe.decay or recipe.optimizer == "adamw" else ""
     settings["global_clipnorm"] = number(recipe.clip_norm) if recipe.clip_norm else ""
-    return call(f"keras.optimizers.{kind}", shared.rate_name(recipe), **settings)
+    return call(f"keras.optimizers.{name}", shared.rate_name(recipe), **settings)

@@ -159,18 +159,15 @@ def _initialization(spec: ModelSpec) -> list[str]:
 
 
 def _optimizer(recipe: Recipe, adamw: bool, decay: float, grouped: bool) -> str:
+    name = {"sgd": "SGD", "rmsprop": "RMSprop"}.get(recipe.optimizer, "AdamW" if adamw else "Adam")
     momentum = number(recipe.momentum) if recipe.momentum else ""
-    settings = {"lr": shared.rate_name(recipe)}
-    match recipe.optimizer:
-        case "sgd":
-            name = "SGD"
-            settings |= {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""}
-        case "adam" | "adamw":
-            name = "AdamW" if adamw else "Adam"
-            settings |= {"betas": f"({number(recipe.beta1)}, {number(recipe.beta2)})", "eps": number(recipe.epsilon)}
-        case "rmsprop":
-            name = "RMSprop"
-            settings |= {"alpha": number(recipe.rho), "eps": number(recipe.epsilon), "momentum": momentum}
+    epsilon, betas = number(recipe.epsilon), f"({number(recipe.beta1)}, {number(recipe.beta2)})"
+    settings = {"lr": shared.rate_name(recipe)} | {
+        "SGD": {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""},
+        "Adam": {"betas": betas, "eps": epsilon},
+        "AdamW": {"betas": betas, "eps": epsilon},
+        "RMSprop": {"alpha": number(recipe.rho), "eps": epsilon, "momentum": momentum},
+    }[name]
     if not grouped and (decay or adamw):
         settings["weight_decay"] = number(decay)
     return call(f"torch.optim.{name}", "groups" if grouped else "net.parameters()", **settings)
