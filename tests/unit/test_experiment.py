@@ -67,13 +67,13 @@ def test_a_changed_run_or_changed_data_is_rejected_but_an_exported_run_is_not(tm
     (made.directory / "metrics.json").write_text("{}")
     made.seal()
     (made.export_dir / "export.json").write_text('{"formats": {}}')
-    first.check(made, first.cells[0])
+    first.find(first.cells[0])
     (made.directory / "metrics.json").write_text('{"accuracy": 1}')
     with pytest.raises(ArtifactError, match=r"metrics\.json has changed"):
-        first.check(made, first.cells[0])
+        first.find(first.cells[0])
     amend(made, data={"data": "digits", "name": "digits", "fingerprint": "0" * 64})
     with pytest.raises(ArtifactError, match="has changed since"):
-        first.check(made, first.cells[0])
+        first.find(first.cells[0])
 
 
 def test_a_folder_whose_name_is_a_pattern_is_found(tmp_path):

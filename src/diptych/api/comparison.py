@@ -192,8 +192,6 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
     with shown(notify) as tell:
         for place, cell in enumerate(cells, start=1):
             run = experiment.find(cell)
-            if run:
-                experiment.check(run, cell)
             label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
             if run is None or not is_complete(run):
                 on_step(f"training {label}")
@@ -207,28 +205,17 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
 
 def _export_all(experiment: Experiment, on_step: OnStep) -> None:
     """Export the first run of each framework in every format it can write, and verify each file."""
-    for engine in engines.NAMES:
+    for engine, title in TITLES.items():
         run = _run(experiment, experiment.arm, experiment.seeds[0], engine)
-        written = FinishedRun.of(run).shipped
-        forms = [
-            form
-            for form in FORMATS.values()
-            if form.name not in written and (not form.writers or engine in form.writers)
-        ]
-        if not forms:
-            continue
+        missing = [form for form in FORMATS.values() if form.name not in FinishedRun.of(run).shipped]
+        forms = [form for form in missing if not form.writers or engine in form.writers]
+        if forms:
+            tell = partial(_tell_export, on_step, title)
+            ship(TrainedModel.of(run), forms, run.export_dir, writer=engine, threads=experiment.threads, on_format=tell)
 
-        def tell(form: str, title: str = TITLES[engine]) -> None:
-            on_step(f"exporting from {title}: {form}")
 
-        ship(
-            TrainedModel.of(run),
-            forms,
-            run.export_dir,
-            writer=engine,
-            threads=experiment.threads,
-            on_format=tell,
-        )
+def _tell_export(on_step: OnStep, title: str, form: str) -> None:
+    on_step(f"exporting from {title}: {form}")
 
 
 def _run(experiment: Experiment, arm: str, seed: int, engine: str) -> Run:
@@ -262,14 +249,14 @@ def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> di
 def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
     """The test images of a run, or a remark why they are not available; downloads nothing."""
     directory = run.record.data.data_dir
-    if not sources.at_hand(run.record.data.data, Path(directory) if directory else None):
-        return None, ["The gallery has no pictures: the data is not on this machine."]
     try:
+        if not sources.at_hand(run.record.data.data, Path(directory) if directory else None):
+            raise UsageError("the data is not on this machine.")
         images = provenance.load_data(run.record).test.images
+        if len(images) != len(run.labels_n):
+            raise UsageError("the data is not that of the runs.")
     except DiptychError as error:
         return None, [f"The gallery has no pictures: {error}"]
-    if len(images) != len(run.labels_n):
-        return None, ["The gallery has no pictures: the data is not that of the runs."]
     return images, []
 
 

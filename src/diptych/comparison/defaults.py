@@ -64,9 +64,8 @@ def _is_norm(layer: Layer) -> bool:
     return isinstance(layer, BatchNorm)
 
 
-def _rule(rules: tuple[str, ...], torch: dict[str, Any], tensorflow: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of the recipe, for some update rules."""
-    values = {"torch": torch, "tensorflow": tensorflow}
+def _rule(rules: tuple[str, ...], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
+    """Return a switch for fields of the recipe, for some update rules; fields by engine."""
 
     def switch(setup: Setup, engine: str) -> Setup:
         spec, recipe = setup
@@ -132,8 +131,8 @@ DEFAULTS = (
         {"torch": "1e-8, after bias correction", "tensorflow": "1e-7, before it"},
         _rule(
             ("adam", "adamw"),
-            {"update_form": "torch", "epsilon": 1e-8},
-            {"update_form": "keras", "epsilon": 1e-7},
+            torch={"update_form": "torch", "epsilon": 1e-8},
+            tensorflow={"update_form": "keras", "epsilon": 1e-7},
         ),
     ),
     Default(
@@ -142,15 +141,15 @@ DEFAULTS = (
         {"torch": "1e-8, outside the root; 0.99; no", "tensorflow": "1e-7, inside the root; 0.9; yes"},
         _rule(
             ("rmsprop",),
-            {"update_form": "torch", "epsilon": 1e-8, "rho": 0.99},
-            {"update_form": "keras", "epsilon": 1e-7, "rho": 0.9},
+            torch={"update_form": "torch", "epsilon": 1e-8, "rho": 0.99},
+            tensorflow={"update_form": "keras", "epsilon": 1e-7, "rho": 0.9},
         ),
     ),
     Default(
         "sgd-velocity",
         "whether SGD's momentum buffer includes the learning rate",
         {"torch": "no", "tensorflow": "yes"},
-        _rule(("sgd",), {"update_form": "torch"}, {"update_form": "keras"}),
+        _rule(("sgd",), torch={"update_form": "torch"}, tensorflow={"update_form": "keras"}),
         # With a constant rate, or without momentum, both give the same numbers.
         matters=lambda recipe: recipe.momentum > 0 and (recipe.schedule != "constant" or recipe.warmup_epochs > 0),
     ),
@@ -188,7 +187,7 @@ def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, 
         gains = {engine: np.subtract(switched[engine], base[engine]) for engine in default.values}
         # If a framework's default is the aligned value, both arms have the same runs, without rounding.
         steps = {engine: 0.0 if default.switch(setup, engine) == setup else resolution for engine in gains}
-        effects = [_effect(np.zeros_like(gains[engine]), gains[engine], steps[engine]) for engine in gains]
+        effects = [_effect(np.zeros_like(gain), gain, steps[engine]) for engine, gain in gains.items()]
         gap = _effect(gains["torch"], gains["tensorflow"], resolution)
         values = list(default.values.values())
         rows.append({"key": default.key, "title": default.title, "values": values, "effects": effects, "gap": gap})
@@ -216,16 +215,12 @@ def summarize(explained: Mapping[str, Any]) -> str:
         return f"{gap}; no single default has an effect beyond chance."
     largest = max(clear, key=lambda row: abs(row["gap"]["mean"]))
     effect = largest["gap"]
+    name = f"{largest['title']} (`{largest['key']}`)"
     if is_single:
-        return (
-            f"{gap}; {largest['title']} (`{largest['key']}`) moves it most, by {change(effect['mean'])} points, "
-            "but one pair cannot distinguish that from chance."
-        )
-    return (
-        f"{gap}; the default that moves it most is {largest['title']} (`{largest['key']}`): "
-        f"{change(effect['mean'])} points (95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after "
-        "Holm's correction)."
-    )
+        amount = f"by {change(effect['mean'])} points, but one pair cannot distinguish that from chance"
+        return f"{gap}; {name} moves it most, {amount}."
+    test = f"95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after Holm's correction"
+    return f"{gap}; the default that moves it most is {name}: {change(effect['mean'])} points ({test})."
 
 
 def _effect(first_s: Any, second_s: Any, resolution: float) -> dict[str, Any]:

@@ -175,25 +175,26 @@ class Experiment:
         return {"processor": machine()["processor"], "accelerator": accelerator, **versions()}
 
     def find(self, cell: Cell) -> Run | None:
-        """Return the run of a cell; None if it has not been started."""
+        """Return the run of a cell; None if it has not been started.
+
+        Raises ArtifactError if the run's data or, once it is finished, its files have changed.
+        """
         for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
             record = run.read_record()
             # `diptych train --resume` can change the engine and the threads.
             starts = {(start.engine, start.threads) for start in record.engines} - {(cell.engine, self.threads)}
-            if record.key == self.digest(cell) and not starts:
-                return run
+            if record.key != self.digest(cell) or starts:
+                continue
+            if record.data.fingerprint != self._fingerprint(cell.seed):
+                raise ArtifactError(
+                    f"The data at '{self.source.data}' has changed since '{run.directory}' was created. "
+                    "Move that run away or choose another --out."
+                )
+            if is_complete(run):
+                run.verify()
+            return run
         return None
-
-    def check(self, run: Run, cell: Cell) -> None:
-        """Raise ArtifactError if a finished run's files or a run's data have changed."""
-        if run.read_record().data.fingerprint != self._fingerprint(cell.seed):
-            raise ArtifactError(
-                f"The data at '{self.source.data}' has changed since '{run.directory}' was created. "
-                "Move that run away or choose another --out."
-            )
-        if is_complete(run):
-            run.verify()
 
     def create(self, cell: Cell) -> Run:
         """Create the run of a cell."""
@@ -220,8 +221,6 @@ class Experiment:
         }
         planned = []
         for cell, run in runs.items():
-            if run:
-                self.check(run, cell)
             if run and is_complete(run):
                 planned.append(Planned(cell, "finished", 0.0))
                 continue

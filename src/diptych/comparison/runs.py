@@ -266,14 +266,14 @@ def _test_difference(one: FinishedRun, other: FinishedRun) -> str:
         return f"{len(one.labels_n):,} and {len(other.labels_n):,} of them"
     if not np.array_equal(one.labels_n, other.labels_n):
         return "their labels are not the same"
-    prints = {record.data.test_fingerprint for record in (first, second)}
     published = first.data.name == second.data.name in sources.NAMED
-    if None not in prints:
-        # Published images may have been resized.
-        same = len(prints) == 1 or (published and first.preprocessing != second.preprocessing)
-        return "" if same else "their pixels are not the same"
-    same = published or first.data.fingerprint == second.data.fingerprint
-    return "" if same else "their data may not be the same"
+    prints = {record.data.test_fingerprint for record in (first, second)}
+    if None in prints:
+        same = published or first.data.fingerprint == second.data.fingerprint
+        return "" if same else "their data may not be the same"
+    # Published images may have been resized.
+    same = len(prints) == 1 or (published and first.preprocessing != second.preprocessing)
+    return "" if same else "their pixels are not the same"
 
 
 def _names(groups: Sequence[tuple[FinishedRun, ...]]) -> list[str]:

@@ -71,7 +71,7 @@ def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Ch
         second, measure = sides[contrast["second"]], contrast["measures"][0]
         if len(contrasts) > 1:
             intervals.append(Interval(f"{second.name} minus {sides[0].name}"))
-        pairs = comparison["pairs"].get(str(second.index), [])
+        pairs = comparison["pairs"][str(second.index)]
         values = [pair["accuracy"][1] - pair["accuracy"][0] for pair in pairs]
         if len(values) > 1:
             names = [pair_name(pair, place) for place, pair in enumerate(pairs)]

@@ -25,17 +25,6 @@ from diptych.reports.svg import Side, sides_of
 
 RESULT_HEADS = ("", "accuracy", "loss", "images/s", "seconds")
 TEMPLATES = Path(__file__).parent / "templates"
-OUTCOMES = {
-    "equivalent": "Equivalent",
-    "different": "Different",
-    "undecided": "Undecided",
-    "too-few": "Too few runs",
-}
-PROTOCOLS = {
-    "aligned": "Both sides compute the same mathematics on the same bytes, from the same initial weights.",
-    "native": "Each side trains with its own framework's defaults.",
-    "runs": "Finished runs, compared as they are.",
-}
 MAX_WRITTEN_CLASSES = 25
 """Number of classes up to which confusion matrices are written as tables."""
 MAX_IMAGE_SIZE = 96
@@ -60,8 +49,6 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
         c=comparison,
         sides=sides,
         results=results(comparison),
-        outcome=OUTCOMES[comparison["verdict"]["outcome"]],
-        protocol=PROTOCOLS[comparison["kind"]],
         sections=_sections(comparison),
         over="seeds" if comparison["subject"]["seeds"] else "runs",
         num_seeds=len(comparison["sides"][0]["runs"]),
