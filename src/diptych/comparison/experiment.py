@@ -108,17 +108,12 @@ class Experiment:
         return self.source.read()
 
     @cached_property
-    def _prints(self) -> dict[int, str]:
-        return {}
+    def _fingerprints(self) -> dict[int, str]:
+        return {seed: self.data(seed).fingerprint for seed in self.seeds}
 
     def data(self, seed: int) -> Dataset:
         """Return the data of one pair: read once, split for each seed."""
         return self.source_of(seed).divide(self._read)
-
-    def _fingerprint(self, seed: int) -> str:
-        if seed not in self._prints:
-            self._prints[seed] = self.data(seed).fingerprint
-        return self._prints[seed]
 
     def source_of(self, seed: int) -> DataSource:
         """Return the source with the validation split of a pair."""
@@ -186,7 +181,7 @@ class Experiment:
             starts = {(start.engine, start.threads) for start in record.engines} - {(cell.engine, self.threads)}
             if record.key != self.digest(cell) or starts:
                 continue
-            if record.data.fingerprint != self._fingerprint(cell.seed):
+            if record.data.fingerprint != self._fingerprints[cell.seed]:
                 raise ArtifactError(
                     f"The data at '{self.source.data}' has changed since '{run.directory}' was created. "
                     "Move that run away or choose another --out."

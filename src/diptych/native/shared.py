@@ -88,8 +88,12 @@ def statements(spec: ModelSpec, write: Callable[[Layer, Sequence[str]], str]) ->
     return [*lines[:-1], f"return {lines[-1].partition(' = ')[2]}"]
 
 
-def render(engine: str, file: str, spec: ModelSpec, recipe: Recipe, left_out: Sequence[str], **context: Any) -> Script:
-    """Render a script from the template of its name."""
+def render(
+    engine: str, file: str, array: str, spec: ModelSpec, recipe: Recipe, left_out: Sequence[str], **context: Any
+) -> Script:
+    """Render a script from the template of its name; `array` is the framework's way to write an array."""
+    normalize = spec.layers[0]
+    assert isinstance(normalize, L.Normalize)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("diptych.native"),
         trim_blocks=True,
@@ -109,7 +113,8 @@ def render(engine: str, file: str, spec: ModelSpec, recipe: Recipe, left_out: Se
         left_out=left_out,
         docstring=f"{spec.name}: uint8 images, (N, {shape}), in; logits, (N, {spec.num_classes}), out.",
         changes=rate_changes(recipe),
-        rate_name=rate_name(recipe),
+        mean=array.format(numbers(normalize.mean)),
+        std=array.format(numbers(normalize.std)),
         start_divisor=round(1 / START_OF_ONE_CYCLE),
         augments=augments(recipe),
         flips=FLIPS.get(recipe.flip, []),
@@ -119,23 +124,9 @@ def render(engine: str, file: str, spec: ModelSpec, recipe: Recipe, left_out: Se
     return Script(engine, file, source, tuple(left_out))
 
 
-def mean_and_std(spec: ModelSpec, array: str) -> dict[str, str]:
-    """Write the statistics of the normalization, as numbers if all channels are equal, else as `array`."""
-    first = spec.layers[0]
-    assert isinstance(first, L.Normalize)
-    equal = len(set(first.mean)) == len(set(first.std)) == 1
-    values = {"mean": first.mean, "std": first.std}
-    return {key: number(one[0]) if equal else array.format(numbers(one)) for key, one in values.items()}
-
-
 def rate_changes(recipe: Recipe) -> bool:
     """Whether the script's learning rate changes; it does not follow the plateau schedule."""
     return recipe.schedule not in ("constant", "plateau") or recipe.warmup_epochs > 0
-
-
-def rate_name(recipe: Recipe) -> str:
-    """Return the name of the constant."""
-    return "PEAK_RATE" if rate_changes(recipe) else "LEARNING_RATE"
 
 
 def augments(recipe: Recipe) -> bool:

@@ -28,10 +28,10 @@ def script(spec: ModelSpec, recipe: Recipe) -> Script:
     return shared.render(
         "tensorflow",
         "train_keras.py",
+        "np.array({})",
         spec,
         recipe,
         _left_out(spec, recipe),
-        **shared.mean_and_std(spec, "np.array({})"),
         statements=shared.statements(spec, lambda layer, inputs: _expression(layer, inputs, spec, recipe)),
         excluded=[f'"{name}"' for role, name in VARIABLES.items() if role in roles],
         optimizer=_optimizer(recipe),
@@ -180,4 +180,4 @@ def _optimizer(recipe: Recipe) -> str:
     }[recipe.optimizer]
     settings["weight_decay"] = number(recipe.decay) if recipe.decay or recipe.optimizer == "adamw" else ""
     settings["global_clipnorm"] = number(recipe.clip_norm) if recipe.clip_norm else ""
-    return call(f"keras.optimizers.{name}", shared.rate_name(recipe), **settings)
+    return call(f"keras.optimizers.{name}", "LEARNING_RATE", **settings)

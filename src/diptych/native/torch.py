@@ -38,10 +38,10 @@ def script(spec: ModelSpec, recipe: Recipe) -> Script:
     return shared.render(
         "torch",
         "train_torch.py",
+        "torch.tensor({}, device=DEVICE)",
         spec,
         recipe,
         _left_out(spec, recipe),
-        **shared.mean_and_std(spec, "torch.tensor({}, device=DEVICE)"),
         attributes=attributes,
         definitions=[*(define.format(name, module) for name, module in modules.items()), *_initialization(spec)],
         statements=shared.statements(spec, write),
@@ -162,7 +162,7 @@ def _optimizer(recipe: Recipe, adamw: bool, decay: float, grouped: bool) -> str:
     name = {"sgd": "SGD", "rmsprop": "RMSprop"}.get(recipe.optimizer, "AdamW" if adamw else "Adam")
     momentum = number(recipe.momentum) if recipe.momentum else ""
     epsilon, betas = number(recipe.epsilon), f"({number(recipe.beta1)}, {number(recipe.beta2)})"
-    settings = {"lr": shared.rate_name(recipe)} | {
+    settings = {"lr": "LEARNING_RATE"} | {
         "SGD": {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""},
         "Adam": {"betas": betas, "eps": epsilon},
         "AdamW": {"betas": betas, "eps": epsilon},

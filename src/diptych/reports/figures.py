@@ -5,9 +5,8 @@ Rows are HTML, so that their text wraps and is read aloud; each holds a strip, a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -177,11 +176,9 @@ def _bar(side: Side, cost: Mapping[str, Any], across: Scale) -> Row:
 
 
 def strip_scale(per_class: Sequence[Mapping[str, Any]]) -> Scale:
-    """Return the scale from F1 to percent of a strip's width: from a round value below the smallest up to 1."""
+    """Return the scale from F1 to percent of a strip's width, from below the smallest value up to 1."""
     values = [value for entry in per_class for runs in [*entry["f1_seeds"], entry["f1"]] for value in runs]
-    span = max(1 - min(values), 0.02)
-    step = 0.1 if span > 0.3 else 0.05 if span > 0.1 else 0.01
-    return Scale(max(0.0, math.floor((1 - span) / step - 0.2) * step), 1.0, 2.0, 98.0)
+    return replace(svg.scale([*values, 1.0], 2, 98, least=0.02), high=1.0)
 
 
 def strip_axis(across: Scale) -> Markup:
