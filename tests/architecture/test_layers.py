@@ -37,12 +37,6 @@ def lint(source, folder):
     return finished.returncode, " ".join((finished.stdout + finished.stderr).split())
 
 
-def test_the_package_keeps_its_contracts(tmp_path):
-    code, output = lint(PACKAGE.parent, tmp_path)
-    assert 0 == code, output
-    assert "4 kept, 0 broken" in output
-
-
 def test_every_import_that_breaks_a_contract_and_every_new_package_is_named(tmp_path):
     copy = shutil.copytree(PACKAGE, tmp_path / "diptych", ignore=shutil.ignore_patterns("__pycache__"))
     for file, line, _ in BREACHES:

@@ -1,12 +1,11 @@
 """Specs and recipes survive JSON, and an invalid one is rejected with the layer, the field and the value."""
 
 import json
-import os
 from copy import deepcopy
-from pathlib import Path
 from typing import get_args
 
 import pytest
+from commands import GOLDEN, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,8 +36,7 @@ MODEL = {
 }
 RECIPE = {"format": "diptych-recipe", "version": 1}
 # Pairs of lines: what is changed in MODEL, in one of its layers or in RECIPE (null removes a field); the error.
-GOLDEN = Path(__file__).parents[1] / "golden" / "spec_errors.txt"
-CASES = GOLDEN.read_text(encoding="utf-8").splitlines()[::2]
+CASES = (GOLDEN / "spec_errors.txt").read_text(encoding="utf-8").splitlines()[::2]
 
 
 def error(read, data):
@@ -64,20 +62,12 @@ def error_of(case):
 
 
 def test_every_error_is_one_known_line():
-    """DIPTYCH_UPDATE_GOLDEN=1 rewrites the golden file."""
     text = "".join(f"{case}\n    {error_of(case)}\n" for case in CASES)
-    if os.environ.get("DIPTYCH_UPDATE_GOLDEN"):
-        GOLDEN.write_text(text, encoding="utf-8")
-    assert GOLDEN.read_text(encoding="utf-8") == text
+    assert golden("spec_errors.txt", text) == text
 
 
 def test_the_model_that_the_cases_change_is_valid():
     assert 4 * 9 + 4 + 144 * 3 + 3 == model_from_json(MODEL).num_parameters
-
-
-@pytest.mark.parametrize("data", [None, 7, "cnn", [MODEL]])
-def test_a_spec_must_be_a_json_object(data):
-    assert error(model_from_json, data).startswith('Expected a JSON object with "format": "diptych-model", got')
 
 
 @pytest.mark.parametrize("read", [read_model, read_recipe])
@@ -88,8 +78,9 @@ def test_a_spec_must_be_a_json_object(data):
         (b"\xff\xfe\x00", "'{}' is not JSON"),
         (None, "Cannot read '{}': No such file or directory."),
         (b'{"format": "diptych-x"}', "'{}': Expected a JSON object with "),
+        (b"[7]", "'{}': Expected a JSON object with "),
     ],
-    ids=["not JSON", "not text", "missing", "another format"],
+    ids=["not JSON", "not text", "missing", "another format", "a list"],
 )
 def test_an_error_of_a_file_names_the_file(tmp_path, read, content, expected):
     path = tmp_path / "spec.json"
@@ -145,23 +136,15 @@ def test_every_model_survives_json(spec):
     assert spec.arrays == found.arrays
 
 
+# One field of each type.
 RECIPES = st.builds(
     Recipe,
-    epochs=st.integers(1, 1000),
-    batch_size=st.integers(1, 4096),
-    precision=st.sampled_from(["auto", "float32", "bfloat16", "float16", "float64"]),
     optimizer=st.sampled_from(["sgd", "adam", "adamw", "rmsprop"]),
     learning_rate=st.none() | POSITIVE,
-    momentum=SHARES,
     nesterov=st.booleans(),
-    decoupled_decay=st.none() | POSITIVE,
     no_decay=st.sets(st.sampled_from(["kernel", "bias", "scale", "shift"])).map(tuple),
-    average_decay=SHARES,
-    schedule=st.sampled_from(["constant", "step", "cosine", "one_cycle"]),
     step_epochs=st.lists(st.integers(1, 300)).map(tuple),
-    label_smoothing=SHARES,
     class_weights=st.sampled_from(["none", "balanced"]) | st.lists(POSITIVE, min_size=2).map(tuple),
-    flip=st.sampled_from(["auto", "none", "horizontal", "vertical", "both"]),
     cutout=st.integers(0, 16),
     validation_fraction=SHARES,
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from commands import diptych, golden
+from commands import GOLDEN, diptych, golden
 from finished import finished
 
 from diptych.artifacts.store import write_arrays
@@ -18,100 +19,8 @@ from diptych.comparison.parity import samples
 from diptych.spec import zoo
 from diptych.spec.codec import model_to_json
 
-WRONG = """
-trian digits
-train
-train digts
-train absent/folder
-train empty
-train one_class
-train digits extra
-train digits --epoch 3
-train digits --epochs
-train digits --epochs many
-train digits --epochs 0
-train digits --learning-rate fast
-train digits --learning-rate 0
-train digits --optimizer adan
-train digits --schedule linear
-train digits --step-epochs 3 soon
-train digits --no-decay weights
-train digits --keep-best --validation-fraction 0
-train digits --engine jax
-train digits --model cnnn
-train digits --model absent.json
-train digits --model broken.json
-train digits --model faulty.json
-train digits --model three_classes.json
-train digits --model cifar_sequential
-train digits --recipe defualt
-train digits --recipe absent.json
-train digits --recipe faulty_recipe.json
-train digits --seed -1
-train digits --threads 0
-train digits --stop-after 0
-train digits --image-size 0
-train digits --channels 2
-train --resume absent
-train --resume empty
-train --resume whole
-train --resume whole --engine both
-train --resume whole --epochs 30
-train --resume whole --checkpoint-steps 3
-train --resume whole --epochs=30 --lr 1
-train digits --force
-train digits --lr 0.1
-train digits --val_split 0.2
-train digits --gpu
-train digits --device gpu
-train digits --name a/b
-train digits --pixel-shape 28
-export whole --to
-export whole --format onnx
-predict whole digit.png --topk 3
-train digits --checkpoint-steps 0
-train digits --keep-checkpoints 0
-train digits --workers -1
-evaluate
-evaluate absent
-evaluate whole --engine jax
-evaluate whole absent
-evaluate whole other_classes
-predict
-predict whole
-predict whole absent.png
-predict whole 'absent/*.png'
-predict whole empty
-predict whole broken.png
-predict whole --top 0 digit.png
-verify
-verify cnnn
-verify mlp --optimizer adan
-verify mlp --steps 1
-verify mlp --input-shape 8 8
-transfer
-transfer weights.safetensors
-transfer absent.pt new.keras
-transfer weights.safetensors new.onnx
-transfer weights.safetensors whole
-transfer weights.safetensors new.keras
-transfer weights.safetensors new.pt --model mlpp
-transfer weights.safetensors new.pt --model mlp
-transfer weights.safetensors new.pt --model mlp --input-shape 8 8 1
-transfer weights.safetensors new.pt --model three_classes.json --map fc1
-transfer weights.safetensors new.pt --model three_classes.json --map fc9=fc1
-transfer digit.png new.pt --model mlp
-models --input-shape 8 8
-models --num-classes 0
-differences --jason
-data chekc
-data check
-data check digts
-data check digits --qarantine out
-data check digits --quarantine out
-data check empty
-data check other_classes --quarantine other_classes/bad
-""".strip().splitlines()
+# The golden file holds the commands, too: add a line `$ diptych ...` and rewrite it.
+WRONG = re.findall(r"^\$ diptych (.*)$", (GOLDEN / "errors.txt").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -163,14 +161,3 @@ def test_a_bin_includes_its_upper_edge_and_the_last_one_what_rounding_puts_above
     assert [0, 1, 1, 1] == bins.counts.tolist()
     assert [0.0, 1.0, 0.0, 1.0] == bins.accuracy.tolist()
     assert [0.0, 0.5, 0.75, 1.0] == pytest.approx(bins.confidence.tolist())
-
-
-def test_evaluating_imports_nothing_heavy():
-    heavy = {"sklearn", "scipy", "matplotlib", "seaborn", "pandas", "torch", "tensorflow", "keras"}
-    script = (
-        "import sys, numpy, diptych.artifacts, diptych.reports.plots; from diptych import evaluation; "
-        "evaluation.classification_report(evaluation.evaluate_logits(numpy.eye(2), numpy.arange(2), 'ab')); "
-        f"print(sorted({heavy} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert "[]\n" == done.stdout

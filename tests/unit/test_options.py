@@ -16,29 +16,25 @@ def refused(*args):
     return str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("option", "answer"),
-    [
-        ("--lr", "--learning-rate"),
-        ("--lr0=0.01", "--learning-rate"),
-        ("--gpu", "--device cuda"),
-        ("--gpus", "--device"),
-        ("--accelerator", "--device"),
-        ("--project", "--out"),
-        ("--batch", "--batch-size"),
-        ("--imgsz", "--image-size"),
-        ("--val_split", "--validation-fraction"),
-        ("--validation-split", "--validation-fraction"),
-        ("--max_epochs", "--epochs"),
-        ("--patience", "--early-stopping"),
-        ("--optim", "--optimizer"),
-        ("--weight-decay", "--decoupled-decay (AdamW) or --l2"),
-        ("--num_workers", "--workers"),
-        ("--cos_lr", "--schedule cosine"),
-        ("--data", "DATA, the first argument"),
-    ],
-)
-def test_an_option_of_another_tool_is_translated(option, answer):
+FOREIGN = """
+--lr --learning-rate
+--lr0=0.01 --learning-rate
+--gpu --device cuda
+--gpus --device
+--project --out
+--imgsz --image-size
+--val_split --validation-fraction
+--validation-split --validation-fraction
+--max_epochs --epochs
+--weight-decay --decoupled-decay (AdamW) or --l2
+--cos_lr --schedule cosine
+--data DATA, the first argument
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_an_option_of_another_tool_is_translated(line):
+    option, _, answer = line.partition(" ")
     name = option.partition("=")[0]
     message = f"train has no option '{name}'; use {answer}. `diptych train --help` lists them."
     assert message == refused("digits", option)

@@ -49,21 +49,25 @@ def test_a_pool_keeps_the_channels_and_drops_incomplete_windows(kind):
 
 
 @pytest.mark.parametrize(
-    ("expected", "layer", "inputs"),
+    ("shape", "flops", "layer", "inputs"),
     [
-        ((8, 6, 3), L.BatchNorm("x", ("a",)), [(8, 6, 3)]),
-        ((8, 6, 3), L.Activation("x", ("a",)), [(8, 6, 3)]),
-        ((24,), L.Dropout("x", ("a",)), [(24,)]),
-        ((144,), L.Flatten("x", ("a",)), [(8, 6, 3)]),
-        ((3,), L.GlobalAvgPool("x", ("a",)), [(8, 6, 3)]),
-        ((7,), L.Dense("x", ("a",), units=7), [(24,)]),
-        ((8, 6, 3), L.Add("x", ("a", "b", "c")), [(8, 6, 3)] * 3),
-        ((8, 6, 8), L.Concat("x", ("a", "b")), [(8, 6, 3), (8, 6, 5)]),
-        ((8, 6, 10), L.PadChannels("x", ("a",), before=3, after=4), [(8, 6, 3)]),
+        ((8, 6, 3), 2 * 144, L.BatchNorm("x", ("a",)), [(8, 6, 3)]),
+        ((8, 6, 3), 144, L.Activation("x", ("a",)), [(8, 6, 3)]),
+        ((24,), 0, L.Dropout("x", ("a",)), [(24,)]),
+        ((144,), 0, L.Flatten("x", ("a",)), [(8, 6, 3)]),
+        ((3,), 144, L.GlobalAvgPool("x", ("a",)), [(8, 6, 3)]),
+        ((7,), 7 * (2 * 24 + 1), L.Dense("x", ("a",), units=7), [(24,)]),
+        ((8, 6, 3), 2 * 144, L.Add("x", ("a", "b", "c")), [(8, 6, 3)] * 3),
+        ((8, 6, 8), 0, L.Concat("x", ("a", "b")), [(8, 6, 3), (8, 6, 5)]),
+        ((8, 6, 10), 0, L.PadChannels("x", ("a",), before=3, after=4), [(8, 6, 3)]),
+        ((2, 2, 1), 4 * 9, L.AvgPool("x", ("a",), kernel=(3, 3), strides=(1, 1)), [(4, 4, 1)]),
+        # 2 by 2 by 4 outputs, each a sum over 9 places of the 2 channels of its group
+        ((2, 2, 4), 16 * 2 * 9 * 2, L.Conv("x", ("a",), 4, (3, 3), groups=2, use_bias=False), [(4, 4, 4)]),
     ],
 )
-def test_the_output_shape_of_other_layers(expected, layer, inputs):
-    assert expected == shape_of(layer, *inputs)
+def test_the_output_shape_and_flops_of_other_layers_are_those_counted_by_hand(shape, flops, layer, inputs):
+    assert shape == shape_of(layer, *inputs)
+    assert flops == arithmetic.flops(layer, tuple(inputs), shape)
 
 
 def test_a_model_has_the_shape_of_its_input_and_of_every_layer():
@@ -124,24 +128,7 @@ def test_flops_are_those_counted_by_hand():
     assert sum(counted.values()) == small().flops
 
 
-@pytest.mark.parametrize(
-    ("expected", "layer", "inputs"),
-    [
-        # 2 by 2 by 4 outputs, each a sum over 9 places of the 2 channels of its group
-        (16 * 2 * 9 * 2, L.Conv("x", ("a",), filters=4, kernel=(3, 3), groups=2, use_bias=False), [(4, 4, 4)]),
-        (4 * 9, L.AvgPool("x", ("a",), kernel=(3, 3), strides=(1, 1)), [(4, 4, 1)]),
-        (48, L.GlobalAvgPool("x", ("a",)), [(4, 4, 3)]),
-        (2 * 48, L.Add("x", ("a", "b", "c")), [(4, 4, 3)] * 3),
-        (0, L.Concat("x", ("a", "b")), [(4, 4, 3)] * 2),
-        (0, L.PadChannels("x", ("a",), before=1, after=1), [(4, 4, 3)]),
-        (0, L.Dropout("x", ("a",)), [(4, 4, 3)]),
-    ],
-)
-def test_flops_of_other_layers_are_those_counted_by_hand(expected, layer, inputs):
-    assert expected == arithmetic.flops(layer, tuple(inputs), arithmetic.output_shape(layer, tuple(inputs)))
-
-
-def test_a_flattened_map_is_recognised_through_elementwise_layers():
+def test_a_flattened_map_is_recognized_through_elementwise_layers():
     graph = Graph((4, 4, 1), (0.5,), (0.25,))
     graph.add(L.Flatten, "flatten")
     graph.relu("relu")
