@@ -69,39 +69,23 @@ def amend(run, **entries):
 
 
 def finished(
-    parent,
-    name,
-    *,
-    engine="torch",
-    seed=0,
-    model="mlp",
-    logits_nk=None,
-    labels_n=None,
-    record=None,
-    epochs=2,
-    **changes,
+    parent, name, *, engine="torch", seed=0, model="mlp", logits_nk=None, labels_n=None, record=None, **changes
 ):
     """A run directory with all that a comparison reads."""
     labels_n = labels() if labels_n is None else labels_n
     logits_nk = logits(0.9, seed + 100 * (engine == "torch")) if logits_nk is None else logits_nk
     spec = zoo.model(model, (8, 8, 1), len(CLASSES), (0.5,), (0.25,))
-    run = Run.create(
-        parent,
-        name,
-        record_of(
-            **{
-                "engine": engine,
-                "seed": seed,
-                "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
-                "spec": model_to_json(spec),
-                "recipe": recipe_to_json(Recipe(epochs=epochs, precision="float32", flip="none", **changes)),
-                "versions": {engine: "1.0"},
-                "engines": [{"engine": engine, "threads": 1}],
-                **(record or {}),
-            }
-        ),
-    )
-    for epoch in range(1, epochs + 1):
+    entries = {
+        "engine": engine,
+        "seed": seed,
+        "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
+        "spec": model_to_json(spec),
+        "recipe": recipe_to_json(Recipe(epochs=2, precision="float32", flip="none", **changes)),
+        "versions": {engine: "1.0"},
+        "engines": [{"engine": engine, "threads": 1}],
+    }
+    run = Run.create(parent, name, record_of(**entries | (record or {})))
+    for epoch in (1, 2):
         append_event(run.events_path, "epoch", epoch_of(epoch))
     run.write_metrics(evaluate_logits(logits_nk, labels_n, CLASSES))
     run.write_predictions(Predictions(logits_nk, labels_n, np.arange(len(labels_n))))

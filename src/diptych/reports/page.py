@@ -172,7 +172,7 @@ def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> s
 def check_headline(check: Mapping[str, Any]) -> str:
     """Return the result of a data check in one line."""
     num_images = f"{sum(check['num_images'].values()):,} images"
-    counts = [f"{count:,} {name}{'s' * (count > 1)}" for name, count in check["counts"].items() if count]
+    counts = [wording.plural(count, name) for name, count in check["counts"].items() if count]
     return f"{', '.join(counts)} in {num_images}" if counts else f"No problems in {num_images}"
 
 

@@ -18,6 +18,8 @@ SHAPES = {
     "down": "M0 {a}L{a}-{b}H-{a}z",
     "cross": "M-{b}-{b}L{b} {b}M{b}-{b}L-{b} {b}",
 }
+HIDDEN = {"aria_hidden": "true", "focusable": "false"}
+"""Attributes of a picture that repeats what the text beside it says."""
 DASHES = ("none", "7 3", "2 3", "9 3 2 3", "4 2", "12 4")
 
 
@@ -148,10 +150,6 @@ def swatch(side: Side, is_line: bool = False) -> Markup:
     stroke = polyline([(1, 7), (31, 7)], "line", side.dash) if is_line else Markup()
     class_ = f"swatch {side.color}"
     return tag("svg", stroke, dot(side.shape, width / 2, 7, 4.5), width=width, height=14, class_=class_, **HIDDEN)
-
-
-HIDDEN = {"aria_hidden": "true", "focusable": "false"}
-"""Attributes of a picture that repeats what the text beside it says."""
 
 
 def mark(tip: str, *content: Markup, class_: str = "mark") -> Markup:
