@@ -1,4 +1,4 @@
-"""Augmentation against plain loops over samples; mixup and cutmix by their distributions."""
+"""Augmentation against plain loops over samples; mixup, cutmix and every random number by their distributions."""
 
 import cv2
 import numpy as np
@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from diptych.data.augment import augment, blend, own_shares, partners, rotate
-from diptych.data.randomness import Draws
+from diptych.data.augment import Draws, augment, blend, own_shares, partners, rotate, words
 from diptych.spec.recipe import Recipe
 
 COLORS = ("brightness", "contrast", "saturation")
@@ -167,3 +166,44 @@ def test_blending_rounds_to_nearest():
     images, others = (np.array(levels, np.uint8).reshape(-1, 1, 1, 1) for levels in ([255, 0, 10, 3], [0, 255, 20, 3]))
     share = np.array([0.3, 0.3, 0.25, 0.7], np.float32).reshape(-1, 1, 1, 1)
     assert [76, 178, 18, 3] == blend(images, others, share).ravel().tolist()
+
+
+PLACES = np.arange(100_000)
+SIX_SIGMA = 6 / np.sqrt(len(PLACES))  # of a correlation of this many independent pairs
+
+
+def test_words_are_the_published_outputs_of_splitmix64():
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    assert published == words(1234567, np.arange(1, 5)).tolist()
+
+
+@pytest.mark.parametrize(("seed", "epoch", "purpose"), [(0, 1, "order"), (0, 2, "order"), (7, 1, "crop top")])
+def test_uniform_numbers_are_uniform(seed, epoch, purpose):
+    uniform_n = Draws(seed, epoch, PLACES).uniform(purpose)
+    assert 0 <= uniform_n.min() and uniform_n.max() < 1
+    assert stats.kstest(uniform_n, "uniform").pvalue > 0.001
+    assert pytest.approx(0.5, abs=6 / np.sqrt(12 * len(PLACES))) == uniform_n.mean()
+
+
+@pytest.mark.parametrize(
+    "other", [Draws(0, 2, PLACES), Draws(1, 1, PLACES), Draws(0, 1, PLACES + 1), Draws(0, 1, PLACES + 64)]
+)
+def test_other_epochs_seeds_and_neighbors_have_unrelated_numbers(other):
+    here, there = Draws(0, 1, PLACES).uniform("rotation"), other.uniform("rotation")
+    assert abs(np.corrcoef(here, there)[0, 1]) < SIX_SIGMA
+
+
+@given(st.integers(0, 2**31), st.integers(0, 1000), st.lists(st.integers(0, 10**7), min_size=1, max_size=20))
+def test_a_sample_has_the_same_number_in_any_batch(seed, epoch, indices):
+    together = Draws(seed, epoch, np.array(indices)).uniform("flip")
+    alone = [Draws(seed, epoch, np.array([index])).uniform("flip")[0] for index in indices]
+    assert alone == together.tolist()
+
+
+def test_whole_numbers_coins_and_ranges_are_uniform():
+    counts = np.bincount(Draws(3, 1, PLACES).below("crop top", 9), minlength=9)
+    assert 9 == len(counts)
+    assert stats.chisquare(counts).pvalue > 0.001
+    assert pytest.approx(0.5, abs=3 / np.sqrt(len(PLACES))) == Draws(3, 1, PLACES).coin("flip").mean()
+    symmetric_n = Draws(3, 1, PLACES).symmetric("rotation", 15.0)
+    assert pytest.approx((-15.0, 15.0), abs=0.01) == (symmetric_n.min(), symmetric_n.max())

@@ -44,25 +44,14 @@ def folder(tmp_path):
     return tmp_path / "pets"
 
 
-class Recorder(list):
-    """Remembers what is being done."""
-
-    def __call__(self, doing, done, total):
-        self.append(doing)
-
-
-def read_rows(folder, keeping, **settings):
-    return ingest(list_folder(folder), SHAPE, **keeping, **settings)
-
-
-def settings_of(folder, caching="always"):
-    return {"caching": caching, "folder": folder.parent / "kept", "progress": Recorder()}
+def read(path, caching="always", folder=None, **settings):
+    return ingest(list_folder(path), SHAPE, caching=caching, folder=folder or path.parent / "kept", **settings)
 
 
 def test_cached_and_streamed_images_are_the_decoded_and_resized_files(folder):
     expected = [resize(decode_file(path), SIZE) for path in sorted(folder.rglob("*.*"))]
     for caching in ("always", "never", "auto"):
-        train = read_rows(folder, settings_of(folder, caching)).train
+        train = read(folder, caching).train
         np.testing.assert_array_equal(expected, train.images[:])
         np.testing.assert_array_equal(expected[3], train.images[3])
         np.testing.assert_array_equal([expected[5], expected[2]], train.images[np.array([5, 2])])
@@ -72,23 +61,23 @@ def test_cached_and_streamed_images_are_the_decoded_and_resized_files(folder):
 
 
 def test_cached_images_are_not_decoded_again_after_a_move_or_a_new_time(folder):
-    read_rows(folder, settings_of(folder))
+    read(folder)
     for path in folder.rglob("*.*"):
         os.utime(path, (1, 1))
     moved = folder.rename(folder.with_name("elsewhere"))
-    again = settings_of(moved)
-    read_rows(moved, again)
-    assert "Decoding" not in again["progress"]
+    doing = set()
+    read(moved, progress=lambda what, done, total: doing.add(what))
+    assert "Decoding" not in doing
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
 def test_other_content_of_the_same_size_and_time_is_decoded(caching, folder):
-    before = read_rows(folder, settings_of(folder, caching)).train.images[:]
+    before = read(folder, caching).train.images[:]
     path = folder / "cat" / "01.png"
     time, content = path.stat().st_mtime_ns, bytearray(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1])
     path.write_bytes(content)
     os.utime(path, ns=(time, time))
-    after = read_rows(folder, settings_of(folder, caching)).train.images[:]
+    after = read(folder, caching).train.images[:]
     assert [1] == np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist()
 
 
@@ -106,7 +95,7 @@ def test_bad_images_are_reported_before_training(caching, folder):
     names = break_files(folder)
     for _ in range(2):  # found, then remembered
         with pytest.raises(DataError, match="3 of 60 images cannot be decoded") as caught:
-            read_rows(folder, settings_of(folder, caching))
+            read(folder, caching)
         message = str(caught.value)
         assert all(name in message for name in names)
         assert "--bad-images skip" in message
@@ -115,9 +104,9 @@ def test_bad_images_are_reported_before_training(caching, folder):
 
 @pytest.mark.parametrize("caching", ["always", "never"])
 def test_bad_images_can_be_skipped_and_are_named(caching, folder):
-    whole = read_rows(folder, settings_of(folder, caching)).train
+    whole = read(folder, caching).train
     names = break_files(folder)
-    parts = read_rows(folder, settings_of(folder, caching), bad_images="skip")
+    parts = read(folder, caching, bad_images="skip")
     good = np.flatnonzero(~np.isin(whole.ids, list(names)))
     np.testing.assert_array_equal(whole.images[good], parts.train.images[:])
     np.testing.assert_array_equal(whole.ids[good], parts.train.ids)
@@ -126,7 +115,7 @@ def test_bad_images_can_be_skipped_and_are_named(caching, folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
     with pytest.raises(DataError, match="No image of class 'dog' in train can"):
-        read_rows(folder, settings_of(folder, caching), bad_images="skip")
+        read(folder, caching, bad_images="skip")
 
 
 def digest_of(batches):
@@ -140,7 +129,7 @@ def digest_of(batches):
 def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
     whole, tails = set(), set()
     for caching, usual in (("always", 1), ("never", num_threads())):
-        train = read_rows(folder, settings_of(folder, caching)).train
+        train = read(folder, caching).train
         assert usual == usual_workers(train.images)
         for workers in (0, 1, 2, 4, 2, None):
             settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
@@ -189,7 +178,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_cached(caching, first, t
 
 
 def test_a_file_that_changes_while_it_is_streamed_is_an_error(folder):
-    train = read_rows(folder, settings_of(folder, "never")).train
+    train = read(folder, "never").train
     (folder / "cat" / "01.png").write_bytes(png(3))
     with pytest.raises(DataError, match=r"'cat/01\.png' changed while it was in use"):
         train.images[:4]
@@ -201,34 +190,33 @@ def no_room(*_):
 
 def test_without_room_for_pixels_they_are_streamed_with_a_remark(folder, monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    parts = read_rows(folder, settings_of(folder, "auto"))
+    parts = read(folder, "auto")
     assert parts.train.images.cached is None
     assert "Decoded images are not cached: Cannot write" in parts.remarks[0]
     with pytest.raises(ArtifactError, match="No space left on device"):
-        read_rows(folder, settings_of(folder, "always"))
+        read(folder, "always")
     assert [] == [*(folder.parent / "kept").glob("*.npy"), *(folder.parent / "kept").glob(".*")]
 
 
 @pytest.mark.parametrize("caching", ["auto", "never"])
 def test_without_a_cache_training_continues_with_a_remark(caching, folder, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    parts = read_rows(folder, {"caching": caching, "folder": tmp_path / "file" / "kept"})
+    parts = read(folder, caching, tmp_path / "file" / "kept")
     assert (60, 1) == (len(parts.train.images[:]), len(parts.remarks))
     assert "not cached: Cannot write" in parts.remarks[0]
 
 
 def test_a_damaged_cache_is_rebuilt(folder):
-    expected = read_rows(folder, settings_of(folder)).train.images
+    expected = read(folder).train.images
     break_files(folder)
-    settings = {"bad_images": "skip"}
-    skipped = read_rows(folder, settings_of(folder), **settings)
+    skipped = read(folder, bad_images="skip")
     generator = np.random.default_rng(0)
     for _ in range(150):
         path = generator.choice(sorted((folder.parent / "kept").iterdir()))
         content = bytearray(path.read_bytes())
         content[generator.integers(len(content))] ^= 1 << generator.integers(8)
         path.write_bytes(content)
-        parts = read_rows(folder, settings_of(folder), **settings)
+        parts = read(folder, bad_images="skip")
         np.testing.assert_array_equal(skipped.train.images[:], parts.train.images[:])
         np.testing.assert_array_equal(skipped.train.images.moments, parts.train.images.moments)
         assert skipped.skipped == parts.skipped

@@ -95,11 +95,6 @@ def test_a_quarantine_inside_the_data_is_an_error(data, inside):
         check(data, quarantine=data / inside)
 
 
-def test_only_files_can_be_moved_to_a_quarantine(tmp_path):
-    with pytest.raises(UsageError, match="got 'digits': fix its files in place"):
-        check_data("digits", quarantine=tmp_path / "out", out=tmp_path)
-
-
 def test_files_named_by_a_table_are_moved(data, tmp_path):
     names = [*sorted(path.relative_to(data).as_posix() for path in data.rglob("*.png")), "dog/page.jpg"]
     rows = [f"{name},{name[:3]}" for name in names]

@@ -17,11 +17,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.augment import Pixels, augment, blend, is_mixed, own_shares, partners
+from diptych.data.augment import Draws, Pixels, augment, blend, is_mixed, own_shares, partners
 from diptych.data.datasets import Split
 from diptych.data.images import Images, StoredImages
 from diptych.data.preprocess import channel_moments
-from diptych.data.randomness import Draws
 from diptych.errors import SpecError
 from diptych.processes import num_threads
 from diptych.spec.recipe import Recipe

@@ -44,23 +44,16 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     """
     if images.shape[-3:-1] == size:
         return images
-    if images.ndim == 3:
-        return _resize_one(images, size)
-    resized_nhwc = np.empty((len(images), *size, images.shape[-1]), dtype=np.uint8)
-    for target_hwc, image_hwc in zip(resized_nhwc, images, strict=True):
-        target_hwc[...] = _resize_one(image_hwc, size)
-    return resized_nhwc
-
-
-def _resize_one(image_hwc: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    num_channels = image_hwc.shape[2]
+    if images.ndim == 4:
+        resized_nhwc = np.empty((len(images), *size, images.shape[-1]), dtype=np.uint8)
+        for target_hwc, image_hwc in zip(resized_nhwc, images, strict=True):
+            target_hwc[...] = resize(image_hwc, size)
+        return resized_nhwc
     # differs: resize
-    blocks = [max(1, before // after) for before, after in zip(image_hwc.shape, size, strict=False)]
-    averaged = _block_means(image_hwc, blocks) if max(blocks) > 1 else image_hwc
-    if averaged.shape[:2] == size:
-        return averaged
+    blocks = [max(1, before // after) for before, after in zip(images.shape, size, strict=False)]
+    averaged = _block_means(images, blocks) if max(blocks) > 1 else images
     resized = np.asarray(cv2.resize(averaged, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return resized.reshape(*size, num_channels)  # OpenCV drops a single channel's axis
+    return resized.reshape(*size, -1)  # OpenCV drops a single channel's axis
 
 
 def _block_means(image_hwc: NDArray[np.uint8], blocks: list[int]) -> NDArray[np.uint8]:

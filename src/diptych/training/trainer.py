@@ -12,10 +12,9 @@ import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import write_json
-from diptych.data.augment import is_mixed, partners
+from diptych.data.augment import Draws, is_mixed, partners
 from diptych.data.batches import Batch, batch_bounds, epoch_batches, order, steps_per_epoch
 from diptych.data.datasets import Dataset
-from diptych.data.randomness import Draws
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import EngineError
 from diptych.evaluation import log_softmax
