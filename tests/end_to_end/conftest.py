@@ -62,17 +62,12 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def digits_trained(once):
-    """The output of `diptych train digits --engine both`, trained once for all of pytest's workers."""
+def digits_runs(once):
+    """The runs of `diptych train digits --engine both` by engine."""
     settings = ("--engine", "both", "--epochs", 20, "--precision", "float32", *ONE_THREAD, "--json")
-    return once("digits_runs", lambda out: diptych("train", "digits", *settings, "--out", out))[0]
-
-
-@pytest.fixture(scope="session")
-def digits_runs(digits_trained):
-    """The runs of that training, by engine."""
-    assert 0 == digits_trained.code, digits_trained.err
-    return {name: Run.open(Path(run["run"])) for name, run in zip(NAMES, digits_trained.json, strict=True)}
+    told, _ = once("digits_runs", lambda out: diptych("train", "digits", *settings, "--out", out))
+    assert 0 == told.code, told.err
+    return {name: Run.open(Path(run["run"])) for name, run in zip(NAMES, told.json, strict=True)}
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ measurement, which needs a fresh process and is the only one that imports nothin
 """
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
-from diptych.errors import DiptychError
 from diptych.processes import ProcessFailed, Worker, engine_environment
 
 MOST = 3
@@ -19,7 +18,7 @@ MOST = 3
 @contextmanager
 def processes_reused(idle):
     """Let each `Worker` that ends well serve the next one that would start the same process; `idle` keeps them."""
-    start, call, close = Worker.__init__, Worker.call, Worker.close
+    start, close = Worker.__init__, Worker.close
 
     def start_or_reuse(self, name="The process", *, imports=(), env=None):
         env = engine_environment() if env is None else env
@@ -27,45 +26,35 @@ def processes_reused(idle):
         kept = next((worker for worker in idle if key and worker["key"] == key), None)
         if kept:
             idle.remove(kept)
-            self.__dict__ |= kept
-            self.name = name
+            self.__dict__ |= {**kept, "name": name}
         else:
             start(self, name, imports=imports, env=env)
-        self.key, self.sound, self.ended = key, True, False
-
-    def noted_call(self, *args, **settings):
-        self.sound = False
-        try:
-            result = call(self, *args, **settings)
-        except DiptychError as error:
-            self.sound = not isinstance(error, ProcessFailed)
-            raise
-        self.sound = True
-        return result
+        self.key, self.ended = key, False
 
     def close_or_keep(self):
         if self.ended:
             return
         self.ended = True
-        if not self.sound or not self.key:
-            close(self)
-            return
-        self._log.close()
-        self._log = BytesIO()
-        call(self, int, log=tempfile.TemporaryFile("a+b"))  # noqa: SIM115  (no longer to the log of a run)
-        idle.append({**vars(self)})
-        if len(idle) > MOST:
-            end(idle.pop(0))
+        if self.key:
+            with suppress(ProcessFailed):  # it has died
+                self._log.close()
+                self._log = BytesIO()
+                self.call(int, log=tempfile.TemporaryFile("a+b"))  # noqa: SIM115  (no longer to the log of a run)
+                idle.append({**vars(self)})
+                if len(idle) > MOST:
+                    end(idle.pop(0))
+                return
+        close(self)
 
-    Worker.__init__, Worker.call, Worker.close = start_or_reuse, noted_call, close_or_keep
+    Worker.__init__, Worker.close = start_or_reuse, close_or_keep
     try:
         yield
     finally:
-        Worker.__init__, Worker.call, Worker.close = start, call, close
+        Worker.__init__, Worker.close = start, close
 
 
 def end(kept):
     """End a process that nobody uses."""
     worker = object.__new__(Worker)
-    worker.__dict__ |= {**kept, "ended": False, "sound": False}
+    worker.__dict__ |= {**kept, "ended": False, "key": None}
     worker.close()

@@ -1,7 +1,6 @@
 """Accidents of a real `diptych train`: nothing saved is lost, and the resumed run ends as if undisturbed."""
 
 import os
-import re
 import shutil
 import signal
 from contextlib import contextmanager
@@ -73,28 +72,17 @@ def test_the_averages_are_the_weights_that_are_kept(undisturbed, engine_name):
     assert not np.array_equal(state.weights["fc1.weight"], kept["fc1.weight"])
 
 
-FULL = re.compile(
-    r"diptych: (Cannot write '([^']+)': No space left on device after ([\d,]+) of ([\d,]+) bytes\. "
-    r"[\d,]+ bytes are free there; make room, or raise the quota\. The training continues with --resume\.)\n"
-)
-
-
 def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, undisturbed):
     expected = undisturbed("torch")
     saved = sum(path.stat().st_size for path in expected.checkpoints_dir.rglob("*.*")) / 2
     disk = mounted(f"size={int(2.5 * saved)}")  # two checkpoints have room, the third has not
     run = Run(disk / expected.directory.name)
+    full = f"diptych: Cannot write '{run.checkpoints_dir}/.step-00000015/state.safetensors': No space left on device"
     for args in ((*ARGS, "--out", disk), ("train", "--resume", run.directory)):
         result = diptych(*args, *ONE_THREAD)
-        assert (2, "") == (result.code, result.out)
-        message = FULL.fullmatch(result.err)
-        assert message, result.err
-        assert str(run.checkpoints_dir / ".step-00000015" / "state.safetensors") == message[2]
-        written, wanted = (int(number.replace(",", "")) for number in message.group(3, 4))
-        assert 0 < written < wanted
-        assert ("failed", message[1]) == (run.read_record().status, run.read_record().failure)
+        assert (2, "", True) == (result.code, result.out, result.err.startswith(full)), result
+        assert ("failed", result.err) == (run.read_record().status, f"diptych: {run.read_record().failure}\n")
         assert [] == hidden(run)
-        assert {"step-00000005", "step-00000010"} == {path.name for path in run.checkpoints_dir.iterdir()}
         assert 10 == checkpoint.load(run).optimizer["step"]
     mounted(f"remount,size={int(20 * saved)}")
     assert_resumes_to(expected, run)
