@@ -2,20 +2,28 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tiny
-from formats import file_name, lines_for
 
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
+from diptych.deployment.formats import FORMATS
 from diptych.errors import UsageError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # exporters warn about their own calls
+# The documentation's lines for each format.
+PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+LINES = dict(re.findall(r"^### (\S+)\n(?:[^#`]|`[^`]+`)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+LINES |= {
+    name: LINES["tflite"].replace("cnn.tflite", f"cnn{FORMATS[name].suffix}") for name in FORMATS if "tflite-" in name
+}
 TOLERANCES = {"tflite-fp16": 5e-3, "tflite-dynamic": 5e-2, "tflite-int8": 0.1}
 SPECS = {"chain": tiny.conv_net, "graph": tiny.branching}
 FORMS = {
@@ -52,7 +60,7 @@ def exported(engine, model, form, folder):
     """Write a model in a format, under the name in the documentation."""
     generator = np.random.default_rng(1)
     calibration_nhwc = generator.integers(0, 256, (30, *model.spec.input_shape), dtype=np.uint8)
-    path = folder / file_name(form)
+    path = folder / f"cnn{FORMATS[form].suffix}"
     engine.export(model, form, path, json.dumps({"classes": ["a", "b", "c"]}), calibration_nhwc)
     return path
 
@@ -69,7 +77,7 @@ def test_exported_files_predict_as_the_model_without_diptych(engine_name, engine
             exported(engine, engine.build(models[name].spec), "keras", folder)
         np.save(folder / "images.npy", tiny.images(models[name].spec, 7))
         outputs = [] if form == "state-dict" else ["logits", "probabilities"]
-        jobs.append((str(folder), lines_for(form), outputs))
+        jobs.append((str(folder), LINES[form], outputs))
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
     subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(jobs)], env=environment, check=True)
 
@@ -122,16 +130,11 @@ def test_a_saved_model_accepts_encoded_files(configured, tmp_path):
     np.testing.assert_allclose(answer["probabilities"].numpy(), wanted_nk, atol=1e-5)
 
 
-def test_integer_formats_need_calibration_images(configured, tmp_path):
-    engine = configured["tensorflow"]
+@pytest.mark.parametrize("form", ["tflite-int8", "abacus"])
+def test_a_format_that_cannot_be_written_leaves_nothing(engine_name, engine, tmp_path, form):
+    needs_images = (engine_name, form) == ("tensorflow", "tflite-int8")
+    fault = "needs calibration images" if needs_images else f"cannot write the format '{form}'"
     model = tiny.loaded(engine, tiny.linear(), "float32")
-    with pytest.raises(UsageError, match="calibration images"):
-        engine.export(model, "tflite-int8", tmp_path / "model.tflite", "{}", None)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_format_of_the_other_engine_is_rejected(engine, tmp_path):
-    model = tiny.loaded(engine, tiny.linear(), "float32")
-    with pytest.raises(UsageError, match="cannot write the format 'abacus'"):
-        engine.export(model, "abacus", tmp_path / "model", "{}", None)
+    with pytest.raises(UsageError, match=fault):
+        engine.export(model, form, tmp_path / "model", "{}", None)
     assert not list(tmp_path.iterdir())

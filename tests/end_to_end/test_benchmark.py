@@ -77,15 +77,14 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("option", "value", "message"),
     [
-        (("--fail-under", "speed=9"), "--fail-under must be accuracy=SHARE"),
-        (("--seconds", 0), "--seconds must be a number above 0, got 0"),
-        (("--to", "onxx"), "Unknown format 'onxx' (did you mean 'onnx'?)"),
+        ("--fail-under", "speed=9", "--fail-under must be accuracy=SHARE"),
+        ("--seconds", 0, "--seconds must be a number above 0"),
     ],
 )
-def test_invalid_arguments_are_an_error_before_anything_is_written(made_run, tmp_path, arguments, message):
-    told = diptych("benchmark", made_run.directory, "--out", tmp_path / "out", *arguments)
+def test_invalid_arguments_are_an_error_before_anything_is_written(made_run, tmp_path, option, value, message):
+    told = diptych("benchmark", made_run.directory, "--out", tmp_path / "out", option, value)
     assert (2, "") == (told.code, told.out)
     assert message in told.err
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,6 @@ from made import write_run
 import diptych as package
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, read_npz, write_npz
-from diptych.deployment import file_types
 from diptych.deployment.formats import FORMATS
 from diptych.engines.session import session
 
@@ -52,17 +51,8 @@ def test_every_format_passes(entries):
 
 
 def test_a_run_of_the_other_engine_passes(digits_runs, tmp_path):
-    told = diptych(
-        "export",
-        digits_runs["tensorflow"].directory,
-        "--to",
-        "onnx",
-        "tflite",
-        "--out",
-        tmp_path,
-        "--json",
-        *ONE_THREAD,
-    )
+    forms = ("--to", "onnx", "tflite", "--out", tmp_path, "--json", *ONE_THREAD)
+    told = diptych("export", digits_runs["tensorflow"].directory, *forms)
     assert ["ok", "ok"] == [entry["status"] for entry in told.json]
 
 
@@ -189,12 +179,12 @@ def test_missing_data_is_an_error_before_anything_is_written(copy):
 @pytest.mark.parametrize(
     ("form", "absent", "message"),
     [
-        ("onnx", {"onnx"}, "onnx: writing it needs the package 'onnx', which is not installed: {} 'diptych[export]'."),
         (
-            "safetensors",
-            {"torch", "tensorflow"},
-            "safetensors: PyTorch, eager needs the package 'torch', which is not installed: {} 'diptych[torch]'.",
+            "onnx",
+            {"onnx"},
+            "writing it needs the package 'onnx', which is not installed: pip install 'diptych[export]'.",
         ),
+        ("safetensors", {"torch", "tensorflow"}, "PyTorch, eager needs the package 'torch', which is not installed: "),
     ],
     ids=["not written", "not verified"],
 )
@@ -202,25 +192,10 @@ def test_a_missing_package_is_named_and_the_exit_code_is_1(copy, monkeypatch, fo
     monkeypatch.setattr("diptych.deployment.formats.find_spec", lambda name: None if name in absent else object())
     told = diptych("export", copy.directory, "--to", form, *ONE_THREAD)
     assert (1, "") == (told.code, told.err)
-    assert message.format("pip install") in told.out.splitlines()
+    assert any(line.startswith(f"{form}: {message}") for line in told.out.splitlines())
 
 
-def test_a_file_is_checked_once(copy, digit_files, monkeypatch):
-    assert 0 == diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD, "--no-verify").code
-    seen, original = [], file_types.file_type_of
-    monkeypatch.setattr(file_types, "file_type_of", lambda path: seen.append(path) or original(path))
-    assert 0 == diptych("predict", copy.export_dir / "cnn.safetensors", digit_files[0]).code
-    assert [copy.export_dir / "cnn.safetensors"] == seen
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--to", "onxx"), "Unknown format 'onxx' (did you mean 'onnx'?)"),
-        (("--to", "onnx", "--threads", 0), "at least 1, got 0"),
-    ],
-)
-def test_invalid_arguments_are_an_error(copy, arguments, message):
-    told = diptych("export", copy.directory, *arguments)
+def test_an_unknown_format_is_an_error(copy):
+    told = diptych("export", copy.directory, "--to", "onxx")
     assert (2, "") == (told.code, told.out)
-    assert message in told.err
+    assert "Unknown format 'onxx' (did you mean 'onnx'?)" in told.err

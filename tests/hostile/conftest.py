@@ -49,10 +49,9 @@ def outcomes(tmp_path_factory, sound):
     for place, (name, (build, _)) in enumerate(CORPUS.items()):
         ground = Ground(sound, folder / str(place), outside)
         ground.folder.mkdir()
-        files[name] = str(build(ground))
+        files[name] = build(ground)
     before = content(outside)
-    request = {"sound": {name: str(path) for name, path in sound.items()}}
-    request |= {"outside": str(outside), "targets": str(folder / "targets")}
+    request = {"sound": sound, "outside": outside, "targets": folder / "targets"}
     found = []
     while files:
         done = through_doors(folder, {**request, "hostile": files})
@@ -64,7 +63,7 @@ def outcomes(tmp_path_factory, sound):
 def through_doors(folder, request):
     """Answers of one process; where it died over a file, that is the last of them."""
     path = folder / "request.json"
-    path.write_text(json.dumps(request))
+    path.write_text(json.dumps(request, default=str))
     command = [sys.executable, str(Path(__file__).with_name("doors.py")), str(path)]
     settings = {**engine_environment("tensorflow"), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
     done = subprocess.run(command, cwd=folder / "nowhere", env=settings, capture_output=True, check=False)

@@ -9,21 +9,21 @@ import hostile_pickles
 import hostile_places
 import hostile_zips
 
-# The card is sound, and all that describing reads.
-TOLD = {"describe"}
-DOORS = {"describe", "predict", "transfer"}
-
-
-def _with(doors, *tables):
-    return {name: (build, frozenset(doors)) for table in tables for name, build in table.items()}
-
-
+MODULES = (
+    *(hostile_cards, hostile_flat, hostile_hdf5, hostile_keras),
+    *(hostile_onnx, hostile_pickles, hostile_places, hostile_zips),
+)
+ALL = ("describe", "predict", "transfer")
+DOORS = {
+    "CASES": (),
+    "TOLD": ("describe",),
+    "MOVED": ("transfer",),
+    "HARMLESS": ALL,
+    "FOR_TRUST": ("describe", "transfer"),
+}
 CORPUS = {
-    **_with((), hostile_zips.CASES, hostile_cards.CASES, hostile_onnx.CASES, hostile_hdf5.CASES, hostile_flat.CASES),
-    **_with((), hostile_places.CASES),
-    **_with(TOLD, hostile_pickles.CASES, hostile_keras.CASES, hostile_cards.TOLD, hostile_hdf5.TOLD),
-    **_with(TOLD, hostile_onnx.TOLD, hostile_flat.TOLD, hostile_places.TOLD),
-    **_with(TOLD | {"transfer"}, hostile_keras.MOVED, hostile_hdf5.MOVED),
-    **_with({"transfer"}, hostile_cards.MOVED),
-    **_with(DOORS, hostile_cards.HARMLESS, hostile_hdf5.HARMLESS, hostile_flat.HARMLESS),
+    name: (build, doors)
+    for table, doors in DOORS.items()
+    for module in MODULES
+    for name, build in getattr(module, table, {}).items()
 }

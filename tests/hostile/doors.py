@@ -14,6 +14,7 @@ import resource
 import secrets
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,69 +38,66 @@ watched: list[str] = []
 def main(request_path):
     """Answer for each file through each door."""
     request = json.loads(Path(request_path).read_text())
+    outside, targets = Path(request["outside"]), Path(request["targets"])
     spec = find_card(Path(request["sound"]["safetensors"])).spec
     with session("torch", 1) as torch, session("tensorflow", 1) as tensorflow:
-        workers = {"torch": torch, "tensorflow": tensorflow}
-        doors = Doors(Path(request["targets"]), Path(request["outside"]), spec, workers)
+        carry = partial(transferred, targets=targets, spec=spec, workers={"torch": torch, "tensorflow": tensorflow})
+        doors = {"describe": described, "predict": predicted, "transfer": carry}
         for name, path in request["sound"].items():
-            tell(name, doors, path, trust=True)
+            tell(name, doors, path, outside, trust=True)
         confine([os.getpid(), *children()])
         sys.addaudithook(watch)
         for name, path in request["hostile"].items():
             print(json.dumps({"name": name, "door": None}), flush=True)
-            tell(name, doors, path, trust=False)
+            tell(name, doors, path, outside, trust=False)
 
 
-class Doors:
-    """What a user does with a file that somebody sent."""
-
-    def __init__(self, targets, outside, spec, workers):
-        self.targets, self.outside, self.spec, self.workers = targets, outside, spec, workers
-
-    def describe(self, path, trust):
-        """In Python, and as the command line prints it."""
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = cli.main(["describe", path])
-        told = diptych.describe(path)
-        return {"code": code, "said": said.getvalue(), "told": {**told, "path": None}}
-
-    def predict(self, path, trust):
-        return [prediction.classes for prediction in diptych.predict(path, PIXELS, trust=trust)]
-
-    def transfer(self, path, trust):
-        """As `diptych.transfer` does it, but for the two processes, which are the same for every file."""
-        target = self.targets / secrets.token_hex(8) / "model.safetensors"
-        try:
-            done = transfer(Path(path), target, workers=self.workers)
-        except UsageError:  # it carries no card, so the user says what it is
-            done = transfer(Path(path), target, spec=self.spec, workers=self.workers)
-        arrays, _ = read_arrays(done.target)
-        return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+def described(path, trust):
+    """In Python, and as the command line prints it."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = cli.main(["describe", path])
+    told = diptych.describe(path)
+    return {"code": code, "said": said.getvalue(), "told": {**told, "path": None}}
 
 
-def tell(name, doors, path, *, trust):
-    """Print what came of one file."""
-    for door in ("describe", "predict", "transfer"):
-        print(json.dumps({"name": name, "door": door, **outcome(doors, door, path, trust)}), flush=True)
+def predicted(path, trust):
+    return [prediction.classes for prediction in diptych.predict(path, PIXELS, trust=trust)]
 
 
-def outcome(doors, door, path, trust):
-    """The answer or the error, what was called meanwhile, and what it cost."""
-    faulthandler.dump_traceback_later(PATIENCE, exit=True)
-    forget_peak()
-    leave_unread(doors.outside)
-    before, started = peak(), time.perf_counter()
-    watched.clear()
+def transferred(path, trust, *, targets, spec, workers):
+    """As `diptych.transfer` does it, but for the two processes, which are the same for every file."""
+    target = targets / secrets.token_hex(8) / "model.safetensors"
     try:
-        result = {"answer": getattr(doors, door)(path, trust)}
-    except DiptychError as error:
-        result = {"error": type(error).__name__, "message": str(error)}
-    except BaseException as error:
-        result = {"fault": f"{type(error).__name__}: {error}"}
-    faulthandler.cancel_dump_traceback_later()
-    cost = {"seconds": time.perf_counter() - started, "mebibytes": (peak() - before) / 2**20}
-    return result | cost | {"called": list(watched), "read": what_was_read(doors.outside)}
+        done = transfer(Path(path), target, workers=workers)
+    except UsageError:  # it carries no card, so the user says what it is
+        done = transfer(Path(path), target, spec=spec, workers=workers)
+    arrays, _ = read_arrays(done.target)
+    return {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+
+
+def tell(name, doors, path, outside, *, trust):
+    """Print for each door the answer or the error, what was called meanwhile, and what it cost."""
+    for door, enter in doors.items():
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        forget_peak()
+        for file in outside.iterdir():  # so that the file system notes the next reading
+            os.utime(file, ns=(0, file.stat().st_mtime_ns))
+        before, started = peak(), time.perf_counter()
+        watched.clear()
+        try:
+            result = {"answer": enter(path, trust)}
+        except DiptychError as error:
+            result = {"error": type(error).__name__, "message": str(error)}
+        except BaseException as error:
+            result = {"fault": f"{type(error).__name__}: {error}"}
+        faulthandler.cancel_dump_traceback_later()
+        result |= {"seconds": time.perf_counter() - started, "mebibytes": (peak() - before) / 2**20}
+        result |= {
+            "called": list(watched),
+            "read": [file.name for file in outside.iterdir() if file.stat().st_atime_ns],
+        }
+        print(json.dumps({"name": name, "door": door, **result}), flush=True)
 
 
 def watch(event, arguments):
@@ -107,17 +105,6 @@ def watch(event, arguments):
     is_answer = event == "pickle.find_class" and arguments[0].partition(".")[0] in {"numpy", "diptych"}
     if event in CALLS and not is_answer:
         watched.append(f"{event} {arguments!r:.100}")
-
-
-def leave_unread(folder):
-    """Have the file system note the next reading of each file."""
-    for path in folder.iterdir():
-        os.utime(path, ns=(0, path.stat().st_mtime_ns))
-
-
-def what_was_read(folder):
-    """Files that were read since (none, where the file system notes no reading)."""
-    return sorted(path.name for path in folder.iterdir() if path.stat().st_atime_ns)
 
 
 def children():

@@ -11,8 +11,7 @@ import numpy as np
 from diptych.artifacts.store import write_arrays
 from diptych.comparison.parity import samples
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.convert import convert
-from diptych.deployment.formats import FORMATS
+from diptych.deployment.formats import FORMATS, convert
 from diptych.engines.contract import CARD
 from diptych.engines.session import session
 from diptych.spec import zoo
@@ -76,16 +75,41 @@ class Ground:
 
     def card(self, form, **entries):
         """The text of a sound card, but for these entries."""
-        with zipfile.ZipFile(self.sound["keras"]) as archive:
-            content = json.loads(archive.read(CARD))
-        return json.dumps({**content, "format": form, **entries})
+        return json.dumps({**json.loads(entry_of(self, "keras", CARD)), "format": form, **entries})
 
-    def path(self, name="model", *, like):
+    def path(self, *, like):
         """A path with the suffix of a format."""
-        return self.folder / f"{name}{FORMATS[like].suffix}"
+        return self.folder / f"model{FORMATS[like].suffix}"
 
     def spoilt(self, form, change):
         """A copy of a sound file, its bytes changed."""
         path = self.path(like=form)
         path.write_bytes(change(self.sound[form].read_bytes()))
         return path
+
+
+def spoilt(form, change):
+    """How to build a file from the bytes of a sound one."""
+    return lambda ground: ground.spoilt(form, change)
+
+
+def half(form):
+    return spoilt(form, lambda content: content[: len(content) // 2])
+
+
+def rezipped(ground, form="state-dict", *, like=None, replace=None, add=None, leave_out=(), method=zipfile.ZIP_STORED):
+    """A sound archive with other entries, under the suffix of the format `like`."""
+    path = ground.path(like=like or form)
+    with zipfile.ZipFile(ground.sound[form]) as old, zipfile.ZipFile(path, "w", method) as new:
+        for name in old.namelist():
+            if name not in leave_out:
+                new.writestr(name, (replace or {}).get(name, old.read(name)))
+        for name, content in (add or {}).items():
+            new.writestr(name, content)
+    return path
+
+
+def entry_of(ground, form, name):
+    """The content of an entry of a sound archive."""
+    with zipfile.ZipFile(ground.sound[form]) as archive:
+        return archive.read(name)

@@ -4,6 +4,8 @@ import json
 import struct
 from itertools import pairwise
 
+from ground import half, spoilt
+
 from diptych.engines.contract import CARD
 
 MARKUP = ["[/red]", "[link=file:///]b", ":smile:"]
@@ -28,11 +30,7 @@ def headed(change):
         change(header)
         return whole(header, data)
 
-    return lambda ground: ground.spoilt("safetensors", spoil)
-
-
-def raw(make):
-    return lambda ground: ground.spoilt("safetensors", make)
+    return spoilt("safetensors", spoil)
 
 
 def carded(**entries):
@@ -41,8 +39,7 @@ def carded(**entries):
     def build(ground):
         old = json.loads(ground.card("safetensors"))
         new = {key: value(old[key]) if callable(value) else value for key, value in entries.items()}
-        text = ground.card("safetensors", **new)
-        return headed(lambda header: header["__metadata__"].update({CARD: text}))(ground)
+        return card_text(ground.card("safetensors", **new))(ground)
 
     return build
 
@@ -63,7 +60,7 @@ def spec(change):
 
 
 def set_(name, **entries):
-    return spec(lambda layers, whole_spec: layers[name].update(entries))
+    return spec(lambda layers, made: layers[name].update(entries))
 
 
 def longer(layers, made):
@@ -87,26 +84,26 @@ def moved(name, start, end):
 
 
 CASES = {
-    "a header of two to the sixty bytes": raw(lambda content: struct.pack("<Q", 2**60) + content[8:]),
-    "a header of ninety megabytes that are not there": raw(lambda content: struct.pack("<Q", 90_000_000) + content[8:]),
-    "a header of twenty megabytes of blanks": raw(lambda content: whole(b"{" + b" " * 20_000_000, b"")),
-    "a header that is not JSON": raw(lambda content: whole(b"{'single': 'quotes'}", b"")),
-    "a header of ten thousand brackets": raw(lambda content: whole(b'{"a":' + b"[" * 10_000, b"")),
+    "a header of two to the sixty bytes": spoilt("safetensors", lambda content: struct.pack("<Q", 2**60) + content[8:]),
+    "a header of ninety megabytes that are not there": spoilt(
+        "safetensors", lambda content: struct.pack("<Q", 90_000_000) + content[8:]
+    ),
+    "a header of twenty megabytes of blanks": spoilt(
+        "safetensors", lambda content: whole(b"{" + b" " * 20_000_000, b"")
+    ),
+    "a header that is not JSON": spoilt("safetensors", lambda content: whole(b"{'single': 'quotes'}", b"")),
+    "a header of ten thousand brackets": spoilt("safetensors", lambda content: whole(b'{"a":' + b"[" * 10_000, b"")),
     "arrays that overlap": moved("fc2.bias", 0, 1024),
     "an array that ends behind the file": moved("fc2.bias", 10**9, 10**9 + 1024),
     "an array that ends before it starts": moved("fc2.bias", 1024, 0),
     "an array of ten to the eighteen numbers": headed(lambda header: header["fc2.bias"].update(shape=[10**18])),
     "an array of unknown numbers": headed(lambda header: header["fc2.bias"].update(dtype="F7")),
-    "safetensors cut in half": raw(lambda content: content[: len(content) // 2]),
-    "a card of one word": card_text("none"),
+    "safetensors cut in half": half("safetensors"),
     "a card of a hundred thousand brackets": card_text('{"kind":' + "[" * 100_000),
     "a card of a number with a million digits": card_text('{"kind": ' + "1" * 10**6 + "}"),
-    "a card of a newer version": carded(version=2),
     "a card of another kind": carded(kind="diptych-run"),
     "a card without a spec": carded(spec=None),
-    "a card with two classes for three": carded(class_names=["a", "b"]),
     "a card whose classes are one word": carded(class_names="abc"),
-    "a card whose classes are numbers": carded(class_names=[1, 2, 3]),
     "a card whose class commands the terminal": carded(class_names=["\x1b]0;owned\x07", "b", "c"]),
     "a card whose class is two lines": carded(class_names=["a\nb", "b", "c"]),
     "a card whose input is a word": carded(input="images"),

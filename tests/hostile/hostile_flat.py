@@ -5,6 +5,7 @@ from functools import partial
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
+from ground import half, spoilt
 
 from diptych.engines.contract import CARD
 
@@ -52,43 +53,44 @@ def remade(change):
     return behind(make)
 
 
-def operation(code, options_type=0, options=None, name=None):
+def operation(code, options=None, name=None):
     """The first operation becomes another."""
 
     def change(model, graph):
-        model.operatorCodes.append(schema.OperatorCodeT())
-        made = model.operatorCodes[-1]
+        made = schema.OperatorCodeT()
         made.builtinCode, made.deprecatedBuiltinCode, made.customCode, made.version = code, min(code, 127), name, 1
-        graph.operators[0].opcodeIndex = len(model.operatorCodes) - 1
-        graph.operators[0].builtinOptionsType, graph.operators[0].builtinOptions = options_type, options
+        model.operatorCodes.append(made)
+        first, kind = graph.operators[0], type(options).__name__.removesuffix("T")
+        first.opcodeIndex = len(model.operatorCodes) - 1
+        first.builtinOptionsType, first.builtinOptions = getattr(schema.BuiltinOptions, kind, 0), options
 
     return remade(change)
 
 
-def settings(kind, **fields):
-    made = kind()
-    vars(made).update(fields)
-    return made
+def calling(kind, *names):
+    """Options by which an operation calls the graph that it is in."""
+    options = kind()
+    vars(options).update(dict.fromkeys(names, 0))
+    return options
 
 
 def operator(**fields):
     return remade(lambda model, graph: vars(graph.operators[-1]).update(fields))
 
 
-def tensor(**fields):
-    """The first weights become something else."""
+def weights(**fields):
+    """The tensor of the first weights becomes something else."""
+    return remade(lambda model, graph: vars(weighted(model, graph)).update(fields))
 
-    def change(model, graph):
-        held = next(one for one in graph.tensors if model.buffers[one.buffer].data is not None)
-        vars(held).update(fields)
 
-    return remade(change)
+def weighted(model, graph):
+    return next(tensor for tensor in graph.tensors if model.buffers[tensor.buffer].data is not None)
 
 
 def elsewhere(model, graph):
     """The first weights lie far behind the file."""
-    held = next(buffer for buffer in model.buffers if buffer.data is not None)
-    held.data, held.offset, held.size = None, 10**12, 2**14
+    fields = {"data": None, "offset": 10**12, "size": 2**14}
+    vars(model.buffers[weighted(model, graph).buffer]).update(fields)
 
 
 def renamed(model, graph):
@@ -96,15 +98,10 @@ def renamed(model, graph):
         one.name = b"answers"
 
 
-CODES, OPTIONS = schema.BuiltinOperator, schema.BuiltinOptions
-LOOP = settings(schema.WhileOptionsT, condSubgraphIndex=0, bodySubgraphIndex=0)
-BRANCH = settings(schema.IfOptionsT, thenSubgraphIndex=0, elseSubgraphIndex=0)
-ONCE = settings(schema.CallOnceOptionsT, initSubgraphIndex=0)
+CODES = schema.BuiltinOperator
 CASES = {
-    "a flatbuffer cut in half": lambda ground: ground.spoilt("tflite", lambda content: content[: len(content) // 2]),
-    "a flatbuffer without its card": lambda ground: ground.spoilt(
-        "tflite", lambda content: content[: content.rindex(b"PK\3\4")]
-    ),
+    "a flatbuffer cut in half": half("tflite"),
+    "a flatbuffer without its card": spoilt("tflite", lambda content: content[: content.rindex(b"PK\3\4")]),
 }
 TOLD = {
     "a flatbuffer of noise": behind(noise),
@@ -113,17 +110,21 @@ TOLD = {
     "an operation of somebody's own in a flatbuffer": operation(CODES.CUSTOM, name=b"Evil"),
     "an operation of TensorFlow's in a flatbuffer": operation(CODES.CUSTOM, name=b"FlexReadFile"),
     "an operation that there is not": operation(9999),
-    "a loop over its own graph": operation(CODES.WHILE, OPTIONS.WhileOptions, LOOP),
-    "a branch into its own graph": operation(CODES.IF, OPTIONS.IfOptions, BRANCH),
-    "a call of its own graph": operation(CODES.CALL_ONCE, OPTIONS.CallOnceOptions, ONCE),
+    "a loop over its own graph": operation(
+        CODES.WHILE, calling(schema.WhileOptionsT, "condSubgraphIndex", "bodySubgraphIndex")
+    ),
+    "a branch into its own graph": operation(
+        CODES.IF, calling(schema.IfOptionsT, "thenSubgraphIndex", "elseSubgraphIndex")
+    ),
+    "a call of its own graph": operation(CODES.CALL_ONCE, calling(schema.CallOnceOptionsT, "initSubgraphIndex")),
     "an operation on a tensor far away": operator(inputs=[10**6, 1, 2]),
     "an operation on a tensor before the first": operator(inputs=[-7, 1, 2]),
     "an operation into a tensor far away": operator(outputs=[10**6]),
     "an operation without inputs": operator(inputs=[]),
-    "weights of a shape that is not theirs": tensor(shape=[2**30, 2**30]),
-    "weights of a negative shape": tensor(shape=[-4, 16]),
-    "weights of another type": tensor(type=schema.TensorType.STRING),
-    "weights from a buffer far away": tensor(buffer=10**6),
+    "weights of a shape that is not theirs": weights(shape=[2**30, 2**30]),
+    "weights of a negative shape": weights(shape=[-4, 16]),
+    "weights of another type": weights(type=schema.TensorType.STRING),
+    "weights from a buffer far away": weights(buffer=10**6),
     "weights behind the end of the file": remade(elsewhere),
     "a flatbuffer's outputs by another name": remade(renamed),
     "a flatbuffer without operations": remade(lambda model, graph: vars(graph).update(operators=[])),

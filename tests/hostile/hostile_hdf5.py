@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from functools import partial
 
 import h5py
 import numpy as np
+from ground import half, spoilt
 from hostile_keras import lambda_of, layer_of, linked, promising, stored_elsewhere
 
 from diptych.engines.contract import CARD
@@ -13,13 +13,17 @@ from diptych.engines.contract import CARD
 FIRST = "layers/dense/vars/0"
 
 
-def changed(ground, change, form="weights-h5"):
-    """A copy of a sound file in which something was changed."""
-    path = ground.path(like=form)
-    shutil.copyfile(ground.sound[form], path)
-    with h5py.File(path, "r+") as file:
-        change(file, ground)
-    return path
+def changed(change, form="weights-h5"):
+    """How to build a sound file in which something is changed."""
+
+    def build(ground):
+        path = ground.path(like=form)
+        shutil.copyfile(ground.sound[form], path)
+        with h5py.File(path, "r+") as file:
+            change(file, ground)
+        return path
+
+    return build
 
 
 def soft(file, ground):
@@ -52,22 +56,18 @@ def brush(file, ground):
         file[f"layers/again{place}"] = file["layers"]
 
 
-def references(file, ground):
-    del file[FIRST]
-    file.create_dataset(FIRST, (4,), h5py.ref_dtype)
+def of_type(kind, **settings):
+    """A dataset of something else than numbers."""
 
+    def change(file, ground):
+        del file[FIRST]
+        file.create_dataset(FIRST, (4,), kind, **settings)
 
-def texts(file, ground):
-    del file[FIRST]
-    file.create_dataset(FIRST, (4,), h5py.string_dtype(), data=["a", "b", "c", "d"])
+    return changed(change)
 
 
 def card_is(value):
-    def change(file, ground):
-        del file.attrs[CARD]
-        file.attrs[CARD] = value
-
-    return partial(changed, change=change)
+    return changed(lambda file, ground: file.attrs.update({CARD: value}))
 
 
 def linked_layer(file, ground):
@@ -75,52 +75,45 @@ def linked_layer(file, ground):
     file["layers/dense"] = h5py.ExternalLink(ground.outside / "secret.h5", "/")
 
 
-def with_lambda(ground, form):
+def with_lambda(card_form):
     """Keras's older format, whose reader runs a Lambda whatever its safe mode says (CVE-2025-9905)."""
 
     def change(file, ground):
         config = json.loads(file.attrs["model_config"])
-        layer_of(config, "relu1").update(class_name="Lambda", config={"name": "relu1", "function": lambda_of(ground)})
-        file.attrs["model_config"] = json.dumps(config)
-        file.attrs[CARD] = ground.card(form)
+        layer_of(config, "relu1").update(lambda_of(ground))
+        file.attrs.update({"model_config": json.dumps(config), CARD: ground.card(card_form)})
 
-    return changed(ground, change, "h5")
-
-
-def cut(share):
-    return lambda ground: ground.spoilt("weights-h5", lambda content: content[: int(len(content) * share)])
+    return changed(change, "h5")
 
 
 def stirred(content):
     """Every hundredth byte of the first pages is another one; the signature stays."""
-    spoilt = bytearray(content)
-    for place in range(9, 20_000, 100):
-        spoilt[place] ^= 0x5A
-    return bytes(spoilt)
+    places = range(9, 20_000, 100)
+    return bytes(byte ^ 0x5A if place in places else byte for place, byte in enumerate(content))
 
 
 CASES = {
-    "an external link to weights": partial(changed, change=linked),
-    "an external link to a layer": partial(changed, change=linked_layer),
-    "a soft link": partial(changed, change=soft),
-    "a virtual dataset": partial(changed, change=virtual),
-    "a dataset stored in another file": partial(changed, change=stored_elsewhere),
-    "a dataset of four terabytes that were never written": partial(changed, change=promising),
-    "a dataset of four gigabytes that packs well": partial(changed, change=packed),
-    "a group inside itself": partial(changed, change=circle),
-    "a group inside itself a hundred times": partial(changed, change=brush),
+    "an external link to weights": changed(linked),
+    "an external link to a layer": changed(linked_layer),
+    "a soft link": changed(soft),
+    "a virtual dataset": changed(virtual),
+    "a dataset stored in another file": changed(stored_elsewhere),
+    "a dataset of four terabytes that were never written": changed(promising),
+    "a dataset of four gigabytes that packs well": changed(packed),
+    "a group inside itself": changed(circle),
+    "a group inside itself a hundred times": changed(brush),
     "an HDF5 card that is a number": card_is(7),
     "an HDF5 card that is a list": card_is(["a", "b"]),
     "an HDF5 card that is empty": card_is(h5py.Empty("f")),
-    "an HDF5 file cut in half": cut(0.5),
-    "an HDF5 file cut after its signature": cut(0.0001),
-    "an HDF5 file with stirred pages": lambda ground: ground.spoilt("weights-h5", stirred),
+    "an HDF5 file cut in half": half("weights-h5"),
+    "an HDF5 file cut after its signature": spoilt("weights-h5", lambda content: content[:8]),
+    "an HDF5 file with stirred pages": spoilt("weights-h5", stirred),
 }
 TOLD = {
-    "a dataset of references": partial(changed, change=references),
-    "a dataset of texts": partial(changed, change=texts),
+    "a dataset of references": of_type(h5py.ref_dtype),
+    "a dataset of texts": of_type(h5py.string_dtype(), data=["a", "b", "c", "d"]),
 }
 # Nobody asked for trust, and weights alone can be had without any.
-MOVED = {"an .h5 with a Lambda": partial(with_lambda, form="h5")}
+FOR_TRUST = {"an .h5 with a Lambda": with_lambda("h5")}
 # Its weights are sound, and nothing else is taken.
-HARMLESS = {"an .h5 with a Lambda that says it is weights alone": partial(with_lambda, form="weights-h5")}
+HARMLESS = {"an .h5 with a Lambda that says it is weights alone": with_lambda("weights-h5")}

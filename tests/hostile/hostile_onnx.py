@@ -1,23 +1,33 @@
 """ONNX programs that read other files, never end, or answer something else than they promise."""
 
-from functools import partial
-
 import numpy as np
 import onnx
+from ground import half, spoilt
 from onnx import TensorProto, helper, numpy_helper
 
 from diptych.engines.contract import CARD
 
-FOREVER = 2**62
 
-
-def changed(ground, change):
-    """A sound program, changed in place."""
-    program = onnx.load(ground.sound["onnx"])
-    change(program, ground)
+def written(ground, program):
     path = ground.path(like="onnx")
     path.write_bytes(program.SerializeToString())
     return path
+
+
+def changed(change):
+    """How to build a sound program that is changed in place."""
+
+    def build(ground):
+        program = onnx.load(ground.sound["onnx"])
+        change(program, ground)
+        return written(ground, program)
+
+    return build
+
+
+def first_weights(program):
+    (tensor,) = [tensor for tensor in program.graph.initializer if tensor.name.endswith("fc1.weight")]
+    return tensor
 
 
 def elsewhere(where, tensor=None):
@@ -31,41 +41,33 @@ def elsewhere(where, tensor=None):
 
 
 def external(where):
-    """The first weights, moved to another file."""
-
-    def change(program, ground):
-        (tensor,) = [one for one in program.graph.initializer if one.name.endswith("fc1.weight")]
-        elsewhere(where(ground), tensor)
-
-    return partial(changed, change=change)
+    return changed(lambda program, ground: elsewhere(where.format(secret=ground.secret), first_weights(program)))
 
 
-def graph(outputs, nodes, initializers=()):
-    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 4, 4, 1])
-    return helper.make_graph(nodes, "g", [images], outputs, list(initializers))
+def value(name, kind=TensorProto.FLOAT, shape=None):
+    return helper.make_tensor_value_info(name, kind, shape)
 
 
-def replaced(*nodes, constants=None, kind=TensorProto.FLOAT, **settings):
-    """Another program with a sound card: its last two nodes give 'logits' and 'probabilities'."""
+def replaced(make, kind=TensorProto.FLOAT, functions=lambda ground: [], **constants):
+    """Another program with a sound card, in which one node gives the logits; they are the probabilities, too."""
 
     def build(ground):
-        outputs = [helper.make_tensor_value_info(name, kind, None) for name in ("logits", "probabilities")]
         # As many bytes as the card's model may be, so that nobody stumbles over these.
-        values = {**(constants or {}), "ballast": np.zeros(10**5, np.uint8)}
-        held = [numpy_helper.from_array(np.array(value), name) for name, value in values.items()]
+        constants["ballast"] = np.zeros(10**5, np.uint8)
+        held = [numpy_helper.from_array(np.array(content), name) for name, content in constants.items()]
+        nodes = [make(ground), helper.make_node("Identity", ["logits"], ["probabilities"])]
+        outputs = [value(name, kind) for name in ("logits", "probabilities")]
+        graph = helper.make_graph(nodes, "g", [value("images", TensorProto.UINT8, ["n", 4, 4, 1])], outputs, held)
         imports = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
-        made = [make(ground) for make in nodes]
-        program = helper.make_model(graph(outputs, made, held), opset_imports=imports, ir_version=9, **settings)
+        program = helper.make_model(graph, opset_imports=imports, ir_version=9, functions=functions(ground))
         program.metadata_props.add(key=CARD, value=ground.card("onnx"))
-        path = ground.path(like="onnx")
-        path.write_bytes(program.SerializeToString())
-        return path
+        return written(ground, program)
 
     return build
 
 
-def node(kind, inputs, outputs, **attributes):
-    return lambda ground: helper.make_node(kind, inputs, outputs, **attributes)
+def node(kind, inputs, **attributes):
+    return lambda ground: helper.make_node(kind, inputs, ["logits"], **attributes)
 
 
 def constant_elsewhere(ground):
@@ -74,25 +76,27 @@ def constant_elsewhere(ground):
 
 def branch(ground):
     """An If whose branch reads another file."""
-    output = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
-    inner = helper.make_graph(
-        [helper.make_node("Identity", ["weights"], ["inner"])], "b", [], [output], [elsewhere(str(ground.secret))]
-    )
+    nodes, weights = [helper.make_node("Identity", ["weights"], ["inner"])], [elsewhere(str(ground.secret))]
+    inner = helper.make_graph(nodes, "b", [], [value("inner")], weights)
     return helper.make_node("If", ["yes"], ["logits"], then_branch=inner, else_branch=inner)
 
 
 def loop(ground):
     """A Loop that goes round for a hundred thousand years."""
-    values = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("go", 9), ("sum", 1))]
-    step = helper.make_tensor_value_info("step", TensorProto.INT64, [])
-    outputs = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("still", 9), ("more", 1))]
+    inputs = [value("step", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("sum", shape=[])]
+    outputs = [value("still", TensorProto.BOOL, []), value("more", shape=[])]
     nodes = [helper.make_node("Identity", ["go"], ["still"]), helper.make_node("Add", ["sum", "sum"], ["more"])]
-    body = helper.make_graph(nodes, "b", [step, *values], outputs)
+    body = helper.make_graph(nodes, "b", inputs, outputs)
     return helper.make_node("Loop", ["forever", "yes", "one"], ["logits"], body=body)
 
 
 def function(body):
-    return [helper.make_function("own", "F", ["x"], ["y"], [body], [helper.make_opsetid("own", 1)])]
+    """A program that calls a function with this body."""
+    imports = [helper.make_opsetid("own", 1)]
+    return replaced(
+        node("F", ["images"], domain="own"),
+        functions=lambda ground: [helper.make_function("own", "F", ["x"], ["y"], [body(ground)], imports)],
+    )
 
 
 def sparse(program, ground):
@@ -110,65 +114,39 @@ def renamed(old, new):
             for names in (inside.input, inside.output):
                 names[:] = [new if name == old else name for name in names]
 
-    return partial(changed, change=change)
-
-
-def without_card(program, ground):
-    del program.metadata_props[:]
-
-
-def second_card(program, ground):
-    program.metadata_props.add(key=CARD, value="{}")
+    return changed(change)
 
 
 def empty_weights(program, ground):
-    (tensor,) = [one for one in program.graph.initializer if one.name.endswith("fc1.weight")]
-    tensor.ClearField("raw_data")
-    tensor.dims[:] = [10**7, 10**7]
+    first_weights(program).ClearField("raw_data")
+    first_weights(program).dims[:] = [10**7, 10**7]
 
 
-def same(kind, inputs, constants, **attributes):
-    """One node, and its answer as the probabilities too."""
-    twin = node("Identity", ["logits"], ["probabilities"])
-    return replaced(node(kind, inputs, ["logits"], **attributes), twin, constants=constants)
-
-
-YES, TWIN = {"yes": True}, node("Identity", ["logits"], ["probabilities"])
 CASES = {
-    "weights at an absolute path": external(lambda ground: str(ground.secret)),
-    "weights at a path that climbs out": external(lambda ground: "../outside/secret.txt"),
-    "weights at a path beside the file": external(lambda ground: "weights.bin"),
-    "weights at an address in memory": external(lambda ground: "*/_ORT_MEM_ADDR_/*"),
-    "a constant at an absolute path": replaced(constant_elsewhere, TWIN),
-    "a branch with weights elsewhere": replaced(branch, TWIN, constants=YES),
-    "sparse weights elsewhere": partial(changed, change=sparse),
-    "a function with weights elsewhere": lambda ground: replaced(
-        node("F", ["images"], ["logits"], domain="own"), TWIN, functions=function(constant_elsewhere(ground))
-    )(ground),
-    "a function that calls itself": replaced(
-        node("F", ["images"], ["logits"], domain="own"),
-        TWIN,
-        functions=function(helper.make_node("F", ["x"], ["y"], domain="own")),
-    ),
-    "a loop without end": replaced(loop, TWIN, constants={"forever": FOREVER, "yes": True, "one": np.float32(1)}),
-    "an ONNX file cut in half": lambda ground: ground.spoilt("onnx", lambda sound: sound[: len(sound) // 2]),
-    "an ONNX file that is HTML": lambda ground: ground.spoilt(
-        "onnx", lambda sound: b"<!DOCTYPE html><html><body>404: not found</body></html>\n"
-    ),
-    "an ONNX file of one byte again and again": lambda ground: ground.spoilt("onnx", lambda sound: b"\x0a" * 100_000),
-    "an ONNX file without a card": partial(changed, change=without_card),
-    "an ONNX file with two cards": partial(changed, change=second_card),
+    "weights at an absolute path": external("{secret}"),
+    "weights at a path that climbs out": external("../outside/secret.txt"),
+    "weights at a path beside the file": external("weights.bin"),
+    "weights at an address in memory": external("*/_ORT_MEM_ADDR_/*"),
+    "a constant at an absolute path": replaced(constant_elsewhere),
+    "a branch with weights elsewhere": replaced(branch, yes=True),
+    "sparse weights elsewhere": changed(sparse),
+    "a function with weights elsewhere": function(constant_elsewhere),
+    "a function that calls itself": function(lambda ground: helper.make_node("F", ["x"], ["y"], domain="own")),
+    "a loop without end": replaced(loop, forever=2**62, yes=True, one=np.float32(1)),
+    "an ONNX file cut in half": half("onnx"),
+    "an ONNX file that is HTML": spoilt("onnx", lambda sound: b"<!DOCTYPE html><html><body>404</body></html>\n"),
+    "an ONNX file of one byte again and again": spoilt("onnx", lambda sound: b"\x0a" * 100_000),
+    "an ONNX file without a card": changed(lambda program, ground: program.ClearField("metadata_props")),
+    "an ONNX file with two cards": changed(lambda program, ground: program.metadata_props.add(key=CARD, value="{}")),
 }
 # The card is sound, and nothing but the runtime can tell what else is wrong.
 TOLD = {
-    "an operation of somebody's own": replaced(node("Evil", ["images"], ["logits"], domain="own"), TWIN),
+    "an operation of somebody's own": replaced(node("Evil", ["images"], domain="own")),
     "an input by another name": renamed("images", "pixels"),
     "an output by another name": renamed("logits", "answers"),
-    "weights of ten to the fourteen numbers": partial(changed, change=empty_weights),
-    "an answer of four terabytes": same("ConstantOfShape", ["shape"], {"shape": [2**40]}),
-    "an answer for other classes": same("ConstantOfShape", ["shape"], {"shape": [1, 1000]}),
-    "an answer of no class": same("ConstantOfShape", ["shape"], {"shape": [0]}),
-    "an answer of texts": replaced(
-        node("Identity", ["words"], ["logits"]), TWIN, constants={"words": ["a", "b", "c"]}, kind=TensorProto.STRING
-    ),
+    "weights of ten to the fourteen numbers": changed(empty_weights),
+    "an answer of four terabytes": replaced(node("ConstantOfShape", ["shape"]), shape=[2**40]),
+    "an answer for other classes": replaced(node("ConstantOfShape", ["shape"]), shape=[1, 1000]),
+    "an answer of no class": replaced(node("ConstantOfShape", ["shape"]), shape=[0]),
+    "an answer of texts": replaced(node("Identity", ["words"]), TensorProto.STRING, words=["a", "b", "c"]),
 }

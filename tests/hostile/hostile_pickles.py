@@ -5,9 +5,8 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from functools import partial
 
-from hostile_zips import rezipped
+from ground import entry_of, rezipped
 
 from diptych.engines.contract import CARD
 
@@ -36,27 +35,17 @@ PICKLES = {
     "os.system by INST": lambda ground: b"(S'%s'\nios\nsystem\n." % ground.command.encode(),
     "os.system by OBJ": lambda ground: b"(cos\nsystem\n" + text(ground.command) + b"o.",
     "builtins.exec": lambda ground: call("builtins", "exec", text(ground.python)),
-    "builtins.getattr": lambda ground: call("builtins", "getattr", b"cos\npath\n", text("os")),
-    "subprocess.Popen": lambda ground: call("subprocess", "Popen", b"(" + text("touch") + text("canary") + b"t"),
-    "runpy.run_path": lambda ground: call("runpy", "run_path", text(str(ground.secret))),
     "torch.load of another": lambda ground: call(
         "torch.storage", "_load_from_bytes", b"B" + struct.pack("<I", len(inner(ground))) + inner(ground)
     ),
-    "torch.hub.load": lambda ground: call("torch.hub", "load", text(str(ground.outside)), text("model")),
     "a class's BUILD": lambda ground: b"\x80\x02ctypes\nSimpleNamespace\n)R}" + text("a") + inner(ground)[:-1] + b"sb.",
     "numpy.memmap": lambda ground: call("numpy", "memmap", text(str(ground.outside / "canary")), text("w+")),
 }
 
 
-def pickled(ground, make):
-    return rezipped(ground.sound["state-dict"], ground.path(like="state-dict"), replace={DATA: make(ground)})
-
-
-def hidden(ground):
-    """The pickle runs code first, forgets what came of it, and goes on as a sound one."""
-    with zipfile.ZipFile(ground.sound["state-dict"]) as archive:
-        sound = archive.read(DATA)
-    return pickled(ground, lambda _: sound[:2] + inner(ground)[:-1] + b"0" + sound[2:])
+def pickled(content):
+    """How to build a sound file with another pickle; `content` is given the ground and the sound one."""
+    return lambda ground: rezipped(ground, replace={DATA: content(ground, entry_of(ground, "state-dict", DATA))})
 
 
 def legacy(ground):
@@ -75,21 +64,15 @@ def tarred(ground):
     return path
 
 
-def disguised(ground, form, source):
+def disguised(form, source):
     """An archive of one format whose card says that it is another."""
-    with zipfile.ZipFile(ground.sound[source]) as archive:
-        (card,) = [name for name in archive.namelist() if name.endswith(CARD)]
-    return rezipped(ground.sound[source], ground.path(like=form), replace={card: ground.card(form)})
 
+    def build(ground):
+        with zipfile.ZipFile(ground.sound[source]) as archive:
+            (card,) = [name for name in archive.namelist() if name.endswith(CARD)]
+        return rezipped(ground, source, like=form, replace={card: ground.card(form)})
 
-def changed_pickle(ground, *changes):
-    """The sound pickle, with some bytes instead of others."""
-    with zipfile.ZipFile(ground.sound["state-dict"]) as archive:
-        content = archive.read(DATA)
-    for old, new in changes:
-        assert old in content
-        content = content.replace(old, new, 1)
-    return pickled(ground, lambda _: content)
+    return build
 
 
 def whole_number(value):
@@ -97,26 +80,41 @@ def whole_number(value):
 
 
 def instead(*changes):
-    return lambda ground: changed_pickle(ground, *changes)
+    """The sound pickle, with some bytes instead of others."""
+
+    def content(ground, sound):
+        for old, new in changes:
+            assert old in sound
+            sound = sound.replace(old, new, 1)
+        return sound
+
+    return pickled(content)
 
 
 # fc1.weight is (256, 16): its storage has 4096 numbers, its strides are (16, 1).
 STORAGE, SHAPE, STRIDES = b"M\x00\x10t", b"M\x00\x01K\x10\x86", b"K\x10K\x01\x86"
 MANY = whole_number(10**9) + b"K\x10\x86"
-CASES = {
-    **{f"a pickle that calls {name}": partial(pickled, make=make) for name, make in PICKLES.items()},
-    "a pickle that runs code before sound tensors": hidden,
+# The card is sound, and all that describing reads.
+TOLD = {
+    **{
+        f"a pickle that calls {name}": pickled(lambda ground, _, make=make: make(ground))
+        for name, make in PICKLES.items()
+    },
+    # Its result is forgotten, and the rest is sound.
+    "a pickle that runs code before sound tensors": pickled(
+        lambda ground, sound: sound[:2] + inner(ground)[:-1] + b"0" + sound[2:]
+    ),
     "a pickle from before zip archives": legacy,
     "a tar archive of pickles": tarred,
-    "TorchScript that says it is a state dict": partial(disguised, form="state-dict", source="torchscript"),
-    "torch.export that says it is a state dict": partial(disguised, form="state-dict", source="torch-export"),
-    "TorchScript that says it is Keras": partial(disguised, form="keras", source="torchscript"),
-    "a state dict that says it is safetensors": partial(disguised, form="safetensors", source="state-dict"),
+    "TorchScript that says it is a state dict": disguised("state-dict", "torchscript"),
+    "torch.export that says it is a state dict": disguised("state-dict", "torch-export"),
+    "TorchScript that says it is Keras": disguised("keras", "torchscript"),
+    "a state dict that says it is safetensors": disguised("safetensors", "state-dict"),
     "a storage larger than its bytes": instead((STORAGE, whole_number(50_000_000) + b"t")),
     "a storage and a tensor larger than its bytes": instead((STORAGE, whole_number(2**30) + b"t"), (SHAPE, MANY)),
     "a tensor larger than its storage": instead((SHAPE, MANY)),
     "a tensor that counts one number often": instead((SHAPE, MANY), (STRIDES, b"K\x00K\x01\x86")),
     "a tensor of negative strides": instead((STRIDES, whole_number(-16) + b"K\x01\x86")),
-    "a pickle that ends early": lambda ground: pickled(ground, lambda _: b"\x80\x02}q\x00("),
-    "a pickle of numbers": lambda ground: pickled(ground, lambda _: pickle.dumps({"fc1.weight": 1}, 2)),
+    "a pickle that ends early": pickled(lambda *_: b"\x80\x02}q\x00("),
+    "a pickle of numbers": pickled(lambda *_: pickle.dumps({"fc1.weight": 1}, 2)),
 }

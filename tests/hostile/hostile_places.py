@@ -5,6 +5,9 @@ import os
 import shutil
 import socket
 from functools import partial
+from pathlib import Path
+
+from ground import spoilt
 
 from diptych.deployment.formats import FORMATS
 from diptych.engines.contract import CARD
@@ -25,29 +28,28 @@ def copied(ground, form):
     return path
 
 
-def linked(ground, form, part, to=None):
-    """A folder of which one part is a link to the same thing elsewhere."""
-    path = copied(ground, form)
-    target = ground.outside / "secret.txt" if to is None else to
-    (path / part).unlink()
-    (path / part).symlink_to(target)
-    return path
-
-
-def linked_card(ground, form, part):
-    return linked(ground, form, part, ground.outside / "stolen.json")
-
-
 def without(ground, form, part):
     path = copied(ground, form)
     (path / part).unlink()
     return path
 
 
-def rewritten(ground, part, change):
-    path = copied(ground, "openvino")
-    (path / part).write_bytes(change((path / part).read_bytes(), ground))
+def linked(ground, form, part, to="secret.txt"):
+    """A folder of which one part is a link to a file elsewhere."""
+    path = without(ground, form, part)
+    (path / part).symlink_to(ground.outside / to)
     return path
+
+
+def openvino(part, change):
+    """How to build a folder in which one part has other content."""
+
+    def build(ground):
+        path = copied(ground, "openvino")
+        (path / part).write_bytes(change((path / part).read_bytes(), ground))
+        return path
+
+    return build
 
 
 def entities(content, ground):
@@ -56,57 +58,33 @@ def entities(content, ground):
     return ENTITIES.format(words="ha" * 50, entities=nested, secret=ground.secret).encode()
 
 
-def lying_offsets(content, ground):
-    return content.replace(b'offset="0"', b'offset="99999999999"')
+def with_files(make, number=1):
+    """How to build a folder with more in it."""
+
+    def build(ground):
+        path = copied(ground, "openvino")
+        for place in range(number):
+            make(path / f"{place}.txt")
+        return path
+
+    return build
 
 
-def lying_sizes(content, ground):
-    return content.replace(b' size="', b' size="9999999999')
+def nothing(make, form):
+    """How to build what is no file, or an empty one."""
+
+    def build(ground):
+        path = ground.path(like=form)
+        make(path)
+        return path
+
+    return build
 
 
-def with_pipe(ground):
-    path = copied(ground, "openvino")
-    os.mkfifo(path / "pipe")
-    return path
-
-
-def crowded(ground):
-    path = copied(ground, "openvino")
-    for place in range(500):
-        (path / f"{place}.txt").touch()
-    return path
-
-
-def empty(ground, form):
-    path = ground.path(like=form)
-    path.touch()
-    return path
-
-
-def folder(ground, form):
-    path = ground.path(like=form)
-    path.mkdir()
-    return path
-
-
-def pipe(ground, form):
-    path = ground.path(like=form)
-    os.mkfifo(path)
-    return path
-
-
-def link(ground, form, to):
-    path = ground.path(like=form)
-    path.symlink_to(to)
-    return path
-
-
-def unbound(ground):
-    path = ground.path(like="onnx")
+def bind(path):
     # The name of a socket may be a hundred letters long, so it is bound from inside its folder.
-    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(ground.folder):
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
         made.bind(path.name)
-    return path
 
 
 def unreadable(ground):
@@ -115,42 +93,40 @@ def unreadable(ground):
     return path if not os.access(path, os.R_OK) else ground.folder / "who may read all has no unreadable file.onnx"
 
 
-def named_with_a_line_break(ground):
-    return ground.folder / "two\nlines.onnx"
-
-
 FILES = [name for name, form in FORMATS.items() if name not in ("saved-model", "openvino") and not form.is_quantized]
 CASES = {
-    **{f"an empty {FORMATS[name].suffix}": partial(empty, form=name) for name in FILES},
-    **{f"a folder called {FORMATS[name].suffix}": partial(folder, form=name) for name in ("keras", "onnx", "openvino")},
-    **{f"a pipe called {FORMATS[name].suffix}": partial(pipe, form=name) for name in ("onnx", "safetensors", "keras")},
-    "a device that never ends": partial(link, form="onnx", to="/dev/zero"),
-    "a link to nothing": partial(link, form="keras", to="nothing"),
-    "a link to itself": partial(link, form="onnx", to="model.onnx"),
-    "a socket": unbound,
+    **{f"an empty {FORMATS[name].suffix}": nothing(Path.touch, name) for name in FILES},
+    **{f"a folder called {FORMATS[name].suffix}": nothing(Path.mkdir, name) for name in ("keras", "onnx", "openvino")},
+    **{f"a pipe called {FORMATS[name].suffix}": nothing(os.mkfifo, name) for name in ("onnx", "safetensors", "keras")},
+    "a device that never ends": nothing(lambda path: path.symlink_to("/dev/zero"), "onnx"),
+    "a link to nothing": nothing(lambda path: path.symlink_to("nothing"), "keras"),
+    "a link to itself": nothing(lambda path: path.symlink_to(path.name), "onnx"),
+    "a socket": nothing(bind, "onnx"),
     "a file that may not be read": unreadable,
     "a SavedModel that is a link": partial(linked, form="saved-model", part="1/saved_model.pb"),
-    "a SavedModel whose card is a link": partial(linked_card, form="saved-model", part=f"1/assets/{CARD}"),
-    "an OpenVINO folder whose card is a link": partial(linked_card, form="openvino", part=CARD),
+    "a SavedModel whose card is a link": partial(linked, form="saved-model", part=f"1/assets/{CARD}", to="stolen.json"),
+    "an OpenVINO folder whose card is a link": partial(linked, form="openvino", part=CARD, to="stolen.json"),
     "a SavedModel whose weights are a link": partial(linked, form="saved-model", part="1/variables/variables.index"),
     "a SavedModel without its graph": partial(without, form="saved-model", part="1/saved_model.pb"),
     "a SavedModel without its card": partial(without, form="saved-model", part=f"1/assets/{CARD}"),
     "an OpenVINO folder that is a link": partial(linked, form="openvino", part="model.bin"),
     "an OpenVINO folder without its card": partial(without, form="openvino", part=CARD),
-    "an OpenVINO folder with a pipe": with_pipe,
-    "an OpenVINO folder with five hundred files": crowded,
+    "an OpenVINO folder with a pipe": with_files(os.mkfifo),
+    "an OpenVINO folder with five hundred files": with_files(Path.touch, 500),
 }
 TOLD = {
     "an OpenVINO folder without weights": partial(without, form="openvino", part="model.bin"),
-    "an OpenVINO folder with half its weights": lambda ground: rewritten(
-        ground, "model.bin", lambda content, _: content[: len(content) // 2]
+    "an OpenVINO folder with half its weights": openvino("model.bin", lambda content, _: content[: len(content) // 2]),
+    "an OpenVINO folder that is HTML": openvino("model.xml", lambda *_: b"<html></html>"),
+    "an OpenVINO folder of entities": openvino("model.xml", entities),
+    "an OpenVINO folder with weights behind its end": openvino(
+        "model.xml", lambda content, _: content.replace(b'offset="0"', b'offset="99999999999"')
     ),
-    "an OpenVINO folder that is HTML": lambda ground: rewritten(ground, "model.xml", lambda *_: b"<html></html>"),
-    "an OpenVINO folder of entities": lambda ground: rewritten(ground, "model.xml", entities),
-    "an OpenVINO folder with weights behind its end": lambda ground: rewritten(ground, "model.xml", lying_offsets),
-    "an OpenVINO folder with weights larger than it": lambda ground: rewritten(ground, "model.xml", lying_sizes),
+    "an OpenVINO folder with weights larger than it": openvino(
+        "model.xml", lambda content, _: content.replace(b' size="', b' size="9999999999')
+    ),
     # Running it is what would need trust.
     "a SavedModel from a stranger": partial(copied, form="saved-model"),
-    "a TorchScript file from a stranger": lambda ground: ground.spoilt("torchscript", bytes),
-    "a torch.export file from a stranger": lambda ground: ground.spoilt("torch-export", bytes),
+    "a TorchScript file from a stranger": spoilt("torchscript", bytes),
+    "a torch.export file from a stranger": spoilt("torch-export", bytes),
 }

@@ -7,6 +7,8 @@ import warnings
 import zipfile
 from functools import partial
 
+from ground import half, rezipped, spoilt
+
 from diptych.engines.contract import CARD
 
 ZEROS = bytes(2**20)
@@ -17,22 +19,7 @@ STATE = f"sound/{CARD}"
 def twice(ground):
     """The same card again; zipfile warns whoever writes that."""
     with warnings.catch_warnings(action="ignore"):
-        return with_entries(ground, add={STATE: b"{}"})
-
-
-def rezipped(source, target, replace=None, add=None, leave_out=(), method=zipfile.ZIP_STORED):
-    """A copy of an archive with other entries."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
-        for name in old.namelist():
-            if name not in leave_out:
-                new.writestr(name, (replace or {}).get(name, old.read(name)))
-        for name, content in (add or {}).items():
-            new.writestr(name, content)
-    return target
-
-
-def with_entries(ground, form="state-dict", **changes):
-    return rezipped(ground.sound[form], ground.path(like=form), **changes)
+        return rezipped(ground, add={STATE: b"{}"})
 
 
 def bomb_by_ratio(ground, form="state-dict"):
@@ -45,7 +32,7 @@ def bomb_by_ratio(ground, form="state-dict"):
 
 
 def bomb_by_number(ground):
-    return with_entries(ground, add={f"sound/{place}": b"" for place in range(21_000)})
+    return rezipped(ground, add={f"sound/{place}": b"" for place in range(21_000)})
 
 
 def bomb_by_directory(ground):
@@ -63,7 +50,7 @@ def bomb_by_directory(ground):
 
 def lying_card(ground, size):
     """The directory promises another size of the card than there is."""
-    path = with_entries(ground, leave_out=(STATE,), add={STATE: ground.card("state-dict")}, method=zipfile.ZIP_DEFLATED)
+    path = rezipped(ground, leave_out=(STATE,), add={STATE: ground.card("state-dict")}, method=zipfile.ZIP_DEFLATED)
     content = bytearray(path.read_bytes())
     record = content.rindex(b"PK\1\2")
     content[record + 24 : record + 28] = struct.pack("<I", size)
@@ -73,7 +60,7 @@ def lying_card(ground, size):
 
 def with_flag(ground, offset, value):
     """One field of the card's record, in both places where a zip archive keeps it."""
-    path = with_entries(ground)
+    path = rezipped(ground)
     content = bytearray(path.read_bytes())
     for signature, shift in ((b"PK\1\2", 2), (b"PK\3\4", 0)):
         place = content.rindex(signature) + offset + shift
@@ -84,7 +71,7 @@ def with_flag(ground, offset, value):
 
 def overlapping(ground):
     """Two entries over the same bytes."""
-    path = with_entries(ground)
+    path = rezipped(ground)
     content = bytearray(path.read_bytes())
     end = content.rindex(b"PK\5\6")
     record = bytearray(content[content.rindex(b"PK\1\2") : end])
@@ -97,10 +84,6 @@ def overlapping(ground):
     return path
 
 
-def mostly(share):
-    return lambda content: content[: int(len(content) * share)]
-
-
 CASES = {
     "a zip bomb by ratio": bomb_by_ratio,
     "a zip bomb by number of entries": bomb_by_number,
@@ -110,20 +93,20 @@ CASES = {
     "a zip entry smaller than it says": partial(lying_card, size=3_000_000),
     "a zip entry of four gigabytes, it says": partial(lying_card, size=2**32 - 2),
     "zip entries that overlap": overlapping,
-    "a zip with two cards": partial(with_entries, add={f"other/{CARD}": b"{}"}),
+    "a zip with two cards": partial(rezipped, add={f"other/{CARD}": b"{}"}),
     "a zip with the card twice": twice,
-    "a zip entry that climbs out": partial(with_entries, add={"sound/../../canary": b"x"}),
-    "a zip entry at the root": partial(with_entries, add={"/tmp/canary": b"x"}),
-    "a zip entry that climbs out with backslashes": partial(with_entries, add={"..\\..\\canary": b"x"}),
+    "a zip entry that climbs out": partial(rezipped, add={"sound/../../canary": b"x"}),
+    "a zip entry at the root": partial(rezipped, add={"/tmp/canary": b"x"}),
+    "a zip entry that climbs out with backslashes": partial(rezipped, add={"..\\..\\canary": b"x"}),
     "an encrypted zip entry": partial(with_flag, offset=6, value=1),
     "a zip entry of an unknown method": partial(with_flag, offset=8, value=99),
-    "a zip entry packed by LZMA": partial(with_entries, method=zipfile.ZIP_LZMA),
-    "a zip cut in half": lambda ground: ground.spoilt("state-dict", mostly(0.5)),
-    "a zip without its last byte": lambda ground: ground.spoilt("state-dict", lambda content: content[:-1]),
-    "a zip with rubbish behind it": lambda ground: ground.spoilt("state-dict", lambda content: content + ZEROS[:99]),
-    "a zip of nothing": lambda ground: ground.spoilt("state-dict", lambda content: b"PK\5\6" + bytes(18)),
-    "a zip of something else": partial(with_entries, leave_out=("sound/data.pkl",)),
+    "a zip entry packed by LZMA": partial(rezipped, method=zipfile.ZIP_LZMA),
+    "a zip cut in half": half("state-dict"),
+    "a zip without its last byte": spoilt("state-dict", lambda content: content[:-1]),
+    "a zip with rubbish behind it": spoilt("state-dict", lambda content: content + ZEROS[:99]),
+    "a zip of nothing": spoilt("state-dict", lambda content: b"PK\5\6" + bytes(18)),
+    "a zip of something else": partial(rezipped, leave_out=("sound/data.pkl",)),
     "a card of fifty megabytes": partial(
-        with_entries, leave_out=(STATE,), add={STATE: b" " * 50_000_000}, method=zipfile.ZIP_DEFLATED
+        rezipped, leave_out=(STATE,), add={STATE: b" " * 50_000_000}, method=zipfile.ZIP_DEFLATED
     ),
 }

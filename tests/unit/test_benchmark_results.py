@@ -66,14 +66,9 @@ def test_json_and_csv_have_the_same_rows(tmp_path):
     texts = [{key: "" if value is None else str(value) for key, value in row.items()} for row in content["rows"]]
     assert texts == lines
     assert {"format": "tflite-int8", "runtime": "litert"} == content["best"]["latency"]["all"]
-    expected = {
-        "title": "LiteRT",
-        "is_quantized": True,
-        "is_lossless": False,
-        "latency_p50": 1e-3,
-        "path": "tflite-int8",
-    }
-    assert expected == {key: content["rows"][0][key] for key in expected}
+    row = content["rows"][0]
+    assert ("LiteRT", True, False) == (row["title"], row["is_quantized"], row["is_lossless"])
+    assert (1e-3, "tflite-int8") == (row["latency_p50"], row["path"])
 
 
 def test_limits_are_read_from_text():
@@ -85,7 +80,6 @@ def test_limits_are_read_from_text():
     [
         ("acuracy=0.9", "got 'acuracy=0.9' (did you mean 'accuracy'?)"),
         ("", "must be accuracy=SHARE, agreement=SHARE or both"),
-        ("accuracy", "accuracy must be from 0 to 1, got ''"),
         ("accuracy=90", "accuracy must be from 0 to 1, got '90'"),
         ("agreement=nan", "agreement must be from 0 to 1, got 'nan'"),
         ("accuracy=much", "accuracy must be from 0 to 1, got 'much'"),

@@ -28,11 +28,8 @@ def test_a_card_describes_inputs_and_outputs_for_other_programs():
     card = json.loads(CARD.to_text())
     expected = {"name": "images", "dtype": "uint8", "layout": "NHWC", "range": [0, 255], "height": 4, "channels": 1}
     assert expected == {key: card["input"][key] for key in expected}
-    assert (["logits", "probabilities"], ["cat", "dog", "emu"], 18) == (
-        card["outputs"],
-        card["class_names"],
-        card["opset"],
-    )
+    expected = {"outputs": ["logits", "probabilities"], "class_names": ["cat", "dog", "emu"], "opset": 18}
+    assert expected == {key: card[key] for key in expected}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -143,14 +144,11 @@ class EvaluationSet:
         """
         if splits.test is not None and len(splits.test):
             return cls(splits.name, splits.class_names, (splits.test,), "test split")
-        if test_fingerprint is None and splits.name == name:
-            return cls.of_test(splits.divide(seed=0, validation_fraction=0))
-        try:
+        with suppress(DataError):  # data that cannot be divided was not trained on
             dataset = splits.divide(seed=0, validation_fraction=0)
-            if dataset.test_fingerprint == test_fingerprint:
+            is_same = dataset.test_fingerprint == test_fingerprint
+            if is_same or (test_fingerprint is None and splits.name == name):
                 return cls.of_test(dataset)
-        except DataError:  # data that cannot be divided was not trained on
-            pass
         used = tuple(split for split in (splits.train, splits.validation) if split is not None and len(split))
         return cls(splits.name, splits.class_names, used, "every image")
 

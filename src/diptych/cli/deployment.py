@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import get_terminal_size
@@ -16,8 +17,8 @@ from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, o
 from diptych.vocabulary import did_you_mean
 
 if TYPE_CHECKING:
-    from diptych.deployment.benchmark import Aim, Row, Winner
     from diptych.deployment.benchmark import Benchmark as Results
+    from diptych.deployment.benchmark import Row
     from diptych.deployment.export import Exported
 
 MOST_CLASSES = 20
@@ -145,20 +146,14 @@ def _print_export(results: Sequence[Exported]) -> None:
         if shipped.reason:
             print(f"{shipped.form}: {shipped.reason}")
         if shipped.drop > NOTED_DROP:
-            _print_drop(shipped)
+            print(f"{shipped.form} loses {100 * shipped.drop:.1f} points of accuracy.")
+            for entry in sorted(shipped.classes or [], key=lambda entry: entry["shipped"] - entry["trained"])[:3]:
+                print(f"  class {entry['class']}: {entry['trained']:.1%} → {entry['shipped']:.1%}")
+            for entry in (shipped.layers or [])[:5]:
+                lost, left = f"{entry['lost']:.1f} dB", f"{entry['decibels']:.1f} dB"
+                print(f"  layer {entry['layer']} loses {lost}; {left} signal to noise remain")
     for folder in {shipped.path.parent for shipped in results if shipped.path and shipped.status != "failed"}:
         print(f"files: {folder}")
-
-
-def _print_drop(shipped: Exported) -> None:
-    """Print what an integer format lost, by class and by layer."""
-    print(f"{shipped.form} loses {100 * shipped.drop:.1f} points of accuracy.")
-    for entry in sorted(shipped.classes or [], key=lambda entry: entry["shipped"] - entry["trained"])[:3]:
-        print(f"  class {entry['class']}: {entry['trained']:.1%} → {entry['shipped']:.1%}")
-    for entry in (shipped.layers or [])[:5]:
-        print(
-            f"  layer {entry['layer']} loses {entry['lost']:.1f} dB; {entry['decibels']:.1f} dB signal to noise remain"
-        )
 
 
 def describe(args: list[str]) -> int:
@@ -228,33 +223,31 @@ def limits_of(text: str) -> dict[str, float]:
         if name not in LIMITS:
             near = did_you_mean(name, LIMITS)
             raise UsageError(f"--fail-under must be accuracy=SHARE, agreement=SHARE or both, got '{part}'{near}.")
-        try:
+        with suppress(ValueError):
             limits[name] = float(value)
-        except ValueError:
-            limits[name] = float("nan")
-        if not 0 <= limits[name] <= 1:
+        if not 0 <= limits.get(name, -1) <= 1:
             raise UsageError(f"--fail-under {name} must be from 0 to 1, got '{value}'.")
     return limits
 
 
 def _print_benchmark(results: Results) -> None:
-    _print_rows(results.rows)
-    for line in (
-        *(f"{row.label}: {row.reason}" for row in results.rows if row.reason),
-        *_noise(results.rows),
-        *(f"{AIMS[winner.aim][0]}: {_choice(winner)}" for winner in results.best),
-        f"threads: {results.threads} of {results.machine['processor']}; p50, p95: one image; images/s: batches of 32",
-    ):
-        print(line)
-
-
-def _noise(rows: Sequence[Row]) -> Iterator[str]:
     from diptych.deployment.benchmark import NOISY
 
-    spreads = [row.spread for row in rows if row.spread and row.spread > NOISY]
+    _print_rows(results.rows)
+    for row in results.rows:
+        if row.reason:
+            print(f"{row.label}: {row.reason}")
+    spreads = [row.spread for row in results.rows if row.spread and row.spread > NOISY]
     if spreads:
         times = f"{1 + max(spreads):.2g} times"
-        yield f"The measurements of {len(spreads)} rows differ by up to {times}: was the machine busy?"
+        print(f"The measurements of {len(spreads)} rows differ by up to {times}: was the machine busy?")
+    for winner in results.best:
+        title, name, scale, form, unit = AIMS[winner.aim]
+        rows = [row for row in (winner.row, winner.lossless) if row]
+        texts = [f"{row.label}, {format(scale * row.to_json()[name], form)} {unit}" for row in rows]
+        print(f"{title}: {'; in float32 '.join(texts)}")
+    processor = results.machine["processor"]
+    print(f"threads: {results.threads} of {processor}; p50, p95: one image; images/s: batches of 32")
 
 
 def _print_rows(rows: Sequence[Row]) -> None:
@@ -273,13 +266,3 @@ def _print_rows(rows: Sequence[Row]) -> None:
     numbers = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
     titles = [Column("format", no_wrap=True), Column("runtime"), Column("status", no_wrap=True), *numbers]
     print_table(titles, texts, box=SIMPLE_HEAD, padding=0)
-
-
-def _choice(winner: Winner) -> str:
-    texts = [f"{row.label}, {_measured(winner.aim, row)}" for row in (winner.row, winner.lossless) if row]
-    return "; in float32 ".join(texts)
-
-
-def _measured(aim: Aim, row: Row) -> str:
-    name, scale, form, unit = AIMS[aim][1:]
-    return f"{format(scale * row.to_json()[name], form)} {unit}"

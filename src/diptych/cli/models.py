@@ -122,7 +122,7 @@ def transfer(args: list[str]) -> int:
         **vars(parsed.options),
     )
     if parsed.json:
-        print_json(done.to_json())
+        print_json(done)
         return 0
     print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
     print(f"layers matched: {done.by_name} by name, {done.by_structure} by structure, {done.by_map} by --map")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,10 +126,15 @@ class Benchmark:
     def best(self) -> list[Winner]:
         """The lowest median latency, the most images per second and the smallest whole model of verified rows."""
         passed = [row for row in self.rows if row.status == "ok"]
+        costs: dict[Aim, dict[Row, float]] = {
+            "latency": {row: row.speed.latency_p50 for row in passed if row.speed},
+            "throughput": {row: -row.speed.images_per_second for row in passed if row.speed},
+            "size": {row: float(row.num_bytes or 0) for row in passed if row.form not in _WEIGHTS_ONLY},
+        }
+        ranked = {aim: sorted(cost, key=cost.__getitem__) for aim, cost in costs.items()}
+        lossless = {aim: next((row for row in rows if row.is_lossless), None) for aim, rows in ranked.items()}
         return [
-            *_winner("latency", {row: row.speed.latency_p50 for row in passed if row.speed}),
-            *_winner("throughput", {row: -row.speed.images_per_second for row in passed if row.speed}),
-            *_winner("size", {row: float(row.num_bytes or 0) for row in passed if row.form not in _WEIGHTS_ONLY}),
+            Winner(aim, rows[0], None if rows[0].is_lossless else lossless[aim]) for aim, rows in ranked.items() if rows
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def benchmark(
         for place in verified:
             if (rows[place].spread or 0) > NOISY:
                 measure(place, few_images)
-    packages = {package for runtime in runtimes.RUNTIMES.values() for package in runtime.packages}
+    packages = {runtime.package for runtime in runtimes.RUNTIMES.values()}
     return Benchmark(
         trained.card.spec.name,
         trained.card.parity,
@@ -233,13 +238,6 @@ def _rows(exported: Exported) -> list[Row]:
         return [Row(form.name, form.runtimes[0], status, exported.reason)]
     written = (exported.path, exported.writer, exported.num_bytes)
     return [Row(form.name, runtime, "ok", None, *written) for runtime in form.runtimes]
-
-
-def _winner(aim: Aim, costs: Mapping[Row, float]) -> Iterator[Winner]:
-    cheapest_first = sorted(costs, key=costs.__getitem__)
-    for first in cheapest_first[:1]:
-        lossless = next((row for row in cheapest_first if row.is_lossless), None)
-        yield Winner(aim, first, None if first.is_lossless else lossless)
 
 
 def _name(row: Row | None) -> dict[str, str] | None:

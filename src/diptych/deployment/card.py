@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, Self
 from unicodedata import category
@@ -92,25 +92,15 @@ class Card:
     def from_text(cls, text: str | bytes, where: str) -> Self:
         """Read a card, or raise ArtifactError, naming `where`, if it is damaged or from a newer version of diptych."""
         try:
-            fields = msgspec.json.decode(text, type=_CardFields)
-            if fields.kind != KIND or fields.version != VERSION:
+            found = msgspec.json.decode(text, type=_CardFields)
+            if found.kind != KIND or found.version != VERSION:
                 raise ArtifactError(
-                    f"Cannot read the card in {where}: it is a {fields.kind!r:.40} of version "
-                    f"{fields.version!r:.20}, expected '{KIND}' of version {VERSION}."
+                    f"Cannot read the card in {where}: it is a {found.kind!r:.40} of version "
+                    f"{found.version!r:.20}, expected '{KIND}' of version {VERSION}."
                 )
-            card = cls(
-                fields.format,
-                model_from_json(fields.spec),
-                fields.class_names,
-                fields.input.resize,
-                fields.dataset,
-                fields.trained_by,
-                fields.parity,
-                fields.diptych,
-                fields.calibration,
-                fields.published is True,
-                fields.test_fingerprint,
-            )
+            entries = msgspec.structs.asdict(found)
+            entries |= {"spec": model_from_json(found.spec), "resize": found.input.resize}
+            card = cls(**{column.name: entries[column.name] for column in fields(cls)})
             card._check()
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
             raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
@@ -139,20 +129,20 @@ class _Input(msgspec.Struct, frozen=True):
     resize: str
 
 
-class _CardFields(msgspec.Struct, frozen=True):
+class _CardFields(msgspec.Struct, frozen=True, rename={"form": "format", "is_published": "published"}):
     """The entries of a card's JSON that are read."""
 
     kind: str
     version: Any
     diptych: str
-    format: str
+    form: str
     input: _Input
     class_names: tuple[str, ...]
     dataset: str
     trained_by: tuple[str, ...]
     parity: str
     spec: dict[str, Any]
-    published: Any = None
+    is_published: bool = False
     calibration: dict[str, Any] | None = None
     test_fingerprint: str | None = None
 

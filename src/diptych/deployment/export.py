@@ -21,9 +21,8 @@ from diptych.data.datasets import Dataset
 from diptych.data.paths import user_path
 from diptych.deployment import quantization, runtimes
 from diptych.deployment.card import Card, card_of
-from diptych.deployment.convert import convert
 from diptych.deployment.file_types import is_artifact, num_bytes
-from diptych.deployment.formats import FORMATS, Format, check_installed
+from diptych.deployment.formats import FORMATS, Format, check_installed, convert
 from diptych.deployment.predictor import Probes, save_images
 from diptych.deployment.quantization import Calibration
 from diptych.deployment.verify import Reference, class_changes, judge, write_golden
@@ -136,16 +135,16 @@ def export(
         worker.load_weights(trained.weights)
 
     with staging(folder) as staged, Sessions(threads, prepare) as workers, Probes(threads) as probes:
-        if verify:
-            trained.reference  # noqa: B018  (raises before anything is written)
-        exporter = _Exporter(trained, staged, folder, workers, probes, writer, calibrate)
+        # Raises for missing test images before anything is exported.
+        images = save_images(staged / "images.npy", trained.reference.images) if verify else None
+        exporter = _Exporter(trained, staged, folder, workers, probes, images, writer, calibrate)
         results = []
         for form in forms:
             on_format(form.name)
             with suppress(MissingEngine):
                 if verify:
                     probes.start(runtimes.usable(form))
-            results.append(exporter.export(form, verify))
+            results.append(exporter.export(form))
         if verify:
             write_golden(folder, trained.card, trained.reference)
         _write_report(exporter, results)
@@ -161,6 +160,8 @@ class _Exporter:
     folder: Path
     workers: Sessions
     probes: Probes
+    images: Path | None
+    """A file with the test images, if files are verified."""
     writer: str | None
     calibrate: Calibration | None
     written: dict[str, Path] = field(default_factory=dict)
@@ -172,12 +173,7 @@ class _Exporter:
         quantization.check(images.images_nhwc, data.train.images)
         return images
 
-    @cached_property
-    def images(self) -> Path:
-        """A file with the test images."""
-        return save_images(self.staged / "images.npy", self.trained.reference.images)
-
-    def export(self, form: Format, verify: bool) -> Exported:
+    def export(self, form: Format) -> Exported:
         """Write, verify and place a file."""
         try:
             path = self.write(form)
@@ -185,8 +181,8 @@ class _Exporter:
         except DiptychError as error:
             return Exported(form.name, "impossible", str(error), absent=isinstance(error, MissingEngine))
         exported = Exported(form.name, "unverified", writer=writer, num_bytes=num_bytes(path))
-        if verify:
-            exported = self.verified(form, path, exported)
+        if self.images:
+            exported = self.verified(form, path, exported, self.images)
         passed = exported.status != "failed"
         target, failed = self.folder / path.name, self.folder / "failed" / path.name
         self.written[form.name] = target if passed else failed
@@ -227,10 +223,10 @@ class _Exporter:
         self.written[form.name] = path
         return path
 
-    def verified(self, form: Format, path: Path, exported: Exported) -> Exported:
+    def verified(self, form: Format, path: Path, exported: Exported, images: Path) -> Exported:
         """Compare a file with the trained model."""
         try:
-            answers = self.probes.ask(path, runtimes.usable(form), self.images, form=form)
+            answers = self.probes.ask(path, runtimes.usable(form), images, form=form)
         except MissingEngine as error:
             return replace(exported, reason=str(error))
         except DiptychError as error:

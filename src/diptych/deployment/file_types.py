@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ _ENCRYPTED = 1
 
 @dataclass(frozen=True)
 class FileType:
-    """A type of file: its name in messages, the reader of its card with the packages it needs, and its formats."""
+    """A type of file: its name in messages, the reader of its cards with the packages it needs, and its formats."""
 
     title: str
-    read: Callable[[Path], str | bytes | None]
+    read: Callable[[Path], Sequence[str | bytes]]
     formats: tuple[str, ...]
     packages: tuple[str, ...] = ()
 
@@ -45,6 +45,8 @@ class Artifact:
     form: Format
     card: Card
     num_bytes: int
+    is_trusted: bool
+    """Whether code in it may run."""
 
 
 def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
@@ -70,7 +72,7 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
     num_weights = sum(array.size for array in card.spec.arrays)
     if num_weights > _MAX_WEIGHTS_PER_BYTE * size:
         raise ArtifactError(f"The card in '{path}' describes {num_weights:,} weights; {size:,} bytes cannot hold them.")
-    return Artifact(expanded, form, card, size)
+    return Artifact(expanded, form, card, size, trust)
 
 
 def is_artifact(path: str | Path) -> bool:
@@ -135,14 +137,16 @@ def _read(path: Path) -> tuple[FileType, Card | None]:
         title = file_type.title
         _check_files(path)
         check_installed(title, file_type.packages)
-        text = file_type.read(path)
+        cards = file_type.read(path)
     except DiptychError:
         raise
     except Exception as error:  # parsers of damaged files can raise anything
         raise ArtifactError(
             f"Cannot read '{path}': the {title} is corrupt or truncated ({in_one_line(error)})."
         ) from error
-    return file_type, None if text is None else Card.from_text(text, f"'{path}'")
+    if len(cards) > 1:
+        raise ArtifactError(f"'{path}' has {len(cards)} cards; expected one.")
+    return file_type, Card.from_text(cards[0], f"'{path}'") if cards else None
 
 
 def _check_files(path: Path) -> None:
@@ -155,37 +159,34 @@ def _check_files(path: Path) -> None:
         raise ArtifactError(f"'{path}' has {num_bytes(path):,} bytes; the limit is {MOST_BYTES:,}.")
 
 
-def _card_in_zip(path: Path) -> bytes | None:
+def _cards_in_zip(path: Path) -> list[bytes]:
     with open_zip(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == CARD]
-        if len(entries) > 1:
-            raise ArtifactError(f"'{path}' has {len(entries)} cards; expected one.")
-        if not entries:
-            return None
-        size = entries[0].file_size
-        if size > _MAX_CARD_BYTES:
-            raise ArtifactError(f"The card in '{path}' has {size:,} bytes; the limit is {_MAX_CARD_BYTES:,}.")
-        text = archive.read(entries[0])
-    if len(text) != size:
-        raise ArtifactError(f"The card in '{path}' has {len(text):,} bytes, but its entry says {size:,}.")
-    return text
+        sizes = [entry.file_size for entry in entries]
+        texts = [archive.read(entry) for entry in entries if entry.file_size <= _MAX_CARD_BYTES]
+    if sizes != [len(text) for text in texts]:
+        raise ArtifactError(
+            f"The card in '{path}' has more than {_MAX_CARD_BYTES:,} bytes, or another size than its entry says."
+        )
+    return texts
 
 
-def _card_after_flatbuffer(path: Path) -> bytes | None:
+def _cards_after_flatbuffer(path: Path) -> list[bytes]:
     with path.open("rb") as file:
         file.seek(-min(22, path.stat().st_size), 2)
         has_zip = file.read(4) == b"PK\5\6"
-    return _card_in_zip(path) if has_zip else None
+    return _cards_in_zip(path) if has_zip else []
 
 
-def _card_in_hdf5(path: Path) -> Any:
+def _cards_in_hdf5(path: Path) -> list[Any]:
     from diptych.engines.hdf5 import read_tree
 
-    return read_tree(path, str(path), arrays=False).attributes[""].get(CARD)
+    attributes = read_tree(path, str(path), arrays=False).attributes[""]
+    return [attributes[CARD]] if CARD in attributes else []
 
 
-def _card_in_onnx(path: Path) -> str | None:
-    """Read the card of a program that is in one file and free of loops, branches and functions."""
+def _cards_in_onnx(path: Path) -> list[str]:
+    """Read the cards of a program that is in one file and free of loops, branches and functions."""
     import onnx
 
     program = onnx.load(path, load_external_data=False)
@@ -197,10 +198,7 @@ def _card_in_onnx(path: Path) -> str | None:
                 raise ArtifactError(f"'{path}' has a nested graph ({message.name!r:.60}), such as a loop.")
             case "FunctionProto":
                 raise ArtifactError(f"'{path}' defines a function ({message.name!r:.60}); diptych writes none.")
-    cards = [entry.value for entry in program.metadata_props if entry.key == CARD]
-    if len(cards) > 1:
-        raise ArtifactError(f"'{path}' has {len(cards)} cards; expected one.")
-    return cards[0] if cards else None
+    return [entry.value for entry in program.metadata_props if entry.key == CARD]
 
 
 def _onnx_messages(message: Any) -> Iterator[Any]:
@@ -214,20 +212,20 @@ def _onnx_messages(message: Any) -> Iterator[Any]:
                 yield from _onnx_messages(part)
 
 
-def _card_in_safetensors(path: Path) -> str | None:
+def _cards_in_safetensors(path: Path) -> list[str]:
     import safetensors
 
     with safetensors.safe_open(path, framework="np") as file:
-        return (file.metadata() or {}).get(CARD)
+        metadata = file.metadata() or {}
+    return [metadata[CARD]] if CARD in metadata else []
 
 
-def _card_in_folder(path: Path) -> bytes | None:
+def _cards_in_folder(path: Path) -> list[bytes]:
     """Read the card of a SavedModel or an OpenVINO folder."""
-    for file in (path / CARD, path / "1" / "assets" / CARD):
-        if file.is_file():
-            with file.open("rb") as opened:
-                return opened.read(_MAX_CARD_BYTES)
-    return None
+    files = [file for file in (path / CARD, path / "1" / "assets" / CARD) if file.is_file()]
+    if any(file.stat().st_size > _MAX_CARD_BYTES for file in files):
+        raise ArtifactError(f"The card in '{path}' has more than {_MAX_CARD_BYTES:,} bytes.")
+    return [file.read_bytes() for file in files]
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -284,16 +282,16 @@ _ZIP_MARKS = {
     "data.pkl": "state-dict",
 }
 _TYPES = {
-    "keras": FileType("Keras archive", _card_in_zip, ("keras",)),
-    "torchscript": FileType("TorchScript archive", _card_in_zip, ("torchscript",)),
-    "torch-export": FileType("torch.export archive", _card_in_zip, ("torch-export",)),
-    "state-dict": FileType("PyTorch weights file", _card_in_zip, ("state-dict",)),
-    "hdf5": FileType("HDF5 file", _card_in_hdf5, ("h5", "weights-h5"), ("h5py",)),
+    "keras": FileType("Keras archive", _cards_in_zip, ("keras",)),
+    "torchscript": FileType("TorchScript archive", _cards_in_zip, ("torchscript",)),
+    "torch-export": FileType("torch.export archive", _cards_in_zip, ("torch-export",)),
+    "state-dict": FileType("PyTorch weights file", _cards_in_zip, ("state-dict",)),
+    "hdf5": FileType("HDF5 file", _cards_in_hdf5, ("h5", "weights-h5"), ("h5py",)),
     "tflite": FileType(
-        "TensorFlow Lite file", _card_after_flatbuffer, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
+        "TensorFlow Lite file", _cards_after_flatbuffer, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
     ),
-    "onnx": FileType("ONNX file", _card_in_onnx, ("onnx", "onnx-int8"), ("onnx",)),
-    "safetensors": FileType("safetensors file", _card_in_safetensors, ("safetensors",)),
-    "saved-model": FileType("SavedModel", _card_in_folder, ("saved-model",)),
-    "openvino": FileType("OpenVINO folder", _card_in_folder, ("openvino",)),
+    "onnx": FileType("ONNX file", _cards_in_onnx, ("onnx", "onnx-int8"), ("onnx",)),
+    "safetensors": FileType("safetensors file", _cards_in_safetensors, ("safetensors",)),
+    "saved-model": FileType("SavedModel", _cards_in_folder, ("saved-model",)),
+    "openvino": FileType("OpenVINO folder", _cards_in_folder, ("openvino",)),
 }

@@ -36,8 +36,6 @@ class Predictor:
     artifact: Artifact
     runtime: Runtime
     infer: Infer
-    shape: tuple[int, int, int]
-    """Height, width and channels of the images."""
 
     @classmethod
     def load(
@@ -50,8 +48,7 @@ class Predictor:
     def of(cls, artifact: Artifact, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
         """Load a checked file, by default in the first installed runtime of its format, with all cores."""
         chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
-        infer = runtimes.load(artifact, chosen, threads or num_threads())
-        return cls(artifact, chosen, infer, artifact.card.spec.input_shape)
+        return cls(artifact, chosen, runtimes.load(artifact, chosen, threads or num_threads()))
 
     def __call__(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
         """Return logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), a few at a time.
@@ -62,9 +59,10 @@ class Predictor:
             ArtifactError: The outputs are not what the file's card says.
         """
         dtype = images.dtype if isinstance(images, np.ndarray) else np.dtype(np.uint8)
-        if dtype != np.uint8 or images.shape[1:] != self.shape or not len(images):
+        shape = self.artifact.card.spec.input_shape
+        if dtype != np.uint8 or images.shape[1:] != shape or not len(images):
             raise DataError(
-                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, self.shape))}); "
+                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
                 f"got {dtype} of shape {images.shape}."
             )
         shape_nk = (len(images), len(self.artifact.card.class_names))
@@ -128,8 +126,9 @@ class Probes:
     def start(self, runtime: Runtime) -> processes.Worker:
         """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
         if runtime.engine not in self._workers:
-            imports, env = (runtime.module, *runtime.packages), processes.engine_environment(runtime.engine)
-            worker = processes.Worker(imports=imports, env=env)
+            framework = f"diptych.engines.{runtime.engine}" if runtime.engine else runtime.package
+            env = processes.engine_environment(runtime.engine)
+            worker = processes.Worker(imports=[framework], env=env)
             self._workers[runtime.engine] = self._stack.enter_context(worker)
         return self._workers[runtime.engine]
 

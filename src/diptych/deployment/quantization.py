@@ -16,8 +16,7 @@ import numpy as np
 from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.data.preprocess import channel_moments, channel_statistics
-from diptych.deployment.convert import images_reader
-from diptych.deployment.formats import Format
+from diptych.deployment.formats import Format, images_reader
 from diptych.errors import DataError
 from diptych.spec import ModelSpec
 

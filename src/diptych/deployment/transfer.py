@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,10 +57,6 @@ class Transfer:
     """The target model's normalization, with `std`; a weights file does not say."""
     std: tuple[float, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the result as plain data."""
-        return asdict(self)
-
 
 def transfer(
     source: Path,
@@ -72,14 +68,13 @@ def transfer(
     workers: Mapping[str, Session] | None = None,
 ) -> Transfer:
     """Copy the weights in one file to another, with the processes in `workers` if given; see `api.transfer`."""
-    with ExitStack() as stack:
-        processes = stack.enter_context(Sessions()) if workers is None else workers
-        form = _format_of(target)
-        if target.is_dir():
-            raise UsageError(f"'{target}' is a folder; name a file.")
-        if target.exists() and not force:
-            raise UsageError(f"'{target}' exists; replace it with --force.")
-        card = _card_for(form, source, spec)
+    form = _format_of(target)
+    if target.is_dir():
+        raise UsageError(f"'{target}' is a folder; name a file.")
+    if target.exists() and not force:
+        raise UsageError(f"'{target}' exists; replace it with --force.")
+    card = _card_for(form, source, spec)
+    with Sessions() if workers is None else nullcontext(workers) as processes:
         mapped = map_weights(_read_stored(source, processes.__getitem__), card.spec, str(source), layer_map)
         card = replace(card, parity=parity_digest(card.spec, mapped.arrays))
         _write(mapped.arrays, card, form, target, processes)
@@ -96,9 +91,8 @@ def read_weights(path: Path, spec: ModelSpec) -> Arrays:
 
 def read_card(path: Path) -> Card | None:
     """Return the card in a weights file, or None if it has none."""
-    _check(path)
     # PyTorch's files from before 2020 are pickles and never have a card.
-    is_pickle = _format_of(path).name == "state-dict" and not zipfile.is_zipfile(path)
+    is_pickle = _checked_format(path).name == "state-dict" and not zipfile.is_zipfile(path)
     return None if is_pickle else find_card(path)
 
 
@@ -109,22 +103,22 @@ def _format_of(path: Path) -> Format:
     return FORMATS[_SUFFIXES[suffix]]
 
 
-def _read_stored(path: Path, engine: Callable[[str], Any]) -> Stored:
-    """Read the arrays in a file; `engine` returns the engine of a name, or its process."""
-    _check(path)
-    writers = _format_of(path).writers
-    stored: Stored = engine(writers[0]).read_file(path) if writers else _read_safetensors(path)
-    return stored
-
-
-def _check(path: Path) -> None:
-    _format_of(path)
+def _checked_format(path: Path) -> Format:
+    form = _format_of(path)
     if not path.is_file():
         raise ArtifactError(f"No file '{path}'.")
     if path.stat().st_size > MOST_BYTES:
         raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; the limit is {MOST_BYTES:,}.")
     if zipfile.is_zipfile(path):
         open_zip(path).close()
+    return form
+
+
+def _read_stored(path: Path, engine: Callable[[str], Any]) -> Stored:
+    """Read the arrays in a file; `engine` returns the engine of a name, or its process."""
+    writers = _checked_format(path).writers
+    stored: Stored = engine(writers[0]).read_file(path) if writers else _read_safetensors(path)
+    return stored
 
 
 def _read_safetensors(path: Path) -> Stored:

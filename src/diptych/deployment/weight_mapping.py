@@ -53,19 +53,11 @@ def map_weights(
         ArtifactError: The file holds another model, or one of its layers fits several layers of the spec.
         UsageError: The map names an unknown layer, or one of another shape.
     """
-    arrays: dict[str, Arrays] = {}
-    for path, array in stored.arrays.items():
-        name, _, role = path.rpartition(".")
-        if role != _COUNTER:
-            arrays.setdefault(name, {})[role] = array
-    roles: dict[str, dict[str, tuple[int, ...]]] = {}
-    for expected in spec.arrays:
-        roles.setdefault(spec.owner(expected).name, {})[expected.name.rpartition(".")[2]] = expected.shape
-    model = {name: tuple(sorted(shapes.items())) for name, shapes in roles.items()}
-
-    bare = _without_prefix(list(arrays), set(model))
-    arrays = {bare[name]: layer for name, layer in arrays.items()}
-    held = {name: tuple(sorted((role, array.shape) for role, array in layer.items())) for name, layer in arrays.items()}
+    arrays = {path: array for path, array in stored.arrays.items() if path.rpartition(".")[2] != _COUNTER}
+    model = _layers({array.name: array.shape for array in spec.arrays})
+    layers = _layers({path: array.shape for path, array in arrays.items()})
+    bare = _without_prefix(list(layers), set(model))
+    held = {bare[name]: shapes for name, shapes in layers.items()}
     _check_fit(held, model, spec, where)
     given = {bare.get(name, name): target for name, target in (layer_map or {}).items()}
     _check_map(given, held, model)
@@ -73,10 +65,20 @@ def map_weights(
     pairs = _pairs(held, spec, model, given, sequences, where)
 
     by_name = sum(name not in given and _words(name) == _words(target) for name, target in pairs.items())
-    sources = {target: arrays[name] for name, target in pairs.items()}
-    mapped = {f"{target}.{role}": sources[target][role] for target in roles for role in roles[target]}
+    parts = ((path.rpartition("."), array) for path, array in arrays.items())
+    renamed = {f"{pairs[bare[name]]}.{role}": array for (name, _, role), array in parts}
+    mapped = {array.name: renamed[array.name] for array in spec.arrays}
     mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
     return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts)
+
+
+def _layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shapes]:
+    """Group the shapes of arrays by layer."""
+    layers: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    for path, shape in shapes.items():
+        name, _, role = path.rpartition(".")
+        layers[name][role] = shape
+    return {name: tuple(sorted(roles.items())) for name, roles in layers.items()}
 
 
 def _without_prefix(names: list[str], model: set[str]) -> dict[str, str]:
@@ -195,26 +197,22 @@ def _ancestors(spec: ModelSpec, model: Layers) -> dict[str, set[str]]:
 
 def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None:
     """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
-    extra, missing = _unpaired(held, model), _unpaired(model, held)
-    fault = next((f"unexpected layer '{name}' ({_text(shapes)})." for name, shapes in extra.items()), None)
-    for name, shapes in list(missing.items())[:1]:
-        near = extra.get(name) or next(iter(extra.values()), ())
-        fault = f"layer '{name}' must have {_text(shapes)}; the file has {_text(near) or 'no layer left'}."
-        rows, expected = dict(near).get("weight", ()), dict(shapes).get("weight", ())
-        if [name] == list(missing) == [spec.layers[-1].name] and rows[1:] == expected[1:] != ():
+    missing, extra = _first_unpaired(model, held), _first_unpaired(held, model)
+    fault = f"unexpected layer '{extra}' ({_text(held[extra])})." if extra else ""
+    if missing:
+        near = held.get(missing) or held.get(extra or "", ())
+        fault = f"layer '{missing}' must have {_text(model[missing])}; the file has {_text(near) or 'no layer left'}."
+        rows, expected = dict(near).get("weight", ()), dict(model[missing]).get("weight", ())
+        if missing == spec.layers[-1].name and rows[1:] == expected[1:] != ():
             fault += f" Was it trained for {rows[0]} classes?"
     if fault:
         raise ArtifactError(f"Cannot load '{where}' into {spec.name}: {fault}")
 
 
-def _unpaired(layers: Layers, others: Layers) -> dict[str, Shapes]:
-    """Layers without a partner of the same shapes; those of the same name are paired first."""
-    partners = Counter(others.values())
-    unpaired = set()
-    for name in sorted(layers, key=lambda name: layers[name] != others.get(name)):
-        partners[layers[name]] -= 1
-        unpaired |= {name} if partners[layers[name]] < 0 else set()
-    return {name: shapes for name, shapes in layers.items() if name in unpaired}
+def _first_unpaired(layers: Layers, others: Layers) -> str | None:
+    """Return the first layer without a partner of the same shapes; those of the same name are paired first."""
+    surplus = Counter(layers.values()) - Counter(others.values())
+    return next((name for name, shapes in layers.items() if surplus[shapes] and others.get(name) != shapes), None)
 
 
 def _text(shapes: Shapes) -> str:
@@ -257,9 +255,10 @@ def _as_float32(arrays: Arrays) -> tuple[Arrays, tuple[str, ...]]:
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
             converted[name] = np.ascontiguousarray(array, np.float32)
-        if array.dtype != np.float32:
-            is_equal = np.array_equal(converted[name].astype(array.dtype), array, equal_nan=True)
-            lost[array.dtype.name].append(not is_equal)
+        is_equal = np.array_equal(converted[name].astype(array.dtype), array, equal_nan=True)
+        lost[array.dtype.name].append(not is_equal)
     return converted, tuple(
-        f"{dtype} → float32: {len(losses)} arrays, {sum(losses)} lost digits" for dtype, losses in lost.items()
+        f"{dtype} → float32: {len(losses)} arrays, {sum(losses)} lost digits"
+        for dtype, losses in lost.items()
+        if dtype != "float32"
     )

@@ -47,7 +47,8 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
             objects = dict(_objects(file, where, leave_out))
             datasets = {path: item for path, item in objects.items() if isinstance(item, h5py.Dataset)}
             _check_size(datasets, where)
-            floats = {path: _values(item) for path, item in datasets.items() if arrays and _is_float(item)}
+            values = {path: _values(item) for path, item in datasets.items() if arrays}
+            floats = {path: array for path, array in values.items() if array is not None}
             return Tree(floats, {path: dict(item.attrs) for path, item in objects.items() if path not in datasets})
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise ArtifactError(
@@ -111,11 +112,6 @@ def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterato
                     yield inner, item
 
 
-def _is_float(dataset: h5py.Dataset) -> bool:
-    is_bfloat16 = dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
-    return bool(dataset.dtype.kind == "f" or is_bfloat16)
-
-
 def _check_size(datasets: dict[str, Any], where: str) -> None:
     num_bytes = sum(dataset.nbytes for dataset in datasets.values())
     num_stored = sum(dataset.id.get_storage_size() for dataset in datasets.values())
@@ -126,9 +122,9 @@ def _check_size(datasets: dict[str, Any], where: str) -> None:
         )
 
 
-def _values(dataset: h5py.Dataset) -> np.ndarray:
-    """Return an array; bfloat16, which NumPy lacks, becomes float32 without loss."""
-    values = dataset[()]
+def _values(dataset: h5py.Dataset) -> np.ndarray | None:
+    """Return an array of floats, or None; bfloat16, which NumPy lacks, becomes float32 without loss."""
     if dataset.dtype.kind == "f":
-        return np.asarray(values)
-    return (np.ascontiguousarray(values).view("<u2").astype("<u4") << 16).view("<f4")
+        return np.asarray(dataset[()])
+    is_bfloat16 = dataset.dtype == np.dtype("V2") and dataset.attrs.get("dtype") == "bfloat16"
+    return (np.ascontiguousarray(dataset[()]).view("<u2").astype("<u4") << 16).view("<f4") if is_bfloat16 else None
