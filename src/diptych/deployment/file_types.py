@@ -25,6 +25,8 @@ _MAX_WEIGHTS_PER_BYTE = 8
 # Of zip archives: entries, bytes of the directory, and unpacked bytes for one packed.
 _MAX_ENTRIES, _MAX_DIRECTORY, _MAX_RATIO = 20_000, 4 * 2**20, 200
 _ENCRYPTED = 1
+# The file by which a folder is recognized.
+_FOLDERS = {"openvino": "model.xml", "saved-model": "1/saved_model.pb"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
 def is_artifact(path: str | Path) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
     expanded = Path(path).expanduser()
-    is_folder = any(_exists(expanded / inside) for inside in ("model.xml", "1/saved_model.pb"))
+    is_folder = any(_exists(expanded / inside) for inside in _FOLDERS.values())
     return is_folder or (_exists(expanded) and expanded.is_file())
 
 
@@ -104,7 +106,7 @@ def num_bytes(path: Path) -> int:
 def file_type_of(path: Path) -> FileType:
     """Return the type of a file or folder, or raise ArtifactError if it is unknown."""
     if path.is_dir():
-        for name, part in (("openvino", "model.xml"), ("saved-model", "1/saved_model.pb")):
+        for name, part in _FOLDERS.items():
             if (path / part).exists():
                 return _TYPES[name]
         raise ArtifactError(f"'{path}' is not a SavedModel ('1/saved_model.pb') or OpenVINO folder ('model.xml').")

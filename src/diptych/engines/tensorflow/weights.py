@@ -134,10 +134,9 @@ def read_file(path: Path) -> Stored:
             tree = read_tree(path, str(path), _OPTIMIZERS)
             config = json.loads(tree.attributes[""].get("model_config", "null"))
         layers = config["config"].get("layers", []) if config else []
-        is_nested = any("layers" in layer["config"] for layer in layers)
-        kinds = (
-            [] if is_nested else [(layer["config"]["name"], _KINDS.get(layer["class_name"], "")) for layer in layers]
-        )
+        if any("layers" in layer["config"] for layer in layers):  # nested models number their layers apart
+            layers = []
+        kinds = [(layer["config"]["name"], _KINDS.get(layer["class_name"], "")) for layer in layers]
         top = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
         return _read_numbered(tree, kinds) if top is None else _read_named(tree, top, kinds)
     except ArtifactError:
