@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_files import levels_of, png
+from data_files import levels_of, listing, png, write_files
 
-from diptych.data import datasets, sources
+from diptych.data import datasets
 from diptych.data.datasets import ingest
 from diptych.data.preprocess import each
 from diptych.data.readers import parquet
@@ -48,10 +48,6 @@ def write_faces(folder, prefix=""):
     return folder
 
 
-def listing(path, **options):
-    return sources.find(str(path), **options).listing
-
-
 @pytest.mark.parametrize("prefix", ["", "data/"])
 def test_shards_of_a_folder_are_read_as_the_hub_lays_them_out(prefix, tmp_path):
     faces = listing(write_faces(tmp_path / "faces", prefix))
@@ -75,34 +71,33 @@ def test_images_may_be_bytes_without_a_struct(tmp_path):
     assert (("7", "10"), [0, 1], [3, 4]) == (faces.class_names, faces.train.labels.tolist(), levels_of(faces.train))
 
 
+def write_paths(path, paths, *, in_struct):
+    """Write a table of paths, as texts or in the structs of Hugging Face."""
+    images = [{"bytes": None, "path": path} for path in paths] if in_struct else paths
+    return write(path, images, ["x", "y"], image_type=IMAGE if in_struct else pa.string())
+
+
 @pytest.mark.parametrize("root", [None, "elsewhere"])
 @pytest.mark.parametrize("in_struct", [False, True])
 def test_images_may_be_paths_below_the_folder_or_the_root(in_struct, root, tmp_path):
-    where = tmp_path / (root or ".") / "images"
-    where.mkdir(parents=True)
-    for level in (3, 4):
-        (where / f"{level}.png").write_bytes(png(level))
-    paths = [f"images/{level}.png" for level in (3, 4)]
-    images = [{"bytes": None, "path": path} for path in paths] if in_struct else paths
-    path = write(tmp_path / "a.parquet", images, ["x", "y"], image_type=IMAGE if in_struct else pa.string())
+    write_files(tmp_path / (root or "."), {f"images/{level}.png": png(level) for level in (3, 4)})
+    path = write_paths(tmp_path / "a.parquet", ["images/3.png", "images/4.png"], in_struct=in_struct)
     assert [3, 4] == levels_of(listing(path, root=root and tmp_path / root).train)
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "/secret.png", "link/secret.png", "a\0b"])
-def test_a_path_cannot_leave_the_folder(path, tmp_path):
-    (tmp_path / "secret.png").write_bytes(png(1))
-    (tmp_path / "in").mkdir()
+@pytest.mark.parametrize("in_struct", [False, True])
+def test_a_path_cannot_leave_the_folder(path, in_struct, tmp_path):
+    write_files(tmp_path, {"secret.png": png(1), "in/b.png": png(2)})
     (tmp_path / "in" / "link").symlink_to(tmp_path)
-    (tmp_path / "in" / "b.png").write_bytes(png(2))
-    table = write(tmp_path / "in" / "a.parquet", [path, "b.png"], ["x", "y"], image_type=pa.string())
+    table = write_paths(tmp_path / "in" / "a.parquet", [path, "b.png"], in_struct=in_struct)
     with pytest.raises(DataError, match="The path"):
         levels_of(listing(table).train)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_rows_of_paths_are_sorted_and_rows_of_bytes_are_not(order, tmp_path):
-    for level in (3, 4, 5):
-        (tmp_path / f"{level}.png").write_bytes(png(level))
+    write_files(tmp_path, {f"{level}.png": png(level) for level in (3, 4, 5)})
     paths, labels = [f"{level}.png" for level in (4, 3, 5)][::order], ["x", "y", "z"][::order]
     by_path = listing(write(tmp_path / "a.parquet", paths, labels, image_type=pa.string())).train
     assert ([3, 4, 5], [1, 0, 2]) == (levels_of(by_path), by_path.labels.tolist())

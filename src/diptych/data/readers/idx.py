@@ -70,16 +70,13 @@ def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list
         for number, (content, path) in enumerate(zip(read_members(source, names), paths, strict=True))
     ]
     samples = []
-    for first in range(0, len(names), 2):
-        images_nhw, labels_n = arrays[first : first + 2]
+    for images, labels, images_nhw, labels_n in zip(paths[::2], paths[1::2], arrays[::2], arrays[1::2], strict=True):
         if len(images_nhw) != len(labels_n):
-            raise DataError(
-                f"{paths[first]!r} holds {len(images_nhw)} images, {paths[first + 1]!r} {len(labels_n)} labels "
-                "(declared at byte 4 of each): download both again."
-            )
+            counts = f"{images!r} holds {len(images_nhw)} images, {labels!r} {len(labels_n)} labels"
+            raise DataError(f"{counts} (declared at byte 4 of each): download both again.")
         wrong = np.flatnonzero(labels_n >= num_classes)
         if wrong.size:
-            where = f"{paths[first + 1]!r} holds label {labels_n[wrong[0]]} at byte {8 + wrong[0]}"
+            where = f"{labels!r} holds label {labels_n[wrong[0]]} at byte {8 + wrong[0]}"
             raise DataError(f"{where}, expected 0 to {num_classes - 1}.")
         samples.append((images_nhw[..., np.newaxis], labels_n.astype(np.int64)))
     return samples
@@ -106,14 +103,10 @@ def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
         values = stream.read(num_values + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{name!r} is damaged near byte {raw.tell()}: {error}.") from error
-    end = len(header) + num_values
-    if len(values) < num_values:
-        raise DataError(
-            f"{name!r} is truncated at byte {len(header) + len(values)}: shape {shape}, declared at byte 4, "
-            f"ends at {end}."
-        )
-    if len(values) > num_values:
-        raise DataError(f"{name!r} continues at byte {end}, where shape {shape} ends.")
+    if len(values) != num_values:
+        fault = "is truncated" if len(values) < num_values else "continues"
+        end = f"shape {shape}, declared at byte 4, ends at byte {len(header) + num_values}"
+        raise DataError(f"{name!r} {fault} at byte {min(len(values), num_values) + len(header)}: {end}.")
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
 
 

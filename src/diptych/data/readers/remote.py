@@ -8,13 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from diptych.artifacts.locks import settle, staging
 from diptych.errors import DataError, DownloadError, in_one_line
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
@@ -89,41 +85,30 @@ def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
 
 def _download(file: RemoteFile, path: Path) -> list[str]:
     """Download a file from the first address that works; return the faults if none does."""
-    import pooch  # takes a moment, as rich does, and most datasets are on disk
+    import requests  # takes a moment, as rich does, and most datasets are on disk
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress
 
-    pooch.get_logger().setLevel("WARNING")
     console, faults = Console(stderr=True), []
     bars = Progress(*Progress.get_default_columns(), DownloadColumn(), console=console, disable=not console.is_terminal)
     with staging(path.parent) as folder, bars:
+        staged, bar = folder / file.name, bars.add_task(file.name, total=file.size)
         for url in file.urls:
-            downloader = pooch.HTTPDownloader(_Bar(bars, file), _CHUNK_BYTES, timeout=_TIMEOUT_SECONDS)
+            bars.reset(bar)
             try:
-                pooch.retrieve(url, f"sha256:{file.sha256}", file.name, folder, downloader=downloader)
-                settle(folder / file.name, path)
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is another digest
-                faults.append(f"{url}: {in_one_line(error)}")
-            else:
+                with requests.get(url, stream=True, timeout=_TIMEOUT_SECONDS) as response, staged.open("wb") as stream:
+                    response.raise_for_status()
+                    for chunk in response.iter_content(_CHUNK_BYTES):
+                        stream.write(chunk)
+                        bars.advance(bar, len(chunk))
+                fault = _fault(staged, file)
+            except OSError as error:  # requests' errors are OSErrors
+                fault = in_one_line(error)
+            if fault is None:
+                settle(staged, path)
                 return []
+            faults.append(f"{url}: {fault}")
     return faults
-
-
-class _Bar:
-    """The progress bar that pooch expects, drawn by rich."""
-
-    def __init__(self, bars: "Progress", file: RemoteFile) -> None:
-        self.total = file.size
-        self._bars, self._task = bars, bars.add_task(file.name, total=file.size)
-
-    def update(self, num_bytes: int) -> None:
-        self._bars.advance(self._task, num_bytes)
-
-    def reset(self) -> None:
-        self._bars.reset(self._task)
-
-    def close(self) -> None:
-        pass
 
 
 def _fault(path: Path, file: RemoteFile) -> str | None:
