@@ -114,12 +114,9 @@ def test_the_hostile_pickles_run_in_the_pickle_module(tmp_path):
 
 
 def test_a_pickle_cannot_change_how_the_next_one_is_read():
-    poison = b"\x80\x02cnumpy\ndtype\nN}U\x08__code__K\x00s\x86b."
-    with pytest.raises(DataError):
-        cifar.parse_python(poison, "poison")
-    poison = b"\x80\x02cnumpy\ndtype\n}U\x0c__setstate__K\x00sb."
-    with pytest.raises(DataError):
-        cifar.parse_python(poison, "poison")
+    for poison in (b"N}U\x08__code__K\x00s\x86b.", b"}U\x0c__setstate__K\x00sb."):
+        with pytest.raises(DataError):
+            cifar.parse_python(b"\x80\x02cnumpy\ndtype\n" + poison, "poison")
     _, labels_n = cifar.parse_python(python_batch(ROWS, LABELS), "data_batch_1")
     assert labels_n.tolist() == LABELS
 
@@ -138,11 +135,7 @@ def test_a_python_batch_reads_as_in_numpy(is_fortran):
 
 def test_a_python_batch_truncated_anywhere_is_an_error_with_an_offset():
     content = python_batch(ROWS, LABELS)
-    for length in [
-        *range(0, 250),
-        *range(250, len(content) - 60, 97),
-        *range(len(content) - 60, len(content)),
-    ]:
+    for length in (*range(0, 250), *range(250, len(content) - 60, 97), *range(len(content) - 60, len(content))):
         with pytest.raises(DataError, match=rf"data_batch_1.*at byte {length}"):
             cifar.parse_python(content[:length], "data_batch_1")
 
