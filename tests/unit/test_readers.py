@@ -196,7 +196,7 @@ def test_an_archive_and_its_unpacked_folder_read_alike(form, write, tmp_path):
     for split in ("train", "test"):
         np.testing.assert_array_equal(packed.splits[split].images, unpacked.splits[split].images)
     (tmp_path / form.members[2]).unlink()
-    with pytest.raises(DataError, match=rf"{form.files[2]}.*No such file"):
+    with pytest.raises(DataError, match=rf"{form.members[2]}.*No such file"):
         cifar.read_cifar(tmp_path, form)
 
 

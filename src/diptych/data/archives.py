@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -203,7 +204,7 @@ def _read_zip(file: IO[bytes], meter: _Meter) -> _Members:
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise _Fault(f"has a member {info.filename!r:.100} that is not compressed by deflate")
             with archive.open(info) as content:
-                yield _zip_name(info), info.is_dir(), _pieces(content.read, meter)
+                yield _zip_name(info), info.is_dir(), map(meter.add, iter(partial(content.read, _CHUNK), b""))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -212,11 +213,6 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         with suppress(UnicodeError):
             return info.orig_filename.encode("cp437").decode()
     return info.orig_filename
-
-
-def _pieces(read: Callable[[int], bytes], meter: _Meter) -> Iterator[bytes]:
-    while piece := read(_CHUNK):
-        yield meter.add(piece)
 
 
 def _read_tar(file: IO[bytes], meter: _Meter) -> _Members:

@@ -16,12 +16,12 @@ from diptych.data.cache import unpacked
 from diptych.data.images import Progress, cache_dir, quiet
 from diptych.data.paths import USUAL, user_path
 from diptych.data.readers import ListedSplit, Listing, cifar, idx, parquet, tables
+from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
-from diptych.data.readers.folder import SPLITS, folder_names, image_names, imagenet_names, list_folder, list_imagenet
 from diptych.errors import DataError, UsageError
 
 FILE_IMAGE_SIZE = (64, 64)
-_NO_CLASS = SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
+_NO_CLASS = class_folders.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
     "a folder of such tables; a zip or tar of any of these"
@@ -52,7 +52,6 @@ class NamedDataset:
         num_test: samples to test with.
         mirror: whether a mirrored image keeps its class.
         read: downloads what its folder lacks and lists the samples.
-        may_be_less: whether a subset, of classes or of images, is read too, and named by its number of classes.
     """
 
     name: str
@@ -63,7 +62,6 @@ class NamedDataset:
     num_test: int
     mirror: bool
     read: Callable[[Path], Listing]
-    may_be_less: bool = False
 
 
 def _read_digits(_folder: Path) -> Listing:
@@ -101,8 +99,8 @@ NAMED = {
         NamedDataset("svhn", "house numbers, cropped digits (Netzer et al. 2011)", _COLOR, _DIGITS,
                      73_257, 26_032, mirror=False, read=idx.list_svhn),
         NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky et al. 2015), requires your own copy",
-                     (224, 224, 3), tuple(imagenet_names().values()), 1_281_167, 50_000, mirror=True,
-                     read=list_imagenet, may_be_less=True),
+                     (224, 224, 3), tuple(class_folders.imagenet_names().values()), 1_281_167, 50_000, mirror=True,
+                     read=class_folders.list_imagenet),
     )
 }  # fmt: skip
 
@@ -113,7 +111,7 @@ def find(
     data_dir: Path | None = None,
     root: Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
-    list_classes: Callable[[Path], Listing] = list_folder,
+    list_classes: Callable[[Path], Listing] = class_folders.list_folder,
     progress: Progress = quiet,
 ) -> Source:
     """Find what DATA refers to and list its images.
@@ -153,21 +151,20 @@ def find(
 
 
 def read_named(dataset: NamedDataset, data_dir: Path) -> Source:
-    """Read a named dataset from its folder, and check the number and size of its images."""
+    """Read a named dataset from its folder, and check the number and size of its images.
+
+    A subset of image files is read too, and named by its number of classes.
+    """
     folder, name = data_dir / dataset.name, dataset.name
     listing = dataset.read(folder)
-    sizes = len(listing.train), len(listing.test) if listing.test else 0
-    if dataset.may_be_less:
-        if sizes != (dataset.num_train, dataset.num_test):
-            name = f"{name}-{len(listing.class_names)}"
-    else:
-        wanted = dataset.num_train + dataset.num_test
-        shapes = {split.images.shape[1:] for split in listing.splits.values() if isinstance(split.images, np.ndarray)}
-        if sum(sizes) != wanted or shapes != {dataset.image_shape}:
-            raise DataError(
-                f"{str(folder)!r} has {sum(sizes):,} images of {sorted(shapes)}, "
-                f"{name} has {wanted:,} of {dataset.image_shape}: download its files again."
-            )
+    counts, wanted = [len(split) for split in listing.splits.values()], [dataset.num_train, dataset.num_test]
+    if isinstance(listing.train.images, np.ndarray):
+        shape = listing.train.images.shape[1:]
+        if sum(counts) != sum(wanted) or shape != dataset.image_shape:
+            found = f"{sum(counts):,} images of {shape}, {name} has {sum(wanted):,} of {dataset.image_shape}"
+            raise DataError(f"{str(folder)!r} has {found}: download its files again.")
+    elif counts != wanted:
+        name = f"{name}-{len(listing.class_names)}"
     return Source(name, listing, dataset.mirror, dataset.image_shape[:2])
 
 
@@ -219,7 +216,7 @@ def _is_tree(folder: Path) -> bool:
 
     A folder named like a split, or `images`, is not a class if a table may name what it holds.
     """
-    besides = _NO_CLASS if any(map(_may_fit, _find_tables(folder))) else SPLITS.keys()
+    besides = _NO_CLASS if any(map(_may_fit, _find_tables(folder))) else class_folders.SPLITS.keys()
     train = folder / "train"
     return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
 
@@ -230,11 +227,15 @@ def _may_fit(path: Path) -> bool:
         table = None if path.suffix.lower() == parquet.SUFFIX else CsvTable.open(path)
     except DataError:
         return True
-    return table is None or table.has_pixels or table.names_images
+    return table is None or table.has_pixels or any(map(class_folders.is_image, (*table.columns, *table.first)))
 
 
 def _num_classes(folder: Path, besides: Set[str]) -> int:
-    return sum(any(image_names(folder / name)) for name in folder_names(folder) if not tables.words(name) & besides)
+    return sum(
+        any(class_folders.image_names(folder / name))
+        for name in class_folders.folder_names(folder)
+        if not tables.words(name) & besides
+    )
 
 
 def _unwrap(folder: Path) -> Path:

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from diptych.data.paths import read_file
 
-Names: TypeAlias = NDArray[Any]
-"""(N,), an array of NumPy's variable-width strings."""
 Pixels: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images, (N, H, W, 1 or 3), and labels, (N,)."""
 
 
-def as_names(names: Iterable[str]) -> Names:
-    """Return names as an array in which each takes its own length, not that of the longest."""
+def as_names(names: Iterable[str]) -> NDArray[Any]:
+    """Return names as an array of variable-width strings: each takes its own length, not that of the longest."""
     return np.array(list(names), dtype=np.dtypes.StringDType())
 
 
@@ -43,7 +41,7 @@ class Files:
     """Image files by their paths below one folder, with `/`."""
 
     root: Path
-    names: Names
+    names: NDArray[Any]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of one file."""

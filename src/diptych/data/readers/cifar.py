@@ -40,18 +40,12 @@ RECORD_BYTES = 1 + NUM_PIXEL_BYTES
 
 @dataclass(frozen=True)
 class Form:
-    """One published form: its archive, the folder within, the training files and the test file, and their parser."""
+    """One published form: its archive, the training files and the test file within, and their parser."""
 
     archive: RemoteFile
-    folder: str
-    files: tuple[str, ...]
+    members: tuple[str, ...]
     parse: Callable[[bytes, str], Pixels]
     class_names: tuple[str, ...]
-
-    @property
-    def members(self) -> list[str]:
-        """The files as paths in the archive."""
-        return [f"{self.folder}/{name}" for name in self.files]
 
 
 def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
@@ -60,7 +54,7 @@ def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
     Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
     """
     packed = [form for form in forms if (folder / form.archive.name).exists()]
-    unpacked = [form for form in forms if (folder / form.folder).is_dir()]
+    unpacked = [form for form in forms if (folder / form.members[0]).parent.is_dir()]
     form = [*packed, *unpacked, *forms][0]
     source = folder if unpacked and not packed else fetch([form.archive], folder)[0]
     return read_cifar(source, form)
@@ -158,24 +152,14 @@ class _BatchUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
 
 
-PYTHON = Form(
-    published("cifar10")[0],
-    "cifar-10-batches-py",
-    (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
-    parse_python,
-    CLASS_NAMES,
-)
-BINARY = Form(
-    published("cifar10")[1],
-    "cifar-10-batches-bin",
-    tuple(f"{name}.bin" for name in PYTHON.files),
-    parse_binary,
-    CLASS_NAMES,
-)
+_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+_PYTHON_FILES = tuple(f"cifar-10-batches-py/{name}" for name in _BATCHES)
+_BINARY_FILES = tuple(f"cifar-10-batches-bin/{name}.bin" for name in _BATCHES)
+PYTHON = Form(published("cifar10")[0], _PYTHON_FILES, parse_python, CLASS_NAMES)
+BINARY = Form(published("cifar10")[1], _BINARY_FILES, parse_binary, CLASS_NAMES)
 PYTHON_100 = Form(
     published("cifar100")[0],
-    "cifar-100-python",
-    ("train", "test"),
+    ("cifar-100-python/train", "cifar-100-python/test"),
     partial(parse_python, key="fine_labels", num_classes=len(FINE_NAMES)),
     FINE_NAMES,
 )

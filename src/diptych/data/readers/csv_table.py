@@ -58,11 +58,6 @@ class CsvTable:
         return cls(path, delimiter, start[0], start[1] if len(start) > 1 else ())
 
     @property
-    def names_images(self) -> bool:
-        """Whether the first two lines name an image file."""
-        return any(map(is_image, (*self.columns, *self.first)))
-
-    @property
     def has_pixels(self) -> bool:
         """Whether most columns are numbers, and none names images."""
         row = self.first or self.columns

@@ -46,7 +46,6 @@ class ParquetTable:
     text_columns: list[str]
     class_names: dict[str, tuple[str, ...]]
     group_sizes: list[int]
-    has_pixels = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
