@@ -48,67 +48,70 @@ def table_run(tmp_path_factory):
 def shipped(run, tmp_path):
     result = diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path, "--json")
     assert 0 == result.code, result.err
-    return tmp_path / "mlp.safetensors"
+    return next(tmp_path.glob("*.safetensors"))
+
+
+def evaluated(*arguments):
+    result = diptych("evaluate", *arguments, "--json")
+    assert (0, "") == (result.code, result.err)
+    return result.json
+
+
+def refused(*arguments):
+    result = diptych("evaluate", *arguments)
+    assert (2, "") == (result.code, result.out)
+    return result.err
+
+
+def used(run, data):
+    """Evaluate a run on other data; return what was used, how many images, and how many of each class."""
+    found = evaluated(run.directory, data)
+    return found["data"]["used"], found["num_samples"], [row["support"] for row in found["per_class"]]
 
 
 def test_a_folder_named_like_a_published_dataset_is_not_that_dataset(folder_run, tmp_path):
     path = shipped(folder_run[1], tmp_path)
-    result = diptych("evaluate", path)
-    assert (2, "") == (result.code, result.out)
-    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in result.err
+    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in refused(path)
 
 
 def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_path):
     folder, run = folder_run
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
-    found = diptych("evaluate", shipped(run, tmp_path), moved, "--json").json
+    found = evaluated(shipped(run, tmp_path), moved)
     assert ("test split", 10) == (found["data"]["used"], found["num_samples"])
     assert pytest.approx(run.read_metrics()["loss"], abs=1e-5) == found["loss"]
 
 
 def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
-    found = diptych("evaluate", shipped(folder_run[1], tmp_path), "digits", "--json").json
+    found = evaluated(shipped(folder_run[1], tmp_path), "digits")
     assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
 
 
 def test_an_exported_file_finds_published_data(digits_runs, tmp_path):
     run = digits_runs["torch"]
-    diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path)
-    found = diptych("evaluate", next(tmp_path.glob("*.safetensors")), "--json").json
+    found = evaluated(shipped(run, tmp_path))
     assert {"name": "digits", "used": "test split"} == found["data"]
     assert pytest.approx(run.read_metrics()["accuracy"]) == found["accuracy"]
 
 
-@pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch")])
-def test_an_option_keeps_the_other_options_of_the_run(table_run, option):
-    _, run = table_run
-    result = diptych("evaluate", run.directory, *option, "--json")
-    assert (0, "") == (result.code, result.err)
-    assert (run.read_metrics()["loss"], "test split") == (result.json["loss"], result.json["data"]["used"])
-
-
-def test_the_data_of_a_run_are_read_with_its_options(table_run):
+@pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch"), ()])
+def test_the_data_of_a_run_are_read_with_its_options_unless_others_are_given(table_run, option):
     home, run = table_run
-    result = diptych("evaluate", run.directory, home / "pets.csv", "--json")
-    assert (0, "") == (result.code, result.err)
-    assert run.read_metrics()["loss"] == result.json["loss"]
+    found = evaluated(run.directory, *option or [home / "pets.csv"])
+    assert (run.read_metrics()["loss"], "test split") == (found["loss"], found["data"]["used"])
 
 
 def test_other_images_below_another_root_are_an_error(table_run, tmp_path):
-    _, run = table_run
     write_images(tmp_path, [f"{place}.png" for place in range(24)], seed=1)
-    result = diptych("evaluate", run.directory, "--root", tmp_path)
-    assert (2, "") == (result.code, result.out)
-    assert "has changed since this run began" in result.err
+    assert "has changed since this run began" in refused(table_run[1].directory, "--root", tmp_path)
 
 
 def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_path):
     home, run = table_run
     shutil.copytree(home / "images", tmp_path / "images")
     (tmp_path / "images" / "7.png").write_bytes(b"no image")
-    result = diptych("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
-    assert (2, "") == (result.code, result.out)
-    assert "1 images that cannot be decoded were skipped now, 0 then." in result.err
+    error = refused(run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
+    assert "1 images that cannot be decoded were skipped now, 0 then." in error
 
 
 @pytest.fixture
@@ -119,37 +122,29 @@ def others(tmp_path):
     return tmp_path, [(name, "dog" if place % 2 else "cat") for place, name in enumerate(names)]
 
 
-def evaluate(run, data):
-    result = diptych("evaluate", run.directory, data, "--json")
-    assert (0, "") == (result.code, result.err)
-    return result.json["data"]["used"], result.json["num_samples"], [row["support"] for row in result.json["per_class"]]
-
-
 def test_a_table_of_test_rows_is_a_test_split(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", [(*row, "test") for row in rows], ("path", "label", "split"))
-    assert ("test split", 12, [6, 6]) == evaluate(table_run[1], table)
+    assert ("test split", 12, [6, 6]) == used(table_run[1], table)
 
 
 def test_data_without_a_test_split_are_used_whole_and_the_output_says_so(table_run, others):
     folder, rows = others
     table = write_table(folder / "new.csv", rows)
-    assert ("every image", 12, [6, 6]) == evaluate(table_run[1], table)
+    assert ("every image", 12, [6, 6]) == used(table_run[1], table)
     assert "images 12 (every image of new)" in diptych("evaluate", table_run[1].directory, table).out
 
 
 def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
-    _, run = folder_run
     write_images(tmp_path, [f"{name}/{place}.png" for name in "73" for place in range(4)], seed=2)
-    assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == evaluate(run, tmp_path)
+    assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == used(folder_run[1], tmp_path)
 
 
 def test_a_class_unknown_to_the_model_is_an_error_with_its_name(folder_run, tmp_path):
-    _, run = folder_run
+    run = folder_run[1].directory
     write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
-    result = diptych("evaluate", run.directory, tmp_path)
-    assert (2, "") == (result.code, result.out)
-    assert f"has classes that '{run.directory}' was not trained on: eleven…; expected some of 0, 1, 2…" in result.err
+    expected = f"has classes that '{run}' was not trained on: eleven…; expected some of 0, 1, 2…"
+    assert expected in refused(run, tmp_path)
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):

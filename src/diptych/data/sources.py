@@ -231,11 +231,8 @@ def _may_fit(path: Path) -> bool:
 
 
 def _num_classes(folder: Path, besides: Set[str]) -> int:
-    return sum(
-        any(class_folders.image_names(folder / name))
-        for name in class_folders.folder_names(folder)
-        if not tables.words(name) & besides
-    )
+    names = [name for name in class_folders.folder_names(folder) if not tables.words(name) & besides]
+    return sum(any(class_folders.image_names(folder / name)) for name in names)
 
 
 def _unwrap(folder: Path) -> Path:
