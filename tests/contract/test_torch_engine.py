@@ -31,22 +31,6 @@ def test_plain_pytorch_loads_the_canonical_arrays_strictly(configured):
     tiny.assert_same_arrays(arrays, engine.read_weights(model))
 
 
-def test_a_plain_loop_trains_the_model(configured):
-    spec = tiny.conv_net()
-    model = configured["torch"].build(spec)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    images_nhwc = torch.from_numpy(tiny.images(spec, 8))
-    labels = torch.arange(8) % tiny.NUM_CLASSES
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(images_nhwc), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-
-
 def test_a_layer_named_like_a_part_of_a_module_is_rejected_by_name(configured):
     graph = Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
     graph.add(L.Flatten, "forward")

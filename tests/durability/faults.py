@@ -7,7 +7,6 @@ there may leave when what was not fsynced is lost, torn or garbage, and what is 
 was not fsynced may be so or not.
 """
 
-import errno
 import io
 import os
 import random
@@ -100,23 +99,18 @@ def watched(root, visit=lambda number, change: None):
     def renamed(old, new, **_):
         return made(Change("rename", below(old), to=below(new)), lambda: real["replace"](old, new))
 
-    def unlink(path, **_):
-        if not os.path.lexists(path):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        return made(Change("unlink", below(path)), lambda: real["unlink"](path))
+    def changing(kind):
+        def change(path, *rest, **_):
+            if not below(path) or (kind == "unlink" and not os.path.lexists(path)):
+                return real[kind](path, *rest)
+            return made(Change(kind, below(path)), lambda: real[kind](path, *rest))
 
-    def mkdir(path, *rest, **_):
-        if not below(path):
-            return real["mkdir"](path, *rest)
-        return made(Change("mkdir", below(path)), lambda: real["mkdir"](path, *rest))
-
-    def rmdir(path, **_):
-        return made(Change("rmdir", below(path)), lambda: real["rmdir"](path)) if below(path) else real["rmdir"](path)
+        return change
 
     try:
         io.open = open_
-        os.fsync, os.replace, os.rename, os.unlink, os.mkdir = fsync, renamed, renamed, unlink, mkdir
-        os.rmdir = rmdir
+        os.fsync, os.replace, os.rename = fsync, renamed, renamed
+        os.unlink, os.mkdir, os.rmdir = map(changing, ("unlink", "mkdir", "rmdir"))
         yield changes
     finally:
         io.open = real_open
@@ -131,24 +125,19 @@ def changes_of(scenario, root):
     return changes, marks
 
 
-def start(function):
-    """Run a function in a process of its own, as one that is copied from this one; its number."""
+def in_child(function):
+    """Run a function in a copy of this process, to its end; its exit code, or minus the signal that ended it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads, and NumPy's do nothing
         pid = os.fork()
-    if pid:
-        return pid
-    try:
-        function()
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-
-
-def in_child(function):
-    """Run a function in a process of its own, to its end; its exit code, or minus the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(start(function), 0)[1])
+    if not pid:
+        try:
+            function()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def stopped_at(number, half, scenario, root):

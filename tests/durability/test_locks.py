@@ -19,7 +19,6 @@ with locked(Path(sys.argv[1]), "training"):
     print("held", flush=True)
     sys.stdin.read()
 """
-WAIT = [sys.executable, "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
 
 
 @pytest.fixture
@@ -54,24 +53,6 @@ def test_a_lock_is_taken_over_when_its_holder_was_killed(tmp_path, holder):
 def test_a_lock_is_not_free_in_its_own_process(tmp_path):
     with locked(tmp_path, "training"), pytest.raises(ArtifactError, match=f"is in use: process {os.getpid()}"):
         take(tmp_path)
-
-
-def test_a_process_that_inherits_a_lock_holds_it_when_the_first_has_ended(tmp_path):
-    with locked(tmp_path, "training") as descriptor:
-        child = subprocess.Popen(WAIT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(descriptor,))
-        assert "here\n" == child.stdout.readline()
-    with pytest.raises(ArtifactError, match="is in use"):
-        take(tmp_path)
-    child.communicate()
-    take(tmp_path)
-
-
-def test_a_process_that_inherits_nothing_holds_nothing(tmp_path):
-    with locked(tmp_path, "training"):
-        child = subprocess.Popen(WAIT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert "here\n" == child.stdout.readline()
-    take(tmp_path)
-    child.communicate()
 
 
 def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):

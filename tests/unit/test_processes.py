@@ -1,30 +1,28 @@
 """Functions that run in another process, and what becomes of those that fail."""
 
-from __future__ import annotations
-
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+import diptych
 from diptych.errors import DiptychError, ImageError
-from diptych.processes import Notify, ProcessFailed, Worker, engine_environment
+from diptych.processes import ProcessFailed, Worker, engine_environment, num_threads
 
 
 class Counter:
     """An object that lives in the process."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start):
         self.value = start
 
-    def add(self, number: int) -> int:
+    def add(self, number):
         self.value += number
         return self.value
 
@@ -33,35 +31,35 @@ class Ours(DiptychError):
     """An error that diptych.errors does not define."""
 
 
-def same(value: Any) -> Any:
+def same(value):
     return value
 
 
-def raise_error(error: Exception) -> None:
+def raise_error(error):
     error.add_note("a note")
     raise error
 
 
-def die(how: int) -> None:
+def die(how):
     print("the last words")
     if how < 0:
         os.kill(os.getpid(), -how)
     os._exit(how)
 
 
-def report(notify: Notify) -> str:
+def report(notify):
     for number in range(3):
         notify("number", {"value": number})
     return "done"
 
 
-def report_and_wait(path: Path, notify: Notify) -> None:
+def report_and_wait(path, notify):
     notify("once", {})
     while not path.exists():
         time.sleep(0.01)
 
 
-def wait_until_stopped(path: Path, notify: Notify) -> None:
+def wait_until_stopped(path, notify):
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
         notify("ready", {})
@@ -71,31 +69,31 @@ def wait_until_stopped(path: Path, notify: Notify) -> None:
 
 
 @pytest.fixture
-def env() -> dict[str, str]:
+def env():
     """An environment in which the process can import this file."""
     env = engine_environment()
     return {**env, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])}
 
 
 @pytest.fixture
-def worker(env: dict[str, str]) -> Iterator[Worker]:
+def worker(env):
     with Worker("The worker", env=env) as worker:
         yield worker
 
 
-def test_arrays_arrive_bit_for_bit(worker: Worker) -> None:
+def test_arrays_arrive_bit_for_bit(worker):
     array = np.array([[np.nan, -0.0, 1e-310]], np.float64).T
     arrived = worker.call(same, array)
     assert arrived.tobytes() == array.tobytes()
     assert (arrived.dtype, arrived.shape) == (array.dtype, array.shape)
 
 
-def test_an_object_stays_in_the_process(worker: Worker) -> None:
+def test_an_object_stays_in_the_process(worker):
     first, second = worker.create(Counter, 10), worker.create(Counter, 20)
     assert [first.add(1), second.add(1), first.add(number=2)] == [11, 21, 13]
 
 
-def test_an_error_keeps_its_type_its_fields_and_its_notes(worker: Worker) -> None:
+def test_an_error_keeps_its_type_its_fields_and_its_notes(worker):
     with pytest.raises(ImageError) as caught:
         worker.call(raise_error, ImageError("It is torn.", kind="truncated"))
     assert (str(caught.value), caught.value.kind, caught.value.__notes__) == ("It is torn.", "truncated", ["a note"])
@@ -103,7 +101,7 @@ def test_an_error_keeps_its_type_its_fields_and_its_notes(worker: Worker) -> Non
         worker.call(raise_error, Ours("Mine."))
 
 
-def test_another_error_comes_in_one_line_with_its_traceback_as_a_note(worker: Worker) -> None:
+def test_another_error_comes_in_one_line_with_its_traceback_as_a_note(worker):
     with pytest.raises(ProcessFailed, match=r"^The worker failed: ValueError: too many\.\n") as caught:
         worker.call(raise_error, ValueError("too\nmany"))
     assert "in raise_error" in caught.value.__notes__[0]
@@ -113,26 +111,26 @@ def test_another_error_comes_in_one_line_with_its_traceback_as_a_note(worker: Wo
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (7, "ended with code 7: the last words"),
-        (-signal.SIGSEGV, "was killed by SIGSEGV: the last words"),
-        (-signal.SIGKILL, "was killed by SIGKILL, as the system does when memory runs out: the last words"),
-        (143, "was ended by SIGTERM: the last words"),
+        (7, "ended with code 7"),
+        (-signal.SIGSEGV, "was killed by SIGSEGV"),
+        (-signal.SIGKILL, "was killed by SIGKILL, as the system does when memory runs out"),
+        (143, "was ended by SIGTERM"),
     ],
 )
-def test_the_death_of_a_process_is_explained(worker: Worker, how: int, words: str) -> None:
+def test_the_death_of_a_process_is_explained(worker, how, words):
     for _ in range(2):
         with pytest.raises(ProcessFailed) as caught:
             worker.call(die, how)
-        assert str(caught.value) == f"The worker {words}"
+        assert str(caught.value) == f"The worker {words}: the last words"
 
 
-def test_messages_arrive_in_order(worker: Worker) -> None:
+def test_messages_arrive_in_order(worker):
     messages = []
     assert worker.call(report, notify=lambda kind, fields: messages.append((kind, fields["value"]))) == "done"
     assert messages == [("number", 0), ("number", 1), ("number", 2)]
 
 
-def test_a_log_gets_what_is_printed_before_and_during_a_call(worker: Worker, tmp_path: Path) -> None:
+def test_a_log_gets_what_is_printed_before_and_during_a_call(worker, tmp_path):
     worker.call(print, "before")
     path = tmp_path / "log.txt"
     path.write_text("an earlier line\n")
@@ -143,28 +141,23 @@ def test_a_log_gets_what_is_printed_before_and_during_a_call(worker: Worker, tmp
             worker.call(die, 3)
 
 
-def test_a_process_holds_the_files_that_it_is_given(worker: Worker, tmp_path: Path) -> None:
-    import fcntl
-
-    holder = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+def test_a_process_holds_the_files_that_it_is_given(worker, tmp_path):
+    holder, other = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
     fcntl.flock(holder, fcntl.LOCK_EX)
 
-    def close_and_try(kind: str, fields: dict[str, Any]) -> None:
+    def close_and_try(kind, fields):
         os.close(holder)
-        other = os.open(tmp_path / "lock", os.O_RDWR)
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(other)
         (tmp_path / "tried").touch()
 
     worker.call(report_and_wait, tmp_path / "tried", notify=close_and_try, pass_fds=[holder])
-    freed = os.open(tmp_path / "lock", os.O_RDWR)
-    fcntl.flock(freed, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(freed)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
-def test_an_interruption_waits_until_the_function_has_ended(worker: Worker, tmp_path: Path) -> None:
-    def interrupt(kind: str, fields: dict[str, Any]) -> None:
+def test_an_interruption_waits_until_the_function_has_ended(worker, tmp_path):
+    def interrupt(kind, fields):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -172,15 +165,15 @@ def test_an_interruption_waits_until_the_function_has_ended(worker: Worker, tmp_
     assert (tmp_path / "state").read_text() == "saved"
 
 
-def test_an_error_of_the_callback_is_not_taken_for_the_death_of_the_process(worker: Worker) -> None:
-    def fail(kind: str, fields: dict[str, Any]) -> None:
+def test_an_error_of_the_callback_is_not_taken_for_the_death_of_the_process(worker):
+    def fail(kind, fields):
         raise BrokenPipeError("the terminal has gone")
 
     with pytest.raises(BrokenPipeError):
         worker.call(report, notify=fail)
 
 
-def test_a_process_ends_when_its_parent_is_killed(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_process_ends_when_its_parent_is_killed(env, tmp_path):
     script = (
         "import test_processes as t, pathlib, os, signal\n"
         "with t.Worker() as worker:\n"
@@ -194,21 +187,43 @@ def test_a_process_ends_when_its_parent_is_killed(env: dict[str, str], tmp_path:
         time.sleep(0.05)
 
 
-def test_a_script_needs_no_guard_and_a_file_beside_it_stands_in_for_no_module(
-    env: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_script_needs_no_guard_and_a_file_beside_it_stands_in_for_no_module(env, tmp_path):
     (tmp_path / "pickle.py").write_text("raise SystemExit('the wrong pickle')")
-    folder = tmp_path / "scripts"
-    folder.mkdir()
-    (folder / "script.py").write_text(
+    script = tmp_path / "scripts" / "script.py"
+    script.parent.mkdir()
+    script.write_text(
         "from diptych.processes import call\nfrom test_processes import same\nprint(call(same, 'once'))\n"
     )
-    finished = subprocess.run(
-        [sys.executable, "scripts/script.py"], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (finished.stdout, finished.stderr) == ("once\n", "")
+    done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("once\n", "")
 
 
-def test_a_module_that_cannot_be_imported_early_fails_no_other_call(env: dict[str, str]) -> None:
+def test_a_module_that_cannot_be_imported_early_fails_no_other_call(env):
     with Worker(env=env, imports=["no.such.module", "diptych.spec"]) as worker:
         assert worker.call(same, 5) == 5
+
+
+def run(code):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=engine_environment("torch"), capture_output=True, text=True, check=True).stdout
+
+
+def test_a_process_imports_the_diptych_that_started_it(monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert f"{diptych.__file__}\n" == run("import diptych; print(diptych.__file__)")
+
+
+def test_an_environment_respects_the_user_but_for_the_backend_of_keras(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert "glibc.malloc.mmap_threshold=4294967296" in engine_environment("torch")["GLIBC_TUNABLES"]
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert "glibc.malloc.arena_max=1" == engine_environment("torch")["GLIBC_TUNABLES"]
+    assert ["tensorflow", "jax"] == [engine_environment(name)["KERAS_BACKEND"] for name in ("tensorflow", "torch")]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores")
+def test_threads_are_the_cores_that_the_process_may_use():
+    bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    assert "1\n" == run(f"{bind}; from diptych.processes import num_threads; print(num_threads())")
+    assert len(os.sched_getaffinity(0)) == num_threads()

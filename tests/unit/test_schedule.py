@@ -44,23 +44,12 @@ def test_cosine_follows_its_formula():
     assert pytest.approx([0.5 / 16, 0.5, 0.5 * (1 + 0.2) / 2]) == [rates[0], rates[16], rates[16 + 32]]
 
 
-def test_one_cycle_starts_at_a_twentyfifth_and_peaks_once_where_the_rise_ends():
-    rates = whole(recipe_of("one_cycle", rise=0.25, final_factor=0.01))
-    assert pytest.approx(0.5 / 25) == rates[0]
-    assert pytest.approx(0.5) == max(rates)
-    assert 20 == rates.index(max(rates))
-    assert 1 == rates.count(max(rates))
-    assert pytest.approx(0.5 * (1 + 1 / 25) / 2) == rates[10]
-    assert pytest.approx(0.5 * (1 + 0.01) / 2) == rates[20 + 30]
-
-
-@pytest.mark.parametrize(("schedule", "start"), [("cosine", 0), ("one_cycle", 20)])
-def test_a_falling_schedule_reaches_its_end_one_step_after_the_last(schedule, start):
-    recipe = recipe_of(schedule, final_factor=0.01)
-    last, after = whole(recipe)[-1], learning_rates(recipe, recipe.epochs + 1, STEPS)[0]
-    assert pytest.approx(0.005) == after
-    largest_step = 0.5 * (1 - cos(pi / (80 - start))) / 2
-    assert 0 < last - after < largest_step
+def test_one_cycle_rises_from_a_twentyfifth_and_then_falls_to_its_end():
+    recipe = recipe_of("one_cycle", rise=0.25, final_factor=0.01)
+    rates = [*whole(recipe), *learning_rates(recipe, 11, STEPS)]
+    expected = {0: 1 / 25, 10: (1 + 1 / 25) / 2, 20: 1, 20 + 30: (1 + 0.01) / 2, 80: 0.01}
+    assert pytest.approx([0.5 * share for share in expected.values()]) == [rates[step] for step in expected]
+    assert [20] == [step for step, rate in enumerate(rates) if rate == max(rates)]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
@@ -89,8 +78,6 @@ def test_every_rate_of_every_schedule_is_above_0_and_at_most_the_peak(schedule, 
     [
         (0, []),
         (0, [1.0, 2.0]),
-        (1, [1.0, 1.0, 1.0]),
-        (1, [1.0, 2.0, 2.0, 2.0]),
         (2, [1.0, 2.0, 2.0, 2.0, 2.0]),
         (1, [1.0, 2.0, 2.0, 0.5, 2.0]),
         (2, [1.0, 2.0, 2.0, 0.5, 0.6, 0.7]),
@@ -114,10 +101,8 @@ def test_the_plateau_schedule_multiplies_once_for_each_plateau():
         (False, 2, []),
         (False, 2, [1.0, 2.0]),
         (True, 2, [1.0, 1.0, 1.0]),
-        (False, 2, [1.0, 2.0, 0.9]),
         (False, 2, [3.0, 2.0, 1.0, 2.0]),
         (True, 2, [3.0, 2.0, 1.0, 2.0, 3.0]),
-        (True, 1, [1.0, 2.0]),
         (False, 0, [1.0, 2.0, 3.0, 4.0]),
     ],
 )
