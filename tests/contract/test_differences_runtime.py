@@ -54,3 +54,4 @@ def test_compilation_is_a_recorded_choice(both):
     for engine, name in zip(both, engines.NAMES, strict=True):
         runtime = engine.runtime()
         assert (name, False) == (runtime["engine"], runtime["compiled"])
+        assert {"version", "device", "threads", "numpy"} <= runtime.keys()

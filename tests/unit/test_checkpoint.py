@@ -53,10 +53,8 @@ def test_a_checkpoint_is_a_folder_of_plain_files_with_their_digests(run):
     checkpoint.save(run, Checkpoint(WEIGHTS, OPTIMIZER, EPOCHS, best=BEST, best_epoch=1))
     (folder,) = run.checkpoints_dir.iterdir()
     assert "step-1099511627776" == folder.name
-    names = ["best.safetensors", "state.safetensors"]
-    assert (
-        "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names) == (folder / "manifest.sha256").read_text()
-    )
+    digests = [f"{sha256_of(folder / name)}  {name}" for name in ("best.safetensors", "state.safetensors")]
+    assert digests == (folder / "manifest.sha256").read_text().splitlines()
     arrays, _ = read_arrays(folder / "state.safetensors")
     expected = {"weights/conv.weight", "weights/conv.bias", "optimizer/step", "optimizer/momentum/conv.weight"}
     assert expected == arrays.keys()

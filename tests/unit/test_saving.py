@@ -67,23 +67,14 @@ def test_unless_given_a_save_waits_fifty_times_as_long_as_the_last_one_took(run,
     print(f"\nsaving takes at most {max(spent):.2%} of the time")
 
 
-def test_unless_given_a_save_does_not_wait_longer_than_five_minutes_for_its_step(run, clock):
-    saver = Saver(run, None, 2)
+@pytest.mark.parametrize(("save_seconds", "pause"), [(0.0, 300), (10.0, 500)])
+def test_unless_given_a_save_is_overdue_after_five_minutes_or_fifty_times_its_time(run, clock, save_seconds, pause):
+    saver, clock.save_seconds = Saver(run, None, 2), save_seconds
     saver.save(state(1))
-    clock.now += 299
+    clock.now += pause - 1
     assert not saver.is_overdue()
     clock.now += 1
-    assert saver.is_overdue()
-    assert saver.is_due()
-
-
-def test_unless_given_a_slow_save_is_not_overdue_before_fifty_times_its_time(run, clock):
-    saver, clock.save_seconds = Saver(run, None, 2), 10.0
-    saver.save(state(1))
-    clock.now += 499
-    assert not saver.is_overdue()
-    clock.now += 1
-    assert saver.is_overdue()
+    assert saver.is_overdue() and saver.is_due()
 
 
 def test_a_state_is_saved_once(run):

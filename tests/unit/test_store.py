@@ -1,13 +1,10 @@
 """Files are written whole or not at all, equal content gives equal bytes, broken files are named."""
 
-import json
-
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from diptych.artifacts.store import (
-    array_parts,
     atomic_write,
     read_arrays,
     read_json,
@@ -144,20 +141,6 @@ def test_json_returns_as_plain_values(tmp_path):
     assert {**expected, "scalar": 0.5} == read_json(tmp_path / "a.json")
 
 
-def test_numbers_are_written_from_where_they_lie():
-    array = np.ones((1000, 1000), np.float32)
-    *_, numbers = array_parts({"a": array}, {})
-    assert np.shares_memory(array, np.frombuffer(numbers, np.float32))
-
-
-def test_a_safetensors_file_of_ours_is_aligned_as_the_format_asks(tmp_path):
-    write_arrays(tmp_path / "a", {"x": np.ones(2)}, {"key": "é" * 3})
-    content = (tmp_path / "a").read_bytes()
-    header_length = int.from_bytes(content[:8], "little")
-    assert header_length % 8 == 0
-    assert {"key": "é" * 3} == json.loads(content[8 : 8 + header_length])["__metadata__"]
-
-
 def test_numbers_that_numpy_lacks_are_an_artifact_error(tmp_path):
     header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
@@ -165,10 +148,7 @@ def test_numbers_that_numpy_lacks_are_an_artifact_error(tmp_path):
         read_arrays(tmp_path / "a.safetensors")
 
 
-def test_arrays_of_python_objects_are_refused_on_both_ways(tmp_path):
-    objects = np.array([{"a": 1}], dtype=object)
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        write_npz(tmp_path / "a.npz", {"ids": objects})
-    np.savez(tmp_path / "b.npz", ids=objects)
+def test_arrays_of_python_objects_are_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", ids=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ArtifactError, match=r"the \.npz file is corrupt or truncated .*allow_pickle"):
-        read_npz(tmp_path / "b.npz")
+        read_npz(tmp_path / "a.npz")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -81,7 +83,7 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             # differs: avg-pool-padding
             return nn.AvgPool2d(layer.kernel, layer.strides, padding=layer.padding[::2], count_include_pad=False)
         case L.GlobalAvgPool():
-            return GlobalAvgPool()
+            return Lambda(lambda maps_nchw: maps_nchw.mean((2, 3)))
         case L.Flatten():
             # differs: flatten-order
             return nn.Flatten()
@@ -91,11 +93,11 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             # differs: dropout-stream
             return nn.Dropout(rate)
         case L.Add():
-            return Add()
+            return Lambda(lambda first, *others: sum(others, start=first))
         case L.Concat():
-            return Concat()
+            return Lambda(lambda *inputs: torch.cat(inputs, dim=1))
         case L.PadChannels(before=before, after=after):
-            return PadChannels(before, after)
+            return Lambda(partial(_pad_channels, before=before, after=after))
 
 
 def _activation(layer: L.Activation) -> nn.Module:
@@ -178,37 +180,18 @@ class BiasedBatchNorm(_BatchNorm):
         return output
 
 
-class GlobalAvgPool(nn.Module):
-    """Mean over height and width."""
+class Lambda(nn.Module):
+    """A layer without weights, as a function."""
 
-    def forward(self, maps_nchw: Tensor) -> Tensor:
-        """Return vectors, (N, C)."""
-        return maps_nchw.mean((2, 3))
-
-
-class Add(nn.Module):
-    """Elementwise sum."""
-
-    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
-        """Return the sum, of the same shape."""
-        return sum(others, start=first)
-
-
-class Concat(nn.Module):
-    """Concatenation along the channels."""
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return all channels, in the order of the inputs."""
-        return torch.cat(inputs, dim=1)
+        """Return the function's value."""
+        return self.function(*inputs)
 
 
-class PadChannels(nn.Module):
-    """Zero channels before and after."""
-
-    def __init__(self, before: int, after: int) -> None:
-        super().__init__()
-        self.before, self.after = before, after
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return maps, (N, before + C + after, …)."""
-        return F.pad(maps, (0, 0) * (maps.ndim - 2) + (self.before, self.after))
+def _pad_channels(maps: Tensor, before: int, after: int) -> Tensor:
+    """Return maps, (N, before + C + after, …), with zeros before and after."""
+    return F.pad(maps, (0, 0) * (maps.ndim - 2) + (before, after))
