@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import ArtifactError, DiptychError, EngineError, in_one_line
 from diptych.evaluation import evaluate_logits
 from diptych.options import Device
-from diptych.processes import TERMINATED, Notify, ProcessFailed, Worker
+from diptych.processes import Notify, ProcessFailed, Worker
 from diptych.spec.codec import recipe_to_json
 from diptych.training import checkpoint, provenance
 from diptych.training.checkpoint import Checkpoint
@@ -70,22 +69,14 @@ def train_in_process(
 
 
 def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
-    """Train a run in this process, which ends with code 143 if SIGTERM stops it; its state is saved then."""
-    stopping = Stopping()
-    stopping.listen()
-    try:
-        execute(run, settings, dataset, notify, stopping)
-    except Stopped:
-        sys.exit(TERMINATED)
-
-
-def execute(run: Run, settings: Settings, dataset: Dataset, notify: Notify, stopping: Stopping) -> None:
-    """Train a new or interrupted run and, when it is done, evaluate it on the test split.
+    """Train a new or interrupted run in this process and, when it is done, evaluate it on the test split.
 
     Raises:
         DiptychError: engine, data or checkpoint do not fit; the run can be resumed.
-        Stopped: it was requested; the state is saved.
+        Stopped: SIGTERM came; the state is saved.
     """
+    stopping = Stopping()
+    stopping.listen()
     record = run.read_record()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads, settings.device)

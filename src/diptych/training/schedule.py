@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from diptych.artifacts.run import Run
+from diptych.processes import TERMINATED
 from diptych.spec import Recipe
 from diptych.training import checkpoint
 from diptych.training.checkpoint import Checkpoint
@@ -125,8 +126,11 @@ class Saver:
         return time.perf_counter() - self._last
 
 
-class Stopped(BaseException):
-    """The training was told to stop; like KeyboardInterrupt, `except Exception` does not catch it."""
+class Stopped(SystemExit):
+    """The training was told to stop; its process ends as one that SIGTERM ended."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)
 
 
 class Stopping:
