@@ -282,15 +282,8 @@ def power_losses(files, changes, seed=0):
             disk.make(changes[number])
 
 
-def read_files(root):
-    """Content by name of all that is below a folder; None for a folder."""
-    return {
-        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in sorted(root.rglob("*"))
-    }
-
-
 def write_files(root, files):
-    """Make a folder hold what `read_files` or a power loss left."""
+    """Make a folder hold what a power loss left."""
     for name, content in sorted(files.items()):
         path = root / name
         path.mkdir(parents=True) if content is None else path.write_bytes(content)

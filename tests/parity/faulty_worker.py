@@ -21,18 +21,9 @@ def biased_variance():
     """Keras's running variance in PyTorch: divided by n."""
     from torch import nn
 
-    forward = nn.BatchNorm2d.forward
+    from diptych.engines.torch.model import BiasedBatchNorm
 
-    def biased(self, maps_nchw):
-        before = self.running_var.clone()
-        values = forward(self, maps_nchw)
-        if self.training:
-            count = maps_nchw.numel() / maps_nchw.shape[1]
-            old = before * (1.0 - self.momentum)
-            self.running_var.data.copy_(old + (self.running_var - old) * (count - 1.0) / count)
-        return values
-
-    patch.setattr(nn.BatchNorm2d, "forward", biased)
+    patch.setattr(nn, "BatchNorm2d", BiasedBatchNorm)
 
 
 def shifted_pad():
@@ -103,18 +94,6 @@ def rate_in_momentum():
     patch.setitem(optimizer._RULES, "sgd", apply)
 
 
-def epsilon_hat():
-    """Keras's Adam in TensorFlow: ε before the bias correction."""
-    import tensorflow as tf
-
-    adam = tf.raw_ops.ResourceApplyAdam
-
-    def hat(*, epsilon, beta2_power, **settings):
-        return adam(epsilon=epsilon / tf.sqrt(1.0 - beta2_power), beta2_power=beta2_power, **settings)
-
-    patch.setattr(tf.raw_ops, "ResourceApplyAdam", hat)
-
-
 def clip_each():
     """Keras's clipnorm in PyTorch: every gradient by itself."""
     import torch
@@ -138,22 +117,6 @@ def decay_everything():
         return optimizer.Optimizer(model, replace(recipe, no_decay=()))
 
     patch.setattr(engine, "make_optimizer", make)
-
-
-def prints():
-    """No fault of arithmetic: a framework that prints where the answers go."""
-    import os
-
-    from diptych.engines import torch as engine
-
-    predict = engine.predict
-
-    def loud(model, images):
-        print("a stray line of Python's", flush=True)
-        os.write(1, b"a stray line of C's\n")
-        return predict(model, images)
-
-    patch.setattr(engine, "predict", loud)
 
 
 def _replace_init(kind, **settings):

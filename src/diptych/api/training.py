@@ -145,14 +145,13 @@ def complete(
 
     `process` is where to train (default: a new process). An interruption says how to resume.
     """
-    from diptych.artifacts.locks import locked
-    from diptych.training import provenance
-    from diptych.training.process import train_in_process
+    try:
+        from diptych.artifacts.locks import locked
+        from diptych.training import provenance
+        from diptych.training.process import train_in_process
 
-    with ExitStack() as stack:
-        lock = stack.enter_context(locked(run.directory, "training"))
-        record = provenance.check_unfinished(run, settings.force)
-        try:
+        with locked(run.directory, "training") as lock, ExitStack() as stack:
+            record = provenance.check_unfinished(run, settings.force)
             process = process or stack.enter_context(_training_process(settings.engine))
             dataset = load()
             Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
@@ -165,9 +164,9 @@ def complete(
 
                 plots.draw(run, dataset.test)
                 run.seal()
-        except KeyboardInterrupt as interruption:
-            interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
-            raise
+    except KeyboardInterrupt as interruption:
+        interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
+        raise
 
 
 def _training_process(engine: str) -> Worker:
