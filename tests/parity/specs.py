@@ -98,11 +98,3 @@ def activations():
     model.add(L.Activation, "leaky", function="leaky_relu")
     model.add(L.Dense, "head", units=3)
     return model.model("activations")
-
-
-def softmax_regression():
-    """The least model there is."""
-    model = graph(4, 5)
-    model.add(L.Flatten, "flatten")
-    model.add(L.Dense, "head", units=2)
-    return model.model("softmax_regression")

@@ -9,14 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from diptych.engines.contract import (
-    FIRST_LOSS_SCALE,
-    STEPS_TO_GROW,
-    Arrays,
-    check_arrays,
-    optimizer_arrays,
-    optimizer_slots,
-)
+from diptych.engines import contract
+from diptych.engines.contract import Arrays
 from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, variables
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
@@ -39,13 +33,13 @@ class Optimizer:
         self.slots = {
             f"{slot}/{name}": tf.Variable(tf.zeros_like(known[name]))
             for name in self.names
-            for slot in optimizer_slots(recipe)
+            for slot in contract.optimizer_slots(recipe)
         }
         self.tracked = [known[array.name] for array in model.spec.arrays] if recipe.average_decay else []
         self.averages = [tf.Variable(variable) for variable in self.tracked]
         arrays = model.spec.arrays
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
-        self.loss_scale = tf.Variable([FIRST_LOSS_SCALE, 0.0])
+        self.loss_scale = tf.Variable([contract.FIRST_LOSS_SCALE, 0.0])
         if recipe.precision == "float16":
             self.slots["loss_scale"] = self.loss_scale
         self.dtype = self.parameters[0].dtype
@@ -72,7 +66,7 @@ class Optimizer:
             if recipe.decay and decays:
                 parameter.assign_sub(rate * recipe.decay * parameter)
             slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
-            state = {slot: self.slots[f"{slot}/{name}"] for slot in optimizer_slots(recipe)}
+            state = {slot: self.slots[f"{slot}/{name}"] for slot in contract.optimizer_slots(recipe)}
             _RULES[recipe.optimizer](recipe, parameter, slope, rate, step, state)
         if self.averages:
             self._average(step)
@@ -82,7 +76,7 @@ class Optimizer:
         slopes = [gradient / self.loss_scale[0] for gradient in gradients]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(slope)) for slope in slopes])
         scale, steps = tf.unstack(self.loss_scale)
-        grows = tf.equal(steps + 1.0, STEPS_TO_GROW)
+        grows = tf.equal(steps + 1.0, contract.STEPS_TO_GROW)
         grown = tf.where(grows, [scale * 2.0, 0.0], [scale, steps + 1.0])
         self.loss_scale.assign(tf.where(finite, grown, [scale / 2.0, 0.0]))
         return slopes, finite
@@ -109,7 +103,7 @@ def read_optimizer(optimizer: Optimizer) -> Arrays:
 def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
     """Load a state that either engine returned."""
     recipe = optimizer.recipe
-    check_arrays(arrays, optimizer_arrays(optimizer.spec, recipe), f"the state of {recipe.optimizer}")
+    contract.check_arrays(arrays, contract.optimizer_arrays(optimizer.spec, recipe), f"the state of {recipe.optimizer}")
     for name, variable in optimizer.slots.items():
         from_numpy(optimizer.spec, _array(optimizer.spec, name), variable, arrays[name])
     optimizer.step = int(arrays["step"])

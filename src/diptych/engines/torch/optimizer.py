@@ -9,14 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diptych.engines.contract import (
-    FIRST_LOSS_SCALE,
-    STEPS_TO_GROW,
-    Arrays,
-    check_arrays,
-    optimizer_arrays,
-    optimizer_slots,
-)
+from diptych.engines import contract
+from diptych.engines.contract import Arrays
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.weights import from_numpy, to_numpy, variables
 from diptych.spec import Recipe
@@ -41,7 +35,7 @@ class Optimizer:
         self.averages = [tensor.detach().clone() for tensor in self.tracked]
         self.slots = _slots(self.rule, trainable, recipe)
         self.slots.update({f"average/{array.name}": mean for array, mean in zip(arrays, self.averages, strict=False)})
-        self.loss_scale = torch.tensor([FIRST_LOSS_SCALE, 0.0], device=self.parameters[0].device)
+        self.loss_scale = torch.tensor([contract.FIRST_LOSS_SCALE, 0.0], device=self.parameters[0].device)
         if recipe.precision == "float16":
             self.slots["loss_scale"] = self.loss_scale
 
@@ -97,7 +91,7 @@ class Optimizer:
         scale, steps = self.loss_scale.tolist()
         if not finite:
             scale, steps = scale / 2, 0
-        elif steps + 1 == STEPS_TO_GROW:
+        elif steps + 1 == contract.STEPS_TO_GROW:
             scale, steps = scale * 2, 0
         else:
             steps += 1
@@ -150,7 +144,7 @@ def read_optimizer(optimizer: Optimizer) -> Arrays:
 def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
     """Load a state that either engine returned."""
     recipe = optimizer.recipe
-    check_arrays(arrays, optimizer_arrays(optimizer.spec, recipe), f"the state of {recipe.optimizer}")
+    contract.check_arrays(arrays, contract.optimizer_arrays(optimizer.spec, recipe), f"the state of {recipe.optimizer}")
     for name, tensor in optimizer.slots.items():
         from_numpy(tensor, arrays[name])
     optimizer.step = int(arrays["step"])
@@ -182,7 +176,7 @@ def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Re
         state = rule.state[parameter]
         if recipe.optimizer != "sgd":
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-        for slot in optimizer_slots(recipe):
+        for slot in contract.optimizer_slots(recipe):
             state[_NATIVE[recipe.optimizer][slot]] = slots[f"{slot}/{name}"] = torch.zeros_like(parameter)
     return slots
 
