@@ -1,10 +1,9 @@
 """What a run's record says of the machine and of the packages is so."""
 
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import diptych
@@ -15,10 +14,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 def test_machine_and_versions_are_those_in_use():
     found = machine()
-    assert {"processor", "cores", "system", "python"} == found.keys()
-    assert (os.cpu_count(), platform.python_version()) == (found["cores"], found["python"])
-    assert found["processor"]
-    assert (diptych.__version__, version("numpy")) == (versions()["diptych"], versions()["numpy"])
+    assert (os.cpu_count(), True) == (found["cores"], bool(found["processor"]))
+    assert (diptych.__version__, np.__version__) == (versions()["diptych"], versions()["numpy"])
 
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="only Linux tells what its processor can do in /proc/cpuinfo")
