@@ -21,9 +21,9 @@ def biased_variance():
     """Keras's running variance in PyTorch: divided by n."""
     from torch import nn
 
-    from diptych.engines.torch.model import BiasedBatchNorm
+    from diptych.engines.torch import model
 
-    patch.setattr(nn, "BatchNorm2d", BiasedBatchNorm)
+    patch.setattr(nn, "BatchNorm2d", model.BiasedBatchNorm)
 
 
 def shifted_pad():
