@@ -87,16 +87,16 @@ def test_a_file_without_a_docstring_is_found():
     assert ["1: no docstring"] == faults("x = 1\n")
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "model.eval()\nmodel.compile()\nre.compile(text)",
-        "run(shell=False)\nnp.load(path)\nnp.load(path, allow_pickle=False)",
-        "torch.load(path, weights_only=True)\nkeras.models.load_model(path, safe_mode=True)",
-        "import torch\nimport pickle\nimport numpy as np",
-        "class Reader(pickle.Unpickler):\n    def find_class(self, module, name): raise pickle.UnpicklingError",
-        "try: run()\nexcept OSError: pass",
-    ],
-)
-def test_similar_code_is_accepted(lines):
-    assert [] == faults(f'"""Sound."""\n{lines}\n')
+def test_similar_code_is_accepted():
+    assert [] == faults('''"""Sound."""
+import torch
+import pickle
+import numpy as np
+class Reader(pickle.Unpickler):
+    def find_class(self, module, name): raise pickle.UnpicklingError
+model.eval(); model.compile(); re.compile(text); run(shell=False)
+np.load(path); np.load(path, allow_pickle=False)
+torch.load(path, weights_only=True); keras.models.load_model(path, safe_mode=True)
+try: run()
+except OSError: pass
+''')

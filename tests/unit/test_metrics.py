@@ -110,24 +110,24 @@ def test_metrics_are_plain_json(sample):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_are_counted(bad):
-    logits_nk = np.zeros((4, 2))
-    logits_nk[2] = bad
-    with pytest.raises(EngineError, match="NaN or infinity for 1 of 4 samples, first for sample 2"):
-        evaluate_logits(logits_nk, np.zeros(4, int), NAMES[:2])
-
-
-@pytest.mark.parametrize("label", [-1, 2])
-def test_a_label_out_of_range_is_named(label):
-    with pytest.raises(DataError, match=f"Label {label} of sample 1 is out of range: expected 0 to 1"):
-        evaluate_logits(np.zeros((2, 2)), np.array([0, label]), NAMES[:2])
+    with pytest.raises(EngineError, match="NaN or infinity for 1 of 3 samples, first for sample 2"):
+        evaluate_logits(np.array([[0, 0], [0, 0], [bad, bad]]), np.zeros(3, int), NAMES[:2])
 
 
 @pytest.mark.parametrize(
-    ("shape", "num_labels"), [((3, 2), 2), ((2, 3), 2), ((2,), 2), ((2, 2, 1), 2), ((0, 2), 0)], ids=str
+    ("error", "message", "shape", "labels"),
+    [
+        (DataError, "Label -1 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, -1]),
+        (DataError, "Label 2 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, 2]),
+        *(
+            (ArtifactError, r"expected shapes \(N, 2\) and \(N,\) with N of at least 1", shape, [0] * num_labels)
+            for shape, num_labels in (((3, 2), 2), ((2, 3), 2), ((2,), 2), ((2, 2, 1), 2), ((0, 2), 0))
+        ),
+    ],
 )
-def test_shapes_that_do_not_match_are_refused(shape, num_labels):
-    with pytest.raises(ArtifactError, match=r"expected shapes \(N, 2\) and \(N,\) with N of at least 1"):
-        evaluate_logits(np.zeros(shape), np.zeros(num_labels, int), NAMES[:2])
+def test_labels_out_of_range_and_shapes_that_do_not_match_are_refused(error, message, shape, labels):
+    with pytest.raises(error, match=message):
+        evaluate_logits(np.zeros(shape), np.array(labels, int), NAMES[:2])
 
 
 def test_softmax_sums_to_one_and_ignores_a_shift():

@@ -69,24 +69,26 @@ def test_an_image_size_is_a_side_or_height_and_width(text, size):
     assert size == parse(Train, "train", ["--image-size", text]).data_options.image_size
 
 
-@pytest.mark.parametrize("count", [{"threads": 0}, {"stop_after": -1}, {"image_size": (2, 0)}, {"keep_checkpoints": 0}])
-def test_counts_below_one_are_refused(count, tmp_path):
-    (name,) = count
-    with pytest.raises(UsageError, match=f"'{name}' must be a whole number of at least 1, got "):
-        diptych.train(tmp_path, out=tmp_path / "runs", **count)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"threads": 0}, "'threads' must be a whole number of at least 1, got 0"),
+        ({"threads": "4"}, "'threads' must be a whole number, got '4'"),
+        ({"image_size": (2, 0)}, "'image_size' must be a whole number of at least 1, got 0"),
+        ({"workers": -1}, "'workers' must be a whole number of at least 0, got -1"),
+        ({"device": "gpu"}, "'device' must be one of auto, cpu, cuda, got 'gpu' \\(did you mean 'cuda'\\?\\)"),
+        *(({"name": name}, "'name' must be a folder name") for name in ("", "..", "a/b")),
+    ],
+)
+def test_an_invalid_option_is_refused_before_anything_is_written(option, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        diptych.train(tmp_path, out=tmp_path / "runs", **option)
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("verb", [diptych.train, diptych.resume])
-def test_a_negative_number_of_workers_is_refused(verb, tmp_path):
-    with pytest.raises(UsageError, match="'workers' must be a whole number of at least 0, got -1"):
-        verb(tmp_path / "absent", workers=-1)
-
-
-@pytest.mark.parametrize("name", ["", "..", "a/b"])
-def test_a_run_name_is_a_folder_name(name):
-    with pytest.raises(UsageError, match="'name' must be a folder name"):
-        diptych.train("digits", name=name)
+def test_resuming_checks_its_options_too(tmp_path):
+    with pytest.raises(UsageError, match="'workers' must be"):
+        diptych.resume(tmp_path / "absent", workers=-1)
 
 
 def test_the_signature_lists_every_option():
