@@ -39,15 +39,6 @@ def unbroken(args):
     return dict(zip(NAMES, train(*args, "--engine", "both"), strict=True))
 
 
-@pytest.fixture(scope="module", params=permutations(NAMES), ids="-then-".join)
-def handed_over(request, args):
-    """The same training, stopped in the middle in one engine and resumed in the other."""
-    first, second = request.param
-    (run,) = train(*args, "--engine", first, "--stop-after", EPOCHS // 2)
-    assert "stopped" == run.read_record().status
-    return train("--resume", run.directory, "--engine", second)[0]
-
-
 def largest_difference(run, other):
     """Of two elements at one place, in weights and in logits."""
     (ours, _), (theirs, _) = (read_arrays(one.model_path) for one in (run, other))
@@ -70,18 +61,16 @@ def test_both_engines_end_with_the_same_weights_and_predictions(unbroken):
     assert 2 == unbroken["torch"].read_record().recipe.crop_padding  # from augmented images
 
 
-def test_a_handed_over_training_ends_where_the_unbroken_ones_do(handed_over, unbroken):
-    for run in unbroken.values():
-        assert max(largest_difference(handed_over, run)) < ROUNDING
-        np.testing.assert_array_equal(predicted(run), predicted(handed_over))
-
-
-def test_the_record_lists_each_engine_and_its_first_epoch(handed_over):
-    record = handed_over.read_record()
-    began, ended = ((start.engine, start.after_epoch) for start in record.engines)
-    assert (record.engine, 0) == began
-    assert ({*NAMES} - {record.engine}).pop() == ended[0]
-    assert EPOCHS // 2 == ended[1]
-    assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(handed_over.events_path, "epoch")]
-    assert [] == read_events(handed_over.events_path, "forced")
-    handed_over.verify()
+@pytest.mark.parametrize(("first", "second"), permutations(NAMES))
+def test_a_training_that_is_handed_over_in_the_middle_ends_where_the_unbroken_ones_do(first, second, args, unbroken):
+    (stopped,) = train(*args, "--engine", first, "--stop-after", EPOCHS // 2)
+    assert "stopped" == stopped.read_record().status
+    (run,) = train("--resume", stopped.directory, "--engine", second)
+    for other in unbroken.values():
+        assert max(largest_difference(run, other)) < ROUNDING
+        np.testing.assert_array_equal(predicted(other), predicted(run))
+    started = [(start.engine, start.after_epoch) for start in run.read_record().engines]
+    assert (first, [(first, 0), (second, EPOCHS // 2)]) == (run.read_record().engine, started)
+    assert list(range(1, EPOCHS + 1)) == [epoch["epoch"] for epoch in read_events(run.events_path, "epoch")]
+    assert [] == read_events(run.events_path, "forced")
+    run.verify()
