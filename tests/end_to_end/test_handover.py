@@ -61,7 +61,7 @@ def test_both_engines_end_with_the_same_weights_and_predictions(unbroken):
     assert 2 == unbroken["torch"].read_record().recipe.crop_padding  # from augmented images
 
 
-@pytest.mark.parametrize(("first", "second"), permutations(NAMES))
+@pytest.mark.parametrize(("first", "second"), [*permutations(NAMES)])
 def test_a_training_that_is_handed_over_in_the_middle_ends_where_the_unbroken_ones_do(first, second, args, unbroken):
     (stopped,) = train(*args, "--engine", first, "--stop-after", EPOCHS // 2)
     assert "stopped" == stopped.read_record().status
