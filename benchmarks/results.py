@@ -98,20 +98,25 @@ def defaults() -> list[str]:
 
 
 def speeds() -> list[str]:
-    found = json.loads((ROOT / "benchmarks" / "training.json").read_text())
     lines = [
-        "Training throughput next to each framework's plain script (`make bench`: `fashion_cnn`, Adam, batch 64):",
+        "Training throughput next to each framework's plain script (`make bench`: `fashion_cnn`, Adam, batch 64). "
+        "The default precision is bfloat16 where the processor has instructions for it, and its gain depends on them:",
         "",
-        "| | plain script | diptych, float32 | diptych, default precision |",
-        "|---|---|---|---|",
+        "| processor | | plain script | diptych, float32 | diptych, default precision |",
+        "|---|---|---|---|---|",
     ]
-    for engine, name in NAMES.items():
+    for processor, found in json.loads((HERE / "training.json").read_text()).items():
         speed, ratio = found["images_per_second"], found["ratio_to_plain"]
-        cells = [
-            f"{speed[f'{engine} {way}']:,.0f} images/s ({ratio[f'{engine} {way}']:.2f}×)" for way in ("float32", "auto")
-        ]
-        lines.append(f"| {name} | {speed[f'{engine} plain']:,.0f} images/s | {' | '.join(cells)} |")
-    return [*lines, "", f"{found['processor']}, {found['threads']} threads; medians of {len(found['rounds'])} rounds."]
+        for engine, name in NAMES.items():
+            cells = [
+                f"{speed[f'{engine} {way}']:,.0f} ({ratio[f'{engine} {way}']:.2f}×)" for way in ("float32", "auto")
+            ]
+            lines.append(f"| {processor} | {name} | {speed[f'{engine} plain']:,.0f} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        "Images per second on 2 threads; medians over rounds, ratios to the plain script in the same round.",
+    ]
 
 
 def loading() -> list[str]:

@@ -2,7 +2,8 @@
 
 Model `fashion_cnn`, Adam, no augmentation, Fashion-MNIST from $DIPTYCH_DATA. Each run is a process of its own; each
 round runs every contender once, so that a slower machine slows down all of them; the first epoch is not counted.
-Prints the median ratio over rounds and writes `benchmarks/training.json`.
+Prints the median ratio over rounds and writes `benchmarks/training.json`, one entry per processor: how fast the
+default precision, bfloat16, is depends on the processor's instructions for it.
 
     python benchmarks/training.py [--rounds 5] [--epochs 4]
 """
@@ -45,7 +46,9 @@ def main() -> int:
         rounds.append(one_round(folder, args.epochs, backwards=number % 2 == 1))
         print(f"round {number + 1}: " + "  ".join(f"{k} {v:,.0f}" for k, v in rounds[-1].items()), flush=True)
     result = {**summary(rounds), "load_before": load}
-    (HERE / "training.json").write_text(json.dumps(result, indent=2) + "\n")
+    path = HERE / "training.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**found, processor(): result}, indent=2) + "\n")
     print(table(result))
     return 0
 
@@ -79,6 +82,15 @@ def ours(engine: str, precision: str, folder: Path, epochs: int) -> list[float]:
     return [record["images_per_second"] for record in records if record["kind"] == "epoch"]
 
 
+def processor() -> str:
+    """Name of the processor and its fastest instructions for bfloat16."""
+    path = Path("/proc/cpuinfo")
+    flags = set(path.read_text().split()) if path.exists() else set()
+    kinds = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "BF16"}
+    fastest = next((name for flag, name in kinds.items() if flag in flags), "no instructions for bfloat16")
+    return f"{machine()['processor']}, {fastest}"
+
+
 def ceiling() -> float:
     """Float32 GFLOP/s of a large matrix product in NumPy."""
     size = 2048
@@ -105,7 +117,6 @@ def summary(rounds: list[dict[str, float]]) -> dict:
         "images_per_second": medians,
         "ratio_to_plain": ratios,
         "floor_images_per_second": floor,
-        "processor": machine()["processor"],
         "threads": num_threads(),
         "rounds": rounds,
     }
