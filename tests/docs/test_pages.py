@@ -1,11 +1,13 @@
 """README and docs agree with the code: commands, options, names, links, tables and examples."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from images_corpus import corpus
@@ -18,6 +20,8 @@ from diptych.deployment.formats import FORMATS
 from diptych.engines import NAMES
 from diptych.errors import ImageError
 from diptych.spec import zoo
+from diptych.spec.codec import model_from_json, recipe_from_json
+from diptych.spec.layers import Layer
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -87,6 +91,17 @@ def test_generated_blocks_are_current(page):
     for name, lines in results.BLOCKS[page].items():
         assert results.replaced(text, name, "\n".join(lines())) == text, f"{name}: run python benchmarks/results.py"
         assert f"<!-- {name}" in text
+
+
+def test_the_models_page_shows_a_valid_model_and_recipe_and_every_layer():
+    model, recipe = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGES["models"], re.DOTALL))
+    assert [("input",), *((layer.name,) for layer in model_from_json(model).layers[:-1])] == [
+        layer.inputs for layer in model_from_json(model).layers
+    ]
+    assert ("sgd", 64) == (recipe_from_json(recipe).optimizer, recipe_from_json(recipe).batch_size)
+    assert [kind.__name__ for kind in get_args(Layer)] == re.findall(
+        r"`(\w+)`", re.search(r"^- Layers: (.*?)\.", PAGES["models"], re.MULTILINE)[1]
+    )
 
 
 def test_the_page_on_formats_lists_every_format_with_its_file_and_limits():

@@ -32,10 +32,17 @@ def model_to_json(spec: ModelSpec) -> dict[str, Any]:
 
 
 def model_from_json(data: Any) -> ModelSpec:
-    """Convert JSON data to a model spec; raise SpecError, which names the layer and field, if they are invalid."""
+    """Convert JSON data to a model spec; a layer without `inputs` follows the previous one.
+
+    Raises:
+        SpecError: a field is invalid; the message names the layer and field.
+    """
     entries = _entries(data, "diptych-model")
     if isinstance(layers := entries.get("layers"), list):
-        entries["layers"] = tuple(_layer(entry, place) for place, entry in enumerate(layers))
+        built: list[Any] = []
+        for entry in layers:
+            built.append(_layer(entry, len(built), built[-1].name if built else "input"))
+        entries["layers"] = tuple(built)
     return _build(ModelSpec, entries, "Model spec")
 
 
@@ -84,7 +91,7 @@ def _entries(data: Any, expected: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in ("format", "version")}
 
 
-def _layer(entry: Any, place: int) -> Any:
+def _layer(entry: Any, place: int, previous: str) -> Any:
     where = f"Layer {place}"
     if not isinstance(entry, dict) or "type" not in entry:
         raise SpecError(f"{where}: expected an object with a 'type', got {brief(entry)}.")
@@ -92,7 +99,9 @@ def _layer(entry: Any, place: int) -> Any:
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:
         raise SpecError(f"{where}: unknown type '{entry['type']}'{did_you_mean(str(entry['type']), _LAYERS)}.")
-    return _build(kind, {key: value for key, value in entry.items() if key != "type"}, f"{where} ({kind.__name__})")
+    values = {"inputs": [previous], **entry}
+    del values["type"]
+    return _build(kind, values, f"{where} ({kind.__name__})")
 
 
 def _build(kind: type[T], entries: dict[str, Any], where: str) -> T:
