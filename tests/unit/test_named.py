@@ -123,7 +123,7 @@ def test_emnist_is_found_unpacked_by_name(folder, unpack, tmp_path):
     ("change", "complaint"),
     [
         ({"test-labels-idx1": None}, r"does not hold gzip/emnist-balanced-test-labels"),
-        ({"train-labels-idx1": idx_bytes(np.array([47, 0, 0], np.uint8))}, "label 47 at byte 8, expected 0 to 46"),
+        ({"train-labels-idx1": idx_bytes(np.array([47, 0, 0], np.uint8))}, "label 47 for image 0, expected 0 to 46"),
         ({"train-images-idx3": b"\x1f\x8b damaged"}, r"train-images.*is damaged"),
     ],
 )
@@ -272,7 +272,7 @@ WRONG_TREES = {
         {**TRAIN_FILES, "val/n01440764/x.JPEG": jpeg("x")}, "no validation images of n02012849, n03126707"),
     "an image that no kit knows": (
         {**FLAT, "val/x.JPEG": jpeg("x"), SOLUTION: solution()}, r"validation image 'val/x\.JPEG' is not known"),
-    "a damaged kit": ({**FLAT, DEVKIT_ARCHIVE: tar_bytes(devkit_members())[:300]}, "is damaged|not hold"),
+    "a damaged kit": ({**FLAT, DEVKIT_ARCHIVE: tar_bytes(devkit_members())[:300]}, "is truncated"),
     "a damaged table": (
         {**FLAT, **devkit_members(), "ILSVRC2012_devkit_t12/data/meta.mat": b"x" * 500}, r"meta\.mat cannot be read"),
     "a solution that is none": ({**FLAT, SOLUTION: b"ImageId,PredictionString\nx\n"}, "line 2: expected"),

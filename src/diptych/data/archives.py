@@ -15,8 +15,8 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ IN_BYTES = HASHING, UNPACKING = "Hashing", "Unpacking"
 _CHUNK = 2**18
 _MIB = 2**20  # progress is reported after as much; headers are limited to it
 _MAX_DEPTH = 32
+_MAX_BYTES = 2**30  # read into memory; CIFAR-10's binary batches take 184 MB
 _TRUSTED = "if you trust it, unpack it yourself and pass the folder"
 _DECOMPRESSORS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 _BAD_LETTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -99,27 +100,40 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
     """
     if os.path.lexists(target):
         raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: it already exists.")
+    with staging(target.parent) as hidden, _opened(archive, limits, progress, f" into {str(target)!r}") as members:
+        folder = hidden / target.name
+        folder.mkdir()
+        _write(members, folder, limits)
+        os.sync()  # one for all files: on Linux it returns when everything is on the disk
+        folder.rename(target)
+        sync(target.parent)
+    return target
+
+
+def read_archive(archive: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Read some files of an archive into memory, by their names there; errors are those of `unpack`."""
+    with _opened(archive, Limits(max_bytes=_MAX_BYTES)) as members:
+        return {name: b"".join(content) for name, is_folder, content in members if name in names and not is_folder}
+
+
+@contextmanager
+def _opened(archive: Path, limits: Limits, progress: Progress | None = None, place: str = "") -> Iterator[_Members]:
+    """Yield an archive's members; whatever is wrong with them raises one DataError, which names the archive."""
     if not is_archive(archive):
         expected = "expected a zip, or a tar that is uncompressed or compressed by gzip, bzip2 or xz"
         raise DataError(f"Cannot unpack {str(archive)!r}: it is not an archive; {expected}.")
-    with archive.open("rb") as file, staging(target.parent) as hidden:
+    with archive.open("rb") as file:
         meter, read = _Meter(file, limits, progress), _find_reader(file)
-        folder = hidden / target.name
-        folder.mkdir()
         try:
-            _write(read(file, meter) if read else iter(()), folder, limits)
-            os.sync()  # one for all files: on Linux it returns when everything is on the disk
-            folder.rename(target)
-            sync(target.parent)
+            yield read(file, meter) if read else iter(())
         except Exception as error:  # zipfile, tarfile and the decompressors raise many types
             if isinstance(error, OSError) and error.errno:
                 reason = f"{error.strerror}, after {meter.num_bytes:,} bytes"
-                raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: {reason}.") from error
+                raise DataError(f"Cannot unpack {str(archive)!r}{place}: {reason}.") from error
             damage = "is truncated" if isinstance(error, EOFError) else f"is damaged ({in_one_line(error).rstrip('.')})"
             reason = str(error) if isinstance(error, _Fault) else damage
             raise DataError(f"Cannot unpack {str(archive)!r}: it {reason}.") from error
         meter.report(meter.size)
-    return target
 
 
 class _Meter:

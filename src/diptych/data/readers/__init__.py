@@ -15,9 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.paths import read_file
+from diptych.errors import DataError
 
 Pixels: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images, (N, H, W, 1 or 3), and labels, (N,)."""
+
+
+def labeled(name: str, images_nhwc: NDArray[np.uint8], labels_n: NDArray[Any], known: range) -> Pixels:
+    """Return a file's images with their labels as int64, each of which must be known."""
+    wrong = np.flatnonzero((labels_n < known[0]) | (labels_n > known[-1]))
+    if wrong.size:
+        label = f"label {labels_n[wrong[0]]} for image {wrong[0]}"
+        raise DataError(f"{name!r} has the {label}, expected {known[0]} to {known[-1]}.")
+    return images_nhwc, labels_n.astype(np.int64)
 
 
 def as_names(names: Iterable[str]) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 in their published forms, packed or unpacked: Python batches, and binary ones of CIFAR-10.
 
 The Python batches are pickles, as NumPy under Python 2 wrote them. A pickle is a program that may call any importable
-function, so this file runs them with three stand-ins of its own: nothing in NumPy is reached by what a file says.
+function, so calls are recorded here instead of made: nothing in NumPy is reached by what a file says.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers import Listing, Pixels
+from diptych.data.readers import Listing, Pixels, labeled
 from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
-from diptych.errors import DataError
+from diptych.errors import DataError, in_one_line
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FINE_NAMES = tuple(
@@ -74,82 +75,57 @@ def parse_binary(content: bytes, name: str) -> Pixels:
     if rest or not num_records:
         raise DataError(f"{name!r} is truncated at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
     records = np.frombuffer(content, dtype=np.uint8).reshape(num_records, RECORD_BYTES)
-    labels_n = records[:, 0].astype(np.int64)
-    wrong = np.flatnonzero(labels_n >= len(CLASS_NAMES))
-    if wrong.size:
-        raise DataError(
-            f"{name!r} holds label {labels_n[wrong[0]]} at byte {wrong[0] * RECORD_BYTES}, expected 0 to 9."
-        )
-    return _to_nhwc(records[:, 1:]), labels_n
+    return labeled(name, _to_nhwc(records[:, 1:]), records[:, 0], range(len(CLASS_NAMES)))
 
 
 def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CLASS_NAMES)) -> Pixels:
     """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key."""
     stream = io.BytesIO(content)
     try:
-        batch = _BatchUnpickler(stream).load()
+        batch = _BatchUnpickler(stream, encoding="bytes").load()
+        images_nhwc, labels = _to_nhwc(_as_array(batch[b"data"])), list(batch[key.encode()])
+        labels_n = np.array(labels).astype(np.int64, casting="safe").reshape(len(images_nhwc))
     except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{name!r} is not a CIFAR batch: {reason} at byte {stream.tell()}.") from error
-    if not isinstance(batch, dict) or not {b"data", key.encode()} <= batch.keys():
-        raise DataError(f"{name!r} is not a CIFAR batch: its pickle is not a dictionary with data and {key}.")
-    pixels, labels = batch[b"data"], batch[key.encode()]
-    if not isinstance(pixels, PickledArray) or not isinstance(labels, list):
-        raise DataError(f"{name!r} is not a CIFAR batch: expected an array in data and a list in {key}.")
-    if pixels.values.shape != (len(labels), NUM_PIXEL_BYTES):
-        raise DataError(f"{name!r} holds {len(labels)} labels and an array of shape {pixels.values.shape}.")
-    for index, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label < num_classes:
-            raise DataError(f"{name!r} has no label from 0 to {num_classes - 1} for image {index}.")
-    return _to_nhwc(pixels.values), np.array(labels, dtype=np.int64)
+        expected = f"expected a pickled dictionary with uint8 (N, {NUM_PIXEL_BYTES}) in data and N numbers in {key}"
+        fault = f"{in_one_line(error).rstrip('.')} at byte {stream.tell()}"
+        raise DataError(f"{name!r} is not a CIFAR batch: {fault}; {expected}.") from error
+    return labeled(name, images_nhwc, labels_n, range(num_classes))
 
 
 def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-class _PickledType:
-    """Stands in for `numpy.dtype`; only uint8 is admitted."""
+@dataclass
+class _Call:
+    """A call that a pickle asks for, which is not made, and the state for its result."""
 
-    def __init__(self, code: object) -> None:
-        if code != b"u1":
-            raise pickle.UnpicklingError(f"array of type {code!r}, wanted b'u1'")
+    arguments: tuple[Any, ...]
+    state: Any = None
 
     def __setstate__(self, state: object) -> None:
-        """Ignore byte order and alignment, which one byte has not."""
-
-
-class PickledArray:
-    """Stands in for `numpy.ndarray` as its `__reduce__` rebuilds it; `values` is the true array."""
-
-    values: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
-
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _PickledType, bool, bytes]) -> None:
-        _version, shape, element_type, is_fortran, raw = state
-        if not isinstance(element_type, _PickledType):
-            raise pickle.UnpicklingError(f"array of type {element_type!r}")
-        values = np.frombuffer(raw, dtype=np.uint8)
-        self.values = values.reshape(shape, order="F" if is_fortran else "C")
+        self.state = state
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Resolves the format's three globals to stand-ins, and no other global."""
+    """Records the calls of the format's three globals, and refuses every other global."""
 
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, encoding="bytes")
-        # Functions of this one unpickler, not the classes: a pickle may set attributes of what it is given.
-        self._globals: dict[tuple[str, str], object] = {
-            ("numpy.core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
-            ("numpy", "ndarray"): None,
-            ("numpy", "dtype"): lambda code, *_: _PickledType(code),
-        }
+    def find_class(self, module_name: str, global_name: str) -> Callable[..., _Call]:
+        """Return a function of its own each time: a pickle may set attributes of what it is given."""
+        if f"{module_name}.{global_name}" not in _GLOBALS:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        return lambda *arguments: _Call(arguments)
 
-    def find_class(self, module_name: str, global_name: str) -> object:
-        """Return a stand-in; raise an error for every global that the format does not need."""
-        try:
-            return self._globals[module_name, global_name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
+
+_GLOBALS = ("numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype")
+
+
+def _as_array(call: _Call) -> NDArray[np.uint8]:
+    """Return the array that the state of NumPy's `__reduce__` describes."""
+    _version, shape, element_type, is_fortran, raw = call.state
+    if element_type.arguments[0] != b"u1":
+        raise pickle.UnpicklingError(f"array of type {element_type.arguments[0]!r}")
+    return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
 _BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")

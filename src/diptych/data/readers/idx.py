@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers import Listing, Pixels
+from diptych.data.readers import Listing, Pixels, labeled
 from diptych.data.readers.remote import fetch, published, read_members
 from diptych.errors import DataError, in_one_line
 
@@ -31,8 +31,6 @@ EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
 EMNIST_PARTS = tuple(
     f"emnist-balanced-{split}-{what}-ubyte.gz" for split in ("train", "test") for what in ("images-idx3", "labels-idx1")
 )
-_GZIP_MAGIC = b"\x1f\x8b"
-_LARGEST_DEFLATE_RATIO = 1032  # zlib's documentation; a header that claims more than this is wrong
 
 
 def list_idx(dataset: str, class_names: tuple[str, ...], folder: Path) -> Listing:
@@ -64,50 +62,33 @@ def list_svhn(folder: Path) -> Listing:
 
 def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Pixels]:
     """Read pairs of files in a folder or zip: gray images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
-    paths = [str(source / name) for name in names]
-    arrays = [
-        parse_idx(content, path, num_axes=3 - 2 * (number % 2))
-        for number, (content, path) in enumerate(zip(read_members(source, names), paths, strict=True))
-    ]
-    samples = []
-    for images, labels, images_nhw, labels_n in zip(paths[::2], paths[1::2], arrays[::2], arrays[1::2], strict=True):
+    contents, samples = read_members(source, names), []
+    for first in range(0, len(names), 2):
+        images, labels = (str(source / name) for name in names[first : first + 2])
+        images_nhw, labels_n = parse_idx(contents[first], images, 3), parse_idx(contents[first + 1], labels, 1)
         if len(images_nhw) != len(labels_n):
             counts = f"{images!r} holds {len(images_nhw)} images, {labels!r} {len(labels_n)} labels"
             raise DataError(f"{counts} (declared at byte 4 of each): download both again.")
-        wrong = np.flatnonzero(labels_n >= num_classes)
-        if wrong.size:
-            where = f"{labels!r} holds label {labels_n[wrong[0]]} at byte {8 + wrong[0]}"
-            raise DataError(f"{where}, expected 0 to {num_classes - 1}.")
-        samples.append((images_nhw[..., np.newaxis], labels_n.astype(np.int64)))
+        samples.append(labeled(labels, images_nhw[..., np.newaxis], labels_n, range(num_classes)))
     return samples
 
 
 def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
     """Parse an IDX file of uint8 values, packed by gzip or plain, that must have `num_axes` axes."""
-    raw = io.BytesIO(content)
-    stream = gzip.GzipFile(fileobj=raw) if content.startswith(_GZIP_MAGIC) else raw
+    stream = io.BytesIO(content)
     try:
-        header = stream.read(4 + 4 * num_axes)
-        expected = bytes((0, 0, 8, num_axes))
-        if header[:4] != expected:
-            raise DataError(
-                f"{name!r} is not an IDX file of {num_axes} uint8 axes: "
-                f"magic number {header[:4].hex()} at byte 0, expected {expected.hex()}."
-            )
-        if len(header) != 4 + 4 * num_axes:
-            raise DataError(f"{name!r} is truncated at byte {len(header)}, within its header.")
-        shape = tuple(np.frombuffer(header[4:], dtype=">u4").tolist())
-        num_values = math.prod(shape)
-        if num_values > _LARGEST_DEFLATE_RATIO * len(content):
-            raise DataError(f"{name!r} is too small for the shape {shape} declared at byte 4.")
-        values = stream.read(num_values + 1)
+        plain = gzip.GzipFile(fileobj=stream).read() if content.startswith(b"\x1f\x8b") else content
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{name!r} is damaged near byte {raw.tell()}: {error}.") from error
-    if len(values) != num_values:
-        fault = "is truncated" if len(values) < num_values else "continues"
-        end = f"shape {shape}, declared at byte 4, ends at byte {len(header) + num_values}"
-        raise DataError(f"{name!r} {fault} at byte {min(len(values), num_values) + len(header)}: {end}.")
-    return np.frombuffer(values, dtype=np.uint8).reshape(shape)
+        raise DataError(f"{name!r} is damaged near byte {stream.tell()}: {error}.") from error
+    start, expected = 4 + 4 * num_axes, bytes((0, 0, 8, num_axes))
+    if plain[:4] != expected or len(plain) < start:
+        fault = f"{plain[:start].hex() or 'nothing'} at byte 0, expected {expected.hex()} and {num_axes} sizes"
+        raise DataError(f"{name!r} is not an IDX file of uint8: {fault}.")
+    shape = tuple(np.frombuffer(plain[4:start], dtype=">u4").tolist())
+    if len(plain) != start + math.prod(shape):
+        ends = f"ends at byte {len(plain)}, expected {start + math.prod(shape)}"
+        raise DataError(f"{name!r} {ends} for the shape {shape}, declared at byte 4.")
+    return np.frombuffer(plain, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def read_svhn(path: Path) -> Pixels:
@@ -128,8 +109,5 @@ def read_svhn(path: Path) -> Pixels:
             f"{str(path)!r} holds X {images_hwcn.dtype} {images_hwcn.shape} and y {labels_n1.shape}, "
             "expected X uint8 (32, 32, 3, N) and y (N, 1)."
         )
-    labels_n = labels_n1[:, 0].astype(np.int64)
-    wrong = np.flatnonzero((labels_n < 1) | (labels_n > 10))
-    if wrong.size:
-        raise DataError(f"{str(path)!r} has label {labels_n[wrong[0]]} for image {wrong[0]}, expected 1 to 10.")
-    return np.ascontiguousarray(images_hwcn.transpose(3, 0, 1, 2)), labels_n % 10
+    images_nhwc, labels_n = labeled(str(path), images_hwcn.transpose(3, 0, 1, 2), labels_n1[:, 0], range(1, 11))
+    return np.ascontiguousarray(images_nhwc), labels_n % 10

@@ -1,20 +1,18 @@
 """Files of published datasets: downloaded, checked by SHA-256, and read out of their archives."""
 
 import hashlib
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from diptych.artifacts.locks import settle, staging
+from diptych.data.archives import read_archive
+from diptych.data.paths import read_file
 from diptych.errors import DataError, DownloadError, in_one_line
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
-_MAX_BYTES = 256 * 2**20  # of a file in an archive; CIFAR-100's training batch takes 155 MB
 
 
 def published(dataset: str) -> list["RemoteFile"]:
@@ -57,26 +55,10 @@ def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
 
 
 def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
-    """Read files by their names in a folder, `.tar.gz` or `.zip`; nothing is unpacked to disk."""
-    contents: dict[str, bytes] = {}
-    try:
-        if source.is_dir():
-            return [(source / name).read_bytes() for name in names]
-        if source.suffix == ".zip":
-            with zipfile.ZipFile(source) as members:
-                known = {member.filename for member in members.infolist() if member.file_size <= _MAX_BYTES}
-                contents = {name: members.read(name) for name in names if name in known}
-        else:
-            with tarfile.open(source, "r|gz") as stream:
-                for member in stream:
-                    if member.name in names and member.isfile() and member.size <= _MAX_BYTES:
-                        content = stream.extractfile(member)
-                        contents[member.name] = content.read() if content else b""
-    # An encrypted member of a zip, or one that is packed in another way, is a RuntimeError.
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
-        raise DataError(f"{str(source)!r} is damaged: {error}.") from error
-    except OSError as error:
-        raise DataError(f"Cannot read {str(error.filename or source)!r}: {error.strerror or error}.") from error
+    """Read files by their names in a folder or archive; nothing is unpacked to disk."""
+    if source.is_dir():
+        return [read_file(source / name) for name in names]
+    contents = read_archive(source, names)
     missing = [name for name in names if name not in contents]
     if missing:
         raise DataError(f"{str(source)!r} does not hold {', '.join(missing)}: download it again.")
