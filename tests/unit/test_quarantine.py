@@ -59,11 +59,11 @@ def test_files_that_cannot_be_decoded_are_moved_and_the_list_restores_them(data,
     before = tree(data)
     moved = check(data, quarantine=tmp_path / "out").moved
     names = {"cat/deep/empty.jpg", "dog/page.jpg", "dog/link.jpg"}
-    assert names == {move.target.relative_to(tmp_path / "out").as_posix() for move in moved}
+    assert names == {Path(move["to"]).relative_to(tmp_path / "out").as_posix() for move in moved}
     assert before.keys() - names == tree(data).keys()
     assert {name: before[name] for name in names} == {name: tree(tmp_path / "out")[name] for name in names}
     listed = json.loads((tmp_path / "out/quarantine.json").read_text())["files"]
-    assert [move.to_json() for move in moved] == listed
+    assert [*moved] == listed
     assert ["unreadable"] == [finding.kind for finding in check(data).findings if finding.severity == "error"]
     (script,) = re.findall(
         r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8").partition("## Checking data")[2], re.S
@@ -77,7 +77,7 @@ def test_a_second_quarantine_adds_to_the_list(data, tmp_path):
     plant(data / "cat/more.png", b"\x89PNG\r\n\x1a\n")
     (move,) = check(data, quarantine=tmp_path / "out").moved
     listed = json.loads((tmp_path / "out/quarantine.json").read_text())["files"]
-    assert (4, str(move.source)) == (len(listed), listed[-1]["from"])
+    assert (4, move) == (len(listed), listed[-1])
     assert [] == list(check(data, quarantine=tmp_path / "out").moved)
 
 
@@ -100,5 +100,5 @@ def test_files_named_by_a_table_are_moved(data, tmp_path):
     rows = [f"{name},{name[:3]}" for name in names]
     (data / "labels.csv").write_text("\n".join(["path,label", *rows]))
     (move,) = check_data(data / "labels.csv", quarantine=tmp_path / "out", out=tmp_path / "report").moved
-    assert (data / "dog/page.jpg", tmp_path / "out/dog/page.jpg") == (move.source, move.target)
-    assert not move.source.exists()
+    assert [str(data / "dog/page.jpg"), str(tmp_path / "out/dog/page.jpg")] == [move["from"], move["to"]]
+    assert not (data / "dog/page.jpg").exists()

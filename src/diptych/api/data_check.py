@@ -13,7 +13,7 @@ from diptych.data import sources
 from diptych.data.check import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.data.check.checks import check
 from diptych.data.check.measure import load
-from diptych.data.check.quarantine import Move, movable_root
+from diptych.data.check.quarantine import movable_root
 from diptych.data.check.quarantine import quarantine as move_files
 from diptych.data.images import Progress, quiet
 from diptych.data.readers.folder import survey_folder
@@ -30,9 +30,9 @@ class Report:
     """By split."""
     num_classes: int
     findings: tuple[Finding, ...]
-    """In the order of `findings.KINDS`."""
-    moved: tuple[Move, ...]
-    """Files moved to the quarantine."""
+    """In the order of `KINDS`."""
+    moved: tuple[dict[str, str], ...]
+    """Files moved to the quarantine: the entries of its `quarantine.json`."""
     directory: Path
     """Folder of `report.html` and `findings.json`."""
 
@@ -40,11 +40,6 @@ class Report:
     def report_path(self) -> Path:
         """`report.html`, a self-contained page."""
         return self.directory / "report.html"
-
-    @property
-    def json_path(self) -> Path:
-        """`findings.json`."""
-        return self.directory / "findings.json"
 
     def count(self, severity: str) -> int:
         """Number of findings of a severity: error, warning or note."""
@@ -61,7 +56,7 @@ class Report:
             "counts": {severity: self.count(severity) for severity in SEVERITIES},
             "kinds": [{"kind": kind, **vars(KINDS[kind]), "count": count} for kind, count in counts.items()],
             "findings": [finding.to_json() for finding in self.findings],
-            "moved": [move.to_json() for move in self.moved],
+            "moved": self.moved,
             "report": str(self.report_path),
         }
 
@@ -114,7 +109,7 @@ def check_data(
         directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )
     content = report.to_json()
-    write_json(report.json_path, content)
+    write_json(report.directory / "findings.json", content)
     with atomic_write(report.report_path) as file:
         file.write(page.render_check(content, pictures).encode())
     return report

@@ -75,7 +75,9 @@ def epoch_batches(
         raise SpecError("Recipe, 'flip': got auto, whose meaning only the dataset knows; replace it first.")
     draws = Draws(seed, epoch, order(len(split.labels), seed, epoch))
     weights_k = class_weights(recipe, split.labels, num_classes)
-    mean_color = _mean_color(split.images) if recipe.cutout else np.zeros(split.images.shape[-1], dtype=np.uint8)
+    mean_color = np.zeros(split.images.shape[-1], dtype=np.uint8)
+    if recipe.cutout:
+        mean_color[:] = np.rint(channel_moments(split.images)[0] / np.prod(split.images.shape[:3]))
 
     def samples(draws: Draws) -> tuple[Pixels, NDArray[np.float32], NDArray[np.float32]]:
         labels_n = split.labels[draws.indices]
@@ -151,12 +153,6 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
             f"Recipe, 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
         )
     return np.array(given, dtype=np.float32)
-
-
-def _mean_color(images: Images) -> Pixels:
-    num_pixels = np.prod(images.shape[:3])
-    mean: Pixels = np.rint(channel_moments(images)[0] / num_pixels).astype(np.uint8)
-    return mean
 
 
 def prefetched(

@@ -251,15 +251,14 @@ def cut(
     is_cut = np.zeros(len(split), dtype=bool)
     if fraction:
         shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
-        shuffled = shuffled[np.argsort(split.labels[shuffled], kind="stable")]  # class by class
-        count_k = np.bincount(split.labels, minlength=len(class_names))
-        num_cut_k = np.maximum(1, np.rint(fraction * count_k).astype(np.int64))
-        if (num_cut_k >= count_k).any():
-            label = int((num_cut_k >= count_k).argmax())
-            raise DataError(
-                f"Class {class_names[label]!r} has {count_k[label]} samples, too few to hold out {fraction:.0%} for "
-                f"{purpose}: add images, add that split, or choose another fraction."
-            )
-        rank_n = np.arange(len(split)) - np.repeat(np.cumsum(count_k) - count_k, count_k)
-        is_cut[shuffled[rank_n < np.repeat(num_cut_k, count_k)]] = True
+        shuffled_labels = split.labels[shuffled]
+        for label, name in enumerate(class_names):
+            members = shuffled[shuffled_labels == label]
+            num_cut = max(1, round(fraction * len(members)))
+            if num_cut >= len(members):
+                raise DataError(
+                    f"Class {name!r} has {len(members)} samples, too few to hold out {fraction:.0%} for {purpose}: "
+                    "add images, add that split, or choose another fraction."
+                )
+            is_cut[members[:num_cut]] = True
     return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -139,27 +139,23 @@ def store(
     digests = _hash_files(listing, progress)
     folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
     cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
-    scan, has_pixels, remarks = cached.scan(), False, list[str]()
+    scan, remarks = cached.scan(), tuple[str, ...]()
+    has_pixels = scan is not None and caching != "never" and cached.has_pixels()
     try:
-        if scan and caching != "never" and cached.has_pixels():
-            has_pixels = True
-        elif cache.wants(caching, folder, math.prod(shape)):
-            with cached.writing(shape) as pixels:
+        if not has_pixels and (cache.wants(caching, folder, math.prod(shape)) or not scan):
+            has_pixels = cache.wants(caching, folder, math.prod(shape))
+            with cached.writing(shape) if has_pixels else nullcontext() as pixels:
                 scan = _decode_all(listing, digests, image_shape, progress, pixels)
-            cached.write_scan(*scan, has_pixels=True)
-            has_pixels = True
-        elif not scan:
-            scan = _decode_all(listing, digests, image_shape, progress)
-            cached.write_scan(*scan, has_pixels=False)
+            cached.write_scan(*scan, has_pixels=has_pixels)
     except ArtifactError as error:
         if caching == "always":
             raise
+        has_pixels, remarks = False, (f"Decoded images are not cached: {error}",)
         scan = scan or _decode_all(listing, digests, image_shape, progress)
-        remarks.append(f"Decoded images are not cached: {error}")
-    faults, moments = scan
+    assert scan  # cached, or made just now
     everything = np.arange(len(listing))
-    stored = StoredImages(listing, image_shape, digests, moments, everything, cached if has_pixels else None)
-    return stored, faults, tuple(remarks)
+    stored = StoredImages(listing, image_shape, digests, scan[1], everything, cached if has_pixels else None)
+    return stored, scan[0], remarks
 
 
 def pick(images: Images, indices: NDArray[np.intp]) -> Images:

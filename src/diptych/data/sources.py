@@ -204,11 +204,8 @@ def _find_tables(folder: Path) -> list[Path]:
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
     if not os.path.isdir(folder):  # noqa: PTH112  (false if it cannot be searched)
         return []
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
-    except OSError as error:
-        raise DataError(f"Cannot read {str(folder)!r}: {error.strerror}.") from error
-    return sorted(path for path in paths if not path.name.startswith((".", "_")))
+    paths = [Path(entry.path) for entry in class_folders.visible_entries(folder)]
+    return [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def _is_tree(folder: Path) -> bool:
@@ -238,10 +235,10 @@ def _num_classes(folder: Path, besides: Set[str]) -> int:
 def _unwrap(folder: Path) -> Path:
     """Return the first folder inside that is class folders or tables, or holds more than one folder."""
     while not (_find_tables(folder) or _is_tree(folder)):
-        inside = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
+        inside = class_folders.visible_entries(folder)
         if len(inside) != 1 or not inside[0].is_dir():
             break
-        folder = inside[0]
+        folder = Path(inside[0].path)
     return folder
 
 

@@ -50,10 +50,11 @@ def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
 
 def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield classes with too few images to train on or to measure; `train` is the first split, and always there."""
-    is_good_m = measures["is_good"]
-    counts_sk = np.zeros((len(listing.splits), len(listing.class_names)), dtype=np.int64)
-    np.add.at(counts_sk, (listing.split_numbers[is_good_m], listing.labels[is_good_m]), 1)
-    listed_k = np.bincount(listing.labels, minlength=len(listing.class_names))
+    num_classes, ends = len(listing.class_names), np.cumsum([len(split) for split in listing.splits.values()])
+    good_labels = np.where(measures["is_good"], listing.labels, num_classes)
+    counted = [np.bincount(labels, minlength=num_classes + 1) for labels in np.split(good_labels, ends[:-1])]
+    counts_sk = np.stack(counted)[:, :num_classes]
+    listed_k = np.bincount(listing.labels, minlength=num_classes)
     for name, num_listed, counts in zip(listing.class_names, listed_k.tolist(), counts_sk.T.tolist(), strict=True):
         missing = [split for split, count in zip(listing.splits, counts, strict=True) if not count]
         if not any(counts):

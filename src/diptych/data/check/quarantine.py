@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.artifacts.store import read_json, write_json
@@ -18,20 +17,6 @@ from diptych.data.readers import Files, Listing
 from diptych.errors import DataError, UsageError
 
 LIST = "quarantine.json"
-
-
-@dataclass(frozen=True)
-class Move:
-    """A file that leaves the data."""
-
-    source: Path
-    target: Path
-    kind: str
-    reason: str
-
-    def to_json(self) -> dict[str, str]:
-        """Return the entry of `quarantine.json`."""
-        return {"from": str(self.source), "to": str(self.target), "kind": self.kind, "reason": self.reason}
 
 
 def movable_root(listing: Listing, data: str, folder: Path) -> Path:
@@ -46,35 +31,36 @@ def movable_root(listing: Listing, data: str, folder: Path) -> Path:
     return root
 
 
-def quarantine(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[Move, ...]:
+def quarantine(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
     """Move the files that cannot be decoded to `folder`, with their paths below `root`.
 
-    Folders that are named like images stay: what is inside them may be good. Returns the files moved now; the folder's
-    `quarantine.json` lists all that ever were.
+    Folders that are named like images stay: what is inside them may be good. Returns the entries of `quarantine.json`
+    for the files moved now (from, to, kind, reason); the file lists all that ever were.
 
     Raises:
         DataError: a target exists (then nothing is moved), or a file cannot be moved.
     """
     root, folder = root.absolute(), folder.expanduser().absolute()
-    names = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
-    moves = [Move(root / name, folder / name, finding.kind, finding.reason) for name, finding in names.items()]
-    moves = [move for move in moves if move.source.is_symlink() or move.source.is_file()]
-    for move in moves:
-        if os.path.lexists(move.target):
-            raise DataError(f"{str(move.target)!r} exists and is not overwritten: name another folder.")
+    unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
+    moves = {
+        folder / name: {"from": str(root / name), "to": str(folder / name), "kind": one.kind, "reason": one.reason}
+        for name, one in unusable.items()
+        if (root / name).is_symlink() or (root / name).is_file()
+    }
+    for target in moves:
+        if os.path.lexists(target):
+            raise DataError(f"{str(target)!r} exists and is not overwritten: name another folder.")
     if moves:
         known = read_json(folder / LIST)["files"] if (folder / LIST).exists() else []
-        entries = {entry["to"]: entry for entry in (*known, *(move.to_json() for move in moves))}
+        entries = {entry["to"]: entry for entry in (*known, *moves.values())}
         write_json(folder / LIST, {"files": list(entries.values())})
-    for move in moves:
+    for target, move in moves.items():
         try:
-            move.target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(move.source, move.target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(move["from"], target)
         except OSError as error:
-            if os.path.lexists(move.source):
-                move.target.unlink(missing_ok=True)  # a part of a copy
-            raise DataError(
-                f"Cannot move {str(move.source)!r} to {str(move.target)!r}: {error.strerror or error}. "
-                f"{str(folder / LIST)!r} lists all planned moves."
-            ) from error
-    return tuple(moves)
+            if os.path.lexists(move["from"]):
+                target.unlink(missing_ok=True)  # a part of a copy
+            fault = f"{error.strerror or error}. {str(folder / LIST)!r} lists all planned moves"
+            raise DataError(f"Cannot move {move['from']!r} to {str(target)!r}: {fault}.") from error
+    return tuple(moves.values())

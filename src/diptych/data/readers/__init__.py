@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.paths import read_file
 from diptych.errors import DataError
+
+if TYPE_CHECKING:
+    from diptych.data.readers.parquet import ParquetImages
 
 Pixels: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images, (N, H, W, 1 or 3), and labels, (N,)."""
@@ -35,17 +38,6 @@ def as_names(names: Iterable[str]) -> NDArray[Any]:
     return np.array(list(names), dtype=np.dtypes.StringDType())
 
 
-class EncodedImages(Protocol):
-    """Image files, wherever they are stored."""
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of one image; safe to call from any thread.
-
-        Raises:
-            DataError: they cannot be read.
-        """
-
-
 @dataclass(frozen=True, eq=False)
 class Files:
     """Image files by their paths below one folder, with `/`."""
@@ -54,7 +46,7 @@ class Files:
     names: NDArray[Any]
 
     def read(self, index: int) -> bytes:
-        """Return the bytes of one file."""
+        """Return the bytes of one file; safe to call from any thread."""
         return read_file(self.root / str(self.names[index]))
 
 
@@ -68,7 +60,7 @@ class ListedSplit:
         ids: (N,), unique within the split and the same on every machine: a path or a number.
     """
 
-    images: EncodedImages | NDArray[np.uint8]
+    images: Files | ParquetImages | NDArray[np.uint8]
     labels: NDArray[np.int64]
     ids: NDArray[Any]
 
@@ -124,11 +116,6 @@ class Listing:
         """int64, (M,), the class of every image."""
         return np.concatenate([split.labels for split in self.splits.values()])
 
-    @cached_property
-    def split_numbers(self) -> NDArray[np.intp]:
-        """intp, (M,), the position in `splits` of every image's split."""
-        return np.repeat(np.arange(len(self.splits)), [len(split) for split in self.splits.values()])
-
     def __len__(self) -> int:
         return sum(map(len, self.splits.values()))
 
@@ -141,7 +128,7 @@ class Listing:
         raise IndexError(index)
 
     def read(self, index: int) -> bytes:
-        """Return the bytes of one encoded image; see `EncodedImages.read`."""
+        """Return the bytes of one encoded image."""
         _, split, within = self.find(index)
         assert not isinstance(split.images, np.ndarray)  # callers look at `has_files`
         return split.images.read(within)

@@ -85,7 +85,7 @@ def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
 
 def folder_names(root: Path) -> list[str]:
     """Return the folders in a folder, sorted, without hidden ones and those of runs."""
-    entries = [entry for entry in _entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
+    entries = [entry for entry in visible_entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
     return [as_text(entry.path, entry.name) for entry in entries if not _holds_runs(entry.path)]
 
 
@@ -95,7 +95,7 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
     Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops. With
     `any_kind`, everything that is named like an image counts, even a folder or a dangling link.
     """
-    pending = [(prefix, iter(_entries(folder)))]
+    pending = [(prefix, iter(visible_entries(folder)))]
     while pending:
         prefix, entries = pending[-1]
         entry = next(entries, None)
@@ -106,7 +106,7 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
         ):
             yield as_text(entry.path, prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
-            pending.append((f"{prefix}{entry.name}/", iter(_entries(entry.path))))
+            pending.append((f"{prefix}{entry.name}/", iter(visible_entries(entry.path))))
 
 
 def by_path(names: Sequence[str]) -> list[int]:
@@ -132,7 +132,7 @@ def _split_folders(root: Path) -> dict[str, str]:
 
 def _holds_runs(folder: str) -> bool:
     """Return whether trainings, comparisons or checks left their folders in one, as in `runs/`."""
-    with suppress(OSError), os.scandir(folder) as entries:  # `_entries` reports the error
+    with suppress(OSError), os.scandir(folder) as entries:  # `visible_entries` reports the error
         for entry in entries:
             if is_image(entry.name):
                 return False
@@ -141,7 +141,7 @@ def _holds_runs(folder: str) -> bool:
     return False
 
 
-def _entries(root: Path | str) -> list[os.DirEntry[str]]:
+def visible_entries(root: Path | str) -> list[os.DirEntry[str]]:
     """Return what a folder holds, without hidden things, sorted by name."""
     try:
         with os.scandir(root) as entries:
