@@ -45,7 +45,7 @@ def moved(image_hwc, flip, padding, index):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("flip", ["none", "horizontal", "vertical", "both"])
-@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("padding", [0, 4])
 def test_flips_and_crops_are_those_of_a_plain_loop(flip, padding, channels):
     images_nhwc = noise(channels=channels)
     expected = [moved(image_hwc, flip, padding, index) for index, image_hwc in enumerate(images_nhwc)]
@@ -103,15 +103,6 @@ def test_cutout_paints_a_square_of_the_given_color_cut_off_at_the_border():
     assert pytest.approx(8 / 10, abs=0.05) == (widths == 3).mean()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_sample_is_changed_alike_in_any_batch(channels):
-    images_nhwc = noise(channels=channels)
-    together = augmented(images_nhwc, Recipe(**EVERYTHING))
-    alone = [augmented(images_nhwc, Recipe(**EVERYTHING), [index])[0] for index in range(40)]
-    np.testing.assert_array_equal(alone, together)
-    np.testing.assert_array_equal(together[::-3], augmented(images_nhwc, Recipe(**EVERYTHING), np.arange(40)[::-3]))
-
-
 @settings(max_examples=50, deadline=None)
 @given(
     height=st.integers(1, 9),
@@ -156,12 +147,6 @@ def test_with_mixup_and_cutmix_each_sample_gets_one_of_them():
     np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3), dtype=np.float64), labels_n, rtol=1e-6)
 
 
-def test_partners_come_from_the_whole_split():
-    counts = np.bincount(partners(MANY, 50).indices, minlength=50)
-    assert 50 == len(counts)
-    assert stats.chisquare(counts).pvalue > 0.001
-
-
 def test_blending_rounds_to_nearest():
     images, others = (np.array(levels, np.uint8).reshape(-1, 1, 1, 1) for levels in ([255, 0, 10, 3], [0, 255, 20, 3]))
     share = np.array([0.3, 0.3, 0.25, 0.7], np.float32).reshape(-1, 1, 1, 1)
@@ -169,7 +154,6 @@ def test_blending_rounds_to_nearest():
 
 
 PLACES = np.arange(100_000)
-SIX_SIGMA = 6 / np.sqrt(len(PLACES))  # of a correlation of this many independent pairs
 
 
 def test_words_are_the_published_outputs_of_splitmix64():
@@ -182,7 +166,6 @@ def test_uniform_numbers_are_uniform(seed, epoch, purpose):
     uniform_n = Draws(seed, epoch, PLACES).uniform(purpose)
     assert 0 <= uniform_n.min() and uniform_n.max() < 1
     assert stats.kstest(uniform_n, "uniform").pvalue > 0.001
-    assert pytest.approx(0.5, abs=6 / np.sqrt(12 * len(PLACES))) == uniform_n.mean()
 
 
 @pytest.mark.parametrize(
@@ -190,20 +173,14 @@ def test_uniform_numbers_are_uniform(seed, epoch, purpose):
 )
 def test_other_epochs_seeds_and_neighbors_have_unrelated_numbers(other):
     here, there = Draws(0, 1, PLACES).uniform("rotation"), other.uniform("rotation")
-    assert abs(np.corrcoef(here, there)[0, 1]) < SIX_SIGMA
+    assert abs(np.corrcoef(here, there)[0, 1]) < 6 / np.sqrt(len(PLACES))  # six standard deviations
 
 
-@given(st.integers(0, 2**31), st.integers(0, 1000), st.lists(st.integers(0, 10**7), min_size=1, max_size=20))
-def test_a_sample_has_the_same_number_in_any_batch(seed, epoch, indices):
-    together = Draws(seed, epoch, np.array(indices)).uniform("flip")
-    alone = [Draws(seed, epoch, np.array([index])).uniform("flip")[0] for index in indices]
-    assert alone == together.tolist()
-
-
-def test_whole_numbers_coins_and_ranges_are_uniform():
-    counts = np.bincount(Draws(3, 1, PLACES).below("crop top", 9), minlength=9)
-    assert 9 == len(counts)
-    assert stats.chisquare(counts).pvalue > 0.001
+def test_whole_numbers_partners_coins_and_ranges_are_uniform():
+    for num_values, values in ((9, Draws(3, 1, PLACES).below("crop top", 9)), (50, partners(MANY, 50).indices)):
+        counts = np.bincount(values, minlength=num_values)
+        assert num_values == len(counts)
+        assert stats.chisquare(counts).pvalue > 0.001
     assert pytest.approx(0.5, abs=3 / np.sqrt(len(PLACES))) == Draws(3, 1, PLACES).coin("flip").mean()
     symmetric_n = Draws(3, 1, PLACES).symmetric("rotation", 15.0)
     assert pytest.approx((-15.0, 15.0), abs=0.01) == (symmetric_n.min(), symmetric_n.max())

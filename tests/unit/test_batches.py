@@ -5,11 +5,10 @@ import threading
 import time
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, prefetched, steps_per_epoch
@@ -52,14 +51,9 @@ def by_sample(recipe, split=None):
     return [np.concatenate([getattr(b, name) for b in batches])[places] for name in ("images", "targets", "weights")]
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_the_stream_is_the_same_for_any_number_of_workers(workers):
-    assert digests(stream(EVERYTHING, workers=0)) == digests(stream(EVERYTHING, workers=workers))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
 @pytest.mark.parametrize("first_step", [0, 1, 5, 7])
-def test_an_epoch_can_start_at_any_step(first_step, workers):
+def test_an_epoch_is_the_same_for_any_number_of_workers_and_can_start_at_any_step(first_step, workers):
     whole = digests(stream(EVERYTHING, workers=0))
     assert whole[first_step:] == digests(stream(EVERYTHING, first_step=first_step, workers=workers))
 
@@ -87,16 +81,9 @@ def test_an_order_never_changes_between_versions():
     [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3]), (1, 4, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3])],
 )
 def test_a_single_last_sample_joins_the_batch_before(num_samples, batch_size, sizes):
-    assert sizes == [bounds.stop - bounds.start for bounds in batch_bounds(num_samples, batch_size)]
+    ends = np.cumsum(sizes).tolist()
+    assert [slice(*bounds) for bounds in pairwise([0, *ends])] == batch_bounds(num_samples, batch_size)
     assert len(sizes) == steps_per_epoch(num_samples, batch_size)
-
-
-@given(st.integers(1, 500), st.integers(2, 70))
-def test_bounds_cover_the_epoch_without_a_batch_of_one(num_samples, batch_size):
-    bounds = batch_bounds(num_samples, batch_size)
-    assert list(range(num_samples)) == [place for piece in bounds for place in range(piece.start, piece.stop)]
-    *sizes, last = [piece.stop - piece.start for piece in bounds]
-    assert set(sizes) <= {batch_size} and (1 < last <= batch_size + 1 or num_samples == 1)
 
 
 def test_mixup_blends_two_samples_after_their_augmentation():
@@ -124,15 +111,15 @@ def test_cutout_paints_with_the_splits_mean_color():
 def test_balanced_class_weights_are_those_of_scikit_learn():
     labels_n = np.array([0] * 50 + [1] * 30 + [2] * 15 + [3] * 5)
     expected = compute_class_weight("balanced", classes=np.arange(4), y=labels_n)
-    np.testing.assert_allclose(
-        expected, class_weights(replace(PLAIN, class_weights="balanced"), labels_n, 4), rtol=1e-6
-    )
+    np.testing.assert_allclose(expected, class_weights(EVERYTHING, labels_n, 4), rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 0.0), (1.0, 2.0, 3.0, float("nan"))])
-def test_class_weights_must_be_one_positive_number_per_class(weights):
+def test_a_recipe_that_does_not_fit_the_data_is_an_error(weights):
     with pytest.raises(SpecError, match=r"'class_weights': wants 4 numbers above 0, .* got \(1.0, 2.0, 3.0"):
         stream(replace(PLAIN, class_weights=weights))
+    with pytest.raises(SpecError, match="'flip': got auto"):
+        stream(replace(PLAIN, flip="auto"))
 
 
 def test_a_mixed_sample_is_weighted_by_its_classes_before_smoothing():
@@ -142,22 +129,8 @@ def test_a_mixed_sample_is_weighted_by_its_classes_before_smoothing():
     np.testing.assert_allclose(targets_nk @ [1, 2, 3, 4.5], weights_n, rtol=1e-6)
 
 
-def test_flip_auto_is_an_error():
-    with pytest.raises(SpecError, match="'flip': got auto"):
-        stream(replace(PLAIN, flip="auto"))
-
-
 def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("diptych-prefetch")]
-
-
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_results_have_the_order_of_the_tasks(workers):
-    def slow_when_even(number):
-        time.sleep(0.002 * (number % 2 == 0))
-        return number**2
-
-    assert [number**2 for number in range(20)] == list(prefetched(slow_when_even, range(20), workers, depth=4))
 
 
 @pytest.mark.parametrize(("workers", "depth"), [(1, 1), (2, 3), (4, 2)])
@@ -186,9 +159,13 @@ def test_closing_early_ends_the_threads_and_cancels_waiting_tasks():
     assert len(begun) < 10
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_is_raised_in_its_turn_and_ends_the_threads(workers):
-    results = prefetched(lambda number: 12 // (3 - number), range(10), workers, depth=8)
+@pytest.mark.parametrize("workers", [0, 3])
+def test_results_and_errors_have_the_order_of_the_tasks_and_an_error_ends_the_threads(workers):
+    def slow_when_even(number):
+        time.sleep(0.002 * (number % 2 == 0))
+        return 12 // (3 - number)
+
+    results = prefetched(slow_when_even, range(10), workers, depth=8)
     assert [4, 6, 12] == [next(results) for _ in range(3)]
     with pytest.raises(ZeroDivisionError):
         next(results)
