@@ -64,14 +64,6 @@ def _scan(whole):
     return marker + 2 + int.from_bytes(whole[marker + 2 : marker + 4], "big")
 
 
-def empty(rng):
-    return ".jpg", b""
-
-
-def text(rng):
-    return ".jpg", TEXTS[rng.integers(len(TEXTS))]
-
-
 def cut_in_the_header(rng):
     whole = _jpeg(rng)
     return ".jpg", whole[: rng.integers(4, _scan(whole))]
@@ -86,19 +78,16 @@ def cut_in_the_scan(rng):
 
 def garbage_in_the_scan(rng):
     """A page of other bytes in the middle of a baseline scan, as a disk or a broken download leaves it."""
-    whole = bytearray(_jpeg(rng, 240, 240))
-    start = _scan(whole)
-    length = len(whole) - start
-    at, size = start + int(rng.integers(length // 4, length // 2)), min(4096, length // 3)
-    whole[at : at + size] = rng.bytes(size)
-    return ".jpg", bytes(whole)
+    whole = _jpeg(rng, 240, 240)
+    length = len(whole) - _scan(whole)
+    at, size = _scan(whole) + int(rng.integers(length // 4, length // 2)), min(4096, length // 3)
+    return ".jpg", whole[:at] + rng.bytes(size) + whole[at + size :]
 
 
 def bad_checksum(rng):
     """One bit of a PNG's image data is another."""
     whole = bytearray(encoded(picture(rng), "png"))
-    at = whole.index(b"IDAT") + 4
-    whole[rng.integers(at, len(whole) - 16)] ^= 1 << rng.integers(8)
+    whole[rng.integers(whole.index(b"IDAT") + 4, len(whole) - 16)] ^= 1 << rng.integers(8)
     return ".png", bytes(whole)
 
 
@@ -122,15 +111,6 @@ def mislabeled(rng):
     return suffix, encoded(picture(rng), kind)
 
 
-def unreadable(rng):
-    """No bytes: the file system's entry is a link to nowhere, or a folder."""
-    return ".jpg", ("link", "folder")[rng.integers(2)]
-
-
-def chance(rng):
-    return ".png" if rng.integers(2) else ".jpg", rng.bytes(int(rng.integers(1, 5000)))
-
-
 def cut_other(rng):
     """WebP, BMP or GIF without its end."""
     kind = ("webp", "bmp", "gif")[rng.integers(3)]
@@ -139,21 +119,21 @@ def cut_other(rng):
 
 
 CUT = {"truncated", "damaged"}
-DAMAGES = {
-    empty: {"empty"},
-    text: {"not-an-image"},
-    cut_in_the_header: CUT,
-    cut_in_the_scan: CUT,
-    garbage_in_the_scan: CUT,
-    bad_checksum: {"damaged"},
-    cut_png: {"truncated"},
-    over_the_cap: {"too-large"},
-    mislabeled: {"mislabeled"},
-    unreadable: {"unreadable"},
-    chance: {"not-an-image"},
-    cut_other: CUT,
-}
-"""Twelve damages, each with the kinds that it may be found as."""
+DAMAGES = (
+    (lambda rng: (".jpg", b""), {"empty"}),
+    (lambda rng: (".jpg", TEXTS[rng.integers(len(TEXTS))]), {"not-an-image"}),
+    (lambda rng: (".png" if rng.integers(2) else ".jpg", rng.bytes(int(rng.integers(1, 5000)))), {"not-an-image"}),
+    (lambda rng: (".jpg", ("link", "folder")[rng.integers(2)]), {"unreadable"}),
+    (cut_in_the_header, CUT),
+    (cut_in_the_scan, CUT),
+    (garbage_in_the_scan, CUT),
+    (bad_checksum, {"damaged"}),
+    (cut_png, {"truncated"}),
+    (over_the_cap, {"too-large"}),
+    (mislabeled, {"mislabeled"}),
+    (cut_other, CUT),
+)
+"""Twelve ways to damage a file, each with the kinds that it may be found as."""
 
 
 def plant(path, content):
@@ -170,11 +150,11 @@ def plant(path, content):
 def write_damaged(root, num_images, rng):
     """Damaged files of every kind among class folders; what may be found, by name."""
     wanted = {}
-    for number, (damage, kinds) in zip(range(num_images), cycle(DAMAGES.items()), strict=False):
+    for number, (damage, kinds) in zip(range(num_images), cycle(DAMAGES), strict=False):
         suffix, content = damage(rng)
         name = f"train/class{number // 12 % 10}/bad{number:04}{suffix}"
         plant(root / name, content)
-        wanted[name] = (damage.__name__, kinds)
+        wanted[name] = kinds
     return wanted
 
 
