@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import ids_and_labels, levels_of, listing, random_bytes, write_image, write_images, write_table
+from data_files import ids_and_labels, levels_of, listing, random_bytes, write_files, write_images, write_table
 from test_tables import PETS, pixel_table
 
 from diptych.data import sources
@@ -23,13 +24,10 @@ def write_tree(folder, *classes):
 
 
 def test_a_folder_is_read_in_sorted_order_of_classes_and_paths_without_hidden_and_other_files(tmp_path):
-    write_images(tmp_path / "b", 30, 40)
-    write_images(tmp_path / "B" / "more", 50)
-    write_images(tmp_path / "a", 10, 20)
-    write_images(tmp_path / ".cache", 60)
-    write_images(tmp_path / "a" / ".hidden", 70)
-    (tmp_path / "b" / "._000.png").write_text("resource fork")
-    (tmp_path / "b" / "Thumbs.db").write_text("thumbs")
+    folders = {"b": (30, 40), "B/more": (50,), "a": (10, 20), ".cache": (60,), "a/.hidden": (70,)}
+    for name, levels in folders.items():
+        write_images(tmp_path / name, *levels)
+    write_files(tmp_path, {"b/._000.png": b"resource fork", "b/Thumbs.db": b"thumbs"})
     folder = listing(tmp_path)
     assert (("B", "a", "b"), [0, 1, 1, 2, 2]) == (folder.class_names, folder.train.labels.tolist())
     assert [50, 10, 20, 30, 40] == levels_of(folder.train)
@@ -78,8 +76,7 @@ def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_p
 def test_a_folder_of_runs_is_not_a_class(record, divided, list_classes, tmp_path):
     write_tree(tmp_path / divided, "cats", "dogs")
     before = ids_and_labels(listing(tmp_path, list_classes=list_classes).train)
-    write_table(tmp_path / "runs" / record, "{}")
-    write_image((tmp_path / "runs" / record).parent / "plots" / "loss.png", 3)
+    write_table(tmp_path / "runs" / record, "{}", loss=3)
     after = listing(tmp_path, list_classes=list_classes)
     assert (("cats", "dogs"), before) == (after.class_names, ids_and_labels(after.train))
     write_table(tmp_path / "labels.csv", f"path,label\n{before[0][0]},a\n{before[-1][0]},b\n")
@@ -120,22 +117,15 @@ def test_links_to_folders_and_dangling_links_are_not_followed(tmp_path):
 @pytest.mark.parametrize("name", ["pets.csv", "pets.zip", "pets"])
 def test_a_link_keeps_its_name_and_folder(name, tmp_path):
     write_tree(tmp_path / "tree", "cats", "dogs")
-    blob = tmp_path / "abc123"
-    if name == "pets.csv":
-        write_table(blob, PETS)
-        for image in "abc":
-            write_image(tmp_path / "snap" / f"{image}.png", 1)
-    elif name == "pets.zip":
-        shutil.make_archive(tmp_path / "packed", "zip", tmp_path / "tree")
-        (tmp_path / "packed.zip").rename(blob)
-    else:
-        (tmp_path / "tree").rename(blob)
-    (tmp_path / "snap").mkdir(exist_ok=True)
-    (tmp_path / "snap" / name).symlink_to(blob)
-    for data in (str(tmp_path / "snap" / name), provenance.DataSource.of(tmp_path / "snap" / name).data):
-        pets = sources.find(data)
-        assert ("pets", 2) == (pets.name, len(pets.listing.class_names))
-    assert str(tmp_path / "snap" / name) == data
+    kept = {
+        "pets": tmp_path / "tree",
+        "pets.csv": write_table(tmp_path / "snap" / "abc123", PETS, a=1, b=2, c=3),
+        "pets.zip": shutil.make_archive(tmp_path / "packed", "zip", tmp_path / "tree"),
+    }
+    link = tmp_path / "snap" / name
+    link.symlink_to(Path(kept[name]).rename(tmp_path / "blob"))
+    pets = sources.find(str(link))
+    assert ("pets", 2, str(link)) == (pets.name, len(pets.listing.class_names), provenance.DataSource.of(link).data)
 
 
 @pytest.mark.parametrize(("option", "value"), [("root", "."), ("pixel_shape", (8, 8, 1))])

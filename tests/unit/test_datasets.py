@@ -145,8 +145,9 @@ def test_digits_are_scaled_and_divided_and_have_the_requested_size_and_channels(
     large = datasets.load("digits", image_size=(16, 12), channels=3, validation_fraction=0.0)
     assert (16, 12, 3) == large.image_shape
     assert [(0, 16, 12, 3), (359, 16, 12, 3)] == [split.images.shape for split in (large.validation, large.test)]
-    with pytest.raises(UsageError, match="must be"):
-        datasets.load("digits", channels=2)
+    for wrong, complaint in (({"channels": 2}, "must be"), ({"image_size": (10**5,) * 2}, "at most 89,478,485 pixels")):
+        with pytest.raises(UsageError, match=complaint):
+            datasets.load("digits", **wrong)
 
 
 def test_the_digits_are_those_of_scikit_learn():

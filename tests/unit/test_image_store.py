@@ -1,15 +1,14 @@
 """Image files cached and streamed: equal images and batches, bad images, changed files, and a damaged cache."""
 
 import errno
-import hashlib
 import os
 import pickle
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from data_files import png
+from data_files import png, write_files
+from test_batches import digests
 
 from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches, usual_workers
@@ -17,7 +16,7 @@ from diptych.data.datasets import ingest
 from diptych.data.decode import decode_file
 from diptych.data.preprocess import channel_moments, resize
 from diptych.data.readers.folder import list_folder
-from diptych.errors import ArtifactError, DataError, UsageError
+from diptych.errors import ArtifactError, DataError
 from diptych.processes import num_threads
 from diptych.spec import Recipe
 
@@ -74,38 +73,28 @@ def test_cached_images_are_not_decoded_again_after_a_move_or_a_new_time(folder):
 def test_other_content_of_the_same_size_and_time_is_decoded(caching, folder):
     before = read(folder, caching).train.images[:]
     path = folder / "cat" / "01.png"
-    time, content = path.stat().st_mtime_ns, bytearray(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1])
-    path.write_bytes(content)
+    time, size = path.stat().st_mtime_ns, path.stat().st_size
+    path.write_bytes(png(3).ljust(size, b"\0"))
     os.utime(path, ns=(time, time))
     after = read(folder, caching).train.images[:]
     assert [1] == np.flatnonzero((before != after).any(axis=(1, 2, 3))).tolist()
 
 
 def break_files(folder):
-    broken = {"cat/00.jpg": b"", "cat/03.png": b"<html>no image</html>"}
-    whole = folder / "dog" / "04.jpg"
-    broken["dog/04.jpg"] = whole.read_bytes()[:300]
-    for name, content in broken.items():
-        (folder / name).write_bytes(content)
+    cut = (folder / "dog/04.jpg").read_bytes()[:300]
+    broken = {"cat/00.jpg": b"", "cat/03.png": b"<html>no image</html>", "dog/04.jpg": cut}
+    write_files(folder, broken)
     return broken
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
-def test_bad_images_are_reported_before_training(caching, folder):
-    names = break_files(folder)
-    for _ in range(2):  # found, then remembered
-        with pytest.raises(DataError, match="3 of 60 images cannot be decoded") as caught:
-            read(folder, caching)
-        message = str(caught.value)
-        assert all(name in message for name in names)
-        assert "--bad-images skip" in message
-        assert "\n" not in message
-
-
-@pytest.mark.parametrize("caching", ["always", "never"])
-def test_bad_images_can_be_skipped_and_are_named(caching, folder):
+def test_bad_images_are_named_before_training_and_can_be_skipped(caching, folder):
     whole = read(folder, caching).train
     names = break_files(folder)
+    for _ in range(2):  # found, then remembered
+        with pytest.raises(DataError, match=r"3 of 60 images cannot be decoded.*--bad-images skip") as caught:
+            read(folder, caching)
+        assert all(name in str(caught.value) for name in names)
     parts = read(folder, caching, bad_images="skip")
     good = np.flatnonzero(~np.isin(whole.ids, list(names)))
     np.testing.assert_array_equal(whole.images[good], parts.train.images[:])
@@ -118,14 +107,6 @@ def test_bad_images_can_be_skipped_and_are_named(caching, folder):
         read(folder, caching, bad_images="skip")
 
 
-def digest_of(batches):
-    digest = hashlib.sha256()
-    for batch in batches:
-        for array in vars(batch).values():
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
 def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
     whole, tails = set(), set()
     for caching, usual in (("always", 1), ("never", num_threads())):
@@ -133,19 +114,18 @@ def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_s
         assert usual == usual_workers(train.images)
         for workers in (0, 1, 2, 4, 2, None):
             settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
-            whole.add(digest_of(epoch_batches(train, RECIPE, **settings)))
-            tails.add(digest_of(epoch_batches(train, RECIPE, first_step=4, **settings)))
+            whole.add(tuple(digests(epoch_batches(train, RECIPE, **settings))))
+            tails.add(tuple(digests(epoch_batches(train, RECIPE, first_step=4, **settings))))
     assert (1, 1) == (len(whole), len(tails))
 
 
-def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder, monkeypatch):
+def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder):
     def fingerprint(path=folder, caching="always"):
-        whole = datasets.read(str(path), image_size=SIZE, caching=caching)
-        return whole.divide(0, 0.1).fingerprint
+        return datasets.read(str(path), image_size=SIZE, caching=caching).divide(0, 0.1).fingerprint
 
     first = fingerprint()
     assert first == fingerprint(caching="never")
-    moved = Path(folder).rename(folder.with_name("moved"))
+    moved = folder.rename(folder.with_name("moved"))
     assert first == fingerprint(moved)
     (moved / "cat" / "00.jpg").write_bytes((moved / "cat" / "02.jpg").read_bytes())
     assert first != fingerprint(moved)
@@ -157,16 +137,16 @@ class Changing:
     def __init__(self, *contents):
         self.contents = iter(contents)
 
-    def read(self, place):
-        if content := next(self.contents):
-            return content
-        raise DataError("Cannot read 'a.png': Permission denied.")
-
     def __len__(self):
         return 1
 
     def id_of(self, place):
         return "a.png"
+
+    def read(self, place):
+        if content := next(self.contents):
+            return content
+        raise DataError("Cannot read 'a.png': Permission denied.")
 
 
 @pytest.mark.parametrize("first", [png(1), None], ids=["replaced", "could not be read"])
@@ -221,12 +201,6 @@ def test_a_damaged_cache_is_rebuilt(folder):
         np.testing.assert_array_equal(skipped.train.images.moments, parts.train.images.moments)
         assert skipped.skipped == parts.skipped
     assert (60, 57) == (len(expected), len(skipped.train))
-
-
-@pytest.mark.parametrize("side", [100_000, 10**9])
-def test_a_huge_image_size_is_an_error(side, folder):
-    with pytest.raises(UsageError, match="at most 89,478,485 pixels"):
-        datasets.read(str(folder), image_size=(side, side))
 
 
 @pytest.mark.parametrize("caching", ["always", "never"])
