@@ -18,6 +18,7 @@ from diptych.comparison.runs import Arm, Cost, Epoch, FinishedRun, Shipped
 from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 
+DIGITS = load_digits()
 SIDES = [
     ("PyTorch", "torch"),
     ("TensorFlow", "tensorflow"),
@@ -28,9 +29,7 @@ SIDES = [
 ]
 RUNGS = (
     Rung("weights round trip", "float64", 0.0, 0.0, 0.0, "torch/stem.conv.weight"),
-    Rung("forward pass in evaluation", "float64", 1e-9, 3.2e-16, 4.4e-16, "logits"),
     Rung("gradients", "float64", 1e-9, 8.1e-15, 2.0e-16, "stem.conv.weight"),
-    Rung("50 steps of adamw", "float64", 1e-9, 5.2e-15, 2.0e-16, "head.weight"),
     Rung("50 steps of adamw", "float32", None, 3.4e-4, 1.2e-4, "head.weight"),
     Rung("training on digits", "float64", 0.0, 0.0, 0.0, "predictions", equal=360, total=360),
 )
@@ -53,7 +52,7 @@ def make_comparison(num_sides=2, num_seeds=3, num_classes=10, num_epochs=10, num
 
 def make_pictures(comparison):
     """Digits for the images of the gallery."""
-    images = _digits().images
+    images = DIGITS.images
     entries = comparison["gallery"]["disagreements"] + comparison["gallery"]["shared_mistakes"]
     return {
         entry["id"]: (images[entry["id"] % len(images)] * 255 / 16).astype(np.uint8)[..., None] for entry in entries
@@ -61,16 +60,11 @@ def make_pictures(comparison):
 
 
 @cache
-def _digits():
-    return load_digits()
-
-
-@cache
 @patch.object(statistics, "NUM_RESAMPLES", 100)
 def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
     rng = np.random.default_rng(0)
     is_digits = num_classes == 10 and num_images is None
-    labels = _digits().target[:900] if is_digits else rng.integers(0, num_classes, num_images or 40 * num_classes)
+    labels = DIGITS.target[:900] if is_digits else rng.integers(0, num_classes, num_images or 40 * num_classes)
     names = tuple(str(k) if num_classes == 10 else f"class {k}" for k in range(num_classes))
     setup = zoo.model("cnn", (8, 8, 1), num_classes, (0.3,), (0.4,)), Recipe(epochs=num_epochs, precision="bfloat16")
     true, near = np.eye(num_classes)[labels], np.eye(num_classes)[(labels * 7 + 3) % num_classes]
@@ -92,14 +86,10 @@ def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
         parity=Certificate("cnn", (8, 8, 1), 1, "c0ffee" * 10, 0, 50, {}, {}, "abacus", "now", RUNGS).to_json(),
         remarks=["The speeds were measured with 2 threads.", "No image was left out."],
     )
-    headline = "Equivalent: the two differ by less than 0.5 points."
-    return content | {
-        "verdict": {
-            "headline": headline if num_seeds > 1 else "One pair of runs is too few to tell.",
-            "details": content["verdict"]["details"],
-            "outcome": "equivalent" if num_seeds > 1 else "too-few",
-        }
-    }
+    content["verdict"] |= {"outcome": "equivalent", "headline": "Equivalent: the two differ by less than 0.5 points."}
+    if num_seeds == 1:
+        content["verdict"] |= {"outcome": "too-few", "headline": "One pair of runs is too few to tell."}
+    return content
 
 
 def _run(setup, engine, seed, logits, labels, names, rng):
@@ -108,14 +98,10 @@ def _run(setup, engine, seed, logits, labels, names, rng):
     record = record_of(
         engine=engine,
         seed=seed,
-        data={"data": "digits", "name": "digits", "fingerprint": "5f0b4c7ad1e2f3a4" * 4, "test_fingerprint": "t"},
         class_names=names,
         split_sizes={"train": 1437, "validation": 0, "test": len(labels)},
         spec=model_to_json(spec),
         recipe=recipe_to_json(recipe),
-        machine={"processor": "Intel Xeon Platinum 8481C", "cores": 2, "system": "Linux 6.1", "python": "3.11.7"},
-        versions={"diptych": "0.1.0", "numpy": "2.4.6", "torch": "2.13.0", "tensorflow": "2.21.0"},
-        engines=[{"engine": engine, "threads": 2}],
     )
     run = FinishedRun(Run(Path(f"runs/digits-cnn-{engine}-s{seed}")), record, logits.astype(np.float32), labels)
     epochs = [

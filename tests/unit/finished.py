@@ -30,33 +30,32 @@ def labels():
     return np.arange(NUM_IMAGES) % len(CLASSES)
 
 
-def logits(share_right, seed, labels_n=None):
+def logits(share_right, seed):
     """Answers of which about this share is right."""
     generator = np.random.default_rng(seed)
-    labels_n = labels() if labels_n is None else labels_n
-    answers_n = np.where(generator.random(len(labels_n)) < share_right, labels_n, (labels_n + 1) % len(CLASSES))
-    logits_nk = generator.normal(0, 0.3, (len(labels_n), len(CLASSES))).astype(np.float32)
-    logits_nk[np.arange(len(labels_n)), answers_n] += 3
+    answers_n = (labels() + (generator.random(NUM_IMAGES) >= share_right)) % len(CLASSES)
+    logits_nk = generator.normal(0, 0.3, (NUM_IMAGES, len(CLASSES))).astype(np.float32)
+    logits_nk[np.arange(NUM_IMAGES), answers_n] += 3
     return logits_nk
 
 
-def record_of(**entries):
+def record_of(engine="torch", **entries):
     """A run's record; entries as in `run.json`."""
     content = {
         "format": "diptych-run",
         "version": 1,
         "status": "finished",
-        "engine": "torch",
+        "engine": engine,
         "seed": 0,
         "data": {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint": "t"},
         "class_names": CLASSES,
-        "split_sizes": {"train": 100, "validation": 20, "test": 200},
+        "split_sizes": {"train": 100, "validation": 20, "test": NUM_IMAGES},
         "preprocessing": {"height": 8, "width": 8, "channels": 1, "resize": "area"},
         "spec": model_to_json(zoo.model("mlp", (8, 8, 1), len(CLASSES), (0.5,), (0.25,))),
         "recipe": recipe_to_json(Recipe()),
         "machine": {"processor": "abacus", "cores": 1, "system": "none", "python": "3.11"},
-        "versions": {"torch": "1.0"},
-        "engines": [{"engine": "torch", "threads": 1}],
+        "versions": {engine: "1.0"},
+        "engines": [{"engine": engine, "threads": 1}],
         **entries,
     }
     return msgspec.convert(content, RunRecord)
@@ -68,21 +67,15 @@ def amend(run, **entries):
     run.record_path.write_text(json.dumps({key: value for key, value in content.items() if value != DELETED}))
 
 
-def finished(
-    parent, name, *, engine="torch", seed=0, model="mlp", logits_nk=None, labels_n=None, record=None, **changes
-):
+def finished(parent, name, *, engine="torch", seed=0, model="mlp", logits_nk=None, record=None, **changes):
     """A run directory with all that a comparison reads."""
-    labels_n = labels() if labels_n is None else labels_n
     logits_nk = logits(0.9, seed + 100 * (engine == "torch")) if logits_nk is None else logits_nk
-    spec = zoo.model(model, (8, 8, 1), len(CLASSES), (0.5,), (0.25,))
+    labels_n = changes.pop("labels_n", labels())
     entries = {
         "engine": engine,
         "seed": seed,
-        "split_sizes": {"train": 100, "validation": 20, "test": len(labels_n)},
-        "spec": model_to_json(spec),
+        "spec": model_to_json(zoo.model(model, (8, 8, 1), len(CLASSES), (0.5,), (0.25,))),
         "recipe": recipe_to_json(Recipe(epochs=2, precision="float32", flip="none", **changes)),
-        "versions": {engine: "1.0"},
-        "engines": [{"engine": engine, "threads": 1}],
     }
     run = Run.create(parent, name, record_of(**entries | (record or {})))
     for epoch in (1, 2):

@@ -60,24 +60,16 @@ def test_a_verdict_says_what_the_accuracies_show(tmp_path, first, second, outcom
 
 
 @pytest.mark.parametrize(
-    ("difference_p", "equivalence_p", "outcome"),
+    ("outcome", "difference_p", "equivalence_p"),
     [
-        (0.9, 0.049, "equivalent"),
-        (0.9, 0.051, "undecided"),
-        (0.049, 0.051, "different"),
-        (0.051, 0.051, "undecided"),
-        (0.001, 0.049, "equivalent"),
+        *(("equivalent", 0.9, 0.049), ("equivalent", 0.001, 0.049), ("different", 0.049, 0.051)),
+        *(("undecided", 0.9, 0.051), ("undecided", 0.051, 0.051)),
     ],
 )
 def test_differences_and_equivalence_are_judged_at_five_percent(difference_p, equivalence_p, outcome):
     difference = {"mean": 0.001, "low": -0.01, "high": 0.01, "p_value": difference_p, "num_pairs": 3}
-    accuracy = {
-        "means": [0.9, 0.901],
-        "difference": difference,
-        "equivalence_p": equivalence_p,
-        "detectable": 0.01,
-        "image_interval": {"low": -0.01, "high": 0.01},
-    }
+    accuracy = {"means": [0.9, 0.901], "difference": difference, "equivalence_p": equivalence_p, "detectable": 0.01}
+    accuracy |= {"image_interval": {"low": -0.01, "high": 0.01}}
     made = {"second": 1, "agreement": 0.9, "measures": [accuracy]}
     assert outcome == verdict(["a", "b"], [made], {"1": [{"mcnemar_p": 0.5}] * 3}, 0.005)["outcome"]
     # A second comparison doubles the smallest p-value (Holm), so neither is significant any more.
@@ -94,10 +86,9 @@ def test_a_difference_in_loss_is_reported_even_if_the_accuracies_are_equivalent(
 
 
 def test_three_arms_are_ranked_and_each_is_compared_with_the_first(tmp_path):
-    arms = (("torch", "mlp"), ("tensorflow", "mlp"), ("torch", "cnn"))
     runs = [
         finished(tmp_path, f"{engine}-{model}-{seed}", engine=engine, model=model, seed=seed, logits_nk=right(count))
-        for count, (engine, model) in zip((150, 170, 190), arms, strict=True)
+        for engine, model, count in (("torch", "mlp", 150), ("tensorflow", "mlp", 170), ("torch", "cnn", 190))
         for seed in (0, 1)
     ]
     headline = found(group(runs))["verdict"]["headline"]
@@ -144,26 +135,20 @@ def test_a_disturbed_measurement_is_marked_in_a_remark(tmp_path, disturbed):
     assert disturbed == bool(result["disturbed"]) == any("The machine was busy" in one for one in result["remarks"])
 
 
-def test_the_gallery_is_sorted_by_the_number_of_disagreeing_pairs(tmp_path):
-    base = right(NUM_IMAGES)
+def test_the_gallery_is_sorted_by_the_number_of_disagreeing_pairs_and_by_confidence(tmp_path):
+    base = right(198)
     once, twice = base.copy(), base.copy()
     once[3], twice[3] = base[4], base[4]
     twice[7] = base[8] / 4
+    for unsure in (once, twice):
+        unsure[199] /= 8
     arms = two_arms(tmp_path, [base, base], [once, twice])
     result = gallery(arms)
     assert [3, 7] == [case["id"] for case in result["disagreements"]]
     assert [2, 1] == [case["num_pairs"] for case in result["disagreements"]]
     assert [labels()[3], (labels()[3] + 1) % 3] == result["disagreements"][0]["predicted"]
-    assert (2, NUM_IMAGES) == (result["num_disagreements"], result["num_images"])
-
-
-def test_shared_mistakes_are_sorted_by_confidence(tmp_path):
-    base = right(198)
-    unsure = base.copy()
-    unsure[199] /= 8
-    result = gallery(two_arms(tmp_path, [base, base], [unsure, unsure]))
     assert [198, 199] == [case["id"] for case in result["shared_mistakes"]]
-    assert 2 == result["num_shared"]
+    assert (2, 2, NUM_IMAGES) == (result["num_disagreements"], result["num_shared"], result["num_images"])
 
 
 def test_time_to_target_is_up_to_the_first_epoch_that_every_run_reaches(tmp_path):
