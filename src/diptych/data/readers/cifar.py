@@ -107,7 +107,7 @@ class _Call:
         self.state = state
 
 
-class _BatchUnpickler(pickle.Unpickler):
+class _BatchUnpickler(pickle.Unpickler):  # noqa: TID251  (its find_class is below)
     """Records the calls of the format's three globals, and refuses every other global."""
 
     def find_class(self, module_name: str, global_name: str) -> Callable[..., _Call]:
