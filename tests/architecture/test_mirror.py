@@ -15,10 +15,7 @@ PACKAGE = Path(diptych.__file__).parent
 TESTS = Path(__file__).parents[1]
 ENGINES = ("torch", "tensorflow")
 # Each framework's own types by their common name.
-NATIVE_TYPES = {
-    "torch": {"Network": "Model"},
-    "tensorflow": {"keras.Model": "Model", "Variable": "Tensor"},
-}
+NATIVE_TYPES = {"torch": {"Network": "Model"}, "tensorflow": {"keras.Model": "Model", "Variable": "Tensor"}}
 # Functions and classes used by other files that may differ between the engines, and why.
 UNMIRRORED = {
     "export.py: Served": "Keras builds the exported model from layers, without a class.",

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from diptych.errors import ArtifactError, DataError, EngineError
-from diptych.evaluation import (
-    classification_report,
-    evaluate_logits,
-    log_softmax,
-    reliability_bins,
-    softmax,
-)
+from diptych.evaluation import classification_report, evaluate_logits, log_softmax, reliability_bins, softmax
 
 NAMES = ["cat", "dog", "eel", "fox", "gnu", "hen", "imp"]
 SCORES = ("precision", "recall", "f1")
