@@ -150,9 +150,8 @@ def test_a_crack_in_the_mirror_is_found(copy, file, pattern, replacement, fault)
 
 
 def test_an_exception_that_does_not_differ_is_found(copy):
-    assert ["train.py: predict: stated, but does not differ"] == faults(
-        copy, stated={**UNMIRRORED, "train.py: predict": ""}
-    )
+    stated = {**UNMIRRORED, "train.py: predict": ""}
+    assert ["train.py: predict: stated, but does not differ"] == faults(copy, stated=stated)
 
 
 def test_functions_in_another_order_are_found(copy):

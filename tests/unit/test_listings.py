@@ -10,24 +10,18 @@ from diptych.spec.codec import model_from_json, recipe_from_json
 from diptych.spec.recipe import RECIPES
 
 
-def test_models_as_json_are_whole_specs():
+def test_models_and_recipes_as_json_are_whole():
     specs = diptych("models", "--input-shape", 28, 28, 1, "--num-classes", 7, "--json").json
-    assert {name: zoo.model(name, (28, 28, 1), 7) for name in zoo.MODELS} == {
-        name: model_from_json(spec) for name, spec in specs.items()
-    }
+    models = {name: model_from_json(spec) for name, spec in specs.items()}
+    assert {name: zoo.model(name, (28, 28, 1), 7) for name in zoo.MODELS} == models
+    recipes = {name: recipe_from_json(recipe) for name, recipe in diptych("recipes", "--json").json.items()}
+    assert {name: recipe() for name, recipe in RECIPES.items()} == recipes
 
 
 def test_models_that_need_larger_images_are_marked_in_the_table_and_missing_in_json():
     args = ("models", "--input-shape", 8, 8, 1)
     assert "too small)" in diptych(*args).out
     assert {*zoo.MODELS} - {"cifar_sequential", "fashion_cnn"} == diptych(*args, "--json").json.keys()
-
-
-def test_recipes_as_json_are_whole_recipes():
-    found = diptych("recipes", "--json").json
-    assert {name: recipe() for name, recipe in RECIPES.items()} == {
-        name: recipe_from_json(recipe) for name, recipe in found.items()
-    }
 
 
 def test_datasets_and_differences_as_json_are_complete():

@@ -82,14 +82,9 @@ ROWS = random_bytes(3, cifar.NUM_PIXEL_BYTES)
 
 def hostile_pickles(marker):
     touch = f"touch {marker}".encode()
-    python = f"open({str(marker)!r}, 'w')".encode()
     short = bytes([len(touch)]) + touch
     return {
         "os.system": b"cos\nsystem\n(S'" + touch + b"'\ntR.",
-        "posix.system": b"\x80\x02cposix\nsystem\nU" + short + b"\x85R.",
-        "builtins.eval": b"\x80\x02cbuiltins\neval\nU" + bytes([len(python)]) + python + b"\x85R.",
-        "__builtin__.eval": b"\x80\x02c__builtin__\neval\nU" + bytes([len(python)]) + python + b"\x85R.",
-        "subprocess.getoutput": b"\x80\x02csubprocess\ngetoutput\nU" + short + b"\x85R.",
         "numpy.load": b"\x80\x02cnumpy\nload\nU\x04fileS'x'\n\x86R.",
         "numpy.core.multiarray.scalar": b"\x80\x02cnumpy.core.multiarray\nscalar\n)R.",
         "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",

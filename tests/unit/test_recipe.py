@@ -2,13 +2,11 @@
 
 import json
 import sys
-from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diptych.errors import SpecError
 from diptych.spec import Recipe
 from diptych.spec.recipe import RECIPES, recipe_named
 
@@ -37,25 +35,22 @@ def test_some_fields_need_a_validation_split(field):
     assert not Recipe().wants_validation
 
 
-def test_a_recipe_is_frozen_and_a_changed_copy_is_checked():
-    recipe = Recipe()
-    with pytest.raises(FrozenInstanceError):
-        recipe.epochs = 3
-    with pytest.raises(SpecError, match="'epochs'"):
-        replace(recipe, epochs=0)
-
-
 def test_default_has_all_defaults_and_quick_fewer_epochs():
     assert Recipe() == recipe_named("default")
     assert Recipe(epochs=3) == recipe_named("quick")
 
 
 def test_resnet_cifar_is_the_training_of_the_paper():
-    recipe = recipe_named("resnet_cifar")
     expected = {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "learning_rate": 0.1, "batch_size": 128}
-    expected |= {"l2": 1e-4, "no_decay": (), "step_factor": 0.1, "crop_padding": 4, "step_epochs": (82, 123)}
-    assert expected == {name: getattr(recipe, name) for name in expected}
-    assert 164 == recipe.epochs
+    expected |= {
+        "epochs": 164,
+        "l2": 1e-4,
+        "no_decay": (),
+        "step_factor": 0.1,
+        "crop_padding": 4,
+        "step_epochs": (82, 123),
+    }
+    assert expected == {name: getattr(recipe_named("resnet_cifar"), name) for name in expected}
 
 
 def test_docstrings_state_the_results_of_the_benchmark(monkeypatch):

@@ -1,13 +1,11 @@
 """The built-in models are those of papers and tutorials."""
 
-import json
 from math import prod
 
 import pytest
 
 from diptych.spec import layers as L
 from diptych.spec import zoo
-from diptych.spec.codec import model_from_json, model_to_json
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 PROJECTIONS = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
@@ -39,14 +37,13 @@ def test_resnets_have_the_names_of_the_common_pytorch_port():
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
-def test_every_model_has_its_name_unique_arrays_and_survives_json(name):
+def test_every_model_has_its_name_and_unique_arrays_and_only_resnets_branch(name):
     spec = zoo.model(name)
     names = [array.name for array in spec.arrays]
     assert len(set(names)) == len(names)
     assert {layer.name for layer in spec.layers} >= {spec.owner(array).name for array in spec.arrays}
     assert name == spec.name
     assert name.startswith("resnet") != spec.is_chain
-    assert spec == model_from_json(json.loads(json.dumps(model_to_json(spec))))
 
 
 @pytest.mark.parametrize("input_shape", [(1, 1, 1), (2, 3, 3), (8, 8, 1), (28, 28, 1), (33, 47, 3), (64, 64, 3)])
