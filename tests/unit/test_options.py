@@ -9,21 +9,11 @@ from diptych.cli.arguments import parse
 from diptych.cli.train import Train
 from diptych.errors import UsageError
 
-
-def refused(*args):
-    with pytest.raises(UsageError) as error:
-        parse(Train, "train", args)
-    return str(error.value)
-
-
 FOREIGN = """
---lr --learning-rate
 --lr0=0.01 --learning-rate
---gpu --device cuda
 --gpus --device
 --project --out
 --imgsz --image-size
---val_split --validation-fraction
 --validation-split --validation-fraction
 --max_epochs --epochs
 --weight-decay --decoupled-decay (AdamW) or --l2
@@ -37,11 +27,9 @@ def test_an_option_of_another_tool_is_translated(line):
     option, _, answer = line.partition(" ")
     name = option.partition("=")[0]
     message = f"train has no option '{name}'; use {answer}. `diptych train --help` lists them."
-    assert message == refused("digits", option)
-
-
-def test_a_typing_error_gets_the_nearest_option():
-    assert "(did you mean '--optimizer'?)" in refused("digits", "--optimiser", "sgd")
+    with pytest.raises(UsageError) as error:
+        parse(Train, "train", ["digits", option])
+    assert message == str(error.value)
 
 
 @pytest.mark.parametrize(("option", "answer"), [("lr", "learning_rate"), ("gpu", "device=cuda"), ("amp", "precision")])
@@ -57,11 +45,9 @@ def test_options_are_parsed_in_any_order_with_dashes_or_underscores():
     assert "digits" == parse(Train, "train", ["digits", "--class-weights", "balanced"]).data
 
 
-@pytest.mark.parametrize(
-    ("value", "weights"), [(["balanced"], "balanced"), (["1", "2"], (1.0, 2.0)), (["3"], (3.0,))], ids=str
-)
+@pytest.mark.parametrize(("value", "weights"), [("balanced", "balanced"), ("1 2", (1.0, 2.0)), ("3", (3.0,))])
 def test_class_weights_are_numbers_or_a_word(value, weights):
-    assert weights == parse(Train, "train", ["--class-weights", *value]).recipe_fields.class_weights
+    assert weights == parse(Train, "train", ["--class-weights", *value.split()]).recipe_fields.class_weights
 
 
 @pytest.mark.parametrize(("text", "size"), [("32", (32, 32)), ("24x32", (24, 32))])
@@ -72,12 +58,10 @@ def test_an_image_size_is_a_side_or_height_and_width(text, size):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"threads": 0}, "'threads' must be a whole number of at least 1, got 0"),
         ({"threads": "4"}, "'threads' must be a whole number, got '4'"),
         ({"image_size": (2, 0)}, "'image_size' must be a whole number of at least 1, got 0"),
-        ({"workers": -1}, "'workers' must be a whole number of at least 0, got -1"),
         ({"device": "gpu"}, "'device' must be one of auto, cpu, cuda, got 'gpu' \\(did you mean 'cuda'\\?\\)"),
-        *(({"name": name}, "'name' must be a folder name") for name in ("", "..", "a/b")),
+        *(({"name": name}, "'name' must be a folder name") for name in ("", "..")),
     ],
 )
 def test_an_invalid_option_is_refused_before_anything_is_written(option, message, tmp_path):

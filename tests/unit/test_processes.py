@@ -126,8 +126,8 @@ def test_the_death_of_a_process_is_explained(worker, how, words):
 
 def test_messages_arrive_in_order(worker):
     messages = []
-    assert worker.call(report, notify=lambda kind, fields: messages.append((kind, fields["value"]))) == "done"
-    assert messages == [("number", 0), ("number", 1), ("number", 2)]
+    assert worker.call(report, notify=lambda *message: messages.append(message)) == "done"
+    assert messages == [("number", {"value": number}) for number in range(3)]
 
 
 def test_a_log_gets_what_is_printed_before_and_during_a_call(worker, tmp_path):
@@ -174,12 +174,9 @@ def test_an_error_of_the_callback_is_not_taken_for_the_death_of_the_process(work
 
 
 def test_a_process_ends_when_its_parent_is_killed(env, tmp_path):
-    script = (
-        "import test_processes as t, pathlib, os, signal\n"
-        "with t.Worker() as worker:\n"
-        "    worker.call(t.wait_until_stopped, pathlib.Path('state').absolute(),\n"
-        "                notify=lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
-    )
+    script = """import test_processes as t, pathlib, os
+with t.Worker() as worker:
+    worker.call(t.wait_until_stopped, pathlib.Path("state"), notify=lambda *_: os.kill(os.getpid(), 9))"""
     subprocess.run([sys.executable, "-c", script], env=env, cwd=tmp_path, check=False)
     deadline = time.monotonic() + 20
     while not (tmp_path / "state").exists():
@@ -189,11 +186,9 @@ def test_a_process_ends_when_its_parent_is_killed(env, tmp_path):
 
 def test_a_script_needs_no_guard_and_a_file_beside_it_stands_in_for_no_module(env, tmp_path):
     (tmp_path / "pickle.py").write_text("raise SystemExit('the wrong pickle')")
+    (tmp_path / "scripts").mkdir()
     script = tmp_path / "scripts" / "script.py"
-    script.parent.mkdir()
-    script.write_text(
-        "from diptych.processes import call\nfrom test_processes import same\nprint(call(same, 'once'))\n"
-    )
+    script.write_text("import test_processes as t\nfrom diptych.processes import call\nprint(call(t.same, 'once'))\n")
     done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("once\n", "")
 

@@ -41,8 +41,3 @@ def test_a_folder_of_finished_runs_is_refused(tmp_path):
         finished(tmp_path, name)
     with pytest.raises(ArtifactError, match=r"All 2 runs in '.*' are finished: there is nothing to resume\."):
         unfinished_run(tmp_path)
-
-
-def test_a_folder_without_runs_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match=r"is not a run: it has no run\.json"):
-        unfinished_run(tmp_path)

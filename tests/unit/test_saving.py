@@ -21,19 +21,18 @@ def clock(monkeypatch):
     """A clock that is set by hand; what the saver does takes no time unless `save_seconds` says so."""
 
     class Clock:
-        now, save_seconds = 100.0, 0.0
+        now, save_seconds, save = 100.0, 0.0, staticmethod(checkpoint.save)
 
         def perf_counter(self):
             return self.now
 
-    clock, save = Clock(), checkpoint.save
+        def save_slowly(self, *arguments):
+            self.save(*arguments)
+            self.now += self.save_seconds
 
-    def slow(*arguments):
-        save(*arguments)
-        clock.now += clock.save_seconds
-
+    clock = Clock()
     monkeypatch.setattr(schedule, "time", clock)
-    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(checkpoint, "save", clock.save_slowly)
     return clock
 
 

@@ -1,10 +1,9 @@
 """Shapes, names, counts and costs of a spec. tests/golden/spec_errors.txt has the errors."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import pytest
 
-from diptych.errors import SpecError
 from diptych.spec import ModelSpec, arithmetic
 from diptych.spec import layers as L
 from diptych.spec.zoo import Graph
@@ -71,31 +70,14 @@ def test_the_output_shape_and_flops_of_other_layers_are_those_counted_by_hand(sh
 
 
 def test_a_model_has_the_shape_of_its_input_and_of_every_layer():
-    expected = {
-        "input": (4, 4, 1),
-        "normalize": (4, 4, 1),
-        "conv": (4, 4, 3),
-        "norm": (4, 4, 3),
-        "relu": (4, 4, 3),
-        "pool": (2, 2, 3),
-        "flatten": (12,),
-        "head": (5,),
-    }
-    assert expected == small().shapes
+    maps = {"input": (4, 4, 1), "normalize": (4, 4, 1), "conv": (4, 4, 3), "norm": (4, 4, 3), "relu": (4, 4, 3)}
+    assert {**maps, "pool": (2, 2, 3), "flatten": (12,), "head": (5,)} == small().shapes
     assert 5 == small().num_classes
 
 
 def test_arrays_have_pytorchs_names_and_layouts():
-    expected = {
-        "conv.weight": (3, 1, 3, 3),
-        "conv.bias": (3,),
-        "norm.weight": (3,),
-        "norm.bias": (3,),
-        "norm.running_mean": (3,),
-        "norm.running_var": (3,),
-        "head.weight": (5, 12),
-        "head.bias": (5,),
-    }
+    expected = {"conv.weight": (3, 1, 3, 3), "conv.bias": (3,), "head.weight": (5, 12), "head.bias": (5,)}
+    expected |= {f"norm.{array}": (3,) for array in ("weight", "bias", "running_mean", "running_var")}
     assert expected == {array.name: array.shape for array in small().arrays}
 
 
@@ -105,8 +87,7 @@ def test_the_kernel_of_a_grouped_convolution_has_the_channels_of_a_group():
     graph.conv("grouped", 12, groups=4, use_bias=False)
     graph.add(L.GlobalAvgPool, "pool")
     kernel = graph.model("grouped").array("grouped.weight")
-    assert (12, 2, 3, 3) == kernel.shape
-    assert (18, 27) == (kernel.fan_in, kernel.fan_out)
+    assert ((12, 2, 3, 3), 18, 27) == (kernel.shape, kernel.fan_in, kernel.fan_out)
 
 
 def test_running_statistics_are_not_parameters():
@@ -116,16 +97,8 @@ def test_running_statistics_are_not_parameters():
 
 
 def test_flops_are_those_counted_by_hand():
-    counted = {
-        "normalize": 2 * 16,
-        "conv": 48 * (2 * 9 + 1),
-        "norm": 2 * 48,
-        "relu": 48,
-        "pool": 12 * 4,
-        "flatten": 0,
-        "head": 5 * (2 * 12 + 1),
-    }
-    assert sum(counted.values()) == small().flops
+    convolution, head = 48 * (2 * 9 + 1), 5 * (2 * 12 + 1)
+    assert sum([2 * 16, convolution, 2 * 48, 48, 12 * 4, 0, head]) == small().flops
 
 
 def test_a_flattened_map_is_recognized_through_elementwise_layers():
@@ -157,15 +130,6 @@ def test_normalize_is_one_multiplication_and_one_addition_per_channel():
     for channel, (mean, std) in enumerate([(0.5, 0.5), (0.25, 0.125)]):
         for pixel in (0, 1, 128, 255):
             assert pytest.approx((pixel / 255 - mean) / std) == pixel * scale[channel] + offset[channel]
-
-
-def test_a_spec_is_frozen_and_a_changed_copy_is_checked():
-    model = small()
-    with pytest.raises(FrozenInstanceError):
-        model.name = "other"
-    narrower = replace(model.layers[0], mean=(0.5, 0.5))
-    with pytest.raises(SpecError, match=r"Layer 'normalize' \(Normalize\): expected mean and std for 1 channel"):
-        replace(model, layers=(narrower, *model.layers[1:]))
 
 
 def test_a_name_may_begin_with_another_layers_name():

@@ -32,16 +32,10 @@ def test_a_file_appears_when_it_is_whole_and_two_writers_do_not_mix(tmp_path):
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"old")
-
-    def write_half():
-        with atomic_write(path) as file:
-            file.write(b"new, but not al")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert [path] == list(tmp_path.iterdir())
-    assert path.read_bytes() == b"old"
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
+        file.write(b"new, but not al")
+        raise KeyboardInterrupt
+    assert ([path], b"old") == (list(tmp_path.iterdir()), path.read_bytes())
 
 
 def test_what_cannot_be_written_is_named_with_its_bytes(tmp_path):
@@ -54,10 +48,8 @@ def test_what_cannot_be_written_is_named_with_its_bytes(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ArtifactError, match=r"Cannot write '.*/folder': Is a directory after 3 of 3 bytes\. Write to"):
         write_json(tmp_path / "folder", {})
-    with (
-        pytest.raises(ArtifactError, match=r"Cannot write '.*/folder': Is a directory after 2 bytes\. "),
-        atomic_write(tmp_path / "folder") as file,
-    ):
+    message = r"Cannot write '.*/folder': Is a directory after 2 bytes\. "
+    with pytest.raises(ArtifactError, match=message), atomic_write(tmp_path / "folder") as file:
         file.write(b"ab")
     assert [tmp_path / "folder"] == list(tmp_path.iterdir())
 

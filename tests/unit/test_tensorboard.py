@@ -29,10 +29,8 @@ def read_scalars(monkeypatch):
 
     def read(directory):
         accumulator = EventAccumulator(str(directory)).Reload()
-        return {
-            tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
-            for tag in accumulator.Tags()["scalars"]
-        }
+        tags = accumulator.Tags()["scalars"]
+        return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags}
 
     return read
 
@@ -63,13 +61,8 @@ def test_an_epoch_that_is_trained_again_is_shown_once(tmp_path, read_scalars):
 
 
 def test_writing_imports_neither_framework(tmp_path):
-    script = f"""
-import sys
-from pathlib import Path
-from diptych.training.tensorboard import tensorboard
-with tensorboard(Path(sys.argv[1])) as write:
-    write({EPOCH})
-print(sorted({{"torch", "tensorflow", "keras"}} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
-    assert "[]\n" == done.stdout
+    code = "import sys, pathlib\nfrom diptych.training.tensorboard import tensorboard\n"
+    code += f"with tensorboard(pathlib.Path(sys.argv[1])) as write: write({EPOCH})\n"
+    code += "print({'torch', 'tensorflow', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    assert "set()\n" == done.stdout
