@@ -1,9 +1,9 @@
-# `make demo` sets everything up and runs the main job; `make test` passes the tests.
+# `make demo` sets everything up and runs the demo; `make test` runs the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 APT := apt-get update -qq && apt-get install -qq --no-install-recommends
-WITHOUT := $(BIN)/pytest -m 'not browser' leaves them out
+WITHOUT := $(BIN)/pytest -m 'not browser' skips them
 
 .PHONY: help demo test test-fast test-long check bench clean
 help:
@@ -13,34 +13,34 @@ help:
 demo: .venv/frameworks
 	@$(BIN)/python examples/demo.py
 
-## make test   run all tests but the long ones (sets up what they need)
+## make test   run all tests except the long ones (sets up what they need)
 test: .venv/ready-for-tests check
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-## make test-fast  the tests that need no framework and no training (two minutes)
+## make test-fast  run the tests that need no framework and no training (one minute)
 test-fast: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --fast
 
-## make test-long  the long forms: hundreds of kills, ten thousand files (an hour or more)
+## make test-long  run the long tests: hundreds of kills, ten thousand files (an hour or more)
 test-long: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --long -m long -rP
 
-## make check  style, types and structure: seconds, no framework needed
+## make check  check style, types and imports (seconds; needs no framework)
 check: .venv/ready-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-## make bench  plain native scripts against diptych, side by side (wants Fashion-MNIST in $$DIPTYCH_DATA)
+## make bench  compare diptych with plain native scripts (needs Fashion-MNIST in $$DIPTYCH_DATA)
 bench: .venv/ready
 	$(BIN)/python benchmarks/training.py
 
-## make clean  remove .venv, caches and build leftovers; runs stay
+## make clean  remove .venv, caches and build files; keep runs
 clean:
 	rm -rf .venv build src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# PyTorch first, alone: as a dependency of another package it may bring gigabytes that a CPU has no use for.
+# Install PyTorch first: as a dependency of another package, it may add gigabytes that a CPU cannot use.
 .venv/frameworks: pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv

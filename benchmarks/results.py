@@ -1,7 +1,7 @@
-"""Writes what was measured into the README and docs: the comparison, speeds, loading, shipping, ledger rows, and more.
+"""Write the measured results into the README and docs.
 
-With `--comparison FOLDER`, takes over what `diptych compare` found there; with `--shipping RUN`, what
-`diptych benchmark RUN` found. `make bench` and the other scripts here measure the rest; this copies them.
+`--comparison FOLDER` copies the results of `diptych compare`, `--shipping RUN` those of `diptych benchmark RUN`.
+The other results are written by `make bench` and the scripts in this folder.
 
     python benchmarks/results.py [--comparison FOLDER] [--shipping RUN]
 """
@@ -63,7 +63,7 @@ def comparison() -> list[str]:
     ]
     for measure in found["contrasts"][0]["measures"]:
         cells = [
-            f"{100 * mean:.2f} ± {100 * spread:.2f} %" if measure["unit"] == "share" else f"{mean:.4f} ± {spread:.4f}"
+            f"{100 * mean:.2f} ± {100 * spread:.2f}%" if measure["unit"] == "share" else f"{mean:.4f} ± {spread:.4f}"
             for mean, spread in zip(measure["means"], measure["deviations"], strict=True)
         ]
         lines.append(f"| {measure['title']} | {cells[0]} | {cells[1]} |")
@@ -99,8 +99,8 @@ def defaults() -> list[str]:
 
 def speeds() -> list[str]:
     lines = [
-        "Training throughput next to each framework's plain script (`make bench`: `fashion_cnn`, Adam, batch 64). "
-        "The default precision is bfloat16 where the processor has instructions for it, and its gain depends on them:",
+        "Training throughput, compared with a plain script in each framework (`make bench`: `fashion_cnn`, Adam, "
+        "batch size 64). The default precision is bfloat16 if the processor supports it; the speedup depends on how:",
         "",
         "| processor | | plain script | diptych, float32 | diptych, default precision |",
         "|---|---|---|---|---|",
@@ -115,7 +115,7 @@ def speeds() -> list[str]:
     return [
         *lines,
         "",
-        "Images per second on 2 threads; medians over rounds, ratios to the plain script in the same round.",
+        "Images per second on 2 threads; medians over rounds. Ratios are to the plain script in the same round.",
     ]
 
 
@@ -124,9 +124,10 @@ def loading() -> list[str]:
     speed, ratio = found["images_per_second"], found["ratio_to_plain"]
     lines = [
         "Loading a folder of JPEGs (500 × 375), with decoding, resizing to 224 × 224, flips and crops, compared with "
-        "the frameworks' own loaders (`benchmarks/loading.py`):",
+        f"the frameworks' own loaders (`benchmarks/loading.py`). diptych loads {speed['streamed']:,.0f} images/s "
+        f"streaming and {speed['cached']:,.0f} images/s from its cache:",
         "",
-        f"| | plain | diptych, streaming: {speed['streamed']:,.0f} images/s | from its cache: {speed['cached']:,.0f} |",
+        "| loader | throughput | diptych, streaming | diptych, cached |",
         "|---|---|---|---|",
     ]
     for key, name in LOADERS.items():
@@ -144,10 +145,10 @@ def durability() -> list[str]:
     found = json.loads((HERE / "durability.json").read_text())
     lines = ["| | PyTorch | TensorFlow |", "|---|---|---|"]
     for title, row, cell in (
-        ("deterministic kernels: step time relative to default", "deterministic", lambda r: f"{r['ratio']:.3f}×"),
-        ("noise: the same kernels measured twice", "deterministic", lambda r: f"{r['noise']:.3f}×"),
-        ("checkpoints: training time relative to training without them", "saving", lambda r: f"{r['ratio']:.3f}×"),
-        ("checkpoints: share of time, from timing each save", "saving", lambda r: f"{r['share_of_saving']:.2%}"),
+        ("step time with deterministic kernels, relative to default", "deterministic", lambda r: f"{r['ratio']:.3f}×"),
+        ("the same kernels measured twice (noise)", "deterministic", lambda r: f"{r['noise']:.3f}×"),
+        ("training time with checkpoints, relative to none", "saving", lambda r: f"{r['ratio']:.3f}×"),
+        ("share of time spent saving, from timing each save", "saving", lambda r: f"{r['share_of_saving']:.2%}"),
     ):
         lines.append(f"| {title} | {' | '.join(cell(found['rows'][f'{row} {engine}']) for engine in NAMES)} |")
     processor = found["machine"]["processor"]
@@ -160,7 +161,8 @@ def shipping() -> list[str]:
     )
     lines = [
         f"`{found['model']}`, trained in PyTorch on Fashion-MNIST ({found['trained_accuracy']:.2%}), "
-        f"as `diptych benchmark RUN` measures it ({found['threads']} threads of {found['machine']['processor']}):",
+        f"measured with `diptych benchmark RUN` ({found['threads']} threads of {found['machine']['processor']}; "
+        "agreement is the share of test images with the same predicted class as the trained model):",
         "",
         "| format | runtime | size | accuracy | agreement | latency of one image (p50) | images/s, batch size 32 |",
         "|---|---|---|---|---|---|---|",
@@ -181,7 +183,7 @@ def shipping() -> list[str]:
         "",
         "The same PyTorch model converted to TFLite (`benchmarks/litert_torch.py`):",
         "",
-        "| | conversion | size | latency of one image | largest difference of a probability |",
+        "| | conversion | size | latency of one image | largest probability difference |",
         "|---|---|---|---|---|",
         *(
             f"| {name} | {row['seconds_to_convert']:.1f} s | {row['bytes'] / 1000:,.0f} kB "
@@ -193,7 +195,7 @@ def shipping() -> list[str]:
 
 def ledger() -> list[str]:
     rows = {row.key: row for row in LEDGER}
-    lines = ["| | PyTorch | TensorFlow / Keras | here |", "|---|---|---|---|"]
+    lines = ["| | PyTorch | TensorFlow / Keras | diptych |", "|---|---|---|---|"]
     for row in (rows[key] for key in SURPRISING):
         lines.append(f"| `{row.key}` | {row.torch} | {row.tensorflow} | {row.rule} |")
     return lines
