@@ -14,6 +14,7 @@ from made import write_run
 import diptych as package
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, read_npz, write_npz
+from diptych.deployment import quantization
 from diptych.deployment.formats import FORMATS
 from diptych.engines.session import session
 
@@ -148,6 +149,12 @@ def test_the_layer_that_integers_cannot_represent_is_named(copy, digits):
         assert entries[form]["drop"] > 0.5
         assert "fc1" == entries[form]["layers"][0]["layer"]
         assert entries[form]["layers"][0]["lost"] > 15
+
+
+def test_layers_are_measured_on_any_number_of_images(run, entries, digits):
+    files, images_nhwc = [run.export_dir / name for name in ("cnn.tflite", "cnn.int8.tflite")], digits.test.images[:7]
+    assert {7} == {len(values) for file in files for values in quantization._tensors(file, images_nhwc).values()}
+    assert dict(quantization._tflite(run.read_record().spec, *files, images_nhwc))
 
 
 def test_calibration_images_of_another_range_are_an_error(copy):

@@ -1,12 +1,15 @@
 """Exported files are compared by probabilities, classes and accuracy."""
 
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import pytest
 
 from diptych.artifacts.run import Predictions
 from diptych.data.datasets import Split
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.verify import Reference, class_changes, judge
+from diptych.deployment.verify import Reference, class_changes, judge, write_golden
 from diptych.errors import ArtifactError
 from diptych.evaluation import softmax
 
@@ -18,7 +21,7 @@ def reference():
     generator = np.random.default_rng(0)
     labels_n = np.arange(NUM) % 4
     logits_nk = generator.normal(size=(NUM, 4)) + 3 * np.eye(4)[labels_n]
-    images_nhwc = np.zeros((NUM, 2, 2, 1), np.uint8)
+    images_nhwc = generator.integers(0, 256, (NUM, 2, 2, 3), np.uint8)
     return Reference.of(Split(images_nhwc, labels_n), Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
 
 
@@ -51,13 +54,21 @@ def test_one_image_of_a_small_test_set_may_get_another_class(num_other, status):
 
 @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
 def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
-    assert "expected finite ones" in judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk)).reason
+    verdict = judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk))
+    assert "expected finite ones" in verdict.reason
+    assert (0.0, 0.0) == (verdict.agreement, verdict.accuracy)
 
 
 def test_predictions_for_another_test_set_are_an_error(reference):
     predictions = Predictions(reference.logits_nk, reference.labels_n, reference.labels_n)
     with pytest.raises(ArtifactError, match="for another test set"):
         Reference.of(Split(reference.images, np.roll(reference.labels_n, 1)), predictions, tuple("abcd"))
+
+
+def test_the_golden_image_has_the_colors_of_a_test_image(reference, tmp_path):
+    write_golden(tmp_path, SimpleNamespace(parity="", class_names="abcd"), reference)
+    golden_hwc = cv2.imread(str(tmp_path / "golden.png"))[..., ::-1]
+    assert (reference.images == golden_hwc).all((1, 2, 3)).any()
 
 
 def test_the_accuracy_of_each_class_is_reported_before_and_after(reference):

@@ -75,6 +75,7 @@ def test_ticks_are_round_and_few(low, high):
         (wording.change(-0.0123, "nats"), "−0.0123"),
         (wording.p_value(0.0001), "<0.001"),
         (wording.quantity(1536, "bytes"), "1.50 KiB"),
+        (wording.quantity(2**50, "bytes"), "1,024 TiB"),
         (wording.quantity(12345.6, "images/s"), "12,346 images/s"),
         (wording.quantities(4.8, 5.4, "ms"), "4.80 to 5.40 ms"),
         (wording.quantities(512, 2048, "bytes"), "512 bytes to 2.00 KiB"),

@@ -26,6 +26,15 @@ def test_a_folder_that_is_not_a_model_is_not_walked(tmp_path, monkeypatch):
         find_card(tmp_path)
 
 
+def test_a_folder_of_more_than_a_hundred_files_is_refused(tmp_path):
+    for name in ("model.xml", *map(str, range(99))):
+        (tmp_path / name).touch()
+    assert find_card(tmp_path) is None
+    (tmp_path / "99").touch()
+    with pytest.raises(ArtifactError, match="more than 100 files"):
+        find_card(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["absent.onnx", "no\0name.onnx", "long" * 2000])
 def test_a_path_that_cannot_exist_is_missing(tmp_path, name):
     with pytest.raises(ArtifactError, match="No file or folder"):

@@ -1,5 +1,6 @@
 """Verdicts, galleries, costs, the explained gap and caveats, computed from finished runs."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn import metrics
 
 from diptych.artifacts.store import write_json
 from diptych.comparison import defaults, statistics
-from diptych.comparison.costs import costs, is_disturbed, target_accuracy
+from diptych.comparison.costs import _others_seconds, costs, is_disturbed, target_accuracy
 from diptych.comparison.defaults import explain, summarize
 from diptych.comparison.findings import findings, relevance
 from diptych.comparison.runs import group
@@ -71,7 +72,9 @@ def test_differences_and_equivalence_are_judged_at_five_percent(difference_p, eq
     accuracy = {"means": [0.9, 0.901], "difference": difference, "equivalence_p": equivalence_p, "detectable": 0.01}
     accuracy |= {"image_interval": {"low": -0.01, "high": 0.01}}
     made = {"second": 1, "agreement": 0.9, "measures": [accuracy]}
-    assert outcome == verdict(["a", "b"], [made], {"1": [{"mcnemar_p": 0.5}] * 3}, 0.005)["outcome"]
+    result = verdict(["a", "b"], [made], {"1": [{"mcnemar_p": p} for p in (0.049, 0.051, 0.5)]}, 0.005)
+    assert outcome == result["outcome"]
+    assert any("a difference in 1 of 3 pairs" in line for line in result["details"])
     # A second comparison doubles the smallest p-value (Holm), so neither is significant any more.
     names, others = ["a", "b", "c"], {place: [{"mcnemar_p": 0.5}] * 3 for place in "12"}
     corrected = verdict(names, [made, {**made, "second": 2}], others, 0.005)
@@ -126,13 +129,21 @@ def test_a_measurement_is_disturbed_by_a_busy_machine_or_by_unequal_rounds(round
     assert disturbed == is_disturbed([rounds], other_load, threads, cores=2)
 
 
+def test_the_time_of_other_processes_leaves_out_our_own(monkeypatch):
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: True)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda path, **settings: "cpu 100 20 30 4 5 6 7 8 0 0")
+    monkeypatch.setattr("time.process_time", lambda: 0.5)
+    assert 171 / os.sysconf("SC_CLK_TCK") - 0.5 == _others_seconds()
+
+
 @pytest.mark.parametrize("disturbed", [False, True])
 def test_a_disturbed_measurement_is_marked_in_a_remark(tmp_path, disturbed):
     arms = two_arms(tmp_path, [logits(0.9, 1)], [logits(0.9, 2)])
     write_json(arms[0].first.run.cost_path, COST)  # an older file, without the mark
     write_json(arms[1].first.run.cost_path, {**COST, "disturbed": disturbed})
     result = found(arms)
-    assert disturbed == bool(result["disturbed"]) == any("The machine was busy" in one for one in result["remarks"])
+    assert disturbed == any("The machine was busy" in one for one in result["disturbed"])
+    assert result["disturbed"] == result["remarks"]
 
 
 def test_the_gallery_is_sorted_by_the_number_of_disagreeing_pairs_and_by_confidence(tmp_path):
@@ -209,7 +220,7 @@ def test_every_row_of_the_ledger_has_a_condition_that_depends_on_model_and_recip
     assert {row.key for row in LEDGER} == conditions.keys()
     keys = {key for key, applies in conditions.items() if applies}
     assert {"norm-momentum", "sgd-velocity", "conv-kernel-axes"} <= keys
-    assert not {"adam-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
+    assert not {"adam-epsilon", "rmsprop-epsilon", "mixed-precision", "leaky-relu", "label-smoothing"} & keys
 
 
 def resampled(run, times):

@@ -221,10 +221,10 @@ def test_a_name_with_terminal_commands_is_an_error():
         Stored({"\x1b[2J.weight": np.zeros(3, np.float32)})
 
 
-def flattened(*after):
-    """A model that flattens a map of 2 × 3 pixels and 4 channels, with more layers after it."""
+def flattened(*after, channels=4):
+    """A model that flattens a map of 2 × 3 pixels, with more layers after it."""
     graph = Graph((2, 3, 1), (0.5,), (0.25,))
-    graph.conv("conv", 4, kernel=1)
+    graph.conv("conv", channels, kernel=1)
     graph.add(L.Flatten, "flatten")
     for kind, name, settings in after:
         graph.add(kind, name, **settings)
@@ -247,6 +247,11 @@ def test_weights_after_a_flatten_are_reordered():
     assert_mapped(map_weights(Stored(theirs, permutes=()), spec, "file"), spec)
     assert_mapped(map_weights(Stored(arrays), spec, "file"), spec)
     assert_mapped(map_weights(Stored(arrays, permutes=("flatten.permute",)), spec, "file"), spec)
+
+
+def test_a_map_of_one_channel_has_only_one_order():
+    spec = flattened((L.PadChannels, "pad", {"before": 1, "after": 0}), channels=1)
+    assert_mapped(map_weights(Stored(make_weights(spec), permutes=()), spec, "file"), spec)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:
     norm, adam = L.BatchNorm in kinds, recipe.optimizer in ("adam", "adamw")
     colors = (recipe.rotation, recipe.brightness, recipe.contrast, recipe.saturation)
     mixes = (recipe.crop_padding, recipe.cutout, recipe.mixup, recipe.cutmix)
-    always = ("image-layout", "loss-input", "epoch-loss", "tf32", "compile", "decode", "resize", "shuffle")
+    always = "image-layout initial-weights loss-input epoch-loss tf32 compile decode resize shuffle".split()
     return {
         **dict.fromkeys(always, True),
         "conv-kernel-axes": L.Conv in kinds,
@@ -159,7 +159,6 @@ def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:
         "constant-cast": recipe.precision == "float64",
         "dropout-stream": any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in spec.layers),
         "train-mode": norm or L.Dropout in kinds,
-        "initial-weights": bool(kinds & {L.Conv, L.Dense}),
         "mixed-precision": recipe.precision in ("bfloat16", "float16"),
         "loss-scale": recipe.precision == "float16",
         "sgd-velocity": recipe.optimizer in ("sgd", "rmsprop"),

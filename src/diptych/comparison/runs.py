@@ -69,8 +69,6 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     # Files written before 0.2 lack the following.
     processor: str = ""
     cores: int | None = None
-    load_average: float | None = None
-    """Of the last minute before the measurement; includes the training of the run."""
     other_load: float | None = None
     """Number of cores that other processes used during the measurement, on average."""
     disturbed: bool = False

@@ -198,10 +198,9 @@ class _Exporter:
             return None
         if self.writer in form.writers:
             return self.writer
-        installed = [name for name in form.writers if name in engines.installed()]
-        if not installed:
-            engines.check_installed(form.writers[0])
-        return installed[0]
+        writer = next((name for name in form.writers if name in engines.installed()), form.writers[0])
+        engines.check_installed(writer)
+        return writer
 
     def write(self, form: Format) -> Path:
         """Write a format to the staging folder, once, and return its path."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from math import cos, pi
 from typing import TypeVar
 
 import numpy as np
@@ -251,7 +250,7 @@ def _take_steps(setting: Setting, rule: Rule, worker: Session) -> list[Arrays]:
     """Return weights, optimizer state and totals after one step and after all of them."""
     recipe, batches, steps = RECIPES[rule], setting.batches, len(setting.batches)
     peak = recipe.rate * BATCH_SIZE / USUAL_BATCH_SIZE
-    rates = [peak * 0.5 * (1.0 + cos(pi * step / steps)) for step in range(steps)]
+    rates = learning_rates(replace(recipe, learning_rate=peak, schedule="cosine", epochs=1), 1, steps)
     worker.load_weights(setting.weights)
     worker.make_optimizer(recipe)
     ends = []
