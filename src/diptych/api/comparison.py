@@ -82,7 +82,32 @@ def compare(
     Raises:
         DiptychError: bad options or data, a missing framework, or a training failed.
     """
-    return conduct(design(data, **options), margin=margin, thorough=thorough, notify=notify, on_step=on_step)
+    check_margin(margin)
+    experiment = design(data, **options)
+    _run_all(experiment, thorough, notify, on_step)
+    directory = experiment.pool / experiment.name
+    if thorough:
+        for engine in TITLES:
+            _export_first(experiment, engine, on_step)
+    on_step("comparing")
+    by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
+    dataset = experiment.data(experiment.seeds[0])
+    explained = None
+    if experiment.explains:
+        explained = explain(accuracies(by_arm), experiment.setup, 1 / len(dataset.test))
+    content = findings(
+        by_arm[experiment.arm],
+        kind=experiment.arm,
+        title=f"{dataset.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
+        command=_command(),
+        margin=margin / 100,
+        explained=explained,
+        parity=_certificate(experiment, directory, on_step) if thorough else None,
+        remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
+    )
+    if explained:
+        content["verdict"]["details"].append(summarize(explained))
+    return _written(directory, content, dataset.test.images)
 
 
 def design(data: str | Path, **options: Any) -> Experiment:
@@ -105,39 +130,6 @@ def design(data: str | Path, **options: Any) -> Experiment:
         threads=chosen.threads or num_threads(),
         pool=Path(chosen.out),
     )
-
-
-def conduct(
-    experiment: Experiment,
-    *,
-    margin: float = 0.5,
-    thorough: bool = True,
-    notify: Notify | None = None,
-    on_step: OnStep = lambda words: None,
-) -> Comparison:
-    """Train the missing runs of an experiment and write the report; arguments as of `compare`."""
-    check_margin(margin)
-    _run_all(experiment, thorough, notify, on_step)
-    directory = experiment.pool / experiment.name
-    if thorough:
-        _export_all(experiment, on_step)
-    on_step("comparing")
-    by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
-    data = experiment.data(experiment.seeds[0])
-    explained = explain(accuracies(by_arm), experiment.setup, 1 / len(data.test)) if experiment.explains else None
-    content = findings(
-        by_arm[experiment.arm],
-        kind=experiment.arm,
-        title=f"{data.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
-        command=_command(),
-        margin=margin / 100,
-        explained=explained,
-        parity=_certificate(experiment, directory, on_step) if thorough else None,
-        remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
-    )
-    if explained:
-        content["verdict"]["details"].append(summarize(explained))
-    return _written(directory, content, data.test.images)
 
 
 def compare_runs(
@@ -203,19 +195,17 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
                 run.seal()
 
 
-def _export_all(experiment: Experiment, on_step: OnStep) -> None:
-    """Export the first run of each framework in every format it can write, and verify each file."""
-    for engine, title in TITLES.items():
-        run = _run(experiment, experiment.arm, experiment.seeds[0], engine)
-        missing = [form for form in FORMATS.values() if form.name not in FinishedRun.of(run).shipped]
-        forms = [form for form in missing if not form.writers or engine in form.writers]
-        if forms:
-            tell = partial(_tell_export, on_step, title)
-            ship(TrainedModel.of(run), forms, run.export_dir, writer=engine, threads=experiment.threads, on_format=tell)
+def _export_first(experiment: Experiment, engine: str, on_step: OnStep) -> None:
+    """Export a framework's first run in every format that it can write and has not yet, and verify each file."""
+    run = _run(experiment, experiment.arm, experiment.seeds[0], engine)
+    known = FinishedRun.of(run).shipped
+    forms = [f for f in FORMATS.values() if f.name not in known and (not f.writers or engine in f.writers)]
+    if forms:
 
+        def tell(form: str) -> None:
+            on_step(f"exporting from {TITLES[engine]}: {form}")
 
-def _tell_export(on_step: OnStep, title: str, form: str) -> None:
-    on_step(f"exporting from {title}: {form}")
+        ship(TrainedModel.of(run), forms, run.export_dir, writer=engine, threads=experiment.threads, on_format=tell)
 
 
 def _run(experiment: Experiment, arm: str, seed: int, engine: str) -> Run:
@@ -227,8 +217,8 @@ def _run(experiment: Experiment, arm: str, seed: int, engine: str) -> Run:
 def _arms(experiment: Experiment, arm: str) -> list[Arm]:
     """Return the finished runs of an arm of the experiment, grouped by framework."""
     return [
-        Arm(TITLES[engine], tuple(FinishedRun.of(_run(experiment, arm, seed, engine)) for seed in experiment.seeds))
-        for engine in engines.NAMES
+        Arm(title, tuple(FinishedRun.of(_run(experiment, arm, seed, engine)) for seed in experiment.seeds))
+        for engine, title in TITLES.items()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
 from diptych.cli.output import print_json, print_table
@@ -65,27 +65,23 @@ def main(args: list[str]) -> int:
     if is_run(parsed.what[0]) or any(Path(parsed.what[0]).glob("*/run.json")):
         raise UsageError(f"compare requires DATA or at least two runs, each named; got only '{parsed.what[0]}'.")
     options = {**vars(parsed.comparison_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
-    experiment = comparison.design(parsed.what[0], **options)
     if parsed.plan:
-        _print_plan(experiment, parsed.json)
+        _print_plan(comparison.design(parsed.what[0], **options), parsed.json)
         return 0
-    conduct = partial(comparison.conduct, experiment, margin=parsed.margin, thorough=parsed.thorough)
+    compare = partial(comparison.compare, parsed.what[0], margin=parsed.margin, thorough=parsed.thorough, **options)
     if parsed.json:
-        _print(conduct(notify=lambda kind, fields: None), as_json=True)
+        _print(compare(notify=lambda kind, fields: None), as_json=True)
         return 0
     from diptych.reports.progress import Progress
 
     with Progress() as progress:
-        compared = conduct(notify=progress.notify, on_step=progress.step)
+        compared = compare(notify=progress.notify, on_step=progress.step)
     _print(compared, as_json=False)
     return 0
 
 
 def _print_plan(experiment: Experiment, as_json: bool) -> None:
-    rows: list[dict[str, Any]] = []
-    for run in experiment.plan():
-        cell = {name: getattr(run.cell, name) for name in ("arm", "seed", "engine")}
-        rows.append({**cell, "status": run.status, "seconds": run.seconds})
+    rows = experiment.plan()
     total = sum(row["seconds"] for row in rows)
     if as_json:
         print_json({"runs": rows, "seconds": total})
@@ -114,11 +110,6 @@ def _print(comparison: Comparison, as_json: bool) -> None:
     from diptych.reports.page import RESULT_HEADS, results
 
     print_table(RESULT_HEADS, results(findings), title=findings["title"])
-    for line in (
-        *findings["disturbed"],
-        findings["verdict"]["headline"],
-        *findings["verdict"]["details"],
-        *findings["remarks"],
-    ):
-        print(line)
+    verdict = findings["verdict"]
+    print(*findings["disturbed"], verdict["headline"], *verdict["details"], *findings["remarks"], sep="\n")
     print(f"report: {comparison.report_path}")

@@ -53,15 +53,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """The status of a run and an estimate of the seconds left."""
-
-    cell: Cell
-    status: Literal["finished", "begun", "new"]
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Experiment:
     """Everything that the runs of a comparison follow from."""
 
@@ -193,9 +184,8 @@ class Experiment:
 
     def create(self, cell: Cell) -> Run:
         """Create the run of a cell."""
-        data, source, key = self.data(cell.seed), self.source_of(cell.seed), self.digest(cell)
-        name, (spec, recipe) = self._name(cell), (cell.spec, cell.recipe)
-        return provenance.create(self.pool, name, source, data, spec, recipe, cell.seed, cell.engine, key=key)
+        made = self.pool, self._name(cell), self.source_of(cell.seed), self.data(cell.seed), cell.spec, cell.recipe
+        return provenance.create(*made, cell.seed, cell.engine, key=self.digest(cell))
 
     def _name(self, cell: Cell) -> str:
         return f"{self._read.name}-{cell.spec.name}-{cell.engine}-s{cell.seed}-{self.digest(cell)[:10]}"
@@ -207,22 +197,24 @@ class Experiment:
         arms = sha256(" ".join((first, *self.arms)).encode()).hexdigest()[:6]
         return f"compare-{self._read.name}-{self.spec.name}-{self.arms[0]}-{arms}"
 
-    def plan(self) -> list[Planned]:
-        """Return the status of every run and an estimate of the time left."""
+    def plan(self) -> list[dict[str, Any]]:
+        """Return the arm, seed, engine and status of every run, and an estimate of the seconds left."""
         runs = {cell: self.find(cell) for cell in self.cells}
-        epochs: dict[Cell, list[dict[str, Any]]] = {
+        epochs = {
             cell: read_events(run.events_path, "epoch") if run and run.events_path.exists() else []
             for cell, run in runs.items()
         }
         planned = []
         for cell, run in runs.items():
-            if run and is_complete(run):
-                planned.append(Planned(cell, "finished", 0.0))
-                continue
-            seconds = [event["seconds"] for c in runs if c.engine == cell.engine for event in epochs[c][1:]]
-            each = median(seconds) if seconds else self._guessed_seconds
-            left = SECONDS_TO_START + each * (cell.recipe.epochs - len(epochs[cell]))
-            planned.append(Planned(cell, "begun" if run else "new", left))
+            status, left = "finished", 0.0
+            if not run or not is_complete(run):
+                seconds = [event["seconds"] for c in runs if c.engine == cell.engine for event in epochs[c][1:]]
+                each = median(seconds) if seconds else self._guessed_seconds
+                status = "begun" if run else "new"
+                left = SECONDS_TO_START + each * (cell.recipe.epochs - len(epochs[cell]))
+            planned.append(
+                {"arm": cell.arm, "seed": cell.seed, "engine": cell.engine, "status": status, "seconds": left}
+            )
         return planned
 
     @cached_property

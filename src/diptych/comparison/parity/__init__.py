@@ -22,7 +22,7 @@ import numpy as np
 import diptych
 from diptych import engines
 from diptych.comparison.parity import samples
-from diptych.comparison.parity.certificate import Certificate, Rung, difference
+from diptych.comparison.parity.certificate import Certificate, Rung, differences
 from diptych.data.batches import Batch, epoch_batches
 from diptych.engines.contract import Arrays, optimizer_arrays
 from diptych.engines.session import Session, session
@@ -179,7 +179,7 @@ class Setting:
     def compare(self, name: str, ours: Arrays, theirs: Arrays, order: Iterable[str]) -> Rung:
         """Judge what both engines computed."""
         tolerance = FLOAT32_TOLERANCES.get(name) if self.precision == "float32" else FLOAT64_TOLERANCE
-        return Rung.judged(name, self.precision, tolerance, difference(theirs, ours, order))
+        return Rung.judged(name, self.precision, tolerance, differences(theirs, ours, order))
 
 
 def _rungs(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
@@ -196,12 +196,10 @@ def _rungs(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
 
 def _round_trip(setting: Setting) -> Rung:
     initial = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
-    ours: Arrays = {}
-    expected: Arrays = {}
-    for engine, read in zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True):
-        ours |= {f"{engine}/{name}": array for name, array in read.items()}
-        expected |= {f"{engine}/{name}": array for name, array in initial.items()}
-    return Rung.judged("weights round trip", setting.precision, 0.0, difference(ours, expected, expected))
+    read = dict(zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True))
+    ours = {f"{engine}/{name}": array for engine, arrays in read.items() for name, array in arrays.items()}
+    expected = {f"{engine}/{name}": array for engine in read for name, array in initial.items()}
+    return Rung.judged("weights round trip", setting.precision, 0.0, differences(ours, expected, expected))
 
 
 def _forward(setting: Setting, training: bool) -> Rung:
@@ -280,10 +278,10 @@ def _training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> 
     classes = ours.argmax(1), theirs.argmax(1)
     equal, total = int((classes[0] == classes[1]).sum()), len(test)
     accuracies = " and ".join(f"{(predicted == test.labels).mean():.3f}" for predicted in classes)
-    gap = difference({"logits": theirs}, {"logits": ours}, ["logits"]).relative
+    gap, _ = differences({"logits": theirs}, {"logits": ours}, ["logits"])["logits"]
     note = (
         f"{epochs} epochs of digits: {equal} of {total} test predictions are equal, "
         f"accuracy {accuracies}, logits differ by {gap:.0e}."
     )
-    apart = difference({"predictions": classes[1]}, {"predictions": classes[0]}, ["predictions"])
+    apart = differences({"predictions": classes[1]}, {"predictions": classes[0]}, ["predictions"])
     return Rung.judged("training on digits", "float64", 0.0, apart, note=note, equal=equal, total=total)

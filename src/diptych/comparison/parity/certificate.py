@@ -22,35 +22,21 @@ SMALL = 1e-2
 TINY = 1e-150
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Two sets of arrays compared."""
+def differences(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]
+) -> dict[str, tuple[float, float]]:
+    """Return the relative and the absolute difference of each array in `order`.
 
-    relative: float
-    """The largest ‖a − b‖ / ‖b‖ of an array; infinite if one is missing, has another shape or holds a NaN."""
-    absolute: float
-    """The largest difference of two elements."""
-    worst: str
-    """The array with the largest relative difference."""
-    relatives: Mapping[str, float]
-    """The relative difference of every array, in the order of the comparison."""
-
-    def departs_at(self, tolerance: float) -> str | None:
-        """Return the first array whose relative difference exceeds `tolerance`."""
-        return next((name for name, relative in self.relatives.items() if relative > tolerance), None)
-
-
-def difference(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]) -> Difference:
-    """Compare arrays by name, in `order`. Names `group/…` form groups, each with its own scale."""
+    The relative one is ‖a − b‖ / ‖b‖, or infinity if an array is missing, has another shape or holds a NaN; the
+    absolute one is the largest of an element. Names `group/…` form groups, each with its own scale.
+    """
     sizes: dict[str, list[float]] = defaultdict(list)
     for name, array in theirs.items():
         sizes[name.rpartition("/")[0]].append(_rms(array))
-    relatives, absolutes = {}, {}
-    for name in order:
-        scale = float(np.median(sizes[name.rpartition("/")[0]] or [0.0]))
-        relatives[name], absolutes[name] = _distance(ours.get(name), theirs.get(name), scale)
-    worst = max(relatives, key=relatives.__getitem__)
-    return Difference(relatives[worst], float(np.max(list(absolutes.values()))), worst, relatives)
+    scales = {group: float(np.median(values)) for group, values in sizes.items()}
+    return {
+        name: _distance(ours.get(name), theirs.get(name), scales.get(name.rpartition("/")[0], 0.0)) for name in order
+    }
 
 
 def _distance(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) -> tuple[float, float]:
@@ -88,10 +74,14 @@ class Rung:
     total: int = 0
 
     @classmethod
-    def judged(cls, name: str, precision: str, tolerance: float | None, apart: Difference, **more: Any) -> Rung:
-        """Judge a difference by a tolerance; `more` are further fields."""
-        departs_at = None if tolerance is None else apart.departs_at(tolerance)
-        return cls(name, precision, tolerance, apart.relative, apart.absolute, apart.worst, departs_at, **more)
+    def judged(
+        cls, name: str, precision: str, tolerance: float | None, apart: Mapping[str, tuple[float, float]], **more: Any
+    ) -> Rung:
+        """Judge the `differences` of arrays by a tolerance; `more` are further fields."""
+        worst = max(apart, key=lambda array: apart[array][0])
+        beyond = [array for array, (relative, _) in apart.items() if tolerance is not None and relative > tolerance]
+        absolute = float(np.max([absolute for _, absolute in apart.values()]))
+        return cls(name, precision, tolerance, apart[worst][0], absolute, worst, next(iter(beyond), None), **more)
 
     @property
     def passed(self) -> bool:
