@@ -45,21 +45,29 @@ class Chart:
 
 @dataclass(frozen=True)
 class Interval:
-    """What a row of differences shows: dots with tooltips, or a mean with an interval. A heading has neither."""
+    """What a row of differences shows: named dots, or a mean with an interval. A heading has neither."""
 
     label: str
     mean: float | None = None
     ends: tuple[float, float] | None = None
     color: str = "is-ink"
     shape: str = "square"
-    dots: Sequence[tuple[float, str]] = ()
+    dots: Sequence[tuple[str, float]] = ()
     note: str = ""
 
     @property
     def values(self) -> list[float]:
         """All values that have to fit on the scale."""
         means = [] if self.mean is None else [self.mean]
-        return [*means, *(self.ends or ()), *(value for value, _ in self.dots)]
+        return [*means, *(self.ends or ()), *(value for _, value in self.dots)]
+
+    @property
+    def text(self) -> str:
+        """The mean and the interval, or the note."""
+        if self.mean is None:
+            return self.note
+        ends = f" ({' to '.join(map(wording.change, self.ends))})" if self.ends else ""
+        return f"{wording.change(self.mean)}{ends}"
 
 
 def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Chart:
@@ -70,14 +78,11 @@ def difference_chart(comparison: Mapping[str, Any], sides: Sequence[Side]) -> Ch
         second, measure = sides[contrast["second"]], contrast["measures"][0]
         if len(contrasts) > 1:
             intervals.append(Interval(f"{second.name} minus {sides[0].name}"))
-        pairs = comparison["pairs"][str(second.index)]
-        values = [pair["accuracy"][1] - pair["accuracy"][0] for pair in pairs]
-        if len(values) > 1:
-            names = [pair_name(pair, place) for place, pair in enumerate(pairs)]
-            tips = [f"{name}: {wording.change(value)} points" for name, value in zip(names, values, strict=True)]
-            intervals.append(Interval("each pair of runs", dots=list(zip(values, tips, strict=True))))
         mean = wording.difference(measure)
         if measure["difference"]:
+            pairs = enumerate(comparison["pairs"][str(second.index)])
+            dots = [(pair_name(pair, place), pair["accuracy"][1] - pair["accuracy"][0]) for place, pair in pairs]
+            intervals.append(Interval("each pair of runs", dots=dots))
             intervals.append(_interval("95% over seeds", {**measure["difference"], "mean": mean}, shape="diamond"))
         intervals.append(_interval("95% over test images", {**measure["image_interval"], "mean": mean}))
     other = sides[1].name if len(contrasts) == 1 else "the other"
@@ -125,30 +130,27 @@ def _intervals(title: str, intervals: Sequence[Interval], ends: tuple[str, str],
         ground.insert(0, svg.rectangle(_place(across, -margin), 0, width, ROW, "margin-band"))
         ground += [_upright(across, edge, ROW, "margin-edge") for edge in band]
     ground.append(_upright(across, 0, ROW, "zero"))
-    rows = []
-    for one in intervals:
-        strip = _strip(ROW, *ground, *_marks(one, across)) if one.values else None
-        rows.append(Row(one.label, one.note or _text(one), strip, one.color))
+    rows = [
+        Row(one.label, one.text, _strip(ROW, *ground, *_marks(one, across)) if one.values else None, one.color)
+        for one in intervals
+    ]
     labels = (svg.words(_place(across, tick), 14, f"{100 * tick:.6g}".replace("-", "−")) for tick in ticks)
     return Chart(title, rows, "percentage points", ends, _strip(18, *labels))
 
 
 def _marks(one: Interval, across: Scale) -> list[Markup]:
-    dots = [(value, tip, svg.dot("circle", _place(across, value), ROW / 2, 4.5, "seed-dot")) for value, tip in one.dots]
-    marks = [svg.mark(tip, dot) for _, tip, dot in dots]
+    marks = [
+        svg.mark(f"{name}: {wording.change(value)} points", _dot("circle", across, value, 4.5, "seed-dot"))
+        for name, value in one.dots
+    ]
     if one.mean is not None:
-        parts = [svg.dot(one.shape, _place(across, one.mean), ROW / 2, 5.5)]
-        if one.ends:
-            parts.insert(0, _whisker(across, one.ends, ROW / 2, "interval"))
-        marks.append(svg.mark(f"{one.label}: {_text(one)} points", *parts))
+        whisker = [_whisker(across, one.ends, ROW / 2, "interval")] if one.ends else []
+        marks.append(svg.mark(f"{one.label}: {one.text} points", *whisker, _dot(one.shape, across, one.mean, 5.5)))
     return marks
 
 
-def _text(one: Interval) -> str:
-    if one.mean is None:
-        return ""
-    ends = f" ({' to '.join(map(wording.change, one.ends))})" if one.ends else ""
-    return f"{wording.change(one.mean)}{ends}"
+def _dot(shape: str, across: Scale, value: float, radius: float, class_: str = "dot") -> Markup:
+    return svg.dot(shape, _place(across, value), ROW / 2, radius, class_)
 
 
 def cost_charts(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Chart]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -40,21 +41,22 @@ class Point:
     high: float
 
 
-Curve = Sequence[Point | None]
+Curve = Mapping[int, Point]
+"""The points of one side, by epoch; epochs without a value are absent."""
 
 
 def curves_of(comparison: Mapping[str, Any]) -> dict[str, list[Curve]]:
     """Return every side's curve of each quantity that was measured."""
     curves = {name: [_summarized(side, name) for side in comparison["curves"]] for name in TITLES}
-    return {name: sides for name, sides in curves.items() if any(map(any, sides))}
+    return {name: sides for name, sides in curves.items() if any(sides)}
 
 
 def _summarized(curves: Mapping[str, Any], quantity: str) -> Curve:
-    """Return mean, minimum and maximum of each epoch over the seeds; None where nothing was measured."""
-    points: list[Point | None] = []
+    """Return mean, minimum and maximum of each epoch over the seeds."""
+    points = {}
     for epoch, *values in zip(curves["epochs"], *curves[quantity], strict=True):
-        known = [value for value in values if value is not None]
-        points.append(Point(epoch, sum(known) / len(known), min(known), max(known)) if known else None)
+        if known := [value for value in values if value is not None]:
+            points[epoch] = Point(epoch, sum(known) / len(known), min(known), max(known))
     return points
 
 
@@ -62,8 +64,8 @@ def curve_panels(curves: Mapping[str, Sequence[Curve]], sides: Sequence[Side]) -
     """Draw a panel for each quantity; the losses share a scale, and so do the accuracies."""
     ends: dict[str, list[float]] = {}
     for name, several in curves.items():
-        known = (point for curve in several for point in curve if point)
-        ends.setdefault(unit_of(name), []).extend(value for point in known for value in (point.low, point.high))
+        points = (point for curve in several for point in curve.values())
+        ends.setdefault(unit_of(name), []).extend(value for point in points for value in (point.low, point.high))
     scales = {unit: svg.scale(values, BOTTOM, TOP, least=0.02) for unit, values in ends.items()}
     if "nats" in scales:
         scales["nats"] = replace(scales["nats"], low=0.0)
@@ -78,17 +80,16 @@ def unit_of(quantity: str) -> str:
 
 
 def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Side]) -> Markup:
-    known = [{point.epoch: point for point in curve if point} for curve in curves]
-    epochs = sorted({epoch for points in known for epoch in points})
+    epochs = sorted(set().union(*curves))
     half = 0.5 if len(epochs) == 1 else 0.0
     across = Scale(epochs[0] - half, epochs[-1] + half, LEFT + 6, RIGHT - 6)
     ticks = [tick for tick in across.ticks(8) if abs(tick - round(tick)) < 1e-9]
     unit = unit_of(quantity)
     ends = [
-        f"{side.name} ends at {wording.size(points[max(points)].mean, unit)}"
-        if points
+        f"{side.name} ends at {wording.size(curve[max(curve)].mean, unit)}"
+        if curve
         else f"{side.name} has no values"
-        for side, points in zip(sides, known, strict=True)
+        for side, curve in zip(sides, curves, strict=True)
     ]
     picture = svg.drawing(
         f"{TITLES[quantity]} by epoch",
@@ -98,7 +99,7 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
         svg.left_axis(up, LEFT, RIGHT, _percent if unit == "share" else "{:.6g}".format),
         svg.bottom_axis(across, ticks, BOTTOM, "{:.0f}".format, "epoch"),
         *(_curve(side, curve, across, up) for side, curve in zip(sides, curves, strict=True)),
-        *_columns(unit, epochs, known, across, sides),
+        *_columns(unit, epochs, curves, across, sides),
     )
     return _titled(TITLES[quantity], picture)
 
@@ -112,35 +113,34 @@ def _percent(tick: float) -> str:
 
 
 def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
-    """Draw one side: each stretch between missing epochs on its own, so that gaps stay open."""
+    """Draw one side: a band from minimum to maximum, a line of means, and a few dots in the side's shape.
+
+    Each stretch between missing epochs is drawn on its own, so that gaps stay open.
+    """
     parts: list[Markup] = []
-    for _, stretch in groupby(curve, key=lambda point: point is not None):
-        if points := [point for point in stretch if point]:
-            parts += _stretch(side, points, across, up)
+    for _, stretch in groupby(enumerate(curve.values()), key=lambda item: item[1].epoch - item[0]):
+        points = [point for _, point in stretch]
+        highs, lows, means = (
+            [(across(point.epoch), up(getattr(point, name))) for point in points] for name in ("high", "low", "mean")
+        )
+        if len(points) == 1:
+            parts.append(svg.line(*highs[0], *lows[0], "cap"))
+        else:
+            parts += [svg.polyline([*highs, *reversed(lows)], "band"), svg.polyline(means, "line", side.dash)]
+        parts += [svg.dot(side.shape, x, y, 3.5) for x, y in means[:: -max(1, len(points) // 6)]]
     return svg.tag("g", *parts, class_=side.color)
 
 
-def _stretch(side: Side, points: Sequence[Point], across: Scale, up: Scale) -> list[Markup]:
-    """Draw a band from minimum to maximum, a line of means, and a few dots in the side's shape."""
-    highs, lows, means = (
-        [(across(point.epoch), up(getattr(point, name))) for point in points] for name in ("high", "low", "mean")
-    )
-    dots = [svg.dot(side.shape, x, y, 3.5) for x, y in means[:: -max(1, len(points) // 6)]]
-    if len(points) == 1:
-        return [svg.line(*highs[0], *lows[0], "cap"), *dots]
-    return [svg.polyline([*highs, *reversed(lows)], "band"), svg.polyline(means, "line", side.dash), *dots]
-
-
 def _columns(
-    unit: str, epochs: Sequence[int], known: Sequence[Mapping[int, Point]], across: Scale, sides: Sequence[Side]
+    unit: str, epochs: Sequence[int], curves: Sequence[Curve], across: Scale, sides: Sequence[Side]
 ) -> list[Markup]:
     """Draw an invisible column per epoch whose tooltip holds all sides' values."""
     width = (across.end - across.start) / max(len(epochs) - 1, 1)
     columns = []
     for epoch in epochs:
         lines = [f"Epoch {epoch}"]
-        for side, points in zip(sides, known, strict=True):
-            if point := points.get(epoch):
+        for side, curve in zip(sides, curves, strict=True):
+            if point := curve.get(epoch):
                 mean, low, high = (wording.size(value, unit) for value in (point.mean, point.low, point.high))
                 lines.append(f"{side.name} {mean}{f' ({low} to {high})' if low != high else ''}")
         middle = across(epoch)
@@ -192,10 +192,14 @@ def _bins(side: Side, bins: Mapping[str, Any], across: Scale, up: Scale, foot: f
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix of one side: counts and shares of the true class, (num_classes, num_classes)."""
+    """The confusion matrix of one side: counts, (num_classes, num_classes), rows are true classes."""
 
     counts: np.ndarray
-    shares: np.ndarray
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Shares of the true class."""
+        return np.asarray(self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1))
 
     def level(self, row: int, column: int) -> int:
         """Return a cell's color, 0 to 10, by the square root of its share, because small shares are the mistakes."""
@@ -206,12 +210,6 @@ class Confusion:
         if row == column:
             return f"right-{max(1, math.ceil(5 * self.shares[row, column]))}"
         return f"heat-{self.level(row, column)}"
-
-
-def confusions_of(comparison: Mapping[str, Any]) -> list[Confusion]:
-    """Return every side's confusion matrix."""
-    matrices = [np.asarray(matrix) for matrix in comparison["confusion"]]
-    return [Confusion(matrix, matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)) for matrix in matrices]
 
 
 def frequent_mistakes(confusions: Sequence[Confusion], most: int) -> list[tuple[int, int, list[int]]]:

@@ -123,7 +123,7 @@ def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     names = comparison["subject"]["class_names"]
-    matrices = figures_panels.confusions_of(comparison)
+    matrices = [figures_panels.Confusion(np.asarray(counts)) for counts in comparison["confusion"]]
     is_written = len(names) <= MAX_WRITTEN_CLASSES
     mistakes = figures_panels.frequent_mistakes(matrices, 10 if is_written else 15)
     pairs = [(true, predicted) for true, predicted, _ in mistakes]
@@ -134,15 +134,13 @@ def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[st
 def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     """Return the classes in order of the difference between the first two sides, each with its strip."""
     across = figures.strip_scale(comparison["per_class"])
-    rows = []
-    for index, entry in enumerate(comparison["per_class"]):
-        difference = entry["f1"][1] - entry["f1"][0]
-        strip = figures.strip(entry, across, sides)
-        rows.append({**entry, "index": index, "difference": difference, "strip": strip})
-    return {
-        "class_rows": sorted(rows, key=lambda row: row["difference"]),
-        "strip_axis": figures.strip_axis(across),
-    }
+    rows = [
+        {**entry, "index": index, "difference": entry["f1"][1] - entry["f1"][0]}
+        | {"strip": figures.strip(entry, across, sides)}
+        for index, entry in enumerate(comparison["per_class"])
+    ]
+    rows.sort(key=lambda row: row["difference"])
+    return {"class_rows": rows, "strip_axis": figures.strip_axis(across)}
 
 
 def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
@@ -224,22 +222,11 @@ def highlighted(source: str) -> Markup:
 
 def _page(template: str, styles: Sequence[str], scripts: Sequence[str], **view: Any) -> str:
     """Render a template with its style and script inline, and the hashes by which the page admits only these."""
-    style, script = ("".join(_read(name) for name in names) for names in (styles, scripts))
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            style=Markup(style), script=Markup(script), style_hash=_digest(style), script_hash=_digest(script), **view
-        )
-    )
-
-
-def _read(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    for kind, names in ("style", styles), ("script", scripts):
+        text = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        view |= {kind: Markup(text), f"{kind}_hash": f"sha256-{digest}"}
+    return _environment().get_template(template).render(view)
 
 
 @cache
