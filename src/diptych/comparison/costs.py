@@ -156,20 +156,12 @@ def costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     rows = []
     for row in _rows(arms):
         values = [[value for run in arm.runs if (value := row.of(run)) is not None] for arm in arms]
+        shown = {name: getattr(row, name) for name in ("key", "title", "unit", "note")}
+        shown["better"] = "higher" if row.unit == "images/s" else "lower"
+        for name, summary in (("medians", median), ("low", min), ("high", max)):
+            shown[name] = [summary(one) if one else None for one in values]
         if any(values):
-            rows.append(
-                {
-                    "key": row.key,
-                    "title": row.title,
-                    "unit": row.unit,
-                    "better": "higher" if row.unit == "images/s" else "lower",
-                    "note": row.note,
-                    "values": values,
-                    "medians": [median(one) if one else None for one in values],
-                    "low": [min(one, default=None) for one in values],
-                    "high": [max(one, default=None) for one in values],
-                }
-            )
+            rows.append({**shown, "values": values})
     return rows
 
 
@@ -184,18 +176,16 @@ def target_accuracy(arms: Sequence[Arm]) -> float | None:
 def disturbances(arms: Sequence[Arm]) -> list[str]:
     """Say which times and speeds another load on the machine distorted; empty if none."""
     runs = [run for arm in arms for run in arm.runs]
-    sentences = []
-    spreads = [run.epoch_spread for run in runs if run.epoch_spread > MAX_SPREAD]
-    if spreads:
+    busy, sentences = "The machine was busy during", []
+    if spreads := [run.epoch_spread for run in runs if run.epoch_spread > MAX_SPREAD]:
         sentences.append(
-            f"The machine was busy during {len(spreads)} of {len(runs)} trainings: some epochs took up to "
-            f"{max(spreads):.1f} times as long as others, so training times are unreliable."
+            f"{busy} {len(spreads)} of {len(runs)} trainings: some epochs took up to {max(spreads):.1f} times as long "
+            "as others, so training times are unreliable."
         )
-    measured = [run for run in runs if run.cost and run.cost.disturbed]
-    if measured:
+    if num_disturbed := sum(run.cost is not None and run.cost.disturbed for run in runs):
         sentences.append(
-            f"The machine was busy during {len(measured)} of {len(runs)} measurements, so speeds and latencies are "
-            "unreliable. Delete cost.json in these runs and compare again to measure them on a quiet machine."
+            f"{busy} {num_disturbed} of {len(runs)} measurements, so speeds and latencies are unreliable. Delete "
+            "cost.json in these runs and compare again to measure them on a quiet machine."
         )
     return sentences
 

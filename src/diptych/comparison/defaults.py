@@ -15,6 +15,7 @@ import numpy as np
 from diptych.comparison.runs import Arm
 from diptych.comparison.statistics import LEVEL, holm, paired_difference
 from diptych.comparison.wording import change, interval
+from diptych.engines import NAMES
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import Activation, BatchNorm, Conv, Dense, Layer
 
@@ -31,8 +32,8 @@ class Default:
     key: str
     """Key in the ledger."""
     title: str
-    values: Mapping[str, str]
-    """Each framework's default, by engine."""
+    values: tuple[str, str]
+    """PyTorch's default and Keras's."""
     switch: Callable[[Setup, str], Setup]
     """Returns the setup with the default of an engine's framework."""
     matters: Callable[[Recipe], bool] = lambda recipe: True
@@ -48,12 +49,12 @@ def of(setup: Setup) -> tuple[Default, ...]:
     return tuple(default for default in DEFAULTS if default.applies(setup))
 
 
-def _layers(applies: Callable[[Layer], bool], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of some layers; each field's values by engine."""
+def _layers(applies: Callable[[Layer], bool], **values: tuple[Any, Any]) -> Callable[[Setup, str], Setup]:
+    """Return a switch for fields of some layers; each field's values in PyTorch and in Keras."""
 
     def switch(setup: Setup, engine: str) -> Setup:
         spec, recipe = setup
-        changes = {name: value[engine] for name, value in values.items()}
+        changes = {name: value[NAMES.index(engine)] for name, value in values.items()}
         layers = tuple(replace(layer, **changes) if applies(layer) else layer for layer in spec.layers)
         return replace(spec, layers=layers), recipe
 
@@ -64,12 +65,13 @@ def _is_norm(layer: Layer) -> bool:
     return isinstance(layer, BatchNorm)
 
 
-def _rule(rules: tuple[str, ...], **values: dict[str, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of the recipe, for some update rules; fields by engine."""
+def _rule(rules: tuple[str, ...], **values: tuple[Any, Any]) -> Callable[[Setup, str], Setup]:
+    """Return a switch for fields of the recipe, for some update rules; each field's values in PyTorch and in Keras."""
 
     def switch(setup: Setup, engine: str) -> Setup:
         spec, recipe = setup
-        return (spec, replace(recipe, **values[engine])) if recipe.optimizer in rules else setup
+        changes = {name: value[NAMES.index(engine)] for name, value in values.items()}
+        return (spec, replace(recipe, **changes)) if recipe.optimizer in rules else setup
 
     return switch
 
@@ -87,79 +89,64 @@ def _decay(setup: Setup, engine: str) -> Setup:
     return spec, replace(recipe, no_decay=(), **native) if amount else recipe
 
 
+FORMS = ("torch", "keras")
 DEFAULTS = (
     Default(
         "initial-weights",
         "initial weights",
-        {"torch": "U(±1/√fan_in), biases included", "tensorflow": "Glorot uniform, biases 0"},
+        ("U(±1/√fan_in), biases included", "Glorot uniform, biases 0"),
         _layers(
             lambda layer: isinstance(layer, Conv | Dense),
-            initializer={"torch": "uniform_fan_in", "tensorflow": "glorot_uniform"},
-            bias_initializer={"torch": "uniform_fan_in", "tensorflow": "zeros"},
+            initializer=("uniform_fan_in", "glorot_uniform"),
+            bias_initializer=("uniform_fan_in", "zeros"),
         ),
     ),
-    Default(
-        "norm-epsilon",
-        "batch norm's epsilon",
-        {"torch": "1e-5", "tensorflow": "1e-3"},
-        _layers(_is_norm, epsilon={"torch": 1e-5, "tensorflow": 1e-3}),
-    ),
+    Default("norm-epsilon", "batch norm's epsilon", ("1e-5", "1e-3"), _layers(_is_norm, epsilon=(1e-5, 1e-3))),
     Default(
         "norm-momentum",
         "batch norm's momentum: weight of the old running statistics",
-        {"torch": "0.9", "tensorflow": "0.99"},
-        _layers(_is_norm, decay={"torch": 0.9, "tensorflow": 0.99}),
+        ("0.9", "0.99"),
+        _layers(_is_norm, decay=(0.9, 0.99)),
     ),
     Default(
         "norm-running-variance",
         "batch norm's running variance",
-        {"torch": "unbiased", "tensorflow": "biased"},
-        _layers(_is_norm, running_variance={"torch": "unbiased", "tensorflow": "biased"}),
+        ("unbiased", "biased"),
+        _layers(_is_norm, running_variance=("unbiased", "biased")),
     ),
     Default(
         "leaky-relu",
         "leaky ReLU's slope",
-        {"torch": "0.01", "tensorflow": "0.3"},
-        _layers(
-            lambda layer: isinstance(layer, Activation) and layer.function == "leaky_relu",
-            slope={"torch": 0.01, "tensorflow": 0.3},
-        ),
+        ("0.01", "0.3"),
+        _layers(lambda layer: isinstance(layer, Activation) and layer.function == "leaky_relu", slope=(0.01, 0.3)),
     ),
     Default(
         "adam-epsilon",
         "Adam's epsilon and where it is added",
-        {"torch": "1e-8, after bias correction", "tensorflow": "1e-7, before it"},
-        _rule(
-            ("adam", "adamw"),
-            torch={"update_form": "torch", "epsilon": 1e-8},
-            tensorflow={"update_form": "keras", "epsilon": 1e-7},
-        ),
+        ("1e-8, after bias correction", "1e-7, before it"),
+        _rule(("adam", "adamw"), update_form=FORMS, epsilon=(1e-8, 1e-7)),
     ),
     Default(
         "rmsprop-epsilon",
         "RMSprop's epsilon, its decay, and whether its momentum includes the learning rate",
-        {"torch": "1e-8, outside the root; 0.99; no", "tensorflow": "1e-7, inside the root; 0.9; yes"},
-        _rule(
-            ("rmsprop",),
-            torch={"update_form": "torch", "epsilon": 1e-8, "rho": 0.99},
-            tensorflow={"update_form": "keras", "epsilon": 1e-7, "rho": 0.9},
-        ),
+        ("1e-8, outside the root; 0.99; no", "1e-7, inside the root; 0.9; yes"),
+        _rule(("rmsprop",), update_form=FORMS, epsilon=(1e-8, 1e-7), rho=(0.99, 0.9)),
     ),
     Default(
         "sgd-velocity",
         "whether SGD's momentum buffer includes the learning rate",
-        {"torch": "no", "tensorflow": "yes"},
-        _rule(("sgd",), torch={"update_form": "torch"}, tensorflow={"update_form": "keras"}),
+        ("no", "yes"),
+        _rule(("sgd",), update_form=FORMS),
         # With a constant rate, or without momentum, both give the same numbers.
         matters=lambda recipe: recipe.momentum > 0 and (recipe.schedule != "constant" or recipe.warmup_epochs > 0),
     ),
     Default(
         "weight-decay",
         "weight decay",
-        {
-            "torch": "AdamW: 0.01 for every array; otherwise added to the gradient of every array",
-            "tensorflow": "AdamW: 0.004 for every array; otherwise applied separately, to every array",
-        },
+        (
+            "AdamW: 0.01 for every array; otherwise added to the gradient of every array",
+            "AdamW: 0.004 for every array; otherwise applied separately, to every array",
+        ),
         _decay,
     ),
 )
@@ -184,13 +171,13 @@ def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, 
     rows: list[dict[str, Any]] = []
     for default in of(setup):
         base, switched = measured[ALIGNED], measured[default.key]
-        gains = {engine: np.subtract(switched[engine], base[engine]) for engine in default.values}
+        gains = {engine: np.subtract(switched[engine], base[engine]) for engine in NAMES}
         # If a framework's default is the aligned value, both arms have the same runs, without rounding.
         steps = {engine: 0.0 if default.switch(setup, engine) == setup else resolution for engine in gains}
         effects = [_effect(np.zeros_like(gain), gain, steps[engine]) for engine, gain in gains.items()]
         gap = _effect(gains["torch"], gains["tensorflow"], resolution)
-        values = list(default.values.values())
-        rows.append({"key": default.key, "title": default.title, "values": values, "effects": effects, "gap": gap})
+        told = {"key": default.key, "title": default.title, "values": list(default.values)}
+        rows.append({**told, "effects": effects, "gap": gap})
     gaps = [row["gap"] for row in rows]
     if gaps and gaps[0]["p_value"] is not None:
         for gap, p_value in zip(gaps, holm([gap["p_value"] for gap in gaps]), strict=True):

@@ -62,14 +62,23 @@ class Difference:
 
 def pairs(first: Arm, second: Arm) -> list[dict[str, Any]]:
     """Return each pair of runs, as the report shows it."""
-    return [_pair(*runs) for runs in zip(first.runs, second.runs, strict=True)]
+    return [
+        {
+            "seed": one.seed if one.seed == other.seed else None,
+            **{measure.name: [one.value(measure.name), other.value(measure.name)] for measure in MEASURES},
+            "agreement": float(np.mean(one.predicted_n == other.predicted_n)),
+            "only_first_right": int((one.correct_n & ~other.correct_n).sum()),
+            "only_second_right": int((~one.correct_n & other.correct_n).sum()),
+            "mcnemar_p": mcnemar(one.correct_n, other.correct_n),
+        }
+        for one, other in zip(first.runs, second.runs, strict=True)
+    ]
 
 
 def contrast(first: Arm, second: Arm, place: int, margin: float) -> dict[str, Any]:
     """Return every measure of two arms, as second minus first; `place` is the second arm's among all arms."""
     correct_sn = [np.stack([run.correct_n for run in arm.runs]) for arm in (first, second)]
-    intervals = {"accuracy": image_interval(*correct_sn)}
-    intervals |= image_intervals(first, second)
+    intervals = {"accuracy": image_interval(*correct_sn), **image_intervals(first, second)}
     return {
         "second": place,
         "agreement": float(np.mean([pair["agreement"] for pair in pairs(first, second)])),
@@ -94,17 +103,6 @@ def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
             _disagreement(both[distance_sn[:, i].argmax()], int(i), int(count_n[i])) for i in order[:MAX_DISAGREEMENTS]
         ],
         **_shared_mistakes(arms),
-    }
-
-
-def _pair(first: FinishedRun, second: FinishedRun) -> dict[str, Any]:
-    return {
-        "seed": first.seed if first.seed == second.seed else None,
-        **{measure.name: [first.value(measure.name), second.value(measure.name)] for measure in MEASURES},
-        "agreement": float(np.mean(first.predicted_n == second.predicted_n)),
-        "only_first_right": int((first.correct_n & ~second.correct_n).sum()),
-        "only_second_right": int((~first.correct_n & second.correct_n).sum()),
-        "mcnemar_p": mcnemar(first.correct_n, second.correct_n),
     }
 
 

@@ -86,9 +86,7 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
     ticks = [tick for tick in across.ticks(8) if abs(tick - round(tick)) < 1e-9]
     unit = unit_of(quantity)
     ends = [
-        f"{side.name} ends at {wording.size(curve[max(curve)].mean, unit)}"
-        if curve
-        else f"{side.name} has no values"
+        f"{side.name} ends at {wording.size(curve[max(curve)].mean, unit)}" if curve else f"{side.name} has no values"
         for side, curve in zip(sides, curves, strict=True)
     ]
     picture = svg.drawing(
