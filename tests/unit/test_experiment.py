@@ -11,6 +11,7 @@ from diptych.comparison.costs import full_batches
 from diptych.comparison.experiment import Experiment
 from diptych.data.datasets import Dataset, Split
 from diptych.errors import ArtifactError, UsageError
+from diptych.options import CompareOptions
 from diptych.spec import Recipe
 from diptych.training.provenance import DataSource
 
@@ -18,17 +19,17 @@ RECIPE = Recipe(epochs=2, precision="float32")
 
 
 def experiment(pool, data="digits", **changes):
-    settings = {"seeds": (0, 1), "arm": "aligned", "explains": False, "threads": 1}
-    return Experiment(DataSource(data), "mlp", RECIPE, pool=pool, **{**settings, **changes})
+    options = CompareOptions(**{"model": "mlp", "seeds": 2, "threads": 1, "out": pool, **changes})
+    return Experiment(DataSource(data), RECIPE, options)
 
 
 def test_pairs_alternate_the_framework_that_trains_first(tmp_path):
     wanted = [(0, "torch"), (0, "tensorflow"), (1, "tensorflow"), (1, "torch"), (2, "torch"), (2, "tensorflow")]
-    assert wanted == [(cell.seed, cell.engine) for cell in experiment(tmp_path, seeds=(0, 1, 2)).cells]
+    assert wanted == [(cell.seed, cell.engine) for cell in experiment(tmp_path, seeds=3).cells]
 
 
 def test_arms_share_equal_runs(tmp_path):
-    explaining = experiment(tmp_path, explains=True)
+    explaining = experiment(tmp_path, explain=True)
     arms = [cell.arm for cell in explaining.cells if cell.seed == 0]
     assert ["aligned", "aligned", "native", "native"] == arms[:4]
     # PyTorch's form of Adam is the aligned one, so only TensorFlow runs again for it.
@@ -40,11 +41,11 @@ def test_a_run_is_reused_only_with_equal_settings(tmp_path):
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
     assert made == first.find(first.cells[0])
-    assert made == experiment(tmp_path, seeds=(0, 1, 2)).find(first.cells[0])
+    assert made == experiment(tmp_path, seeds=3).find(first.cells[0])
     others = (
         experiment(tmp_path, threads=2),
         replace(first, recipe=replace(RECIPE, epochs=3)),
-        replace(first, model="cnn"),
+        experiment(tmp_path, model="cnn"),
     )
     assert [None] * 3 == [other.find(other.cell("aligned", 0, "torch")) for other in others]
     assert all(first.find(cell) is None for cell in first.cells[1:])
@@ -92,7 +93,7 @@ def test_data_is_read_once_for_all_seeds_and_arms(tmp_path, monkeypatch):
     reads = []
     read = DataSource.read
     monkeypatch.setattr(DataSource, "read", lambda self: reads.append(self) or read(self))
-    experiment(tmp_path, seeds=(0, 1, 2), explains=True).plan()
+    experiment(tmp_path, seeds=3, explain=True).plan()
     assert 1 == len(reads)
 
 

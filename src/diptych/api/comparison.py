@@ -29,7 +29,7 @@ from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
-from diptych.processes import Notify, num_threads
+from diptych.processes import Notify
 from diptych.training import provenance
 from diptych.training.process import Settings
 
@@ -93,11 +93,11 @@ def compare(
     by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
     dataset = experiment.data(experiment.seeds[0])
     explained = None
-    if experiment.explains:
-        explained = explain(accuracies(by_arm), experiment.setup, 1 / len(dataset.test))
+    if experiment.options.explain:
+        explained = explain(accuracies(by_arm), (experiment.spec, experiment.recipe), 1 / len(dataset.test))
     content = findings(
-        by_arm[experiment.arm],
-        kind=experiment.arm,
+        by_arm[experiment.arms[0]],
+        kind=experiment.arms[0],
         title=f"{dataset.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
         command=_command(),
         margin=margin / 100,
@@ -119,17 +119,8 @@ def design(data: str | Path, **options: Any) -> Experiment:
     for name in engines.NAMES:
         engines.check_installed(name)
     (chosen, reading), changes = split_options("compare", options, CompareOptions, DataOptions)
-    recipe, spec = chosen.recipe_with(changes), chosen.spec
-    return Experiment(
-        source=source_of(data, reading, spec, recipe, chosen.seed),
-        model=spec or str(chosen.model),
-        recipe=recipe,
-        seeds=tuple(range(chosen.seed, chosen.seed + chosen.seeds)),
-        arm=chosen.arms,
-        explains=chosen.explain,
-        threads=chosen.threads or num_threads(),
-        pool=Path(chosen.out),
-    )
+    recipe = chosen.recipe_with(changes)
+    return Experiment(source_of(data, reading, chosen.spec, recipe, chosen.seed), recipe, chosen)
 
 
 def compare_runs(
@@ -197,7 +188,7 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
 
 def _export_first(experiment: Experiment, engine: str, on_step: OnStep) -> None:
     """Export a framework's first run in every format that it can write and has not yet, and verify each file."""
-    run = _run(experiment, experiment.arm, experiment.seeds[0], engine)
+    run = _run(experiment, experiment.arms[0], experiment.seeds[0], engine)
     known = FinishedRun.of(run).shipped
     forms = [f for f in FORMATS.values() if f.name not in known and (not f.writers or engine in f.writers)]
     if forms:

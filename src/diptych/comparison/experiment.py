@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 from timeit import repeat
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,6 +29,8 @@ from diptych.comparison.defaults import ALIGNED, NATIVE, Setup
 from diptych.data.datasets import Dataset, Splits
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
+from diptych.options import CompareOptions
+from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training import provenance
@@ -58,19 +60,10 @@ class Experiment:
 
     source: DataSource
     """The data; each run replaces its seed."""
-    model: str | ModelSpec
-    """A spec, or the name of a model in the zoo."""
     recipe: Recipe
     """Recipe of the aligned arm."""
-    seeds: tuple[int, ...]
-    """One per pair."""
-    arm: Literal["aligned", "native"]
-    """The reported arm."""
-    explains: bool
-    """Whether to run the other arm too, and each default switched alone."""
-    threads: int
-    pool: Path
-    """Folder of all runs."""
+    options: CompareOptions
+    """The model, the seeds and the arms."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for recipes that choose among epochs or end early."""
@@ -80,19 +73,29 @@ class Experiment:
                 "it does not support early_stopping, keep_best or the plateau schedule."
             )
 
-    @cached_property
-    def setup(self) -> Setup:
-        """The spec and recipe of the aligned arm."""
-        return self.spec, self.recipe
+    @property
+    def seeds(self) -> range:
+        """One per pair."""
+        return range(self.options.seed, self.options.seed + self.options.seeds)
+
+    @property
+    def threads(self) -> int:
+        """Threads of each run."""
+        return self.options.threads or num_threads()
+
+    @property
+    def pool(self) -> Path:
+        """Folder of all runs."""
+        return Path(self.options.out)
 
     @cached_property
     def spec(self) -> ModelSpec:
         """The model of the aligned arm, normalized with the training split of the first seed."""
-        if isinstance(self.model, ModelSpec):
-            return self.model
+        if spec := self.options.spec:
+            return spec
         data = self.data(self.seeds[0])
         mean, std = channel_statistics(data.train.images)
-        return zoo.model(self.model, data.image_shape, data.num_classes, mean, std)
+        return zoo.model(str(self.options.model), data.image_shape, data.num_classes, mean, std)
 
     @cached_property
     def _read(self) -> Splits:
@@ -113,14 +116,14 @@ class Experiment:
     @cached_property
     def arms(self) -> tuple[str, ...]:
         """The reported arm, then those that explain it."""
-        if not self.explains:
-            return (self.arm,)
-        keys = tuple(default.key for default in defaults.of(self.setup))
-        return tuple(dict.fromkeys((self.arm, ALIGNED, NATIVE, *keys)))
+        arms: list[str] = [self.options.arms]
+        if self.options.explain:
+            arms += [ALIGNED, NATIVE, *(default.key for default in defaults.of((self.spec, self.recipe)))]
+        return tuple(dict.fromkeys(arms))
 
     def is_reported(self, cell: Cell) -> bool:
         """Whether a run belongs to the reported arm."""
-        return cell == self.cell(self.arm, cell.seed, cell.engine)
+        return cell == self.cell(self.arms[0], cell.seed, cell.engine)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -134,8 +137,8 @@ class Experiment:
 
     def cell(self, arm: str, seed: int, engine: str) -> Cell:
         """Return the run of one arm, seed and engine."""
-        setup = self.setup
-        for default in defaults.of(self.setup):
+        aligned = setup = self.spec, self.recipe
+        for default in defaults.of(aligned):
             if arm in (NATIVE, default.key):
                 setup = default.switch(setup, engine)
         return Cell(arm, seed, engine, *setup)
