@@ -25,7 +25,7 @@ from diptych import engines
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
-from diptych.comparison.defaults import ALIGNED, NATIVE, Setup
+from diptych.comparison.defaults import ALIGNED, NATIVE
 from diptych.data.datasets import Dataset, Splits
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError

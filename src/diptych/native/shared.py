@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -68,20 +67,16 @@ def statements(spec: ModelSpec, write: Callable[[Layer, Sequence[str]], str]) ->
 
     `write` returns the expression of a layer, given its inputs' variables.
     """
-    uses = Counter(name for layer in spec.layers for name in layer.inputs)
-    variables = {spec.layers[0].inputs[0]: "images"}
+    last_use = {name: layer for layer in spec.layers for name in layer.inputs}
+    variables = {"input": "images"}
     free: list[str] = []
-    num_variables = 0
     lines = []
     for layer in spec.layers:
         expression = write(layer, [variables[name] for name in layer.inputs])
-        uses.subtract(layer.inputs)
-        done = [name for name in dict.fromkeys(layer.inputs) if not uses[name]]
-        free = [variables.pop(name) for name in done] + free
-        if "images" in free:
-            free.remove("images")
+        done = [name for name in dict.fromkeys(layer.inputs) if last_use[name] is layer and name != "input"]
+        free = [variables[name] for name in done] + free
         if not free:
-            num_variables += 1
+            num_variables = len(set(variables.values()))
             free = ["x" if num_variables == 1 else f"x{num_variables}"]
         variables[layer.name] = free.pop(0)
         lines.append(f"{variables[layer.name]} = {expression}")
@@ -112,7 +107,7 @@ def render(
         recipe=recipe,
         left_out=left_out,
         docstring=f"{spec.name}: uint8 images, (N, {shape}), in; logits, (N, {spec.num_classes}), out.",
-        changes=rate_changes(recipe),
+        changes=recipe.schedule not in ("constant", "plateau") or recipe.warmup_epochs > 0,
         mean=array.format(numbers(normalize.mean)),
         std=array.format(numbers(normalize.std)),
         start_divisor=round(1 / START_OF_ONE_CYCLE),
@@ -124,25 +119,9 @@ def render(
     return Script(engine, file, source, tuple(left_out))
 
 
-def rate_changes(recipe: Recipe) -> bool:
-    """Whether the script's learning rate changes; it does not follow the plateau schedule."""
-    return recipe.schedule not in ("constant", "plateau") or recipe.warmup_epochs > 0
-
-
 def augments(recipe: Recipe) -> bool:
     """Whether the script flips or shifts images."""
     return recipe.flip in FLIPS or recipe.crop_padding > 0
-
-
-def reachable(spec: ModelSpec, recipe: Recipe) -> Recipe:
-    """Return the recipe without weight decay if no array decays."""
-    decays = len(excluded(spec, recipe)) < len(spec.trainable)
-    return recipe if decays else replace(recipe, l2=0.0, decoupled_decay=0.0)
-
-
-def excluded(spec: ModelSpec, recipe: Recipe) -> list[str]:
-    """Return the arrays without weight decay."""
-    return [array.name for array in spec.trainable if array.role in recipe.no_decay]
 
 
 def left_out(spec: ModelSpec, recipe: Recipe, own: Mapping[str, object]) -> list[str]:

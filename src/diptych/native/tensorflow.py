@@ -23,7 +23,6 @@ INITIALIZERS = {
 
 def script(spec: ModelSpec, recipe: Recipe) -> Script:
     """Return the script of a model and its training."""
-    recipe = shared.reachable(spec, recipe)
     roles = {array.role for array in spec.trainable} & set(recipe.no_decay) if recipe.decay else set()
     return shared.render(
         "tensorflow",
@@ -172,12 +171,11 @@ def _optimizer(recipe: Recipe) -> str:
     name = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}[recipe.optimizer]
     momentum = number(recipe.momentum) if recipe.momentum else ""
     adam = {"beta_1": number(recipe.beta1), "beta_2": number(recipe.beta2), "epsilon": number(recipe.epsilon)}
-    settings = {
+    others = {
         "sgd": {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""},
-        "adam": adam,
-        "adamw": adam,
         "rmsprop": {"rho": number(recipe.rho), "momentum": momentum, "epsilon": number(recipe.epsilon)},
-    }[recipe.optimizer]
+    }
+    settings = others.get(recipe.optimizer, adam)
     settings["weight_decay"] = number(recipe.decay) if recipe.decay or recipe.optimizer == "adamw" else ""
     settings["global_clipnorm"] = number(recipe.clip_norm) if recipe.clip_norm else ""
     return call(f"keras.optimizers.{name}", "LEARNING_RATE", **settings)

@@ -23,7 +23,6 @@ INITIALIZERS = {
 
 def script(spec: ModelSpec, recipe: Recipe) -> Script:
     """Return the script of a model and its training."""
-    recipe = shared.reachable(spec, recipe)
     modules = {layer.name: text for layer in spec.layers if (text := _module(layer, spec.input_shapes(layer)[0]))}
     attributes = all(name.isidentifier() and not keyword.iskeyword(name) for name in modules)
     define, use = ("self.{} = {}", "self.{}") if attributes else ('self.add("{}", {})', 'layer("{}")')
@@ -34,7 +33,8 @@ def script(spec: ModelSpec, recipe: Recipe) -> Script:
     # AdamW decays apart from the gradient, the other rules as a part of it.
     adamw = not recipe.l2 and (recipe.optimizer == "adamw" or (recipe.optimizer == "adam" and recipe.decay > 0))
     decay = recipe.decay if adamw else recipe.l2
-    excluded = shared.excluded(spec, recipe) if recipe.decay or recipe.l2 else []
+    exempt = recipe.no_decay if recipe.decay or recipe.l2 else ()
+    excluded = [array.name for array in spec.trainable if array.role in exempt]
     return shared.render(
         "torch",
         "train_torch.py",
@@ -98,18 +98,15 @@ def _expression(layer: Layer, inputs: Sequence[str], module: str, spec: ModelSpe
     """Write a layer's output, given its inputs' variables."""
     x = inputs[0]
     match layer:
-        case L.Normalize():
-            return f"(({x} / 255 - MEAN) / STD).permute(0, 3, 1, 2)"
         case L.Conv(padding=(top, bottom, left, right)) if (top, left) != (bottom, right):
             return f"{module}(F.pad({x}, ({left}, {right}, {top}, {bottom})))"
         case L.Conv() | L.Dense() | L.BatchNorm():
             return f"{module}({x})"
-        case L.Activation(function="leaky_relu"):
-            return f"F.leaky_relu({x}, {number(layer.slope)})"
-        case L.Activation(function="tanh" | "sigmoid"):
-            return f"torch.{layer.function}({x})"
-        case L.Activation():
-            return f"F.{layer.function}({x})"
+        case L.Normalize():
+            return f"(({x} / 255 - MEAN) / STD).permute(0, 3, 1, 2)"
+        case L.Activation(function=function):
+            slope = f", {number(layer.slope)}" if function == "leaky_relu" else ""
+            return f"{'torch' if function in ('tanh', 'sigmoid') else 'F'}.{function}({x}{slope})"
         case L.MaxPool():
             return f"F.max_pool2d({x}, {_window(layer)})"
         case L.AvgPool():
@@ -162,12 +159,11 @@ def _optimizer(recipe: Recipe, adamw: bool, decay: float, grouped: bool) -> str:
     name = {"sgd": "SGD", "rmsprop": "RMSprop"}.get(recipe.optimizer, "AdamW" if adamw else "Adam")
     momentum = number(recipe.momentum) if recipe.momentum else ""
     epsilon, betas = number(recipe.epsilon), f"({number(recipe.beta1)}, {number(recipe.beta2)})"
-    settings = {"lr": "LEARNING_RATE"} | {
+    others = {
         "SGD": {"momentum": momentum, "nesterov": "True" if recipe.nesterov and momentum else ""},
-        "Adam": {"betas": betas, "eps": epsilon},
-        "AdamW": {"betas": betas, "eps": epsilon},
         "RMSprop": {"alpha": number(recipe.rho), "eps": epsilon, "momentum": momentum},
-    }[name]
+    }
+    settings = {"lr": "LEARNING_RATE", **others.get(name, {"betas": betas, "eps": epsilon})}
     if not grouped and (decay or adamw):
         settings["weight_decay"] = number(decay)
     return call(f"torch.optim.{name}", "groups" if grouped else "net.parameters()", **settings)
