@@ -64,7 +64,7 @@ def pairs(first: Arm, second: Arm) -> list[dict[str, Any]]:
     """Return each pair of runs, as the report shows it."""
     return [
         {
-            "seed": one.seed if one.seed == other.seed else None,
+            "seed": _seed(one, other),
             **{measure.name: [one.value(measure.name), other.value(measure.name)] for measure in MEASURES},
             "agreement": float(np.mean(one.predicted_n == other.predicted_n)),
             "only_first_right": int((one.correct_n & ~other.correct_n).sum()),
@@ -96,14 +96,30 @@ def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
     distance_sn = np.stack([0.5 * np.abs(a.probabilities_nk - b.probabilities_nk).sum(axis=1) for a, b in both])
     distance_sn[~differ_sn] = 0.0
     order = sorted(np.flatnonzero(count_n), key=lambda i: (-count_n[i], -distance_sn[:, i].max(), i))
+    disagreements = []
+    for i in order[:MAX_DISAGREEMENTS]:
+        runs = both[distance_sn[:, i].argmax()]
+        predicted = [int(run.predicted_n[i]) for run in runs]
+        probabilities = [float(run.probabilities_nk[i, k]) for run, k in zip(runs, predicted, strict=True)]
+        case = _case(runs[0], i, predicted, probabilities)
+        disagreements.append({**case, "seed": _seed(*runs), "num_pairs": int(count_n[i])})
     return {
         "num_images": int(differ_sn.shape[1]),
         "num_disagreements": len(order),
-        "disagreements": [
-            _disagreement(both[distance_sn[:, i].argmax()], int(i), int(count_n[i])) for i in order[:MAX_DISAGREEMENTS]
-        ],
+        "disagreements": disagreements,
         **_shared_mistakes(arms),
     }
+
+
+def _case(run: FinishedRun, image: int, predicted: list[int], probabilities: list[float]) -> dict[str, Any]:
+    """Return an image of the gallery, with the first two arms' predictions."""
+    label = int(run.labels_n[image])
+    return {"id": int(image), "label": label, "predicted": predicted, "probabilities": probabilities}
+
+
+def _seed(first: FinishedRun, second: FinishedRun) -> int | None:
+    """Return the seed of a pair; None if its runs have different seeds."""
+    return first.seed if first.seed == second.seed else None
 
 
 def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: Interval) -> dict[str, Any]:
@@ -127,39 +143,20 @@ def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: 
     }
 
 
-def _disagreement(runs: tuple[FinishedRun, FinishedRun], image: int, count: int) -> dict[str, Any]:
-    predicted = [int(run.predicted_n[image]) for run in runs]
-    return {
-        "id": image,
-        "label": int(runs[0].labels_n[image]),
-        "predicted": predicted,
-        "probabilities": [float(run.probabilities_nk[image, k]) for run, k in zip(runs, predicted, strict=True)],
-        "seed": runs[0].seed if runs[0].seed == runs[1].seed else None,
-        "num_pairs": count,
-    }
-
-
 def _shared_mistakes(arms: Sequence[Arm]) -> dict[str, Any]:
     """Return images that every run assigns to the same wrong class: often a wrong label."""
     runs = [run for arm in arms for run in arm.runs]
     predicted_rn = np.stack([run.predicted_n for run in runs])
-    labels_n, classes = runs[0].labels_n, predicted_rn[0]
-    images = np.flatnonzero((predicted_rn == classes).all(axis=0) & (classes != labels_n))
+    classes = predicted_rn[0]
+    images = np.flatnonzero((predicted_rn == classes).all(axis=0) & ~runs[0].correct_n)
     means = [np.mean([run.probabilities_nk for run in arm.runs], axis=0) for arm in arms[:2]]
     confidence = np.minimum(*(mean[images, classes[images]] for mean in means))
     order = images[np.argsort(-confidence, kind="stable")]
-    return {
-        "num_shared": len(order),
-        "shared_mistakes": [
-            {
-                "id": int(i),
-                "label": int(labels_n[i]),
-                "predicted": [int(classes[i])] * 2,
-                "probabilities": [float(mean[i, classes[i]]) for mean in means],
-            }
-            for i in order[:MAX_MISTAKES]
-        ],
-    }
+    shown = [
+        _case(runs[0], i, [int(classes[i])] * 2, [float(mean[i, classes[i]]) for mean in means])
+        for i in order[:MAX_MISTAKES]
+    ]
+    return {"num_shared": len(order), "shared_mistakes": shown}
 
 
 def paired_difference(first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0) -> Difference:

@@ -96,51 +96,41 @@ class Progress:
         match kind:
             case "data":
                 doing, done, total = fields["doing"], fields["done"], fields["total"]
-                is_bytes = doing in IN_BYTES
-                counts = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB" if is_bytes else f"{done:,}/{total:,} images"
-                self._show(doing, done, total, counts)
+                megabytes = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB"
+                self._show(doing, done, total, megabytes if doing in IN_BYTES else f"{done:,}/{total:,} images")
             case "start":
                 self._engine, self._epochs = fields["engine"], fields["epochs"]
                 self._tasks.pop(self._engine, None)
                 self._first, self._measured = None, ""
                 self._show(self._engine, 0, self._epochs, f"epoch 0/{self._epochs}, starting")
-            case "step":
-                done = fields["epoch"] - 1 + fields["step"] / fields["steps"]
-                place = f"epoch {fields['epoch']}/{self._epochs}"
-                if not self._bars:
-                    place += f", step {fields['step']:,}/{fields['steps']:,}"
-                self._show_training(done, place, fields)
-            case "epoch":
-                self._measured = _measured(fields)
-                place = f"epoch {fields['epoch']}/{self._epochs}"
-                self._show_training(fields["epoch"], place, fields, is_epoch=True)
-
-    def _show_training(self, done: float, place: str, fields: dict[str, Any], *, is_epoch: bool = False) -> None:
-        speed = f"{fields['images_per_second']:,.0f} images/s"
-        parts = [place, self._measured, speed, self._time_left(done)]
-        self._show(self._engine, done, self._epochs, ", ".join(filter(None, parts)), is_epoch=is_epoch)
+            case "step" | "epoch":
+                place, done = f"epoch {fields['epoch']}/{self._epochs}", float(fields["epoch"])
+                if kind == "epoch":
+                    self._measured = _measured(fields)
+                else:
+                    done += fields["step"] / fields["steps"] - 1
+                    place += "" if self._bars else f", step {fields['step']:,}/{fields['steps']:,}"
+                speed = f"{fields['images_per_second']:,.0f} images/s"
+                parts = [place, self._measured, speed, self._time_left(done)]
+                self._show(self._engine, done, self._epochs, ", ".join(filter(None, parts)))
+                if kind == "epoch" and not self._bars:
+                    self.lines.write(self.lines.status)
 
     def _time_left(self, done: float) -> str:
-        now = time.monotonic()
         if done >= self._epochs:
             return "done"
-        if self._first is None:
-            self._first = now, done
-        start, done_then = self._first
+        now = time.monotonic()
+        start, done_then = self._first = self._first or (now, done)
         if done <= done_then:
             return ""
-        seconds = (now - start) / (done - done_then) * (self._epochs - done)
-        return f"{_clock(seconds)} left"
+        return f"{_clock((now - start) / (done - done_then) * (self._epochs - done))} left"
 
-    def _show(self, name: str, done: float, total: float, text: str, *, is_epoch: bool = False) -> None:
+    def _show(self, name: str, done: float, total: float, text: str) -> None:
+        self.lines.status = f"{name}: {text}"
         if self._bars:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=total, text=text)
             self._bars.update(self._tasks[name], completed=done, text=text)
-            return
-        self.lines.status = f"{name}: {text}"
-        if is_epoch:
-            self.lines.write(self.lines.status)
 
 
 def _clock(seconds: float) -> str:
@@ -148,7 +138,6 @@ def _clock(seconds: float) -> str:
 
 
 def _measured(record: dict[str, Any]) -> str:
-    split = "training" if record["validation_loss"] is None else "validation"
-    prefix = "train" if split == "training" else split
+    split, prefix = ("training", "train") if record["validation_loss"] is None else ("validation", "validation")
     loss, accuracy = record[f"{prefix}_loss"], record[f"{prefix}_accuracy"]
     return "" if loss is None else f"{split} loss {loss:.4f}, accuracy {accuracy:.2%}"
