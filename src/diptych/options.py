@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from diptych.errors import UsageError
-from diptych.spec import ModelSpec, Recipe
-from diptych.spec.codec import read_model, read_recipe
+from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
 from diptych.spec.typed import Count, Natural, Positive, check_types
 from diptych.vocabulary import unknown_option
@@ -179,12 +178,13 @@ class RunOptions(Options):
 
 def find_recipe(recipe: str | Path) -> Recipe:
     """The recipe in a JSON file, or with a name."""
-    return read_recipe(Path(recipe)) if str(recipe).endswith(".json") else recipe_named(str(recipe))
+    is_file = str(recipe).endswith(".json")
+    return codec.read(Path(recipe), codec.recipe_from_json) if is_file else recipe_named(str(recipe))
 
 
 def spec_from_file(model: str | Path) -> ModelSpec | None:
     """The spec in a JSON file; None if `model` is a name."""
-    return read_model(Path(model)) if str(model).endswith(".json") else None
+    return codec.read(Path(model), codec.model_from_json) if str(model).endswith(".json") else None
 
 
 @dataclass(frozen=True)

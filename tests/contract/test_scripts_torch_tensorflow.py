@@ -47,7 +47,7 @@ def oddly_named():
     graph.conv("stem.inner.0.conv", 6, padding=1)
     graph.add(L.Activation, "stem.inner.0.act", function="leaky_relu", slope=0.2)
     graph.conv("stem.conv", 6, padding=1)
-    graph.add(L.Concat, "joined", inputs=(start, graph.last, start))
+    graph.add(L.Concat, "joined", inputs=(start, graph.layers[-1].name, start))
     graph.add(L.Flatten, "flatten")
     graph.add(L.Dense, "7", units=5, initializer="uniform_fan_in", bias_initializer="uniform_fan_in")
     graph.add(L.Activation, "tanh", function="tanh")

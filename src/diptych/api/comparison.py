@@ -48,16 +48,6 @@ class Comparison:
         """`report.html`, a self-contained page."""
         return self.directory / "report.html"
 
-    @property
-    def json_path(self) -> Path:
-        """`comparison.json`."""
-        return self.directory / "comparison.json"
-
-    @property
-    def markdown_path(self) -> Path:
-        """`comparison.md`."""
-        return self.directory / "comparison.md"
-
 
 @accepts(CompareOptions, DataOptions)
 def compare(
@@ -245,16 +235,15 @@ def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | Non
     """Write the report, as HTML, JSON and Markdown."""
     from diptych.reports import page
 
-    comparison = Comparison(directory, content)
     cases = [*content["gallery"]["disagreements"], *content["gallery"]["shared_mistakes"]]
     pictures = {} if images_nhwc is None else {case["id"]: images_nhwc[case["id"]] for case in cases}
     plain = json.loads(json_text(content))
-    texts = {comparison.markdown_path: page.markdown(plain), comparison.report_path: page.render(plain, pictures)}
-    write_json(comparison.json_path, content)
-    for path, text in texts.items():
-        with atomic_write(path) as file:
+    texts = {"comparison.md": page.markdown(plain), "report.html": page.render(plain, pictures)}
+    write_json(directory / "comparison.json", content)
+    for name, text in texts.items():
+        with atomic_write(directory / name) as file:
             file.write(text.encode())
-    return comparison
+    return Comparison(directory, content)
 
 
 def _command() -> str:

@@ -192,7 +192,7 @@ def disturbances(arms: Sequence[Arm]) -> list[str]:
 
 def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
     target = target_accuracy(arms)
-    precision = " and ".join(dict.fromkeys(evaluation_precision(arm.recipe) for arm in arms))
+    precision = " and ".join(dict.fromkeys(evaluation_precision(arm.record.recipe) for arm in arms))
     own = "measured in a separate process after a warm-up, median of five rounds"
     if all(run.cost for arm in arms for run in arm.runs):
         yield Row("train_throughput", "training throughput", "images/s", own)

@@ -35,39 +35,35 @@ DRIFT = {
 def findings(
     arms: Sequence[Arm],
     *,
-    kind: str,
-    title: str,
-    command: str,
     margin: float,
     explained: Mapping[str, Any] | None = None,
     parity: Mapping[str, Any] | None = None,
     remarks: Sequence[str] = (),
+    **entries: str,
 ) -> dict[str, Any]:
     """Compare arms and return everything that the report shows, as plain data.
 
     Args:
         arms: two or more, with the same test set and number of runs.
-        kind: aligned, native or runs.
-        title: title of the report.
-        command: the command line that repeats the comparison.
         margin: difference in accuracy that does not matter, as a share.
         explained: each default's effect, if measured.
         parity: the parity certificate, if parity was checked.
         remarks: further remarks.
+        entries: the kind (aligned, native or runs), the title and the command that repeats the comparison.
     """
     others = list(enumerate(arms[1:], start=1))
     contrasts = [contrast(arms[0], other, place, margin) for place, other in others]
     by_place = {str(place): pairs(arms[0], other) for place, other in others}
-    record, disturbed = arms[0].first.record, disturbances(arms)
-    versions = {package: version for arm in arms for package, version in arm.first.record.versions.items()}
-    relevant = {key for arm in arms for key, applies in relevance(arm.spec, arm.recipe).items() if applies}
+    record, disturbed = arms[0].record, disturbances(arms)
+    versions = {package: version for arm in arms for package, version in arm.record.versions.items()}
+    relevant = {
+        key for arm in arms for key, applies in relevance(arm.record.spec, arm.record.recipe).items() if applies
+    }
     return {
         "format": "diptych-comparison",
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "title": title,
-        "kind": kind,
+        **entries,
         "verdict": verdict([arm.name for arm in arms], contrasts, by_place, margin),
         "subject": {
             "data": record.data.name,
@@ -82,11 +78,11 @@ def findings(
             {
                 "name": arm.name,
                 "engine": arm.first.engine,
-                "model": arm.spec.name,
-                "num_parameters": arm.spec.num_parameters,
-                "flops": arm.spec.flops,
+                "model": arm.record.spec.name,
+                "num_parameters": arm.record.spec.num_parameters,
+                "flops": arm.record.spec.flops,
                 "runs": [str(run.run.directory) for run in arm.runs],
-                "epochs": arm.recipe.epochs,
+                "epochs": arm.record.recipe.epochs,
                 "compile": COMPILED[arm.first.engine],
             }
             for arm in arms
@@ -128,9 +124,9 @@ def drift(arms: Sequence[Arm]) -> list[str]:
     """
     if len({run.engine for arm in arms for run in arm.runs}) < 2:
         return []
-    layers = [layer for arm in arms for layer in arm.spec.layers]
+    layers = [layer for arm in arms for layer in arm.record.spec.layers]
     dropout = any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in layers)
-    precisions = sorted({arm.recipe.precision for arm in arms} & DRIFT.keys())
+    precisions = sorted({arm.record.recipe.precision for arm in arms} & DRIFT.keys())
     reasons = ["Dropout: each framework draws its own random masks."] if dropout else []
     return [*reasons, *(DRIFT[precision] for precision in precisions)]
 
@@ -228,7 +224,8 @@ def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
     by_engine = {arm.first.engine: arm for arm in arms}
     if len(by_engine) < 2:
         return None
-    both = [scripts(by_engine[engine].spec, by_engine[engine].recipe)[place] for place, engine in enumerate(COMPILED)]
+    records = [by_engine[engine].record for engine in COMPILED]
+    both = [scripts(record.spec, record.recipe)[place] for place, record in enumerate(records)]
     kept = ("engine", "file", "source", "model_lines", "training_lines")
     return {
         "scripts": [{name: getattr(script, name) for name in kept} for script in both],
@@ -253,10 +250,10 @@ def _deployment(arms: Sequence[Arm]) -> list[dict[str, Any]] | None:
 
 def _settings(arms: Sequence[Arm]) -> dict[str, Any]:
     """Return the settings of the first arm, and what differs in the others."""
-    reference = arms[0].first.record
+    reference = arms[0].record
     other: dict[str, dict[str, Any]] = {}
     for arm in arms[1:]:
-        record, recipe = arm.first.record, reference.recipe_json
+        record, recipe = arm.record, reference.recipe_json
         other[arm.name] = {name: value for name, value in record.recipe_json.items() if recipe.get(name) != value}
         if record.spec_json != reference.spec_json:
             other[arm.name]["spec"] = record.spec_json

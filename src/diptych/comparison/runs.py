@@ -18,7 +18,6 @@ from diptych.artifacts.run import Run
 from diptych.data import sources
 from diptych.errors import ArtifactError, UsageError
 from diptych.evaluation import evaluate_logits, log_softmax
-from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 
 TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
@@ -183,18 +182,13 @@ class Arm:
 
     @property
     def first(self) -> FinishedRun:
-        """The first run, whose settings are those of all."""
+        """The first run; its settings are those of all."""
         return self.runs[0]
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model."""
-        return self.first.record.spec
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the training."""
-        return self.first.record.recipe
+    def record(self) -> RunRecord:
+        """The record of the first run."""
+        return self.first.record
 
 
 def group(runs: Sequence[Run]) -> list[Arm]:

@@ -101,7 +101,7 @@ def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
         runs = both[distance_sn[:, i].argmax()]
         predicted = [int(run.predicted_n[i]) for run in runs]
         probabilities = [float(run.probabilities_nk[i, k]) for run, k in zip(runs, predicted, strict=True)]
-        case = _case(runs[0], i, predicted, probabilities)
+        case = _case(runs[0], int(i), predicted, probabilities)
         disagreements.append({**case, "seed": _seed(*runs), "num_pairs": int(count_n[i])})
     return {
         "num_images": int(differ_sn.shape[1]),
@@ -114,7 +114,7 @@ def gallery(arms: Sequence[Arm]) -> dict[str, Any]:
 def _case(run: FinishedRun, image: int, predicted: list[int], probabilities: list[float]) -> dict[str, Any]:
     """Return an image of the gallery, with the first two arms' predictions."""
     label = int(run.labels_n[image])
-    return {"id": int(image), "label": label, "predicted": predicted, "probabilities": probabilities}
+    return {"id": image, "label": label, "predicted": predicted, "probabilities": probabilities}
 
 
 def _seed(first: FinishedRun, second: FinishedRun) -> int | None:
@@ -153,7 +153,7 @@ def _shared_mistakes(arms: Sequence[Arm]) -> dict[str, Any]:
     confidence = np.minimum(*(mean[images, classes[images]] for mean in means))
     order = images[np.argsort(-confidence, kind="stable")]
     shown = [
-        _case(runs[0], i, [int(classes[i])] * 2, [float(mean[i, classes[i]]) for mean in means])
+        _case(runs[0], int(i), [int(classes[i])] * 2, [float(mean[i, classes[i]]) for mean in means])
         for i in order[:MAX_MISTAKES]
     ]
     return {"num_shared": len(order), "shared_mistakes": shown}

@@ -56,17 +56,8 @@ def recipe_from_json(data: Any) -> Recipe:
     return _build(Recipe, _entries(data, "diptych-recipe"), "Recipe")
 
 
-def read_model(path: Path) -> ModelSpec:
-    """Read a model spec from a JSON file; raise SpecError, which names the file, if that fails."""
-    return _from_file(path, model_from_json)
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe from a JSON file; raise SpecError, which names the file, if that fails."""
-    return _from_file(path, recipe_from_json)
-
-
-def _from_file(path: Path, convert: Callable[[Any], T]) -> T:
+def read(path: Path, convert: Callable[[Any], T]) -> T:
+    """Convert a JSON file with `model_from_json` or `recipe_from_json`; raise SpecError, which names the file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -117,7 +117,7 @@ class ModelSpec:
 
     def array(self, name: str) -> ArraySpec:
         """Return the array called `name`."""
-        return self._arrays_by_name[name]
+        return next(array for array in self.arrays if array.name == name)
 
     def owner(self, array: ArraySpec) -> Layer:
         """Return the layer of `array`."""
@@ -140,10 +140,6 @@ class ModelSpec:
     @cached_property
     def _by_name(self) -> dict[str, Layer]:
         return {layer.name: layer for layer in self.layers}
-
-    @cached_property
-    def _arrays_by_name(self) -> dict[str, ArraySpec]:
-        return {array.name: array for array in self.arrays}
 
     @property
     def is_chain(self) -> bool:

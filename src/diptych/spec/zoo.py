@@ -34,14 +34,9 @@ class Graph:
         self.layers: list[Layer] = []
         self.add(L.Normalize, "normalize", inputs=("input",), mean=mean, std=std)
 
-    @property
-    def last(self) -> str:
-        """Name of the last layer."""
-        return self.layers[-1].name
-
     def add(self, kind: Callable[..., Layer], name: str, *, inputs: tuple[str, ...] = (), **settings: Any) -> str:
         """Append a layer that reads `inputs` (or the last layer) and return its name."""
-        self.layers.append(kind(name=name, inputs=inputs or (self.last,), **settings))
+        self.layers.append(kind(name=name, inputs=inputs or (self.layers[-1].name,), **settings))
         return name
 
     def conv(self, name: str, filters: int, kernel: int = 3, stride: int = 1, padding: int = 0, **settings: Any) -> str:
@@ -144,7 +139,7 @@ def resnet(graph: Graph, num_classes: int, *, blocks: int, shortcut: Literal["A"
 
 
 def _block(graph: Graph, name: str, width: int, filters: int, stride: int, shortcut: str) -> None:
-    start = graph.last
+    start = graph.layers[-1].name
     graph.conv(f"{name}.conv1", filters, stride=stride, padding=1, use_bias=False)
     graph.add(L.BatchNorm, f"{name}.bn1")
     graph.relu(f"{name}.relu1")
