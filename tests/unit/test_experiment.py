@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cv2 import imwrite
+from data_files import write_files, write_images
 from finished import amend
 
 from diptych.comparison.costs import full_batches
@@ -63,9 +63,7 @@ def test_a_changed_run_or_changed_data_is_rejected_but_an_exported_run_is_not(tm
     first = experiment(tmp_path)
     made = first.create(first.cells[0])
     amend(made, status="finished", engines=[{"engine": "torch", "threads": 1}])
-    made.export_dir.mkdir()
-    (made.export_dir / "export.json").write_text("{}")
-    (made.directory / "metrics.json").write_text("{}")
+    write_files(made.directory, {"export/export.json": b"{}", "metrics.json": b"{}"})
     made.seal()
     (made.export_dir / "export.json").write_text('{"formats": {}}')
     first.find(first.cells[0])
@@ -79,11 +77,8 @@ def test_a_changed_run_or_changed_data_is_rejected_but_an_exported_run_is_not(tm
 
 def test_a_folder_whose_name_is_a_pattern_is_found(tmp_path):
     folder = tmp_path / "cats[1]"
-    generator = np.random.default_rng(0)
     for kind in ("left", "right"):
-        (folder / kind).mkdir(parents=True)
-        for place in range(10):
-            imwrite(str(folder / kind / f"{place}.png"), generator.integers(0, 255, (64, 64, 3), np.uint8))
+        write_images(folder / kind, *range(10))
     first = experiment(tmp_path / "runs", str(folder))
     made = first.create(first.cells[0])
     assert made == first.find(first.cells[0])
