@@ -89,8 +89,3 @@ def test_memory_hardly_grows_with_the_number_of_images(tmp_path):
 @pytest.mark.long
 def test_sixty_thousand_images_of_the_size_of_cifars_take_at_most_a_minute_on_two_cores(tmp_path):
     assert measured(tmp_path, 60_000)[0] < 2 * 60
-
-
-@pytest.mark.parametrize("arguments", [(), ("-h",), ("help",)])
-def test_data_without_a_verb_prints_help(arguments):
-    assert diptych("data", "--help") == diptych("data", *arguments)

@@ -23,11 +23,6 @@ def experiment(pool, data="digits", **changes):
     return Experiment(DataSource(data), RECIPE, options)
 
 
-def test_pairs_alternate_the_framework_that_trains_first(tmp_path):
-    wanted = [(0, "torch"), (0, "tensorflow"), (1, "tensorflow"), (1, "torch"), (2, "torch"), (2, "tensorflow")]
-    assert wanted == [(cell.seed, cell.engine) for cell in experiment(tmp_path, seeds=3).cells]
-
-
 def test_arms_share_equal_runs(tmp_path):
     explaining = experiment(tmp_path, explain=True)
     arms = [cell.arm for cell in explaining.cells if cell.seed == 0]

@@ -13,16 +13,17 @@ from diptych.deployment.verify import Reference, class_changes, judge, write_gol
 from diptych.errors import ArtifactError
 from diptych.evaluation import softmax
 
-NUM = 400
+
+def reference_of(num_images, noise):
+    labels_n = np.arange(num_images) % 4
+    logits_nk = 4 * np.eye(4)[labels_n] + np.random.default_rng(0).normal(0, noise, (num_images, 4))
+    split = Split(np.random.default_rng(1).integers(0, 256, (num_images, 2, 2, 3), np.uint8), labels_n)
+    return Reference.of(split, Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
 
 
 @pytest.fixture
 def reference():
-    generator = np.random.default_rng(0)
-    labels_n = np.arange(NUM) % 4
-    logits_nk = generator.normal(size=(NUM, 4)) + 3 * np.eye(4)[labels_n]
-    images_nhwc = generator.integers(0, 256, (NUM, 2, 2, 3), np.uint8)
-    return Reference.of(Split(images_nhwc, labels_n), Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
+    return reference_of(400, noise=1.3)
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=lambda form: form.name)
@@ -41,10 +42,7 @@ def test_a_probability_beyond_the_tolerance_of_the_format_fails(reference):
 
 @pytest.mark.parametrize(("num_other", "status"), [(0, "ok"), (1, "ok"), (2, "failed")])
 def test_one_image_of_a_small_test_set_may_get_another_class(num_other, status):
-    labels_n = np.arange(20) % 4
-    logits_nk = 4.0 * np.eye(4)[labels_n]
-    split = Split(np.zeros((20, 2, 2, 1), np.uint8), labels_n)
-    small = Reference.of(split, Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
+    small = reference_of(20, noise=0)
     turned_nk = small.probabilities_nk.copy()
     turned_nk[:num_other] = np.roll(turned_nk[:num_other], 1, axis=1)
     verdict = judge(FORMATS["tflite-dynamic"], small, turned_nk)

@@ -24,9 +24,10 @@ def test_help_changes_only_on_purpose(verb):
     assert golden(f"help_{name}.txt", result.out) == result.out
 
 
+@pytest.mark.parametrize("group", [(), ("data",)])
 @pytest.mark.parametrize("args", [(), ("-h",), ("help",)])
-def test_without_a_verb_the_help_is_printed(args):
-    assert diptych("--help") == diptych(*args)
+def test_without_a_verb_the_help_is_printed(group, args):
+    assert diptych(*group, "--help") == diptych(*group, *args)
 
 
 def test_the_defaults_shown_are_those_of_the_recipe_named():
