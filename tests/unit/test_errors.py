@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,6 +32,8 @@ def folder(tmp_path, monkeypatch):
     whole = finished(tmp_path, "whole")
     write_arrays(whole.model_path, samples.weights(model, seed=0), {})
     shutil.copy(whole.model_path, "weights.safetensors")
+    damaged = Path(shutil.copytree("whole", "damaged")) / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
     cv2.imwrite("digit.png", np.zeros((8, 8), dtype=np.uint8))
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "broken.json").write_text("{'single': 'quotes'}")
@@ -69,10 +72,3 @@ def test_on_a_terminal_an_error_is_one_line_without_colors():
     assert "\x1b" not in result.stderr
 
 
-def test_a_run_with_damaged_weights_is_named(folder):
-    weights = folder / "whole" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-9])
-    result = diptych("predict", "whole", "digit.png")
-    assert 2 == result.code
-    assert result.err.startswith("diptych: Cannot read 'whole/model.safetensors'")
-    assert 1 == len(result.err.splitlines())
