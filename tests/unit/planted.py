@@ -5,7 +5,7 @@ from itertools import cycle
 
 import cv2
 import numpy as np
-from images_writers import jpeg_frame_with, png
+from images_corpus import jpeg_frame_with, png
 from PIL import Image
 
 TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")

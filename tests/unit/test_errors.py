@@ -70,5 +70,3 @@ def test_on_a_terminal_an_error_is_one_line_without_colors():
     os.close(terminal)
     assert (2, 1) == (result.returncode, len(result.stderr.splitlines()))
     assert "\x1b" not in result.stderr
-
-
