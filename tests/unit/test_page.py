@@ -1,9 +1,8 @@
-"""The report holds every number it is given, no name can inject HTML, and nothing is loaded from elsewhere."""
+"""The report holds every number it is given, and no name can inject HTML."""
 
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,6 +77,8 @@ def test_a_report_of_any_shape_is_valid_and_its_tables_are_even(shape):
     page = render(comparison, make_pictures(comparison))
     reader = read(page)
     assert len(set(reader.ids)) == len(reader.ids)
+    assert {found["href"][1:] for tag, found in reader.found if tag == "a"} <= set(reader.ids)
+    assert "default-src 'none'" in page
     text = read(render(comparison | {"code": None}, {})).text  # a script may contain None
     assert not re.search(r"\b(nan|inf|None|undefined)\b", text)
     attributes = [value for _, found in reader.found for key, value in found.items() if key != "content"]
@@ -89,12 +90,8 @@ def test_a_report_of_any_shape_is_valid_and_its_tables_are_even(shape):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
-def first_screen(page):
-    return page.text.split("Equivalent: the two")[0]
-
-
 def test_the_first_screen_has_results_then_parity_then_drift_and_no_p_value(comparison, page):
-    text = first_screen(page)
+    text = page.text.split("Equivalent: the two")[0]
     medians = {cost["key"]: cost["medians"] for cost in comparison["costs"]}
     accuracy, _, loss, _ = comparison["contrasts"][0]["measures"]
     wanted = [f" {comparison['title']} "]
@@ -111,7 +108,7 @@ def test_a_busy_machine_leaves_speed_and_time_out_of_the_first_screen_which_show
     comparison = make_comparison()
     comparison["disturbed"] = ["The machine was busy."]
     comparison["parity"] |= {"passed": False, "summary": "NOT the same model: see the rungs."}
-    shown = first_screen(read(render(comparison, {})))
+    shown = read(render(comparison, {})).text.split("Equivalent: the two")[0]
     assert "✗ NOT the same model: see the rungs." in shown
     for text in (shown, markdown(comparison).split("**Equivalent")[0]):
         assert "Speed and time are left out. The machine was busy." in text
@@ -185,15 +182,6 @@ def test_names_cannot_inject_html():
     assert "49" not in reader.text.split("Command")[1].split("Sides")[0]
 
 
-def test_nothing_is_loaded_from_elsewhere(comparison):
-    page = render(comparison, make_pictures(comparison))
-    assert not re.search(r"https?://", page)
-    sources = [found for _, found in read(page).found if "src" in found or "href" in found]
-    assert all(found.get("src", found.get("href"))[:5] in {"data:"} or found["href"][0] == "#" for found in sources)
-    assert "url(" not in page
-    assert "default-src 'none'" in page
-
-
 def test_what_was_not_measured_is_left_out():
     gone = {"explained": None, "parity": None, "code": None, "deployment": None, "differences": [], "costs": []}
     comparison = make_comparison() | gone | {"drift": []}
@@ -204,22 +192,16 @@ def test_what_was_not_measured_is_left_out():
             side[key] = [[None] * len(run) for run in side[key]]
     reader = read(render(comparison, {}))
     assert not gone.keys() & set(reader.ids)
-    assert {found["href"][1:] for tag, found in reader.found if tag == "a"} <= set(reader.ids)
     assert "Validation loss" not in reader.text
     said = ["Training loss", "There is no validation split.", "predict the same class for all 900 test images"]
     assert [] == [words for words in (*said, "No side makes a mistake.") if words not in reader.text]
 
 
-def test_links_headings_and_drawings_are_accessible(page):
-    assert {found["href"][1:] for tag, found in page.found if tag == "a"} <= set(page.ids)
-    levels = [int(tag[1]) for tag, _ in page.found if re.fullmatch("h[1-6]", tag)]
-    assert (1, 1) == (levels[0], levels.count(1))
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    drawings = [found for tag, found in page.found if tag == "svg" and found.get("role") == "img"]
-    assert len(drawings) == 6
-    assert all(found["aria-label"] for found in drawings)
-    others = [found for tag, found in page.found if tag == "svg" and found.get("role") != "img"]
-    assert all(found.get("aria-hidden") == "true" or "x" in found for found in others)
+def test_every_drawing_has_a_description_or_is_hidden(page):
+    drawings = [found for tag, found in page.found if tag == "svg"]
+    described = [found for found in drawings if found.get("role") == "img" and found["aria-label"]]
+    assert 6 == len(described)
+    assert all(found.get("aria-hidden") == "true" or "x" in found for found in drawings if found not in described)
 
 
 def test_pairs_runs_and_intervals_are_named_after_what_there_is():

@@ -133,15 +133,6 @@ WRONG_PATHS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", WRONG_PATHS)
-def test_a_fault_in_a_table_is_an_error_with_its_line(kind, tmp_path):
-    text, complaint = WRONG_PATHS[kind]
-    with pytest.raises(DataError, match=rf"pets\.csv'.*{complaint}") as raised:
-        listing(write_table(tmp_path / "pets.csv", text, a=1, b=2, c=3))
-    assert "\n" not in str(raised.value)
-    assert len(str(raised.value)) < 1000
-
-
 def test_a_table_may_have_only_test_rows_but_not_to_train_on(tmp_path):
     path = write_table(tmp_path / "pets.csv", "path,label,split\na.png,x,test\nb.png,y,test\n", a=1, b=2)
     assert (("x", "y"), 0, 2) == (listing(path).class_names, len(listing(path).train), len(listing(path).test))
@@ -149,13 +140,13 @@ def test_a_table_may_have_only_test_rows_but_not_to_train_on(tmp_path):
         datasets.load(str(path))
 
 
-def pixel_table(images_nhwc, labels, *, names="pixel{}", label_at=0, delimiter=","):
-    """Return a table of pixels; its header consists of `names`, if any, and `label`."""
+def pixel_table(images_nhwc, labels, *, names="pixel{}", label="label", label_at=0, delimiter=","):
+    """Return a table of pixels; its header, if there are `names`, consists of these and `label`."""
     rows = images_nhwc.reshape(len(images_nhwc), -1).astype(str).tolist()
-    lines = [[*row[:label_at], str(label), *row[label_at:]] for row, label in zip(rows, labels, strict=True)]
-    head = [names.format(number) for number in range(len(rows[0]))]
-    head.insert(label_at, "label")
-    return "".join(delimiter.join(line) + "\n" for line in ([head, *lines] if names else lines))
+    rows.insert(0, [names.format(number) for number in range(len(rows[0]))])
+    for row, cell in zip(rows, [label, *labels], strict=True):
+        row.insert(label_at, str(cell))
+    return "".join(delimiter.join(row) + "\n" for row in (rows if names else rows[1:]))
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (5, 5, 1), (8, 8, 3)])
@@ -177,21 +168,17 @@ FORMS = {
     "no header": {"names": ""},
     "spaces": {"delimiter": " , "},
     "numbers as a header": {"names": "{}"},
+    "label of another name": {"label": "what"},
 }
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_csv_of_pixels_reads_the_same_however_it_is_written(form, tmp_path):
     images = random_bytes(3, 5, 5, 1)
-    digits = listing(write_table(tmp_path / "digits.csv", pixel_table(images, [1, 0, 1], **FORMS[form])))
-    np.testing.assert_array_equal(images, digits.train.images)
-    assert [1, 0, 1] == digits.train.labels.tolist()
-
-
-def test_labels_of_pixels_may_be_names_and_their_column_the_first(tmp_path):
-    text = pixel_table(random_bytes(3, 5, 5, 1), ["T-shirt", '"Bag, big"', '"Bag, big"']).replace("label", "what")
-    things = listing(write_table(tmp_path / "things.csv", text))
-    assert (("Bag, big", "T-shirt"), [1, 0, 0]) == (things.class_names, things.train.labels.tolist())
+    for labels in ([1, 0, 1], ["T-shirt", '"Bag, big"', "T-shirt"]):
+        digits = listing(write_table(tmp_path / "digits.csv", pixel_table(images, labels, **FORMS[form])))
+        np.testing.assert_array_equal(images, digits.train.images)
+        assert [1, 0, 1] == digits.train.labels.tolist()
 
 
 def test_the_shape_of_pixels_is_an_option(tmp_path):
@@ -223,24 +210,25 @@ WRONG_PIXELS = {
     "no rows": (PIXELS.partition("\n")[0], "images may be in none of them"),
     "one class": (PIXELS.replace("\n1", "\n0"), "has 1 class in training, '0'"),
 }  # fmt: skip
+FAULTS = [*WRONG_PATHS, *(f"pixels: {kind}" for kind in WRONG_PIXELS)]
 
 
-@pytest.mark.parametrize("kind", WRONG_PIXELS)
-def test_a_fault_in_a_table_of_pixels_is_an_error_with_its_line(kind, tmp_path):
-    text, complaint = WRONG_PIXELS[kind]
-    with pytest.raises(DataError, match=rf"digits\.csv'.*{complaint}") as raised:
-        listing(write_table(tmp_path / "digits.csv", text))
+@pytest.mark.parametrize(("text", "complaint"), [*WRONG_PATHS.values(), *WRONG_PIXELS.values()], ids=FAULTS)
+def test_a_fault_in_a_table_is_an_error_with_its_line(text, complaint, tmp_path):
+    with pytest.raises(DataError, match=rf"data\.csv'.*{complaint}") as raised:
+        listing(write_table(tmp_path / "data.csv", text, a=1, b=2, c=3))
     assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
 
 
 def test_tables_named_train_and_test_are_splits(tmp_path):
     train, test = random_bytes(6, 4, 4, 1), random_bytes(2, 4, 4, 1)
-    write_table(tmp_path / "fashion" / "fashion-mnist_train.csv", pixel_table(train, [0, 1, 2, 0, 1, 2]))
-    write_table(tmp_path / "fashion" / "fashion-mnist_test.csv", pixel_table(test, [2, 0]))
-    fashion = sources.find(str(tmp_path / "fashion"))
-    np.testing.assert_array_equal(train, fashion.listing.train.images)
-    np.testing.assert_array_equal(test, fashion.listing.test.images)
-    assert ("fashion", [2, 0], None) == (fashion.name, fashion.listing.test.labels.tolist(), fashion.listing.validation)
+    write_table(tmp_path / "fashion-mnist_train.csv", pixel_table(train, [0, 1, 2, 0, 1, 2]))
+    write_table(tmp_path / "fashion-mnist_test.csv", pixel_table(test, [2, 0]))
+    fashion = listing(tmp_path)
+    np.testing.assert_array_equal(train, fashion.train.images)
+    np.testing.assert_array_equal(test, fashion.test.images)
+    assert ([2, 0], None) == (fashion.test.labels.tolist(), fashion.validation)
 
 
 def test_tables_of_paths_named_after_splits_are_read_beside_their_images(tmp_path):
