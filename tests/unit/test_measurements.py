@@ -1,4 +1,4 @@
-"""Rows are measured in turn and in reverse, and again if the two disagree; a fault affects its row alone."""
+"""Rows are measured in turn and in reverse on images from one file; a fault affects its row alone."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,16 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from benchmark_rows import make_speed
+from data_files import write_image
 
 from diptych.artifacts.run import Predictions
-from diptych.data.datasets import Split
+from diptych.data.datasets import Split, ingest
+from diptych.data.readers.folder import list_folder
 from diptych.deployment import benchmark as measuring
 from diptych.deployment.export import Exported
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.predictor import Answers
+from diptych.deployment.predictor import Answers, save_images
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.deployment.verify import Reference
-from diptych.errors import EngineError, MissingEngine
+from diptych.errors import ArtifactError, DataError, EngineError, MissingEngine
 
 NUM = 40
 LABELS = np.arange(NUM) % 4
@@ -97,3 +99,28 @@ def test_a_format_that_cannot_be_written_is_a_row_with_its_reason(measure):
         (row.status, row.reason) for row in result.rows
     ]
     assert [] == calls
+
+
+def streamed(root, kept):
+    for number in range(300):
+        write_image(root / "ab"[number % 2] / f"{number:03}.png", number % 256)
+    return ingest(list_folder(root), (6, 8, 3), caching="never", folder=kept).train.images
+
+
+def test_streamed_images_are_written_as_a_numpy_file(tmp_path):
+    images = streamed(tmp_path / "photos", tmp_path / "kept")
+    found = np.load(save_images(tmp_path / "images.npy", images), mmap_mode="r")
+    np.testing.assert_array_equal(np.asarray(images), found, strict=True)
+
+
+def test_an_image_that_has_changed_is_named(tmp_path):
+    images = streamed(tmp_path / "photos", tmp_path / "kept")
+    (tmp_path / "photos" / "b" / "299.png").write_bytes(b"other")
+    with pytest.raises(DataError, match=r"'b/299\.png' changed while it was in use: restore it"):
+        save_images(tmp_path / "images.npy", images)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_with_path_and_bytes():
+    with pytest.raises(ArtifactError, match=r"'/dev/full': No space left on device after 0 of 57,600,000 bytes"):
+        save_images(Path("/dev/full"), np.zeros((1000, 120, 160, 3), np.uint8))

@@ -136,8 +136,8 @@ def test_a_damaged_emnist_is_an_error(change, complaint, tmp_path):
 
 
 def write_svhn(path, images_nhwc, labels, **others):
-    columns = {"X": images_nhwc.transpose(1, 2, 3, 0), "y": np.array(labels, dtype=np.uint8)[:, np.newaxis], **others}
-    savemat(path, columns, do_compression=True)
+    columns = {"X": images_nhwc.transpose(1, 2, 3, 0), "y": np.array(labels, dtype=np.uint8)[:, np.newaxis]}
+    savemat(path, columns | others, do_compression=True)
     return path
 
 
@@ -227,9 +227,7 @@ def content_of(listed):
 
 
 WANTED_TRAIN = [(jpeg(name), label) for label, wnid in enumerate(WNIDS) for name in sorted(TRAIN[wnid])]
-WANTED_TEST = [
-    (jpeg(name), label) for label, wnid in enumerate(WNIDS) for name in sorted(VALIDATION) if VALIDATION[name] == wnid
-]
+WANTED_TEST = sorted(((jpeg(name), WNIDS.index(wnid)) for name, wnid in VALIDATION.items()), key=lambda pair: pair[1])
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -261,7 +259,6 @@ def test_imagenet_is_not_downloaded_and_the_error_says_which_files_to_put_where(
 
 
 WRONG_TREES = {
-    "an unknown class": ({**TRAIN_FILES, "train/n99999999/x.JPEG": jpeg("x")}, "unknown: 'n99999999'"),
     "names for wnids": (
         {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, "unknown: 'cats', 'dogs'"),
     "nothing that says what val shows": (FLAT, "says the classes of the validation images"),

@@ -69,13 +69,15 @@ def bottleneck():
     return graph.model("bottleneck")
 
 
-def dense_chain():
-    """Four layers of one shape."""
-    graph = Graph((4, 4, 1), (0.5,), (0.25,))
-    graph.add(L.Flatten, "flatten")
-    for number in range(1, 5):
-        graph.add(L.Dense, f"fc{number}", units=16)
-    return graph.model("dense_chain")
+def chain(shape, *layers):
+    graph = Graph(shape, (0.5,), (0.25,))
+    for kind, name, settings in layers:
+        graph.add(kind, name, **settings)
+    return graph.model("chain")
+
+
+FLATTEN = (L.Flatten, "flatten", {})
+FOUR_OF_ONE_SHAPE = chain((4, 4, 1), FLATTEN, *((L.Dense, f"fc{number}", {"units": 16}) for number in range(1, 5)))
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -93,7 +95,6 @@ def test_every_zoo_model_is_mapped_by_name_in_any_order_and_by_definition_order_
 @pytest.mark.parametrize(
     "rename",
     [
-        "module.{}".format,
         "_orig_mod.module.{}".format,
         lambda name: name.replace("shortcut", "downsample").replace(".", "_"),
         lambda name: name.replace("shortcut", "proj"),
@@ -156,17 +157,16 @@ def test_an_order_of_each_class_leaves_the_norms_of_two_branches_ambiguous():
 @pytest.mark.parametrize("has_order", [True, False])
 def test_names_that_contradict_the_order_are_reported(has_order):
     """Counted from 0, where the model counts from 1."""
-    spec = dense_chain()
     names = {f"fc{number}": f"fc{number - 1}" for number in range(1, 5)}
     order = names.values() if has_order else None
     with pytest.raises(ArtifactError, match="their names contradict their order"):
-        map_weights(store(spec, names, order=order), spec, "file")
+        map_weights(store(FOUR_OF_ONE_SHAPE, names, order=order), FOUR_OF_ONE_SHAPE, "file")
 
 
 def test_the_last_layer_of_a_shape_is_not_guessed_from_the_names_of_the_others():
-    spec = dense_chain()
+    stored = store(FOUR_OF_ONE_SHAPE, {"fc1": "hidden", "fc2": "fc1", "fc3": "fc2", "fc4": "fc3"})
     with pytest.raises(ArtifactError, match=r"'hidden' of 'file' is ambiguous: choose with --map hidden=fc4\."):
-        map_weights(store(spec, {"fc1": "hidden", "fc2": "fc1", "fc3": "fc2", "fc4": "fc3"}), spec, "file")
+        map_weights(stored, FOUR_OF_ONE_SHAPE, "file")
 
 
 NORM = "weight (16), bias (16), running_mean (16), running_var (16)"
@@ -223,13 +223,8 @@ def test_a_name_with_terminal_commands_is_an_error():
 
 def flattened(*after, channels=4):
     """A model that flattens a map of 2 × 3 pixels, with more layers after it."""
-    graph = Graph((2, 3, 1), (0.5,), (0.25,))
-    graph.conv("conv", channels, kernel=1)
-    graph.add(L.Flatten, "flatten")
-    for kind, name, settings in after:
-        graph.add(kind, name, **settings)
-    graph.add(L.Dense, "head", units=2)
-    return graph.model("flattened")
+    convolution = (L.Conv, "conv", {"filters": channels, "kernel": (1, 1)})
+    return chain((2, 3, 1), convolution, FLATTEN, *after, (L.Dense, "head", {"units": 2}))
 
 
 def in_file_order(array):
@@ -244,9 +239,8 @@ def test_weights_after_a_flatten_are_reordered():
         name: in_file_order(array) if name[:4] in ("norm", "head") and array.shape[-1] == 24 else array
         for name, array in arrays.items()
     }
-    assert_mapped(map_weights(Stored(theirs, permutes=()), spec, "file"), spec)
-    assert_mapped(map_weights(Stored(arrays), spec, "file"), spec)
-    assert_mapped(map_weights(Stored(arrays, permutes=("flatten.permute",)), spec, "file"), spec)
+    for stored in (Stored(theirs, permutes=()), Stored(arrays), Stored(arrays, permutes=("flatten.permute",))):
+        assert_mapped(map_weights(stored, spec, "file"), spec)
 
 
 def test_a_map_of_one_channel_has_only_one_order():

@@ -1,8 +1,9 @@
-"""Only the engines import a framework, and `import diptych` and help are cheap: checked in fresh processes."""
+"""Imports point down, only the engines import a framework, and `import diptych` and help are cheap."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,24 @@ import diptych
 from diptych.cli import VERBS
 
 PACKAGE = Path(diptych.__file__).parent
+CONFIG = Path(__file__).parents[2] / "pyproject.toml"
+LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+# File, line to add, import-linter's words.
+BREACHES = [
+    ("data/decode.py", "from diptych.training import machine", "data is not allowed to import diptych.training"),
+    (
+        "spec/init.py",
+        "if TYPE_CHECKING:\n    from diptych.engines import contract",
+        "spec is not allowed to import diptych.engines",
+    ),
+    ("evaluation.py", "def lazily():\n    import torch", "torch: - diptych.evaluation -> torch"),
+    ("engines/torch/model.py", "import tensorflow as tf", "tensorflow: - diptych.engines.torch.model -> tensorflow"),
+    (
+        "engines/torch/train.py",
+        "from diptych.engines.tensorflow import train",
+        "engines.torch is not allowed to import diptych.engines.tensorflow",
+    ),
+]
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax"}
 HEAVY = {"numpy", "scipy", "sklearn", "cv2", "rich"}
 # Each takes a tenth of a second or more to import.
@@ -39,15 +58,29 @@ def shared_modules():
             yield module
 
 
-def run(code, *arguments):
-    """Standard output of `code` in a fresh Python."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])}
+def run(code, *arguments, source=PACKAGE.parent, check=True, **settings):
+    """A fresh Python that has run `code`."""
+    path = os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=check, **settings)
 
 
 def imports_of(code):
-    return set(run(f"{code}\nimport sys; print(*sys.modules)").splitlines()[-1].split())
+    return set(run(f"{code}\nimport sys; print(*sys.modules)").stdout.splitlines()[-1].split())
+
+
+def test_every_import_that_breaks_a_contract_and_every_new_package_is_named(tmp_path):
+    copy = shutil.copytree(PACKAGE, tmp_path / "diptych", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, line, _ in BREACHES:
+        with (copy / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n{line}\n")
+    (copy / "misc.py").touch()
+    options = ("--config", str(CONFIG), "--no-cache", "--no-logo")
+    done = run(LINT, *options, source=tmp_path, check=False, cwd=tmp_path)
+    output = " ".join((done.stdout + done.stderr).split())
+    assert 1 == done.returncode
+    assert [] == [expected for *_, expected in (*BREACHES, ["misc"]) if expected not in output]
 
 
 def test_no_module_outside_the_engines_and_their_runtimes_imports_a_framework():
@@ -61,7 +94,7 @@ def test_the_module_that_starts_a_training_imports_nothing_heavy():
 
 
 def test_help_and_lists_import_no_framework_and_nothing_slow():
-    imports = json.loads(run(IMPORTS_OF_CALLS, json.dumps(CALLS)))
+    imports = json.loads(run(IMPORTS_OF_CALLS, json.dumps(CALLS)).stdout)
     assert len(CALLS) == len(imports)
     for call, names in imports.items():
         assert not (FRAMEWORKS | SLOW | (HEAVY if "--help" in call else set())) & set(names), call
