@@ -103,7 +103,7 @@ def _check(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[st
     if labels_n.ndim != 1 or logits_nk.shape != (num_samples, num_classes) or num_samples == 0:
         raise ArtifactError(
             f"Cannot evaluate logits of shape {logits_nk.shape} with labels of shape {labels_n.shape} and "
-            f"{num_classes} class names: expected shapes (N, {num_classes}) and (N,) with N of at least 1."
+            f"{num_classes} class names: expected shapes (N, {num_classes}) and (N,) with N >= 1."
         )
     invalid = np.flatnonzero((labels_n < 0) | (labels_n >= num_classes))
     if len(invalid):

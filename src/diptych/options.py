@@ -71,7 +71,7 @@ class SourceOptions(Options):
     data_dir: str | Path | None = None
     """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
     root: str | Path | None = None
-    """Folder that the paths in a table are relative to (default: the table's folder)."""
+    """Base folder of the paths in a table (default: the table's folder)."""
     pixel_shape: tuple[Count, Count, Literal[1, 3]] | None = option(None, metavar="HxWxC", parse=_pixel_shape)
     """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
 
@@ -85,9 +85,9 @@ class DataOptions(SourceOptions):
     channels: Literal[1, 3] | None = None
     """Convert images to grayscale (1) or RGB (3)."""
     bad_images: Literal["fail", "skip"] = "fail"
-    """Stop at image files that cannot be decoded, or skip them."""
+    """Fail if an image cannot be decoded, or skip it."""
     cache: Literal["auto", "always", "never"] = "auto"
-    """Keep decoded images for the next run: up to 4 GiB, always, or never."""
+    """Cache decoded images for later runs: up to 4 GiB, always, or never."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class OtherDataOptions(SourceOptions):
     """How data is read for a trained model; None is what the run's own record says, else the default of training."""
 
     bad_images: Literal["fail", "skip"] | None = None
-    """Stop at image files that cannot be decoded, or skip them (default: as in training, else fail)."""
+    """Fail if an image cannot be decoded, or skip it (default: as in training, else fail)."""
 
     def given(self) -> dict[str, Any]:
         """The options that have a value."""
@@ -109,7 +109,7 @@ class ModelOptions(Options):
     engine: EngineName | None = None
     """Framework to compute with (default: the one that trained the run)."""
     trust: bool = False
-    """Load a file whose format can run code: torchscript, torch-export, h5, saved-model."""
+    """Load files whose format can execute code: torchscript, torch-export, h5, saved-model."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class ImageOptions(Options):
     """The images and classes of a named model."""
 
     input_shape: tuple[Count, Count, Count] = (32, 32, 3)
-    """Height, width and channels of the images, for a named model."""
+    """Height, width and channels of the images (built-in models only)."""
     num_classes: Count = 10
-    """Number of classes, for a named model."""
+    """Number of classes (built-in models only)."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class RunOptions(Options):
     recipe: str | Path | Recipe = option("default", metavar="RECIPE")
     """Recipe name (see `diptych recipes`) or a recipe.json."""
     seed: Natural = 0
-    """Seed of the initial weights, the order of samples, augmentation, dropout and the validation split."""
+    """Random seed of initial weights, sample order, augmentation, dropout and validation split."""
     out: str | Path = "runs"
     """Folder for all runs."""
     threads: Count | None = None
@@ -192,17 +192,17 @@ class TrainOptions(RunOptions):
     """What is trained, where, and how its state is saved."""
 
     engine: Literal["torch", "tensorflow", "both"] = "torch"
-    """Framework to train with; `both` trains one after the other from the same weights on the same batches."""
+    """Framework to train with; both trains in one after the other, from the same weights on the same batches."""
     name: str | None = None
     """Name of the run's folder (default: DATA-MODEL-ENGINE)."""
     device: Device = "auto"
-    """Where to compute: auto uses a GPU if the framework finds one."""
+    """Device to train on; auto uses a GPU if the framework finds one."""
     workers: Natural | None = None
-    """Threads that prepare batches; does not affect results (default: all cores if images are decoded on the fly)."""
+    """Threads that prepare batches; the results do not depend on it (default: all cores if images are streamed)."""
     stop_after: Count | None = None
-    """Stop after this many epochs; resume later with --resume."""
+    """Stop after N epochs; continue later with --resume."""
     checkpoint_steps: Count | None = None
-    """Save a checkpoint every N steps (default: as often as costs less than 2 % of the time)."""
+    """Save a checkpoint every N steps (default: as often as possible in less than 2% of the time)."""
     keep_checkpoints: Count = 2
     """Number of checkpoints to keep."""
 
@@ -220,13 +220,13 @@ class CompareOptions(RunOptions):
     """Which runs a comparison consists of."""
 
     seed: Natural = 0
-    """Seed of the first pair of runs; the others count up from it."""
+    """Seed of the first pair of runs; each further pair adds 1."""
     seeds: Count = 3
     """Number of pairs of runs; the runs of a pair share a seed."""
     arms: Literal["aligned", "native"] = "aligned"
-    """The same mathematics in both frameworks, or each framework's own defaults."""
+    """Use the same mathematics in both frameworks, or each framework's own defaults."""
     explain: bool = False
-    """Also switch one framework default at a time, to see what each does to accuracy."""
+    """Also measure the effect of each framework default on accuracy, by switching one at a time."""
 
 
 def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple[list[Any], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Words that people bring from Ultralytics, Keras, Lightning and other tools, and the answer to each."""
+"""Option names of Ultralytics, Keras, Lightning and other tools, and the corresponding options here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from diptych.errors import UsageError
 
-# Options; a word is looked up without `-` and `_`.
+# Names are looked up without `-` and `_`.
 FOREIGN_WORDS = {
     "--learning-rate": "lr lr0 baselr maxlr initiallr",
     "--batch-size": "batch bs batchsz trainbatchsize perdevicetrainbatchsize",
@@ -67,7 +67,7 @@ def unknown_option(where: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for an option that does not exist; suggests the one that was meant.
 
     Args:
-        where: verb or function.
+        where: command or function.
         name: the option as written: `--lr` on the command line, `lr` in Python.
         known: the options that exist, written the same way.
     """

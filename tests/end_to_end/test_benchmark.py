@@ -72,7 +72,7 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
     told = diptych("benchmark", spoilt.directory, "--to", "onnx", "tflite-int8", *QUICK, "--fail-under", "accuracy=0.5")
     assert 1 == told.code
     assert "diptych: onnx in ONNX Runtime: a probability differs by" in told.err
-    assert "fastest answer: tflite-int8 in LiteRT" in told.out
+    assert "lowest latency: tflite-int8 in LiteRT" in told.out
     assert (spoilt.export_dir / "failed" / "cnn.onnx").exists()
 
 
@@ -80,7 +80,7 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
     ("option", "value", "message"),
     [
         ("--fail-under", "speed=9", "--fail-under must be accuracy=SHARE"),
-        ("--seconds", 0, "--seconds must be a number above 0"),
+        ("--seconds", 0, "--seconds must be a number > 0"),
     ],
 )
 def test_invalid_arguments_are_an_error_before_anything_is_written(made_run, tmp_path, option, value, message):

@@ -101,7 +101,7 @@ def test_a_plan_shows_the_status_of_every_run_and_trains_none(compared, tmp_path
     assert [*NAMES, *reversed(NAMES), *NAMES] == [run["engine"] for run in more]
     fresh = diptych("compare", "digits", "--out", tmp_path / "none", "--plan")
     assert (0, False) == (fresh.code, (tmp_path / "none").exists())
-    assert "Nothing was run" in fresh.out
+    assert "nothing was run" in fresh.out
 
 
 WITHOUT_FRAMEWORKS = """
@@ -174,8 +174,8 @@ def test_an_explained_gap_has_a_row_for_each_default_and_shares_equal_runs(tmp_p
     ("arguments", "message"),
     [
         ((), "compare requires DATA"),
-        (("digits", "--seeds", 0), "--seeds must be a whole number of at least 1, got 0."),
-        (("digits", "--margin", 0), "'margin' must be above 0"),
+        (("digits", "--seeds", 0), "--seeds must be an integer >= 1, got 0."),
+        (("digits", "--margin", 0), "'margin' must be between 0 and 100"),
         (("digits", "--early-stopping", 3), "does not support early_stopping"),
         (("digits", "--keep-best"), "does not support early_stopping"),
         (("digit", "--plan"), "did you mean 'digits'?"),
@@ -195,7 +195,7 @@ def test_invalid_comparisons_are_rejected_in_one_line(arguments, message, tmp_pa
 def test_one_run_is_no_comparison(digits_runs):
     output = diptych("compare", digits_runs["torch"].directory)
     assert (2, 1) == (output.code, output.err.count("\n"))
-    assert "at least two runs, each named" in output.err
+    assert "the paths of at least two runs" in output.err
 
 
 def test_a_report_of_two_runs_is_written_beside_the_first_with_pictures_if_the_data_is_at_hand(digits_runs, tmp_path):

@@ -80,9 +80,9 @@ def test_limits_are_read_from_text():
     [
         ("acuracy=0.9", "got 'acuracy=0.9' (did you mean 'accuracy'?)"),
         ("", "must be accuracy=SHARE, agreement=SHARE or both"),
-        ("accuracy=90", "accuracy must be from 0 to 1, got '90'"),
-        ("agreement=nan", "agreement must be from 0 to 1, got 'nan'"),
-        ("accuracy=much", "accuracy must be from 0 to 1, got 'much'"),
+        ("accuracy=90", "accuracy must be a number in [0, 1], got '90'"),
+        ("agreement=nan", "agreement must be a number in [0, 1], got 'nan'"),
+        ("accuracy=much", "accuracy must be a number in [0, 1], got 'much'"),
     ],
 )
 def test_invalid_limits_are_an_error(text, message):

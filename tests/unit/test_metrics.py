@@ -109,7 +109,7 @@ def test_logits_that_are_not_finite_are_counted(bad):
         (DataError, "Label -1 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, -1]),
         (DataError, "Label 2 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, 2]),
         *(
-            (ArtifactError, r"expected shapes \(N, 2\) and \(N,\) with N of at least 1", shape, [0] * num_labels)
+            (ArtifactError, r"expected shapes \(N, 2\) and \(N,\) with N >= 1", shape, [0] * num_labels)
             for shape, num_labels in (((3, 2), 2), ((2, 3), 2), ((2,), 2), ((2, 2, 1), 2), ((0, 2), 0))
         ),
     ],

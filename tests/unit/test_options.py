@@ -58,8 +58,8 @@ def test_an_image_size_is_a_side_or_height_and_width(text, size):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"threads": "4"}, "'threads' must be a whole number, got '4'"),
-        ({"image_size": (2, 0)}, "'image_size' must be a whole number of at least 1, got 0"),
+        ({"threads": "4"}, "'threads' must be an integer, got '4'"),
+        ({"image_size": (2, 0)}, "'image_size' must be an integer >= 1, got 0"),
         ({"device": "gpu"}, "'device' must be one of auto, cpu, cuda, got 'gpu' \\(did you mean 'cuda'\\?\\)"),
         *(({"name": name}, "'name' must be a folder name") for name in ("", "..")),
     ],

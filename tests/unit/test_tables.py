@@ -194,7 +194,7 @@ def test_the_shape_of_pixels_is_an_option(tmp_path):
 
 PIXELS = pixel_table(np.full((4, 3, 3, 1), 7), [0, 1, 0, 1])
 WRONG_PIXELS = {
-    "256": (PIXELS.replace("1,7,7", "1,7,256", 1), "line 3, has '256' in column 'pixel1': expected a whole number"),
+    "256": (PIXELS.replace("1,7,7", "1,7,256", 1), "line 3, has '256' in column 'pixel1': expected an integer"),
     "-1": (f"{PIXELS[:-2]}-1\n", "line 5, has '-1' in column 'pixel8'"),
     "a fraction": (PIXELS.replace("0,7", "0,3.5"), "line 2, has '3.5' in column 'pixel0'"),
     "a word": (PIXELS.replace("1,7", "1,x"), "line 3, has 'x'"),

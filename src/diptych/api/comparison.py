@@ -156,7 +156,7 @@ def compare_runs(
 def check_margin(margin: float) -> None:
     """Raise UsageError for a margin that is no difference in percentage points."""
     if not 0 < margin < 100:
-        raise UsageError(f"'margin' must be above 0 and below 100 percentage points, got {margin}.")
+        raise UsageError(f"'margin' must be between 0 and 100 percentage points, got {margin}.")
 
 
 def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:

@@ -70,7 +70,7 @@ def check_data(
     progress: Progress = quiet,
     **options: Any,
 ) -> Report:
-    """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
+    """Check a dataset for damaged files, duplicates, leakage, class imbalance and outliers.
 
     Decodes every image once; changes nothing unless `quarantine` is set. Kinds, severities and thresholds are in
     docs/data.md.

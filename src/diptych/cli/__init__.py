@@ -16,19 +16,19 @@ from diptych.vocabulary import did_you_mean
 
 VERBS = {
     "train": "train a classifier in PyTorch, TensorFlow, or both",
-    "evaluate": "measure a run or an exported file on a test set",
+    "evaluate": "evaluate a run or an exported file on a test set",
     "predict": "classify images",
     "export": "export a run's model and verify each file",
     "describe": "print the model card of an exported file",
-    "benchmark": "measure every format in every runtime: accuracy, latency, size",
-    "compare": "compare PyTorch and TensorFlow on your data, or finished runs",
-    "transfer": "copy weights between files of both frameworks",
+    "benchmark": "measure accuracy, latency and size of every format in every runtime",
+    "compare": "compare PyTorch and TensorFlow on your data, or compare finished runs",
+    "transfer": "copy weights between PyTorch and Keras files",
     "verify": "prove that a model is the same in both frameworks",
-    "data": "check a dataset: broken files, duplicates, leaks, classes, outliers",
-    "models": "list the named models",
-    "datasets": "list the named datasets",
-    "recipes": "list the named recipes",
-    "differences": "list where the frameworks differ, and which rule diptych follows",
+    "data": "check a dataset for damaged files, duplicates, leakage and outliers",
+    "models": "list the built-in models",
+    "datasets": "list the datasets known by name",
+    "recipes": "list the built-in recipes",
+    "differences": "list how the frameworks differ and what diptych does",
 }
 _MODULES = {
     "inference": "evaluate predict",
@@ -39,11 +39,11 @@ _MODULES = {
 MODULES = {verb: module for module, verbs in _MODULES.items() for verb in verbs.split()}
 HELP = """diptych: one image classifier, two frameworks, proven equal.
 
-usage: diptych VERB ...
+usage: diptych COMMAND ...
 
 {verbs}
 
-See `diptych VERB --help`. Start with:
+See `diptych COMMAND --help`. Start with:
   diptych train digits --engine both
 """
 # `timeout`, shells and terminals signal a process and then, at once, its whole group.
@@ -65,7 +65,7 @@ def main(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as interruption:
-        hints = ["The same command resumes it."] if given[0] == "compare" else getattr(interruption, "__notes__", [])
+        hints = ["Repeat the command to resume."] if given[0] == "compare" else getattr(interruption, "__notes__", [])
         with suppress(OSError):  # the terminal may be gone
             print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
@@ -96,7 +96,7 @@ def _dispatch(given: list[str]) -> int:
         return 0
     verb, *rest = given
     if verb not in VERBS:
-        raise UsageError(f"Unknown verb '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
+        raise UsageError(f"Unknown command '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")
     code: int = getattr(module, verb if verb in MODULES else "main")(rest)
     return code

@@ -22,21 +22,21 @@ BESIDE_RUNS = ("margin", "out", "json")
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare PyTorch and TensorFlow on your data, or any finished runs, and write a self-contained report.
+    """Compare PyTorch and TensorFlow on your data, or compare finished runs, and write a self-contained report.
 
-    With DATA, trains pairs of runs from the same weights on the same batches, each in its own process, measures them
-    and reports what the numbers support. The same command resumes an interrupted comparison; finished runs are kept.
-    With two or more RUNs, reports how they compare. Every field of the recipe is an option.
+    With DATA, trains pairs of runs from the same weights on the same batches, each run in its own process. To resume
+    an interrupted comparison, repeat the command. With two or more RUNs, compares these runs. Each recipe field is an
+    option.
     """
 
     what: tuple[str, ...] = positional("DATA|RUN...", ())
     """Dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these; or finished runs."""
     margin: float = 0.5
-    """Difference in accuracy, in percentage points, that does not matter."""
+    """Largest difference in accuracy, in percentage points, that counts as equivalent."""
     thorough: bool = True
-    """Also measure speed and memory, prove parity and export."""
+    """Also measure speed and memory, verify parity and export the models."""
     plan: bool = False
-    """Print which runs are missing and about how long they take; run nothing."""
+    """Print the missing runs and their estimated time without training."""
     json: bool = False
     """Print the result (or plan) as JSON."""
     comparison_options: CompareOptions = field(default_factory=CompareOptions)
@@ -63,7 +63,7 @@ def main(args: list[str]) -> int:
         return 0
     comparison.check_margin(parsed.margin)
     if is_run(parsed.what[0]) or any(Path(parsed.what[0]).glob("*/run.json")):
-        raise UsageError(f"compare requires DATA or at least two runs, each named; got only '{parsed.what[0]}'.")
+        raise UsageError(f"compare requires DATA or the paths of at least two runs, got only '{parsed.what[0]}'.")
     options = {**vars(parsed.comparison_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
     if parsed.plan:
         _print_plan(comparison.design(parsed.what[0], **options), parsed.json)
@@ -91,7 +91,7 @@ def _print_plan(experiment: Experiment, as_json: bool) -> None:
         for number, row in enumerate(rows, start=1)
     ]
     print_table(("run", "arm", "seed", "engine", "status", "about"), texts)
-    print(f"about {_duration(total)} of training; measuring and exporting are extra. Nothing was run.")
+    print(f"about {_duration(total)} of training, plus measurements and exports (nothing was run)")
 
 
 def _duration(seconds: float) -> str:

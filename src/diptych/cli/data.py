@@ -15,7 +15,7 @@ from diptych.vocabulary import did_you_mean
 if TYPE_CHECKING:
     from diptych.api.data_check import Report
 
-HELP = """Work with data.
+HELP = """Check datasets.
 
 usage: diptych data ACTION ...
 
@@ -28,7 +28,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Check:
-    """Find problems in a dataset: broken files, duplicates and leaks, class imbalance, outliers.
+    """Check a dataset for damaged files, duplicates, leakage, class imbalance and outliers.
 
     Decodes every image once and changes nothing unless --quarantine is set. Writes report.html, with pictures, and
     findings.json. Exits with 1 if there is an error.
@@ -37,9 +37,9 @@ class Check:
     data: str = positional("DATA")
     """Dataset name or path, as for `diptych train`."""
     quarantine: Path | None = option(None, metavar="DIR")
-    """Move files that cannot be decoded to this folder; its quarantine.json lists their original paths."""
+    """Move files that cannot be decoded to this folder; DIR/quarantine.json lists their original paths."""
     strict: bool = False
-    """Exit with 1 for warnings too."""
+    """Also exit with 1 if there are warnings."""
     out: Path | None = None
     """Folder for the report (default: runs/check-NAME)."""
     json: bool = False
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Datasets:
-    """List the named datasets."""
+    """List the datasets known by name."""
 
     json: bool = False
     """Print as JSON."""
@@ -118,5 +118,5 @@ def _print(report: Report) -> None:
     if rows:
         print_table(("finding", "severity", "count", "examples"), rows)
     if report.moved:
-        print(f"moved to the quarantine: {len(report.moved):,} files")
+        print(f"quarantined: {len(report.moved):,} files")
     print(f"report: {report.report_path}")

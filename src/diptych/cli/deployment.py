@@ -26,23 +26,23 @@ WIDE = 100
 STATUS = {
     "ok": "ok",
     "failed": "failed",
-    "impossible": "no file",
+    "impossible": "not written",
     "unverified": "not verified",
-    "unrunnable": "no run",
+    "unrunnable": "cannot run",
     "absent": "absent",
 }
 # Title; field of a row, scale, format, unit.
 AIMS = {
-    "latency": ("fastest answer", "latency_p50", 1e3, ",.3f", "ms"),
-    "throughput": ("most images/s", "images_per_second", 1, ",.0f", "images/s"),
-    "size": ("smallest whole model", "num_bytes", 1e-3, ",.0f", "kB"),
+    "latency": ("lowest latency", "latency_p50", 1e3, ",.3f", "ms"),
+    "throughput": ("highest throughput", "images_per_second", 1, ",.0f", "images/s"),
+    "size": ("smallest complete model", "num_bytes", 1e-3, ",.0f", "kB"),
 }
 # Columns of numbers: title, field of a row, scale, format, and whether narrow terminals show it.
 COLUMNS = (
     ("size\nkB", "num_bytes", 1e-3, ",.0f", True),
     ("accuracy\n%", "accuracy", 100, ".2f", True),
-    ("agrees\n%", "agreement", 100, ".2f", True),
-    ("differs\nby", "worst_difference", 1, ".0e", False),
+    ("agree-\nment %", "agreement", 100, ".2f", True),
+    ("max\ndiff.", "worst_difference", 1, ".0e", False),
     ("load\ns", "load_seconds", 1, ".1f", False),
     ("p50\nms", "latency_p50", 1e3, ",.3f", True),
     ("p95\nms", "latency_p95", 1e3, ",.3f", False),
@@ -55,12 +55,12 @@ COLUMNS = (
 class Export:
     """Export a run's model and verify each file against the trained model.
 
-    Every file maps uint8 images, (N, H, W, C), to logits and probabilities. Formats: all, safetensors, state-dict,
-    torchscript, torch-export, onnx, keras, h5, weights-h5, saved-model, tflite, tflite-fp16, tflite-dynamic,
-    tflite-int8, onnx-int8, openvino.
+    Every file maps uint8 images of shape (N, H, W, C) to logits and probabilities. Formats: all, safetensors,
+    state-dict, torchscript, torch-export, onnx, keras, h5, weights-h5, saved-model, tflite, tflite-fp16,
+    tflite-dynamic, tflite-int8, onnx-int8, openvino.
 
     Exits with 1 if a file cannot be written, differs from the trained model, or cannot be verified because its runtime
-    is not installed. `--to all` skips formats that need a package that is not installed.
+    is not installed. `--to all` skips formats whose packages are not installed.
     """
 
     run: Path = positional("RUN")
@@ -77,20 +77,20 @@ class Export:
 
 @dataclass(frozen=True)
 class Describe:
-    """Print the model card of an exported file, without running code in it."""
+    """Print the model card of an exported file without executing code in it."""
 
     file: Path = positional("FILE")
-    """The file, or the folder of a SavedModel or OpenVINO model."""
+    """Exported file, or the folder of a SavedModel or OpenVINO model."""
     json: bool = False
-    """Print everything as JSON, including the model's spec."""
+    """Print as JSON, including the model's spec."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure every format in every runtime on this machine, each in its own process, and name the best.
+    """Benchmark every format in every runtime on this machine, each in its own process.
 
-    Keep the machine idle meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png beside the files. Exits with
-    1 if a row failed; skips what needs a package that is not installed.
+    For reliable results, run nothing else meanwhile. Writes benchmark.json, benchmark.csv and benchmark.png. Exits with
+    1 if a measurement failed; skips formats whose packages are not installed.
     """
 
     run: Path = positional("RUN")
@@ -98,7 +98,7 @@ class Benchmark:
     to: tuple[str, ...] = option(("all",), metavar="FORMAT")
     """Formats, as for `diptych export`."""
     fail_under: str | None = option(None, metavar="accuracy=SHARE,agreement=SHARE")
-    """Minimum accuracy and agreement, 0 to 1; a row below counts as failed."""
+    """Minimum accuracy and agreement, 0 to 1; formats below them count as failed."""
     options: BenchmarkOptions = field(default_factory=BenchmarkOptions)
     json: bool = False
     """Print as JSON."""
@@ -151,7 +151,7 @@ def _print_export(results: Sequence[Exported]) -> None:
                 print(f"  class {entry['class']}: {entry['trained']:.1%} → {entry['shipped']:.1%}")
             for entry in (shipped.layers or [])[:5]:
                 lost, left = f"{entry['lost']:.1f} dB", f"{entry['decibels']:.1f} dB"
-                print(f"  layer {entry['layer']} loses {lost}; {left} signal to noise remain")
+                print(f"  layer {entry['layer']} loses {lost}; signal-to-noise ratio {left}")
     for folder in {shipped.path.parent for shipped in results if shipped.path and shipped.status != "failed"}:
         print(f"files: {folder}")
 
@@ -183,11 +183,11 @@ def _card_rows(card: dict[str, Any]) -> dict[str, str]:
         "classes": ", ".join(names[:MOST_CLASSES])
         + (f" and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""),
         "size": f"{card['bytes']:,} bytes",
-        "parity": f"{card['parity']} (the same for every file of this model)",
+        "parity": f"{card['parity']} (equal for every file of this model)",
         "diptych": card["diptych"],
     }
     if "calibration" in card:
-        rows["ranges"] = ", ".join(f"{key} {value}" for key, value in card["calibration"].items() if key != "indices")
+        rows["int8"] = ", ".join(f"{key} {value}" for key, value in card["calibration"].items() if key != "indices")
     return rows
 
 
@@ -226,7 +226,7 @@ def limits_of(text: str) -> dict[str, float]:
         with suppress(ValueError):
             limits[name] = float(value)
         if not 0 <= limits.get(name, -1) <= 1:
-            raise UsageError(f"--fail-under {name} must be from 0 to 1, got '{value}'.")
+            raise UsageError(f"--fail-under {name} must be a number in [0, 1], got '{value}'.")
     return limits
 
 
@@ -240,7 +240,7 @@ def _print_benchmark(results: Results) -> None:
     spreads = [row.spread for row in results.rows if row.spread and row.spread > NOISY]
     if spreads:
         times = f"{1 + max(spreads):.2g} times"
-        print(f"The measurements of {len(spreads)} rows differ by up to {times}: was the machine busy?")
+        print(f"The measurements of {len(spreads)} rows differ by up to {times}; the machine may have been busy.")
     for winner in results.best:
         title, name, scale, form, unit = AIMS[winner.aim]
         rows = [row for row in (winner.row, winner.lossless) if row]

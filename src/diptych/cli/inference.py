@@ -15,12 +15,12 @@ MOST_CLASSES = 20
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a run or an exported file: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
+    """Evaluate a run or an exported file: accuracy, loss, precision, recall, F1, confusion matrix, calibration."""
 
     model: str = positional("RUN|FILE")
     """A finished run, or a file written by `diptych export`."""
     data: str | None = positional("DATA", None)
-    """Dataset name, folder, CSV, Parquet or archive (default: what the model was trained on); without a test split, all
+    """Dataset name, folder, CSV or Parquet file, or an archive (default: the training data); without a test split, all
     images are used."""
     options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False
@@ -35,9 +35,9 @@ class Predict:
     model: str = positional("RUN|FILE")
     """A finished run, or a file written by `diptych export`."""
     images: tuple[str, ...] = positional("IMAGE...", ())
-    """Files, folders, or patterns such as 'photos/*.png'."""
+    """Image files, folders, or patterns such as 'photos/*.png'."""
     top: Count = 3
-    """Number of classes to print."""
+    """Number of classes to print per image."""
     options: ModelOptions = field(default_factory=ModelOptions)
     json: bool = False
     """Print as JSON."""

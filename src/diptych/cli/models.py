@@ -21,9 +21,9 @@ class Verify:
     model: str = positional("MODEL")
     """Model name (see `diptych models`) or a spec.json."""
     optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
-    """Optimizers to test."""
+    """Optimizers to check."""
     steps: int = 50
-    """Steps per optimizer."""
+    """Training steps per optimizer."""
     digits_epochs: int = 3
     """Epochs of training on digits; 0 skips it."""
     seed: int = 0
@@ -39,8 +39,8 @@ class Verify:
 class Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
-    Files are .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. No code in SRC runs. Layers are matched by name
-    and by structure; --map decides where that is ambiguous.
+    Supports .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. Never executes code in SRC. Layers are mapped by
+    name, or else by shape and order; if that is ambiguous, use --map.
     """
 
     source: Path = positional("SRC")
@@ -50,7 +50,7 @@ class Transfer:
     model: str | None = option(None, metavar="MODEL")
     """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
     map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
-    """Load layer SRCLAYER of SRC into layer DSTLAYER of the model; can be repeated."""
+    """Copy layer SRCLAYER of SRC to layer DSTLAYER of the model; can be repeated."""
     force: bool = False
     """Replace DST if it exists."""
     options: ImageOptions = field(default_factory=ImageOptions)
@@ -60,24 +60,24 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Models:
-    """List the named models, with their cost for one input size."""
+    """List the built-in models with their parameters and FLOPs for one input size."""
 
     options: ImageOptions = field(default_factory=ImageOptions)
     json: bool = False
-    """Print the spec of every model that fits as JSON, to start a spec.json from."""
+    """Print the specs as JSON, as templates for a spec.json."""
 
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the named recipes."""
+    """List the built-in recipes."""
 
     json: bool = False
-    """Print every field as JSON, to start a recipe.json from."""
+    """Print all fields as JSON, as templates for a recipe.json."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """List where TensorFlow and PyTorch differ, and which rule diptych follows."""
+    """List how PyTorch and TensorFlow differ and what diptych does."""
 
     json: bool = False
     """Print as JSON."""
@@ -125,12 +125,12 @@ def transfer(args: list[str]) -> int:
         print_json(done)
         return 0
     print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
-    print(f"layers matched: {done.by_name} by name, {done.by_structure} by structure, {done.by_map} by --map")
+    print(f"layers mapped: {done.by_name} by name, {done.by_structure} by shape and order, {done.by_map} by --map")
     for line in done.casts:
         print(line)
     mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (done.mean, done.std))
-    print(f"inside the model: (pixels / 255 - ({mean})) / ({std})")
-    print(f"{done.target}: read back, every bit equal")
+    print(f"normalization in the model: (pixels / 255 - ({mean})) / ({std})")
+    print(f"{done.target}: verified, all values equal bit for bit")
     return 0
 
 
@@ -153,7 +153,7 @@ def models(args: list[str]) -> int:
             spec = specs[name] = zoo.model(name, parsed.options.input_shape, parsed.options.num_classes)
             rows.append((name, f"{spec.num_parameters:,}", f"{spec.flops / 1e6:,.1f}", summary))
         except SpecError:
-            rows.append((name, "—", "—", f"{summary} (the images are too small)"))
+            rows.append((name, "—", "—", f"{summary} (images too small)"))
     if parsed.json:
         print_json({name: codec.model_to_json(spec) for name, spec in specs.items()})
         return 0

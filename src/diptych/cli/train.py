@@ -24,15 +24,15 @@ BESIDE_RESUME = ("out", "engine", "device", "threads", "workers", "stop_after", 
 class Train:
     """Train an image classifier in PyTorch, in TensorFlow, or in both from the same weights.
 
-    Every field of the recipe is an option; the defaults shown are those of the recipe named by --recipe.
+    Each recipe field is an option; the defaults shown are those of the recipe set by --recipe.
     """
 
     data: str | None = positional("DATA", None)
     """Dataset name (see `diptych datasets`), folder of class folders, CSV or Parquet file, or a zip or tar of these."""
     resume: str | None = option(None, metavar="RUN")
-    """Resume a run, the latest unfinished run in a folder of runs, or `last`: the latest unfinished one in --out."""
+    """Run to resume; a folder resumes its latest unfinished run, and `last` the latest unfinished run in --out."""
     force: bool = False
-    """With --resume: resume even if the data, model or recipe changed, and record it."""
+    """With --resume: resume even if the data, model or recipe has changed, and record the changes."""
     json: bool = False
     """Print the result as JSON."""
     training_options: TrainOptions = field(default_factory=TrainOptions)

@@ -156,7 +156,7 @@ def p_value(value: float | None) -> str:
 
 
 def count(number: float | None) -> str:
-    """Format a whole number with commas."""
+    """Format an integer with commas."""
     return NOTHING if number is None else f"{number:,.0f}"
 
 

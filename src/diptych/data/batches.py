@@ -139,7 +139,7 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
     "balanced" is scikit-learn's rule, samples / (classes · samples of the class); a class without samples weighs 1.
 
     Raises:
-        SpecError: the recipe gives numbers, but not K numbers above 0.
+        SpecError: the recipe's class weights are not K positive numbers.
     """
     given = recipe.class_weights
     if given == "none":
@@ -150,7 +150,7 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
         return np.where(counts_k > 0, balanced_k, 1).astype(np.float32)
     if len(given) != num_classes or not all(0 < weight < np.inf for weight in given):
         raise SpecError(
-            f"Recipe, 'class_weights': wants {num_classes} numbers above 0, one for each class, got {given}."
+            f"Recipe: 'class_weights' must have one number > 0 for each of the {num_classes} classes, got {given}."
         )
     return np.array(given, dtype=np.float32)
 

@@ -50,7 +50,7 @@ def _max_pixels() -> int:
     default = 89_478_485  # a quarter of a GiB of RGB; Pillow warns of a decompression bomb above it
     text = os.environ.get("DIPTYCH_MAX_PIXELS", str(default))
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise UsageError(f"DIPTYCH_MAX_PIXELS must be a whole number of at least 1, got {text!r}.")
+        raise UsageError(f"DIPTYCH_MAX_PIXELS must be an integer >= 1, got {text!r}.")
     return int(text)
 
 

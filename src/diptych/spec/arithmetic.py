@@ -22,7 +22,7 @@ def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
     first = inputs[0]
     match layer:
         case L.Normalize(mean=mean, std=std):
-            _expect(layer, len(mean) == len(std) == first[-1], f"mean and std for {first[-1]} channel(s)", mean)
+            _expect(layer, len(mean) == len(std) == first[-1], f"one mean and std per channel ({first[-1]})", mean)
             return first
         case L.Conv(filters=filters, groups=groups):
             _expect_map(layer, first)
@@ -41,10 +41,10 @@ def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
             _expect(layer, len(first) == 1, "a vector as input (add a Flatten or GlobalAvgPool before it)", first)
             return (units,)
         case L.Add():
-            _expect(layer, len(set(inputs)) == 1, "inputs of one shape", inputs)
+            _expect(layer, len(set(inputs)) == 1, "inputs of equal shape", inputs)
             return first
         case L.Concat():
-            _expect(layer, len({shape[:-1] for shape in inputs}) == 1, "inputs of one height and width", inputs)
+            _expect(layer, len({shape[:-1] for shape in inputs}) == 1, "inputs of equal height and width", inputs)
             return (*first[:-1], sum(shape[-1] for shape in inputs))
         case L.PadChannels(before=before, after=after):
             return (*first[:-1], first[-1] + before + after)
@@ -114,7 +114,7 @@ def _kernel_and_bias(layer: L.Conv | L.Dense, shape: Shape, fan_in: int, fan_out
 
 
 def _expect_map(layer: Layer, shape: Shape) -> None:
-    _expect(layer, len(shape) == 3, "a (height, width, channels) map as input", shape)
+    _expect(layer, len(shape) == 3, "a (height, width, channels) feature map as input", shape)
 
 
 def _expect(layer: Layer, is_valid: bool, expected: str, value: object) -> None:

@@ -76,9 +76,7 @@ def _entries(data: Any, expected: str) -> dict[str, Any]:
         given = data.get("format") if isinstance(data, dict) else brief(data)
         raise SpecError(f'Expected a JSON object with "format": "{expected}", got {given!r}.')
     if data.get("version") != VERSION:
-        raise SpecError(
-            f"Unsupported {expected} version {data.get('version')!r}; this diptych reads version {VERSION}."
-        )
+        raise SpecError(f"Unsupported {expected} version {data.get('version')!r}; expected version {VERSION}.")
     return {key: value for key, value in data.items() if key not in ("format", "version")}
 
 

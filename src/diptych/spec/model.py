@@ -41,13 +41,13 @@ class ModelSpec:
         for layer in self.layers:
             check_types(layer, f"Layer '{layer.name}' ({type(layer).__name__}): ")
         if not self.layers or not isinstance(self.layers[0], Normalize):
-            raise SpecError(f"Model '{self.name}': the first layer must be a Normalize.")
+            raise SpecError(f"Model '{self.name}': the first layer must be a Normalize layer.")
         self._check_names()
         if not self.trainable:
-            raise SpecError(f"Model '{self.name}': no layer has trainable weights; add a Dense.")
+            raise SpecError(f"Model '{self.name}': no layer has trainable weights; add a Dense layer.")
         last = self.layers[-1].name
         if len(self.shapes[last]) != 1:
-            raise SpecError(f"Layer '{last}': the last layer must output a vector of logits, not {self.shapes[last]}.")
+            raise SpecError(f"Layer '{last}': the last layer must output a vector, got shape {self.shapes[last]}.")
 
     def _check_names(self) -> None:
         known = {"input"}
@@ -55,15 +55,15 @@ class ModelSpec:
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in known]
             if missing:
-                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not an earlier layer.")
+                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a preceding layer.")
             if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
                 raise SpecError(
                     f"Layer '{layer.name}': names must be unique and consist of letters, digits, '_' and '.'."
                 )
             if layer.name == "images":
-                raise SpecError("Layer 'images': this is the name of the model's input; choose another name.")
+                raise SpecError("Layer 'images': this name is reserved for the model's input.")
             if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
-                raise SpecError(f"Layer '{layer.name}': the Normalize layer, and no other, must read 'input'.")
+                raise SpecError(f"Layer '{layer.name}': 'input' must be the input of the Normalize layer only.")
             known.add(layer.name)
             used.update(layer.inputs)
         dangling = [layer.name for layer in self.layers[:-1] if layer.name not in used]
@@ -72,7 +72,7 @@ class ModelSpec:
         for name in known:
             for dot in re.finditer(r"\.", name):
                 if (outer := name[: dot.start()]) in known:
-                    raise SpecError(f"Layer '{name}': '{outer}' is a layer too, so no name can begin with '{outer}.'.")
+                    raise SpecError(f"Layer '{name}': names that begin with '{outer}.' conflict with layer '{outer}'.")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -1,4 +1,4 @@
-"""Training hyperparameters, none left to a framework's default; `benchmarks/recipes.py` writes the results measured."""
+"""Training hyperparameters without framework defaults; `benchmarks/recipes.py` writes the measured results."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Flip: TypeAlias = Literal["auto", "none", "horizontal", "vertical", "both"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of a training; on the command line, field names have dashes."""
+    """Training hyperparameters; on the command line, field names have dashes."""
 
     epochs: Count = 10
     """Passes over the training split."""
     batch_size: Count = 64
     """Images per step."""
     precision: Precision = "auto"
-    """Floating-point format of the training; auto is bfloat16 if the processor supports it, else float32."""
+    """Floating-point format for training; auto is bfloat16 if the processor supports it, else float32."""
 
     optimizer: Rule = "adamw"
     """Optimizer."""
     learning_rate: Positive | None = None
-    """Peak learning rate; by default 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop."""
+    """Peak learning rate (default: 0.05 for sgd, 0.002 for adam and adamw, 0.0005 for rmsprop)."""
     momentum: Share = 0.9
     """Momentum of sgd and rmsprop."""
     nesterov: bool = True
@@ -44,34 +44,34 @@ class Recipe:
     rho: Share = 0.99
     """Decay of RMSprop's squared gradient."""
     update_form: UpdateForm = "torch"
-    """Framework whose update formula is used; they differ in epsilon and momentum (see diptych differences)."""
+    """Framework whose update rule is used; they differ in epsilon and momentum (see `diptych differences`)."""
     epsilon: Positive = 1e-8
-    """Added to the denominator of adam, adamw and rmsprop."""
+    """Epsilon in the denominator of adam, adamw and rmsprop."""
     l2: NonNegative = 0.0
     """L2 weight decay, added to the gradient: gradient + l2 · weight."""
     decoupled_decay: NonNegative | None = None
-    """Decoupled weight decay: weight · (1 − learning rate · decay); by default 0.05 for adamw, else 0."""
+    """Decoupled weight decay: weight · (1 − learning rate · decay) (default: 0.05 for adamw, else 0)."""
     no_decay: tuple[Decayed, ...] = ("bias", "scale", "shift")
-    """Roles of the arrays exempt from weight decay."""
+    """Kinds of parameters without weight decay; scale and shift are those of batch norm."""
     clip_norm: NonNegative = 0.0
     """Maximum global norm of the gradients; 0 disables clipping."""
     average_decay: Share = 0.0
-    """Decay of the exponential moving average of the weights (EMA), which is evaluated and saved; 0 disables it."""
+    """Decay of the exponential moving average (EMA) of the weights, which is evaluated and saved; 0 disables it."""
 
     schedule: ScheduleKind = "one_cycle"
     """Learning-rate schedule."""
     warmup_epochs: NonNegative = 0.0
     """Epochs of linear warmup before constant, step, cosine and plateau."""
     step_epochs: tuple[int, ...] = (5, 8)
-    """Epochs after which the step schedule multiplies the rate by step_factor."""
+    """Epochs after which the step schedule multiplies the learning rate by step_factor."""
     step_factor: Factor = 0.1
     """Factor of the step and plateau schedules."""
     final_factor: Factor = 0.01
     """Final learning rate of cosine and one_cycle, as a fraction of the peak."""
     rise: Factor = 0.25
-    """Fraction of the training in which one_cycle increases the rate."""
+    """Fraction of training during which one_cycle increases the learning rate."""
     plateau_patience: Count = 3
-    """Epochs without a lower validation loss before the plateau schedule multiplies the rate by step_factor."""
+    """Epochs without a lower validation loss before plateau multiplies the learning rate by step_factor."""
 
     label_smoothing: Share = 0.0
     """Fraction of each target that is spread evenly over all classes."""
@@ -79,7 +79,7 @@ class Recipe:
     """Weight of each class in the loss; balanced is inversely proportional to its frequency in the training split."""
 
     flip: Flip = "auto"
-    """Random flips; auto is horizontal if the dataset declares that a flip keeps the class."""
+    """Random flips; auto is horizontal for named datasets whose classes a flip does not change, else none."""
     crop_padding: Natural = 2
     """Pixels of padding before a random crop to the original size."""
     rotation: NonNegative = 0.0
@@ -95,14 +95,14 @@ class Recipe:
     mixup: NonNegative = 0.0
     """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 disables it."""
     cutmix: NonNegative = 0.0
-    """Alpha of CutMix's Beta distribution (Yun et al. 2019); 0 disables it. With both, each sample gets one of them."""
+    """Alpha of CutMix's Beta distribution (Yun et al. 2019); 0 disables it. With mixup too, each sample gets one."""
 
     validation_fraction: Share = 0.1
     """Fraction of the training split held out for validation."""
     early_stopping: Natural = 0
-    """Epochs without a lower validation loss before the training stops; 0 disables early stopping."""
+    """Epochs without a lower validation loss before training stops; 0 disables early stopping."""
     keep_best: bool = False
-    """Save the weights of the best validation accuracy instead of the last ones."""
+    """Save the weights with the best validation accuracy instead of the last ones."""
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -113,13 +113,13 @@ class Recipe:
         check_types(self, "Recipe: ")
         if self.wants_validation and not self.validation_fraction:
             raise SpecError(
-                "Recipe: 'validation_fraction' must be above 0, because early_stopping, keep_best and the plateau "
+                "Recipe: 'validation_fraction' must be > 0, because early_stopping, keep_best and the plateau "
                 "schedule need a validation split; got 0."
             )
 
     @property
     def wants_validation(self) -> bool:
-        """Whether the training uses a validation split."""
+        """Whether training uses a validation split."""
         return bool(self.early_stopping or self.keep_best or self.schedule == "plateau")
 
     @property

@@ -1,4 +1,4 @@
-"""Types and ranges of dataclass fields, checked alike for values from Python, JSON and the command line."""
+"""Types and ranges of dataclass fields, for values from Python, JSON and the command line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 from diptych.errors import DiptychError, SpecError
 from diptych.vocabulary import did_you_mean
 
-# A number, its range in words, and the test of it.
-Count: TypeAlias = Annotated[int, "of at least 1", lambda n: n >= 1]
-Natural: TypeAlias = Annotated[int, "of at least 0", lambda n: n >= 0]
-Positive: TypeAlias = Annotated[float, "above 0", lambda x: x > 0]
-NonNegative: TypeAlias = Annotated[float, "of at least 0", lambda x: x >= 0]
+# A number, its range as text, and a test for it.
+Count: TypeAlias = Annotated[int, ">= 1", lambda n: n >= 1]
+Natural: TypeAlias = Annotated[int, ">= 0", lambda n: n >= 0]
+Positive: TypeAlias = Annotated[float, "> 0", lambda x: x > 0]
+NonNegative: TypeAlias = Annotated[float, ">= 0", lambda x: x >= 0]
 Share: TypeAlias = Annotated[float, "in [0, 1)", lambda x: 0 <= x < 1]
 Fraction: TypeAlias = Annotated[float, "in [0, 1]", lambda x: 0 <= x <= 1]
 Factor: TypeAlias = Annotated[float, "in (0, 1]", lambda x: 0 < x <= 1]
 
 _NUMBERS = {int: Integral, float: Real}
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 
 
 def check_types(instance: Any, where: str = "", error: type[DiptychError] = SpecError) -> None:
@@ -45,7 +45,7 @@ def convert(value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
 
     Raises:
-        ValueError: "must be", with what is accepted and what was given.
+        ValueError: "must be", with what is accepted and the value.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:

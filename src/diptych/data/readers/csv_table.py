@@ -129,7 +129,7 @@ class CsvTable:
             for place, cell in enumerate(row):
                 if place != label and not _LEVEL.fullmatch(cell):
                     column = repr(self.columns[place]) if self._has_header else place + 1
-                    fault = f"has {shown(cell)} in column {column}: expected a whole number from 0 to 255."
+                    fault = f"has {shown(cell)} in column {column}: expected an integer from 0 to 255."
                     return f"{_at(self.path, line)} {fault}"
         fault = "cannot be read as a table of pixels: write plain numbers from 0 to 255"
         return f"{str(self.path)!r} {fault if line else 'has a header and no rows'}."
