@@ -15,6 +15,9 @@ from diptych.spec import Recipe
 from diptych.spec import layers as L
 from diptych.spec.init import initial_weights
 
+VECTORS = (1, 1, 3)
+"""A shape of images that become vectors of the three channels."""
+
 
 def test_a_norms_epsilon_is_the_specs(both):
     assert (1e-3, 1e-5) == (keras.layers.BatchNormalization().epsilon, torch.nn.BatchNorm2d(1).eps)
@@ -37,15 +40,18 @@ def native_statistics(momentum):
     return stock, (module.running_mean.item(), module.running_var.item()), fused
 
 
-def assert_statistics(both, name, old_share, statistic):
-    """After a step, both engines' running statistics mix the old ones and the batch's."""
-    spec = tiny.one_layer(L.BatchNorm, decay=old_share)
+def assert_statistics(both, name, statistic, *, shape=tiny.SHAPE, precision="float64", rtol=1e-12, **settings):
+    """After a step, both engines' running statistics are three quarters old and one quarter the batch's."""
+    model = tiny.graph(shape)
+    source = model.add(L.Flatten, "flatten") if shape == VECTORS else "normalize"
+    model.add(L.BatchNorm, "layer", decay=0.75, **settings)
+    spec = tiny.with_head(model)
     (batch,) = samples.batches(spec, 1, 6, seed=0)
-    seen = both[0].layer_outputs(tiny.loaded(both[0], spec), batch.images, training=False)["normalize"]
-    expected = old_share * samples.weights(spec, seed=0)[name] + (1 - old_share) * statistic(seen.reshape(-1, 3))
+    seen = both[0].layer_outputs(tiny.loaded(both[0], spec), batch.images, training=False)[source]
+    expected = 0.75 * samples.weights(spec, seed=0)[name] + 0.25 * statistic(seen.reshape(-1, 3))
     for engine in both:
-        model = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0], batches=[batch]).model
-        np.testing.assert_allclose(engine.read_weights(model)[name], expected, rtol=1e-12)
+        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0], batches=[batch], precision=precision)
+        np.testing.assert_allclose(trained.weights()[name], expected, rtol=rtol)
 
 
 def test_a_norms_decay_is_the_share_of_the_old_statistics(both):
@@ -53,7 +59,7 @@ def test_a_norms_decay_is_the_share_of_the_old_statistics(both):
     assert [0.1 * 2.0, 0.9 * 2.0] == pytest.approx([stock, module])
     assert (0.99, 0.1) == (keras.layers.BatchNormalization().momentum, torch.nn.BatchNorm1d(1).momentum)
 
-    assert_statistics(both, "layer.running_mean", 0.75, lambda rows: rows.mean(axis=0))
+    assert_statistics(both, "layer.running_mean", lambda rows: rows.mean(axis=0))
 
 
 def test_a_norms_running_variance_is_the_unbiased_one(both):
@@ -61,31 +67,14 @@ def test_a_norms_running_variance_is_the_unbiased_one(both):
     _, (_, module), _ = native_statistics(momentum=1.0)
     assert [1.0, 2.0, 2.0] == pytest.approx([stock, fused, module])
 
-    assert_statistics(both, "layer.running_var", 0.75, lambda rows: rows.var(axis=0, ddof=1))
+    assert_statistics(both, "layer.running_var", lambda rows: rows.var(axis=0, ddof=1))
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 1, 3)], ids=["maps", "vectors"])
-def test_a_biased_running_variance_is_that_of_kerass_stock_layer(both, shape, precision, tolerance):
-    model = tiny.graph(shape)
-    if shape[:2] == (1, 1):
-        model.add(L.Flatten, "flatten")
-    model.add(L.BatchNorm, "layer", decay=0.75, running_variance="biased")
-    spec = tiny.with_head(model)
-    start, batches = samples.weights(spec, seed=0), samples.batches(spec, 5, 6, seed=0)
-    source = spec.layer("layer").inputs[0]
-    stock = keras.layers.BatchNormalization(momentum=0.75, epsilon=1e-5, dtype=precision)
-    for place, batch in enumerate(batches):
-        seen = both[0].layer_outputs(tiny.loaded(both[0], spec, precision), batch.images, training=False)[source]
-        if not place:
-            stock.build(seen.shape)
-            stock.set_weights([start[array.name] for array in spec.arrays if array.name.startswith("layer.")])
-        stock(seen.astype(precision), training=True)
-    expected = dict(zip(("layer.running_mean", "layer.running_var"), stock.get_weights()[2:], strict=True))
-    for engine in both:
-        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.0] * 5, batches=batches, precision=precision)
-        found = engine.read_weights(trained.model)
-        tiny.assert_same_arrays(expected, {name: found[name] for name in expected}, rtol=tolerance, atol=tolerance)
+@pytest.mark.parametrize(("precision", "rtol"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("shape", [tiny.SHAPE, VECTORS], ids=["maps", "vectors"])
+def test_a_biased_running_variance_is_that_of_the_batch_itself(both, shape, precision, rtol):
+    settings = {"shape": shape, "precision": precision, "rtol": rtol, "running_variance": "biased"}
+    assert_statistics(both, "layer.running_var", lambda rows: rows.var(axis=0), **settings)
 
 
 def test_leaky_relus_slope_is_the_specs(both):
@@ -153,7 +142,7 @@ def test_constants_keep_their_float64_digits(both):
     batches = samples.batches(spec, 1, 6, seed=0)
     for engine in both:
         _, slopes = engine.gradients(tiny.loaded(engine, spec), batches[0])
-        found = engine.read_weights(tiny.train(engine, spec, Recipe(optimizer="sgd", momentum=0.0), [0.1]).model)
+        found = tiny.train(engine, spec, Recipe(optimizer="sgd", momentum=0.0), [0.1]).weights()
         expected = samples.weights(spec, seed=0)["head.bias"] - 0.1 * slopes["head.bias"]
         np.testing.assert_allclose(found["head.bias"], expected, rtol=1e-14)
 
@@ -185,12 +174,12 @@ def test_training_and_inference_are_never_a_state_left_behind(both):
     spec = tiny.conv_net()
     images_nhwc = tiny.images(spec, 4)
     for engine in both:
-        model, optimizer, _ = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.01])
+        trained = tiny.train(engine, spec, Recipe(optimizer="sgd"), [0.01])
         fresh = engine.build(spec, "float64")
-        engine.load_weights(fresh, engine.read_weights(model))
-        np.testing.assert_array_equal(engine.predict(fresh, images_nhwc), engine.predict(model, images_nhwc))
-        engine.train_epoch(model, optimizer, samples.batches(spec, 1, 6, seed=1), [0.0], seed=0)
-        moved = engine.read_weights(model)["stem.norm.running_mean"]
+        engine.load_weights(fresh, trained.weights())
+        np.testing.assert_array_equal(engine.predict(fresh, images_nhwc), engine.predict(trained.model, images_nhwc))
+        engine.train_epoch(trained.model, trained.optimizer, samples.batches(spec, 1, 6, seed=1), [0.0], seed=0)
+        moved = trained.weights()["stem.norm.running_mean"]
         assert not np.array_equal(engine.read_weights(fresh)["stem.norm.running_mean"], moved)
 
 

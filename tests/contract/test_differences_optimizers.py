@@ -45,10 +45,8 @@ def assert_same_training(both, recipe):
     """Both engines reach the same weights and the same optimizer state, in float64."""
     spec, rates = tiny.conv_net(dropout=0.0), (0.1, 0.02, 0.05)
     trained = [tiny.train(engine, spec, recipe, rates) for engine in both]
-    weights = [engine.read_weights(one.model) for engine, one in zip(both, trained, strict=True)]
-    states = [engine.read_optimizer(one.optimizer) for engine, one in zip(both, trained, strict=True)]
-    tiny.assert_same_arrays(*weights, rtol=1e-9, atol=1e-11)
-    tiny.assert_same_arrays(*states, rtol=1e-9, atol=1e-11)
+    tiny.assert_same_arrays(*(one.weights() for one in trained), rtol=1e-9, atol=1e-11)
+    tiny.assert_same_arrays(*(one.state() for one in trained), rtol=1e-9, atol=1e-11)
 
 
 # Numbers that float32 represents exactly, because Keras converts some of them to it.
@@ -110,10 +108,10 @@ def assert_forms(both, *rules):
         for form, weights in expected.items():
             recipe = Recipe(optimizer=rule.partition(",")[0], update_form=form, **settings)
             trained = [tiny.train(engine, spec, recipe, RATES, batches=batches) for engine in both]
-            states = [engine.read_optimizer(one.optimizer) for engine, one in zip(both, trained, strict=True)]
-            tiny.assert_same_arrays(*states, rtol=1e-11, atol=1e-12)  # so that the other engine may continue
-            for engine, one in zip(both, trained, strict=True):
-                tiny.assert_same_arrays(weights, engine.read_weights(one.model), rtol=1e-12, atol=1e-12)
+            # The states are equal, too, so that the other engine may continue.
+            tiny.assert_same_arrays(*(one.state() for one in trained), rtol=1e-11, atol=1e-12)
+            for one in trained:
+                tiny.assert_same_arrays(weights, one.weights(), rtol=1e-12, atol=1e-12)
 
 
 def test_the_learning_rate_stays_outside_sgds_buffer(both):
@@ -143,8 +141,7 @@ def test_adams_second_moment_parts_in_float32_alone(both):
     for precision in ("float64", "float32"):
         recipe = Recipe(optimizer="adam", precision=precision)
         trained = [tiny.train(engine, spec, recipe, (0.0,), precision=precision) for engine in both]
-        states = [engine.read_optimizer(one.optimizer) for engine, one in zip(both, trained, strict=True)]
-        first, second = (state["second_moment/head.weight"].astype(np.float64) for state in states)
+        first, second = (one.state()["second_moment/head.weight"].astype(np.float64) for one in trained)
         apart[precision] = np.linalg.norm(first - second) / np.linalg.norm(first)
     assert apart["float64"] < 1e-12
     assert 1e-5 < apart["float32"] < 2e-5
@@ -182,9 +179,8 @@ def test_running_averages_forget_early_weights_and_hold_statistics(both):
     assert_same_training(both, recipe)
     spec = tiny.conv_net(dropout=0.0)
     for engine in both:
-        model, optimizer, _ = tiny.train(engine, spec, recipe, [0.1])
-        old, new = samples.weights(spec, seed=0), engine.read_weights(model)
-        state = engine.read_optimizer(optimizer)
+        trained = tiny.train(engine, spec, recipe, [0.1])
+        old, new, state = samples.weights(spec, seed=0), trained.weights(), trained.state()
         expected = {f"average/{name}": 2 / 11 * old[name] + 9 / 11 * new[name] for name in old}
         tiny.assert_same_arrays(expected, {name: state[name] for name in expected}, rtol=1e-12, atol=1e-14)
 
@@ -230,7 +226,7 @@ def test_each_step_uses_the_rate_it_receives(both):
     for engine in both:
         one = tiny.train(engine, spec, recipe, [0.1], batches=batches[:1])
         two = tiny.train(engine, spec, recipe, [0.1, 0.0], batches=batches)
-        tiny.assert_same_arrays(engine.read_weights(one.model), engine.read_weights(two.model))
+        tiny.assert_same_arrays(one.weights(), two.weights())
 
 
 # Keras 3.15 passes its learning rate to NumPy 2.4 in a deprecated way.

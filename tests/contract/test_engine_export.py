@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import tiny
 
-from diptych.data.decode import decode
-from diptych.data.preprocess import resize
 from diptych.deployment.formats import FORMATS
 from diptych.errors import UsageError
+from diptych.evaluation import softmax
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # exporters warn about their own calls
 # The documentation's lines for each format.
@@ -49,11 +47,6 @@ for folder, lines, names in json.loads(sys.argv[1]):
     except Exception:
         open("error.txt", "w").write(traceback.format_exc())
 """
-
-
-def softmax(logits_nk):
-    shares_nk = np.exp(logits_nk - logits_nk.max(axis=1, keepdims=True))
-    return shares_nk / shares_nk.sum(axis=1, keepdims=True)
 
 
 def exported(engine, model, form, folder):
@@ -91,43 +84,6 @@ def test_exported_files_predict_as_the_model_without_diptych(engine_name, engine
             assert np.abs(found["probabilities"] - expected_nk).max() < TOLERANCES.get(form, 1e-5), (form, name)
             consistent = 1e-2 if "int8" in form else 1e-5
             np.testing.assert_allclose(softmax(found["logits"]), found["probabilities"], atol=consistent)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [(28, 28), (40, 50), (20, 33), (100, 17), (12, 12)])
-def test_a_saved_model_decodes_files_as_diptych_does(size, channels, suffix):
-    from diptych.engines.tensorflow.export import pixels_of
-
-    rough = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    encoded = cv2.imencode(suffix, cv2.resize(rough, size[::-1], interpolation=cv2.INTER_CUBIC))[1].tobytes()
-    wanted_hwc = resize(decode(encoded, "picture", channels), (28, 28))
-    found_hwc = pixels_of(encoded, (28, 28, channels)).numpy()
-    assert np.abs(wanted_hwc.astype(int) - found_hwc.astype(int)).max() <= 1
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_saved_model_decodes_transparency_over_white(channels):
-    from diptych.engines.tensorflow.export import pixels_of
-
-    rough_bgra = np.random.default_rng(0).integers(0, 256, (28, 28, 4), dtype=np.uint8)
-    encoded = cv2.imencode(".png", rough_bgra)[1].tobytes()
-    wanted_hwc = decode(encoded, "picture", channels).astype(int)
-    assert np.abs(wanted_hwc - pixels_of(encoded, (28, 28, channels)).numpy()).max() <= (channels == 1)
-
-
-def test_a_saved_model_accepts_encoded_files(configured, tmp_path):
-    import tensorflow as tf
-
-    engine = configured["tensorflow"]
-    model = tiny.loaded(engine, tiny.conv_net(), "float32")
-    images_nhwc = tiny.images(model.spec, 3)
-    path = exported(engine, model, "saved-model", tmp_path)
-    encoded = [cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes() for image in images_nhwc]
-    loaded = tf.saved_model.load(str(path / "1"))
-    answer = loaded.signatures["serving_bytes"](bytes=tf.constant(encoded))
-    wanted_nk = softmax(engine.predict(model, images_nhwc))
-    np.testing.assert_allclose(answer["probabilities"].numpy(), wanted_nk, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["tflite-int8", "abacus"])

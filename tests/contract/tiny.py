@@ -15,9 +15,16 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
 class Trained(NamedTuple):
+    engine: object
     model: object
     optimizer: object
     totals: Totals
+
+    def weights(self):
+        return self.engine.read_weights(self.model)
+
+    def state(self):
+        return self.engine.read_optimizer(self.optimizer)
 
 
 def graph(shape=SHAPE):
@@ -87,7 +94,7 @@ def train(engine, spec, recipe, rates, *, batches=None, precision="float64", see
     model = loaded(engine, spec, precision)
     optimizer = engine.make_optimizer(model, recipe)
     batches = batches or samples.batches(spec, len(rates), batch_size=6, seed=0)
-    return Trained(model, optimizer, engine.train_epoch(model, optimizer, batches, rates, seed))
+    return Trained(engine, model, optimizer, engine.train_epoch(model, optimizer, batches, rates, seed))
 
 
 def images(spec, num_images, seed=0):

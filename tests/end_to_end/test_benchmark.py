@@ -74,17 +74,3 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
     assert "diptych: onnx in ONNX Runtime: a probability differs by" in told.err
     assert "lowest latency: tflite-int8 in LiteRT" in told.out
     assert (spoilt.export_dir / "failed" / "cnn.onnx").exists()
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--fail-under", "speed=9", "--fail-under must be accuracy=SHARE"),
-        ("--seconds", 0, "--seconds must be a number > 0"),
-    ],
-)
-def test_invalid_arguments_are_an_error_before_anything_is_written(made_run, tmp_path, option, value, message):
-    told = diptych("benchmark", made_run.directory, "--out", tmp_path / "out", option, value)
-    assert (2, "") == (told.code, told.out)
-    assert message in told.err
-    assert not (tmp_path / "out").exists()

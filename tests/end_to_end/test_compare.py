@@ -170,34 +170,6 @@ def test_an_explained_gap_has_a_row_for_each_default_and_shares_equal_runs(tmp_p
     assert 9 == len(list(tmp_path.glob("digits-mlp-*/run.json")))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "compare requires DATA"),
-        (("digits", "--seeds", 0), "--seeds must be an integer >= 1, got 0."),
-        (("digits", "--margin", 0), "'margin' must be between 0 and 100"),
-        (("digits", "--early-stopping", 3), "does not support early_stopping"),
-        (("digits", "--keep-best"), "does not support early_stopping"),
-        (("digit", "--plan"), "did you mean 'digits'?"),
-        (("here", "there"), "'here' is not a run: there is no such folder."),
-        (("digits", "fashion-mnist"), "'digits' is not a run"),
-    ],
-)
-def test_invalid_comparisons_are_rejected_in_one_line(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    output = diptych("compare", *arguments)
-    assert 2 == output.code
-    assert message in output.err
-    assert 1 == output.err.count("\n")
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_one_run_is_no_comparison(digits_runs):
-    output = diptych("compare", digits_runs["torch"].directory)
-    assert (2, 1) == (output.code, output.err.count("\n"))
-    assert "the paths of at least two runs" in output.err
-
-
 def test_a_report_of_two_runs_is_written_beside_the_first_with_pictures_if_the_data_is_at_hand(digits_runs, tmp_path):
     copies = [shutil.copytree(digits_runs[name].directory, tmp_path / name) for name in NAMES]
     output = diptych("compare", *copies)

@@ -200,9 +200,3 @@ def test_a_missing_package_is_named_and_the_exit_code_is_1(copy, monkeypatch, fo
     told = diptych("export", copy.directory, "--to", form, *ONE_THREAD)
     assert (1, "") == (told.code, told.err)
     assert any(line.startswith(f"{form}: {message}") for line in told.out.splitlines())
-
-
-def test_an_unknown_format_is_an_error(copy):
-    told = diptych("export", copy.directory, "--to", "onxx")
-    assert (2, "") == (told.code, told.out)
-    assert "Unknown format 'onxx' (did you mean 'onnx'?)" in told.err

@@ -87,13 +87,6 @@ def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
     assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
 
 
-def test_an_exported_file_finds_published_data(digits_runs, tmp_path):
-    run = digits_runs["torch"]
-    found = evaluated(shipped(run, tmp_path))
-    assert {"name": "digits", "used": "test split"} == found["data"]
-    assert pytest.approx(run.read_metrics()["accuracy"]) == found["accuracy"]
-
-
 @pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch"), ()])
 def test_the_data_of_a_run_are_read_with_its_options_unless_others_are_given(table_run, option):
     home, run = table_run
@@ -138,13 +131,6 @@ def test_data_without_a_test_split_are_used_whole_and_the_output_says_so(table_r
 def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
     write_images(tmp_path, [f"{name}/{place}.png" for name in "73" for place in range(4)], seed=2)
     assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == used(folder_run[1], tmp_path)
-
-
-def test_a_class_unknown_to_the_model_is_an_error_with_its_name(folder_run, tmp_path):
-    run = folder_run[1].directory
-    write_images(tmp_path, [f"{name}/{place}.png" for name in ("7", "eleven") for place in range(4)], seed=2)
-    expected = f"has classes that '{run}' was not trained on: eleven…; expected some of 0, 1, 2…"
-    assert expected in refused(run, tmp_path)
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):

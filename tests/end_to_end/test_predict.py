@@ -59,14 +59,3 @@ def test_the_python_function_takes_pixels_of_the_models_shape(directory, digits,
     assert ["0", "1", "2"] == [answer.image for answer in answers]
     with pytest.raises(package.DiptychError, match=r"uint8.* \(N, 8, 8, 1\)"):
         package.predict(directory, np.zeros((2, 9, 9, 1), np.uint8))
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n and no more"])
-def test_a_file_that_is_not_an_image_is_named_in_one_line(directory, digit_files, tmp_path, content):
-    path = tmp_path / "broken.png"
-    path.write_bytes(content)
-    told = diptych("predict", directory, digit_files[0], path)
-    assert (2, "") == (told.code, told.out)
-    assert told.err.startswith("diptych: ")
-    assert str(path) in told.err
-    assert 1 == len(told.err.splitlines())

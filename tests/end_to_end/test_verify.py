@@ -13,8 +13,12 @@ def test_a_model_that_is_the_same_in_both_frameworks_gets_a_certificate(tmp_path
     certificate, page = output.json, (tmp_path / "parity.txt").read_text()
     assert ("diptych-certificate", True, "mlp") == tuple(certificate[key] for key in ("format", "passed", "model"))
     assert {"float64", "float32"} == {rung["precision"] for rung in certificate["rungs"]}
-    assert {"torch", "tensorflow", "keras"} <= certificate["versions"].keys()
-    names = {rung["name"] for rung in certificate["rungs"]}
-    assert {"loss", "gradients", "one step of sgd", "5 steps of adamw"} <= names
+    assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == certificate["versions"].keys()
+    statuses = {(rung["precision"], rung["name"]): rung["status"] for rung in certificate["rungs"]}
+    assert {"pass"} == {statuses["float64", name] for name in ("loss", "gradients", "one step of sgd")}
+    assert ("pass", "seen") == tuple(statuses[precision, "5 steps of adamw"] for precision in ("float64", "float32"))
+    assert "359 of 359 test images; float64 difference" in certificate["summary"]
     assert certificate["verdict"] in page
-    assert all(name in page for name in names)
+    assert "359 of 359 test predictions are equal" in page
+    assert all(name in page for _, name in statuses)
+    assert 60 > len(page.splitlines())

@@ -10,11 +10,20 @@ from diptych.engines.session import Session
 patch = pytest.MonkeyPatch()
 
 
-def norm_epsilon():
-    """Keras's ε in PyTorch."""
+# PyTorch's modules with settings that are not the spec's: Keras's ε, padding that counts, TensorFlow's raw operation.
+SETTINGS = {
+    "norm_epsilon": ("BatchNorm2d", {"eps": 1e-3}),
+    "pad_in_divisor": ("AvgPool2d", {"count_include_pad": True}),
+    "tanh_gelu": ("GELU", {"approximate": "tanh"}),
+}
+
+
+def set_otherwise(name, settings):
+    """One of the modules is always built with these settings."""
     from torch import nn
 
-    _replace_init(nn.BatchNorm2d, eps=1e-3)
+    init = getattr(nn, name).__init__
+    patch.setattr(getattr(nn, name), "__init__", lambda self, *args, **given: init(self, *args, **given | settings))
 
 
 def biased_variance():
@@ -39,20 +48,6 @@ def shifted_pad():
             self.margins = (right, left, bottom, top)
 
     patch.setattr(Conv2d, "__init__", shifted)
-
-
-def pad_in_divisor():
-    """PyTorch's own average pool: padding counts."""
-    from torch import nn
-
-    _replace_init(nn.AvgPool2d, count_include_pad=True)
-
-
-def tanh_gelu():
-    """TensorFlow's raw operation in PyTorch."""
-    from torch import nn
-
-    _replace_init(nn.GELU, approximate="tanh")
 
 
 def flatten_order():
@@ -119,17 +114,8 @@ def decay_everything():
     patch.setattr(engine, "make_optimizer", make)
 
 
-def _replace_init(kind, **settings):
-    init = kind.__init__
-
-    def replaced(self, *args, **given):
-        init(self, *args, **{**given, **settings})
-
-    patch.setattr(kind, "__init__", replaced)
-
-
 def faulty_session(fault, engine):
     """A session of an engine with this fault and no other, for the process that it runs in."""
     patch.undo()
-    globals()[fault]()
+    set_otherwise(*SETTINGS[fault]) if fault in SETTINGS else globals()[fault]()
     return Session(engine, 1)

@@ -41,14 +41,6 @@ def environment_of(engine):
     return {**env, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])}
 
 
-@pytest.fixture
-def broken(pair, processes, request):
-    """The pair with a fault in one of its engines."""
-    engine = "tensorflow" if request.param == "rate_in_momentum" else "torch"
-    faulty = processes[engine].create(faulty_session, request.param, engine)
-    return Pair(tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair.workers, strict=True)))
-
-
 def spec():
     """Every layer that a fault below is about."""
     graph = Graph((9, 7, 3), mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -63,9 +55,12 @@ def spec():
     return graph.model("fault_finder")
 
 
-@pytest.mark.parametrize("broken", CAUGHT, indirect=True)
-def test_a_fault_is_caught_where_it_begins(broken, request):
-    optimizers, *where = CAUGHT[request.node.callspec.params["broken"]]
+@pytest.mark.parametrize("fault", CAUGHT)
+def test_a_fault_is_caught_where_it_begins(pair, processes, fault):
+    engine = "tensorflow" if fault == "rate_in_momentum" else "torch"
+    faulty = processes[engine].create(faulty_session, fault, engine)
+    broken = Pair(tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair.workers, strict=True)))
+    optimizers, *where = CAUGHT[fault]
     settings = {"optimizers": optimizers, "precisions": ("float64",), "steps": 2, "digits_epochs": 0}
     found = verify(spec(), pair=broken, **settings)
     first = next(rung for rung in found.rungs if not rung.passed)

@@ -1,14 +1,10 @@
 """Every model of the zoo, and every layer with every option, is the same model in both frameworks."""
 
-import json
-from unittest.mock import patch
-
 import numpy as np
 import pytest
 import specs
 
-from diptych.comparison import parity
-from diptych.comparison.parity import certificate, samples, verify
+from diptych.comparison.parity import samples, verify
 from diptych.errors import UsageError
 from diptych.spec import zoo
 
@@ -33,14 +29,6 @@ LAYER_SPECS = (
 
 def spec(name):
     return zoo.model(name, SHAPES[name])
-
-
-@pytest.fixture(scope="module")
-def small_certificate(pair):
-    with patch.object(parity, "epoch_batches", wraps=parity.epoch_batches) as drawn:
-        found = verify(spec("mlp"), optimizers=("sgd",), steps=2, digits_epochs=1, pair=pair)
-    assert 2 == drawn.call_count  # an epoch in each framework
-    return found
 
 
 def test_every_model_of_the_zoo_is_verified_here():
@@ -80,27 +68,12 @@ def test_samples_hide_no_mistake():
     images = np.concatenate([batch.images for batch in samples.batches(spec("cnn"), 4, 7, seed=0)])
     assert 0.01 > np.isin(images, (0, 255)).mean()
     assert 28 == len(np.unique(images, axis=0))
-    assert 20 < images.std(axis=0).min()  # blobs reach every pixel; the noise alone has 12
 
 
 def test_digits_omit_classes_that_the_model_lacks():
     train, test = samples.digits(specs.branches())
     assert (6, 9, 3) == train.images.shape[1:] == test.images.shape[1:]
     assert {0, 1, 2, 3, 4} == set(train.labels.tolist())
-
-
-def test_a_certificate_is_written_as_json_with_versions_and_results_and_as_one_page(small_certificate, tmp_path):
-    json_path, text_path = certificate.write(small_certificate, tmp_path / "new")
-    data, text = json.loads(json_path.read_text()), text_path.read_text()
-    assert ("diptych-certificate", True, 64) == (data["format"], data["passed"], len(data["spec_digest"]))
-    assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == data["versions"].keys()
-    assert "359 of 359 test images; float64 difference" in data["summary"]
-    statuses = {(rung["precision"], rung["name"]): rung["status"] for rung in data["rungs"]}
-    assert "pass" == statuses["float64", "2 steps of sgd"]
-    assert "seen" == statuses["float32", "2 steps of sgd"]
-    assert 60 > len(text.splitlines())
-    assert "The same model in PyTorch and in TensorFlow" in text
-    assert "359 of 359 test predictions are equal" in text
 
 
 def test_every_step_is_announced_and_dropout_is_set_to_0(pair):

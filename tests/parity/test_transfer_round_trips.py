@@ -1,7 +1,5 @@
 """Weights go through every kind of file, from framework to framework, and come back bit for bit."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -73,11 +71,9 @@ def test_transfers_through_every_format_keep_every_bit_and_the_card(name, way, w
     assert {"a.safetensors", *way} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_without_a_card_the_model_must_be_named_and_classes_have_numbers(workers, tmp_path):
+def test_without_a_card_classes_have_numbers(workers, tmp_path):
     spec = spec_of("mlp")
     source = write(tmp_path / "a.safetensors", spec)
-    with pytest.raises(UsageError, match="contains no model spec: add --model"):
-        transfer(source, tmp_path / "b.pt", workers=workers)
     transfer(source, tmp_path / "b.pt", spec=spec, workers=workers)
     found = find_card(tmp_path / "b.pt")
     assert (tuple("0123456789"), parity_digest(spec, drawn(spec))) == (found.class_names, found.parity)
@@ -107,18 +103,3 @@ def test_a_file_that_does_not_read_back_leaves_nothing(workers, tmp_path, monkey
     with pytest.raises(ArtifactError, match=r"'fc3\.bias' reads back with other values"):
         transfer(source, tmp_path / "b.safetensors", spec=spec, workers=workers)
     assert [source] == list(tmp_path.iterdir())
-
-
-def test_a_source_that_does_not_fit_leaves_nothing(workers, tmp_path):
-    source = write(tmp_path / "a.safetensors", spec_of("mlp"))
-    with pytest.raises(ArtifactError, match="Cannot load"):
-        transfer(source, tmp_path / "new" / "b.pt", spec=spec_of("resnet20"), workers=workers)
-    assert [source] == list(tmp_path.iterdir())
-
-
-def test_what_is_no_kind_of_weights_file_is_refused(workers, tmp_path):
-    source = write(tmp_path / "a.safetensors", spec_of("mlp"))
-    with pytest.raises(UsageError, match=r"Unsupported weights file .*: its name must end in \.pt"):
-        transfer(source, tmp_path / "b.onnx", workers=workers)
-    with pytest.raises(ArtifactError, match="No file"):
-        transfer(Path("absent.pt"), tmp_path / "b.pt", workers=workers)

@@ -51,7 +51,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_every_error_is_one_line_that_changes_only_on_purpose(folder):
-    transcript = []
+    transcript, before = [], {*folder.rglob("*")}
     for line in WRONG:
         result = diptych(*shlex.split(line))
         assert (2, "") == (result.code, result.out), line
@@ -59,6 +59,7 @@ def test_every_error_is_one_line_that_changes_only_on_purpose(folder):
         assert 1 == len(result.err.splitlines()), result.err
         transcript.append(f"$ diptych {line}\n{result.err.replace(f'{folder}/', '')}\n")
     assert golden("errors.txt", "".join(transcript)) == "".join(transcript)
+    assert {folder / "whole" / ".lock"} == {*folder.rglob("*")} - before
 
 
 def test_on_a_terminal_an_error_is_one_line_without_colors():
