@@ -5,10 +5,10 @@ Run as a program, this does what the process that `diptych train` starts does, w
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,7 @@ from threading import Timer
 from typing import NamedTuple
 
 import numpy as np
+from commands import SECONDS
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
@@ -38,24 +39,13 @@ class Moment(NamedTuple):
     number: float
 
 
-class Stop(NamedTuple):
-    """How a process took SIGTERM: steps that were taken before the signal and in all, and how long it took."""
-
-    steps_before: int
-    steps: int
-    seconds: float
-
-
 def main(directory, settings, moment, which):
-    """Train a run in this process, which gets a signal at a moment; tell what it did since."""
-    calls, sent, trainers = count(1), [], []
+    """Train a run in this process, which at a moment says how many steps it has taken and gets a signal."""
+    calls, trainers = count(1), []
     until, make = trainer._until, trainer.Trainer.__init__
 
-    def steps():
-        return trainers[-1].optimizer.step if trainers else 0
-
     def send():
-        sent.append((steps(), time.perf_counter()))
+        print("steps:", trainers[-1].optimizer.step if trainers else 0, file=sys.stderr, flush=True)
         os.kill(os.getpid(), which)
 
     def counted(function):
@@ -87,18 +77,14 @@ def main(directory, settings, moment, which):
         setattr(module, name, counted(getattr(module, name)))
     run = Run.open(Path(directory))
     dataset = provenance.load_data(run.read_record())
-    try:
-        process.train_run(run, process.Settings(**settings), dataset, lambda kind, fields: None)
-    finally:
-        for before, begun in sent:
-            print(json.dumps([before, steps(), time.perf_counter() - begun]), file=sys.stderr)
+    process.train_run(run, process.Settings(**settings), dataset, lambda kind, fields: None)
 
 
 def _trained(run, settings, moment, which):
     """Exit code and last output of a training that gets a signal."""
     arguments = json.dumps([str(run.directory), asdict(settings), moment, which])
     command, env = [sys.executable, __file__, arguments], engine_environment(settings.engine)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
     return done.returncode, done.stderr
 
 
@@ -110,10 +96,10 @@ def killed(run, settings, moment):
 
 
 def terminated(run, settings, moment):
-    """Send a training SIGTERM at a moment."""
+    """Send a training SIGTERM at a moment; return how many steps it had taken then."""
     code, err = _trained(run, settings, moment, signal.SIGTERM)
     assert 128 + signal.SIGTERM == code, err
-    return Stop(*json.loads(err.splitlines()[-1]))
+    return int(re.search(r"^steps: (\d+)$", err, re.MULTILINE)[1])
 
 
 def assert_same_to_the_last_bit(expected, run):

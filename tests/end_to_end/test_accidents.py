@@ -1,19 +1,16 @@
 """Accidents of a real `diptych train`: nothing saved is lost, and the resumed run ends as if undisturbed."""
 
-import os
 import shutil
-import signal
 from contextlib import contextmanager
 from functools import cache
 
 import cv2
 import numpy as np
 import pytest
-from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train, wait_until_nobody_lives
+from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train
 from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts.events import read_events
-from diptych.artifacts.locks import locked
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint, provenance
@@ -49,19 +46,6 @@ def assert_resumes_to(expected, run):
     assert not run.read_record().failure
     assert [] == hidden(run)
     run.verify()
-
-
-def test_a_killed_training_resumes_bit_for_bit(tmp_path, undisturbed):
-    with begun(*ARGS, "--out", tmp_path) as (process, run):
-        os.killpg(process.pid, signal.SIGKILL)
-        assert -signal.SIGKILL == process.wait(SECONDS)
-        wait_until_nobody_lives(process)
-    assert "running" == run.read_record().status
-    assert 0 < checkpoint.load(run).optimizer["step"] < NUM_STEPS
-    assert (run.directory / ".lock").exists()
-    with locked(run.directory, "looking"):
-        pass
-    assert_resumes_to(undisturbed("torch"), run)
 
 
 def test_the_averages_are_the_weights_that_are_kept(undisturbed, engine_name):

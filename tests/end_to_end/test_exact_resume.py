@@ -79,14 +79,14 @@ def test_a_training_killed_twenty_times_ends_bit_for_bit_the_same(begun, unbroke
 )
 def test_sigterm_ends_a_training_within_one_call_and_one_save(begun, unbroken, engine, moment):
     run = begun(engine, checkpoint_steps=None)
-    stop = terminated(run, Settings(engine, 1), moment)
+    before = terminated(run, Settings(engine, 1), moment)
     state = checkpoint.load(run)
     assert "stopped" == run.read_record().status
     # A call to the framework takes one step in PyTorch, and up to sixteen in TensorFlow; before a step, none is on.
     most = 0 if moment.place == "step" else {"torch": 1, "tensorflow": 16}[engine]
-    assert stop.steps - stop.steps_before <= most
-    assert stop.steps == int(state.optimizer["step"]) == state.totals.steps + len(state.epochs) * 11
-    assert stop.seconds < 10
+    saved = int(state.optimizer["step"])
+    assert before <= saved <= before + most
+    assert saved == state.totals.steps + len(state.epochs) * 11
     if moment.place != "validated":
         train("--resume", run.directory)
         assert_same_to_the_last_bit(unbroken(engine), run)
