@@ -1,7 +1,5 @@
 """What a comparison calls a framework's default is the default of the installed framework."""
 
-from inspect import signature
-
 import keras
 import numpy as np
 import pytest
@@ -9,22 +7,18 @@ import torch
 
 from diptych.comparison import defaults
 from diptych.engines import NAMES
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import Recipe
 from diptych.spec import layers as L
 from diptych.spec.init import initial_weights
+from diptych.spec.zoo import Graph
 
-SPEC = ModelSpec(
-    "net",
-    (8, 8, 1),
-    (
-        L.Normalize("normalize", ("input",), (0.5,), (0.25,)),
-        L.Conv("conv", ("normalize",), 64, (3, 3)),
-        L.BatchNorm("norm", ("conv",)),
-        L.Activation("activation", ("norm",), "leaky_relu"),
-        L.Flatten("flatten", ("activation",)),
-        L.Dense("head", ("flatten",), 10),
-    ),
-)
+GRAPH = Graph((8, 8, 1), (0.5,), (0.25,))
+GRAPH.conv("conv", 64)
+GRAPH.add(L.BatchNorm, "norm")
+GRAPH.add(L.Activation, "activation", function="leaky_relu")
+GRAPH.add(L.Flatten, "flatten")
+GRAPH.add(L.Dense, "head", units=10)
+SPEC = GRAPH.model("net")
 
 
 def native(engine, rule="adamw", **settings):
@@ -40,9 +34,9 @@ def test_layers_and_optimizers_have_each_frameworks_own_defaults():
     theirs, ours = torch.nn.BatchNorm2d(4), spec.layer("norm")
     assert (theirs.eps, 1 - theirs.momentum, "unbiased") == (ours.epsilon, ours.decay, ours.running_variance)
     assert torch.nn.LeakyReLU().negative_slope == spec.layer("activation").slope
-    theirs = {name: parameter.default for name, parameter in signature(torch.optim.AdamW).parameters.items()}
+    theirs = torch.optim.AdamW([torch.zeros(1)]).defaults
     assert (theirs["eps"], theirs["weight_decay"]) == (adamw.epsilon, adamw.decay)
-    theirs = {name: parameter.default for name, parameter in signature(torch.optim.RMSprop).parameters.items()}
+    theirs = torch.optim.RMSprop([torch.zeros(1)]).defaults
     assert (theirs["alpha"], theirs["eps"]) == (rmsprop.rho, rmsprop.epsilon)
 
     (spec, adamw), rmsprop = native("tensorflow"), native("tensorflow", "rmsprop")[1]

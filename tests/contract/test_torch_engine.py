@@ -3,19 +3,11 @@
 import pytest
 import tiny
 import torch
-from torch import nn
 
 from diptych.comparison.parity import samples
 from diptych.errors import SpecError
 from diptych.spec import layers as L
 from diptych.spec.zoo import Graph
-
-
-def test_a_model_is_a_module_whose_modules_have_the_layers_names(configured):
-    model = configured["torch"].build(tiny.conv_net())
-    assert isinstance(model, nn.Module)
-    assert isinstance(model.stem.conv, nn.Conv2d)
-    assert isinstance(model.get_submodule("stem.norm"), nn.BatchNorm2d)
 
 
 def test_plain_pytorch_loads_the_canonical_arrays_strictly(configured):

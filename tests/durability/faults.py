@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, combinations, count, product
 from pathlib import Path
+from unittest import mock
 
 STOPPED = 77
 # Changes that fail for as long as a disk is full.
@@ -41,7 +42,7 @@ def watched(root, visit=lambda number, change: None):
     disk before it asks again.
     """
     root, changes, numbers = root.resolve(), [], count()
-    real = {name: getattr(os, name) for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")}
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink", "mkdir", "rmdir")}
     real_open = io.open
 
     def made(change, make, make_half=None):
@@ -107,15 +108,12 @@ def watched(root, visit=lambda number, change: None):
 
         return change
 
-    try:
-        io.open = open_
-        os.fsync, os.replace, os.rename = fsync, renamed, renamed
-        os.unlink, os.mkdir, os.rmdir = map(changing, ("unlink", "mkdir", "rmdir"))
+    instead = {"fsync": fsync, "replace": renamed, "rename": renamed}
+    with (
+        mock.patch.object(io, "open", open_),
+        mock.patch.multiple(os, **instead, **{kind: changing(kind) for kind in ("unlink", "mkdir", "rmdir")}),
+    ):
         yield changes
-    finally:
-        io.open = real_open
-        for name, function in real.items():
-            setattr(os, name, function)
 
 
 def changes_of(scenario, root):

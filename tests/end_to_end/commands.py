@@ -49,9 +49,9 @@ def diptych(*arguments):
     return Result(code, out.getvalue(), PROGRESS.sub("", err.getvalue()))
 
 
-def process(*arguments, python=sys.executable, **settings):
+def process(*arguments, **settings):
     """Run `python -m diptych ARGUMENTS` in a process of its own."""
-    command = [python, "-m", "diptych", *map(str, arguments)]
+    command = [sys.executable, "-m", "diptych", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, **{"env": environment, **settings}, capture_output=True, text=True, check=False)
     return Result(done.returncode, done.stdout, PROGRESS.sub("", done.stderr))

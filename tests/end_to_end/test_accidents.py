@@ -1,7 +1,6 @@
 """Accidents of a real `diptych train`: nothing saved is lost, and the resumed run ends as if undisturbed."""
 
 import shutil
-from contextlib import contextmanager
 from functools import cache
 
 import cv2
@@ -27,14 +26,6 @@ ARGS = ("train", "digits", *LEARNING, "--checkpoint-steps", 5)
 def undisturbed(tmp_path_factory):
     """A function that trains an engine's run without an accident."""
     return cache(lambda engine: train(*ARGS[1:], "--engine", engine, "--out", tmp_path_factory.mktemp("runs"))[0])
-
-
-@contextmanager
-def begun(*args):
-    """A command that trains, and its run, once its first epoch is over; the last argument is the folder of runs."""
-    logs = args[-1].glob
-    with started(*args, until=lambda: any(read_events(log, "epoch") for log in logs("*/events.jsonl"))) as process:
-        yield process, Run.open(args[-1])
 
 
 def assert_resumes_to(expected, run):
@@ -84,7 +75,12 @@ def test_a_failed_training_records_why_and_resumes_when_that_is_fixed(tmp_path, 
     broken = folder / provenance.load_data(expected.read_record()).train.ids[0]
     whole, other = shutil.copy(broken, tmp_path / "whole.png"), tmp_path / "other.png"
     other.write_bytes(b"not an image")
-    with begun(*args, tmp_path / "out") as (process, run):
+    run = Run(tmp_path / "out" / expected.directory.name)
+
+    def has_begun():
+        return run.events_path.exists() and read_events(run.events_path, "epoch")
+
+    with started(*args, tmp_path / "out", until=has_begun) as process:
         other.replace(broken)
         _, err = process.communicate(timeout=SECONDS)
     last = err.splitlines()[-1]

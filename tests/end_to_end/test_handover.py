@@ -20,23 +20,26 @@ from diptych.spec.codec import model_to_json
 pytestmark = pytest.mark.slow
 EPOCHS = 4
 ROUNDING = 1e-7
+CNN = zoo.model("cnn", (8, 8, 1))
+WITHOUT_DROPOUT = (replace(layer, rate=0.0) if isinstance(layer, L.Dropout) else layer for layer in CNN.layers)
+SPEC = replace(CNN, name="own", layers=tuple(WITHOUT_DROPOUT))
+RECIPE = {"format": "diptych-recipe", "version": 1, "precision": "float64", "epochs": 7, "label_smoothing": 0.1}
 
 
 @pytest.fixture(scope="module")
 def args(tmp_path_factory):
-    """The arguments of the training: the default model and recipe, but float64 and dropout rates of 0."""
+    """The arguments of the training: files of a model and of a recipe, of whose epochs there are fewer."""
     folder = tmp_path_factory.mktemp("handover")
-    spec = zoo.model("cnn", (8, 8, 1))
-    layers = (replace(layer, rate=0.0) if isinstance(layer, L.Dropout) else layer for layer in spec.layers)
-    write_json(folder / "spec.json", model_to_json(replace(spec, layers=tuple(layers))))
-    settings = ("--model", folder / "spec.json", "--precision", "float64", "--epochs", EPOCHS)
-    return ("digits", *settings, "--out", folder / "runs")
+    write_json(folder / "spec.json", model_to_json(SPEC))
+    write_json(folder / "recipe.json", RECIPE)
+    files = ("--model", folder / "spec.json", "--recipe", folder / "recipe.json")
+    return ("digits", *files, "--epochs", EPOCHS, "--out", folder / "runs")
 
 
 @pytest.fixture(scope="module")
 def unbroken(args):
-    """A whole training in each engine."""
-    return dict(zip(NAMES, train(*args, "--engine", "both"), strict=True))
+    """A whole training in each engine, which is to stop after its last epoch."""
+    return dict(zip(NAMES, train(*args, "--engine", "both", "--stop-after", EPOCHS), strict=True))
 
 
 def largest_difference(run, other):
@@ -50,6 +53,17 @@ def largest_difference(run, other):
 
 def predicted(run):
     return run.read_predictions().logits_nk.argmax(1)
+
+
+def test_files_of_a_model_and_a_recipe_are_used_unless_an_option_overrides_them(unbroken):
+    for engine, run in unbroken.items():
+        record = run.read_record()
+        assert (f"digits-own-{engine}", "finished", SPEC) == (run.directory.name, record.status, record.spec)
+        assert ("float64", EPOCHS, 0.1) == (
+            record.recipe.precision,
+            record.recipe.epochs,
+            record.recipe.label_smoothing,
+        )
 
 
 def test_both_engines_end_with_the_same_weights_and_predictions(unbroken):

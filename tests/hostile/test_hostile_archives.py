@@ -92,17 +92,9 @@ def test_a_hostile_archive_raises_one_line_and_writes_nothing_outside(sandbox):
     assert [str(len(archives))] == re.findall(r"(\d+) hostile archives", page)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a tar member of the dangerous name b'../../new.txt'",
-        "a tar that makes a folder of a link to write through it",
-        "a tar that writes through a hard link",
-    ],
-)
-def test_the_sandbox_sees_what_an_unguarded_extractor_writes(sandbox, name):
+def test_the_sandbox_sees_what_an_unguarded_extractor_writes(sandbox):
     before = sandbox.outside()
-    content, _ = cases(str(sandbox.elsewhere).encode())[name]
+    content, _ = cases(str(sandbox.elsewhere).encode())["a tar that writes through a hard link"]
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         archive.extractall(sandbox.target, filter="fully_trusted")
     assert before != sandbox.outside()
