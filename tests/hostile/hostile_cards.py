@@ -85,19 +85,11 @@ def moved(name, start, end):
 
 CASES = {
     "a header of two to the sixty bytes": spoilt("safetensors", lambda content: struct.pack("<Q", 2**60) + content[8:]),
-    "a header of ninety megabytes that are not there": spoilt(
-        "safetensors", lambda content: struct.pack("<Q", 90_000_000) + content[8:]
-    ),
     "a header of twenty megabytes of blanks": spoilt(
         "safetensors", lambda content: whole(b"{" + b" " * 20_000_000, b"")
     ),
-    "a header that is not JSON": spoilt("safetensors", lambda content: whole(b"{'single': 'quotes'}", b"")),
-    "a header of ten thousand brackets": spoilt("safetensors", lambda content: whole(b'{"a":' + b"[" * 10_000, b"")),
     "arrays that overlap": moved("fc2.bias", 0, 1024),
     "an array that ends behind the file": moved("fc2.bias", 10**9, 10**9 + 1024),
-    "an array that ends before it starts": moved("fc2.bias", 1024, 0),
-    "an array of ten to the eighteen numbers": headed(lambda header: header["fc2.bias"].update(shape=[10**18])),
-    "an array of unknown numbers": headed(lambda header: header["fc2.bias"].update(dtype="F7")),
     "safetensors cut in half": half("safetensors"),
     "a card of a hundred thousand brackets": card_text('{"kind":' + "[" * 100_000),
     "a card of a number with a million digits": card_text('{"kind": ' + "1" * 10**6 + "}"),
