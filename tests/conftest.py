@@ -13,6 +13,7 @@ from diptych.engines import NAMES
 ROOT = Path(__file__).parent
 # Everything here imports PyTorch or TensorFlow, or starts a process that does.
 WITH_FRAMEWORKS = ("contract", "parity", "end_to_end", "durability", "hostile/test_hostile_models.py")
+WITH_BOTH = ("parity", "end_to_end", "hostile/test_hostile_models.py")
 FRAMEWORKS = ("torch", "tensorflow", "keras")
 
 
@@ -62,19 +63,23 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("engine_name", names, scope="session")
 
 
-def needs_framework(path):
-    return path.as_posix().startswith(tuple(f"{ROOT.as_posix()}/{name}" for name in WITH_FRAMEWORKS))
+def is_among(path, names):
+    return path.as_posix().startswith(tuple(f"{ROOT.as_posix()}/{name}" for name in names))
 
 
 def pytest_ignore_collect(collection_path, config):
-    return True if config.getoption("fast") and needs_framework(collection_path) else None
+    """Leave out what needs a framework without any, and what needs both if one is chosen."""
+    left_out = WITH_FRAMEWORKS if config.getoption("fast") else ()
+    if set(config.getoption("engine") or NAMES) != set(NAMES):
+        left_out += WITH_BOTH
+    return is_among(collection_path, left_out) or None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Mark what needs a framework, and deselect `long` tests whatever `-m` says."""
     for item in items:
-        if needs_framework(item.path) or "engine_name" in getattr(item, "fixturenames", ()):
+        if is_among(item.path, WITH_FRAMEWORKS) or "engine_name" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.frameworks)
     left_out = set() if config.getoption("long") else {"long"}
     if config.getoption("fast"):

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from diptych.artifacts.run import Run
@@ -116,6 +117,19 @@ def assert_metrics_of(run, metrics):
     numbers = [list(map(float, NUMBER.findall(json.dumps(one, sort_keys=True)))) for one in (own, metrics)]
     assert texts[0] == texts[1]
     np.testing.assert_allclose(numbers[1], numbers[0], rtol=0, atol=1e-5)
+
+
+def write_image(path, image_hwc):
+    """Write an image, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image_hwc)
+
+
+def write_split(folder, split):
+    """Write a split as a folder of class folders; return it."""
+    for place, (image_hwc, label) in enumerate(zip(split.images, split.labels, strict=True)):
+        write_image(folder / str(label) / f"{place:04}.png", image_hwc)
+    return folder
 
 
 def golden(name, now):

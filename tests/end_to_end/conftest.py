@@ -20,12 +20,6 @@ from diptych.processes import num_threads
 IDLE = []
 
 
-def pytest_ignore_collect(config):
-    """Skip everything if one engine is chosen: almost every test here uses both."""
-    chosen = config.getoption("engine")
-    return True if chosen and set(chosen) != set(NAMES) else None
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol():
     """Reuse processes where every command has one thread: TensorFlow fixes their number at its first use."""

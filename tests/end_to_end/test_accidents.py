@@ -3,10 +3,9 @@
 import shutil
 from functools import cache
 
-import cv2
 import numpy as np
 import pytest
-from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train
+from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train, write_split
 from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts.events import read_events
@@ -64,11 +63,7 @@ def test_a_disk_that_fills_up_costs_no_checkpoint(mounted, undisturbed):
 
 
 def test_a_failed_training_records_why_and_resumes_when_that_is_fixed(tmp_path, digits):
-    folder = tmp_path / "digits-as-files"
-    for place, (image_hwc, label) in enumerate(zip(digits.train.images, digits.train.labels, strict=True)):
-        path = folder / str(label) / f"{place:04}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), image_hwc)
+    folder = write_split(tmp_path / "digits-as-files", digits.train)
     streamed = ("--image-size", 8, "--channels", 1, "--cache", "never", "--workers", 1, "--checkpoint-steps", 5)
     args = ("train", folder, *LEARNING, *streamed, "--out")
     (expected,) = train(*args[1:], tmp_path / "undisturbed")

@@ -31,12 +31,6 @@ def compared(once):
     return output.json, folder
 
 
-def read(folder):
-    """The one comparison in a folder of runs."""
-    (path,) = Path(folder).glob("compare-*/comparison.json")
-    return json.loads(path.read_text())
-
-
 @pytest.mark.slow
 def test_a_comparison_writes_the_same_numbers_as_html_json_and_markdown(compared):
     result, folder = compared
@@ -115,18 +109,9 @@ def test_finished_runs_are_compared_without_either_framework(compared, tmp_path)
     assert (tmp_path / "again" / "report.html").exists()
 
 
-@pytest.fixture(scope="session")
-def unbroken(once):
-    """The folder of a quick comparison that was not interrupted."""
-    settings = (*QUICK, "--seeds", 2, "--epochs", 6, "--json")
-    output, folder = once("unbroken", lambda folder: diptych("compare", "digits", *settings, "--out", folder))
-    assert 0 == output.code, output
-    return folder
-
-
 @pytest.mark.slow
-def test_a_killed_comparison_resumes_without_repeating_a_finished_run(unbroken, tmp_path):
-    command = ("compare", "digits", *QUICK, "--seeds", 2, "--epochs", 6, "--out", tmp_path)
+def test_a_killed_comparison_resumes_without_repeating_a_finished_run(compared, tmp_path):
+    command = ("compare", "digits", *THOROUGH, "--no-thorough", "--out", tmp_path)
 
     def in_another_run():
         num_finished = len(list(tmp_path.glob("*/manifest.json")))
@@ -137,11 +122,12 @@ def test_a_killed_comparison_resumes_without_repeating_a_finished_run(unbroken, 
         comparison.wait()
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*/manifest.json")}
     assert 1 <= len(before) < 4
-    assert 0 == diptych(*command).code
+    resumed = diptych(*command, "--json")
+    assert 0 == resumed.code, resumed.err
     assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
     assert 4 == len(list(tmp_path.glob("digits-*/manifest.json")))
-    assert read(unbroken)["contrasts"] == read(tmp_path)["contrasts"]
-    assert read(unbroken)["gallery"] == read(tmp_path)["gallery"]
+    assert compared[0]["contrasts"] == resumed.json["contrasts"]
+    assert compared[0]["gallery"] == resumed.json["gallery"]
 
 
 @pytest.mark.slow

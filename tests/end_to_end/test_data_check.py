@@ -3,14 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import diptych, process
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
 from planted import encoded, picture, plant, write_every_kind, write_pictures
 
 from diptych.data.check import KINDS

@@ -1,9 +1,8 @@
 """A folder of class folders trains and predicts, and its test split affects no choice that the training makes."""
 
-import cv2
 import numpy as np
 import pytest
-from commands import diptych, train
+from commands import diptych, train, write_image
 
 from diptych.artifacts.record import SplitSizes
 from diptych.artifacts.store import read_arrays
@@ -20,11 +19,10 @@ def write(root, mislabel=0):
     for split, number in PER_CLASS.items():
         for channel in range(3):
             folder = root / split / CLASSES[(channel + mislabel) % 3 if split == "test" else channel]
-            folder.mkdir(parents=True)
             for index in range(number):
                 image_hwc = generator.integers(0, 100, (20, 24, 3), dtype=np.uint8)
                 image_hwc[..., channel] += 100
-                cv2.imwrite(str(folder / f"{index:02}.png"), image_hwc)
+                write_image(folder / f"{index:02}.png", image_hwc)
     return root
 
 

@@ -3,10 +3,9 @@
 import csv
 import shutil
 
-import cv2
 import numpy as np
 import pytest
-from commands import diptych, train
+from commands import diptych, train, write_image
 
 from diptych.data.images import StoredImages
 
@@ -17,8 +16,7 @@ SMALL = ("--model", "mlp", "--image-size", 8, "--channels", 1, "--epochs", 1, "-
 def write_images(folder, names, seed=0):
     generator = np.random.default_rng(seed)
     for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / name), generator.integers(0, 256, (8, 8, 1), dtype=np.uint8))
+        write_image(folder / name, generator.integers(0, 256, (8, 8, 1), dtype=np.uint8))
 
 
 def write_table(path, rows, columns=("path", "label")):

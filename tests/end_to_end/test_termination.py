@@ -5,10 +5,19 @@ import signal
 import subprocess
 from contextlib import contextmanager
 
-import cv2
 import numpy as np
 import pytest
-from commands import SECONDS, child_of, diptych, hidden, num_living, started, train, wait_until_nobody_lives
+from commands import (
+    SECONDS,
+    child_of,
+    diptych,
+    hidden,
+    num_living,
+    started,
+    train,
+    wait_until_nobody_lives,
+    write_image,
+)
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
@@ -58,10 +67,9 @@ def test_an_export_leaves_nothing_behind(made_run, tmp_path, form, begun):
 
 def test_a_training_that_still_reads_its_data_names_no_run(tmp_path):
     data, cache = tmp_path / "data", tmp_path / "cache"
-    for name in ("cat", "dog"):
-        (data / name).mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
-    cv2.imwrite(str(data / "cat" / "000.png"), noise)
+    write_image(data / "cat" / "000.png", noise)
+    (data / "dog").mkdir()
     for place in range(1, 200):
         (data / ("cat", "dog")[place % 2] / f"{place:03}.png").hardlink_to(data / "cat" / "000.png")
     args = ("train", data, "--image-size", 32, "--workers", 1, "--out", tmp_path / "runs")

@@ -3,10 +3,9 @@
 import shutil
 from dataclasses import replace
 
-import cv2
 import msgspec
 import pytest
-from commands import ONE_THREAD, diptych, train
+from commands import ONE_THREAD, diptych, train, write_split
 from finished import amend
 
 from diptych.api.comparison import design
@@ -23,10 +22,7 @@ SETTINGS = ("--model", "mlp", "--image-size", 8, "--epochs", 3, "--batch-size", 
 def stopped(tmp_path_factory, digits):
     """A folder with data, and a run that stopped in its second epoch, after three of its six steps."""
     root = tmp_path_factory.mktemp("stopped")
-    for place in range(160):
-        path = root / "digits" / "train" / str(digits.train.labels[place]) / f"{place}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), digits.train.images[place])
+    write_split(root / "digits" / "train", digits.train.take(range(160)))
     options = ("--checkpoint-steps", 3, "--keep-checkpoints", 9, "--stop-after", 2)
     (run,) = train(root / "digits", *SETTINGS, *options, "--out", root / "runs")
     for path in sorted(run.checkpoints_dir.iterdir())[4:]:
@@ -72,7 +68,7 @@ def test_every_change_is_named_at_once(run, tmp_path):
 
 
 def test_a_forced_resume_with_fewer_images_restarts_the_epoch_and_is_recorded(run, tmp_path):
-    (removed,) = (tmp_path / "digits" / "train").glob("*/7.png")
+    (removed,) = (tmp_path / "digits" / "train").glob("*/0007.png")
     removed.unlink()
     assert "the training samples were " in changed(run)
     step = int(checkpoint.load(run).optimizer["step"])

@@ -10,7 +10,6 @@ import pytest
 from corpus import CORPUS
 from ground import SECRET, Ground, make_outside, sound_files
 
-from diptych.engines import NAMES
 from diptych.processes import engine_environment
 
 
@@ -22,12 +21,6 @@ class Outcomes(NamedTuple):
     after: dict
     left: list[Path]
     """What was written where the process worked."""
-
-
-def pytest_ignore_collect(config):
-    """Files of both frameworks are spoilt, so choosing one engine deselects this."""
-    chosen = config.getoption("engine")
-    return True if chosen and set(chosen) != set(NAMES) else None
 
 
 @pytest.fixture(scope="session")
