@@ -1,12 +1,18 @@
 """`diptych verify` checks parity, writes the certificate and exits with 0."""
 
+from unittest.mock import patch
+
 from commands import diptych
+
+from diptych.comparison import parity
 
 SETTINGS = ("--input-shape", 8, 8, 1, "--optimizer", "sgd", "adamw", "--steps", 5, "--digits-epochs", 1)
 
 
 def test_a_model_that_is_the_same_in_both_frameworks_gets_a_certificate(tmp_path):
-    output = diptych("verify", "mlp", *SETTINGS, "--out", tmp_path, "--json")
+    with patch.object(parity, "epoch_batches", wraps=parity.epoch_batches) as drawn:
+        output = diptych("verify", "mlp", *SETTINGS, "--out", tmp_path, "--json")
+    assert 2 == drawn.call_count  # an epoch in each framework
     assert (0, "") == (output.code, output.err)
     assert {"parity.json", "parity.txt"} == {path.name for path in tmp_path.iterdir()}
     assert output.out.strip() == (tmp_path / "parity.json").read_text().strip()
