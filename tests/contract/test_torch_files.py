@@ -1,4 +1,4 @@
-"""PyTorch's weights files as people publish them; tests/hostile has the harmful ones."""
+"""What PyTorch users rely on: state dicts, also as people publish them; tests/hostile has the harmful ones."""
 
 from collections import OrderedDict
 
@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from diptych.comparison.parity import samples
 from diptych.deployment.transfer import read_card, read_weights
 from diptych.engines import torch as engine
-from diptych.errors import ArtifactError
+from diptych.errors import ArtifactError, SpecError
+from diptych.spec import layers as L
 from diptych.spec import zoo
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -126,3 +128,24 @@ def test_a_file_with_more_or_less_than_weights_is_rejected_in_one_line(case, tmp
     with pytest.raises(ArtifactError, match=fault) as caught:
         read_weights(tmp_path / "model.pt", tiny.linear())
     assert "\n" not in str(caught.value)
+
+
+def test_plain_pytorch_loads_the_canonical_arrays_strictly():
+    spec = tiny.branching()
+    model = engine.build(spec, "float64")
+    arrays = samples.weights(spec, seed=0)
+    counters = {name for name in model.state_dict() if name.endswith("num_batches_tracked")}
+    assert {array.name for array in spec.arrays} == set(model.state_dict()) - counters
+
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    state.update({name: torch.tensor(0) for name in counters})
+    assert "<All keys matched successfully>" == str(model.load_state_dict(state, strict=True))
+    tiny.assert_same_arrays(arrays, engine.read_weights(model))
+
+
+def test_a_layer_named_like_a_part_of_a_module_is_rejected_by_name():
+    graph = zoo.Graph((8, 8, 1), mean=(0.5,), std=(0.25,))
+    graph.add(L.Flatten, "forward")
+    graph.add(L.Dense, "head", units=2)
+    with pytest.raises(SpecError, match="Layer 'forward': 'forward' is an attribute"):
+        engine.build(graph.model("clash"))

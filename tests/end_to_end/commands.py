@@ -119,6 +119,16 @@ def assert_metrics_of(run, metrics):
     np.testing.assert_allclose(numbers[1], numbers[0], rtol=0, atol=1e-5)
 
 
+def assert_same_state(expected, found):
+    """Two checkpoints have the same arrays to the last bit, and the same best epoch."""
+    assert expected.best_epoch == found.best_epoch
+    for name in ("weights", "optimizer", "best"):
+        ours, theirs = (getattr(state, name) or {} for state in (expected, found))
+        assert ours.keys() == theirs.keys()
+        for key, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[key], strict=True, err_msg=f"{name} {key}")
+
+
 def write_image(path, image_hwc):
     """Write an image, and the folders that it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from threading import Timer
 from typing import NamedTuple
 
 import numpy as np
-from commands import SECONDS
+from commands import SECONDS, assert_same_state
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
@@ -106,12 +106,7 @@ def assert_same_to_the_last_bit(expected, run):
     """Compare kept weights, the last state with its averages, test logits, metrics and the log of epochs."""
     assert expected.model_path.read_bytes() == run.model_path.read_bytes()
     ours, theirs = (checkpoint.load(one) for one in (expected, run))
-    for name in ("weights", "optimizer", "best"):
-        first, second = (getattr(state, name) or {} for state in (ours, theirs))
-        assert first.keys() == second.keys()
-        for key, array in first.items():
-            np.testing.assert_array_equal(array, second[key], strict=True, err_msg=f"{name} {key}")
-    assert ours.best_epoch == theirs.best_epoch
+    assert_same_state(ours, theirs)
     np.testing.assert_array_equal(expected.read_predictions().logits_nk, run.read_predictions().logits_nk)
     assert expected.metrics_path.read_bytes() == run.metrics_path.read_bytes()
     assert untimed(read_events(expected.events_path, "epoch")) == untimed(read_events(run.events_path, "epoch"))

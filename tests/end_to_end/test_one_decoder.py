@@ -63,10 +63,3 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
         np.testing.assert_allclose(given, softmax(kept["logits"])[:, 0], atol=1e-6)
     assert len(set(given)) > len(expected) // 2
     print(f"{engine_name}, cache {cache}: {len(good)} files, {len(expected)} pictures, the same pixels thrice")
-
-
-def test_bad_images_are_an_error_in_one_line_without_a_run(folder, tmp_path):
-    result = diptych("train", folder, "--model", "mlp", "--out", tmp_path / "runs")
-    assert (2, "", 1) == (result.code, result.out, result.err.count("\n"))
-    assert "images cannot be decoded" in result.err
-    assert not (tmp_path / "runs").exists()
