@@ -100,7 +100,7 @@ HEAD, ROW, DIVIDED = "path,label\n", "path,label\na.png,x\n", "path,label,split\
 WRONG_PATHS = {
     "a missing file": (f"{ROW}z.png,y\n", r"line 3, names the image 'z\.png', which is not a file"),
     "a folder as a file": (f"{ROW}.,y\n", "line 3, leaves the folder"),
-    "an empty label": (f"{ROW}b.png,\n", "line 3, has no label in column 'label'"),
+    "an empty label": (f"{ROW}b.png,\n", "line 3, has no label"),
     "the same image under two labels": (f"{ROW}b.png,y\na.png,y\n", r"line 4, .*'a\.png' again, after .*line 2"),
     "the same row twice": (f"{ROW}b.png,y\n./a.png,x\n", "line 4, .*again, after .*line 2"),
     "the same image in two splits": (f"{DIVIDED}b.png,y,test\n", "line 4, .*again, after .*line 3"),

@@ -30,7 +30,6 @@ IMAGE_COLUMNS = (
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y", "breed", "species")
 """Names of a column of labels, in any case."""
 _LONGEST_LINE = 2**24
-_LONGEST_LABEL = 128  # beside pixels
 _MIN_LEVELS = 4
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
@@ -50,7 +49,7 @@ class CsvTable:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes."""
-        line = _QUOTED.sub("", next(_lines(path), ""))
+        line = _QUOTED.sub("", next(read_lines(path), ""))
         delimiter = max(",;\t", key=line.count)
         start = [tuple(cells) for _, cells in islice(_rows(path, delimiter), 2)]
         if not start:
@@ -86,7 +85,7 @@ class CsvTable:
 
     def at(self, row: int) -> str:
         """Return the file and the last line of a row below the header, for an error."""
-        return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + 1, None))[0])
+        return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + self._has_header, None))[0])
 
     def square(self) -> tuple[int, int, int]:
         """Return the (height, width, channels) of square images, gray or else RGB, that have as many pixels."""
@@ -105,41 +104,36 @@ class CsvTable:
             raise DataError(f"{str(self.path)!r} has {len(self.columns) - 1} pixel columns, which is not {shape}.")
         row_type = np.dtype([
             ("before", np.uint8, (label,)),
-            ("label", f"U{_LONGEST_LABEL}"),
+            ("label", np.object_),
             ("after", np.uint8, (len(self.columns) - 1 - label,)),
         ])  # fmt: skip
         try:
             # Warnings are of a fraction that becomes a whole number, or of no rows.
-            with closing(_lines(self.path)) as lines, warnings.catch_warnings(action="error"):
-                below = filter(str.strip, islice(lines, int(self._has_header), None))
+            with closing(read_lines(self.path)) as lines, warnings.catch_warnings(action="error"):
+                below = filter(str.strip, islice(lines, self._has_header, None))
                 rows = np.loadtxt(below, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
         except (ValueError, OverflowError, Warning):
             raise DataError(self._describe_fault(label)) from None
-        labels = [text.strip() for text in rows["label"].tolist()]
-        if not all(0 < len(text) < _LONGEST_LABEL for text in labels):
-            raise DataError(self._describe_fault(label))
+        labels = [text.strip() for text in rows["label"]]
         return labels, np.concatenate((rows["before"], rows["after"]), axis=1).reshape(-1, *shape)
 
     def _describe_fault(self, label: int) -> str:
-        """Find the row that NumPy cannot parse."""
-        line = 0
-        for line, row in islice(self._rows(), int(self._has_header), None):
-            if not 0 < len(row[label]) < _LONGEST_LABEL:
-                return f"{_at(self.path, line)} has no label, or one that is too long."
+        """Find the cell that NumPy cannot parse."""
+        for line, row in islice(self._rows(), self._has_header, None):
             for place, cell in enumerate(row):
                 if place != label and not _LEVEL.fullmatch(cell):
                     column = repr(self.columns[place]) if self._has_header else place + 1
                     fault = f"has {shown(cell)} in column {column}: expected an integer from 0 to 255."
                     return f"{_at(self.path, line)} {fault}"
-        fault = "cannot be read as a table of pixels: write plain numbers from 0 to 255"
-        return f"{str(self.path)!r} {fault if line else 'has a header and no rows'}."
+        return f"{str(self.path)!r} cannot be read as a table of pixels: write rows of plain numbers from 0 to 255."
 
     @property
     def _has_header(self) -> bool:
-        """Whether the first line of a table of pixels names its columns."""
+        """Whether the first line names the columns; a table of pixels may lack it."""
         is_counted = list(self.columns) == [str(place) for place in range(len(self.columns))]
         has_label = any(column.lower() in LABEL_COLUMNS for column in self.columns)
-        return is_counted or has_label or _count_numbers(self.columns) < len(self.columns) - 1
+        has_words = _count_numbers(self.columns) < len(self.columns) - 1
+        return is_counted or has_label or has_words or not self.has_pixels
 
     def _label_place(self) -> int:
         named = [place for place, column in enumerate(self.columns) if column.lower() in LABEL_COLUMNS]
@@ -171,7 +165,7 @@ def _count_numbers(row: tuple[str, ...]) -> int:
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of each row's last line, from 1, and its cells; skip empty lines."""
-    with closing(_lines(path)) as lines:
+    with closing(read_lines(path)) as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             for row in reader:
@@ -181,7 +175,8 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
 
 
-def _lines(path: Path) -> Generator[str]:
+def read_lines(path: Path) -> Generator[str]:
+    """Yield the lines of a text; those that cannot be of a table raise a DataError."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from diptych.data.paths import contained
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
-from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, CsvTable, shown
+from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, CsvTable, read_lines, shown
 from diptych.data.readers.folder import SPLITS, by_path
 from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
 from diptych.errors import DataError, UsageError
@@ -153,6 +154,7 @@ def _list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None) -> Listing
     labels, splits, images = list[str](), list[str](), {}
     for split, table in tables.items():
         some, images[split] = table.pixels(shape)
+        _check_labels(table, some)
         labels += some
         splits += [split] * len(some)
     class_names, labels_m = _find_classes(labels, splits, {}, first.path)
@@ -208,12 +210,10 @@ def _add_paths(places: dict[str, tuple[Table, int]], table: Table, column: str, 
     """Add the paths of a table, in normal form, each with its row."""
     for row, text in enumerate(table.texts(column)):
         try:
-            is_file = contained(root, text).is_file()
+            path = contained(root, text)
         except DataError as error:
             raise DataError(f"{table.at(row)} leaves the folder. {error}") from error
-        except OSError:  # a name too long for the file system
-            is_file = False
-        if not is_file:
+        if not os.path.isfile(path):  # noqa: PTH113  (false for a name too long for the file system)
             missing = f"is not a file below {str(root)!r} (see --root)"
             raise DataError(f"{table.at(row)} names the image {shown(text)}, which {missing}.")
         name = posixpath.normpath(text)
@@ -228,9 +228,8 @@ def _read_labels(table: Table, columns: _Columns, names: dict[str, str]) -> list
     """Read the labels of a table, and add the class names that the schema or a column gives them to `names`."""
     labels = table.texts(columns.label)
     names |= {str(number): name for number, name in enumerate(columns.class_names)}
+    _check_labels(table, labels)
     for row, label in enumerate(labels):
-        if not label:
-            raise DataError(f"{table.at(row)} has no label in column {columns.label!r}.")
         if columns.class_names and label not in names:
             expected = f"expected 0 to {len(names) - 1}. Images without labels can only be predicted"
             raise DataError(f"{table.at(row)} has the label {shown(label)}: {expected}.")
@@ -240,6 +239,11 @@ def _read_labels(table: Table, columns: _Columns, names: dict[str, str]) -> list
                 before = f"rows before it {shown(names[label])}"
                 raise DataError(f"{table.at(row)} names the label {shown(label)} {shown(name)}, {before}.")
     return labels
+
+
+def _check_labels(table: Table, labels: Sequence[str]) -> None:
+    if "" in labels:
+        raise DataError(f"{table.at(labels.index(''))} has no label.")
 
 
 def _find_classes(
@@ -288,12 +292,9 @@ def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tu
 def _names_beside(path: Path) -> list[str] | None:
     """Return the lines of `classes.txt` beside a table, if there is one."""
     path = path.with_name("classes.txt")
-    try:
-        names = [name.strip() for name in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read {str(path)!r}: {getattr(error, 'strerror', None) or error}.") from error
+    names = [name.strip() for name in "".join(read_lines(path)).rstrip().split("\n")]
     if "" in names:
         raise DataError(f"{str(path)!r}, line {names.index('') + 1}: expected one class name a line, got none.")
     return names
