@@ -17,7 +17,7 @@ from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
-from diptych.data.datasets import Dataset, Split, Splits
+from diptych.data.datasets import Dataset, Split
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.images import Images
 from diptych.data.preprocess import resize
@@ -132,25 +132,25 @@ class EvaluationSet:
 
     @classmethod
     def of_test(cls, dataset: Dataset) -> Self:
-        """The test split of the data a model was trained on."""
+        """The test split of data."""
         return cls(dataset.name, dataset.class_names, (dataset.test,), "test split")
 
     @classmethod
-    def of_other(cls, splits: Splits, name: str, test_fingerprint: str | None) -> Self:
+    def of_other(cls, other: Dataset, name: str, test_fingerprint: str | None) -> Self:
         """The test split of other data, or all of its images if it has none.
 
         Data that turns out to be what the model was trained on is divided as it was then. `name` and `test_fingerprint`
         are those of the model's data; without a fingerprint, equal names mean equal data.
         """
-        if splits.test is not None and len(splits.test):
-            return cls(splits.name, splits.class_names, (splits.test,), "test split")
+        if len(other.test):
+            return cls.of_test(other)
         with suppress(DataError):  # data that cannot be divided was not trained on
-            dataset = splits.divide(seed=0, validation_fraction=0)
+            dataset = other.divide(seed=0, validation_fraction=0)
             is_same = dataset.test_fingerprint == test_fingerprint
-            if is_same or (test_fingerprint is None and splits.name == name):
+            if is_same or (test_fingerprint is None and other.name == name):
                 return cls.of_test(dataset)
-        used = tuple(split for split in (splits.train, splits.validation) if split is not None and len(split))
-        return cls(splits.name, splits.class_names, used, "every image")
+        used = tuple(split for split in (other.train, other.validation) if len(split))
+        return cls(other.name, other.class_names, used, "every image")
 
     def labels(self, class_names: Sequence[str], model: str) -> NDArray[np.int64]:
         """Labels as indices into a model's class names, int64, (N,); raises UsageError if one is not among them."""

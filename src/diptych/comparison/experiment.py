@@ -26,7 +26,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import ALIGNED, NATIVE
-from diptych.data.datasets import Dataset, Splits
+from diptych.data.datasets import Dataset
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
 from diptych.options import CompareOptions
@@ -98,7 +98,7 @@ class Experiment:
         return zoo.model(str(self.options.model), data.image_shape, data.num_classes, mean, std)
 
     @cached_property
-    def _read(self) -> Splits:
+    def _read(self) -> Dataset:
         return self.source.read()
 
     @cached_property

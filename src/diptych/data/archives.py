@@ -28,7 +28,7 @@ from diptych.data.paths import escape
 from diptych.errors import DataError, in_one_line
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with the current work, the bytes done, and the bytes in total."""
+"""Called with what is being done, and how many bytes or images of how many are done."""
 IN_BYTES = HASHING, UNPACKING = "Hashing", "Unpacking"
 """Work that is counted in bytes rather than images."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,16 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Splits:
-    """The splits that a source has, at one size.
+class Dataset:
+    """Everything that training needs to know about its data.
+
+    Pickles with its fingerprints, so that another process reads and hashes nothing again.
 
     Attributes:
         name: the named dataset, or the name of the folder or file.
         class_names: one for each label, in label order.
-        train: samples to learn from; may be empty.
-        validation: samples to choose by; may be empty.
+        train: samples to learn from; like the others, empty if the source lacks them.
+        validation: samples to choose by.
         test: samples to measure with.
         mirror: whether a mirrored image keeps its class.
         skipped: the images that could not be decoded and were skipped, each with its reason.
@@ -73,13 +76,20 @@ class Splits:
     name: str
     class_names: tuple[str, ...]
     train: Split
-    validation: Split | None
-    test: Split | None
+    validation: Split
+    test: Split
     mirror: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def divide(self, seed: int, validation_fraction: float) -> Dataset:
+    @classmethod
+    def of(cls, class_names: tuple[str, ...], splits: Mapping[str, Split], name: str = "", **others: Any) -> Self:
+        """Build a dataset from the splits that its source has; `train` is always there."""
+        none = splits["train"].take(np.arange(0))
+        train, validation, test = (splits.get(split, none) for split in ("train", "validation", "test"))
+        return cls(name, class_names, train, validation, test, **others)
+
+    def divide(self, seed: int, validation_fraction: float) -> Self:
         """Hold out the splits that the source lacks; see `load`.
 
         Raises:
@@ -89,23 +99,12 @@ class Splits:
             where = "in a table or a folder called train, or with train in a column called split"
             raise DataError(f"{self.name!r} has no training samples: add some, {where}.")
         train, validation, test, after = self.train, self.validation, self.test, ""
-        if test is None:
+        if not len(test):
             train, test = cut(train, TEST_FRACTION, TEST_SEED, self.class_names, "test")
             after = f", after {TEST_FRACTION:.0%} went to test"
-        if validation is None:
+        if not len(validation):
             train, validation = cut(train, validation_fraction, seed, self.class_names, f"validation{after}")
-        return Dataset(self.name, self.class_names, train, validation, test, self.mirror, self.skipped, self.remarks)
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset(Splits):
-    """Everything that training needs to know about its data: all three splits.
-
-    Pickles with its fingerprints, so that another process reads and hashes nothing again.
-    """
-
-    validation: Split
-    test: Split
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def num_classes(self) -> int:
@@ -167,7 +166,7 @@ def read(
     bad_images: BadImages = "fail",
     caching: Caching = "auto",
     progress: Progress = quiet,
-) -> Splits:
+) -> Dataset:
     """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
 
     DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; a name wins. The other arguments are
@@ -185,15 +184,14 @@ def read(
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
     if source.listing.has_files:
         image_shape = (*(image_size or source.image_size), channels or 3)
-        splits = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
-        return replace(splits, name=source.name, mirror=source.mirror)
+        dataset = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
+        return replace(dataset, name=source.name, mirror=source.mirror)
     resized = {}
     for name, listed in source.listing.splits.items():
         assert isinstance(listed.images, np.ndarray)  # the listing has no files
         images_nhwc = to_channels(listed.images, channels or listed.images.shape[3])
         resized[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
-    validation, test = resized.get("validation"), resized.get("test")
-    return Splits(source.name, source.listing.class_names, resized["train"], validation, test, source.mirror)
+    return Dataset.of(source.listing.class_names, resized, source.name, mirror=source.mirror)
 
 
 def ingest(
@@ -204,7 +202,7 @@ def ingest(
     caching: Caching = "auto",
     folder: Path | None = None,
     progress: Progress = quiet,
-) -> Splits:
+) -> Dataset:
     """Put image files into a store, and skip those that cannot be decoded; see `read` and `images.store`.
 
     Raises:
@@ -230,8 +228,7 @@ def ingest(
                 f"No image of class {name!r} in {split} can be decoded: fix its files, or remove the class."
             )
         first += len(listed)
-    train, validation, test = splits["train"], splits.get("validation"), splits.get("test")
-    return Splits("", listing.class_names, train, validation, test, False, skipped, remarks)
+    return Dataset.of(listing.class_names, splits, skipped=skipped, remarks=remarks)
 
 
 def cut(

@@ -13,18 +13,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data import cache
+from diptych.data import archives, cache
 from diptych.data.decode import VERSION, decode
 from diptych.data.paths import USUAL, user_path
 from diptych.data.preprocess import RESIZING, each, resize
@@ -32,8 +31,7 @@ from diptych.data.readers import Listing
 from diptych.errors import ArtifactError, DataError
 from diptych.processes import num_threads
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, how many images are done, and how many there are."""
+Progress: TypeAlias = archives.Progress
 
 
 def quiet(doing: str, done: int, total: int) -> None:
@@ -46,23 +44,9 @@ def cache_dir() -> Path:
     return user_path(setting, "DIPTYCH_CACHE") if setting else Path(USUAL).expanduser()
 
 
-class Images(Protocol):
-    """uint8 images, (N, H, W, C), 0–255: an array, or what returns arrays for slices and arrays of indices."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
-
-    def __len__(self) -> int:
-        """N."""
-
-    def __getitem__(self, indices: Any, /) -> NDArray[np.uint8]:
-        """Return the images at a slice or an integer array, (n, H, W, C), or the one at an integer, (H, W, C)."""
-
-
 @dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Some image files of a listing at one size: `Images` that take no memory until they are read.
+    """Some image files of a listing at one size: like an array, but they take no memory until they are read.
 
     Pickles small: the cached pixels as a path, streamed images as their listing and digests.
 
@@ -123,6 +107,10 @@ class StoredImages:
 
         each(one, len(files), num_at_once=1 + len(files) // (4 * num_threads()))
         return images_nhwc.reshape(*chosen.shape, *self.image_shape)
+
+
+Images: TypeAlias = NDArray[np.uint8] | StoredImages
+"""uint8 images, (N, H, W, C), 0–255."""
 
 
 def store(

@@ -28,7 +28,7 @@ from diptych.artifacts.record import (
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
-from diptych.data.datasets import Dataset, Splits
+from diptych.data.datasets import Dataset
 from diptych.data.images import Images, Progress, quiet
 from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
@@ -63,7 +63,7 @@ class DataSource(DataSettings, frozen=True):
         """Read the data and divide it; `progress` is called as images are read and decoded."""
         return self.divide(self.read(progress))
 
-    def read(self, progress: Progress = quiet) -> Splits:
+    def read(self, progress: Progress = quiet) -> Dataset:
         """Read the data; no seed changes them."""
         return datasets.read(
             self.data,
@@ -77,9 +77,9 @@ class DataSource(DataSettings, frozen=True):
             progress=progress,
         )
 
-    def divide(self, splits: Splits) -> Dataset:
+    def divide(self, dataset: Dataset) -> Dataset:
         """Hold out the splits that the data lack."""
-        return splits.divide(self.seed, self.validation_fraction)
+        return dataset.divide(self.seed, self.validation_fraction)
 
 
 def create(
