@@ -17,6 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path, PurePath
@@ -50,15 +51,7 @@ def list_folder(root: Path) -> Listing:
     Raises:
         DataError: there are not two classes, or a split has no images of one.
     """
-    listing = survey_folder(root, any_kind=False)
-    folders = _split_folders(root)
-    for split, listed in listing.splits.items():
-        counts = np.bincount(listed.labels, minlength=len(listing.class_names))
-        if not counts.all():
-            path = root / folders[split] / listing.class_names[int(counts.argmin())]
-            suffixes = ", ".join(sorted(SUFFIXES))
-            raise DataError(f"Class folder {str(path)!r} has no images ({suffixes}): every split needs every class.")
-    return listing
+    return _complete(survey_folder(root, any_kind=False), root, _split_folders(root))
 
 
 def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
@@ -70,6 +63,13 @@ def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
             f"{str(root)!r} must contain at least 2 class folders, each with the images of one class, "
             f"got {len(class_names)}."
         )
+    return _list_classes(root, folders, class_names, any_kind=any_kind)
+
+
+def _list_classes(
+    root: Path, folders: Mapping[str, str], class_names: Sequence[str], *, any_kind: bool = False
+) -> Listing:
+    """List the class folders in the folder of each split."""
     splits = {}
     for split, folder in folders.items():
         paths = [f"{folder}/{name}".lstrip("/") for name in class_names]
@@ -77,10 +77,26 @@ def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
             list(image_names(root / path, f"{path}/", any_kind=any_kind)) if (root / path).is_dir() else []
             for path in paths
         ]
-        labels = np.repeat(np.arange(len(class_names), dtype=np.int64), list(map(len, names)))
-        names_n = as_names(chain.from_iterable(names))
-        splits[split] = ListedSplit(Files(root, names_n), labels, names_n)
-    return Listing.of(class_names, splits)
+        splits[split] = _split_of(root, names)
+    return Listing.of(tuple(class_names), splits)
+
+
+def _split_of(root: Path, names: Sequence[Sequence[str]]) -> ListedSplit:
+    """Build a split from the names of each class's images."""
+    labels_n = np.repeat(np.arange(len(names), dtype=np.int64), list(map(len, names)))
+    names_n = as_names(chain.from_iterable(names))
+    return ListedSplit(Files(root, names_n), labels_n, names_n)
+
+
+def _complete(listing: Listing, root: Path, folders: Mapping[str, str]) -> Listing:
+    """Return a listing that has images of every class in every split."""
+    for split, listed in listing.splits.items():
+        counts = np.bincount(listed.labels, minlength=len(listing.class_names))
+        if not counts.all():
+            path = root / folders[split] / listing.class_names[int(counts.argmin())]
+            suffixes = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"Class folder {str(path)!r} has no images ({suffixes}): every split needs every class.")
+    return listing
 
 
 def folder_names(root: Path) -> list[str]:
@@ -176,54 +192,36 @@ def list_imagenet(folder: Path) -> Listing:
             f"{DEVKIT_ARCHIVE} from https://image-net.org/download-images and unpack them into {str(folder)!r} as "
             "train/<WordNet id>/*.JPEG and val/*.JPEG; leave the development kit beside them."
         )
-    names = list(image_names(tree / "train", "train/"))
-    wnids = [name.split("/")[1] for name in names]
-    classes = _imagenet_classes(wnids, str(tree / "train"))
-    splits = {"train": _imagenet_split(tree, names, wnids, classes)}
-    validation = next((place for place in ("val", "validation") if (tree / place).is_dir()), None)
-    if validation:
-        names = list(image_names(tree / validation, f"{validation}/"))
-        is_divided = all(name.count("/") > 1 for name in names)
-        truth = {} if is_divided else _read_truth(folder)
-        wnids = [name.split("/")[1] if is_divided else truth.get(PurePath(name).stem, "") for name in names]
-        if "" in wnids:
-            raise DataError(f"The class of the validation image {names[wnids.index('')]!r} is not known.")
-        if missing := sorted(classes.keys() - set(wnids)):
-            raise DataError(f"{str(tree)!r} has no validation images of {', '.join(missing[:3])}: add some of each.")
-        splits["test"] = _imagenet_split(tree, names, wnids, classes)
-    return Listing.of(tuple(classes.values()), splits)
-
-
-def _imagenet_classes(wnids: list[str], where: str) -> dict[str, str]:
-    """Return the classes' names by WordNet id, in the order of the ids."""
-    known, ids = imagenet_names(), sorted(set(wnids))
-    unknown = [wnid for wnid in ids if wnid not in known]
-    if unknown or len(ids) < 2:
+    known, wnids = imagenet_names(), folder_names(tree / "train")
+    unknown = ", ".join(repr(wnid) for wnid in wnids if wnid not in known)
+    if unknown or len(wnids) < 2:
         raise DataError(
-            f"{where!r} has {len(ids)} classes, unknown: {', '.join(map(repr, unknown[:3])) or 'none'}. There must be "
-            "at least 2 of ILSVRC2012's 1,000, each named by its WordNet id, such as n01440764."
+            f"{str(tree / 'train')!r} has {len(wnids)} classes, unknown: {unknown[:100] or 'none'}. There must be at "
+            "least 2 of ILSVRC2012's 1,000, each named by its WordNet id, such as n01440764."
         )
-    return {wnid: known[wnid] for wnid in ids}
+    validation = next((place for place in ("val", "validation") if (tree / place).is_dir()), None)
+    folders = {"train": "train", "test": validation} if validation else {"train": "train"}
+    listing = _list_classes(tree, folders, wnids)
+    if validation and not folder_names(tree / validation):
+        listing = replace(listing, test=_list_flat(tree, validation, wnids, _read_truth(folder)))
+    return replace(_complete(listing, tree, folders), class_names=tuple(known[wnid] for wnid in wnids))
 
 
-def _imagenet_split(tree: Path, names: list[str], wnids: list[str], classes: Mapping[str, str]) -> ListedSplit:
-    """Return the images of the classes, in the order of (class, name)."""
-    number_of = {wnid: number for number, wnid in enumerate(classes)}
-    labels_n = np.array([number_of.get(wnid, -1) for wnid in wnids], dtype=np.int64)
-    order = np.lexsort((as_names(name.rpartition("/")[2] for name in names), labels_n))
-    order = order[labels_n[order] >= 0]
-    names_n = as_names(names)[order]
-    return ListedSplit(Files(tree, names_n), labels_n[order], names_n)
+def _list_flat(tree: Path, folder: str, wnids: Sequence[str], truth: Mapping[str, str]) -> ListedSplit:
+    """List the images of one folder whose classes are known by their names."""
+    names: dict[str, list[str]] = {wnid: [] for wnid in wnids}
+    for name in image_names(tree / folder, f"{folder}/"):
+        if (stem := PurePath(name).stem) not in truth:
+            raise DataError(f"The class of the validation image {name!r} is not known.")
+        names.get(truth[stem], []).append(name)
+    return _split_of(tree, [*names.values()])
 
 
 def _read_truth(folder: Path) -> dict[str, str]:
     """Return the WordNet id of each validation image, by its name without suffix."""
-    if (folder / DEVKIT_ARCHIVE).is_file():
-        members = read_members(folder / DEVKIT_ARCHIVE, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"])
-        return _parse_devkit(members, str(folder / DEVKIT_ARCHIVE))
-    for kit in (folder / DEVKIT, folder):
-        if (kit / _TRUTH).is_file():
-            return _parse_devkit(read_members(kit, [_META, _TRUTH]), str(kit))
+    for kit in (folder / DEVKIT_ARCHIVE, folder):
+        if kit.is_file() or (kit / f"{DEVKIT}/{_TRUTH}").is_file():
+            return _parse_devkit(read_members(kit, [f"{DEVKIT}/{_META}", f"{DEVKIT}/{_TRUTH}"]), str(kit))
     if (folder / SOLUTION).is_file():
         return _parse_solution(folder / SOLUTION)
     wanted = f"put {DEVKIT_ARCHIVE} or {SOLUTION} there"
