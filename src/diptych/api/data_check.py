@@ -1,24 +1,29 @@
-"""Check a dataset for problems before training on it."""
+"""Check a dataset for problems before training on it, and move files that cannot be decoded out of it."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from diptych.artifacts.store import atomic_write, write_json
+from diptych.artifacts.store import atomic_write, read_json, write_json
 from diptych.data import sources
 from diptych.data.check import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.data.check.checks import check
 from diptych.data.check.measure import load
-from diptych.data.check.quarantine import movable_root
-from diptych.data.check.quarantine import quarantine as move_files
 from diptych.data.images import Progress, quiet
+from diptych.data.readers import Files, Listing
 from diptych.data.readers.folder import survey_folder
+from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import page
+
+LIST = "quarantine.json"
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,12 @@ def check_data(
     (reading,), _ = split_options("check_data", options, SourceOptions)
     source = sources.find(
         str(data),
-        data_dir=Path(reading.data_dir) if reading.data_dir else None,
-        root=Path(reading.root) if reading.root else None,
-        pixel_shape=reading.pixel_shape,
         list_classes=survey_folder,
         progress=progress,
+        **vars(reading),
     )
     listing = source.listing
-    root = None if quarantine is None else movable_root(listing, str(data), Path(quarantine))
+    root = None if quarantine is None else _movable_root(listing, str(data), Path(quarantine))
     findings = check(listing, progress)
     shown = page.shown_places([finding for finding in findings if finding.kind not in UNUSABLE])
     pictures = {place: page.picture(load(listing, place)) for place in shown}
@@ -105,7 +108,7 @@ def check_data(
         num_images={name: len(split) for name, split in listing.splits.items()},
         num_classes=len(listing.class_names),
         findings=findings,
-        moved=move_files(root, findings, Path(quarantine)) if root and quarantine is not None else (),
+        moved=_move(root, findings, Path(quarantine)) if root and quarantine is not None else (),
         directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )
     content = report.to_json()
@@ -113,3 +116,51 @@ def check_data(
     with atomic_write(report.report_path) as file:
         file.write(page.render_check(content, pictures).encode())
     return report
+
+
+def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
+    """Return the folder of a dataset's files; raises UsageError if they cannot be moved from there to `folder`."""
+    path, images = Path(data).expanduser(), [split.images for split in listing.splits.values()]
+    roots = {one.root for one in images if isinstance(one, Files)}
+    if len(roots) != 1 or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
+        raise UsageError(f"--quarantine requires a folder or a CSV of paths, got {data!r}: fix its files in place.")
+    root = roots.pop()
+    if folder.expanduser().resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: choose a folder outside it.")
+    return root
+
+
+def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
+    """Move the files that cannot be decoded to `folder`, with their paths below `root`.
+
+    Folders that are named like images stay: what is inside them may be good. `quarantine.json` lists the files before
+    the first one moves, so that each can be found and moved back after an interruption, too; its entries for the files
+    moved now (from, to, kind, reason) are returned.
+
+    Raises:
+        DataError: a target exists (then nothing is moved), or a file cannot be moved.
+    """
+    root, folder = root.absolute(), folder.expanduser().absolute()
+    unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
+    moves = {
+        folder / name: {"from": str(root / name), "to": str(folder / name), "kind": one.kind, "reason": one.reason}
+        for name, one in unusable.items()
+        if (root / name).is_symlink() or (root / name).is_file()
+    }
+    for target in moves:
+        if os.path.lexists(target):
+            raise DataError(f"{str(target)!r} exists and is not overwritten: name another folder.")
+    if moves:
+        known = read_json(folder / LIST)["files"] if (folder / LIST).exists() else []
+        entries = {entry["to"]: entry for entry in (*known, *moves.values())}
+        write_json(folder / LIST, {"files": list(entries.values())})
+    for target, move in moves.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(move["from"], target)
+        except OSError as error:
+            if os.path.lexists(move["from"]):
+                target.unlink(missing_ok=True)  # a part of a copy
+            fault = f"{error.strerror or error}. {str(folder / LIST)!r} lists all planned moves"
+            raise DataError(f"Cannot move {move['from']!r} to {str(target)!r}: {fault}.") from error
+    return tuple(moves.values())

@@ -158,10 +158,10 @@ def load(data: str, *, seed: int = 0, validation_fraction: float = 0.1, **option
 def read(
     data: str,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    root: Path | None = None,
+    root: str | Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
     bad_images: BadImages = "fail",
     caching: Caching = "auto",

@@ -108,8 +108,8 @@ NAMED = {
 def find(
     data: str,
     *,
-    data_dir: Path | None = None,
-    root: Path | None = None,
+    data_dir: str | Path | None = None,
+    root: str | Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
     list_classes: Callable[[Path], Listing] = class_folders.list_folder,
     progress: Progress = quiet,
@@ -127,23 +127,23 @@ def find(
         UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.
         DataError: files are missing, damaged or contradictory; see the readers.
     """
-    root = root and user_path(root, "--root")
-    if root is not None and not root.is_dir():
-        raise UsageError(f"--root {str(root)!r} is not a folder: name the one that the table's paths are relative to.")
+    base = user_path(root, "--root") if root else None
+    if base is not None and not base.is_dir():
+        raise UsageError(f"--root {str(base)!r} is not a folder: name the one that the table's paths are relative to.")
     if pixel_shape is not None and (min(pixel_shape) < 1 or pixel_shape[2] not in (1, 3)):
         raise UsageError(f"--pixel-shape must be a height, a width, and 1 or 3 channels, got {pixel_shape}.")
     if data in NAMED:
-        tables.refuse_options(data, root, pixel_shape)
+        tables.refuse_options(data, base, pixel_shape)
         return read_named(NAMED[data], _data_dir(data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
-        return Source(path.name, _read_folder(path, root, pixel_shape, list_classes))
+        return Source(path.name, _read_folder(path, base, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
-        return Source(path.stem, tables.read_table(path, root, pixel_shape))
+        return Source(path.stem, tables.read_table(path, base, pixel_shape))
     if is_archive(path):
         folder = unpacked(path, cache_dir(), progress=progress)
         try:
-            listing = _read_folder(_unwrap(folder), root, pixel_shape, list_classes)
+            listing = _read_folder(_unwrap(folder), base, pixel_shape, list_classes)
         except (DataError, UsageError) as error:  # name the file that was given, not the cache
             raise type(error)(str(error).replace(str(folder), str(path))) from error
         return Source(path.stem.removesuffix(".tar"), listing)
@@ -242,8 +242,8 @@ def _unwrap(folder: Path) -> Path:
     return folder
 
 
-def _data_dir(given: Path | None) -> Path:
-    if given is not None:
+def _data_dir(given: str | Path | None) -> Path:
+    if given:
         return user_path(given, "--data-dir")
     setting = os.environ.get("DIPTYCH_DATA")
     return user_path(setting or USUAL, "DIPTYCH_DATA" if setting else "the folder of data (DIPTYCH_DATA names another)")

@@ -67,10 +67,10 @@ class DataSource(DataSettings, frozen=True):
         """Read the data; no seed changes them."""
         return datasets.read(
             self.data,
-            data_dir=Path(self.data_dir) if self.data_dir else None,
+            data_dir=self.data_dir,
             image_size=self.image_size,
             channels=self.channels,
-            root=Path(self.root) if self.root else None,
+            root=self.root,
             pixel_shape=self.pixel_shape,
             bad_images=self.bad_images,
             caching=self.cache,
