@@ -57,6 +57,7 @@ def faults(tolds, harmless):
 def test_every_hostile_file_is_refused_in_one_line_at_no_cost(by_name):
     found = {name: [*faults(by_name[name], harmless)] for name, (_, harmless) in CORPUS.items()}
     assert {} == {name: wrong for name, wrong in found.items() if wrong}
+    assert "more than 4,194,304 bytes" in by_name["a card of fifty megabytes"][0]["message"]
 
 
 def test_what_is_described_is_what_the_card_says(sound, by_name):
