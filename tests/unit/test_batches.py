@@ -146,12 +146,7 @@ def test_at_most_depth_results_are_computed_ahead(workers, depth):
 
 def test_closing_early_ends_the_threads_and_cancels_waiting_tasks():
     begun = []
-
-    def slow(number):
-        begun.append(number)
-        time.sleep(0.01)
-
-    results = prefetched(slow, range(50), workers=2, depth=20)
+    results = prefetched(lambda number: begun.append(number) or time.sleep(0.01), range(50), workers=2, depth=20)
     next(results)
     assert threads()
     results.close()

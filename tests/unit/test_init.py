@@ -72,8 +72,5 @@ def test_a_bias_has_its_own_initializer_and_its_kernels_fan_in(initializer):
     graph.add(L.Dense, "head", units=3, bias_initializer=initializer)
     model = graph.model("linear")
     for expected, name in ((2, "conv"), (4, "head")):
-        assert ("he_normal", initializer) == (
-            model.array(f"{name}.weight").initializer,
-            model.array(f"{name}.bias").initializer,
-        )
-        assert expected == model.array(f"{name}.bias").fan_in
+        weight, bias = (model.array(f"{name}.{part}") for part in ("weight", "bias"))
+        assert ("he_normal", initializer, expected) == (weight.initializer, bias.initializer, bias.fan_in)
