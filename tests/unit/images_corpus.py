@@ -44,22 +44,15 @@ def png_chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(depth, color, rows, *, size=(7, 6), interlace=0):
+def png(depth, color, rows, size=(7, 6)):
     """Write a PNG; rows start with a filter."""
-    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, interlace)
+    header = struct.pack(">IIBBBBB", *size, depth, color, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows), 0)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, chunks))
 
 
 def png_rows(samples):
     return [b"\0" + row.astype(np.uint8).tobytes() for row in samples]
-
-
-def adam7(samples):
-    """Return the rows of the seven passes of an interlaced PNG."""
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    parts = [samples[top::down, left::across] for left, top, across, down in passes]
-    return [row for part in parts if part.size for row in png_rows(part)]
 
 
 def jpeg_frame_with(jpeg, height, width):

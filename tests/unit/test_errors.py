@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from commands import GOLDEN, diptych, golden
+from data_files import write_images
 from finished import finished
 
 from diptych.artifacts.store import write_arrays
@@ -44,9 +45,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "faulty_recipe.json").write_text('{"format": "diptych-recipe", "version": 1, "epoch": 3}')
     (tmp_path / "empty").mkdir()
     for name in ("one_class/cat", "other_classes/cat", "other_classes/dog"):
-        (tmp_path / name).mkdir(parents=True)
-        for index in range(9):
-            shutil.copy("digit.png", tmp_path / name / f"{index}.png")
+        write_images(tmp_path / name, *range(9))
     return tmp_path
 
 

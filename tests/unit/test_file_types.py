@@ -11,9 +11,7 @@ from diptych.errors import ArtifactError, MissingEngine
     ("name", "content", "package", "extra"),
     [("model.onnx", b"", "onnx", "export"), ("model.h5", b"\x89HDF\r\n\x1a\n", "h5py", "tensorflow")],
 )
-def test_a_missing_package_is_named_with_the_command_to_install_it(
-    tmp_path, monkeypatch, name, content, package, extra
-):
+def test_a_missing_package_is_named_with_how_to_install_it(tmp_path, monkeypatch, name, content, package, extra):
     (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     with pytest.raises(MissingEngine, match=rf"needs the package '{package}', .*pip install 'diptych\[{extra}\]'"):

@@ -107,16 +107,17 @@ def test_bad_images_are_named_before_training_and_can_be_skipped(caching, folder
         read(folder, caching, bad_images="skip")
 
 
-def test_batches_are_the_same_for_any_number_of_workers_on_repeat_and_from_any_step(folder):
-    whole, tails = set(), set()
+def test_batches_of_cached_and_streamed_images_are_the_same_for_any_number_of_workers_and_from_any_step(folder):
+    found = set()
     for caching, usual in (("always", 1), ("never", num_threads())):
         train = read(folder, caching).train
         assert usual == usual_workers(train.images)
-        for workers in (0, 1, 2, 4, 2, None):
+        for workers in (0, 4, None):
             settings = {"num_classes": 2, "seed": 3, "epoch": 2, "workers": workers}
-            whole.add(tuple(digests(epoch_batches(train, RECIPE, **settings))))
-            tails.add(tuple(digests(epoch_batches(train, RECIPE, first_step=4, **settings))))
-    assert (1, 1) == (len(whole), len(tails))
+            whole = digests(epoch_batches(train, RECIPE, **settings))
+            assert whole[4:] == digests(epoch_batches(train, RECIPE, first_step=4, **settings))
+            found.add(tuple(whole))
+    assert 1 == len(found)
 
 
 def test_the_fingerprint_depends_on_content_and_not_on_the_cache(folder):
