@@ -93,7 +93,7 @@ def amount(value: float, unit: str) -> str:
 def defaults() -> list[str]:
     lines = ["| default | PyTorch | Keras |", "|---|---|---|"]
     for default in DEFAULTS:
-        lines.append(f"| {default.title} (`{default.key}`) | {' | '.join(default.values.values())} |")
+        lines.append(f"| {default.title} (`{default.key}`) | {' | '.join(default.values)} |")
     return lines
 
 

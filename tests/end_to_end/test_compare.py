@@ -1,4 +1,4 @@
-"""`diptych compare`, from trainings to the report."""
+"""`diptych compare`, from training to the report."""
 
 import json
 import os
@@ -153,4 +153,4 @@ def test_a_report_of_two_runs_is_written_beside_the_first_with_pictures_if_the_d
         run.write_record(replace(record, data=replace(record.data, data=str(tmp_path / "gone"))))
     output = diptych("compare", *copies, "--json")
     assert 0 == output.code, output.err
-    assert any("The gallery has no pictures" in remark for remark in output.json["remarks"])
+    assert any("The gallery shows no images" in remark for remark in output.json["remarks"])

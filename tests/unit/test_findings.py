@@ -45,10 +45,10 @@ def right(count):
 @pytest.mark.parametrize(
     ("first", "second", "outcome", "headline"),
     [
-        ((150, 151, 152), (180, 182, 181), "different", "Different: TensorFlow is more accurate than PyTorch, by 15"),
+        ((150, 151, 152), (180, 182, 181), "different", "Different: TensorFlow is more accurate than PyTorch by 15"),
         ((180, 181, 182), (181, 181, 181), "equivalent", "Equivalent: the accuracies of PyTorch and TensorFlow"),
         ((180, 181, 182), (182, 183, 184), "equivalent", "TensorFlow is 1.00 points ahead of PyTorch, less than"),
-        ((150, 190), (185, 160), "undecided", "Undecided: 2 pairs of runs are too few"),
+        ((150, 190), (185, 160), "undecided", "Undecided: 2 pairs of runs show neither"),
         ((150,), (190,), "too-few", "One pair of runs: this TensorFlow model is more accurate"),
         ((180,), (181,), "too-few", "differ by no more than chance (0.50 points)"),
     ],
@@ -192,13 +192,15 @@ def test_the_gap_is_attributed_to_the_default_that_causes_it():
     assert pytest.approx(-0.05, abs=1e-3) == explained["sum"]
     assert "`norm-momentum`" in summarize(explained)
     sentence = summarize(explain(accuracies(1, effects), SETUP, 1e-4))
-    assert "`norm-momentum`) moves it most" in sentence
+    assert "the largest effect is that of batch norm's momentum" in sentence
     assert "one pair cannot distinguish that from chance" in sentence
 
 
 def test_no_default_is_blamed_if_none_has_an_effect():
     effects = {default.key: 0.0 for default in defaults.of(SETUP)}
-    blamed = ["moves it most" in summarize(explain(accuracies(3, effects, seed), SETUP, 1e-6)) for seed in range(20)]
+    blamed = [
+        "the largest effect" in summarize(explain(accuracies(3, effects, seed), SETUP, 1e-6)) for seed in range(20)
+    ]
     assert np.mean(blamed) < 0.05 + 3 * (0.05 * 0.95 / 20) ** 0.5
 
 

@@ -107,11 +107,11 @@ def test_the_first_screen_has_results_then_parity_then_drift_and_no_p_value(comp
 def test_a_busy_machine_leaves_speed_and_time_out_of_the_first_screen_which_shows_failed_parity():
     comparison = make_comparison()
     comparison["disturbed"] = ["The machine was busy."]
-    comparison["parity"] |= {"passed": False, "summary": "NOT the same model: see the rungs."}
+    comparison["parity"] |= {"passed": False, "summary": "NOT the same model: see the certificate."}
     shown = read(render(comparison, {})).text.split("Equivalent: the two")[0]
-    assert "✗ NOT the same model: see the rungs." in shown
+    assert "✗ NOT the same model: see the certificate." in shown
     for text in (shown, markdown(comparison).split("**Equivalent")[0]):
-        assert "Speed and time are left out. The machine was busy." in text
+        assert "Speeds and times are omitted. The machine was busy." in text
         for key in ("train_throughput", "train_seconds"):
             medians = next(cost["medians"] for cost in comparison["costs"] if cost["key"] == key)
             assert not any(f"{median:,.1f}" in text or f"{median:,.0f} " in text for median in medians)
@@ -194,7 +194,7 @@ def test_what_was_not_measured_is_left_out():
     assert not gone.keys() & set(reader.ids)
     assert "Validation loss" not in reader.text
     said = ["Training loss", "There is no validation split.", "predict the same class for all 900 test images"]
-    assert [] == [words for words in (*said, "No side makes a mistake.") if words not in reader.text]
+    assert [] == [words for words in (*said, "There are no mistakes.") if words not in reader.text]
 
 
 def test_every_drawing_has_a_description_or_is_hidden(page):

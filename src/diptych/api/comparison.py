@@ -138,7 +138,7 @@ def compare_runs(
     first = arms[0].first
     images, remarks = _pictures(first)
     if not shared_seeds(arms):
-        remarks.append("The runs have different seeds and are paired in the order of their seeds.")
+        remarks.append("The runs have different seeds and are paired in order of their seeds.")
     content = findings(
         arms,
         kind="runs",
@@ -227,7 +227,7 @@ def _pictures(run: FinishedRun) -> tuple[Images | None, list[str]]:
         if len(images) != len(run.labels_n):
             raise UsageError("the data is not that of the runs.")
     except DiptychError as error:
-        return None, [f"The gallery has no pictures: {error}"]
+        return None, [f"The gallery shows no images: {error}"]
     return images, []
 
 

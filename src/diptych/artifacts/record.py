@@ -20,7 +20,7 @@ ADVICE = "Restore the file, or use the diptych version that wrote it."
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """An image that could not be decoded and was left out."""
+    """An image that was skipped because it cannot be decoded."""
 
     id: str
     fault: str

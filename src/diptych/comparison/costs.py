@@ -179,13 +179,13 @@ def disturbances(arms: Sequence[Arm]) -> list[str]:
     busy, sentences = "The machine was busy during", []
     if spreads := [run.epoch_spread for run in runs if run.epoch_spread > MAX_SPREAD]:
         sentences.append(
-            f"{busy} {len(spreads)} of {len(runs)} trainings: some epochs took up to {max(spreads):.1f} times as long "
+            f"{busy} {len(spreads)} of {len(runs)} runs: some epochs took up to {max(spreads):.1f} times as long "
             "as others, so training times are unreliable."
         )
     if num_disturbed := sum(run.cost is not None and run.cost.disturbed for run in runs):
         sentences.append(
             f"{busy} {num_disturbed} of {len(runs)} measurements, so speeds and latencies are unreliable. Delete "
-            "cost.json in these runs and compare again to measure them on a quiet machine."
+            "cost.json in these runs and compare again to measure them on an idle machine."
         )
     return sentences
 
@@ -197,21 +197,21 @@ def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
     if all(run.cost for arm in arms for run in arm.runs):
         yield Row("train_throughput", "training throughput", "images/s", own)
     else:
-        note = "during training, median of the epochs without the first"
+        note = "measured during training; median over epochs, without the first"
         yield Row("train_throughput", "training throughput", "images/s", note, _epoch_speed)
     yield Row("predict_throughput", "prediction throughput", "images/s", f"{precision}, {own}")
     note = f"{precision}, batch of 1, in the framework itself; exported formats are faster"
     yield Row("latency_p50", "latency of one image (p50)", "ms", note)
     yield Row("latency_p95", "latency of one image (p95)", "ms", "95th percentile of the same calls")
-    note = "sum of the epochs, with the first step, without validation"
+    note = "sum over epochs, including the first step, without validation"
     yield Row("train_seconds", "training", "s", note, _seconds_to)
     if target:
         title = f"time to {target:.0%} validation accuracy"
-        note = "training time to the end of the first epoch that reaches it; every run does"
+        note = "training time until the end of the first epoch that reaches it; every run does"
         yield Row("seconds_to_target", title, "s", note, lambda run: _seconds_to(run, target))
-    note = "the framework and its engine, with files in the system's cache"
+    note = "import of the framework and its engine, from a warm file cache"
     yield Row("import_seconds", "import", "s", note)
-    note = "build the model, trace or compile, and take one step"
+    note = "building, tracing or compiling the model, and one step"
     yield Row("first_step_seconds", "first training step", "s", note)
     yield Row("peak_memory", "peak memory of training", "bytes", "of the whole process")
     yield Row("file_size", "model file", "bytes", "state dict for PyTorch, .keras for TensorFlow", _file_size)

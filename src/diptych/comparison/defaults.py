@@ -192,22 +192,22 @@ def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, 
 def summarize(explained: Mapping[str, Any]) -> str:
     """Return the attribution in one sentence."""
     native, aligned, rows = explained["native"], explained["aligned"], explained["defaults"]
-    gap = f"With each framework's defaults the gap is {change(native['mean'])} points"
-    gap += f", with aligned settings {change(aligned['mean'])} points"
+    gap = f"With each framework's defaults, the difference is {change(native['mean'])} points"
+    gap += f"; with aligned settings, {change(aligned['mean'])} points"
     if not rows:
         return f"{gap}; both frameworks have the same defaults for this model and recipe."
     is_single = native["p_value"] is None
     clear = [row for row in rows if is_single or row["gap"]["holm_p"] < LEVEL]
     if not clear:
-        return f"{gap}; no single default has an effect beyond chance."
+        return f"{gap}; no single default has a significant effect."
     largest = max(clear, key=lambda row: abs(row["gap"]["mean"]))
     effect = largest["gap"]
     name = f"{largest['title']} (`{largest['key']}`)"
     if is_single:
-        amount = f"by {change(effect['mean'])} points, but one pair cannot distinguish that from chance"
-        return f"{gap}; {name} moves it most, {amount}."
+        amount = f"{change(effect['mean'])} points, but one pair cannot distinguish that from chance"
+        return f"{gap}; the largest effect is that of {name}: {amount}."
     test = f"95% interval {interval(effect)}; p = {effect['holm_p']:.2g} after Holm's correction"
-    return f"{gap}; the default that moves it most is {name}: {change(effect['mean'])} points ({test})."
+    return f"{gap}; the largest effect is that of {name}: {change(effect['mean'])} points ({test})."
 
 
 def _effect(first_s: Any, second_s: Any, resolution: float) -> dict[str, Any]:

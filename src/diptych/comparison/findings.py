@@ -25,10 +25,10 @@ VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 DRIFT = {
-    "auto": "Rounding: bfloat16, if the processor supports it, keeps 8 significant bits.",
-    "bfloat16": "Rounding: bfloat16 keeps 8 significant bits, and the frameworks add in different orders.",
-    "float16": "Rounding: float16 keeps 11 significant bits, and the frameworks add in different orders.",
-    "float32": "Rounding: float32 results differ in the last bits, and the differences grow from step to step.",
+    "auto": "Rounding: bfloat16, used if the processor supports it, has 8 significant bits.",
+    "bfloat16": "Rounding: bfloat16 has 8 significant bits, and the frameworks sum in different orders.",
+    "float16": "Rounding: float16 has 11 significant bits, and the frameworks sum in different orders.",
+    "float32": "Rounding: float32 results differ in the last bits, and these differences grow from step to step.",
 }
 
 
@@ -189,7 +189,7 @@ def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
     used = {package: sorted(version for name, version in versions if name == package) for package, _ in versions}
     several = [f"{package} {' and '.join(used[package])}" for package in sorted(used) if len(used[package]) > 1]
     if several:
-        yield f"The runs used several versions of a package: {', '.join(several)}."
+        yield f"The runs used different package versions: {', '.join(several)}."
 
 
 def _curves(arm: Arm) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def _reliability(arm: Arm) -> dict[str, Any]:
 
 
 def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
-    """Return both trainings as native scripts, if the arms are of different frameworks."""
+    """Return the training as native scripts, if the arms are of different frameworks."""
     by_engine = {arm.first.engine: arm for arm in arms}
     if len(by_engine) < 2:
         return None

@@ -1,6 +1,6 @@
 """Statistics of two arms: every measure with its uncertainty, every pair of runs, and the images they disagree on.
 
-Seeds show how much accuracy varies between trainings (t interval, equivalence test). Test images show how much it would
+Seeds show how much accuracy varies between runs (t interval, equivalence test). Test images show how much it would
 vary with other images (bootstrap, McNemar's test). Neither replaces the other.
 """
 

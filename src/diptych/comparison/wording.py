@@ -61,9 +61,9 @@ def _judge(
     else:
         headline = {
             "equivalent": f"Equivalent: the accuracies of {first} and {second} differ by less than {bound} points.",
-            "different": f"Different: {ahead} is more accurate than {behind}, by {gap}.",
-            "undecided": f"Undecided: {num_pairs} pairs of runs are too few to show a difference in accuracy, or that "
-            f"it is below {bound} points.",
+            "different": f"Different: {ahead} is more accurate than {behind} by {gap}.",
+            "undecided": f"Undecided: {num_pairs} pairs of runs show neither a difference in accuracy nor that it is "
+            f"below {bound} points.",
         }[outcome]
     significant = sum(pair["mcnemar_p"] < LEVEL for pair in pairs)
     details = [
@@ -71,7 +71,7 @@ def _judge(
         f"seeds, 95% interval {interval(difference)} points (paired t test, p = {difference['p_value']:.2g}; "
         f"equivalence p = {accuracy['equivalence_p']:.2g}).",
         f"{num_pairs} pairs detect a true difference of {_gap(accuracy['detectable'])} with 80% power.",
-        f"{_with_other_images(accuracy)} (bootstrap).",
+        f"{_with_other_images(accuracy)} (95% bootstrap interval).",
         f"McNemar's test finds a difference in {significant} of {num_pairs} pairs; the two models of a pair predict "
         f"the same class for {contrast['agreement']:.2%} of the images.",
     ]
@@ -81,7 +81,7 @@ def _judge(
             more = "higher" if mean > 0 else "lower"
             amount = _gap(mean) if measure["unit"] == "share" else f"{abs(mean):.4f} nats"
             details.append(
-                f"The {measure['title']} of {second} is {more} than that of {first}, by {amount} (p = {p_value:.2g})."
+                f"The {measure['title']} of {second} is {more} than that of {first} by {amount} (p = {p_value:.2g})."
             )
     return outcome, headline, details
 
@@ -92,19 +92,19 @@ def _single(first: str, second: str, contrast: Contrast, pair: Mapping[str, Any]
     gap = accuracy["means"][1] - accuracy["means"][0]
     ahead, behind = (second, first) if gap > 0 else (first, second)
     if pair["mcnemar_p"] < LEVEL:
-        headline = f"One pair of runs: this {ahead} model is more accurate than the {behind} model, by {_gap(gap)}."
+        headline = f"One pair of runs: this {ahead} model is more accurate than the {behind} model by {_gap(gap)}."
     else:
         headline = f"One pair of runs: the accuracies of the two models differ by no more than chance ({_gap(gap)})."
     return headline, [
         f"McNemar's test over the test images: p = {pair['mcnemar_p']:.2g}. {_with_other_images(accuracy)}.",
         f"The two models predict the same class for {contrast['agreement']:.2%} of the test images.",
-        "Another seed may change the accuracy by more than this gap: compare at least two pairs.",
+        "Another seed may change the accuracy by more than this difference; compare at least two pairs.",
     ]
 
 
 def _with_other_images(accuracy: Any) -> str:
     between = interval(accuracy["image_interval"]).replace(" to ", " and ")
-    return f"With other test images the gap would be between {between} points"
+    return f"With other test images, the difference would be between {between} points"
 
 
 def _gap(share: float, *, signs: bool = False) -> str:

@@ -47,7 +47,7 @@ class Session:
         self._model = self._engine.build(spec, precision)
 
     def make_optimizer(self, recipe: Recipe) -> None:
-        """Make the optimizer of all later trainings, at step 0."""
+        """Make the optimizer for all later training, at step 0."""
         self._optimizer = self._engine.make_optimizer(self._model, recipe)
 
     def train(self, batches: Sequence[Batch], rates: Sequence[float], seed: int) -> Trained:

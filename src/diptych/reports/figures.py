@@ -120,7 +120,7 @@ def _interval(label: str, effect: Mapping[str, Any], **look: str) -> Interval:
 
 
 def _intervals(title: str, intervals: Sequence[Interval], ends: tuple[str, str], margin: float | None = None) -> Chart:
-    """Draw intervals on one scale in points; values within `margin` count as equal."""
+    """Draw intervals on one scale in points; values within `margin` are equivalent."""
     band = [] if margin is None else [-margin, margin]
     across = svg.scale([0.0, *band, *(value for one in intervals for value in one.values)], 5, 95, least=0.001)
     ticks = across.ticks(MAX_TICKS)

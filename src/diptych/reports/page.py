@@ -110,7 +110,7 @@ def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
         "classes": "Class by class",
         "reliability": "Reliability",
         "costs": "Costs",
-        "explained": "The gap explained",
+        "explained": "Effects of defaults",
         "parity": "Parity",
         "gallery": "Disagreements",
         "code": "Native code",

@@ -1,1 +1,1 @@
-"""Epochs, schedules, checkpoints and early stopping: what is shared by both engines' trainings."""
+"""Epochs, schedules, checkpoints and early stopping: shared by both engines."""

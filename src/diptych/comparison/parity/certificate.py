@@ -13,8 +13,8 @@ import numpy as np
 from diptych.artifacts.store import atomic_write, write_json
 
 VERSION = 2
-LEGEND = "relative: the largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: of an element."
-NOT_JUDGED = "seen: reported, not judged. float32 rounding grows from step to step, so no bound would mean much."
+LEGEND = "relative: largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: largest difference of an element."
+NOT_JUDGED = "info: reported without a tolerance, because float32 rounding errors grow from step to step."
 
 # An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
 # its own. An array smaller than this share of its group's median is compared with that share instead.
@@ -90,8 +90,8 @@ class Rung:
 
     @property
     def status(self) -> str:
-        """FAIL, pass or seen."""
-        return "FAIL" if not self.passed else "pass" if self.tolerance is not None else "seen"
+        """FAIL, pass or info."""
+        return "FAIL" if not self.passed else "pass" if self.tolerance is not None else "info"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,9 @@ class Certificate:
             parts.append(f"same predictions on {self.same_predictions} of {self.num_predictions} test images")
         if self.float64_difference is not None:
             parts.append(f"float64 difference {self.float64_difference:.0e} after {self.steps} steps")
-        return f"{'The same model' if self.passed else 'NOT the same model'}: {'; '.join(parts) or 'see the rungs'}."
+        return (
+            f"{'The same model' if self.passed else 'NOT the same model'}: {'; '.join(parts) or 'see the certificate'}."
+        )
 
     @property
     def verdict(self) -> str:
@@ -158,7 +160,7 @@ class Certificate:
         judged = [rung for rung in self.rungs if rung.tolerance is not None]
         largest = {rung.precision: rung.relative for rung in sorted(judged, key=lambda rung: rung.relative)}
         bounds = "".join(f", in {precision} to {value:.0e} or better" for precision, value in largest.items())
-        return f"The same model in PyTorch and in TensorFlow: all {len(judged)} judged comparisons hold{bounds}."
+        return f"The same model in PyTorch and in TensorFlow: all {len(judged)} comparisons passed{bounds}."
 
     def to_json(self) -> dict[str, Any]:
         """Return the certificate as JSON data."""
@@ -174,7 +176,7 @@ class Certificate:
     def to_text(self) -> str:
         """Return the certificate as one page of text."""
         shape = "×".join(map(str, self.input_shape))
-        legend = [LEGEND, NOT_JUDGED] if any(rung.status == "seen" for rung in self.rungs) else [LEGEND]
+        legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         lines = [
             f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)",
             "",
@@ -184,7 +186,7 @@ class Certificate:
             "",
             *legend,
             "",
-            f"Weights, images and batches from seed {self.seed}; {self.steps} steps an optimizer; "
+            f"Weights, images and batches from seed {self.seed}; {self.steps} steps per optimizer; "
             "dropout rates set to 0.",
             f"Spec sha256 {self.spec_digest}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),

@@ -147,7 +147,7 @@ def _split_folders(root: Path) -> dict[str, str]:
 
 
 def _holds_runs(folder: str) -> bool:
-    """Return whether trainings, comparisons or checks left their folders in one, as in `runs/`."""
+    """Return whether a folder contains diptych's runs, comparisons or checks, as `runs/` does."""
     with suppress(OSError), os.scandir(folder) as entries:  # `visible_entries` reports the error
         for entry in entries:
             if is_image(entry.name):
