@@ -11,7 +11,7 @@ import tiny
 import torch
 from PIL import Image
 
-from diptych.data.batches import epoch_batches, steps_per_epoch
+from diptych.data.batches import batch_bounds, epoch_batches
 from diptych.data.datasets import Split
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
@@ -102,7 +102,7 @@ def test_a_last_sample_on_its_own_joins_the_batch_before(both):
 
     batches = list(_batches(_numbered(9), batch_size=4))
     assert [4, 5] == [len(batch.images) for batch in batches]
-    assert 2 == steps_per_epoch(9, 4)
+    assert 2 == len(batch_bounds(9, 4))
     for engine in both:
         totals = tiny.train(engine, tiny.conv_net(), Recipe(), [0.0] * 2, batches=batches).totals
         assert 9 == totals.count and np.isfinite(totals.loss)

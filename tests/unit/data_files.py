@@ -38,7 +38,7 @@ def write_table(path, text, **images):
 
 
 def write_images(folder, *levels):
-    """Write one flat image for each level, in an order of names that is not the order of writing; without levels, the folder."""
+    """Make a folder with one flat image for each level, in an order of names that is not the order of writing."""
     folder.mkdir(parents=True, exist_ok=True)
     write_files(folder, {f"{index:03}.png": png(level) for index, level in reversed(list(enumerate(levels)))})
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, prefetched, steps_per_epoch
+from diptych.data.batches import batch_bounds, class_weights, epoch_batches, order, prefetched
 from diptych.data.datasets import Split
 from diptych.errors import SpecError
 from diptych.spec.recipe import Recipe
@@ -83,7 +83,6 @@ def test_an_order_never_changes_between_versions():
 def test_a_single_last_sample_joins_the_batch_before(num_samples, batch_size, sizes):
     ends = np.cumsum(sizes).tolist()
     assert [slice(*bounds) for bounds in pairwise([0, *ends])] == batch_bounds(num_samples, batch_size)
-    assert len(sizes) == steps_per_epoch(num_samples, batch_size)
 
 
 def test_mixup_blends_two_samples_after_their_augmentation():

@@ -108,11 +108,6 @@ def usual_workers(images: Images) -> int:
     return num_threads() if isinstance(images, StoredImages) and images.cached is None else 1
 
 
-def steps_per_epoch(num_samples: int, batch_size: int) -> int:
-    """Count the batches of an epoch; see `batch_bounds`."""
-    return len(batch_bounds(num_samples, batch_size))
-
-
 def batch_bounds(num_samples: int, batch_size: int) -> list[slice]:
     """Return the slice of the epoch's order that each batch takes.
 

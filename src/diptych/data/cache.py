@@ -45,12 +45,12 @@ class PixelCache:
         self._scan = folder / f"{key}.npz"
         self._pixels = folder / f"{key}.npy"
 
-    def scan(self) -> tuple[dict[int, str], NDArray[np.int64]] | None:
-        """Read faults by index, and moments; None if the file is missing or damaged."""
+    def scan(self) -> tuple[dict[int, str], NDArray[np.int64], str] | None:
+        """Read faults by index, moments, and the digest of the pixels; None if the file is missing or damaged."""
         try:
             arrays = read_npz(self._scan)
             indices, faults = arrays["places"].tolist(), arrays["faults"].tolist()
-            return dict(zip(indices, faults, strict=True)), arrays["moments"]
+            return dict(zip(indices, faults, strict=True)), arrays["moments"], str(arrays["pixels"])
         except (ArtifactError, KeyError):
             return None
 
@@ -60,12 +60,9 @@ class PixelCache:
         digest = np.array(sha256_of(self._pixels) if has_pixels else "")
         write_npz(self._scan, {"places": indices, "faults": reasons, "moments": moments, "pixels": digest})
 
-    def has_pixels(self) -> bool:
+    def has_pixels(self, digest: str) -> bool:
         """Return whether the pixels exist and have the digest they were written with."""
-        try:
-            return bool(read_npz(self._scan)["pixels"] == sha256_of(self._pixels))
-        except (ArtifactError, KeyError):
-            return False
+        return self._pixels.is_file() and digest == sha256_of(self._pixels)
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return the pixels, memory-mapped."""

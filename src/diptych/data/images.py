@@ -127,8 +127,9 @@ def store(
     digests = _hash_files(listing, progress)
     folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
     cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
-    scan, remarks = cached.scan(), tuple[str, ...]()
-    has_pixels = scan is not None and caching != "never" and cached.has_pixels()
+    known, remarks = cached.scan(), tuple[str, ...]()
+    scan = known and known[:2]
+    has_pixels = known is not None and caching != "never" and cached.has_pixels(known[2])
     try:
         if not has_pixels and (cache.wants(caching, folder, math.prod(shape)) or not scan):
             has_pixels = cache.wants(caching, folder, math.prod(shape))

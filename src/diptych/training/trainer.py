@@ -13,7 +13,7 @@ import numpy as np
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import write_json
 from diptych.data.augment import Draws, is_mixed, partners
-from diptych.data.batches import Batch, batch_bounds, epoch_batches, order, steps_per_epoch
+from diptych.data.batches import Batch, batch_bounds, epoch_batches, order
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
 from diptych.errors import EngineError
@@ -144,7 +144,7 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Steps in an epoch."""
-        return steps_per_epoch(len(self.job.dataset.train), self.job.recipe.batch_size)
+        return len(batch_bounds(len(self.job.dataset.train), self.job.recipe.batch_size))
 
     @property
     def rates(self) -> list[float]:
