@@ -13,6 +13,7 @@ from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
 from diptych.data.images import cache_dir
 from diptych.errors import ArtifactError, DataError, UsageError
+from diptych.options import DataOptions
 from diptych.training.provenance import DataSource
 
 CLASSES = ("a", "b", "c")
@@ -145,9 +146,14 @@ def test_digits_are_scaled_and_divided_and_have_the_requested_size_and_channels(
     large = datasets.load("digits", image_size=(16, 12), channels=3, validation_fraction=0.0)
     assert (16, 12, 3) == large.image_shape
     assert [(0, 16, 12, 3), (359, 16, 12, 3)] == [split.images.shape for split in (large.validation, large.test)]
-    for wrong, complaint in (({"channels": 2}, "must be"), ({"image_size": (10**5,) * 2}, "at most 89,478,485 pixels")):
-        with pytest.raises(UsageError, match=complaint):
-            datasets.load("digits", **wrong)
+    with pytest.raises(UsageError, match="at most 89,478,485 pixels"):
+        datasets.load("digits", image_size=(10**5, 10**5))
+
+
+@pytest.mark.parametrize("option", [{"channels": 2}, {"pixel_shape": (8, 8, 2)}, {"pixel_shape": (0, 8, 1)}])
+def test_images_without_one_or_three_channels_or_a_size_are_a_usage_error(option):
+    with pytest.raises(UsageError, match=next(iter(option))):
+        DataOptions(**option)
 
 
 def test_the_digits_are_those_of_scikit_learn():

@@ -5,7 +5,6 @@ import pytest
 from data_files import random_bytes
 
 from diptych.data.preprocess import CHUNK_IMAGES, GRAY_LEVEL, channel_statistics, resize, to_channels
-from diptych.errors import DataError
 
 
 def linear_along_axis(values, length, axis):
@@ -81,8 +80,3 @@ def test_statistics_are_those_of_float64_over_more_than_one_chunk():
 def test_a_blank_channel_has_a_deviation_of_one_gray_level():
     mean_c, std_c = channel_statistics(np.full((10, 4, 4, 1), 51, np.uint8))
     assert (pytest.approx((0.2,)), (GRAY_LEVEL,)) == (mean_c, std_c)
-
-
-def test_no_images_have_no_statistics():
-    with pytest.raises(DataError, match="training split is empty"):
-        channel_statistics(random_bytes(0, 4, 4, 3))

@@ -174,13 +174,11 @@ def read(
     64 by 64 (ImageNet's 224 by 224).
 
     Raises:
-        UsageError: see `sources.find`, or an argument is out of range.
+        UsageError: see `sources.find`, or the image size is too large.
         DataError: see the readers.
     """
     if image_size and math.prod(image_size) > MAX_PIXELS:
         raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
-    if channels not in (None, 1, 3):
-        raise UsageError(f"The number of channels must be 1 (grayscale) or 3 (RGB), got {channels}.")
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
     if source.listing.has_files:
         image_shape = (*(image_size or source.image_size), channels or 3)

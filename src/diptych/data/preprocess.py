@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.errors import DataError
 from diptych.processes import num_threads
 
 if TYPE_CHECKING:
@@ -91,13 +90,8 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     A deviation is at least one gray level, so that a blank channel can be divided by it.
 
     Args:
-        images: uint8, (N, H, W, C).
-
-    Raises:
-        DataError: there are no images.
+        images: uint8, (N, H, W, C), at least one.
     """
-    if not len(images):
-        raise DataError("Cannot compute statistics: the training split is empty.")
     count = int(np.prod(images.shape[:3]))
     moments = channel_moments(images).tolist()
     mean = tuple(total / (255 * count) for total in moments[0])

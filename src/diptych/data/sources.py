@@ -130,8 +130,6 @@ def find(
     base = user_path(root, "--root") if root else None
     if base is not None and not base.is_dir():
         raise UsageError(f"--root {str(base)!r} is not a folder: name the one that the table's paths are relative to.")
-    if pixel_shape is not None and (min(pixel_shape) < 1 or pixel_shape[2] not in (1, 3)):
-        raise UsageError(f"--pixel-shape must be a height, a width, and 1 or 3 channels, got {pixel_shape}.")
     if data in NAMED:
         tables.refuse_options(data, base, pixel_shape)
         return read_named(NAMED[data], _data_dir(data_dir))
