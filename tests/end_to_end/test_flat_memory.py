@@ -104,7 +104,6 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("caching", ["never", "always"])
 def test_ten_times_the_files_take_the_same_memory(caching, folders):
     (few,), (many,) = (run(an_epoch, folders / name, caching, folders / f"kept-{name}") for name in ("few", "many"))
-    print(f"cache {caching}: {FEW} files {few / 2**20:.1f} MiB, {MANY} files {many / 2**20:.1f} MiB")
     assert many - few < SLACK
 
 
@@ -112,6 +111,5 @@ def test_ten_times_the_files_take_the_same_memory(caching, folders):
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="runs a file in PyTorch")
 def test_verifying_a_shipped_file_over_ten_times_the_images_takes_the_same_memory(folders, tmp_path):
     peaks = zip(*(run(a_verification, folders / name, tmp_path / name) for name in ("few", "many")), strict=True)
-    for who, (few, many) in zip(("export", "its process"), peaks, strict=True):
-        print(f"{who}: {TIMES * FEW} images {few / 2**20:.1f} MiB, {TIMES * MANY} images {many / 2**20:.1f} MiB")
+    for few, many in peaks:  # of the export, and of its process
         assert many - few < TIMES * (MANY - FEW) * SHAPE[0] * SHAPE[1]

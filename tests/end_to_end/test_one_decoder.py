@@ -62,4 +62,3 @@ def test_the_corpus_has_the_same_pixels_in_training_evaluation_and_prediction(fo
         np.testing.assert_array_equal(dataset.test.ids, kept["sample_ids"])
         np.testing.assert_allclose(given, softmax(kept["logits"])[:, 0], atol=1e-6)
     assert len(set(given)) > len(expected) // 2
-    print(f"{engine_name}, cache {cache}: {len(good)} files, {len(expected)} pictures, the same pixels thrice")
