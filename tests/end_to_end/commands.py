@@ -50,6 +50,20 @@ def diptych(*arguments):
     return Result(code, out.getvalue(), PROGRESS.sub("", err.getvalue()))
 
 
+def answered(*arguments):
+    """The JSON that a command prints, and nothing else."""
+    result = diptych(*arguments, "--json")
+    assert (0, "") == (result.code, result.err), result
+    return result.json
+
+
+def refused(*arguments):
+    """The line by which a command says why it does nothing."""
+    result = diptych(*arguments)
+    assert (2, "", 1) == (result.code, result.out, len(result.err.splitlines())), result
+    return result.err
+
+
 def process(*arguments, **settings):
     """Run `python -m diptych ARGUMENTS` in a process of its own."""
     command = [sys.executable, "-m", "diptych", *map(str, arguments)]
@@ -60,9 +74,7 @@ def process(*arguments, **settings):
 
 def train(*arguments):
     """Train, and return the runs."""
-    result = diptych("train", *arguments, *ONE_THREAD, "--json")
-    assert (0, "") == (result.code, result.err), result
-    return [Run.open(Path(summary["run"])) for summary in result.json]
+    return [Run.open(Path(summary["run"])) for summary in answered("train", *arguments, *ONE_THREAD)]
 
 
 @contextmanager
@@ -97,7 +109,7 @@ def child_of(started):
     return int(found)
 
 
-def wait_until_nobody_lives(started):
+def wait_until_all_ended(started):
     """Wait until every process of a command's group has ended."""
     end = time.monotonic() + SECONDS
     while num_living(started.pid):

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from commands import ONE_THREAD, SECONDS, diptych, hidden, started, train, write_split
+from commands import ONE_THREAD, SECONDS, answered, diptych, hidden, started, train, write_split
 from killing import assert_same_to_the_last_bit
 
 from diptych.artifacts.events import read_events
@@ -29,10 +29,9 @@ def undisturbed(tmp_path_factory):
 
 def assert_resumes_to(expected, run):
     """`diptych train --resume` ends as an undisturbed training, sealed and with nothing left over."""
-    result = diptych("train", "--resume", run.directory, *ONE_THREAD, "--json")
-    assert (0, "") == (result.code, result.err)
+    summaries = answered("train", "--resume", run.directory, *ONE_THREAD)
     assert_same_to_the_last_bit(expected, run)
-    assert ["finished"] == [summary["status"] for summary in result.json]
+    assert ["finished"] == [summary["status"] for summary in summaries]
     assert not run.read_record().failure
     assert [] == hidden(run)
     run.verify()

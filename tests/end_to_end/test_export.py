@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ONE_THREAD, assert_metrics_of, diptych
+from commands import ONE_THREAD, answered, assert_metrics_of, diptych, refused
 from made import write_run
 
 import diptych as package
@@ -39,9 +39,7 @@ def run(made_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def entries(run):
     """The result for each format of `--to all`."""
-    told = diptych("export", run.directory, "--to", "all", "--json", *ONE_THREAD)
-    assert (0, "") == (told.code, told.err), told
-    return {entry["form"]: entry for entry in told.json}
+    return {entry["form"]: entry for entry in answered("export", run.directory, "--to", "all", *ONE_THREAD)}
 
 
 def test_every_format_passes_and_nothing_else_is_left(run, entries):
@@ -75,20 +73,15 @@ def test_an_application_can_check_itself_without_diptych(run, entries):
 
 @pytest.mark.parametrize("file", ["cnn.onnx", "cnn.tflite", "cnn.keras", "cnn.pt", "cnn.safetensors", "cnn_openvino"])
 def test_a_file_has_the_metrics_of_its_run(run, entries, file):
-    told = diptych("evaluate", run.export_dir / file, "--json")
-    assert (0, "") == (told.code, told.err)
-    assert_metrics_of(run, told.json)
+    assert_metrics_of(run, answered("evaluate", run.export_dir / file))
 
 
 @pytest.mark.parametrize("file", ["cnn.torchscript", "cnn.pt2", "cnn.h5", "cnn"])
 def test_a_format_that_can_execute_code_needs_trust_and_predicts_as_its_run_does(run, entries, digit_files, file):
-    refused = diptych("predict", run.export_dir / file, digit_files[0])
-    assert 2 == refused.code
-    assert "Add --trust" in refused.err
-    told = diptych("predict", run.export_dir / file, *digit_files[:5], "--trust", "--json")
-    assert (0, "") == (told.code, told.err)
-    wanted = diptych("predict", run.directory, *digit_files[:5], "--json").json
-    for one, other in zip(wanted, told.json, strict=True):
+    assert "Add --trust" in refused("predict", run.export_dir / file, digit_files[0])
+    told = answered("predict", run.export_dir / file, *digit_files[:5], "--trust")
+    wanted = answered("predict", run.directory, *digit_files[:5])
+    for one, other in zip(wanted, told, strict=True):
         assert (one["image"], one["classes"][0][0]) == (other["image"], other["classes"][0][0])
         assert pytest.approx(one["classes"][0][1], abs=1e-5) == other["classes"][0][1]
 
@@ -155,10 +148,9 @@ def test_a_foreign_folder_is_not_replaced(copy, tmp_path):
 def test_missing_data_is_an_error_before_anything_is_written(copy):
     record = json.loads(copy.record_path.read_text())
     copy.record_path.write_text(json.dumps({**record, "data": {**record["data"], "data": "gone"}}))
-    told = diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
-    assert (2, "") == (told.code, told.out)
-    assert "Cannot verify without the test set" in told.err
-    assert "--no-verify" in told.err
+    told = refused("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
+    assert "Cannot verify without the test set" in told
+    assert "--no-verify" in told
     assert 0 == diptych("export", copy.directory, "--to", "safetensors", "--no-verify", *ONE_THREAD).code
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from commands import diptych, train, write_image
+from commands import answered, diptych, refused, train, write_image
 
 from diptych.data.images import StoredImages
 
@@ -44,64 +44,51 @@ def table_run(tmp_path_factory):
 
 
 def shipped(run, tmp_path):
-    result = diptych("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path, "--json")
-    assert 0 == result.code, result.err
+    answered("export", run.directory, "--to", "safetensors", "--no-verify", "--out", tmp_path)
     return next(tmp_path.glob("*.safetensors"))
-
-
-def evaluated(*arguments):
-    result = diptych("evaluate", *arguments, "--json")
-    assert (0, "") == (result.code, result.err)
-    return result.json
-
-
-def refused(*arguments):
-    result = diptych("evaluate", *arguments)
-    assert (2, "") == (result.code, result.out)
-    return result.err
 
 
 def used(run, data):
     """Evaluate a run on other data; return what was used, how many images, and how many of each class."""
-    found = evaluated(run.directory, data)
+    found = answered("evaluate", run.directory, data)
     return found["data"]["used"], found["num_samples"], [row["support"] for row in found["per_class"]]
 
 
 def test_a_folder_named_like_a_published_dataset_is_not_that_dataset(folder_run, tmp_path):
     path = shipped(folder_run[1], tmp_path)
-    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in refused(path)
+    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in refused("evaluate", path)
 
 
 def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_path):
     folder, run = folder_run
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
-    found = evaluated(shipped(run, tmp_path), moved)
+    found = answered("evaluate", shipped(run, tmp_path), moved)
     assert ("test split", 10) == (found["data"]["used"], found["num_samples"])
     assert pytest.approx(run.read_metrics()["loss"], abs=1e-5) == found["loss"]
 
 
 def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
-    found = evaluated(shipped(folder_run[1], tmp_path), "digits")
+    found = answered("evaluate", shipped(folder_run[1], tmp_path), "digits")
     assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
 
 
 @pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch"), ()])
 def test_the_data_of_a_run_are_read_with_its_options_unless_others_are_given(table_run, option):
     home, run = table_run
-    found = evaluated(run.directory, *option or [home / "pets.csv"])
+    found = answered("evaluate", run.directory, *option or [home / "pets.csv"])
     assert (run.read_metrics()["loss"], "test split") == (found["loss"], found["data"]["used"])
 
 
 def test_other_images_below_another_root_are_an_error(table_run, tmp_path):
     write_images(tmp_path, [f"{place}.png" for place in range(24)], seed=1)
-    assert "has changed since this run began" in refused(table_run[1].directory, "--root", tmp_path)
+    assert "has changed since this run began" in refused("evaluate", table_run[1].directory, "--root", tmp_path)
 
 
 def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_path):
     home, run = table_run
     shutil.copytree(home / "images", tmp_path / "images")
     (tmp_path / "images" / "7.png").write_bytes(b"no image")
-    error = refused(run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
+    error = refused("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
     assert "1 images that cannot be decoded were skipped now, 0 then." in error
 
 
@@ -153,10 +140,8 @@ def test_calibration_data_are_read_with_their_options(table_run, others):
     table = write_table(tables / "new.csv", [*rows, ("broken.png", "cat")])
     (folder / "broken.png").write_bytes(b"no image")
     reading = ("--root", folder, "--bad-images", "skip")
-    arguments = ("export", run.directory, "--to", "onnx-int8", "--no-verify", "--out", folder / "out", "--json")
-    result = diptych(*arguments, "--calibration", table, *reading)
-    assert 0 == result.code, result.err
-    assert "unverified" == result.json[0]["status"], result.json
-    refused = diptych(*arguments, *reading)
-    assert (2, "") == (refused.code, refused.out)
-    assert "'bad_images' is for calibration data; also set 'calibration' to a dataset." in refused.err
+    arguments = ("export", run.directory, "--to", "onnx-int8", "--no-verify", "--out", folder / "out")
+    (entry,) = answered(*arguments, "--calibration", table, *reading)
+    assert "unverified" == entry["status"]
+    fault = "'bad_images' is for calibration data; also set 'calibration' to a dataset."
+    assert fault in refused(*arguments, *reading)

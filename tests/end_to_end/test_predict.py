@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from commands import diptych
+from commands import answered, diptych
 
 import diptych as package
 from diptych.evaluation import softmax
@@ -15,25 +15,24 @@ def directory(made_run):
 
 
 def images_of(told):
-    return [answer["image"] for answer in told.json]
+    return [answer["image"] for answer in told]
 
 
 def test_either_engine_answers_every_file_as_in_the_test(made_run, digit_files, engine_name):
     folder = digit_files[0].parent
-    told = diptych("predict", made_run.directory, folder, "--engine", engine_name, "--top", 10, "--json")
-    assert (0, "") == (told.code, told.err)
+    told = answered("predict", made_run.directory, folder, "--engine", engine_name, "--top", 10)
     assert list(map(str, digit_files)) == images_of(told)
     expected_nk = softmax(made_run.read_predictions().logits_nk)
-    assert expected_nk.argmax(1).tolist() == [int(answer["classes"][0][0]) for answer in told.json]
-    assert all(answer["classes"] == sorted(answer["classes"], key=lambda pair: -pair[1]) for answer in told.json)
-    found_nk = [[share for _, share in sorted(answer["classes"])] for answer in told.json]
+    assert expected_nk.argmax(1).tolist() == [int(answer["classes"][0][0]) for answer in told]
+    assert all(answer["classes"] == sorted(answer["classes"], key=lambda pair: -pair[1]) for answer in told)
+    found_nk = [[share for _, share in sorted(answer["classes"])] for answer in told]
     np.testing.assert_allclose(found_nk, expected_nk, atol=1e-5)
 
 
 def test_files_are_answered_in_the_order_given_and_patterns_in_that_of_names(directory, digit_files):
     chosen = [digit_files[7], digit_files[3]]
-    assert list(map(str, chosen)) == images_of(diptych("predict", directory, *chosen, "--json"))
-    told = diptych("predict", directory, digit_files[0].parent / "00[0-4].png", "--json")
+    assert list(map(str, chosen)) == images_of(answered("predict", directory, *chosen))
+    told = answered("predict", directory, digit_files[0].parent / "00[0-4].png")
     assert list(map(str, digit_files[:5])) == images_of(told)
 
 
@@ -48,7 +47,7 @@ def test_without_json_each_image_is_a_line(directory, digit_files):
 def test_a_larger_color_image_is_resized(directory, digit_files, tmp_path):
     image_hwc = cv2.imread(str(digit_files[0]), cv2.IMREAD_COLOR)
     cv2.imwrite(str(tmp_path / "large.png"), image_hwc.repeat(4, axis=0).repeat(4, axis=1))
-    small, large = diptych("predict", directory, digit_files[0], tmp_path / "large.png", "--json").json
+    small, large = answered("predict", directory, digit_files[0], tmp_path / "large.png")
     assert small["classes"] == large["classes"]
 
 

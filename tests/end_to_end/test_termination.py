@@ -7,17 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from commands import (
-    SECONDS,
-    child_of,
-    diptych,
-    hidden,
-    num_living,
-    started,
-    train,
-    wait_until_nobody_lives,
-    write_image,
-)
+from commands import SECONDS, child_of, hidden, num_living, refused, started, train, wait_until_all_ended, write_image
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
@@ -116,9 +106,7 @@ def test_a_signaled_training_saves_its_state_once_and_resumes(tmp_path, send, co
         send(process.pid)
         assert_ended(process, code, f"diptych: interrupted. Resume with: diptych train --resume {run.directory}")
     assert_saved_once(run)
-    result = diptych("evaluate", run.directory)
-    assert (2, "") == (result.code, result.out)
-    assert f"Resume it with: diptych train --resume {run.directory}" in result.err
+    assert f"Resume it with: diptych train --resume {run.directory}" in refused("evaluate", run.directory)
     state = checkpoint.load(run)
     train("--resume", run.directory, "--stop-after", len(state.epochs) + 1)
     assert len(state.epochs) + 1 == len(checkpoint.load(run).epochs)
@@ -144,7 +132,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
             process.wait(1.0)
         process.terminate()
         assert 143 == process.wait(SECONDS)
-        wait_until_nobody_lives(process)
+        wait_until_all_ended(process)
 
 
 def test_a_training_holds_its_lock_until_its_last_process_ends(tmp_path):
@@ -153,10 +141,9 @@ def test_a_training_holds_its_lock_until_its_last_process_ends(tmp_path):
         os.kill(child, signal.SIGSTOP)  # as if its step took long
         for end in (lambda: None, process.kill):
             end()
-            result = diptych("train", "--resume", run.directory)
-            assert (2, "") == (result.code, result.out)
-            assert f"'{run.directory}' is in use: process {process.pid} on " in result.err
-            assert "Wait until it and all it started end" in result.err
+            line = refused("train", "--resume", run.directory)
+            assert f"'{run.directory}' is in use: process {process.pid} on " in line
+            assert "Wait until it and all it started end" in line
         os.kill(child, signal.SIGCONT)
-        wait_until_nobody_lives(process)
+        wait_until_all_ended(process)
     assert_saved_once(run)
