@@ -49,31 +49,25 @@ def of(setup: Setup) -> tuple[Default, ...]:
     return tuple(default for default in DEFAULTS if default.applies(setup))
 
 
-def _layers(applies: Callable[[Layer], bool], **values: tuple[Any, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of some layers; each field's values in PyTorch and in Keras."""
+def _switch(
+    *rules: str, layers: Callable[[Layer], bool] = lambda layer: False, **values: tuple[Any, Any]
+) -> Callable[[Setup, str], Setup]:
+    """Return a switch for fields of some layers, or of the recipe for some update rules.
+
+    `values` are each field's values in PyTorch and in Keras.
+    """
 
     def switch(setup: Setup, engine: str) -> Setup:
         spec, recipe = setup
         changes = {name: value[NAMES.index(engine)] for name, value in values.items()}
-        layers = tuple(replace(layer, **changes) if applies(layer) else layer for layer in spec.layers)
-        return replace(spec, layers=layers), recipe
+        switched = tuple(replace(layer, **changes) if layers(layer) else layer for layer in spec.layers)
+        return replace(spec, layers=switched), replace(recipe, **changes) if recipe.optimizer in rules else recipe
 
     return switch
 
 
 def _is_norm(layer: Layer) -> bool:
     return isinstance(layer, BatchNorm)
-
-
-def _rule(rules: tuple[str, ...], **values: tuple[Any, Any]) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of the recipe, for some update rules; each field's values in PyTorch and in Keras."""
-
-    def switch(setup: Setup, engine: str) -> Setup:
-        spec, recipe = setup
-        changes = {name: value[NAMES.index(engine)] for name, value in values.items()}
-        return (spec, replace(recipe, **changes)) if recipe.optimizer in rules else setup
-
-    return switch
 
 
 def _decay(setup: Setup, engine: str) -> Setup:
@@ -95,48 +89,50 @@ DEFAULTS = (
         "initial-weights",
         "initial weights",
         ("U(±1/√fan_in), biases included", "Glorot uniform, biases 0"),
-        _layers(
-            lambda layer: isinstance(layer, Conv | Dense),
+        _switch(
+            layers=lambda layer: isinstance(layer, Conv | Dense),
             initializer=("uniform_fan_in", "glorot_uniform"),
             bias_initializer=("uniform_fan_in", "zeros"),
         ),
     ),
-    Default("norm-epsilon", "batch norm's epsilon", ("1e-5", "1e-3"), _layers(_is_norm, epsilon=(1e-5, 1e-3))),
+    Default("norm-epsilon", "batch norm's epsilon", ("1e-5", "1e-3"), _switch(layers=_is_norm, epsilon=(1e-5, 1e-3))),
     Default(
         "norm-momentum",
         "batch norm's momentum: weight of the old running statistics",
         ("0.9", "0.99"),
-        _layers(_is_norm, decay=(0.9, 0.99)),
+        _switch(layers=_is_norm, decay=(0.9, 0.99)),
     ),
     Default(
         "norm-running-variance",
         "batch norm's running variance",
         ("unbiased", "biased"),
-        _layers(_is_norm, running_variance=("unbiased", "biased")),
+        _switch(layers=_is_norm, running_variance=("unbiased", "biased")),
     ),
     Default(
         "leaky-relu",
         "leaky ReLU's slope",
         ("0.01", "0.3"),
-        _layers(lambda layer: isinstance(layer, Activation) and layer.function == "leaky_relu", slope=(0.01, 0.3)),
+        _switch(
+            layers=lambda layer: isinstance(layer, Activation) and layer.function == "leaky_relu", slope=(0.01, 0.3)
+        ),
     ),
     Default(
         "adam-epsilon",
         "Adam's epsilon and where it is added",
         ("1e-8, after bias correction", "1e-7, before it"),
-        _rule(("adam", "adamw"), update_form=FORMS, epsilon=(1e-8, 1e-7)),
+        _switch("adam", "adamw", update_form=FORMS, epsilon=(1e-8, 1e-7)),
     ),
     Default(
         "rmsprop-epsilon",
         "RMSprop's epsilon, its decay, and whether its momentum includes the learning rate",
         ("1e-8, outside the root; 0.99; no", "1e-7, inside the root; 0.9; yes"),
-        _rule(("rmsprop",), update_form=FORMS, epsilon=(1e-8, 1e-7), rho=(0.99, 0.9)),
+        _switch("rmsprop", update_form=FORMS, epsilon=(1e-8, 1e-7), rho=(0.99, 0.9)),
     ),
     Default(
         "sgd-velocity",
         "whether SGD's momentum buffer includes the learning rate",
         ("no", "yes"),
-        _rule(("sgd",), update_form=FORMS),
+        _switch("sgd", update_form=FORMS),
         # With a constant rate, or without momentum, both give the same numbers.
         matters=lambda recipe: recipe.momentum > 0 and (recipe.schedule != "constant" or recipe.warmup_epochs > 0),
     ),

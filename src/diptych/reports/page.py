@@ -9,14 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from diptych.comparison import wording
 from diptych.data.check import Finding
@@ -100,7 +101,6 @@ def results(comparison: Mapping[str, Any]) -> list[list[str]]:
 
 def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return ids and titles of the sections; those without content are left out."""
-    optional = {"costs", "explained", "parity", "code", "deployment", "differences"}
     titles = {
         "results": "Results",
         "verdict": "Verdict",
@@ -118,7 +118,7 @@ def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
         "differences": "Known differences",
         "settings": "Settings",
     }
-    return [(key, title) for key, title in titles.items() if key not in optional or comparison[key]]
+    return [(key, title) for key, title in titles.items() if comparison.get(key, True)]
 
 
 def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
@@ -197,18 +197,12 @@ class Picture:
 
 def picture(image_hwc: np.ndarray) -> Picture:
     """Encode an image, uint8, (H, W, 1 or 3), shrunk to 96 pixels at most."""
-    height, width = image_hwc.shape[:2]
-    shrink = MAX_IMAGE_SIZE / max(height, width)
-    if shrink < 1:
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        image_hwc = cv2.resize(image_hwc, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
-    bgr = np.ascontiguousarray(image_hwc[..., ::-1])
-    if max(height, width) <= MAX_PIXELATED_SIZE:
-        kind, encoded = "png", cv2.imencode(".png", bgr)[1]
-    else:
-        kind, encoded = "jpeg", cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    text = base64.b64encode(encoded.tobytes()).decode()
-    return Picture(f"data:image/{kind};base64,{text}", image_hwc.shape[1], image_hwc.shape[0])
+    image = Image.fromarray(image_hwc[..., 0] if image_hwc.shape[2] == 1 else image_hwc)
+    kind = "png" if max(image.size) <= MAX_PIXELATED_SIZE else "jpeg"
+    image.thumbnail((MAX_IMAGE_SIZE, MAX_IMAGE_SIZE), Image.Resampling.BOX)
+    file = BytesIO()
+    image.save(file, kind, quality=88)
+    return Picture(f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}", *image.size)
 
 
 def highlighted(source: str) -> Markup:

@@ -81,18 +81,15 @@ def flops(layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> int:
             return prod(output) * (2 * prod(kernel) * inputs[0][-1] // groups + use_bias)
         case L.Dense(use_bias=use_bias):
             return prod(output) * (2 * inputs[0][-1] + use_bias)
-        case L.Normalize() | L.BatchNorm():
-            return 2 * prod(output)
         case L.MaxPool(kernel=kernel) | L.AvgPool(kernel=kernel):
             return prod(output) * prod(kernel)
         case L.GlobalAvgPool():
             return prod(inputs[0])
-        case L.Activation():
-            return prod(output)
-        case L.Add():
-            return prod(output) * (len(inputs) - 1)
         case L.Flatten() | L.Dropout() | L.Concat() | L.PadChannels():
             return 0
+        case _:
+            of_each = {L.Normalize: 2, L.BatchNorm: 2, L.Activation: 1, L.Add: len(inputs) - 1}
+            return prod(output) * of_each[type(layer)]
 
 
 def _windows(layer: L.Conv | L.MaxPool | L.AvgPool, shape: Shape) -> Pair:

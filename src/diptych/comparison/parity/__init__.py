@@ -190,7 +190,11 @@ def _rungs(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
     yield _round_trip(setting)
     yield _forward(setting, training=False)
     yield _forward(setting, training=True)
-    yield from _gradients(setting)
+    batch = setting.batches[0]
+    (loss, ours), (other_loss, theirs) = setting.pair.ask(lambda worker: worker.gradients(batch))
+    yield setting.compare("loss", {"loss": np.array(loss)}, {"loss": np.array(other_loss)}, ["loss"])
+    # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
+    yield setting.compare("gradients", ours, theirs, [array.name for array in reversed(setting.spec.trainable)])
     yield from _optimizers(setting, optimizers)
 
 
@@ -213,15 +217,6 @@ def _forward(setting: Setting, training: bool) -> Rung:
     order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
     name = "forward pass in training" if training else "forward pass in evaluation"
     return setting.compare(name, ours, theirs, order)
-
-
-def _gradients(setting: Setting) -> Iterator[Rung]:
-    batch = setting.batches[0]
-    (loss, ours), (other_loss, theirs) = setting.pair.ask(lambda worker: worker.gradients(batch))
-    yield setting.compare("loss", {"loss": np.array(loss)}, {"loss": np.array(other_loss)}, ["loss"])
-    # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
-    backwards = [array.name for array in reversed(setting.spec.trainable)]
-    yield setting.compare("gradients", ours, theirs, backwards)
 
 
 def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
