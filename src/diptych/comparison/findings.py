@@ -221,10 +221,10 @@ def _reliability(arm: Arm) -> dict[str, Any]:
 
 def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
     """Return the training as native scripts, if the arms are of different frameworks."""
-    by_engine = {arm.first.engine: arm for arm in arms}
+    by_engine = {arm.first.engine: arm.record for arm in arms}
     if len(by_engine) < 2:
         return None
-    records = [by_engine[engine].record for engine in COMPILED]
+    records = [by_engine[engine] for engine in COMPILED]
     both = [scripts(record.spec, record.recipe)[place] for place, record in enumerate(records)]
     kept = ("engine", "file", "source", "model_lines", "training_lines")
     return {

@@ -157,8 +157,7 @@ def cost_charts(comparison: Mapping[str, Any], sides: Sequence[Side]) -> list[Ch
     """Draw a bar for each cost and side: the median, with a whisker from the smallest to the largest value."""
     charts = []
     for cost in comparison["costs"]:
-        known = [value for value in cost["high"] if value is not None]
-        across = Scale(0, max(known) or 1.0, 0, 99)
+        across = Scale(0, max(filter(None, cost["high"]), default=1.0), 0, 99)
         rows = [_bar(side, cost, across) for side in sides]
         charts.append(Chart(wording.headed(cost["title"]), rows, f"{cost['better']} is better"))
     return charts

@@ -18,12 +18,13 @@ from diptych.reports.svg import Scale, Side
 
 WIDTH, HEIGHT = 380.0, 226.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 370.0, 8.0, 184.0
-TITLES = {
-    "train_loss": "Training loss",
-    "validation_loss": "Validation loss",
-    "train_accuracy": "Training accuracy",
-    "validation_accuracy": "Validation accuracy",
+QUANTITIES = {
+    "train_loss": ("Training loss", "nats"),
+    "validation_loss": ("Validation loss", "nats"),
+    "train_accuracy": ("Training accuracy", "share"),
+    "validation_accuracy": ("Validation accuracy", "share"),
 }
+"""Title and unit of each curve."""
 SQUARE, SQUARE_LEFT, SQUARE_WIDTH = 300.0, 60.0, 382.0
 COUNTS_HEIGHT = 70.0
 LEVELS = 10
@@ -47,7 +48,7 @@ Curve = Mapping[int, Point]
 
 def curves_of(comparison: Mapping[str, Any]) -> dict[str, list[Curve]]:
     """Return every side's curve of each quantity that was measured."""
-    curves = {name: [_summarized(side, name) for side in comparison["curves"]] for name in TITLES}
+    curves = {name: [_summarized(side, name) for side in comparison["curves"]] for name in QUANTITIES}
     return {name: sides for name, sides in curves.items() if any(sides)}
 
 
@@ -62,21 +63,20 @@ def _summarized(curves: Mapping[str, Any], quantity: str) -> Curve:
 
 def curve_panels(curves: Mapping[str, Sequence[Curve]], sides: Sequence[Side]) -> list[Markup]:
     """Draw a panel for each quantity; the losses share a scale, and so do the accuracies."""
-    ends: dict[str, list[float]] = {}
-    for name, several in curves.items():
-        points = (point for curve in several for point in curve.values())
-        ends.setdefault(unit_of(name), []).extend(value for point in points for value in (point.low, point.high))
-    scales = {unit: svg.scale(values, BOTTOM, TOP, least=0.02) for unit, values in ends.items()}
-    if "nats" in scales:
-        scales["nats"] = replace(scales["nats"], low=0.0)
-    if "share" in scales:
-        scales["share"] = replace(scales["share"], high=min(scales["share"].high, 1.005))
-    return [_panel(name, several, scales[unit_of(name)], sides) for name, several in curves.items()]
+    return [_panel(name, several, _scale(name, curves), sides) for name, several in curves.items()]
 
 
-def unit_of(quantity: str) -> str:
-    """Return share for accuracies and nats for losses."""
-    return "share" if quantity.endswith("accuracy") else "nats"
+def _scale(quantity: str, curves: Mapping[str, Sequence[Curve]]) -> Scale:
+    unit = QUANTITIES[quantity][1]
+    points = (
+        point
+        for name, several in curves.items()
+        if QUANTITIES[name][1] == unit
+        for one in several
+        for point in one.values()
+    )
+    scale = svg.scale([end for point in points for end in (point.low, point.high)], BOTTOM, TOP, least=0.02)
+    return replace(scale, high=min(scale.high, 1.005)) if unit == "share" else replace(scale, low=0.0)
 
 
 def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Side]) -> Markup:
@@ -84,13 +84,13 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
     half = 0.5 if len(epochs) == 1 else 0.0
     across = Scale(epochs[0] - half, epochs[-1] + half, LEFT + 6, RIGHT - 6)
     ticks = [tick for tick in across.ticks(8) if abs(tick - round(tick)) < 1e-9]
-    unit = unit_of(quantity)
+    title, unit = QUANTITIES[quantity]
     ends = [
         f"{side.name} ends at {wording.size(curve[max(curve)].mean, unit)}" if curve else f"{side.name} has no values"
         for side, curve in zip(sides, curves, strict=True)
     ]
     picture = svg.drawing(
-        f"{TITLES[quantity]} by epoch",
+        f"{title} by epoch",
         "; ".join(ends),
         WIDTH,
         HEIGHT,
@@ -99,7 +99,7 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
         *(_curve(side, curve, across, up) for side, curve in zip(sides, curves, strict=True)),
         *_columns(unit, epochs, curves, across, sides),
     )
-    return _titled(TITLES[quantity], picture)
+    return _titled(title, picture)
 
 
 def _titled(title: str, picture: Markup) -> Markup:

@@ -56,7 +56,6 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
         pictures={place: picture(image) for place, image in images.items()},
         difference_chart=figures.difference_chart(comparison, sides),
         curves=curves,
-        curve_titles=figures_panels.TITLES,
         curve_panels=figures_panels.curve_panels(curves, sides),
         reliability_panels=list(map(figures_panels.reliability_panel, sides, comparison["reliability"])),
         cost_charts=figures.cost_charts(comparison, sides),
@@ -146,10 +145,6 @@ def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, 
 def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
     """Return the report of a data check as HTML, without scripts, with the pictures that are known, by place."""
     by_kind = {key: list(group) for key, group in groupby(check["findings"], key=lambda finding: finding["kind"])}
-    has_pictures = {
-        key: any(image["place"] in pictures for finding in group for image in finding["images"])
-        for key, group in by_kind.items()
-    }
     return _page(
         "check.html.j2",
         ("page.css", "charts.css", "check.css", "print.css"),
@@ -158,7 +153,6 @@ def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> s
         sections=[("verdict", "Overview"), *((kind["kind"], kind["title"]) for kind in check["kinds"])],
         headline=check_headline(check),
         by_kind=by_kind,
-        has_pictures=has_pictures,
         pictures=pictures,
         marks=SEVERITY_MARKS,
         max_shown=MAX_SHOWN,
@@ -236,6 +230,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update({name: getattr(wording, name) for name in names})
     environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
     environment.filters["highlighted"] = highlighted
-    environment.globals.update(words=wording, swatch=svg.swatch, pair_name=figures.pair_name)
-    environment.globals["unit_of"] = figures_panels.unit_of
+    environment.globals.update(
+        words=wording, swatch=svg.swatch, pair_name=figures.pair_name, quantities=figures_panels.QUANTITIES
+    )
     return environment

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from diptych.spec.layers import ArraySpec
+from diptych.spec.layers import ArraySpec
 
 
 def draw(array: ArraySpec, seed: int) -> np.ndarray:
