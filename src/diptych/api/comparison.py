@@ -170,7 +170,7 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
                 on_step(f"training {label}")
                 run = run or experiment.create(cell)
                 complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
-            if thorough and experiment.is_reported(cell) and not run.cost_path.exists():
+            if thorough and cell.arm == experiment.arms[0] and not run.cost_path.exists():
                 on_step(f"measuring {label}")
                 measure(run, experiment.threads)
                 run.seal()

@@ -121,10 +121,6 @@ class Experiment:
             arms += [ALIGNED, NATIVE, *(default.key for default in defaults.of((self.spec, self.recipe)))]
         return tuple(dict.fromkeys(arms))
 
-    def is_reported(self, cell: Cell) -> bool:
-        """Whether a run belongs to the reported arm."""
-        return cell == self.cell(self.arms[0], cell.seed, cell.engine)
-
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every run in order, AB, BA, AB, …, without duplicates."""

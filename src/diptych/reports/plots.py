@@ -119,8 +119,8 @@ def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, color: str = NEUT
     validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
     best = max(validated, key=lambda epoch: epoch["validation_accuracy"], default=None)
     with new_figure(path, 10, 4) as figure:
-        _curve(add_axes(figure, 0.7, 0.6, 4.1, 3.0), epochs, "loss", best, color)
-        _curve(add_axes(figure, 5.7, 0.6, 4.1, 3.0), epochs, "accuracy", best, color)
+        for left, quantity in ((0.7, "loss"), (5.7, "accuracy")):
+            _curve(add_axes(figure, left, 0.6, 4.1, 3.0), epochs, quantity, best, color)
 
 
 def _curve(
@@ -201,22 +201,20 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
 
 def samples(path: Path, answers: Answers, *, seed: int = 0) -> None:
     """Draw up to 25 random samples with their predictions."""
-    labels_n, predicted_n = answers.labels_n, answers.probabilities_nk.argmax(axis=1)
-    count = min(MAX_SAMPLES, len(labels_n))
-    chosen = np.random.default_rng(seed).choice(len(labels_n), count, replace=False)
-    num_right = int((predicted_n[chosen] == labels_n[chosen]).sum())
+    right_n = answers.probabilities_nk.argmax(axis=1) == answers.labels_n
+    count = min(MAX_SAMPLES, len(right_n))
+    chosen = np.random.default_rng(seed).choice(len(right_n), count, replace=False)
+    num_right = int(right_n[chosen].sum())
     _image_grid(path, f"Random samples: {num_right} right, {count - num_right} wrong", chosen, answers)
 
 
 def mistakes(path: Path, answers: Answers) -> None:
     """Draw the up to 25 most confident wrong predictions."""
-    labels_n, probabilities_nk = answers.labels_n, answers.probabilities_nk
-    wrong = np.flatnonzero(probabilities_nk.argmax(axis=1) != labels_n)
+    probabilities_nk, num_samples = answers.probabilities_nk, len(answers.labels_n)
+    wrong = np.flatnonzero(probabilities_nk.argmax(axis=1) != answers.labels_n)
     chosen = wrong[np.argsort(-probabilities_nk[wrong].max(axis=1), kind="stable")][:MAX_SAMPLES]
-    title = f"Most confident mistakes ({len(chosen)} of {len(wrong):,}; {len(labels_n):,} samples)"
-    if len(wrong) == 0:
-        title = f"No mistakes in {len(labels_n):,} samples"
-    _image_grid(path, title, chosen, answers)
+    title = f"Most confident mistakes ({len(chosen)} of {len(wrong):,}; {num_samples:,} samples)"
+    _image_grid(path, title if len(wrong) else f"No mistakes in {num_samples:,} samples", chosen, answers)
 
 
 def _image_grid(path: Path, title: str, chosen: np.ndarray, answers: Answers) -> None:
@@ -231,16 +229,15 @@ def _image_grid(path: Path, title: str, chosen: np.ndarray, answers: Answers) ->
             probabilities_k = answers.probabilities_nk[index]
             predicted = int(probabilities_k.argmax())
             left, top = 0.2 + 1.95 * (place % 5), 1.1 + 2.2 * (place // 5)
-            size = 1.6 / max(image_hwc.shape[:2])
-            reach = size * image_hwc.shape[1] / 2, size * image_hwc.shape[0] / 2
             x, y = left + 0.9, top + 0.9
+            tall, wide = 0.8 * np.array(image_hwc.shape[:2]) / max(image_hwc.shape[:2])
+            extent = (x - wide, x + wide, y + tall, y - tall)
             pixels = image_hwc[..., 0] if image_hwc.shape[-1] == 1 else image_hwc
-            extent = (x - reach[0], x + reach[0], y + reach[1], y - reach[1])
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, extent=extent, aspect="auto")
             text = f"{_short(answers.class_names[predicted], 14)} ({probabilities_k[predicted]:.0%})"
             text = f"✓ {text}" if predicted == label else f"✗ {text}\ntrue: {_short(answers.class_names[label], 14)}"
             color = RIGHT if predicted == label else WRONG
-            axes.text(x, y - reach[1] - 0.06, text, color=color, fontsize=10, ha="center", va="bottom")
+            axes.text(x, y - tall - 0.06, text, color=color, fontsize=10, ha="center", va="bottom")
 
 
 def reliability(path: Path, answers: Answers) -> None:

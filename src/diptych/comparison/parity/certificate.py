@@ -175,14 +175,22 @@ class Certificate:
 
     def to_text(self) -> str:
         """Return the certificate as one page of text."""
-        shape = "×".join(map(str, self.input_shape))
+        shape, width = "×".join(map(str, self.input_shape)), max(len(rung.name) for rung in self.rungs)
+        table = [f"{'':7}  {'':4}  {'':{width}}  relative  absolute  tolerance  worst at"]
+        for rung in self.rungs:
+            tolerance = "" if rung.tolerance is None else f"{rung.tolerance:.0e}" if rung.tolerance else "equal"
+            where = f"starts at {rung.departs_at}" if rung.departs_at else rung.worst if rung.relative else ""
+            numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
+            table.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
+        notes = [rung.note for rung in self.rungs if rung.note]
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         lines = [
             f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)",
             "",
             self.verdict,
             "",
-            *_table(self.rungs),
+            *table,
+            *notes,
             "",
             *legend,
             "",
@@ -202,14 +210,3 @@ def write(certificate: Certificate, directory: Path) -> tuple[Path, Path]:
     with atomic_write(text_path) as file:
         file.write(certificate.to_text().encode())
     return json_path, text_path
-
-
-def _table(rungs: tuple[Rung, ...]) -> list[str]:
-    width = max(len(rung.name) for rung in rungs)
-    lines = [f"{'':7}  {'':4}  {'':{width}}  relative  absolute  tolerance  worst at"]
-    for rung in rungs:
-        tolerance = "" if rung.tolerance is None else f"{rung.tolerance:.0e}" if rung.tolerance else "equal"
-        where = f"starts at {rung.departs_at}" if rung.departs_at else rung.worst if rung.relative else ""
-        numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
-        lines.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
-    return lines + [rung.note for rung in rungs if rung.note]
