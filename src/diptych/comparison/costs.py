@@ -55,7 +55,7 @@ def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: i
 
 
 def _measure(directory: Path, engine_name: str, threads: int, seconds: float) -> Cost:
-    started, busy = time.perf_counter(), _others_seconds()
+    started, busy, load_average = time.perf_counter(), _others_seconds(), os.getloadavg()
     run = Run.open(directory)
     record = run.read_record()
     recipe, data = record.recipe, provenance.load_data(record)
@@ -107,6 +107,7 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
         runtime=engine.runtime(),
         processor=machine()["processor"],
         cores=cores,
+        load_average=load_average,
         other_load=other_load,
         disturbed=is_disturbed([train_throughput, predict_throughput], other_load, threads, cores),
     )
