@@ -31,13 +31,8 @@ import results  # noqa: E402  (a script beside the package)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
 TEXT = README + "".join(PAGES.values())
-CONSOLE = [
-    line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("$ ")
-]
-TYPED = [*CONSOLE, *re.findall(r"`((?:diptych|make) [^`]+)`", TEXT)]
+CONSOLE = "".join(re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL))
+TYPED = [*re.findall(r"^\$ (.*)$", CONSOLE, re.MULTILINE), *re.findall(r"`((?:diptych|make) [^`]+)`", TEXT)]
 COMMANDS = [shlex.split(line, comments=True) for line in TYPED]
 DIPTYCH = [command[1:] for command in COMMANDS if command[0] == "diptych"]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -95,23 +90,18 @@ def test_generated_blocks_are_current(page):
 
 def test_the_models_page_shows_a_valid_model_and_recipe_and_every_layer():
     model, recipe = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGES["models"], re.DOTALL))
-    assert [("input",), *((layer.name,) for layer in model_from_json(model).layers[:-1])] == [
-        layer.inputs for layer in model_from_json(model).layers
-    ]
+    assert model_from_json(model).is_chain
     assert ("sgd", 64) == (recipe_from_json(recipe).optimizer, recipe_from_json(recipe).batch_size)
-    assert [kind.__name__ for kind in get_args(Layer)] == re.findall(
-        r"`(\w+)`", re.search(r"^- Layers: (.*?)\.", PAGES["models"], re.MULTILINE)[1]
-    )
+    (layers,) = re.findall(r"^- Layers: (.*?)\.", PAGES["models"], re.MULTILINE)
+    assert [kind.__name__ for kind in get_args(Layer)] == re.findall(r"`(\w+)`", layers)
 
 
 def test_the_page_on_formats_lists_every_format_with_its_file_and_limits():
     rows = FORMAT_ROW.findall(PAGES["formats"])
     shown = {name: (suffix, float(least or 1), float(share)) for name, suffix, _, least, share in rows}
-    suffixes = {"saved-model": "/1/", "openvino": "_openvino/"}
-    assert shown == {
-        form.name: (suffixes.get(form.name, form.suffix), form.tolerance, 100 * form.agreement)
-        for form in FORMATS.values()
-    }
+    folders = {"saved-model": "/1/", "openvino": "_openvino/"}
+    files = {name: folders.get(name, form.suffix) for name, form in FORMATS.items()}
+    assert shown == {name: (files[name], form.tolerance, 100 * form.agreement) for name, form in FORMATS.items()}
 
 
 def test_the_page_on_formats_shows_how_to_load_each():

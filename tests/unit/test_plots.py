@@ -26,10 +26,12 @@ def answers():
     return plots.Answers(images_nhwc, labels_n, probabilities_nk, DIGIT_NAMES)
 
 
-def read_png(path):
-    """A PNG on disk as uint8, (height, width, 3), RGB."""
-    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+def drawn(folder, plot, *content, **settings):
+    """A plot as it is written: uint8, (height, width, 3), RGB."""
+    plot(folder / "plots" / "a.png", *content, **settings)
+    encoded = (folder / "plots" / "a.png").read_bytes()
+    assert encoded.startswith(b"\x89PNG\r\n\x1a\n")
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def count_pixels(picture, color):
@@ -57,16 +59,14 @@ def make_epochs(count):
 )
 def test_curves_have_a_line_for_each_split_and_the_size_of_the_figure(tmp_path, epochs, has_validation):
     color = plots.ENGINE_COLORS["torch"]
-    plots.curves(tmp_path / "plots" / "curves.png", epochs, color=color)
-    picture = read_png(tmp_path / "plots" / "curves.png")
+    picture = drawn(tmp_path, plots.curves, epochs, color=color)
     assert (600, 1500, 3) == picture.shape
     assert has_validation == (count_pixels(picture, color) > 50)
     assert count_pixels(picture, plots.GRAY) > 50
 
 
 def test_the_epoch_with_the_highest_validation_accuracy_is_marked(tmp_path):
-    plots.curves(tmp_path / "a.png", make_epochs(5))
-    above_legend = read_png(tmp_path / "a.png")[65:250, 855:1470].astype(int)  # of the right-hand axes
+    above_legend = drawn(tmp_path, plots.curves, make_epochs(5))[65:250, 855:1470].astype(int)  # of the right-hand axes
     ring = np.argwhere(above_legend.max(axis=2) < 60)
     assert 307 == pytest.approx(ring[:, 1].mean(), abs=3)  # the third of five epochs
 
@@ -89,36 +89,31 @@ def test_a_confusion_matrix_is_drawn_for_any_number_of_classes_and_any_name(tmp_
     matrix = np.eye(shape[0], dtype=int) * 90
     matrix[-1, -1] = 0  # a class without samples
     matrix[0, -1] += shape[1]
-    plots.confusion_matrix(tmp_path / "a.png", matrix, [f"{name} {index}" for index in range(shape[0])])
-    picture = read_png(tmp_path / "a.png")
+    picture = drawn(tmp_path, plots.confusion_matrix, matrix, [f"{name} {index}" for index in range(shape[0])])
     assert 450 < min(picture.shape[:2]) <= max(picture.shape[:2]) < 3700
     assert picture.std() > 5
 
 
 def test_colors_of_a_confusion_matrix_are_shares_of_a_row(tmp_path):
-    for name, matrix in {"few": [[8, 2], [2, 8]], "many": [[8, 2], [20, 80]]}.items():
-        plots.confusion_matrix(tmp_path / name, matrix, ["cat", "dog"])
-    few, many = read_png(tmp_path / "few"), read_png(tmp_path / "many")
+    matrices = [[8, 2], [2, 8]], [[8, 2], [20, 80]]
+    few, many = (drawn(tmp_path, plots.confusion_matrix, matrix, ["cat", "dog"]) for matrix in matrices)
     # The texts are 20 and 80 in place of 2 and 8, and the title; no cell changes its color.
     assert (few != many).any(axis=2).mean() < 0.02
 
 
 def test_samples_depend_on_the_seed_alone(tmp_path, answers):
-    plots.samples(tmp_path / "a", answers, seed=0)
-    plots.samples(tmp_path / "b", answers, seed=0)
-    plots.samples(tmp_path / "c", answers, seed=1)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
-    picture = read_png(tmp_path / "a").astype(int)
+    picture, same, other = (drawn(tmp_path, plots.samples, answers, seed=seed).astype(int) for seed in (0, 0, 1))
+    assert (True, False) == (np.array_equal(picture, same), np.array_equal(picture, other))
     images = picture[170:400, 60:280]
     assert ((1770, 1500, 3), 0) == (picture.shape, np.ptp(images, axis=2).max())
     assert np.ptp(images) > 200
 
 
 def test_right_and_wrong_predictions_have_their_colors(tmp_path, answers):
-    for name, chosen in {"right": np.arange(1, 6), "wrong": np.arange(0, 50, 10)}.items():
-        arrays = (answers.images_nhwc, answers.labels_n, answers.probabilities_nk)
-        plots.samples(tmp_path / name, plots.Answers(*(array[chosen] for array in arrays), DIGIT_NAMES))
-    right, wrong = read_png(tmp_path / "right"), read_png(tmp_path / "wrong")
+    arrays = (answers.images_nhwc, answers.labels_n, answers.probabilities_nk)
+    places = slice(1, 6), slice(0, 50, 10)
+    chosen = (plots.Answers(*(array[place] for array in arrays), DIGIT_NAMES) for place in places)
+    right, wrong = (drawn(tmp_path, plots.samples, some) for some in chosen)
     assert count_pixels(right, plots.RIGHT) > 100 > 0 == count_pixels(right, plots.WRONG)
     assert count_pixels(wrong, plots.WRONG) > 100 > 0 == count_pixels(wrong, plots.RIGHT)
 
@@ -128,8 +123,7 @@ def test_color_images_keep_their_colors_and_fewer_than_25_are_all_shown(tmp_path
     blue_nhwc = np.zeros((count, 16, 12, 3), np.uint8)
     blue_nhwc[..., 2] = 255
     few = plots.Answers(blue_nhwc, answers.labels_n[:count], answers.probabilities_nk[:count], DIGIT_NAMES)
-    plots.samples(tmp_path / "a.png", few)
-    picture = read_png(tmp_path / "a.png")
+    picture = drawn(tmp_path, plots.samples, few)
     assert (round(150 * (0.8 + 2.2 * -(-count // 5))), 1500, 3) == picture.shape
     assert count_pixels(picture, "#0000FF") == pytest.approx(count * 240 * 180, rel=0.05)
 
@@ -138,43 +132,39 @@ def test_the_most_confident_mistakes_come_first_and_right_answers_are_left_out(t
     images_nhwc = np.zeros((4, 8, 8, 3), np.uint8)
     images_nhwc[:] = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 99, 9)])[:, None, None]
     probabilities_nk = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.99, 0.01]])
-    plots.mistakes(tmp_path / "a.png", plots.Answers(images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"]))
-    picture = read_png(tmp_path / "a.png")
-    green, blue, red = (
-        np.argwhere((picture == color).all(axis=2))[:, 1] for color in ([0, 255, 0], [0, 0, 255], [255, 0, 0])
-    )
+    answers = plots.Answers(images_nhwc, np.zeros(4, int), probabilities_nk, ["cat", "dog"])
+    picture, colors = drawn(tmp_path, plots.mistakes, answers), ([0, 255, 0], [0, 0, 255], [255, 0, 0])
+    green, blue, red = (np.argwhere((picture == color).all(axis=2))[:, 1] for color in colors)
     assert green.max() < blue.min() <= blue.max() < red.min()
     assert 0 == count_pixels(picture, "#096309")
 
 
 def test_a_model_without_mistakes_gets_a_plot_that_says_so(tmp_path, answers):
-    plots.mistakes(tmp_path / "a.png", replace(answers, probabilities_nk=np.eye(10)[answers.labels_n]))
-    picture = read_png(tmp_path / "a.png")
+    picture = drawn(tmp_path, plots.mistakes, replace(answers, probabilities_nk=np.eye(10)[answers.labels_n]))
     assert (120, 1500, 3) == picture.shape
     assert count_pixels(picture, plots.INK) > 100
 
 
 def test_the_reliability_plot_has_bars_for_accuracy_and_for_counts(tmp_path, answers):
-    plots.reliability(tmp_path / "a.png", answers)
-    picture = read_png(tmp_path / "a.png")
+    picture = drawn(tmp_path, plots.reliability, answers)
     assert (1050, 900, 3) == picture.shape
     assert count_pixels(picture, plots.NEUTRAL) > 10_000
     assert count_pixels(picture, plots.GRAY) > 1_000
 
 
 def test_drawing_changes_no_setting_of_matplotlib(tmp_path):
-    before = {key: value for key, value in matplotlib.rcParams.items() if key != "backend"}
-    plots.confusion_matrix(tmp_path / "a.png", [[5, 1], [0, 4]], ["cat", "dog"])
-    assert before == {key: matplotlib.rcParams[key] for key in before}
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = {key: value for key, value in matplotlib.rcParams.items() if key != "backend"}
+        drawn(tmp_path, plots.confusion_matrix, [[5, 1], [0, 4]], ["cat", "dog"])
+        assert before == {key: matplotlib.rcParams[key] for key in before}
 
 
 def test_benchmark_rows_that_passed_are_dots_in_the_colors_of_their_makers(tmp_path):
     failed = make_row("openvino", status="failed", reason="differs")
     rows = make_row("onnx"), make_row("keras", latency=4e-3), make_row("tflite-int8", accuracy=0.8), failed
-    plots.benchmark(tmp_path / "a.png", make_benchmark(*rows))
-    picture = read_png(tmp_path / "a.png")
+    picture = drawn(tmp_path, plots.benchmark, make_benchmark(*rows))
     assert (546, 1500, 3) == picture.shape
     makers = ("onnxruntime", "tensorflow", "litert", "openvino")
     assert [True] * 3 + [False] == [count_pixels(picture, plots.RUNTIME_COLORS[maker]) > 100 for maker in makers]
-    plots.benchmark(tmp_path / "none.png", make_benchmark())
-    assert 0 == count_pixels(read_png(tmp_path / "none.png"), plots.NEUTRAL)
+    assert 0 == count_pixels(drawn(tmp_path, plots.benchmark, make_benchmark()), plots.NEUTRAL)

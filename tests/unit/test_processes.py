@@ -53,6 +53,12 @@ def report(notify):
     return "done"
 
 
+def report_and_wait(path, notify):
+    notify("once", {})
+    while not path.exists():
+        time.sleep(0.01)
+
+
 def wait_until_stopped(path, notify):
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     try:
@@ -135,7 +141,7 @@ def test_a_log_gets_what_is_printed_before_and_during_a_call(worker, tmp_path):
             worker.call(die, 3)
 
 
-def test_a_process_holds_the_files_that_it_is_given_and_an_interruption_waits_for_its_end(worker, tmp_path):
+def test_a_process_holds_the_files_that_it_is_given(worker, tmp_path):
     holder, other = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
     fcntl.flock(holder, fcntl.LOCK_EX)
 
@@ -143,13 +149,20 @@ def test_a_process_holds_the_files_that_it_is_given_and_an_interruption_waits_fo
         os.close(holder)
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        raise KeyboardInterrupt  # which ends the function, and with it the lock
+        (tmp_path / "tried").touch()
 
-    with pytest.raises(KeyboardInterrupt):
-        worker.call(wait_until_stopped, tmp_path / "state", notify=close_and_try, pass_fds=[holder])
-    assert (tmp_path / "state").read_text() == "saved"
+    worker.call(report_and_wait, tmp_path / "tried", notify=close_and_try, pass_fds=[holder])
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(other)
+
+
+def test_an_interruption_waits_until_the_function_has_ended(worker, tmp_path):
+    def interrupt(kind, fields):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.call(wait_until_stopped, tmp_path / "state", notify=interrupt)
+    assert (tmp_path / "state").read_text() == "saved"
 
 
 def test_an_error_of_the_callback_is_not_taken_for_the_death_of_the_process(worker):
