@@ -115,7 +115,7 @@ def test_every_way_to_save_a_state_dict_is_read(save, tmp_path):
 OTHERS = {
     "model": (Port(1, "A"), r"asks for \S+\.Port, and loading it could execute code"),
     "list": ([torch.zeros(3)], "expected a state dict, got a list"),
-    "nothing": ({"epoch": 3}, "it holds no state dict"),
+    "nothing": ({"epoch": 3}, "it contains no state dict"),
     "two": ({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, "2 state dicts, 'model', 'em"),
     "sparse": ({"w": torch.eye(3).to_sparse()}, "'w' is not a plain tensor"),
 }

@@ -68,7 +68,7 @@ def test_a_save_that_is_refused_a_change_costs_no_checkpoint(tmp_path, code, las
         with faults.watched(run.directory, faults.failing_at(number, code, half=half, lasting=lasting)):
             message = refused(lambda run=run: checkpoint.save(run, state))
         assert str(run.checkpoints_dir) in message
-        assert message.endswith("The training continues with --resume.")
+        assert message.endswith("To continue training, use --resume.")
         assert re.search(ADVICE[code], message), message
         assert (4 if number > visible else 2, []) == states.load(run)
         states.assert_tidy(run, most=3)

@@ -14,7 +14,7 @@ def test_the_second_is_refused_and_told_who_holds_the_lock_until_the_first_has_e
     with locked(tmp_path, "training"), pytest.raises(ArtifactError) as raised, locked(tmp_path, "training"):
         pass
     who = rf"process {os.getpid()} on \S+, training since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
-    wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it and all it started end, or end them\."
+    wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it and its child processes end\."
     assert re.fullmatch(wanted, str(raised.value))
     with locked(tmp_path, "training"):
         assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()

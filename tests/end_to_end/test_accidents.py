@@ -80,7 +80,7 @@ def test_a_failed_training_records_why_and_resumes_when_that_is_fixed(tmp_path, 
     last = err.splitlines()[-1]
     assert 2 == process.returncode
     assert broken.name in last
-    assert "changed while it was in use" in last
+    assert "changed while in use" in last
     assert ("failed", last) == (run.read_record().status, f"diptych: {run.read_record().failure}")
     assert 0 < checkpoint.load(run).optimizer["step"] < NUM_STEPS
     shutil.copy(whole, broken)

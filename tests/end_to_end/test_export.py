@@ -141,7 +141,7 @@ def test_a_foreign_folder_is_not_replaced(copy, tmp_path):
     mine.write_text("mine")
     told = diptych("export", copy.directory, "--to", "saved-model", "--out", tmp_path / "out", *ONE_THREAD)
     assert 1 == told.code
-    assert "is a folder that diptych did not write" in " ".join(told.out.split())
+    assert "is a folder that diptych did not create" in " ".join(told.out.split())
     assert "mine" == mine.read_text()
 
 

@@ -56,7 +56,7 @@ def used(run, data):
 
 def test_a_folder_named_like_a_published_dataset_is_not_that_dataset(folder_run, tmp_path):
     path = shipped(folder_run[1], tmp_path)
-    assert f"'{path}' was trained on 'digits', which has no public source: add the DATA." in refused("evaluate", path)
+    assert f"'{path}' was trained on 'digits', which has no public source: add DATA." in refused("evaluate", path)
 
 
 def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_path):

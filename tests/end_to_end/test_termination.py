@@ -143,7 +143,7 @@ def test_a_training_holds_its_lock_until_its_last_process_ends(tmp_path):
             end()
             line = refused("train", "--resume", run.directory)
             assert f"'{run.directory}' is in use: process {process.pid} on " in line
-            assert "Wait until it and all it started end" in line
+            assert "Wait until it and its child processes end" in line
         os.kill(child, signal.SIGCONT)
         wait_until_all_ended(process)
     assert_saved_once(run)

@@ -112,7 +112,7 @@ def test_a_comparison_says_how_to_continue_without_the_checkpoints_of_a_run(tmp_
 
 def test_a_diverged_run_without_its_details_is_refused(run):
     amend(run, status="diverged")
-    assert "has diverged, and would again" in refused("train", "--resume", run.directory)
+    assert "it diverged and would diverge again" in refused("train", "--resume", run.directory)
 
 
 def test_a_log_that_cannot_be_written_is_named(run):

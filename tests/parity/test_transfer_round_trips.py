@@ -84,7 +84,7 @@ def test_a_target_that_is_there_is_replaced_only_when_forced(workers, tmp_path):
     spec = spec_of("mlp")
     path = write(tmp_path / "a.safetensors", spec)
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="exists; replace it with --force"):
+    with pytest.raises(UsageError, match="already exists; use --force"):
         transfer(path, path, spec=spec, workers=workers)
     assert before == path.read_bytes()
     transfer(path, path, spec=spec, workers=workers, force=True)

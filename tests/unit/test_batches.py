@@ -117,7 +117,7 @@ def test_balanced_class_weights_are_those_of_scikit_learn():
 def test_a_recipe_that_does_not_fit_the_data_is_an_error(weights):
     with pytest.raises(SpecError, match=r"one number > 0 for each of the 4 classes, got \(1.0, 2.0, 3.0"):
         stream(replace(PLAIN, class_weights=weights))
-    with pytest.raises(SpecError, match="'flip': got auto"):
+    with pytest.raises(SpecError, match="'flip' must not be auto"):
         stream(replace(PLAIN, flip="auto"))
 
 

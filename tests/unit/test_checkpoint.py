@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_version_is_refused(run):
     state = run.checkpoints_dir / "step-00000001" / "state.safetensors"
     write_arrays(state, WEIGHTS, {"version": "9", "epochs": "[]"})
     state.with_name("manifest.sha256").write_text(f"{sha256_of(state)}  {state.name}\n")
-    with pytest.raises(ArtifactError, match=r"Cannot resume '.*run': its checkpoints have version 9;"):
+    with pytest.raises(ArtifactError, match=r"Cannot resume '.*run': its checkpoints have version 9, expected"):
         checkpoint.load(run)
 
 
@@ -95,5 +95,5 @@ def test_a_run_of_version_0_1_opens_and_its_checkpoints_are_refused_by_version(t
     run = Run.open(shutil.copytree(OLD_RUN, tmp_path / "run"))
     record = run.read_record()
     assert ("cnn", 1, "digits") == (record.spec.name, record.recipe.epochs, record.data.name)
-    with pytest.raises(ArtifactError, match="its checkpoints have version below 3; this diptych reads version 3"):
+    with pytest.raises(ArtifactError, match="its checkpoints have version below 3, expected 3"):
         checkpoint.load(run)

@@ -59,7 +59,7 @@ def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
 
 def test_predictions_for_another_test_set_are_an_error(reference):
     predictions = Predictions(reference.logits_nk, reference.labels_n, reference.labels_n)
-    with pytest.raises(ArtifactError, match="for another test set"):
+    with pytest.raises(ArtifactError, match="for a different test set"):
         Reference.of(Split(reference.images, np.roll(reference.labels_n, 1)), predictions, tuple("abcd"))
 
 

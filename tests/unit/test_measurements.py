@@ -116,7 +116,7 @@ def test_streamed_images_are_written_as_a_numpy_file(tmp_path):
 def test_an_image_that_has_changed_is_named(tmp_path):
     images = streamed(tmp_path / "photos", tmp_path / "kept")
     (tmp_path / "photos" / "b" / "299.png").write_bytes(b"other")
-    with pytest.raises(DataError, match=r"'b/299\.png' changed while it was in use: restore it"):
+    with pytest.raises(DataError, match=r"'b/299\.png' changed while in use: restore it"):
         save_images(tmp_path / "images.npy", images)
 
 

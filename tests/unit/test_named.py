@@ -122,7 +122,7 @@ def test_emnist_is_found_unpacked_by_name(folder, unpack, tmp_path):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"test-labels-idx1": None}, r"does not hold gzip/emnist-balanced-test-labels"),
+        ({"test-labels-idx1": None}, r"does not contain gzip/emnist-balanced-test-labels"),
         ({"train-labels-idx1": idx_bytes(np.array([47, 0, 0], np.uint8))}, "label 47 for image 0, expected 0 to 46"),
         ({"train-images-idx3": b"\x1f\x8b damaged"}, r"train-images.*is damaged"),
     ],
@@ -261,7 +261,7 @@ def test_imagenet_is_not_downloaded_and_the_error_says_which_files_to_put_where(
 WRONG_TREES = {
     "names for wnids": (
         {"train/cats/1.JPEG": jpeg("x"), "train/dogs/2.JPEG": jpeg("y")}, "unknown: 'cats', 'dogs'"),
-    "nothing that says what val shows": (FLAT, "says the classes of the validation images"),
+    "nothing that says what val shows": (FLAT, "the classes of the validation images"),
     "a class without validation images": (
         {**TRAIN_FILES, "val/n01440764/x.JPEG": jpeg("x")}, "val/n02012849' has no images"),
     "an image that no kit knows": (

@@ -159,7 +159,7 @@ WRONG = {
     "a label that is null": ((encoded(1, 2), [0, None]), {"metadata": features()}, "row 1, has no label"),
     "a label out of range": (
         (encoded(1, 2), [0, 3]), {"metadata": features()}, "row 1, has the label '3': expected 0 to 2"),
-    "no rows": (([], []), {"metadata": features()}, "has columns and no rows"),
+    "no rows": (([], []), {"metadata": features()}, "has no rows"),
     "two classes of one name": (
         (encoded(1, 2), [0, 1]), {"metadata": features(names=["a", "a"])}, "gives two labels the name 'a'"),
     "no image column": (([1.5, 2.5], ["x", "y"]), {"image_type": pa.float64()}, "images may be in none of them"),
@@ -184,7 +184,7 @@ def test_a_file_without_images_or_labels_is_an_error_in_one_line(kind, tmp_path)
             ["dog", "cat", "bird"],
             r"validation-0\.parquet' has other columns or classes than .*test",
         ),
-        ("more", NAMES, r"more\.parquet' must say train"),
+        ("more", NAMES, r"more\.parquet' must contain train"),
     ],
 )
 def test_a_shard_of_other_classes_or_without_a_split_is_an_error(name, names, complaint, tmp_path):

@@ -123,7 +123,7 @@ def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
     path, images = Path(data).expanduser(), [split.images for split in listing.splits.values()]
     roots = {one.root for one in images if isinstance(one, Files)}
     if len(roots) != 1 or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
-        raise UsageError(f"--quarantine requires a folder or a CSV of paths, got {data!r}: fix its files in place.")
+        raise UsageError(f"--quarantine requires a folder or a CSV of paths, got {data!r}; fix its files in place.")
     root = roots.pop()
     if folder.expanduser().resolve().is_relative_to(root.resolve()):
         raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: choose a folder outside it.")
@@ -149,7 +149,7 @@ def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[s
     }
     for target in moves:
         if os.path.lexists(target):
-            raise DataError(f"{str(target)!r} exists and is not overwritten: name another folder.")
+            raise DataError(f"{str(target)!r} already exists: choose another folder.")
     if moves:
         known = read_json(folder / LIST)["files"] if (folder / LIST).exists() else []
         entries = {entry["to"]: entry for entry in (*known, *moves.values())}

@@ -117,7 +117,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
             raise DataError(f"No images at '{image}': name a file, a folder of images or a pattern such as '*.png'.")
         paths += matches
     if not paths:
-        raise DataError("No image given; name a file, a folder of images or a pattern such as '*.png'.")
+        raise DataError("No images given: expected a file, a folder of images or a pattern such as '*.png'.")
     return paths
 
 
@@ -241,11 +241,11 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
             whole = _source(data, reading, card.spec.input_shape).read()
             return EvaluationSet.of_other(whole, card.dataset, card.test_fingerprint)
         if not (card.is_published and card.dataset in sources.NAMED):
-            raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add the DATA.")
+            raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
         dataset = _source(card.dataset, reading, card.spec.input_shape).load()
         if dataset.test_fingerprint != card.test_fingerprint:
             raise ArtifactError(
-                f"'{path}' was tested on a different version of '{card.dataset}': add the DATA."
+                f"'{path}' was tested on a different version of '{card.dataset}': add DATA."
                 f"{provenance.skipped_note(dataset)}"
             )
         return EvaluationSet.of_test(dataset)

@@ -134,7 +134,7 @@ def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
             if record.status != "finished":
                 unfinished.append((record.created, run))
     if not unfinished:
-        raise ArtifactError(f"All {len(runs)} runs in '{folder}' are finished: there is nothing to resume.")
+        raise ArtifactError(f"Nothing to resume: all {len(runs)} runs in '{folder}' are finished.")
     return max(unfinished, key=lambda entry: entry[0])[1]
 
 

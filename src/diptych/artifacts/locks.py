@@ -42,7 +42,7 @@ def locked(folder: Path, doing: str) -> Iterator[int]:
         if not is_free:
             # The holder may not have written who it is yet.
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
-            raise ArtifactError(f"'{folder}' is in use: {holder}. Wait until it and all it started end, or end them.")
+            raise ArtifactError(f"'{folder}' is in use: {holder}. Wait until it and its child processes end.")
         holder = f"process {os.getpid()} on {socket.gethostname()}, {doing} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         try:
             os.ftruncate(descriptor, 0)
@@ -103,7 +103,7 @@ def _opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[tuple[int, bool]]:
         except BlockingIOError:
             is_free = False
         except OSError as error:
-            raise ArtifactError(f"Cannot lock '{path}': {error.strerror}. Use a file system that has locks.") from error
+            raise ArtifactError(f"Cannot lock '{path}': {error.strerror}. Use a file system with locks.") from error
         yield descriptor, is_free
     finally:
         os.close(descriptor)

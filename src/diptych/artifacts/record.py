@@ -177,7 +177,5 @@ def read_record(path: Path, kind: type[T]) -> T:
     content, wanted = read_bytes(path), getattr(kind, "VERSION", None)
     version = parse_json(path, content, _Header, f" {ADVICE}").version
     if None not in (version, wanted) and version != wanted:
-        raise ArtifactError(
-            f"Cannot read '{path}': it has version {version}; this diptych reads version {wanted}. {ADVICE}"
-        )
+        raise ArtifactError(f"Cannot read '{path}': unsupported version {version}, expected {wanted}. {ADVICE}")
     return parse_json(path, content, kind, f" {ADVICE}")

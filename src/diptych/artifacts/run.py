@@ -84,7 +84,7 @@ class Run:
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
         """Make a new run directory in `parent`: `name` or the first free of `name-2`, `name-3`, …"""
         if name in {"", ".."} or name != Path(name).name:
-            raise ArtifactError(f"Cannot name a run '{name}': use a plain folder name without '/'.")
+            raise ArtifactError(f"Invalid run name '{name}': expected a folder name without '/'.")
         run = cls(_make_free_folder(parent, name))
         run.write_record(record)
         return run
@@ -134,7 +134,7 @@ class Run:
     def read_manifest(self) -> dict[str, str]:
         """SHA-256 by file name; raises ArtifactError when there is no manifest or it is broken."""
         if not self.manifest_path.is_file():
-            raise ArtifactError(f"'{self.directory}' has no manifest.json: its training has not finished.")
+            raise ArtifactError(f"'{self.directory}' has no manifest.json: training has not finished.")
         digests = read_json(self.manifest_path).get("sha256")
         if not isinstance(digests, dict):
             raise ArtifactError(f"Cannot read '{self.manifest_path}': it lists no digests.")

@@ -174,7 +174,7 @@ class Experiment:
             if record.data.fingerprint != self._fingerprints[cell.seed]:
                 raise ArtifactError(
                     f"The data at '{self.source.data}' has changed since '{run.directory}' was created. "
-                    "Move that run away or choose another --out."
+                    "Move that run, or choose another --out."
                 )
             if is_complete(run):
                 run.verify()

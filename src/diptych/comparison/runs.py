@@ -218,13 +218,13 @@ def _check(arms: Sequence[Arm]) -> None:
         if one.seed == other.seed:
             raise UsageError(
                 f"'{one.run.directory}' and '{other.run.directory}' have the same settings and the same seed, "
-                f"{one.seed}. Leave one of them out."
+                f"{one.seed}. Omit one of them."
             )
     seeds = [{run.seed for run in arm.runs} for arm in arms]
     if any(one != other and one & other for one, other in combinations(seeds, 2)):
         raise UsageError(
             "The arms share some seeds but not all, so some runs would belong to two pairs. "
-            "Name runs with the same seeds in every arm, or with no seed in common."
+            "Use the same seeds in every arm, or no seed in common."
         )
     reference = arms[0].first
     for run in (run for arm in arms for run in arm.runs):

@@ -72,7 +72,7 @@ def epoch_batches(
         SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.
     """
     if recipe.flip == "auto":
-        raise SpecError("Recipe, 'flip': got auto, whose meaning only the dataset knows; replace it first.")
+        raise SpecError("Recipe: 'flip' must not be auto here, because its meaning depends on the dataset.")
     draws = Draws(seed, epoch, order(len(split.labels), seed, epoch))
     weights_k = class_weights(recipe, split.labels, num_classes)
     mean_color = np.zeros(split.images.shape[-1], dtype=np.uint8)

@@ -215,5 +215,5 @@ def _read_unchanged(listing: Listing, index: int, digests: NDArray[np.uint8]) ->
     """Read a file whose digest must be the same; one that could not be read has zeros, and must fail again."""
     encoded = listing.read(index)
     if hashlib.sha256(encoded).digest() != digests[index].tobytes():
-        raise _ChangedError(f"{listing.id_of(index)!r} changed while it was in use: restore it, then try again.")
+        raise _ChangedError(f"{listing.id_of(index)!r} changed while in use: restore it and try again.")
     return encoded

@@ -30,7 +30,7 @@ def user_path(path: str | Path, what: str) -> Path:
         UsageError: the path is empty or cannot be looked up.
     """
     if not str(path):
-        raise UsageError(f"{what} is empty: expected a path.")
+        raise UsageError(f"{what} is empty; expected a path.")
     try:
         absolute = Path(path).expanduser().absolute()
         if ".." in absolute.parts:  # `..` leads to the parent of a link's target

@@ -129,7 +129,7 @@ def find(
     """
     base = user_path(root, "--root") if root else None
     if base is not None and not base.is_dir():
-        raise UsageError(f"--root {str(base)!r} is not a folder: name the one that the table's paths are relative to.")
+        raise UsageError(f"--root {str(base)!r} is not a folder: expected the base folder of the table's paths.")
     if data in NAMED:
         tables.refuse_options(data, base, pixel_shape)
         return read_named(NAMED[data], _data_dir(data_dir))

@@ -249,7 +249,7 @@ def _check_target(path: Path) -> None:
     """Raise rather than replace a folder that is not an exported one."""
     names = {"1", "model.xml", "model.bin", CARD}
     if path.is_dir() and not ({inside.name for inside in path.iterdir()} <= names and is_artifact(path)):
-        raise UsageError(f"'{path}' is a folder that diptych did not write; choose another folder with --out.")
+        raise UsageError(f"'{path}' is a folder that diptych did not create; choose another folder with --out.")
 
 
 def _write_report(exporter: _Exporter, results: Sequence[Exported]) -> None:

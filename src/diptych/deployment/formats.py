@@ -93,7 +93,7 @@ def parse_formats(names: tuple[str, ...]) -> list[Format]:
         if name not in FORMATS and name != "all":
             raise UsageError(f"Unknown format '{name}'{did_you_mean(name, FORMATS)}. Choose from all, {_NAMES}.")
     if not names:
-        raise UsageError(f"Name at least one format: all, {_NAMES}.")
+        raise UsageError(f"Expected at least one format: all, {_NAMES}.")
     return [form for form in _FORMATS if form.name in names or "all" in names]
 
 

@@ -70,9 +70,9 @@ def transfer(
     """Copy the weights in one file to another, with the processes in `workers` if given; see `api.transfer`."""
     form = _format_of(target)
     if target.is_dir():
-        raise UsageError(f"'{target}' is a folder; name a file.")
+        raise UsageError(f"'{target}' is a folder; expected a file name.")
     if target.exists() and not force:
-        raise UsageError(f"'{target}' exists; replace it with --force.")
+        raise UsageError(f"'{target}' already exists; use --force to replace it.")
     card = _card_for(form, source, spec)
     with Sessions() if workers is None else nullcontext(workers) as processes:
         mapped = map_weights(_read_stored(source, processes.__getitem__), card.spec, str(source), layer_map)

@@ -39,7 +39,7 @@ class Reference:
     def of(cls, test: Split, predictions: Predictions, class_names: tuple[str, ...]) -> Reference:
         """Build the reference from a run's test split and predictions; raise if they do not belong together."""
         if not np.array_equal(test.labels, predictions.labels_n):
-            raise ArtifactError("The run's predictions are for another test set; train a new run.")
+            raise ArtifactError("The run's predictions are for a different test set; train a new run.")
         if not len(test):
             raise DataError("Cannot verify: the test split is empty.")
         golden_g = stratified(test.labels, NUM_GOLDEN)

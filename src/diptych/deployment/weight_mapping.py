@@ -124,7 +124,7 @@ def _pairs(
         if placed is None:
             raise ArtifactError(
                 f"Cannot map the layers of '{where}': their names contradict their order. "
-                "Name each of them with --map FILE_LAYER=MODEL_LAYER."
+                "Map each of them with --map SRCLAYER=DSTLAYER."
             )
         pairs |= placed
     for name in dict.fromkeys([*(name for order in orders for name in order), *held]):

@@ -88,7 +88,7 @@ class Stored:
         """Raise for names with control characters."""
         odd = next((name for name in (*self.arrays, *(self.permutes or ())) if not name.isprintable()), None)
         if odd is not None:
-            raise ArtifactError(f"Cannot read the weights file: {odd!r:.60} is the name of an array or a layer in it.")
+            raise ArtifactError(f"Cannot read the weights file: invalid array or layer name {odd!r:.60}.")
 
 
 def optimizer_slots(recipe: Recipe) -> tuple[str, ...]:

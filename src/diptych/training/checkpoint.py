@@ -87,7 +87,7 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
         with suppress(OSError):
             _sweep(folder)
         refused = error if isinstance(error, ArtifactError) else refusal(folder, error)
-        raise ArtifactError(f"{refused} The training continues with --resume.") from error
+        raise ArtifactError(f"{refused} To continue training, use --resume.") from error
 
 
 def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | None:
@@ -167,8 +167,8 @@ def _below(prefix: str, arrays: Arrays) -> Arrays:
 
 def _other_version(run: Run, version: str) -> ArtifactError:
     return ArtifactError(
-        f"Cannot resume '{run.directory}': its checkpoints have version {version}; this diptych reads version "
-        f"{VERSION}. Resume it with the diptych that wrote it, or train again."
+        f"Cannot resume '{run.directory}': its checkpoints have version {version}, expected "
+        f"{VERSION}. Resume it with the version of diptych that wrote it, or train again."
     )
 
 

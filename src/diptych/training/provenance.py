@@ -107,7 +107,7 @@ def create(
     check_fit(spec, dataset)
     if recipe.wants_validation and not len(dataset.validation):
         raise SpecError(
-            f"'{dataset.name}' has no validation samples ({len(dataset.train)} to train on); early stopping, keep_best "
+            f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training); early stopping, keep_best "
             f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
     record = RunRecord(
@@ -157,7 +157,7 @@ def check_unfinished(run: Run, force: bool) -> RunRecord:
         )
     if record.status == "diverged" and not force:
         raise UsageError(
-            f"'{directory}' has diverged, and would again. "
+            f"Cannot resume '{directory}': it diverged and would diverge again. "
             "Train a new run with a lower learning rate, or resume with --force."
         )
     return record
@@ -199,7 +199,7 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
     if spec.input_shape != dataset.image_shape:
         raise SpecError(
             f"Model '{spec.name}' expects images of {spec.input_shape} (height, width, channels); "
-            f"those of '{dataset.name}' are {dataset.image_shape}. Change the spec's input_shape."
+            f"'{dataset.name}' has {dataset.image_shape}. Change the spec's input_shape."
         )
     if spec.num_classes != dataset.num_classes:
         raise SpecError(

@@ -28,9 +28,9 @@ KINDS = {
     "damaged": Kind("error", "Damaged", "The content violates the format or its checksums."),
     "too-large": Kind("error", "Over the pixel limit", "More pixels than DIPTYCH_MAX_PIXELS allows."),
     "unsupported": Kind("error", "Unsupported", "An unsupported variant of the format: convert the image."),
-    "mislabeled": Kind("warning", "Wrong suffix", "The content has another format than the name, but can be decoded."),
+    "mislabeled": Kind("warning", "Wrong extension", "The content can be decoded but has another format."),
     "conflict": Kind("error", "One image, several labels", "Identical pixels, different labels: at most one is right."),
-    "leakage": Kind("error", "Same image in several splits", "Splits share images, which makes results too good."),
+    "leakage": Kind("error", "Same image in several splits", "The splits share images, so results are too good."),
     "duplicate": Kind(
         "warning", "Duplicates", "Repeated in a split: they count more, and a held-out test split may share them."
     ),
@@ -39,13 +39,13 @@ KINDS = {
     "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded."),
     "untrained-class": Kind("error", "Classes missing from training", "A class that is tested but not trained on."),
     "absent-class": Kind("warning", "Classes missing from a split", "A class without images in some split."),
-    "tiny-class": Kind("warning", "Tiny classes", "A class with too few images for training or evaluation."),
+    "tiny-class": Kind("warning", "Tiny classes", "A class with very few training images."),
     "imbalance": Kind("note", "Imbalanced classes", "Accuracy hides rare classes: use macro F1, or class weights."),
     "blank": Kind("warning", "Blank images", "One flat color."),
     "dark": Kind("note", "Dark images", "Nearly every pixel is close to black."),
-    "blurry": Kind("note", "Blurry images", "Far less sharp than the other images."),
-    "odd-size": Kind("note", "Odd sizes", "Far smaller or larger than the others, or the only ones of another size."),
-    "odd-shape": Kind("note", "Odd shapes", "Far wider or taller than the others; resizing distorts them."),
+    "blurry": Kind("note", "Blurry images", "Far less sharp than most."),
+    "odd-size": Kind("note", "Odd sizes", "Far smaller or larger than most, or of another size than nearly all."),
+    "odd-shape": Kind("note", "Odd shapes", "Far wider or taller than most; resizing distorts them."),
 }
 """Every kind, in the order of a report."""
 UNUSABLE = tuple(KINDS)[:7]

@@ -79,7 +79,7 @@ class CsvTable:
     def texts(self, column: str) -> list[str]:
         """Return the cells of a column."""
         if any(map(is_image, self.columns)):
-            raise DataError(f"{_at(self.path, 1)} names an image file: put a header such as path,label above it.")
+            raise DataError(f"{_at(self.path, 1)} is not a header: add one, such as path,label, above it.")
         place = self.columns.index(column)
         return [row[place] for _, row in islice(self._rows(), 1, None)]
 
@@ -142,8 +142,8 @@ class CsvTable:
             raise DataError(f"{str(self.path)!r} may have its labels in {which}: keep one of these columns.")
         if self._has_header and not named and _PIXEL_NAME.fullmatch(self.columns[0].lower()):
             raise DataError(
-                f"{str(self.path)!r} has no column of labels: none is called {', '.join(LABEL_COLUMNS)}, and the "
-                f"first, {self.columns[0]!r}, is a pixel. Images without labels can only be predicted."
+                f"{str(self.path)!r} has no label column: none is named {', '.join(LABEL_COLUMNS)}, and the "
+                f"first, {self.columns[0]!r}, is a pixel. For images without labels, use `diptych predict`."
             )
         return named[0] if named else 0
 
@@ -181,7 +181,7 @@ def read_lines(path: Path) -> Generator[str]:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE or "\0" in line:
-                    raise DataError(f"{_at(path, number)} is too long or holds a NUL: is this a table?")
+                    raise DataError(f"{_at(path, number)} is too long or contains a NUL: expected a CSV file.")
                 if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
                     raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8.")
                 yield line

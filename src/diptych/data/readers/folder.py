@@ -140,7 +140,7 @@ def _split_folders(root: Path) -> dict[str, str]:
         split = SPLITS.get(name)
         if split is None:
             known = ", ".join(SPLITS)
-            raise DataError(f"{str(root / name)!r} is not a split: the folders beside train must be of {known}.")
+            raise DataError(f"{str(root / name)!r} is not a split: the folders next to train must be named {known}.")
         if folders.setdefault(split, name) != name:
             raise DataError(f"{str(root)!r} has both {folders[split]} and {name}: keep one of them.")
     return folders
@@ -190,7 +190,7 @@ def list_imagenet(folder: Path) -> Listing:
         raise DownloadError(
             "ImageNet cannot be downloaded freely: get ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
             f"{DEVKIT_ARCHIVE} from https://image-net.org/download-images and unpack them into {str(folder)!r} as "
-            "train/<WordNet id>/*.JPEG and val/*.JPEG; leave the development kit beside them."
+            "train/<WordNet id>/*.JPEG and val/*.JPEG; put the development kit next to them."
         )
     known, wnids = imagenet_names(), folder_names(tree / "train")
     unknown = ", ".join(repr(wnid) for wnid in wnids if wnid not in known)
@@ -225,7 +225,7 @@ def _read_truth(folder: Path) -> dict[str, str]:
     if (folder / SOLUTION).is_file():
         return _parse_solution(folder / SOLUTION)
     wanted = f"put {DEVKIT_ARCHIVE} or {SOLUTION} there"
-    raise DownloadError(f"Nothing in {str(folder)!r} says the classes of the validation images: {wanted}.")
+    raise DownloadError(f"Cannot find the classes of the validation images in {str(folder)!r}: {wanted}.")
 
 
 def _parse_devkit(members: Sequence[bytes], name: str) -> dict[str, str]:

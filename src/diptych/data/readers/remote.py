@@ -61,7 +61,7 @@ def read_members(source: Path, names: Sequence[str]) -> list[bytes]:
     contents = read_archive(source, names)
     missing = [name for name in names if name not in contents]
     if missing:
-        raise DataError(f"{str(source)!r} does not hold {', '.join(missing)}: download it again.")
+        raise DataError(f"{str(source)!r} does not contain {', '.join(missing)}: download it again.")
     return [contents[name] for name in names]
 
 

@@ -49,13 +49,13 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | 
     unnamed = shards.pop("", []) if len(shards) > 1 else []
     if paths[0].suffix.lower() == SUFFIX:
         if unnamed:
-            raise DataError(f"The name of {str(unnamed[0])!r} must say train, validation or test, as others do.")
+            raise DataError(f"The name of {str(unnamed[0])!r} must contain train, validation or test, as others do.")
         return _read(shards, root, shape)
     for split, same in shards.items():
         if len(same) > 1:
             names = ", ".join(repr(path.name) for path in same)
             which = f"all of {split}" if split else "and none says train or test in its name"
-            raise DataError(f"{str(same[0].parent)!r} has the tables {names}, {which}: give one of them as DATA.")
+            raise DataError(f"{str(same[0].parent)!r} has the tables {names}, {which}: use one of them as DATA.")
     return _read(shards, root, shape)
 
 
@@ -95,7 +95,7 @@ def _check_complete(paths: Sequence[Path]) -> None:
         missing = next((number for number in range(count) if number not in numbers), None)
         if missing is not None:
             lacking = f"{name}-{missing:05}-of-{count:05}" + (" and others" if len(numbers) < count - 1 else "")
-            raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or give one file as DATA.")
+            raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or use one file as DATA.")
 
 
 def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
@@ -131,7 +131,7 @@ def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
         if columns.image in table.text_columns:
             _add_paths(places, table, columns.image, root)
     if not labels:
-        raise DataError(f"{str(first.path)!r} has columns and no rows: expected one for each image.")
+        raise DataError(f"{str(first.path)!r} has no rows: expected one per image.")
     class_names, labels_m = _find_classes(labels, splits, names, first.path)
     if places:
         order_m, ids_m = np.array(by_path([*places]), dtype=np.intp), as_names(places)
@@ -231,7 +231,7 @@ def _read_labels(table: Table, columns: _Columns, names: dict[str, str]) -> list
     _check_labels(table, labels)
     for row, label in enumerate(labels):
         if columns.class_names and label not in names:
-            expected = f"expected 0 to {len(names) - 1}. Images without labels can only be predicted"
+            expected = f"expected 0 to {len(names) - 1}. For images without labels, use `diptych predict`"
             raise DataError(f"{table.at(row)} has the label {shown(label)}: {expected}.")
     if columns.class_name:
         for row, (label, name) in enumerate(zip(labels, table.texts(columns.class_name), strict=True)):
@@ -277,7 +277,7 @@ def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tu
     for first, second in pairwise(labels):
         if int(first) == int(second):
             raise DataError(
-                f"{str(path)!r} has the labels {first!r} and {second!r} for one number: write it in one way."
+                f"{str(path)!r} has the labels {first!r} and {second!r} for the same number: use one of them."
             )
     class_names = [names[label] for label in labels] if names else _names_beside(path) or labels
     if len(class_names) != len(labels):
@@ -285,7 +285,7 @@ def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tu
         raise DataError(f"{str(path)!r} has {len(labels)} labels, but {beside}.")
     for name in class_names:
         if class_names.count(name) > 1:
-            raise DataError(f"{str(path)!r} gives two labels the name {shown(name)}: name each class differently.")
+            raise DataError(f"{str(path)!r} gives two labels the name {shown(name)}; class names must be unique.")
     return tuple(class_names)
 
 
@@ -296,5 +296,5 @@ def _names_beside(path: Path) -> list[str] | None:
         return None
     names = [name.strip() for name in "".join(read_lines(path)).rstrip().split("\n")]
     if "" in names:
-        raise DataError(f"{str(path)!r}, line {names.index('') + 1}: expected one class name a line, got none.")
+        raise DataError(f"{str(path)!r}, line {names.index('') + 1}: expected one class name per line, got none.")
     return names
