@@ -17,6 +17,7 @@ from statistics import median
 
 import numpy as np
 
+from diptych.deployment.file_types import open_artifact
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Predictor
 from diptych.processes import engine_environment, num_threads
@@ -58,7 +59,7 @@ def measured(folder: Path, form: str, runtime: str, seconds: float) -> dict[str,
     """Median seconds of a bare call and of the predictor's, and the median of their ratio over slices of the time."""
     model = next(folder.glob("*.onnx")).name.partition(".")[0]
     path = folder / f"{model}{FORMATS[form].suffix}"
-    predictor = Predictor.load(path, runtime=runtime, trust=True)
+    predictor = Predictor.of(open_artifact(path), runtime=runtime)
     bare = BARE[runtime](predictor)
     found = {}
     for batch in WANTED:

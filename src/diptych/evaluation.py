@@ -1,15 +1,15 @@
 """Test metrics, computed in float64 by NumPy from any engine's logits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from diptych.errors import ArtifactError, DataError, EngineError
+from diptych.errors import ArtifactError, EngineError
 
 NUM_BINS = 15
-_SCORES = ("precision", "recall", "f1")
+SCORES = ("precision", "recall", "f1")
 
 
 def softmax(logits_nk: np.ndarray) -> np.ndarray:
@@ -43,8 +43,7 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
         `f1`), `per_class` (these, `name` and `support`), `confusion_matrix` (rows are true classes).
 
     Raises:
-        ArtifactError: The shapes do not match.
-        DataError: A label is outside [0, num_classes).
+        ArtifactError: The shapes do not match, or a label is outside [0, num_classes).
         EngineError: A logit is NaN or infinite.
     """
     _check(logits_nk, labels_n, class_names)
@@ -56,36 +55,18 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
     cells = np.bincount(labels_n * num_classes + logits_nk.argmax(axis=1), minlength=num_classes**2)
     counts_kk = cells.reshape(num_classes, num_classes)
     support_k, scores = counts_kk.sum(axis=1), _scores(counts_kk)
-    rows = zip(class_names, *(scores[score].tolist() for score in _SCORES), support_k.tolist(), strict=True)
+    rows = zip(class_names, *(scores[score].tolist() for score in SCORES), support_k.tolist(), strict=True)
     return {
         "num_samples": num_samples,
         "accuracy": float(np.mean(rank_n == 0)),
         "top5_accuracy": float(np.mean(rank_n < 5)),
         "loss": float(-np.mean(log_probabilities_nk[np.arange(num_samples), labels_n])),
         "expected_calibration_error": bins.expected_calibration_error,
-        "macro": {score: float(scores[score].mean()) for score in _SCORES},
-        "weighted": {score: float(np.average(scores[score], weights=support_k)) for score in _SCORES},
-        "per_class": [dict(zip(("name", *_SCORES, "support"), row, strict=True)) for row in rows],
+        "macro": {score: float(scores[score].mean()) for score in SCORES},
+        "weighted": {score: float(np.average(scores[score], weights=support_k)) for score in SCORES},
+        "per_class": [dict(zip(("name", *SCORES, "support"), row, strict=True)) for row in rows],
         "confusion_matrix": counts_kk.tolist(),
     }
-
-
-def classification_report(metrics: Mapping[str, Any]) -> str:
-    """Format what `evaluate_logits` returned as scikit-learn's text report."""
-    classes, total = metrics["per_class"], metrics["num_samples"]
-    width = max(len("weighted avg"), *(len(row["name"]) for row in classes))
-
-    def line(name: str, row: Mapping[str, Any], support: int) -> str:
-        return f"{name:>{width}} " + "".join(f"{row[score]:10.4f}" for score in _SCORES) + f"{support:10}\n"
-
-    return (
-        " " * width + " " + "".join(f"{column:>10}" for column in ("precision", "recall", "f1-score", "support"))
-        + "\n\n"
-        + "".join(line(row["name"], row, row["support"]) for row in classes)
-        + f"\n{'accuracy':>{width}} {'':20}{metrics['accuracy']:10.4f}{total:10}\n"
-        + line("macro avg", metrics["macro"], total)
-        + line("weighted avg", metrics["weighted"], total)
-    )  # fmt: skip
 
 
 def _scores(counts_kk: np.ndarray) -> dict[str, np.ndarray]:
@@ -100,15 +81,11 @@ def _scores(counts_kk: np.ndarray) -> dict[str, np.ndarray]:
 
 def _check(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]) -> None:
     num_samples, num_classes = len(labels_n), len(class_names)
-    if labels_n.ndim != 1 or logits_nk.shape != (num_samples, num_classes) or num_samples == 0:
+    is_known_n = (labels_n >= 0) & (labels_n < num_classes)
+    if not num_samples or logits_nk.shape != (num_samples, num_classes) or not is_known_n.all():
         raise ArtifactError(
-            f"Cannot evaluate logits of shape {logits_nk.shape} with labels of shape {labels_n.shape} and "
-            f"{num_classes} class names: expected shapes (N, {num_classes}) and (N,) with N >= 1."
-        )
-    invalid = np.flatnonzero((labels_n < 0) | (labels_n >= num_classes))
-    if len(invalid):
-        raise DataError(
-            f"Label {labels_n[invalid[0]]} of sample {invalid[0]} is out of range: expected 0 to {num_classes - 1}."
+            f"Cannot evaluate logits of shape {logits_nk.shape} with {num_samples} labels: expected shape "
+            f"(N, {num_classes}), with N >= 1, and labels from 0 to {num_classes - 1}."
         )
     not_finite = np.flatnonzero(~np.isfinite(logits_nk).all(axis=1))
     if len(not_finite):

@@ -172,8 +172,7 @@ class RunOptions(Options):
 
     def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with some fields changed."""
-        recipe = self.recipe if isinstance(self.recipe, Recipe) else find_recipe(self.recipe)
-        return replace(recipe, **changes)
+        return replace(self.recipe if isinstance(self.recipe, Recipe) else find_recipe(self.recipe), **changes)
 
 
 def find_recipe(recipe: str | Path) -> Recipe:

@@ -186,18 +186,6 @@ class _StandIn:
         return partial(self._worker.call, _invoke, self._recipe, method)
 
 
-def call(
-    function: Callable[..., R],
-    *args: Any,
-    name: str = "The process",
-    env: Mapping[str, str] | None = None,
-    **kwargs: Any,
-) -> R:
-    """Run one function in a process of its own; see `Worker.call`."""
-    with Worker(name, env=env) as worker:
-        return worker.call(function, *args, **kwargs)
-
-
 def engine_environment(engine: str | None = None) -> dict[str, str]:
     """Return this process's environment, with the variables that a process for `engine` must start with."""
     variables = {**_DEFAULTS, **os.environ, **_SETTINGS[engine], "PYTHONUNBUFFERED": "1"}

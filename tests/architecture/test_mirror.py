@@ -163,8 +163,8 @@ def test_functions_in_another_order_are_found(copy):
 
 
 def test_what_a_new_file_uses_must_be_mirrored(copy, tmp_path):
-    (tmp_path / "user.py").write_text("from diptych.engines.torch.train import _pixels\n")
-    assert any("train.py: _pixels" in line for line in faults(copy, (PACKAGE, TESTS, tmp_path)))
+    (tmp_path / "user.py").write_text("from diptych.engines.torch.train import _tensor\n")
+    assert any("train.py: _tensor" in line for line in faults(copy, (PACKAGE, TESTS, tmp_path)))
 
 
 def test_a_file_in_one_engine_only_is_found(copy):

@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 from diptych.deployment.formats import FORMATS
-from diptych.errors import UsageError
 from diptych.evaluation import softmax
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # exporters warn about their own calls
@@ -84,13 +83,3 @@ def test_exported_files_predict_as_the_model_without_diptych(engine_name, engine
             assert np.abs(found["probabilities"] - expected_nk).max() < TOLERANCES.get(form, 1e-5), (form, name)
             consistent = 1e-2 if "int8" in form else 1e-5
             np.testing.assert_allclose(softmax(found["logits"]), found["probabilities"], atol=consistent)
-
-
-@pytest.mark.parametrize("form", ["tflite-int8", "abacus"])
-def test_a_format_that_cannot_be_written_leaves_nothing(engine_name, engine, tmp_path, form):
-    needs_images = (engine_name, form) == ("tensorflow", "tflite-int8")
-    fault = "needs calibration images" if needs_images else f"cannot write the format '{form}'"
-    model = tiny.loaded(engine, tiny.linear(), "float32")
-    with pytest.raises(UsageError, match=fault):
-        engine.export(model, form, tmp_path / "model", "{}", None)
-    assert not list(tmp_path.iterdir())

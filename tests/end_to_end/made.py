@@ -4,7 +4,7 @@ import numpy as np
 from finished import record_of
 
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import write_arrays
+from diptych.artifacts.store import write_arrays, write_json
 from diptych.engines.session import session
 from diptych.evaluation import evaluate_logits
 from diptych.spec import Recipe, zoo
@@ -55,6 +55,6 @@ def write_run(run, engine, weights, test):
     engine.load_weights(weights)
     logits_nk = engine.predict(test.images[:])
     write_arrays(run.model_path, weights, {"format": "pt"})
-    run.write_metrics(evaluate_logits(logits_nk, test.labels, run.read_record().class_names))
+    write_json(run.metrics_path, evaluate_logits(logits_nk, test.labels, run.read_record().class_names))
     run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
     run.seal()

@@ -25,4 +25,4 @@ def test_evaluate_prints_metrics_a_report_and_the_confusion_matrix(digits_runs):
     assert (0, "") == (result.code, result.err)
     assert f"accuracy {run.read_metrics()['accuracy']:.2%}" in result.out
     assert f"images {run.read_metrics()['num_samples']} (test split of digits)" in result.out
-    assert all(word in result.out for word in ("precision", "recall", "macro avg", "confusion matrix"))
+    assert all(word in result.out for word in ("precision", "recall", "macro average", "confusion matrix"))

@@ -21,7 +21,7 @@ def make_row(form, *, runtime=None, status="ok", reason=None, latency=1e-3, rate
         "worst_difference": 1e-7,
         "speeds": (make_speed(latency, rate),),
     }
-    return Row(form, runtime or FORMATS[form].runtimes[0], status, reason, **known | fields)
+    return Row(form, status, reason, runtime=runtime or FORMATS[form].runtimes[0], **known | fields)
 
 
 def make_benchmark(*rows):

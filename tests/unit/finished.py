@@ -8,6 +8,7 @@ import numpy as np
 from diptych.artifacts.events import append_event
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Predictions, Run
+from diptych.artifacts.store import write_json
 from diptych.evaluation import evaluate_logits
 from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
@@ -80,7 +81,7 @@ def finished(parent, name, *, engine="torch", seed=0, model="mlp", logits_nk=Non
     run = Run.create(parent, name, record_of(**entries | (record or {})))
     for epoch in (1, 2):
         append_event(run.events_path, "epoch", epoch_of(epoch))
-    run.write_metrics(evaluate_logits(logits_nk, labels_n, CLASSES))
+    write_json(run.metrics_path, evaluate_logits(logits_nk, labels_n, CLASSES))
     run.write_predictions(Predictions(logits_nk, labels_n, np.arange(len(labels_n))))
     run.seal()
     return run

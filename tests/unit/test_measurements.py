@@ -93,7 +93,7 @@ def test_a_runtime_that_cannot_run_a_file_affects_its_row_alone(measure, error, 
 def test_a_format_that_cannot_be_written_is_a_row_with_its_reason(measure):
     result, calls = measure(
         Exported("keras", "impossible", "no such layer"),
-        Exported("openvino", "impossible", "not installed", absent=True),
+        Exported("openvino", "absent", "not installed"),
     )
     assert [("impossible", "no such layer"), ("absent", "not installed")] == [
         (row.status, row.reason) for row in result.rows

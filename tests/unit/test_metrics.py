@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from diptych.errors import ArtifactError, DataError, EngineError
-from diptych.evaluation import classification_report, evaluate_logits, log_softmax, reliability_bins, softmax
+from diptych.errors import ArtifactError, EngineError
+from diptych.evaluation import evaluate_logits, log_softmax, reliability_bins, softmax
 
 NAMES = ["cat", "dog", "eel", "fox", "gnu", "hen", "imp"]
 SCORES = ("precision", "recall", "f1")
@@ -46,16 +46,6 @@ def test_scores_equal_scikit_learns_to_the_last_bit(labeled):
         assert expected(average)[:3] == [metrics[average][score] for score in SCORES]
     assert confusion_matrix(labels_n, predicted_n, labels=range(7)).tolist() == metrics["confusion_matrix"]
     assert NAMES == [row["name"] for row in metrics["per_class"]]
-
-
-@pytest.mark.parametrize("names", [NAMES, ["a class with a long name", *NAMES[1:]]], ids=["short", "long"])
-def test_the_report_is_scikit_learns(labeled, names):
-    from sklearn.metrics import classification_report as expected_report
-
-    logits_nk, labels_n = labeled
-    settings = {"labels": range(7), "target_names": names, "digits": 4, "zero_division": 0}
-    expected = expected_report(labels_n, logits_nk.argmax(axis=1), **settings)
-    assert expected == classification_report(evaluate_logits(logits_nk, labels_n, names))
 
 
 def test_accuracies_count_labels_among_the_largest_logits(sample):
@@ -104,18 +94,15 @@ def test_logits_that_are_not_finite_are_counted(bad):
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "shape", "labels"),
+    ("shape", "labels"),
     [
-        (DataError, "Label -1 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, -1]),
-        (DataError, "Label 2 of sample 1 is out of range: expected 0 to 1", (2, 2), [0, 2]),
-        *(
-            (ArtifactError, r"expected shapes \(N, 2\) and \(N,\) with N >= 1", shape, [0] * num_labels)
-            for shape, num_labels in (((3, 2), 2), ((2, 3), 2), ((2,), 2), ((2, 2, 1), 2), ((0, 2), 0))
-        ),
+        *(((2, 2), [0, label]) for label in (-1, 2)),
+        *((shape, [0] * num) for shape, num in (((3, 2), 2), ((2, 3), 2), ((2,), 2), ((2, 2, 1), 2), ((0, 2), 0))),
     ],
 )
-def test_labels_out_of_range_and_shapes_that_do_not_match_are_refused(error, message, shape, labels):
-    with pytest.raises(error, match=message):
+def test_labels_out_of_range_and_shapes_that_do_not_match_are_refused(shape, labels):
+    message = r"expected shape \(N, 2\), with N >= 1, and labels from 0 to 1"
+    with pytest.raises(ArtifactError, match=message):
         evaluate_logits(np.zeros(shape), np.array(labels, int), NAMES[:2])
 
 

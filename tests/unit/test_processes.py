@@ -188,7 +188,10 @@ def test_a_script_needs_no_guard_and_a_file_beside_it_stands_in_for_no_module(en
     (tmp_path / "pickle.py").write_text("raise SystemExit('the wrong pickle')")
     (tmp_path / "scripts").mkdir()
     script = tmp_path / "scripts" / "script.py"
-    script.write_text("import test_processes as t\nfrom diptych.processes import call\nprint(call(t.same, 'once'))\n")
+    script.write_text(
+        "import test_processes as t\nfrom diptych.processes import Worker\n"
+        "with Worker() as worker:\n    print(worker.call(t.same, 'once'))\n"
+    )
     done = subprocess.run([sys.executable, script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("once\n", "")
 

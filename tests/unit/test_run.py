@@ -6,7 +6,7 @@ from finished import finished, record_of
 
 from diptych.api.training import unfinished_run
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import write_npz
+from diptych.artifacts.store import write_json, write_npz
 from diptych.errors import ArtifactError
 
 
@@ -18,13 +18,6 @@ def run(tmp_path):
 def test_new_runs_take_the_first_free_name(tmp_path):
     names = [Run.create(tmp_path / "runs", "digits-cnn-torch", record_of()).directory.name for _ in range(3)]
     assert ["digits-cnn-torch", "digits-cnn-torch-2", "digits-cnn-torch-3"] == names
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a"])
-def test_a_name_that_is_no_plain_folder_name_is_refused(tmp_path, name):
-    with pytest.raises(ArtifactError, match="Invalid run name"):
-        Run.create(tmp_path / "runs", name, record_of())
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_opens_with_what_was_written(run):
@@ -73,7 +66,7 @@ def test_the_manifest_lists_every_finished_file_and_not_itself(run):
 
 
 def test_changed_and_missing_files_are_named_and_later_ones_are_no_fault(run):
-    run.write_metrics({"accuracy": 0.5})
+    write_json(run.metrics_path, {"accuracy": 0.5})
     run.model_path.write_bytes(b"weights")
     run.seal()
     run.report_path.write_bytes(b"later")

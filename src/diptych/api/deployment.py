@@ -52,12 +52,12 @@ def export(
     if unused and not isinstance(calibration, str | Path):
         raise UsageError(f"'{unused[0]}' is for calibration data; also set 'calibration' to a dataset.")
     opened, record = finished_run(run)
-    formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
+    formats = parse_formats(to)
     images = None
     if isinstance(calibration, np.ndarray):
         images = Calibration(calibration, {"dataset": "given as pixels", "num_images": len(calibration)})
     elif calibration is not None:
-        dataset = source_like(record, calibration, reading).load()
+        dataset = source_like(calibration, reading, record.spec, record.data.data_dir).load()
         images = draw(dataset.train, dataset.name)
     return export_run(
         TrainedModel.of(opened, reading.data_dir),
@@ -99,11 +99,10 @@ def benchmark(
 
     (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
     opened, _ = finished_run(run)
-    formats = parse_formats((to,) if isinstance(to, str) else tuple(to))
     folder = Path(chosen.out) if chosen.out else opened.export_dir
     threads = chosen.threads or num_threads()
     model = TrainedModel.of(opened, chosen.data_dir)
-    results = measure(model, formats, folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
+    results = measure(model, parse_formats(to), folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
     write(results, folder)
     plots.benchmark(folder / "benchmark.png", results)
     return results

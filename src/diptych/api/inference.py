@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diptych import engines
 from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
-from diptych.data.datasets import Dataset, Split
+from diptych.data.datasets import Dataset
 from diptych.data.decode import SUFFIXES, decode_file
 from diptych.data.images import Images
 from diptych.data.preprocess import resize
@@ -27,6 +26,7 @@ from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.evaluation import evaluate_logits, softmax
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
+from diptych.spec import ModelSpec
 from diptych.training import provenance
 from diptych.training.provenance import DataSource, evaluation_precision
 
@@ -57,11 +57,20 @@ def evaluate(model: str | Path | Run, data: str | Path | None = None, **options:
     """
     (opening, reading), _ = split_options("evaluate", options, ModelOptions, OtherDataOptions)
     classifier = open_classifier(model, opening)
-    evaluation_set = classifier.evaluation_set(data, reading)
-    labels_n = evaluation_set.labels(classifier.class_names, str(model))
-    logits_nk = np.concatenate([classifier.logits(split.images) for split in evaluation_set.splits])
-    metrics = evaluate_logits(logits_nk, labels_n, classifier.class_names)
-    return {**metrics, "data": {"name": evaluation_set.name, "used": evaluation_set.used}}
+    dataset, class_names = classifier.data(data, reading), classifier.class_names
+    if unknown := [name for name in dataset.class_names if name not in class_names]:
+        raise UsageError(
+            f"'{dataset.name}' has classes that '{model}' was not trained on: {', '.join(unknown[:3])}…; "
+            f"expected some of {', '.join(class_names[:3])}…"
+        )
+    used, splits = "test split", [dataset.test]
+    if not len(dataset.test):
+        used, splits = "every image", [split for split in (dataset.train, dataset.validation) if len(split)]
+    indices_k = np.array([class_names.index(name) for name in dataset.class_names], dtype=np.int64)
+    labels_n = np.concatenate([indices_k[split.labels] for split in splits])
+    logits_nk = np.concatenate([classifier.logits(split.images) for split in splits])
+    metrics = evaluate_logits(logits_nk, labels_n, class_names)
+    return {**metrics, "data": {"name": dataset.name, "used": used}}
 
 
 @accepts(ModelOptions)
@@ -83,7 +92,7 @@ def predict(
     classifier = open_classifier(model, opening)
     height, width, channels = classifier.input_shape
     if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.shape[1:] != classifier.input_shape:
+        if images.dtype != np.uint8 or images.shape[1:] != classifier.input_shape or not len(images):
             raise DataError(
                 f"Cannot predict {images.dtype} pixels of shape {images.shape}: "
                 f"the model takes uint8, (N, {height}, {width}, {channels})."
@@ -121,47 +130,17 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-@dataclass(frozen=True, eq=False)
-class EvaluationSet:
-    """The labeled images that a model is evaluated on: a test split, or all images of data without one."""
+def divided_alike(other: Dataset, name: str, test_fingerprint: str | None) -> Dataset:
+    """Other data, with the test split of the training if it turns out to be what the model was trained on.
 
-    name: str
-    class_names: tuple[str, ...]
-    splits: tuple[Split, ...]
-    used: Literal["test split", "every image"]
-
-    @classmethod
-    def of_test(cls, dataset: Dataset) -> Self:
-        """The test split of data."""
-        return cls(dataset.name, dataset.class_names, (dataset.test,), "test split")
-
-    @classmethod
-    def of_other(cls, other: Dataset, name: str, test_fingerprint: str | None) -> Self:
-        """The test split of other data, or all of its images if it has none.
-
-        Data that turns out to be what the model was trained on is divided as it was then. `name` and `test_fingerprint`
-        are those of the model's data; without a fingerprint, equal names mean equal data.
-        """
-        if len(other.test):
-            return cls.of_test(other)
+    `name` and `test_fingerprint` are those of the model's data; without a fingerprint, equal names mean equal data.
+    """
+    if not len(other.test):
         with suppress(DataError):  # data that cannot be divided was not trained on
             dataset = other.divide(seed=0, validation_fraction=0)
-            is_same = dataset.test_fingerprint == test_fingerprint
-            if is_same or (test_fingerprint is None and other.name == name):
-                return cls.of_test(dataset)
-        used = tuple(split for split in (other.train, other.validation) if len(split))
-        return cls(other.name, other.class_names, used, "every image")
-
-    def labels(self, class_names: Sequence[str], model: str) -> NDArray[np.int64]:
-        """Labels as indices into a model's class names, int64, (N,); raises UsageError if one is not among them."""
-        unknown = [name for name in self.class_names if name not in class_names]
-        if unknown:
-            raise UsageError(
-                f"'{self.name}' has classes that '{model}' was not trained on: {', '.join(unknown[:3])}…; "
-                f"expected some of {', '.join(class_names[:3])}…"
-            )
-        indices_k = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
-        return np.concatenate([indices_k[split.labels] for split in self.splits])
+            if dataset.test_fingerprint == test_fingerprint or (test_fingerprint is None and other.name == name):
+                return dataset
+    return other
 
 
 @dataclass(frozen=True)
@@ -173,7 +152,7 @@ class Classifier:
     class_names: tuple[str, ...]
     logits: Callable[[Images], np.ndarray]
     """From uint8 images, (N, H, W, C), to logits, (N, K)."""
-    evaluation_set: Callable[[str | Path | None, OtherDataOptions], EvaluationSet]
+    data: Callable[[str | Path | None, OtherDataOptions], Dataset]
     """Labeled images of the data it was trained on, or of other data."""
 
 
@@ -196,10 +175,14 @@ def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
     return opened, record
 
 
-def source_like(record: RunRecord, data: str | Path, reading: OtherDataOptions) -> DataSource:
-    """Other data, with images of a run's size and colors."""
-    directory = reading.data_dir or record.data.data_dir
-    return _source(data, replace(reading, data_dir=directory), record.spec.input_shape)
+def source_like(
+    data: str | Path, reading: OtherDataOptions, spec: ModelSpec, data_dir: str | None = None
+) -> DataSource:
+    """Other data, with images of a model's size and colors; `data_dir` is the default of the option."""
+    height, width, channels = spec.input_shape
+    return DataSource.of(
+        data, image_size=(height, width), channels=channels, **{"data_dir": data_dir, **reading.given()}
+    )
 
 
 def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
@@ -214,14 +197,14 @@ def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
         precision = evaluation_precision(record.recipe)
         return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
-    def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
+    def dataset(data: str | Path | None, reading: OtherDataOptions) -> Dataset:
         own = record.data
         if data is None or sources.absolute(data) == own.data:
-            return EvaluationSet.of_test(provenance.load_data(record, **reading.given()))
-        whole = source_like(record, data, reading).read()
-        return EvaluationSet.of_other(whole, own.name, own.test_fingerprint)
+            return provenance.load_data(record, **reading.given())
+        other = source_like(data, reading, spec, own.data_dir).read()
+        return divided_alike(other, own.name, own.test_fingerprint)
 
-    return Classifier(spec.input_shape, record.class_names, logits, evaluation_set)
+    return Classifier(spec.input_shape, record.class_names, logits, dataset)
 
 
 def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
@@ -236,24 +219,17 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
     predictor = Predictor.of(artifact, runtime=runtime)
     card = artifact.card
 
-    def evaluation_set(data: str | Path | None, reading: OtherDataOptions) -> EvaluationSet:
+    def dataset(data: str | Path | None, reading: OtherDataOptions) -> Dataset:
         if data is not None:
-            whole = _source(data, reading, card.spec.input_shape).read()
-            return EvaluationSet.of_other(whole, card.dataset, card.test_fingerprint)
+            return divided_alike(source_like(data, reading, card.spec).read(), card.dataset, card.test_fingerprint)
         if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
-        dataset = _source(card.dataset, reading, card.spec.input_shape).load()
-        if dataset.test_fingerprint != card.test_fingerprint:
+        own = source_like(card.dataset, reading, card.spec).load()
+        if own.test_fingerprint != card.test_fingerprint:
             raise ArtifactError(
                 f"'{path}' was tested on a different version of '{card.dataset}': add DATA."
-                f"{provenance.skipped_note(dataset)}"
+                f"{provenance.skipped_note(own)}"
             )
-        return EvaluationSet.of_test(dataset)
+        return own
 
-    return Classifier(
-        card.spec.input_shape, card.class_names, lambda images_nhwc: predictor(images_nhwc)[0], evaluation_set
-    )
-
-
-def _source(data: str | Path, reading: OtherDataOptions, shape: tuple[int, int, int]) -> DataSource:
-    return DataSource.of(data, image_size=shape[:2], channels=shape[2], **reading.given())
+    return Classifier(card.spec.input_shape, card.class_names, lambda images_nhwc: predictor(images_nhwc)[0], dataset)

@@ -51,12 +51,16 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
     recipe, spec = chosen.recipe_with(changes), chosen.spec
     runs = []
     with _training_process(names[0]) as process, shown(notify) as tell:
+        from diptych.data.preprocess import channel_statistics
+        from diptych.spec import zoo
         from diptych.training import provenance
         from diptych.training.process import Settings
 
         source = source_of(data, reading, spec, recipe, chosen.seed)
         dataset = source.load(data_progress(tell))
-        spec = spec or _spec_for(str(chosen.model), dataset)
+        if spec is None:
+            mean, std = channel_statistics(dataset.train.images)
+            spec = zoo.model(str(chosen.model), dataset.image_shape, dataset.num_classes, mean, std)
         threads = chosen.threads or num_threads()
         if chosen.device == "cuda":  # refused before there is a run
             process.call(engines.configure, names[0], threads, chosen.device)
@@ -200,11 +204,3 @@ def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, re
     if spec:
         options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
     return DataSource.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
-
-
-def _spec_for(name: str, dataset: Dataset) -> ModelSpec:
-    from diptych.data.preprocess import channel_statistics
-    from diptych.spec import zoo
-
-    mean, std = channel_statistics(dataset.train.images)
-    return zoo.model(name, dataset.image_shape, dataset.num_classes, mean, std)

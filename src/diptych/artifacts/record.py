@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from diptych.artifacts.store import parse_json, read_bytes
-from diptych.errors import ArtifactError, SpecError
+from diptych.errors import SpecError
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, recipe_from_json
 
@@ -108,9 +108,7 @@ class Forced(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field="format", tag="diptych-run"):
     """`run.json`: everything that a training follows from, and how it ended."""
 
-    VERSION: ClassVar[int] = 1
-
-    version: int
+    version: Literal[1]
     status: Status
     created: float = 0.0
     command: tuple[str, ...] = ()
@@ -164,18 +162,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field=
         return self.engines[-1].threads if self.engines else None
 
 
-class _Header(msgspec.Struct):
-    version: int | None = None
-
-
 def read_record(path: Path, kind: type[T]) -> T:
     """Read a JSON file as a struct.
 
     Raises:
         ArtifactError: the file cannot be read, is not JSON, or does not fit; names the entry and the fault.
     """
-    content, wanted = read_bytes(path), getattr(kind, "VERSION", None)
-    version = parse_json(path, content, _Header, f" {ADVICE}").version
-    if None not in (version, wanted) and version != wanted:
-        raise ArtifactError(f"Cannot read '{path}': unsupported version {version}, expected {wanted}. {ADVICE}")
-    return parse_json(path, content, kind, f" {ADVICE}")
+    return parse_json(path, read_bytes(path), kind, f" {ADVICE}")

@@ -16,7 +16,6 @@ runs/<name>/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,7 +28,6 @@ from diptych.artifacts.store import (
     make_folder,
     read_json,
     read_npz,
-    remove_files,
     sha256_of,
     sync,
     write_json,
@@ -83,9 +81,18 @@ class Run:
     @classmethod
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
         """Make a new run directory in `parent`: `name` or the first free of `name-2`, `name-3`, …"""
-        if name in {"", ".."} or name != Path(name).name:
-            raise ArtifactError(f"Invalid run name '{name}': expected a folder name without '/'.")
-        run = cls(_make_free_folder(parent, name))
+        for number in count(1):
+            folder = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                make_folder(parent)
+                folder.mkdir()
+                sync(parent)
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ArtifactError(f"Cannot make the run directory '{folder}': {error.strerror}.") from error
+        run = cls(folder)
         run.write_record(record)
         return run
 
@@ -110,10 +117,6 @@ class Run:
     def read_metrics(self) -> dict[str, Any]:
         """Read `metrics.json`."""
         return read_json(self.metrics_path)
-
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write `metrics.json`."""
-        write_json(self.metrics_path, metrics)
 
     def read_predictions(self) -> Predictions:
         """Read `predictions.npz`; raises ArtifactError when an array is missing or of another length."""
@@ -145,10 +148,6 @@ class Run:
         digests = {name: sha256_of(self.directory / name) for name in self._file_names()}
         write_json(self.manifest_path, {"sha256": digests})
 
-    def unseal(self) -> None:
-        """Remove the manifest before its files change."""
-        remove_files([self.manifest_path])
-
     def verify(self) -> None:
         """Raise ArtifactError if there is no manifest, or a file in it is missing or has changed since `seal`."""
         digests = self.read_manifest()
@@ -177,21 +176,6 @@ def is_run(path: str | Path) -> bool:
         return (Path(path) / "run.json").is_file()
     except OSError as error:
         raise ArtifactError(f"'{path!s:.60}…' is not a run: {error.strerror}.") from error
-
-
-def _make_free_folder(parent: Path, name: str) -> Path:
-    for number in count(1):
-        folder = parent / (name if number == 1 else f"{name}-{number}")
-        try:
-            make_folder(parent)
-            folder.mkdir()
-            sync(parent)
-            break
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ArtifactError(f"Cannot make the run directory '{folder}': {error.strerror}.") from error
-    return folder
 
 
 def _what_is_there(directory: Path, runs: list[Path]) -> str:

@@ -26,9 +26,9 @@ def positional(metavar: str, default: Any = MISSING) -> Any:
     return option(default, metavar=metavar, is_positional=True)
 
 
-def parse(kind: type[T], verb: str, args: Sequence[str], default: T | None = None) -> T:
+def parse(kind: type[T], verb: str, args: Sequence[str]) -> T:
     """The arguments of a verb; see `parse_given`."""
-    return parse_given(kind, verb, args, default)[0]
+    return parse_given(kind, verb, args)[0]
 
 
 def parse_given(kind: type[T], verb: str, args: Sequence[str], default: T | None = None) -> tuple[T, set[str]]:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json, print_table, steps
-from diptych.errors import UsageError
 from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, option
-from diptych.vocabulary import did_you_mean
+from diptych.spec.typed import Fraction
 
 if TYPE_CHECKING:
     from diptych.deployment.benchmark import Benchmark as Results
-    from diptych.deployment.benchmark import Row
     from diptych.deployment.export import Exported
 
 MOST_CLASSES = 20
 WIDE = 100
-STATUS = {
-    "ok": "ok",
-    "failed": "failed",
-    "impossible": "not written",
-    "unverified": "not verified",
-    "unrunnable": "cannot run",
-    "absent": "absent",
-}
 # Title; field of a row, scale, format, unit.
 AIMS = {
     "latency": ("lowest latency", "latency_p50", 1e3, ",.3f", "ms"),
     "throughput": ("highest throughput", "images_per_second", 1, ",.0f", "images/s"),
     "size": ("smallest complete model", "num_bytes", 1e-3, ",.0f", "kB"),
 }
+# Columns of words: title, field of a row.
+NAMES = {"format": "form", "runtime": "title"}
 # Columns of numbers: title, field of a row, scale, format, and whether narrow terminals show it.
 COLUMNS = (
     ("size\nkB", "num_bytes", 1e-3, ",.0f", True),
@@ -49,6 +41,13 @@ COLUMNS = (
     ("images\n/s", "images_per_second", 1, ",.0f", True),
     ("memory\nMB", "peak_memory", 1e-6, ",.0f", False),
 )
+
+
+def _limits(text: str) -> list[tuple[str, float]]:
+    """Each name and number in a text such as `accuracy=0.9, agreement=0.99`."""
+    if not re.fullmatch(r"\w+=\d*\.?\d+(, *\w+=\d*\.?\d+)*", text):
+        raise ValueError(f"must be accuracy=SHARE, agreement=SHARE or both, got '{text}'")
+    return [(name, float(value)) for name, _, value in (part.strip().partition("=") for part in text.split(","))]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,9 @@ class Benchmark:
     """A finished run."""
     to: tuple[str, ...] = option(("all",), metavar="FORMAT")
     """Formats, as for `diptych export`."""
-    fail_under: str | None = option(None, metavar="accuracy=SHARE,agreement=SHARE")
+    fail_under: tuple[tuple[Literal["accuracy", "agreement"], Fraction], ...] = option(
+        (), metavar="accuracy=SHARE,agreement=SHARE", parse=_limits
+    )
     """Minimum accuracy and agreement, 0 to 1; formats below them count as failed."""
     options: BenchmarkOptions = field(default_factory=BenchmarkOptions)
     json: bool = False
@@ -122,29 +123,19 @@ def export(args: list[str]) -> int:
         print_json([shipped.to_json() for shipped in results])
     else:
         _print_export(results)
-    return 1 if any(_is_failure(shipped, parsed) for shipped in results) else 0
-
-
-def _is_failure(shipped: Exported, parsed: Export) -> bool:
-    """With `all`, a format whose tools are not installed is no failure; neither is an unverified one on request."""
-    if shipped.status == "impossible":
-        return not ("all" in parsed.to and shipped.absent)
-    return shipped.status != "ok" and parsed.options.verify
+    faults = {"failed", "impossible"}
+    if "all" not in parsed.to:
+        faults.add("absent")
+    if parsed.options.verify:
+        faults.add("unverified")
+    return 1 if any(shipped.status in faults for shipped in results) else 0
 
 
 def _print_export(results: Sequence[Exported]) -> None:
     from diptych.deployment.export import NOTED_DROP
 
-    rows = []
+    _print_rows(results, COLUMNS[:4], "format")
     for shipped in results:
-        size = f"{shipped.num_bytes / 1000:,.0f} kB" if shipped.num_bytes else ""
-        difference = "" if shipped.worst_difference is None else f"{shipped.worst_difference:.1e}"
-        shares = ["" if share is None else f"{share:.2%}" for share in (shipped.agreement, shipped.accuracy)]
-        rows.append((shipped.form, STATUS[shipped.status], size, difference, *shares))
-    print_table(("format", "status", "size", "difference", "agreement", "accuracy"), rows)
-    for shipped in results:
-        if shipped.reason:
-            print(f"{shipped.form}: {shipped.reason}")
         if shipped.drop > NOTED_DROP:
             print(f"{shipped.form} loses {100 * shipped.drop:.1f} points of accuracy.")
             for entry in sorted(shipped.classes or [], key=lambda entry: entry["shipped"] - entry["trained"])[:3]:
@@ -165,14 +156,8 @@ def describe(args: list[str]) -> int:
     if parsed.json:
         print_json(card)
         return 0
-    for key, value in _card_rows(card).items():
-        print(f"{key:8} {value}")
-    return 0
-
-
-def _card_rows(card: dict[str, Any]) -> dict[str, str]:
-    shape = card["input"]
-    names = card["class_names"]
+    shape, names = card["input"], card["class_names"]
+    more = f" and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""
     rows = {
         "format": card["format"],
         "model": f"{card['model']}, trained on {card['dataset']} by {' and '.join(card['trained_by']) or 'others'}",
@@ -180,21 +165,21 @@ def _card_rows(card: dict[str, Any]) -> dict[str, str]:
         f"{shape['colors']}, 0–255; the model normalizes them",
         "resize": shape["resize"],
         "outputs": f"{' and '.join(card['outputs'])}, (N, {len(names)})",
-        "classes": ", ".join(names[:MOST_CLASSES])
-        + (f" and {len(names) - MOST_CLASSES} more" if len(names) > MOST_CLASSES else ""),
+        "classes": ", ".join(names[:MOST_CLASSES]) + more,
         "size": f"{card['bytes']:,} bytes",
         "parity": f"{card['parity']} (equal for every file of this model)",
         "diptych": card["diptych"],
     }
     if "calibration" in card:
         rows["int8"] = ", ".join(f"{key} {value}" for key, value in card["calibration"].items() if key != "indices")
-    return rows
+    for key, value in rows.items():
+        print(f"{key:8} {value}")
+    return 0
 
 
 def benchmark(args: list[str]) -> int:
     """Measure, print, and compare the rows with the limits."""
     parsed = parse(Benchmark, "benchmark", args)
-    limits = limits_of(parsed.fail_under) if parsed.fail_under is not None else {}
     with steps(quiet=parsed.json) as show, framework_silent():
         from diptych.api import deployment
 
@@ -207,62 +192,46 @@ def benchmark(args: list[str]) -> int:
         _print_benchmark(results)
         folder = parsed.options.out or Run.open(parsed.run).export_dir
         print(f"written: {Path(folder) / 'benchmark.json'}, .csv and .png")
-    shortfalls = results.shortfalls(limits)
+    shortfalls = results.shortfalls(dict(parsed.fail_under))
     for line in shortfalls:
         print(f"diptych: {line}", file=sys.stderr)
     return 1 if shortfalls else 0
 
 
-def limits_of(text: str) -> dict[str, float]:
-    """The limits in a text such as `accuracy=0.9,agreement=0.99`; raises UsageError."""
-    from diptych.deployment.benchmark import LIMITS
-
-    limits = {}
-    for part in text.split(","):
-        name, _, value = part.strip().partition("=")
-        if name not in LIMITS:
-            near = did_you_mean(name, LIMITS)
-            raise UsageError(f"--fail-under must be accuracy=SHARE, agreement=SHARE or both, got '{part}'{near}.")
-        with suppress(ValueError):
-            limits[name] = float(value)
-        if not 0 <= limits.get(name, -1) <= 1:
-            raise UsageError(f"--fail-under {name} must be a number in [0, 1], got '{value}'.")
-    return limits
-
-
 def _print_benchmark(results: Results) -> None:
     from diptych.deployment.benchmark import NOISY
 
-    _print_rows(results.rows)
-    for row in results.rows:
-        if row.reason:
-            print(f"{row.label}: {row.reason}")
+    is_wide = get_terminal_size().columns >= WIDE
+    columns = [column for column in COLUMNS if column[-1] or is_wide]
+    _print_rows(results.rows, columns, "format", "runtime")
     spreads = [row.spread for row in results.rows if row.spread and row.spread > NOISY]
     if spreads:
         times = f"{1 + max(spreads):.2g} times"
         print(f"The measurements of {len(spreads)} rows differ by up to {times}; the machine may have been busy.")
-    for winner in results.best:
-        title, name, scale, form, unit = AIMS[winner.aim]
-        rows = [row for row in (winner.row, winner.lossless) if row]
-        texts = [f"{row.label}, {format(scale * row.to_json()[name], form)} {unit}" for row in rows]
+    for aim, rows in results.best.items():
+        title, name, scale, form, unit = AIMS[aim]
+        texts = [f"{row.label}, {format(scale * row.to_json()[name], form)} {unit}" for row in rows if row]
         print(f"{title}: {'; in float32 '.join(texts)}")
     processor = results.machine["processor"]
     print(f"threads: {results.threads} of {processor}; p50, p95: one image; images/s: batches of 32")
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
-    """Print every number or, on a narrow terminal, the most important ones."""
+def _print_rows(rows: Sequence[Exported], columns: Sequence[tuple[str, str, float, str, bool]], *titles: str) -> None:
+    """Print what each row is, its status and its numbers; then what is wrong with it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Column
 
-    columns = [column for column in COLUMNS if column[-1] or get_terminal_size().columns >= WIDE]
-    texts = []
+    table, faults = [], []
     for row in rows:
         values = row.to_json()
-        cells = [
-            "" if values[name] is None else format(scale * values[name], form) for _, name, scale, form, _ in columns
-        ]
-        texts.append((row.form, row.title, STATUS[row.status], *cells))
-    numbers = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
-    titles = [Column("format", no_wrap=True), Column("runtime"), Column("status", no_wrap=True), *numbers]
-    print_table(titles, texts, box=SIMPLE_HEAD, padding=0)
+        names = [values[NAMES[title]] for title in titles]
+        numbers = [(values.get(name), scale, form) for _, name, scale, form, _ in columns]
+        cells = ["" if number is None else format(scale * number, form) for number, scale, form in numbers]
+        table.append((*names, row.status, *cells))
+        if row.reason:
+            faults.append(f"{' in '.join(names)}: {row.reason}")
+    words = [Column(title, no_wrap=title != "runtime") for title in (*titles, "status")]
+    numbers_right = [Column(title, justify="right", no_wrap=True) for title, *_ in columns]
+    print_table([*words, *numbers_right], table, box=SIMPLE_HEAD, padding=0)
+    for fault in faults:
+        print(fault)

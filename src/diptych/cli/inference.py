@@ -53,14 +53,21 @@ def evaluate(args: list[str]) -> int:
     if parsed.json:
         print_json(metrics)
         return 0
-    from diptych.evaluation import classification_report
+    from diptych.evaluation import SCORES
 
     print(
         f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
         f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,} "
         f"({metrics['data']['used']} of {metrics['data']['name']})\n"
     )
-    print(classification_report(metrics))
+    averages = [{"name": f"{kind} average", **metrics[kind], "support": ""} for kind in ("macro", "weighted")]
+    print_table(
+        ("class", *SCORES, "support"),
+        [
+            (row["name"], *(f"{row[score]:.4f}" for score in SCORES), str(row["support"]))
+            for row in (*metrics["per_class"], *averages)
+        ],
+    )
     if len(metrics["per_class"]) <= MOST_CLASSES:
         names = [row["name"] for row in metrics["per_class"]]
         counts = [[str(count) if count else "·" for count in row] for row in metrics["confusion_matrix"]]

@@ -111,13 +111,19 @@ def verify(args: list[str]) -> int:
 def transfer(args: list[str]) -> int:
     """Transfer, and print how the layers were matched."""
     parsed = parse(Transfer, "transfer", args)
+    layer_map: dict[str, str] = {}
+    for text in parsed.map:
+        source, equals, target = text.partition("=")
+        if not (source and equals and target) or source in layer_map:
+            raise UsageError(f"--map must be SRCLAYER=DSTLAYER, once per layer, got '{text}'.")
+        layer_map[source] = target
     from diptych.api import models as api
 
     done = api.transfer(
         parsed.source,
         parsed.target,
         model=parsed.model,
-        layer_map=_layer_map(parsed.map),
+        layer_map=layer_map,
         force=parsed.force,
         **vars(parsed.options),
     )
@@ -132,16 +138,6 @@ def transfer(args: list[str]) -> int:
     print(f"normalization in the model: (pixels / 255 - ({mean})) / ({std})")
     print(f"{done.target}: verified, all values equal bit for bit")
     return 0
-
-
-def _layer_map(texts: tuple[str, ...]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        source, equals, target = text.partition("=")
-        if not (source and equals and target) or source in pairs:
-            raise UsageError(f"--map must be SRCLAYER=DSTLAYER, once per layer, got '{text}'.")
-        pairs[source] = target
-    return pairs
 
 
 def models(args: list[str]) -> int:

@@ -45,7 +45,13 @@ def main(args: list[str]) -> int:
     parsed, given = parse_given(Train, "train", args, Train(recipe_fields=recipe_named(args)))
     runs = _runs(parsed, given)
     if parsed.json:
-        print_json([_summary(run) for run in runs])
+        summaries = []
+        for run in runs:
+            record = run.read_record()
+            metrics = run.read_metrics() if record.status == "finished" else None
+            facts = {"status": record.status, "engine": record.engines[-1], "metrics": metrics}
+            summaries.append({"run": str(run.directory), **facts})
+        print_json(summaries)
         return 0
     _print_data_remarks(runs[0])
     _print_table(runs)
@@ -59,8 +65,6 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     notify: Any = {"notify": lambda kind, fields: None} if parsed.json else {}
     if parsed.resume is not None:
         options = vars(parsed.training_options)
-        if options["engine"] == "both":
-            raise UsageError("--engine must be torch or tensorflow with --resume, got 'both'.")
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
             flags = [f"--{name.replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
             refused = "DATA" if unfit[0] == "data" else flags[0]
@@ -121,9 +125,3 @@ def _print_next_steps(runs: Sequence[Run]) -> None:
     if runs[0].read_record().status != "finished":
         commands = [f"train --resume {folder}"]
     print("next: ", "\n       ".join(f"diptych {command}" for command in commands))
-
-
-def _summary(run: Run) -> dict[str, Any]:
-    record = run.read_record()
-    metrics = run.read_metrics() if record.status == "finished" else None
-    return {"run": str(run.directory), "status": record.status, "engine": record.engines[-1], "metrics": metrics}

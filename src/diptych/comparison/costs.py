@@ -42,9 +42,8 @@ def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
     """
     engine = run.read_record().last_engine
     environment = processes.engine_environment(engine)
-    name = f"Measuring '{run.directory}'"
-    cost = processes.call(_measure, run.directory, engine, threads, seconds, name=name, env=environment)
-    write_json(run.cost_path, cost)
+    with processes.Worker(f"Measuring '{run.directory}'", env=environment) as worker:
+        write_json(run.cost_path, worker.call(_measure, run.directory, engine, threads, seconds))
 
 
 def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:

@@ -107,7 +107,7 @@ class Experiment:
 
     def data(self, seed: int) -> Dataset:
         """Return the data of one pair: read once, split for each seed."""
-        return self.source_of(seed).divide(self._read)
+        return self._read.divide(seed, self.source.validation_fraction)
 
     def source_of(self, seed: int) -> DataSource:
         """Return the source with the validation split of a pair."""

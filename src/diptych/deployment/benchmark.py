@@ -15,13 +15,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
 
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.deployment import runtimes
-from diptych.deployment.export import Exported, TrainedModel, export
+from diptych.deployment.export import Exported, Status, TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.predictor import LARGE_BATCH, Answers, Probes, Speed, save_images
+from diptych.deployment.predictor import LARGE_BATCH, Probes, Speed, save_images
 from diptych.deployment.verify import judge
 from diptych.errors import DiptychError, MissingEngine
 from diptych.training.machine import machine, versions
@@ -29,30 +31,17 @@ from diptych.training.machine import machine, versions
 PASSES = 2
 NOISY = 0.25
 """Spread above which a row is measured once more."""
-LIMITS = ("accuracy", "agreement")
-Status = Literal["ok", "failed", "impossible", "unrunnable", "absent"]
-Aim = Literal["latency", "throughput", "size"]
-_JUDGED = ("status", "reason", "accuracy", "agreement", "worst_difference")
+# Aim: value to rank by, and the sign that makes less better.
+_AIMS = {"latency": ("latency_p50", 1), "throughput": ("images_per_second", -1), "size": ("num_bytes", 1)}
 _WEIGHTS_ONLY = ("safetensors", "state-dict", "weights-h5")
+_COLUMNS = "form runtime status reason path writer num_bytes accuracy agreement worst_difference".split()
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, kw_only=True)
+class Row(Exported):
     """One format in one runtime."""
 
-    form: str
     runtime: str
-    status: Status
-    """ok; failed verification; could not be written; could not be run; a package is not installed."""
-    reason: str | None = None
-    path: Path | None = None
-    writer: str | None = None
-    """The engine that wrote the file."""
-    num_bytes: int | None = None
-    accuracy: float | None = None
-    """For this and the next two, see `Verdict`."""
-    agreement: float | None = None
-    worst_difference: float | None = None
     speeds: tuple[Speed, ...] = ()
     """All measurements of its speed."""
 
@@ -89,21 +78,9 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return all values as one flat object; times in seconds, memory in bytes, null if unknown."""
-        content = {column.name: getattr(self, column.name) for column in fields(self) if column.name != "speeds"}
-        derived = ("spread", "title", "is_lossless")
-        content |= {name: getattr(self, name) for name in derived}
+        content = {name: getattr(self, name) for name in (*_COLUMNS, "spread", "title", "is_lossless")}
         content |= {"path": self.path and self.path.name, "is_quantized": FORMATS[self.form].is_quantized}
         return content | (asdict(self.speed) if self.speed else dict.fromkeys(column.name for column in fields(Speed)))
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The best row for one aim."""
-
-    aim: Aim
-    row: Row
-    lossless: Row | None
-    """The best float32 row, if the winner is not one."""
 
 
 @dataclass(frozen=True)
@@ -123,24 +100,25 @@ class Benchmark:
     rows: Sequence[Row]
 
     @property
-    def best(self) -> list[Winner]:
-        """The lowest median latency, the most images per second and the smallest whole model of verified rows."""
-        passed = [row for row in self.rows if row.status == "ok"]
-        costs: dict[Aim, dict[Row, float]] = {
-            "latency": {row: row.speed.latency_p50 for row in passed if row.speed},
-            "throughput": {row: -row.speed.images_per_second for row in passed if row.speed},
-            "size": {row: float(row.num_bytes or 0) for row in passed if row.form not in _WEIGHTS_ONLY},
-        }
-        ranked = {aim: sorted(cost, key=cost.__getitem__) for aim, cost in costs.items()}
-        lossless = {aim: next((row for row in rows if row.is_lossless), None) for aim, rows in ranked.items()}
-        return [
-            Winner(aim, rows[0], None if rows[0].is_lossless else lossless[aim]) for aim, rows in ranked.items() if rows
-        ]
+    def best(self) -> dict[str, tuple[Row, Row | None]]:
+        """For each aim, the best verified row, and the best float32 row if that is not a float32 one.
+
+        The aims are the lowest median latency, the most images per second and the smallest whole model.
+        """
+        best = {}
+        for aim, (name, sign) in _AIMS.items():
+            rows = [row for row in self.rows if row.status == "ok" and (aim != "size" or row.form not in _WEIGHTS_ONLY)]
+            costs = [sign * row.to_json()[name] for row in rows]
+            ranked = [rows[place] for place in np.argsort(costs, kind="stable")]
+            if ranked:
+                lossless = next((row for row in ranked if row.is_lossless), None)
+                best[aim] = ranked[0], None if ranked[0].is_lossless else lossless
+        return best
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `benchmark.json`."""
         content = {column.name: getattr(self, column.name) for column in fields(self)}
-        best = {winner.aim: {"all": _name(winner.row), "lossless": _name(winner.lossless)} for winner in self.best}
+        best = {aim: {"all": _name(row), "lossless": _name(lossless)} for aim, (row, lossless) in self.best.items()}
         return content | {"rows": [row.to_json() for row in self.rows], "best": best}
 
     def shortfalls(self, limits: Mapping[str, float]) -> list[str]:
@@ -179,27 +157,26 @@ def benchmark(
 
         rows = [row for exported in exports for row in _rows(exported)]
 
-        def measure(place: int, images: Path) -> Answers | None:
-            """Run a row's file in a new process, and return its answers, or None if it cannot run."""
-            row = rows[place]
+        def measure(place: int, images: Path) -> None:
+            """Run a row's file in a new process; on all images, also compare it with the trained model."""
+            row, form = rows[place], FORMATS[rows[place].form]
             assert row.path is not None  # it was written
             on_step(row.label)
             try:
-                runtime, form = runtimes.RUNTIMES[row.runtime], FORMATS[row.form]
+                runtime = runtimes.RUNTIMES[row.runtime]
                 answers = probes.ask(row.path, runtime, images, form=form, seconds=seconds / PASSES)
             except DiptychError as error:
                 status: Status = "absent" if isinstance(error, MissingEngine) else "unrunnable"
                 rows[place] = replace(row, status=status, reason=str(error))
-                return None
-            if answers.speed:
-                rows[place] = replace(row, speeds=(*row.speeds, answers.speed))
-            return answers
+                return
+            assert answers.speed is not None  # it was measured
+            is_whole = images is all_images
+            verdict = vars(judge(form, trained.reference, answers.probabilities_nk)) if is_whole else {}
+            rows[place] = replace(row, speeds=(*row.speeds, answers.speed), **verdict)
 
         for place, row in enumerate(rows):
-            answers = measure(place, all_images) if row.path else None
-            if answers:
-                verdict = judge(FORMATS[row.form], trained.reference, answers.probabilities_nk)
-                rows[place] = replace(rows[place], **{name: getattr(verdict, name) for name in _JUDGED})
+            if row.path:
+                measure(place, all_images)
         verified = [place for place, row in enumerate(rows) if row.status == "ok"]
         for place in reversed(verified):
             measure(place, few_images)
@@ -232,12 +209,9 @@ def write(result: Benchmark, folder: Path) -> None:
 
 def _rows(exported: Exported) -> list[Row]:
     """Return a row for each runtime of a format, or a single one if its file could not be written."""
-    form = FORMATS[exported.form]
-    if exported.path is None:
-        status: Status = "absent" if exported.absent else "impossible"
-        return [Row(form.name, form.runtimes[0], status, exported.reason)]
-    written = (exported.path, exported.writer, exported.num_bytes)
-    return [Row(form.name, runtime, "ok", None, *written) for runtime in form.runtimes]
+    names = FORMATS[exported.form].runtimes
+    written = (exported.form, exported.status, exported.reason, exported.path, exported.writer, exported.num_bytes)
+    return [Row(*written, runtime=name) for name in (names if exported.path else names[:1])]
 
 
 def _name(row: Row | None) -> dict[str, str] | None:

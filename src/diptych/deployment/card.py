@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
-from typing import Any, Self
+from typing import Any, Literal, Self
 from unicodedata import category
 
 import msgspec
@@ -22,8 +22,6 @@ from diptych.errors import ArtifactError, SpecError, in_one_line
 from diptych.spec import ModelSpec
 from diptych.spec.codec import model_from_json, model_to_json
 
-KIND = "diptych-model"
-VERSION = 1
 _MAX_ACTIVATIONS = 2**28
 
 
@@ -58,8 +56,8 @@ class Card:
         """Return the card with its input and outputs spelled out for programs that do not use diptych."""
         height, width, channels = self.spec.input_shape
         content = {
-            "kind": KIND,
-            "version": VERSION,
+            "kind": "diptych-model",
+            "version": 1,
             "diptych": self.diptych,
             "format": self.form,
             "model": self.spec.name,
@@ -93,11 +91,6 @@ class Card:
         """Read a card, or raise ArtifactError, naming `where`, if it is damaged or from a newer version of diptych."""
         try:
             found = msgspec.json.decode(text, type=_CardFields)
-            if found.kind != KIND or found.version != VERSION:
-                raise ArtifactError(
-                    f"Cannot read the card in {where}: it is a {found.kind!r:.40} of version "
-                    f"{found.version!r:.20}, expected '{KIND}' of version {VERSION}."
-                )
             entries = msgspec.structs.asdict(found)
             entries |= {"spec": model_from_json(found.spec), "resize": found.input.resize}
             card = cls(**{column.name: entries[column.name] for column in fields(cls)})
@@ -132,8 +125,8 @@ class _Input(msgspec.Struct, frozen=True):
 class _CardFields(msgspec.Struct, frozen=True, rename={"form": "format", "is_published": "published"}):
     """The entries of a card's JSON that are read."""
 
-    kind: str
-    version: Any
+    kind: Literal["diptych-model"]
+    version: Literal[1]
     diptych: str
     form: str
     input: _Input

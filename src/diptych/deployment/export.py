@@ -34,7 +34,7 @@ from diptych.training import provenance
 REPORT = "export.json"
 NOTED_DROP = 0.01
 """Loss of accuracy above which classes and layers are reported."""
-Status = Literal["ok", "failed", "impossible", "unverified"]
+Status = Literal["ok", "failed", "impossible", "absent", "unverified", "unrunnable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,8 @@ class Exported:
 
     form: str
     status: Status
-    """ok; failed verification (the file is in `failed/`); could not be written; written but not verified."""
+    """ok; failed verification (the file is in `failed/`); could not be written; a package is not installed;
+    written but not verified; could not be run."""
     reason: str | None = None
     path: Path | None = None
     writer: str | None = None
@@ -91,8 +92,6 @@ class Exported:
     """For an integer format: the accuracy of each class, trained and exported."""
     layers: list[dict[str, Any]] | None = None
     """For an integer format that lost over a point of accuracy: the layers, largest loss of precision first."""
-    absent: bool = False
-    """Whether it could not be written because a package is not installed."""
 
     @property
     def drop(self) -> float:
@@ -179,7 +178,7 @@ class _Exporter:
             path = self.write(form)
             writer = self.writer_of(form)
         except DiptychError as error:
-            return Exported(form.name, "impossible", str(error), absent=isinstance(error, MissingEngine))
+            return Exported(form.name, "absent" if isinstance(error, MissingEngine) else "impossible", str(error))
         exported = Exported(form.name, "unverified", writer=writer, num_bytes=num_bytes(path))
         if self.images:
             exported = self.verified(form, path, exported, self.images)
@@ -208,8 +207,10 @@ class _Exporter:
             return self.written[form.name]
         name = self.writer_of(form)
         path = self.staged / f"{self.trained.card.spec.name}{form.suffix}"
+        parts = {"1", "model.xml", "model.bin", CARD}
         for target in (self.folder / path.name, self.folder / "failed" / path.name):
-            _check_target(target)
+            if target.is_dir() and not ({part.name for part in target.iterdir()} <= parts and is_artifact(target)):
+                raise UsageError(f"'{target}' is a folder that diptych did not create; choose another one with --out.")
         images, record = (self.calibration.images_nhwc, self.calibration.record) if form.is_quantized else (None, None)
         card = self.trained.card.for_format(form.name, record).to_text()
         if form.made_of:
@@ -243,13 +244,6 @@ class _Exporter:
             return replace(result, layers=quantization.lost_signal(form, spec, source, path, images_nhwc))
         except Exception as error:  # debuggers can raise anything; the file itself is not affected
             return replace(result, reason=f"its layers could not be compared: {in_one_line(error)}")
-
-
-def _check_target(path: Path) -> None:
-    """Raise rather than replace a folder that is not an exported one."""
-    names = {"1", "model.xml", "model.bin", CARD}
-    if path.is_dir() and not ({inside.name for inside in path.iterdir()} <= names and is_artifact(path)):
-        raise UsageError(f"'{path}' is a folder that diptych did not create; choose another folder with --out.")
 
 
 def _write_report(exporter: _Exporter, results: Sequence[Exported]) -> None:

@@ -174,10 +174,7 @@ def _cards_in_zip(path: Path) -> list[bytes]:
 
 
 def _cards_after_flatbuffer(path: Path) -> list[bytes]:
-    with path.open("rb") as file:
-        file.seek(-min(22, path.stat().st_size), 2)
-        has_zip = file.read(4) == b"PK\5\6"
-    return _cards_in_zip(path) if has_zip else []
+    return _cards_in_zip(path) if zipfile.is_zipfile(path) else []
 
 
 def _cards_in_hdf5(path: Path) -> list[Any]:
@@ -235,15 +232,11 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     try:
         if _directory_size(path) > _MAX_DIRECTORY:
             raise ArtifactError(f"'{path}' has more than {_MAX_ENTRIES:,} entries, the most that are read.")
-        archive = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive:
+            _check_entries(path, archive.infolist())
+        return zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"Cannot read '{path}': the zip archive is corrupt or truncated ({error}).") from error
-    try:
-        _check_entries(path, archive.infolist())
-    except ArtifactError:
-        archive.close()
-        raise
-    return archive
 
 
 def _directory_size(path: Path) -> int:

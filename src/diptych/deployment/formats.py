@@ -4,6 +4,7 @@ conversion of files to further formats, with the tools of the runtime that will 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,6 +50,8 @@ def _tflite(kind: str, summary: str, **settings: Any) -> Format:
 
 
 _ONNX = ("onnx", "onnxscript", "tf2onnx")
+_QUANTIZER = ("onnx", "onnxruntime", "sympy")
+_INT8: dict[str, Any] = {"tolerance": 1.0, "agreement": 0.9, "is_quantized": True}
 _SIGNATURES = "signatures on pixels and on JPEG or PNG bytes"
 _FORMATS = (
     Format("safetensors", ".safetensors", (), ("torch", "torch-compiled", "tensorflow"), "weights, canonical names"),
@@ -63,19 +66,8 @@ _FORMATS = (
     _tflite("", "LiteRT (TensorFlow Lite), float32"),
     _tflite("fp16", "float16 weights", tolerance=5e-3, agreement=0.995),
     _tflite("dynamic", "int8 weights", tolerance=1.0, agreement=0.97),
-    _tflite("int8", "int8 throughout, uint8 images", tolerance=1.0, agreement=0.9, is_quantized=True),
-    Format(
-        "onnx-int8",
-        ".int8.onnx",
-        (),
-        ("onnxruntime",),
-        "int8, statically quantized",
-        made_of="onnx",
-        packages=("onnx", "onnxruntime", "sympy"),
-        tolerance=1.0,
-        agreement=0.9,
-        is_quantized=True,
-    ),
+    _tflite("int8", "int8 throughout, uint8 images", **_INT8),
+    Format("onnx-int8", ".int8.onnx", (), ("onnxruntime",), "int8, statically quantized", "onnx", _QUANTIZER, **_INT8),
     Format("openvino", "_openvino", (), ("openvino",), "OpenVINO's folder", "onnx", ("onnx", "openvino")),
 )
 FORMATS = {form.name: form for form in _FORMATS}
@@ -83,12 +75,13 @@ _NAMES = ", ".join(FORMATS)
 _EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "h5py": "tensorflow", "openvino": "openvino"}
 
 
-def parse_formats(names: tuple[str, ...]) -> list[Format]:
+def parse_formats(names: str | Iterable[str]) -> list[Format]:
     """Return the named formats, each once, in the order of the table; `all` selects every format.
 
     Raises:
         UsageError: A name is unknown, or there is none.
     """
+    names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in FORMATS and name != "all":
             raise UsageError(f"Unknown format '{name}'{did_you_mean(name, FORMATS)}. Choose from all, {_NAMES}.")
@@ -137,7 +130,7 @@ def _onnx_int8(source: Path, target: Path, card: str, calibration: np.ndarray) -
         quantization.quantize_static(
             prepared,
             str(target),
-            images_reader(calibration),
+            ImagesReader(calibration),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -149,19 +142,18 @@ def _onnx_int8(source: Path, target: Path, card: str, calibration: np.ndarray) -
     onnx.save(program, target)
 
 
-def images_reader(images: np.ndarray) -> Any:
-    """Return ONNX Runtime's reader of calibration images, which yields one at a time."""
-    from onnxruntime.quantization import CalibrationDataReader
+class ImagesReader:
+    """ONNX Runtime's reader of calibration images, which yields one at a time."""
 
-    class Images(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.remaining = iter(images)
+    def __init__(self, images_nhwc: np.ndarray) -> None:
+        self._inputs = ({INPUT: image[None]} for image in images_nhwc)
 
-        def get_next(self) -> dict[str, Any] | None:
-            image = next(self.remaining, None)
-            return None if image is None else {INPUT: image[None]}
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self._inputs
 
-    return Images()
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next input, or None after the last."""
+        return next(self._inputs, None)
 
 
 def _openvino(source: Path, target: Path, card: str) -> None:

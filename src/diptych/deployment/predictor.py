@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -20,13 +19,12 @@ from diptych.deployment.file_types import Artifact, open_artifact
 from diptych.deployment.formats import Format
 from diptych.deployment.runtimes import Infer, Runtime
 from diptych.engines.contract import OUTPUTS
-from diptych.errors import ArtifactError, DataError, EngineError, in_one_line
+from diptych.errors import ArtifactError, EngineError, in_one_line
 from diptych.processes import num_threads
 from diptych.training.machine import peak_memory, times
 
 CHUNK = 256
 LARGE_BATCH = 32
-_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,6 @@ class Predictor:
     infer: Infer
 
     @classmethod
-    def load(
-        cls, path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
-    ) -> Predictor:
-        """Check and load a file that `diptych export` wrote; `trust` accepts formats that can execute code."""
-        return cls.of(open_artifact(path, trust=trust), runtime=runtime, threads=threads)
-
-    @classmethod
     def of(cls, artifact: Artifact, *, runtime: str | None = None, threads: int | None = None) -> Predictor:
         """Load a checked file, by default in the first installed runtime of its format, with all cores."""
         chosen = runtimes.RUNTIMES[runtime] if runtime else runtimes.usable(artifact.form)
@@ -54,17 +45,9 @@ class Predictor:
         """Return logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), a few at a time.
 
         Raises:
-            DataError: The images have another type or size.
             EngineError: The runtime fails.
             ArtifactError: The outputs are not what the file's card says.
         """
-        dtype = images.dtype if isinstance(images, np.ndarray) else np.dtype(np.uint8)
-        shape = self.artifact.card.spec.input_shape
-        if dtype != np.uint8 or images.shape[1:] != shape or not len(images):
-            raise DataError(
-                f"'{self.artifact.path.name}' takes uint8 images of shape (N, {', '.join(map(str, shape))}); "
-                f"got {dtype} of shape {images.shape}."
-            )
         shape_nk = (len(images), len(self.artifact.card.class_names))
         logits_nk, probabilities_nk = (np.empty(shape_nk, np.float32) for _ in OUTPUTS)
         for start in range(0, len(images), CHUNK):
@@ -95,7 +78,7 @@ class Speed:
     """For one image."""
     latency_p95: float
     images_per_second: float
-    """In batches of 32; median of five rounds."""
+    """In batches of 32, from their median."""
     peak_memory: int
     """Of the whole process."""
 
@@ -109,19 +92,14 @@ class Answers:
     speed: Speed | None
 
 
-class Probes:
+class Probes(ExitStack):
     """Processes that run exported files of our own making: one for each framework, or a fresh one to measure speed."""
 
     def __init__(self, threads: int) -> None:
         """Start none yet; each computes with `threads` processor threads."""
-        self._threads, self._stack = threads, ExitStack()
+        super().__init__()
+        self._threads = threads
         self._workers: dict[str | None, processes.Worker] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def start(self, runtime: Runtime) -> processes.Worker:
         """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
@@ -129,7 +107,7 @@ class Probes:
             framework = f"diptych.engines.{runtime.engine}" if runtime.engine else runtime.package
             env = processes.engine_environment(runtime.engine)
             worker = processes.Worker(imports=[framework], env=env)
-            self._workers[runtime.engine] = self._stack.enter_context(worker)
+            self._workers[runtime.engine] = self.enter_context(worker)
         return self._workers[runtime.engine]
 
     def ask(self, path: Path, runtime: Runtime, images: Path, *, form: Format, seconds: float = 0.0) -> Answers:
@@ -144,7 +122,8 @@ class Probes:
             # With an empty cache, so that compilation is measured and leaves nothing behind.
             with tempfile.TemporaryDirectory(prefix="diptych-") as cache:
                 env = processes.engine_environment(runtime.engine) | {"TORCHINDUCTOR_CACHE_DIR": cache}
-                return processes.call(_run, *arguments, name=title, env=env)
+                with processes.Worker(title, env=env) as fresh:
+                    return fresh.call(_run, *arguments)
         worker = self.start(runtime)
         worker.name = title
         try:
@@ -171,14 +150,13 @@ def _run(path: Path, runtime: str, images_path: Path, threads: int, seconds: flo
     images = np.load(images_path, mmap_mode="r").view(np.ndarray)
     few = np.resize(images[:LARGE_BATCH], (LARGE_BATCH, *images.shape[1:]))
     started = time.perf_counter()
-    predictor = Predictor.load(path, runtime=runtime, threads=threads, trust=True)
+    predictor = Predictor.of(open_artifact(path), runtime=runtime, threads=threads)
     predictor(few[:1])
     load_seconds = time.perf_counter() - started
     speed = None
     if seconds:
         single = times(lambda: predictor(few[:1]), seconds)
-        batches = times(lambda: predictor(few), seconds)
-        rounds = [LARGE_BATCH / np.median(part) for part in np.array_split(batches, min(_ROUNDS, len(batches)))]
+        rate = LARGE_BATCH / float(np.median(times(lambda: predictor(few), seconds)))
         p50, p95 = (float(np.percentile(single, share)) for share in (50, 95))
-        speed = Speed(load_seconds, p50, p95, float(np.median(rounds)), peak_memory())
+        speed = Speed(load_seconds, p50, p95, rate, peak_memory())
     return Answers(*predictor(images), speed)

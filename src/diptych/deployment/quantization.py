@@ -15,8 +15,8 @@ import numpy as np
 
 from diptych.data.datasets import Split
 from diptych.data.images import Images
-from diptych.data.preprocess import channel_moments, channel_statistics
-from diptych.deployment.formats import Format, images_reader
+from diptych.data.preprocess import channel_statistics
+from diptych.deployment.formats import Format, ImagesReader
 from diptych.errors import DataError
 from diptych.spec import ModelSpec
 
@@ -68,12 +68,6 @@ def check(images: np.ndarray, trained_on: Images) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != trained_on.shape[1:] or not len(images):
         span = f" from {images.min():g} to {images.max():g}" if images.size else ""
         raise DataError(f"Calibration images must be {expected}; got {images.dtype} of shape {images.shape}{span}.")
-    levels, squares = channel_moments(trained_on)
-    if images.max() <= 1 and (squares > levels).any():  # some training pixel is above 1
-        raise DataError(
-            f"Calibration images must be {expected}; the largest value is {images.max()}. "
-            "If they were scaled to 0–1, pass them unscaled: the model scales its input."
-        )
     statistics = zip(*channel_statistics(images), *channel_statistics(trained_on), strict=True)
     for channel, (mean, std, trained_mean, trained_std) in enumerate(statistics):
         is_like = 1 / _MAX_STD_RATIO < std / trained_std < _MAX_STD_RATIO
@@ -81,7 +75,7 @@ def check(images: np.ndarray, trained_on: Images) -> None:
             raise DataError(
                 f"Calibration images are unlike the training images: channel {channel} has {mean:.2f} ± {std:.2f} "
                 f"(in 0–1), the training images have {trained_mean:.2f} ± {trained_std:.2f}. "
-                "If they were normalized or inverted, pass them unchanged."
+                "If they were scaled, normalized or inverted, pass them unchanged: the model scales its input."
             )
 
 
@@ -165,7 +159,7 @@ def _onnx(spec: ModelSpec, source: Path, exported: Path, images: np.ndarray) -> 
         values = []
         for path in (str(exported), prepared):
             qdq_loss_debug.modify_model_output_intermediate_tensors(path, opened)
-            values.append(qdq_loss_debug.collect_activations(opened, images_reader(images)))
+            values.append(qdq_loss_debug.collect_activations(opened, ImagesReader(images)))
         nodes = onnx.load(prepared).graph.node
     pairs = qdq_loss_debug.create_activation_matching(*values)
     owners = _owners(spec, nodes)

@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import safetensors
-
 from diptych import engines
 from diptych.artifacts.locks import settle, staging
-from diptych.artifacts.store import write_arrays
+from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.file_types import find_card, open_zip
@@ -22,20 +19,13 @@ from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.weight_mapping import map_weights
 from diptych.engines.contract import CARD, MOST_BYTES, Arrays, Stored
 from diptych.engines.session import Session, Sessions
-from diptych.errors import ArtifactError, UsageError, in_one_line
+from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
 from diptych.spec.layers import Normalize
 
-_SUFFIXES = {
-    ".pt": "state-dict",
-    ".pth": "state-dict",
-    ".th": "state-dict",
-    ".safetensors": "safetensors",
-    ".keras": "keras",
-    ".weights.h5": "weights-h5",
-    ".h5": "h5",
+_SUFFIXES = dict.fromkeys((".pt", ".pth", ".th"), "state-dict") | {
+    FORMATS[name].suffix: name for name in ("safetensors", "keras", "weights-h5", "h5")
 }
-_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 
 
 @dataclass(frozen=True)
@@ -117,28 +107,11 @@ def _checked_format(path: Path) -> Format:
 def _read_stored(path: Path, engine: Callable[[str], Any]) -> Stored:
     """Read the arrays in a file; `engine` returns the engine of a name, or its process."""
     writers = _checked_format(path).writers
-    stored: Stored = engine(writers[0]).read_file(path) if writers else _read_safetensors(path)
-    return stored
-
-
-def _read_safetensors(path: Path) -> Stored:
-    """Read float arrays; bfloat16, which NumPy lacks, becomes float32 without loss."""
-    try:
-        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ArtifactError(
-            f"Cannot read '{path}': the safetensors file is corrupt or truncated ({in_one_line(error)})."
-        ) from error
-    arrays = {}
-    for name, entry in entries:
-        if entry["dtype"] == "BF16":
-            values = (np.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4")
-        elif entry["dtype"] in _FLOATS:
-            values = np.frombuffer(entry["data"], _FLOATS[entry["dtype"]])
-        else:  # counters, not weights
-            continue
-        arrays[name] = values.reshape(entry["shape"])
-    return Stored(arrays)
+    if writers:
+        stored: Stored = engine(writers[0]).read_file(path)
+        return stored
+    arrays, _ = read_arrays(path)
+    return Stored({name: array for name, array in arrays.items() if array.dtype.kind == "f"})  # not counters
 
 
 def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:

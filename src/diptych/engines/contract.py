@@ -119,21 +119,16 @@ def check_arrays(arrays: Mapping[str, np.ndarray], expected: Iterable[ArraySpec]
         ArtifactError: Arrays are missing, unexpected, or have another shape.
     """
     shapes = {array.name: array.shape for array in expected}
-    missing = [name for name in shapes if name not in arrays]
-    extra = [name for name in arrays if name not in shapes]
+    missing = [name for name in shapes if name not in arrays][:3]
+    extra = [name for name in arrays if name not in shapes][:3]
     if missing or extra:
         raise ArtifactError(
-            f"Cannot load {what}: expected {len(shapes)} arrays, got {len(arrays)}."
-            f"{_listed('Missing', missing)}{_listed('Unexpected', extra)}"
+            f"Cannot load {what}: expected {len(shapes)} arrays, got {len(arrays)}. "
+            f"Missing: {', '.join(missing) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
         )
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ArtifactError(f"Cannot load {what}: '{name}' has shape {arrays[name].shape}, expected {shape}.")
-
-
-def _listed(label: str, names: list[str]) -> str:
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f" {label}: {', '.join(names[:3])}{rest}." if names else ""
 
 
 class Engine(Protocol):
@@ -230,9 +225,6 @@ class Engine(Protocol):
             path: must not exist.
             card: JSON text that describes the model; stored in the file.
             calibration: uint8 images, (N, H, W, C), to calibrate integer formats.
-
-        Raises:
-            UsageError: This framework does not write the format, or calibration images are missing.
         """
 
     def read_file(self, path: Path) -> Stored:

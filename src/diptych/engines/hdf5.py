@@ -42,11 +42,21 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
         ArtifactError: It is damaged or too large, or refers to other files.
     """
     try:
-        _check_heaps(_content(source))
+        if isinstance(source, Path):
+            with source.open("rb") as content:
+                _check_heaps(mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ))
+        else:
+            _check_heaps(source.read())
         with h5py.File(source, "r") as file:
             objects = dict(_objects(file, where, leave_out))
             datasets = {path: item for path, item in objects.items() if isinstance(item, h5py.Dataset)}
-            _check_size(datasets, where)
+            num_bytes = sum(dataset.nbytes for dataset in datasets.values())
+            num_stored = sum(dataset.id.get_storage_size() for dataset in datasets.values())
+            if num_bytes > min(MOST_BYTES, _MOST_RATIO * max(num_stored, 2**20)):
+                raise ArtifactError(
+                    f"Cannot read '{where}': its {num_stored:,} bytes of arrays unpack to {num_bytes:,}; "
+                    f"the limits are {MOST_BYTES:,} bytes and {_MOST_RATIO} times the stored size."
+                )
             values = {path: _values(item) for path, item in datasets.items() if arrays}
             floats = {path: array for path, array in values.items() if array is not None}
             return Tree(floats, {path: dict(item.attrs) for path, item in objects.items() if path not in datasets})
@@ -54,13 +64,6 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
         raise ArtifactError(
             f"Cannot read '{where}': the HDF5 file is corrupt or truncated ({in_one_line(error)})."
         ) from error
-
-
-def _content(source: Path | BinaryIO) -> bytes | mmap.mmap:
-    if not isinstance(source, Path):
-        return source.read()
-    with source.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _check_heaps(content: bytes | mmap.mmap) -> None:
@@ -110,16 +113,6 @@ def _objects(file: h5py.File, where: str, leave_out: tuple[str, ...]) -> Iterato
                     raise ArtifactError(f"Cannot read '{where}': {inner!r:.80} is stored in another file.")
                 else:
                     yield inner, item
-
-
-def _check_size(datasets: dict[str, Any], where: str) -> None:
-    num_bytes = sum(dataset.nbytes for dataset in datasets.values())
-    num_stored = sum(dataset.id.get_storage_size() for dataset in datasets.values())
-    if num_bytes > min(MOST_BYTES, _MOST_RATIO * max(num_stored, 2**20)):
-        raise ArtifactError(
-            f"Cannot read '{where}': its {num_stored:,} bytes of arrays unpack to {num_bytes:,}; "
-            f"the limits are {MOST_BYTES:,} bytes and {_MOST_RATIO} times the stored size."
-        )
 
 
 def _values(dataset: h5py.Dataset) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import Any, Self
+from typing import Any
 
 from diptych import engines
 from diptych.data.batches import Batch
@@ -65,20 +65,14 @@ def session(engine: str, threads: int | None = None) -> Iterator[Session]:
         yield worker.create(Session, engine, threads)
 
 
-class Sessions(dict[str, Session]):
+class Sessions(ExitStack, dict[str, Session]):
     """A session for each engine, started and passed to `prepare` at its first use; all end with the `with` block."""
 
     def __init__(self, threads: int | None = None, prepare: Callable[[Session], None] = lambda session: None) -> None:
         super().__init__()
-        self._threads, self._prepare, self._stack = threads, prepare, ExitStack()
+        self._threads, self._prepare = threads, prepare
 
     def __missing__(self, engine: str) -> Session:
-        self[engine] = self._stack.enter_context(session(engine, self._threads))
+        self[engine] = self.enter_context(session(engine, self._threads))
         self._prepare(self[engine])
         return self[engine]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()

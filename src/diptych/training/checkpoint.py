@@ -132,7 +132,10 @@ def _write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     numbers = [number for other, number in map(_order, _paths(folder)) if other == step]
     path = folder / (f"step-{step:08d}-{numbers[0] + 1}" if numbers else f"step-{step:08d}")
     staged = folder / f".{path.name}"
-    files = {STATE: _state_parts(checkpoint)}
+    arrays = {f"weights/{name}": array for name, array in checkpoint.weights.items()}
+    arrays |= {f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()}
+    facts = {name: json.dumps(getattr(checkpoint, name), default=asdict) for name in _FACTS}
+    files = {STATE: array_parts(arrays, {"version": str(VERSION), **facts})}
     if checkpoint.best is not None:
         files = {BEST: array_parts(checkpoint.best, {"epoch": str(checkpoint.best_epoch)}), **files}
     digests = [f"{write_parts(staged / name, *parts)}  {name}\n" for name, parts in files.items()]
@@ -140,15 +143,6 @@ def _write(folder: Path, step: int, checkpoint: Checkpoint) -> Path:
     staged.replace(path)
     sync(folder)
     return path
-
-
-def _state_parts(checkpoint: Checkpoint) -> list[bytes | memoryview]:
-    arrays = {
-        **{f"weights/{name}": array for name, array in checkpoint.weights.items()},
-        **{f"optimizer/{name}": array for name, array in checkpoint.optimizer.items()},
-    }
-    facts = {name: json.dumps(getattr(checkpoint, name), default=asdict) for name in _FACTS}
-    return array_parts(arrays, {"version": str(VERSION), **facts})
 
 
 def _read(run: Run, path: Path) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,9 +16,9 @@ from diptych import engines
 from diptych.artifacts.events import append_event, count_events, rewind
 from diptych.artifacts.record import EngineStart, Forced, RunRecord
 from diptych.artifacts.run import Predictions, Run
-from diptych.artifacts.store import leftovers, refusal, remove_files, write_arrays
+from diptych.artifacts.store import leftovers, refusal, remove_files, write_arrays, write_json
 from diptych.data.datasets import Dataset
-from diptych.engines.contract import NO_STEPS, Arrays, Engine
+from diptych.engines.contract import NO_STEPS
 from diptych.errors import ArtifactError, DiptychError, EngineError, in_one_line
 from diptych.evaluation import evaluate_logits
 from diptych.options import Device
@@ -76,7 +77,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
         Stopped: SIGTERM came; the state is saved.
     """
     stopping = Stopping()
-    stopping.listen()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.request())
     record = run.read_record()
     engine = engines.get(settings.engine)
     engine.configure(settings.threads, settings.device)
@@ -113,7 +114,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
         engines=(*record.engines, msgspec.convert({**start, **runtime}, EngineStart)),
         failure=msgspec.UNSET,
     )
-    run.unseal()
+    remove_files([run.manifest_path])  # before its files change
     run.write_record(record)
     if last:
         report("resume", start)
@@ -124,7 +125,12 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
         if settings.stop_after is not None and settings.stop_after <= trainer.epoch - 1 < recipe.epochs:
             run.write_record(change(record, status="stopped"))
             return
-        _evaluate(run, engine, job, weights)
+        test, precision = dataset.test, provenance.evaluation_precision(recipe)
+        logits_nk = provenance.predict_logits(engine, job.spec, weights, test.images, precision)
+        write_json(run.metrics_path, evaluate_logits(logits_nk, test.labels, dataset.class_names))
+        run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
+        facts = {"format": "pt", "model": job.spec.name, "classes": "\n".join(dataset.class_names)}
+        write_arrays(run.model_path, weights, facts)
         run.write_record(change(record, status="finished", finished=time.time()))
 
 
@@ -161,13 +167,3 @@ def _changes(run: Run, record: RunRecord, last: Checkpoint | None, origin: Mappi
     if force and record.status == "diverged":
         changes.append("it has diverged")
     return changes
-
-
-def _evaluate(run: Run, engine: Engine, job: Job, weights: Arrays) -> None:
-    test, class_names = job.dataset.test, job.dataset.class_names
-    logits_nk = provenance.predict_logits(
-        engine, job.spec, weights, test.images, provenance.evaluation_precision(job.recipe)
-    )
-    run.write_metrics(evaluate_logits(logits_nk, test.labels, class_names))
-    run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
-    write_arrays(run.model_path, weights, {"format": "pt", "model": job.spec.name, "classes": "\n".join(class_names)})

@@ -60,8 +60,8 @@ class DataSource(DataSettings, frozen=True):
         return cls(sources.absolute(data), directory, root=base, **settings)
 
     def load(self, progress: Progress = quiet) -> Dataset:
-        """Read the data and divide it; `progress` is called as images are read and decoded."""
-        return self.divide(self.read(progress))
+        """Read the data and hold out the splits it lacks; `progress` is called as images are read and decoded."""
+        return self.read(progress).divide(self.seed, self.validation_fraction)
 
     def read(self, progress: Progress = quiet) -> Dataset:
         """Read the data; no seed changes them."""
@@ -76,10 +76,6 @@ class DataSource(DataSettings, frozen=True):
             caching=self.cache,
             progress=progress,
         )
-
-    def divide(self, dataset: Dataset) -> Dataset:
-        """Hold out the splits that the data lack."""
-        return dataset.divide(self.seed, self.validation_fraction)
 
 
 def create(
@@ -111,7 +107,7 @@ def create(
             f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
     record = RunRecord(
-        version=RunRecord.VERSION,
+        version=1,
         status="created",
         created=time.time(),
         command=tuple(sys.argv),

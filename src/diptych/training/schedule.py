@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -139,10 +138,6 @@ class Stopping:
     def __init__(self) -> None:
         self.requested = False
         self._holds = False
-
-    def listen(self) -> None:
-        """Handle SIGTERM from now on."""
-        signal.signal(signal.SIGTERM, lambda number, frame: self.request())
 
     def request(self) -> None:
         """Raise Stopped, now or at the end of a `held` block; further requests change nothing."""

@@ -66,13 +66,7 @@ class Trainer:
         self.best, self.best_epoch = start.best, start.best_epoch
 
     def fit(
-        self,
-        run: Run,
-        saver: Saver,
-        notify: Notify,
-        *,
-        stopping: Stopping,
-        stop_after: int | None = None,
+        self, run: Run, saver: Saver, notify: Notify, *, stopping: Stopping, stop_after: int | None = None
     ) -> Arrays:
         """Train to the recipe's last epoch or early stop; return the last, averaged or best weights, as it says.
 
@@ -117,7 +111,8 @@ class Trainer:
                     drawn = _until(batches, lambda: stopping.requested or saver.is_overdue())
                     self.train(drawn, until, lambda: stopping.requested)
                     state = self.state()
-                    broken = _not_finite(state.weights, state.optimizer)
+                    arrays = state.weights | {f"{OPTIMIZER}{name}": array for name, array in state.optimizer.items()}
+                    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
                     if self.totals.diverged or broken:
                         raise _diverged(self, run, broken)
                     if stopping.requested or saver.is_due():
@@ -223,31 +218,22 @@ def _until(batches: Iterator[Batch], is_time: Callable[[], bool]) -> Iterator[Ba
         yield batch
 
 
-def _not_finite(weights: Arrays, optimizer: Arrays) -> list[str]:
-    """Return the names of arrays that hold numbers that are not finite; the optimizer's as `optimizer/<array>`."""
-    arrays = {**weights, **{f"{OPTIMIZER}{name}": array for name, array in optimizer.items()}}
-    return [name for name, array in arrays.items() if not np.isfinite(array).all()]
-
-
 def _diverged(trainer: Trainer, run: Run, arrays: Sequence[str]) -> Diverged:
     """Write `diverged.json` and return the error to raise for a loss, or for `arrays`, that are not finite."""
     epoch, step, steps = trainer.epoch, trainer.totals.steps, trainer.num_steps
     details: dict[str, Any]
     if trainer.totals.diverged:  # checked at every step, the arrays only at checkpoints
         loss = str(float(trainer.totals.loss))
-        fault, place = f"its loss is {loss}", f"at step {step}"
-        details = {"what": "loss", "loss": loss, "samples": _samples(trainer.job, epoch, step)}
+        place, fault = "at", f"its loss is {loss}"
+        details = {"loss": loss, "samples": _samples(trainer.job, epoch, step)}
     else:
-        what = "optimizer" if arrays[0].startswith(OPTIMIZER) else "weights"
-        whose = {"optimizer": "optimizer's numbers"}.get(what, what)
-        others = f" and {len(arrays) - 1} more arrays" if len(arrays) > 1 else ""
-        fault, place = f"its {whose} are not finite ({arrays[0]}{others})", f"by step {step}"
-        details = {"what": what, "arrays": arrays}
+        whose = "optimizer's numbers" if arrays[0].startswith(OPTIMIZER) else "weights"
+        place, fault = "by", f"its {whose} are not finite ({arrays[0]})"
+        details = {"arrays": arrays}
     where = {"epoch": epoch, "step": step, "global_step": (epoch - 1) * steps + step}
-    header = {"format": "diptych-divergence", "version": 2}
-    write_json(run.divergence_path, {**header, **where, "learning_rate": trainer.rates[step - 1], **details})
+    write_json(run.divergence_path, {**where, "learning_rate": trainer.rates[step - 1], **details})
     return Diverged(
-        f"The training diverged in epoch {epoch} {place} of {steps}: {fault}. "
+        f"The training diverged in epoch {epoch} {place} step {step} of {steps}: {fault}. "
         "Train again with a lower learning rate, gradient clipping or float32. "
         f"'{run.divergence_path}' lists the samples or arrays."
     )

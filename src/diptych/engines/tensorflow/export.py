@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
 from diptych.engines.tensorflow.model import BatchNorm
-from diptych.errors import UsageError
 
 Tensor: TypeAlias = Any
 
@@ -40,8 +39,6 @@ def export(model: keras.Model, form: str, path: Path, card: str, calibration: np
         case "tflite" | "tflite-fp16" | "tflite-dynamic" | "tflite-int8":
             path.write_bytes(_tflite(served, form, calibration))
             _append(path, card)
-        case _:
-            raise UsageError(f"TensorFlow cannot write the format '{form}'.")
 
 
 def _served(model: keras.Model) -> keras.Model:
@@ -122,8 +119,6 @@ def _onnx(served: keras.Model, path: Path, card: str) -> None:
 
 def _tflite(served: keras.Model, form: str, calibration: np.ndarray | None) -> bytes:
     if form == "tflite-int8":
-        if calibration is None or not len(calibration):
-            raise UsageError("The format 'tflite-int8' needs calibration images, got none.")
         # The converter quantizes a float input, so that uint8 becomes the input's number format.
         floats = keras.Input(served.inputs[0].shape[1:], dtype="float32", name=INPUT)
         weights = served.get_weights()

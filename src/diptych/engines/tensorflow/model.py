@@ -23,33 +23,24 @@ def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
     """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     # differs: image-layout
     images_nhwc = keras.Input(spec.input_shape, dtype="uint8", name="images")
-    calls = {layer.name: _calls(spec, layer, _policy(spec, layer, precision)) for layer in spec.layers}
-    flat = [call for group in calls.values() for call in group]
+    # differs: mixed-precision
+    reduced = f"mixed_{precision}" if precision in ("bfloat16", "float16") else precision
+    ends = (spec.layers[0], spec.layers[-1])
+    policies = ["float32" if layer in ends and reduced != precision else reduced for layer in spec.layers]
+    calls = [_calls(spec, layer, policy) for layer, policy in zip(spec.layers, policies, strict=True)]
+    flat = [call for group in calls for call in group]
     if spec.is_chain and all(isinstance(call, keras.layers.Layer) for call in flat):
         model = keras.Sequential([images_nhwc, *flat], name=spec.name)
     else:
-        model = keras.Model(images_nhwc, _connected(spec, images_nhwc, calls), name=spec.name)
+        values = {"input": images_nhwc}
+        for layer, (first, *rest) in zip(spec.layers, calls, strict=True):
+            value = first(*(values[name] for name in layer.inputs))
+            for call in rest:
+                value = call(value)
+            values[layer.name] = value
+        model = keras.Model(images_nhwc, value, name=spec.name)
     model.spec, model.precision = spec, precision
     return model
-
-
-def _policy(spec: ModelSpec, layer: Layer, precision: str) -> str:
-    # differs: mixed-precision
-    reduced = precision in ("bfloat16", "float16")
-    if not reduced:
-        return precision
-    return "float32" if layer in (spec.layers[0], spec.layers[-1]) else f"mixed_{precision}"
-
-
-def _connected(spec: ModelSpec, images_nhwc: Tensor, calls: dict[str, list[Call]]) -> Tensor:
-    values = {"input": images_nhwc}
-    for layer in spec.layers:
-        first, *rest = calls[layer.name]
-        value = first(*(values[name] for name in layer.inputs))
-        for call in rest:
-            value = call(value)
-        values[layer.name] = value
-    return value
 
 
 def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: PLR0912  (a table)

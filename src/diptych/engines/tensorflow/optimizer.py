@@ -61,7 +61,9 @@ class Optimizer:
     def _update(self, gradients: list[Tensor], rate: Tensor, step: Tensor) -> None:
         recipe = self.recipe
         if recipe.clip_norm:
-            gradients = _clipped(gradients, recipe.clip_norm)
+            # differs: gradient-clipping
+            share = recipe.clip_norm / (tf.linalg.global_norm(gradients) + 1e-6)
+            gradients = [gradient * tf.minimum(share, 1.0) for gradient in gradients]
         for name, parameter, gradient, decays in zip(self.names, self.parameters, gradients, self.decays, strict=True):
             if recipe.decay and decays:
                 parameter.assign_sub(rate * recipe.decay * parameter)
@@ -69,7 +71,10 @@ class Optimizer:
             state = {slot: self.slots[f"{slot}/{name}"] for slot in contract.optimizer_slots(recipe)}
             _RULES[recipe.optimizer](recipe, parameter, slope, rate, step, state)
         if self.averages:
-            self._average(step)
+            # differs: weight-average
+            decay = tf.minimum(tf.constant(recipe.average_decay, self.dtype), (1.0 + step) / (10.0 + step))
+            for mean, variable in zip(self.averages, self.tracked, strict=True):
+                mean.assign_add((1.0 - decay) * (variable - mean))
 
     def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""
@@ -80,12 +85,6 @@ class Optimizer:
         grown = tf.where(grows, [scale * 2.0, 0.0], [scale, steps + 1.0])
         self.loss_scale.assign(tf.where(finite, grown, [scale / 2.0, 0.0]))
         return slopes, finite
-
-    def _average(self, step: Tensor) -> None:
-        # differs: weight-average
-        decay = tf.minimum(tf.constant(self.recipe.average_decay, self.dtype), (1.0 + step) / (10.0 + step))
-        for mean, variable in zip(self.averages, self.tracked, strict=True):
-            mean.assign_add((1.0 - decay) * (variable - mean))
 
 
 def make_optimizer(model: keras.Model, recipe: Recipe) -> Optimizer:
@@ -170,9 +169,3 @@ def _momentum_term(recipe: Recipe, direction: Tensor, rate: Tensor) -> tuple[Ten
     """Return the term that momentum accumulates and the rate applied to it; Keras's momentum includes the rate."""
     # differs: sgd-velocity
     return (rate * direction, tf.ones_like(rate)) if recipe.update_form == "keras" else (direction, rate)
-
-
-def _clipped(gradients: list[Tensor], largest: float) -> list[Tensor]:
-    # differs: gradient-clipping
-    share = largest / (tf.linalg.global_norm(gradients) + 1e-6)
-    return [gradient * tf.minimum(share, 1.0) for gradient in gradients]

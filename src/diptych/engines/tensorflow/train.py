@@ -34,15 +34,17 @@ def train_epoch(
 ) -> Totals:
     """Train on each batch with its learning rate; stop at the first loss that is not finite."""
     if optimizer.train_steps is None:
-        # differs: compile
-        optimizer.train_steps = tf.function(_steps(model, optimizer), _signature(model, optimizer), autograph=False)
+        optimizer.train_steps = _steps(model, optimizer)
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     sums = np.array([so_far.loss, so_far.weight, so_far.correct])
     count, steps = so_far.count, so_far.steps
     for group, group_rates in _groups(batches, rates, optimizer):
         if stops():
             break
         # differs: dropout-stream
-        _seed_dropout(model, seed, optimizer.step)
+        # Each layer's masks are a function of (seed, place, step); Keras increments the counter at each call.
+        for place, layer in enumerate(dropouts):
+            layer.seed_generator.state.assign([(seed * 1009 + place) % 2**31, optimizer.step])
         images, targets, weights = (
             np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")
         )
@@ -95,13 +97,10 @@ def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arr
     probe = keras.Model(model.inputs[0], [model.get_layer(layer.name).output for layer in layers])
     values = probe(images, training=training)
     load_weights(model, before)
-    outputs = {
-        layer.name: np.array(tf.cast(value, tf.float64).numpy()) for layer, value in zip(layers, values, strict=True)
-    }
-    for layer in layers:
-        order = native_order(model.spec, layer.name)
-        if order is not None:
-            outputs[layer.name] = outputs[layer.name][:, np.argsort(order)]
+    outputs = {}
+    for layer, value in zip(layers, values, strict=True):
+        array, order = np.array(tf.cast(value, tf.float64).numpy()), native_order(model.spec, layer.name)
+        outputs[layer.name] = array if order is None else array[:, np.argsort(order)]
     return outputs
 
 
@@ -122,8 +121,24 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
             loss = loss_of(logits_nk, targets_nk, weights_n)
             scaled = optimizer.scaled(loss)
         optimizer.update(tape.gradient(scaled, optimizer.parameters), rate, number)
-        return _sums(loss, logits_nk, targets_nk, weights_n)
+        # differs: epoch-loss
+        weight = tf.reduce_sum(weights_n)
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits_nk, 1) == tf.argmax(targets_nk, 1), tf.float64))
+        return tf.stack([tf.cast(loss * weight, tf.float64), tf.cast(weight, tf.float64), correct])
 
+    # Any number of batches of any size, so that one trace is enough.
+    dtype, spec = optimizer.dtype, model.spec
+    signature = [
+        tf.TensorSpec((None, None, *spec.input_shape), tf.uint8),
+        tf.TensorSpec((None, None, spec.num_classes), dtype),
+        tf.TensorSpec((None, None), dtype),
+        tf.TensorSpec((None,), dtype),
+        tf.TensorSpec((), dtype),
+        tf.TensorSpec((3,), tf.float64),
+    ]
+
+    # differs: compile
+    @tf.function(input_signature=signature, autograph=False)
     def steps(
         images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor, so_far: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -137,26 +152,6 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         return tf.while_loop(goes_on, body, (tf.constant(0), so_far), parallel_iterations=1)
 
     return steps
-
-
-def _signature(model: keras.Model, optimizer: Optimizer) -> list[tf.TensorSpec]:
-    """Any number of batches of any size, so that one trace is enough."""
-    dtype, spec = optimizer.dtype, model.spec
-    return [
-        tf.TensorSpec((None, None, *spec.input_shape), tf.uint8),
-        tf.TensorSpec((None, None, spec.num_classes), dtype),
-        tf.TensorSpec((None, None), dtype),
-        tf.TensorSpec((None,), dtype),
-        tf.TensorSpec((), dtype),
-        tf.TensorSpec((3,), tf.float64),
-    ]
-
-
-def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
-    # differs: epoch-loss
-    weight = tf.reduce_sum(weights_n)
-    correct = tf.reduce_sum(tf.cast(tf.argmax(logits_nk, 1) == tf.argmax(targets_nk, 1), tf.float64))
-    return tf.stack([tf.cast(loss * weight, tf.float64), tf.cast(weight, tf.float64), correct])
 
 
 def _groups(
@@ -173,10 +168,3 @@ def _groups(
         group_rates.append(rate)
     if group:
         yield group, group_rates
-
-
-def _seed_dropout(model: keras.Model, seed: int, step: int) -> None:
-    """Make each layer's masks a function of (seed, place, step); Keras increments the counter at each call."""
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
-    for place, layer in enumerate(dropouts):
-        layer.seed_generator.state.assign([(seed * 1009 + place) % 2**31, step])

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
 from diptych.engines.torch.model import Network
-from diptych.errors import UsageError
 
 
 def export(model: Network, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
@@ -33,9 +32,11 @@ def export(model: Network, form: str, path: Path, card: str, calibration: np.nda
         case "torch-export":
             torch.export.save(_program(served, images), path, extra_files={CARD: card})
         case "onnx":
-            _onnx(served, images, path, card)
-        case _:
-            raise UsageError(f"PyTorch cannot write the format '{form}'.")
+            names = {"input_names": [INPUT], "output_names": list(OUTPUTS)}
+            settings = {"opset_version": OPSET, "dynamo": True, "verbose": False}
+            program = torch.onnx.export(_program(served, images), (images,), **names, **settings)
+            program.model.metadata_props[CARD] = card
+            program.save(path)
 
 
 class Served(nn.Module):
@@ -54,20 +55,6 @@ class Served(nn.Module):
 def _program(served: Served, images: Tensor) -> torch.export.ExportedProgram:
     batch = {0: torch.export.Dim("batch", min=1)}
     return torch.export.export(served, (images,), dynamic_shapes={INPUT: batch})
-
-
-def _onnx(served: Served, images: Tensor, path: Path, card: str) -> None:
-    program = torch.onnx.export(
-        _program(served, images),
-        (images,),
-        input_names=[INPUT],
-        output_names=list(OUTPUTS),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    program.model.metadata_props[CARD] = card
-    program.save(path)
 
 
 def _append(path: Path, card: str) -> None:

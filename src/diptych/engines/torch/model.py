@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 import torch
@@ -97,7 +96,7 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
         case L.Concat():
             return Lambda(lambda *inputs: torch.cat(inputs, dim=1))
         case L.PadChannels(before=before, after=after):
-            return Lambda(partial(_pad_channels, before=before, after=after))
+            return Lambda(lambda maps: F.pad(maps, (0, 0) * (maps.ndim - 2) + (before, after)))
 
 
 def _activation(layer: L.Activation) -> nn.Module:
@@ -142,15 +141,9 @@ class Conv2d(nn.Conv2d):
         # differs: same-padding
         top, bottom, left, right = layer.padding
         symmetric = top == bottom and left == right
-        super().__init__(
-            in_channels=channels,
-            out_channels=layer.filters,
-            kernel_size=layer.kernel,
-            stride=layer.strides,
-            padding=(top, left) if symmetric else 0,
-            groups=layer.groups,
-            bias=layer.use_bias,
-        )
+        padding = (top, left) if symmetric else 0
+        settings = {"groups": layer.groups, "bias": layer.use_bias}
+        super().__init__(channels, layer.filters, layer.kernel, layer.strides, padding, **settings)
         self.margins = None if symmetric else (left, right, top, bottom)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's name)
@@ -190,8 +183,3 @@ class Lambda(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the function's value."""
         return self.function(*inputs)
-
-
-def _pad_channels(maps: Tensor, before: int, after: int) -> Tensor:
-    """Return maps, (N, before + C + after, …), with zeros before and after."""
-    return F.pad(maps, (0, 0) * (maps.ndim - 2) + (before, after))

@@ -15,6 +15,14 @@ from diptych.engines.torch.model import Network
 from diptych.engines.torch.weights import from_numpy, to_numpy, variables
 from diptych.spec import Recipe
 
+# The name of each slot in the state of `torch.optim`.
+_NATIVE = {
+    "momentum": "momentum_buffer",
+    "first_moment": "exp_avg",
+    "second_moment": "exp_avg_sq",
+    "square": "square_avg",
+}
+
 
 class Optimizer:
     """An optimizer of a model's weights with its state, step count and weight average."""
@@ -177,14 +185,5 @@ def _slots(rule: torch.optim.Optimizer, trainable: dict[str, Tensor], recipe: Re
         if recipe.optimizer != "sgd":
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         for slot in contract.optimizer_slots(recipe):
-            state[_NATIVE[recipe.optimizer][slot]] = slots[f"{slot}/{name}"] = torch.zeros_like(parameter)
+            state[_NATIVE[slot]] = slots[f"{slot}/{name}"] = torch.zeros_like(parameter)
     return slots
-
-
-_ADAM = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
-_NATIVE = {
-    "sgd": {"momentum": "momentum_buffer"},
-    "adam": _ADAM,
-    "adamw": _ADAM,
-    "rmsprop": {"square": "square_avg", "momentum": "momentum_buffer"},
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,13 +47,17 @@ def train_epoch(
         loss = loss_of(logits_nk, targets_nk, weights_n)
         optimizer.scaled(loss).backward()
         optimizer.update(rate)
-        sums += _sums(loss, logits_nk, targets_nk, weights_n)
+        with torch.no_grad():
+            # differs: epoch-loss
+            weight = weights_n.sum()
+            correct = (logits_nk.argmax(1) == targets_nk.argmax(1)).sum()
+            sums += torch.stack([(loss * weight).double(), weight.double(), correct.double()]).cpu()
         count += len(images_nhwc)
         steps += 1
         if not sums[0].isfinite():
             break
-    loss_sum, weight, correct = sums.tolist()
-    return Totals(loss_sum, weight, int(correct), count, steps)
+    total, weight_sum, num_correct = sums.tolist()
+    return Totals(total, weight_sum, int(num_correct), count, steps)
 
 
 def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
@@ -73,7 +78,7 @@ def predict(model: Network, images: Images) -> np.ndarray:
     # differs: train-mode
     model.eval()
     with torch.inference_mode():
-        chunks = [model(_pixels(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+        chunks = [model(_tensor(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
         return torch.cat(chunks).cpu().numpy()
 
 
@@ -81,10 +86,15 @@ def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
     """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
     before = read_weights(model)
     outputs: Arrays = {}
-    hooks = [module.register_forward_hook(_keeping(outputs, name)) for name, _, module in model.steps]
+
+    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
+        outputs[name] = np.array(values.double().cpu().numpy(), order="C")
+
+    hooks = [module.register_forward_hook(partial(keep, name)) for name, _, module in model.steps]
     model.train(training)
     with torch.no_grad():
-        model(_pixels(images))
+        model(_tensor(images))
     for hook in hooks:
         hook.remove()
     load_weights(model, before)
@@ -98,30 +108,10 @@ def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
     return (losses_n * weights_n).sum() / weights_n.sum()
 
 
-@torch.no_grad()
-def _sums(loss: Tensor, logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
-    # differs: epoch-loss
-    weight = weights_n.sum()
-    correct = (logits_nk.argmax(1) == targets_nk.argmax(1)).sum()
-    return torch.stack([(loss * weight).double(), weight.double(), correct.double()]).cpu()
-
-
 def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     dtype = torch.float64 if model.precision == "float64" else torch.float32
-    arrays = (batch.images, batch.targets, batch.weights)
-    images, targets, weights = (
-        torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device()) for array in arrays
-    )
-    return images, targets.to(dtype), weights.to(dtype)
+    return _tensor(batch.images), _tensor(batch.targets).to(dtype), _tensor(batch.weights).to(dtype)
 
 
-def _keeping(outputs: Arrays, name: str) -> Callable[..., None]:
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
-        outputs[name] = np.array(values.double().cpu().numpy(), order="C")
-
-    return keep
-
-
-def _pixels(images_nhwc: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.require(images_nhwc, requirements=["C", "W"])).to(device())
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device())
