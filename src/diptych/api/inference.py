@@ -123,7 +123,9 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
         else:
             matches = [path] if path.exists() else []
         if not matches:
-            raise DataError(f"No images at '{image}': name a file, a folder of images or a pattern such as '*.png'.")
+            raise DataError(
+                f"No images at '{image}': expected a file, a folder of images or a pattern such as '*.png'."
+            )
         paths += matches
     if not paths:
         raise DataError("No images given: expected a file, a folder of images or a pattern such as '*.png'.")

@@ -143,5 +143,5 @@ def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapp
         back = map_weights(_read_stored(staged, workers.__getitem__), card.spec, str(target)).arrays
         changed = next((name for name, array in arrays.items() if array.tobytes() != back[name].tobytes()), None)
         if changed:
-            raise ArtifactError(f"Cannot write '{target}': '{changed}' reads back with other values.")
+            raise ArtifactError(f"Cannot write '{target}': '{changed}' has different values when read back.")
         settle(staged, target)

@@ -157,7 +157,7 @@ def sgd() -> Recipe:
 def resnet_cifar() -> Recipe:
     """He et al. 2015, section 4.2: SGD at 0.1, divided by 10 at half and three quarters, L2 1e-4; 164 epochs.
 
-    Measured: not here, 164 epochs take too long on a CPU. The paper reports 91.25 % for resnet20 on CIFAR-10.
+    Measured: not here, because 164 epochs take too long on a CPU. The paper reports 91.25% for resnet20 on CIFAR-10.
     """
     return Recipe(
         epochs=164,

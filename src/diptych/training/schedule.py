@@ -18,7 +18,7 @@ from diptych.training.checkpoint import Checkpoint
 START_OF_ONE_CYCLE = 1 / 25
 DEFAULT_STEPS = 500
 DEFAULT_SECONDS = 300.0
-# With a pause of fifty times as long as the last save took, saving costs less than 2 % of the time.
+# Waiting fifty times as long as the last save took keeps the cost of saving below 2%.
 MIN_PAUSE = 50
 
 

@@ -206,7 +206,7 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
         for place in places:
             height, width = sizes_n2[place].tolist()
             reasons = {
-                "dark": f"98 % below level {int(bright_n[place]) + 1}",
+                "dark": f"98% below level {int(bright_n[place]) + 1}",
                 "blurry": f"{median / sharpness_n[place]:,.0f} times less sharp than most",
             }
             reason = reasons.get(kind, f"{width:,} × {height:,} pixels")

@@ -65,7 +65,7 @@ def read_file(path: Path) -> Stored:
     # Checked before copying, because an expanded tensor repeats one element's memory.
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if num_bytes > MOST_BYTES:
-        raise ArtifactError(f"Cannot read '{path}': it holds {num_bytes:,} bytes; the limit is {MOST_BYTES:,}.")
+        raise ArtifactError(f"Cannot read '{path}': it has {num_bytes:,} bytes; the limit is {MOST_BYTES:,}.")
     # NumPy lacks bfloat16, which becomes float32 without loss.
     arrays = {name: to_numpy(tensor if tensor.dtype in _EXACT else tensor.float()) for name, tensor in tensors.items()}
     return Stored(arrays, sequences=[list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))])
@@ -89,10 +89,10 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     wrapped = {key: value for key, value in inner.items() if len(_tensors(value)) == len(value) > 0}
     if len(wrapped) > 1:
         names = ", ".join(f"{key!r:.40}" for key in wrapped)
-        raise ArtifactError(f"Cannot read '{path}': it holds {len(wrapped)} state dicts, {names}. {_REMEDY}")
+        raise ArtifactError(f"Cannot read '{path}': it contains {len(wrapped)} state dicts, {names}. {_REMEDY}")
     tensors = _tensors(next(iter(wrapped.values()), content))
     if not tensors:
-        raise ArtifactError(f"Cannot read '{path}': it holds no state dict. {_REMEDY}")
+        raise ArtifactError(f"Cannot read '{path}': it contains no state dict. {_REMEDY}")
     return tensors
 
 
