@@ -111,5 +111,5 @@ def _print(comparison: Comparison, as_json: bool) -> None:
 
     print_table(RESULT_HEADS, results(findings), title=findings["title"])
     verdict = findings["verdict"]
-    print(*findings["disturbed"], verdict["headline"], *verdict["details"], *findings["remarks"], sep="\n")
+    print(verdict["headline"], *verdict["details"], *findings["remarks"], sep="\n")
     print(f"report: {comparison.report_path}")
