@@ -117,6 +117,14 @@ def test_harmless_oddities_of_real_jpegs_change_no_pixel():
         np.testing.assert_array_equal(decoded("jpeg 4:2:0"), decoded(f"jpeg {name}"), name)
 
 
+@pytest.mark.parametrize(("num_stray", "damaged"), [(32, False), (64, True)])
+def test_only_a_few_stray_bytes_before_a_jpegs_end_are_harmless(num_stray, damaged):
+    whole = CORPUS["jpeg 4:2:0"].encoded
+    found = outcome("stray", whole[:-2] + b"\x01" * num_stray + whole[-2:])
+    assert b"\xff\xd9" == whole[-2:]
+    assert ("damaged" if damaged else None) == found.get("kind")
+
+
 @pytest.mark.parametrize("name", ["jpeg cmyk", "jpeg cmyk adobe", "jpeg ycck adobe"])
 def test_cmyk_becomes_rgb_and_adobes_values_are_inverted(name):
     light = 255 - pillow(name, None).astype(int)  # Pillow inverts every JPEG
