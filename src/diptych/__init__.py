@@ -13,7 +13,7 @@ Importing it imports no framework; each function is imported when it is first us
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _NAMES = {
     "api.comparison": "compare compare_runs",
