@@ -23,7 +23,7 @@ from sklearn.datasets import load_sample_images
 
 from diptych.data.batches import epoch_batches
 from diptych.data.datasets import ingest
-from diptych.data.decode import decode_file
+from diptych.data.decode import decode
 from diptych.data.preprocess import each
 from diptych.data.readers.folder import list_folder
 from diptych.processes import engine_environment, num_threads
@@ -107,7 +107,7 @@ def speeds(name: str, folder: Path, epochs: int) -> list[float]:
 
 def decoding(files: list[Path]) -> float:
     start = time.perf_counter()
-    each(lambda place: decode_file(files[place]), len(files))
+    each(lambda place: decode(files[place].read_bytes(), ""), len(files))
     return len(files) / (time.perf_counter() - start)
 
 

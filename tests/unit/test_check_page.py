@@ -50,7 +50,7 @@ def test_names_of_a_check_cannot_inject_html(tmp_path, pictures):
 
 
 def test_many_findings_are_shown_up_to_a_limit_and_counted(tmp_path, pictures):
-    findings = [Finding("blank", "black all over", samples(place)) for place in range(700)]
+    findings = [Finding("blank", "one color all over", samples(place)) for place in range(700)]
     page = render_check(check(tmp_path, *findings), pictures)
     assert pages.MAX_SHOWN == page.count("<img ") == len(list(pages.shown_places(findings)))
     assert "652 more, by name" in page

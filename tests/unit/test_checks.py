@@ -154,13 +154,13 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
         "train 7": [("duplicate", "2 times in train")],
         "train 4": [("conflict", "labeled odd and even"), ("leakage", "in train and test")],
         "test 7": [("conflict", "labeled odd and even"), ("leakage", "in train and test")],
-        "test 2": [("blank", "black all over")],
+        "test 2": [("blank", "one color all over")],
     } == found
 
 
 def test_a_property_of_most_images_is_reported_once(tmp_path, rng):
     write_by_turns(tmp_path, [picture(rng) // (12 if number % 3 else 1) for number in range(60)])
-    assert [("dark", "67% of all images are dark: common in this dataset")] == by_name(check(tmp_path))[""]
+    assert [("dark", "67% of all images: common in this dataset")] == by_name(check(tmp_path))[""]
 
 
 def test_the_one_image_of_another_size_is_odd(tmp_path, rng):

@@ -186,10 +186,10 @@ def splits(dataset):
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        ("fashoin-mnist", "No dataset, file or folder 'fashoin-mnist': did you mean 'fashion-mnist'"),
-        ("CIFAR-10", "No dataset, file or folder 'CIFAR-10': did you mean 'cifar10'"),
-        ("image-net", "No dataset, file or folder 'image-net': did you mean 'imagenet'"),
-        ("absent", "absent': DATA is one of"),
+        ("fashoin-mnist", r"No dataset, file or folder 'fashoin-mnist' \(did you mean 'fashion-mnist'\?\)"),
+        ("CIFAR-10", r"No dataset, file or folder 'CIFAR-10' \(did you mean 'cifar10'\?\)"),
+        ("image-net", r"No dataset, file or folder 'image-net' \(did you mean 'imagenet'\?\)"),
+        ("absent", r"absent'\. DATA is one of"),
         ("images.txt", r"Unsupported data source .*images\.txt'\. DATA is one of"),
     ],
 )

@@ -22,7 +22,8 @@ from images_corpus import corpus, png, png_rows
 from PIL import Image, ImageFile, ImageOps
 
 from diptych.data import decode as decoder
-from diptych.data.decode import SUFFIXES, decode, decode_file, sniff
+from diptych.data.decode import SUFFIXES, decode, sniff
+from diptych.data.paths import read_file
 from diptych.errors import ImageError, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "images.json"
@@ -256,7 +257,7 @@ def test_the_limit_can_be_set_and_must_be_an_integer(monkeypatch):
 
 def test_a_file_is_decoded_under_any_name(tmp_path):
     (tmp_path / "größe-猫.png").write_bytes(CORPUS["png rgb 8"].encoded)
-    np.testing.assert_array_equal(CORPUS["png rgb 8"].pixels, decode_file(tmp_path / "größe-猫.png"))
+    np.testing.assert_array_equal(CORPUS["png rgb 8"].pixels, decode(read_file(tmp_path / "größe-猫.png"), ""))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_a_file_is_decoded_under_any_name(tmp_path):
 def test_anything_but_an_image_raises_at_once(kind, make, why, tmp_path):
     make(tmp_path / "image.png")
     with pytest.raises(ImageError, match=rf"image\.png.*{why}") as caught:
-        decode_file(tmp_path / "image.png")
+        decode(read_file(tmp_path / "image.png"), "image.png")
     assert kind == caught.value.kind
 
 

@@ -13,7 +13,7 @@ from test_batches import digests
 from diptych.data import datasets, images
 from diptych.data.batches import epoch_batches, usual_workers
 from diptych.data.datasets import ingest
-from diptych.data.decode import decode_file
+from diptych.data.decode import decode
 from diptych.data.preprocess import channel_moments, resize
 from diptych.data.readers.folder import list_folder
 from diptych.errors import ArtifactError, DataError
@@ -48,7 +48,7 @@ def read(path, caching="always", folder=None, **settings):
 
 
 def test_cached_and_streamed_images_are_the_decoded_and_resized_files(folder):
-    expected = [resize(decode_file(path), SIZE) for path in sorted(folder.rglob("*.*"))]
+    expected = [resize(decode(path.read_bytes(), ""), SIZE) for path in sorted(folder.rglob("*.*"))]
     for caching in ("always", "never", "auto"):
         train = read(folder, caching).train
         np.testing.assert_array_equal(expected, train.images[:])

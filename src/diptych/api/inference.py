@@ -17,8 +17,9 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
 from diptych.data.datasets import Dataset
-from diptych.data.decode import SUFFIXES, decode_file
+from diptych.data.decode import SUFFIXES, decode
 from diptych.data.images import Images
+from diptych.data.paths import read_file
 from diptych.data.preprocess import resize
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
@@ -100,7 +101,7 @@ def predict(
         pixels, names = images, [str(index) for index in range(len(images))]
     else:
         paths = image_paths([images] if isinstance(images, str | Path) else images)
-        pixels = np.stack([resize(decode_file(path, channels), (height, width)) for path in paths])
+        pixels = np.stack([resize(decode(read_file(path), str(path), channels), (height, width)) for path in paths])
         names = [str(path) for path in paths]
     probabilities_nk = softmax(classifier.logits(pixels))
     best_nk = np.argsort(-probabilities_nk, axis=1, kind="stable")[:, :top]

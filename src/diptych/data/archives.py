@@ -63,6 +63,10 @@ class Limits:
 LIMITS = Limits()
 
 
+def quiet(doing: str, done: int, total: int) -> None:
+    """Report no progress."""
+
+
 class _Fault(Exception):  # noqa: N818  (becomes a DataError, which names the archive)
     """Why an archive cannot be unpacked; the text follows "it"."""
 
@@ -82,7 +86,7 @@ def is_archive(path: Path) -> bool:
         raise DataError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
 
 
-def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progress | None = None) -> Path:
+def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progress = quiet) -> Path:
     """Unpack an archive completely, or not at all, and return `target`.
 
     All files and folders are new and belong to the user; owners, times and permissions in the archive are ignored.
@@ -117,7 +121,7 @@ def read_archive(archive: Path, names: Collection[str]) -> dict[str, bytes]:
 
 
 @contextmanager
-def _opened(archive: Path, limits: Limits, progress: Progress | None = None, place: str = "") -> Iterator[_Members]:
+def _opened(archive: Path, limits: Limits, progress: Progress = quiet, place: str = "") -> Iterator[_Members]:
     """Yield an archive's members; whatever is wrong with them raises one DataError, which names the archive."""
     if not is_archive(archive):
         expected = "expected a zip, or a tar that is uncompressed or compressed by gzip, bzip2 or xz"
@@ -139,7 +143,7 @@ def _opened(archive: Path, limits: Limits, progress: Progress | None = None, pla
 class _Meter:
     """Counts what an archive unpacks to, and reports progress."""
 
-    def __init__(self, file: IO[bytes], limits: Limits, progress: Progress | None) -> None:
+    def __init__(self, file: IO[bytes], limits: Limits, progress: Progress) -> None:
         self.num_bytes = self._num_reported = 0
         self._file, self._progress = file, progress
         self.size = os.fstat(file.fileno()).st_size
@@ -155,8 +159,7 @@ class _Meter:
 
     def report(self, position: int) -> None:
         self._num_reported = position
-        if self._progress:
-            self._progress(UNPACKING, position, self.size)
+        self._progress(UNPACKING, position, self.size)
 
 
 def _write(members: _Members, folder: Path, limits: Limits) -> None:

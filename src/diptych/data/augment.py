@@ -172,11 +172,6 @@ def _shift_color(images_nhwc: Pixels, recipe: Recipe, draws: Draws) -> Pixels:
     return shifted_nhwc.clip(0, 255, out=shifted_nhwc).astype(np.uint8)
 
 
-def is_mixed(recipe: Recipe) -> bool:
-    """Return whether the recipe mixes samples."""
-    return bool(recipe.mixup or recipe.cutmix)
-
-
 def partners(draws: Draws, num_samples: int) -> Draws:
     """Draw a partner for each sample among the `num_samples` of the split, with the partner's own random numbers."""
     return Draws(draws.seed, draws.epoch, draws.below("partner", num_samples))

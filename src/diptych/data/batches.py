@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.augment import Draws, Pixels, augment, blend, is_mixed, own_shares, partners
+from diptych.data.augment import Draws, Pixels, augment, blend, own_shares, partners
 from diptych.data.datasets import Split
 from diptych.data.images import Images, StoredImages
 from diptych.data.preprocess import channel_moments
@@ -87,7 +87,7 @@ def epoch_batches(
     def batch(bounds: slice) -> Batch:
         own = Draws(seed, epoch, draws.indices[bounds])
         images_nhwc, targets_nk, weights_n = samples(own)
-        if is_mixed(recipe):
+        if recipe.mixup or recipe.cutmix:
             others_nhwc, other_targets_nk, other_weights_n = samples(partners(own, len(split.labels)))
             pixel_share, share_n = own_shares(recipe, own, images_nhwc.shape[1:3])
             images_nhwc = blend(images_nhwc, others_nhwc, pixel_share)

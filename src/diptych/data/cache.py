@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_npz, sha256_of, write_npz
-from diptych.data.archives import HASHING, Progress, unpack
+from diptych.data.archives import HASHING, Progress, quiet, unpack
 from diptych.errors import ArtifactError, DataError
 
 Caching: TypeAlias = Literal["auto", "always", "never"]
@@ -83,7 +83,7 @@ class PixelCache:
             settle(staged, self._pixels)
 
 
-def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -> Path:
+def unpacked(archive: Path, cache_dir: Path, progress: Progress = quiet) -> Path:
     """Return the folder `cache_dir/archives/<sha256 of the archive>/`, unpacked on the first call.
 
     Concurrent callers wait for the first one. If names or sizes of the unpacked files have changed, the archive is
@@ -105,12 +105,12 @@ def unpacked(archive: Path, cache_dir: Path, progress: Progress | None = None) -
     return target
 
 
-def _sha256(archive: Path, progress: Progress | None) -> str:
+def _sha256(archive: Path, progress: Progress) -> str:
     digest, size = hashlib.sha256(), archive.stat().st_size
     with archive.open("rb") as file:
         while chunk := file.read(_HASHED_BYTES):
             digest.update(chunk)
-            if progress and len(chunk) == _HASHED_BYTES:
+            if len(chunk) == _HASHED_BYTES:
                 progress(HASHING, file.tell(), size)
     return digest.hexdigest()
 
@@ -126,10 +126,7 @@ def _is_complete(folder: Path) -> bool:
 def _digest(folder: Path) -> str:
     """Return a digest of the names and sizes of all files."""
     digest = hashlib.sha256()
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if name != _LIST:
-                path = Path(parent, name)
-                digest.update(f"{path.stat().st_size} {path.relative_to(folder)}\0".encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _LIST:
+            digest.update(f"{path.stat().st_size} {path.relative_to(folder)}\0".encode())
     return digest.hexdigest()

@@ -14,9 +14,10 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.archives import Progress, quiet
 from diptych.data.cache import Caching
 from diptych.data.decode import MAX_PIXELS, VERSION
-from diptych.data.images import Images, Progress, StoredImages, pick, quiet, store
+from diptych.data.images import Images, StoredImages, pick, store
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
 from diptych.data.sources import find

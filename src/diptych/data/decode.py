@@ -10,7 +10,6 @@ import re
 import struct
 import warnings
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +17,6 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from diptych.data.paths import read_file
 from diptych.data.preprocess import to_channels
 from diptych.errors import ImageError, UsageError, in_one_line
 
@@ -56,11 +54,6 @@ def _max_pixels() -> int:
 
 MAX_PIXELS = _max_pixels()
 """The largest image that is decoded; DIPTYCH_MAX_PIXELS in the environment changes it."""
-
-
-def decode_file(path: Path, channels: int = 3) -> Pixels:
-    """Decode an image file; see `decode`. Raises ImageError also if the file cannot be read."""
-    return decode(read_file(path), str(path), channels)
 
 
 def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:

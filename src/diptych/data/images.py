@@ -23,19 +23,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data import archives, cache
+from diptych.data import cache
+from diptych.data.archives import Progress, quiet
 from diptych.data.decode import VERSION, decode
 from diptych.data.paths import USUAL, user_path
 from diptych.data.preprocess import RESIZING, each, resize
 from diptych.data.readers import Listing
 from diptych.errors import ArtifactError, DataError
-from diptych.processes import num_threads
-
-Progress: TypeAlias = archives.Progress
-
-
-def quiet(doing: str, done: int, total: int) -> None:
-    """Report no progress."""
 
 
 def cache_dir() -> Path:
@@ -105,7 +99,7 @@ class StoredImages:
             encoded = _read_unchanged(self.listing, files[target], self.file_digests)
             images_nhwc[target] = _decode(encoded, self.image_shape)
 
-        each(one, len(files), num_at_once=1 + len(files) // (4 * num_threads()))
+        each(one, len(files))
         return images_nhwc.reshape(*chosen.shape, *self.image_shape)
 
 

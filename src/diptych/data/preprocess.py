@@ -113,13 +113,12 @@ def channel_moments(images: Images) -> NDArray[np.int64]:
     return np.stack([counts_cl @ levels_l, counts_cl @ levels_l**2])
 
 
-def each(
-    compute: Callable[[int], None], count: int, progress: Callable[[int], None] | None = None, num_at_once: int = 32
-) -> None:
+def each(compute: Callable[[int], None], count: int, progress: Callable[[int], None] | None = None) -> None:
     """Call `compute` for every number below `count`, in threads and any order; raise the first error.
 
-    `progress` is called with the number of finished calls; a task makes `num_at_once` of them.
+    `progress` is called with the number of finished calls.
     """
+    num_at_once = min(32, 1 + count // (4 * num_threads()))
 
     def compute_some(start: int) -> int:
         stop = min(start + num_at_once, count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.archives import is_archive
+from diptych.data.archives import Progress, is_archive, quiet
 from diptych.data.cache import unpacked
-from diptych.data.images import Progress, cache_dir, quiet
+from diptych.data.images import cache_dir
 from diptych.data.paths import USUAL, user_path
 from diptych.data.readers import ListedSplit, Listing, cifar, idx, parquet, tables
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
 from diptych.errors import DataError, UsageError
+from diptych.vocabulary import did_you_mean
 
 FILE_IMAGE_SIZE = (64, 64)
 _NO_CLASS = class_folders.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
@@ -251,6 +251,4 @@ def _describe_unknown(data: str) -> str:
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
     if user_path(data, "DATA").exists():
         return f"Unsupported data source {data!r}. {known}"
-    close = difflib.get_close_matches(data.lower(), NAMED, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"No dataset, file or folder {data!r}: {hint}{known}"
+    return f"No dataset, file or folder {data!r}{did_you_mean(data.lower(), NAMED)}. {known}"

@@ -28,8 +28,9 @@ from diptych.artifacts.record import (
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
+from diptych.data.archives import Progress, quiet
 from diptych.data.datasets import Dataset
-from diptych.data.images import Images, Progress, quiet
+from diptych.data.images import Images
 from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
 from diptych.engines.contract import Arrays, Engine

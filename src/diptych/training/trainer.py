@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import write_json
-from diptych.data.augment import Draws, is_mixed, partners
+from diptych.data.augment import Draws, partners
 from diptych.data.batches import Batch, batch_bounds, epoch_batches, order
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import NO_STEPS, Arrays, Engine
@@ -244,7 +244,7 @@ def _samples(job: Job, epoch: int, step: int) -> list[dict[str, Any]]:
     split, names = job.dataset.train, job.dataset.class_names
     chosen = order(len(split), job.seed, epoch)[batch_bounds(len(split), job.recipe.batch_size)[step - 1]]
     samples = [{"id": split.ids[index], "class": names[split.labels[index]]} for index in chosen]
-    if is_mixed(job.recipe):
+    if job.recipe.mixup or job.recipe.cutmix:
         others = partners(Draws(job.seed, epoch, chosen), len(split)).indices
         for sample, other in zip(samples, others, strict=True):
             sample.update(partner=split.ids[other], partner_class=names[split.labels[other]])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.archives import Progress, quiet
 from diptych.data.check import KINDS, Finding, Sample, samples_at
 from diptych.data.check.measure import Measures, measure
-from diptych.data.images import Progress, quiet
 from diptych.data.readers import Listing
 
 TINY = 10  # training images below which a class is tiny
@@ -186,9 +186,7 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
     good = np.flatnonzero(measures["is_good"])
     is_blank_n = measures["deviation"][good] < BLANK
     for index in good[is_blank_n].tolist():
-        luma = int(measures["luma"][index].mean())
-        tone = "black" if luma < 16 else "white" if luma > 239 else "one color"
-        yield Finding("blank", f"{tone} all over", samples_at(listing, index))
+        yield Finding("blank", "one color all over", samples_at(listing, index))
     seen = good[~is_blank_n]
     bright_n, sizes_n2 = measures["bright"][seen], measures["size"][seen]
     sharpness_n = np.maximum(measures["sharpness"][seen], 1e-9)
@@ -201,7 +199,7 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
     for kind, is_so_n in is_so.items():
         places = np.flatnonzero(is_so_n).tolist()
         if len(places) > max(COMMON * len(seen), FEW):
-            yield Finding(kind, f"{len(places) / len(seen):.0%} of all images {_SHARED[kind]}: common in this dataset")
+            yield Finding(kind, f"{len(places) / len(seen):.0%} of all images: common in this dataset")
             continue
         for place in places:
             height, width = sizes_n2[place].tolist()
@@ -211,14 +209,6 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
             }
             reason = reasons.get(kind, f"{width:,} × {height:,} pixels")
             yield Finding(kind, reason, samples_at(listing, int(seen[place])))
-
-
-_SHARED = {
-    "dark": "are dark",
-    "blurry": "are far less sharp than most",
-    "odd-size": "are far smaller or larger than most",
-    "odd-shape": "are far wider or taller than most",
-}
 
 
 def _is_blurry(sharpness_n: NDArray[np.float32], median: float) -> NDArray[np.bool_]:

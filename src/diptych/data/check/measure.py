@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.archives import Progress
 from diptych.data.decode import decode, sniff
-from diptych.data.images import Progress
 from diptych.data.preprocess import each
 from diptych.data.readers import Listing
 from diptych.errors import DataError, ImageError

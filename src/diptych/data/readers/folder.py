@@ -111,18 +111,13 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
     Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops. With
     `any_kind`, everything that is named like an image counts, even a folder or a dangling link.
     """
-    pending = [(prefix, iter(visible_entries(folder)))]
-    while pending:
-        prefix, entries = pending[-1]
-        entry = next(entries, None)
-        if entry is None:
-            pending.pop()
-        elif is_image(entry.name) and (
+    for entry in visible_entries(folder):
+        if is_image(entry.name) and (
             any_kind or entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)  # noqa: PTH113  (a link)
         ):
             yield as_text(entry.path, prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
-            pending.append((f"{prefix}{entry.name}/", iter(visible_entries(entry.path))))
+            yield from image_names(entry.path, f"{prefix}{entry.name}/", any_kind=any_kind)
 
 
 def by_path(names: Sequence[str]) -> list[int]:
