@@ -231,8 +231,7 @@ class CompareOptions(RunOptions):
 def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple[list[Any], dict[str, Any]]:
     """An instance of each dataclass in `kinds`, and the fields of the recipe, from the keywords of the API `where`.
 
-    Raises:
-        UsageError: an option does not exist or has a value that is not accepted.
+    Raises UsageError for an option that does not exist or has a value that is not accepted.
     """
     names = {kind: {one.name for one in fields(kind)} for kind in kinds}
     taken = set[str]().union(*names.values())

@@ -64,12 +64,9 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def unknown_option(where: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an option that does not exist; suggests the one that was meant.
+    """The error for an option that the command or function `where` lacks; suggests the one that was meant.
 
-    Args:
-        where: command or function.
-        name: the option as written: `--lr` on the command line, `lr` in Python.
-        known: the options that exist, written the same way.
+    `name` and the `known` options are written as `--lr` on the command line and as `lr` in Python.
     """
     known = tuple(known)
     answer = ANSWERS.get(re.sub("[-_]", "", name).lower(), "")

@@ -32,16 +32,9 @@ def parse(kind: type[T], verb: str, args: Sequence[str]) -> T:
 
 
 def parse_given(kind: type[T], verb: str, args: Sequence[str], default: T | None = None) -> tuple[T, set[str]]:
-    """The arguments of a verb, and the names of those that were given.
+    """The arguments of a verb as a `kind`, and the names of those that were given; raises UsageError for bad ones.
 
-    Args:
-        kind: a dataclass; fields that are dataclasses are groups of options.
-        verb: its name on the command line.
-        args: what follows the verb.
-        default: holds the defaults of options without a value.
-
-    Raises:
-        UsageError: an option is unknown, missing or has a value that is not accepted.
+    Fields that are dataclasses are groups of options; `default` holds the defaults of options without a value.
     """
     given = _Parser(verb, kind, default).parse(args)
     return _made(kind, given, default), set(given)

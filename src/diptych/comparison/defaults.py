@@ -159,10 +159,8 @@ def accuracies(arms: Mapping[str, Sequence[Arm]]) -> Accuracies:
 def explain(measured: Accuracies, setup: Setup, resolution: float) -> dict[str, Any]:
     """Return each default's effect on both frameworks and on the gap, paired by seed, with 95 % intervals.
 
-    Args:
-        measured: accuracies of the arms aligned, native and each default's key.
-        setup: the aligned spec and recipe.
-        resolution: step between possible accuracies, one over the number of test images.
+    `measured` has the arms aligned, native and each default's key; `setup` is the aligned one; `resolution` is the step
+    between possible accuracies, one over the number of test images.
     """
     rows: list[dict[str, Any]] = []
     for default in of(setup):

@@ -43,13 +43,9 @@ def findings(
 ) -> dict[str, Any]:
     """Compare arms and return everything that the report shows, as plain data.
 
-    Args:
-        arms: two or more, with the same test set and number of runs.
-        margin: difference in accuracy that does not matter, as a share.
-        explained: each default's effect, if measured.
-        parity: the parity certificate, if parity was checked.
-        remarks: further remarks.
-        entries: the kind (aligned, native or runs), the title and the command that repeats the comparison.
+    The arms have the same test set and number of runs; `margin` is the difference in accuracy that does not matter, as
+    a share; `explained` and `parity` are each default's effect and the certificate, if measured; `entries` are the kind
+    (aligned, native or runs), the title and the command that repeats the comparison.
     """
     others = list(enumerate(arms[1:], start=1))
     contrasts = [contrast(arms[0], other, place, margin) for place, other in others]

@@ -160,13 +160,10 @@ def _shared_mistakes(arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def paired_difference(first_s: Sequence[float], second_s: Sequence[float], resolution: float = 0.0) -> Difference:
-    """Return the mean difference of paired measurements, (S,) each.
+    """Return the mean difference of two or more paired measurements, (S,) each.
 
-    Args:
-        first_s: measurements of the first arm, at least two.
-        second_s: measurements of the second arm, in the same order.
-        resolution: step between possible measurements, such as 1/N for accuracy. The deviation is at least that of
-            rounding to it; without this bound, differences that happen to be equal would look certain.
+    The deviation is at least that of rounding to `resolution`, the step between possible measurements, such as 1/N for
+    accuracy; without this bound, differences that happen to be equal would look certain.
     """
     differences_s = np.subtract(second_s, first_s)
     num_pairs, mean = len(differences_s), float(differences_s.mean())
@@ -205,11 +202,8 @@ def image_interval(first_sn: np.ndarray, second_sn: np.ndarray) -> Interval:
     """Return the percentile bootstrap interval of the mean difference over test images.
 
     The interval is exact, the limit of resampling: an image's difference, summed over pairs, is an integer from -S to
-    S, so a discrete Fourier transform yields the distribution of the sum over N drawn images.
-
-    Args:
-        first_sn: whether each run of the first arm is correct on each image, (S, N).
-        second_sn: the same for the second arm.
+    S, so a discrete Fourier transform yields the distribution of the sum over N drawn images. The arguments say
+    whether each run of an arm is correct on each image, (S, N).
     """
     num_pairs, num_images = first_sn.shape
     sums_n = (second_sn.astype(int) - first_sn.astype(int)).sum(axis=0) + num_pairs

@@ -34,8 +34,7 @@ def model_to_json(spec: ModelSpec) -> dict[str, Any]:
 def model_from_json(data: Any) -> ModelSpec:
     """Convert JSON data to a model spec; a layer without `inputs` follows the previous one.
 
-    Raises:
-        SpecError: a field is invalid; the message names the layer and field.
+    Raise SpecError, which names the layer and field, if a field is invalid.
     """
     entries = _entries(data, "diptych-model")
     if isinstance(layers := entries.get("layers"), list):
@@ -96,11 +95,9 @@ def _layer(entry: Any, place: int, previous: str) -> Any:
 def _build(kind: type[T], entries: dict[str, Any], where: str) -> T:
     """Build a dataclass; raise SpecError, starting with `where`, if an entry is unknown or missing."""
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(entries.keys() - known.keys())
-    if unknown:
+    if unknown := sorted(entries.keys() - known.keys()):
         raise SpecError(f"{where}: unknown field '{unknown[0]}'{did_you_mean(unknown[0], known)}.")
-    missing = [name for name, field in known.items() if field.default is MISSING and name not in entries]
-    if missing:
+    if missing := [name for name, field in known.items() if field.default is MISSING and name not in entries]:
         raise SpecError(f"{where}: field '{missing[0]}' is missing.")
     return kind(**entries)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from diptych.errors import SpecError
 from diptych.spec import arithmetic
@@ -24,9 +24,6 @@ class ModelSpec:
         name: letters, digits, `_`, `-` and `.`; also used in file names.
         input_shape: (height, width, channels) of the images.
         layers: each layer follows its inputs; the last one returns the logits.
-
-    Raises:
-        SpecError: The graph is invalid; the message names the layer.
     """
 
     name: str
@@ -34,7 +31,7 @@ class ModelSpec:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        """Check the whole graph; other code relies on a valid spec."""
+        """Check the whole graph, on which other code relies; raise SpecError, which names the layer, otherwise."""
         check_types(self, "Model spec: ")
         if not _NAME.fullmatch(self.name):
             raise SpecError(f"Model {self.name!r:.60}: the name must consist of letters, digits, '_', '-' and '.'.")
@@ -51,10 +48,8 @@ class ModelSpec:
 
     def _check_names(self) -> None:
         known = {"input"}
-        used: set[str] = set()
         for layer in self.layers:
-            missing = [name for name in layer.inputs if name not in known]
-            if missing:
+            if missing := [name for name in layer.inputs if name not in known]:
                 raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a preceding layer.")
             if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
                 raise SpecError(
@@ -65,14 +60,12 @@ class ModelSpec:
             if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
                 raise SpecError(f"Layer '{layer.name}': 'input' must be the input of the Normalize layer only.")
             known.add(layer.name)
-            used.update(layer.inputs)
-        dangling = [layer.name for layer in self.layers[:-1] if layer.name not in used]
-        if dangling:
+        used = {name for layer in self.layers for name in layer.inputs}
+        if dangling := [layer.name for layer in self.layers[:-1] if layer.name not in used]:
             raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
-        for name in known:
-            for dot in re.finditer(r"\.", name):
-                if (outer := name[: dot.start()]) in known:
-                    raise SpecError(f"Layer '{name}': names that begin with '{outer}.' conflict with layer '{outer}'.")
+        for outer, name in permutations(known, 2):
+            if name.startswith(f"{outer}."):
+                raise SpecError(f"Layer '{name}': names that begin with '{outer}.' conflict with layer '{outer}'.")
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

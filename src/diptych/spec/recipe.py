@@ -105,11 +105,7 @@ class Recipe:
     """Save the weights with the best validation accuracy instead of the last ones."""
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            SpecError: A field is invalid; the message names it.
-        """
+        """Check every field; raise SpecError, which names the field, if one is invalid."""
         check_types(self, "Recipe: ")
         if self.wants_validation and not self.validation_fraction:
             raise SpecError(
@@ -186,11 +182,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {one.__name__: one for one in (defaul
 
 
 def recipe_named(name: str) -> Recipe:
-    """Return a recipe by name.
-
-    Raises:
-        SpecError: The name is unknown.
-    """
+    """Return a recipe by name; raise SpecError if the name is unknown."""
     if name not in RECIPES:
         raise SpecError(f"Unknown recipe '{name}'{did_you_mean(name, RECIPES)}. `diptych recipes` lists them.")
     return RECIPES[name]()

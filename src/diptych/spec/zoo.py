@@ -178,10 +178,8 @@ def model(
 ) -> ModelSpec:
     """Return a built-in model for images of `input_shape` (height, width, channels).
 
-    `mean` and `std` are per channel, in units of 0 to 1.
-
-    Raises:
-        SpecError: The name is unknown, or the images are too small for a layer of the model.
+    `mean` and `std` are per channel, in units of 0 to 1. Raise SpecError if the name is unknown, or the images are too
+    small for a layer of the model.
     """
     if name not in MODELS:
         raise SpecError(f"Unknown model '{name}'{did_you_mean(name, MODELS)}. `diptych models` lists them.")
