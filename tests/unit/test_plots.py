@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from benchmark_rows import make_benchmark, make_row
 
-from diptych.errors import UsageError
 from diptych.reports import plots
 
 DIGIT_NAMES = [str(digit) for digit in range(10)]
@@ -69,12 +68,6 @@ def test_the_epoch_with_the_highest_validation_accuracy_is_marked(tmp_path):
     above_legend = drawn(tmp_path, plots.curves, make_epochs(5))[65:250, 855:1470].astype(int)  # of the right-hand axes
     ring = np.argwhere(above_legend.max(axis=2) < 60)
     assert 307 == pytest.approx(ring[:, 1].mean(), abs=3)  # the third of five epochs
-
-
-def test_curves_of_no_epochs_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="no epochs"):
-        plots.curves(tmp_path / "a.png", [])
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def compare(
     check_margin(margin)
     experiment = design(data, **options)
     _run_all(experiment, thorough, notify, on_step)
-    directory = experiment.pool / experiment.name
+    directory = Path(experiment.options.out) / experiment.name
     if thorough:
         for engine in TITLES:
             _export_first(experiment, engine, on_step)
@@ -101,11 +101,7 @@ def compare(
 
 
 def design(data: str | Path, **options: Any) -> Experiment:
-    """The runs of a comparison; options as of `compare`.
-
-    Raises:
-        DiptychError: bad options or data, or a missing framework.
-    """
+    """The runs of a comparison; options as of `compare`. Raises DiptychError for bad ones or a missing framework."""
     for name in engines.NAMES:
         engines.check_installed(name)
     (chosen, reading), changes = split_options("compare", options, CompareOptions, DataOptions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,19 +88,15 @@ def _print_plan(experiment: Experiment, as_json: bool) -> None:
         print_json({"runs": rows, "seconds": total})
         return
     texts = [
-        (str(number), row["arm"], str(row["seed"]), row["engine"], row["status"], _duration(row["seconds"]))
+        (str(number), row["arm"], str(row["seed"]), row["engine"], row["status"], _clock(row["seconds"]))
         for number, row in enumerate(rows, start=1)
     ]
     print_table(("run", "arm", "seed", "engine", "status", "about"), texts)
-    print(f"about {_duration(total)} of training, plus measurements and exports (nothing was run)")
+    print(f"about {_clock(total)} of training, plus measurements and exports (nothing was run)")
 
 
-def _duration(seconds: float) -> str:
-    if not seconds:
-        return "—"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))  # 1:23:45
 
 
 def _print(comparison: Comparison, as_json: bool) -> None:

@@ -90,9 +90,10 @@ def _print_data_remarks(run: Run) -> None:
     data = run.read_record().data
     for remark in data.remarks:
         print(remark, file=sys.stderr)
-    if skipped := data.skipped:
-        noun = "image that cannot be decoded was" if len(skipped) == 1 else "images that cannot be decoded were"
-        print(f"{len(skipped):,} {noun} skipped; '{run.record_path}' lists them.", file=sys.stderr)
+    if skipped := len(data.skipped):
+        print(
+            f"{skipped:,} images that cannot be decoded were skipped; '{run.record_path}' lists them.", file=sys.stderr
+        )
 
 
 def _print_table(runs: Sequence[Run]) -> None:

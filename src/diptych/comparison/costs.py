@@ -35,26 +35,22 @@ MAX_SPREAD = 2.0
 OTHER_LOAD = 0.25
 
 
-def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
-    """Measure a finished run's model in the framework that trained it, and write `cost.json`.
-
-    Each speed is measured for `seconds`. Raises DiptychError if the measurement fails.
-    """
+def measure(run: Run, threads: int) -> None:
+    """Measure a finished run's model in the framework that trained it, and write `cost.json`; raises DiptychError."""
     engine = run.read_record().last_engine
     environment = processes.engine_environment(engine)
     with processes.Worker(f"Measuring '{run.directory}'", env=environment) as worker:
-        write_json(run.cost_path, worker.call(_measure, run.directory, engine, threads, seconds))
+        write_json(run.cost_path, worker.call(_measure, run.directory, engine, threads))
 
 
 def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:
     """Whether other processes, which used `other_load` cores, distorted a measurement, or its rounds differ."""
-    if any(max(values) > MAX_SPREAD * min(values) for values in rounds):
-        return True
-    return other_load is not None and other_load > max(0, cores - threads) + OTHER_LOAD
+    is_uneven = any(max(values) > MAX_SPREAD * min(values) for values in rounds)
+    return is_uneven or (other_load is not None and other_load > max(0, cores - threads) + OTHER_LOAD)
 
 
-def _measure(directory: Path, engine_name: str, threads: int, seconds: float) -> Cost:
-    started, busy, load_average = time.perf_counter(), _others_seconds(), os.getloadavg()
+def _measure(directory: Path, engine_name: str, threads: int) -> Cost:
+    started, busy = time.perf_counter(), _others_seconds()
     run = Run.open(directory)
     record = run.read_record()
     recipe, data = record.recipe, provenance.load_data(record)
@@ -81,14 +77,14 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
     train(STEPS)
     start = time.perf_counter()
     train(STEPS)
-    steps = STEPS * max(1, round(seconds / ROUNDS / (time.perf_counter() - start)))
+    steps = STEPS * max(1, round(SECONDS / ROUNDS / (time.perf_counter() - start)))
     train_throughput = [train(steps) for _ in range(ROUNDS)]
     memory = peak_memory()
     model = engine.build(record.spec, evaluation_precision(recipe))
     engine.load_weights(model, weights)
     images = data.test.images[:MAX_IMAGES]
-    many = times(lambda: engine.predict(model, images), seconds)
-    one = times(lambda: engine.predict(model, images[:1]), seconds)
+    many = times(lambda: engine.predict(model, images), SECONDS)
+    one = times(lambda: engine.predict(model, images[:1]), SECONDS)
     rounds = np.array_split(many, min(ROUNDS, len(many)))
     predict_throughput = [float(len(images) / np.median(part)) for part in rounds]
     cores, other_load = os.cpu_count() or 1, None
@@ -106,7 +102,6 @@ def _measure(directory: Path, engine_name: str, threads: int, seconds: float) ->
         runtime=engine.runtime(),
         processor=machine()["processor"],
         cores=cores,
-        load_average=load_average,
         other_load=other_load,
         disturbed=is_disturbed([train_throughput, predict_throughput], other_load, threads, cores),
     )

@@ -83,11 +83,6 @@ class Experiment:
         """Threads of each run."""
         return self.options.threads or num_threads()
 
-    @property
-    def pool(self) -> Path:
-        """Folder of all runs."""
-        return Path(self.options.out)
-
     @cached_property
     def spec(self) -> ModelSpec:
         """The model of the aligned arm, normalized with the training split of the first seed."""
@@ -108,10 +103,6 @@ class Experiment:
     def data(self, seed: int) -> Dataset:
         """Return the data of one pair: read once, split for each seed."""
         return self._read.divide(seed, self.source.validation_fraction)
-
-    def source_of(self, seed: int) -> DataSource:
-        """Return the source with the validation split of a pair."""
-        return msgspec.structs.replace(self.source, seed=seed)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -141,7 +132,7 @@ class Experiment:
 
     def digest(self, cell: Cell) -> str:
         """Return the digest of everything a run follows from, except the content of its data."""
-        data = msgspec.structs.asdict(self.source_of(cell.seed))
+        data = msgspec.structs.asdict(self.source) | {"seed": cell.seed}
         del data["cache"]  # changes no number
         content = {
             "data": data,
@@ -164,7 +155,7 @@ class Experiment:
 
         Raises ArtifactError if the run's data or, once it is finished, its files have changed.
         """
-        for path in sorted(self.pool.glob(f"{escape(self._name(cell))}*/run.json")):
+        for path in sorted(Path(self.options.out).glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
             record = run.read_record()
             # `diptych train --resume` can change the engine and the threads.
@@ -183,7 +174,8 @@ class Experiment:
 
     def create(self, cell: Cell) -> Run:
         """Create the run of a cell."""
-        made = self.pool, self._name(cell), self.source_of(cell.seed), self.data(cell.seed), cell.spec, cell.recipe
+        source = msgspec.structs.replace(self.source, seed=cell.seed)
+        made = Path(self.options.out), self._name(cell), source, self.data(cell.seed), cell.spec, cell.recipe
         return provenance.create(*made, cell.seed, cell.engine, key=self.digest(cell))
 
     def _name(self, cell: Cell) -> str:

@@ -24,7 +24,6 @@ from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.deployment.benchmark import Benchmark
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.errors import UsageError
 from diptych.evaluation import reliability_bins, softmax
 
 if TYPE_CHECKING:
@@ -114,8 +113,6 @@ def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, color: str = NEUT
 
     A loss or accuracy of None leaves a gap.
     """
-    if not epochs:
-        raise UsageError(f"Cannot draw '{path}': no epochs. Train for at least one epoch.")
     validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
     best = max(validated, key=lambda epoch: epoch["validation_accuracy"], default=None)
     with new_figure(path, 10, 4) as figure:

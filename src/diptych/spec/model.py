@@ -106,7 +106,7 @@ class ModelSpec:
 
     def layer(self, name: str) -> Layer:
         """Return the layer called `name`."""
-        return self._by_name[name]
+        return next(layer for layer in self.layers if layer.name == name)
 
     def array(self, name: str) -> ArraySpec:
         """Return the array called `name`."""
@@ -114,12 +114,12 @@ class ModelSpec:
 
     def owner(self, array: ArraySpec) -> Layer:
         """Return the layer of `array`."""
-        return self._by_name[array.name.rpartition(".")[0]]
+        return self.layer(array.name.rpartition(".")[0])
 
     def flatten_behind(self, layer: Layer) -> L.Flatten | None:
         """Return the Flatten of a map that reaches `layer` through elementwise layers, or None."""
         while isinstance(layer, L.Activation | L.Dropout):
-            layer = self._by_name[layer.inputs[0]]
+            layer = self.layer(layer.inputs[0])
         return layer if isinstance(layer, L.Flatten) and len(self.input_shapes(layer)[0]) == 3 else None
 
     def only_feeds_dense(self, layer: Layer) -> bool:
@@ -129,10 +129,6 @@ class ModelSpec:
             isinstance(user, L.Dense) or (isinstance(user, L.Activation | L.Dropout) and self.only_feeds_dense(user))
             for user in users
         )
-
-    @cached_property
-    def _by_name(self) -> dict[str, Layer]:
-        return {layer.name: layer for layer in self.layers}
 
     @property
     def is_chain(self) -> bool:

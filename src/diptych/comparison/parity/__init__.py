@@ -65,10 +65,7 @@ FLOAT32_TOLERANCES = {
     "forward pass in training": 1e-4,
     "loss": 1e-5,
     "gradients": 1e-3,
-    "one step of sgd": 1e-3,
-    "one step of adam": 1e-3,
-    "one step of adamw": 1e-3,
-    "one step of rmsprop": 1e-3,
+    **{f"one step of {rule}": 1e-3 for rule in RECIPES},
     "running statistics after one step": 1e-5,
 }
 
