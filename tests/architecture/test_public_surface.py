@@ -17,9 +17,8 @@ def surface():
 
 
 def _parameters(function):
-    marks = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    parameters = inspect.signature(function).parameters.values()
-    return f"({', '.join(marks.get(parameter.kind, '') + parameter.name for parameter in parameters)})"
+    bare = {"annotation": inspect.Parameter.empty, "default": inspect.Parameter.empty}
+    return f"({', '.join(str(one.replace(**bare)) for one in inspect.signature(function).parameters.values())})"
 
 
 def test_type_checkers_see_the_names_of_all():

@@ -8,7 +8,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from shapes import report
+from comparisons import SHAPES, make_pictures
+
+from diptych.reports.page import render
 
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
 
@@ -56,7 +58,8 @@ def pages(tmp_path_factory):
     def address(shape):
         if shape not in written:
             path = folder / f"{shape}.html"
-            path.write_text(report(shape), encoding="utf-8")
+            comparison = SHAPES[shape]()
+            path.write_text(render(comparison, make_pictures(comparison)), encoding="utf-8")
             written[shape] = path.as_uri()
         return written[shape]
 

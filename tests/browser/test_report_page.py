@@ -1,7 +1,7 @@
 """The report in a real browser: whole, quiet, legible, reachable by keyboard, in every theme, width and on paper."""
 
 import pytest
-from shapes import MAKERS
+from comparisons import SHAPES
 
 pytestmark = pytest.mark.browser
 
@@ -57,7 +57,7 @@ CONTRAST = """([kind, name, ground, ink]) => {
 }"""
 
 
-@pytest.mark.parametrize("shape", MAKERS)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_a_page_of_any_shape_loads_nothing_and_fits_every_width(visit, pages, shape):
     page = visit(shape)
     for width in WIDTHS:
@@ -211,7 +211,7 @@ def test_a_page_reads_without_scripts(visit):
     assert page.locator("#settings details table").first.is_visible()
 
 
-@pytest.mark.parametrize("shape", MAKERS)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_paper_is_light_and_holds_everything(visit, shape):
     page = visit(shape, 700, "dark")
     page.emulate_media(media="print")

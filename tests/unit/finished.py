@@ -14,7 +14,6 @@ from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
 
 NUM_IMAGES, CLASSES = 200, ("apple", "pear", "plum")
-DELETED = "deleted"
 # cost.json, as versions before 0.2 wrote it.
 COST = {
     "import_seconds": 1.0,
@@ -63,9 +62,8 @@ def record_of(engine="torch", **entries):
 
 
 def amend(run, **entries):
-    """Change entries of `run.json`, which need not be valid then; those that are DELETED go."""
-    content = {**json.loads(run.record_path.read_text()), **entries}
-    run.record_path.write_text(json.dumps({key: value for key, value in content.items() if value != DELETED}))
+    """Change entries of `run.json`, which need not be valid then."""
+    run.record_path.write_text(json.dumps({**json.loads(run.record_path.read_text()), **entries}))
 
 
 def finished(parent, name, *, engine="torch", seed=0, model="mlp", logits_nk=None, record=None, **changes):

@@ -1,4 +1,4 @@
-"""A training's state on disk returns bit for bit, and what cannot be resumed is refused."""
+"""A state on disk returns bit for bit or is refused; it is saved every so many steps, or in under 2 % of the time."""
 
 import shutil
 from pathlib import Path
@@ -11,8 +11,9 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, sha256_of, write_arrays
 from diptych.engines.contract import Totals
 from diptych.errors import ArtifactError
-from diptych.training import checkpoint
+from diptych.training import checkpoint, schedule
 from diptych.training.checkpoint import Checkpoint
+from diptych.training.schedule import Saver
 
 WEIGHTS = {"conv.weight": np.arange(8, dtype=np.float32).reshape(2, 1, 2, 2), "conv.bias": np.array([0.1, -0.2])}
 OPTIMIZER = {"step": np.array(2**40, np.int64), "momentum/conv.weight": np.full((2, 1, 2, 2), 1 / 3, np.float32)}
@@ -97,3 +98,66 @@ def test_a_run_of_version_0_1_opens_and_its_checkpoints_are_refused_by_version(t
     assert ("cnn", 1, "digits") == (record.spec.name, record.recipe.epochs, record.data.name)
     with pytest.raises(ArtifactError, match="its checkpoints have version below 3, expected 3"):
         checkpoint.load(run)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand; what the saver does takes no time unless `save_seconds` says so."""
+
+    class Clock:
+        now, save_seconds, save = 100.0, 0.0, staticmethod(checkpoint.save)
+
+        def perf_counter(self):
+            return self.now
+
+        def save_slowly(self, *arguments):
+            self.save(*arguments)
+            self.now += self.save_seconds
+
+    clock = Clock()
+    monkeypatch.setattr(schedule, "time", clock)
+    monkeypatch.setattr(checkpoint, "save", clock.save_slowly)
+    return clock
+
+
+def test_a_number_of_steps_is_kept_to_exactly(run):
+    saver = Saver(run, 7, 2)
+    assert [7, 7, 14, 21] == [saver.next_stop(step) for step in (0, 6, 7, 20)]
+    for step in (7, 14):
+        assert saver.is_due()
+        saver.save(at(step, step))
+    assert not saver.is_overdue()
+    assert 14 == checkpoint.load(run).totals.steps
+
+
+def test_unless_given_a_save_waits_fifty_times_as_long_as_the_last_one_took(run, clock):
+    saver, clock.save_seconds = Saver(run, None, 2), 0.25
+    assert 500 == saver.next_stop(0)
+    assert saver.is_due()  # how long one takes is not known yet
+    saver.save(at(500))
+    for step in range(1000, 5000, 500):
+        start = clock.now
+        while not saver.is_due():
+            clock.now += 0.125
+        saver.save(at(step, step))
+        assert 0.25 / (clock.now - start) < 0.02
+
+
+@pytest.mark.parametrize(("save_seconds", "pause"), [(0.0, 300), (10.0, 500)])
+def test_unless_given_a_save_is_overdue_after_five_minutes_or_fifty_times_its_time(run, clock, save_seconds, pause):
+    saver, clock.save_seconds = Saver(run, None, 2), save_seconds
+    saver.save(at(1))
+    clock.now += pause - 1
+    assert not saver.is_overdue()
+    clock.now += 1
+    assert saver.is_overdue() and saver.is_due()
+
+
+def test_a_state_is_saved_once(run):
+    saver = Saver(run, None, 2)
+    saver.save(at(3))
+    (manifest,) = run.checkpoints_dir.glob("*/*.sha256")
+    written = manifest.stat().st_mtime_ns
+    saver.save(at(3))
+    Saver(run, None, 2, checkpoint.load(run)).save(at(3))
+    assert written == manifest.stat().st_mtime_ns

@@ -13,7 +13,6 @@ from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
 from diptych.data.images import cache_dir
 from diptych.errors import ArtifactError, DataError, UsageError
-from diptych.options import DataOptions
 from diptych.training.provenance import DataSource
 
 CLASSES = ("a", "b", "c")
@@ -150,12 +149,6 @@ def test_digits_are_scaled_and_divided_and_have_the_requested_size_and_channels(
         datasets.load("digits", image_size=(10**5, 10**5))
 
 
-@pytest.mark.parametrize("option", [{"channels": 2}, {"pixel_shape": (8, 8, 2)}, {"pixel_shape": (0, 8, 1)}])
-def test_images_without_one_or_three_channels_or_a_size_are_a_usage_error(option):
-    with pytest.raises(UsageError, match=next(iter(option))):
-        DataOptions(**option)
-
-
 def test_the_digits_are_those_of_scikit_learn():
     load_digits = pytest.importorskip("sklearn.datasets").load_digits
     path = Path(sources.__file__).with_name("digits.npz")
@@ -186,20 +179,16 @@ def splits(dataset):
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        ("fashoin-mnist", r"No dataset, file or folder 'fashoin-mnist' \(did you mean 'fashion-mnist'\?\)"),
         ("CIFAR-10", r"No dataset, file or folder 'CIFAR-10' \(did you mean 'cifar10'\?\)"),
         ("image-net", r"No dataset, file or folder 'image-net' \(did you mean 'imagenet'\?\)"),
-        ("absent", r"absent'\. DATA is one of"),
         ("images.txt", r"Unsupported data source .*images\.txt'\. DATA is one of"),
     ],
 )
 def test_data_that_is_none_is_an_error_that_suggests_a_name_or_lists_all_kinds(data, complaint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images.txt").write_text("a list")
-    with pytest.raises(UsageError, match=complaint) as raised:
+    with pytest.raises(UsageError, match=complaint):
         datasets.load(data)
-    kinds = (*sources.NAMED, "class folders", "CSV", "pixels", "Parquet", "zip", "tar")
-    assert "one of" not in complaint or all(kind in str(raised.value) for kind in kinds)
 
 
 def test_an_undivided_folder_is_divided_with_every_class_in_every_split(tmp_path):

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tarfile
@@ -280,8 +279,3 @@ def test_anything_but_an_image_raises_at_once(kind, make, why, tmp_path):
     with pytest.raises(ImageError, match=rf"image\.png.*{why}") as caught:
         decode(read_file(tmp_path / "image.png"), "image.png")
     assert kind == caught.value.kind
-
-
-def test_an_image_error_keeps_its_kind_between_processes():
-    error = pickle.loads(pickle.dumps(ImageError("Cannot decode 'a.jpg'.", "damaged")))
-    assert ("damaged", "Cannot decode 'a.jpg'.") == (error.kind, str(error))

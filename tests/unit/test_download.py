@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diptych.data.readers.remote import RemoteFile, fetch
-from diptych.errors import ArtifactError, DownloadError
+from diptych.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 
@@ -95,9 +95,3 @@ def test_without_a_network_the_error_says_which_files_to_put_where(server, tmp_p
     expected = rf"[^\n]*Without a network, put a\.gz, b\.gz into '{tmp_path}'\."
     with pytest.raises(DownloadError, match=rf"\A{expected}\Z"):
         fetch([remote(server, name=name) for name in ("a.gz", "b.gz")], tmp_path)
-
-
-def test_a_folder_that_cannot_be_created_raises(server, tmp_path):
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ArtifactError, match="Cannot write"):
-        fetch([remote(server)], tmp_path / "taken" / "data")

@@ -10,7 +10,7 @@ from finished import amend
 from diptych.comparison.costs import full_batches
 from diptych.comparison.experiment import Experiment
 from diptych.data.datasets import Dataset, Split
-from diptych.errors import ArtifactError, UsageError
+from diptych.errors import ArtifactError
 from diptych.options import CompareOptions
 from diptych.spec import Recipe
 from diptych.training.provenance import DataSource
@@ -85,12 +85,6 @@ def test_data_is_read_once_for_all_seeds_and_arms(tmp_path, monkeypatch):
     monkeypatch.setattr(DataSource, "read", lambda self: reads.append(self) or read(self))
     experiment(tmp_path, seeds=3, explain=True).plan()
     assert 1 == len(reads)
-
-
-@pytest.mark.parametrize("changes", [{"early_stopping": 2}, {"keep_best": True}, {"schedule": "plateau"}])
-def test_recipes_that_choose_among_epochs_are_rejected(tmp_path, changes):
-    with pytest.raises(UsageError, match="does not support early_stopping"):
-        replace(experiment(tmp_path), recipe=replace(RECIPE, **changes))
 
 
 @pytest.mark.parametrize("num_samples", [10, 64, 65, 100, 129])

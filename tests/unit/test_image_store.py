@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from data_files import png, write_files
+from planted import picture
 from test_batches import digests
 
 from diptych.data import datasets, images
@@ -24,12 +25,6 @@ SIZE = (12, 16)
 SHAPE = (*SIZE, 3)
 NUM_OF_CLASS = 30
 RECIPE = Recipe(batch_size=8, flip="horizontal", crop_padding=2, rotation=10, brightness=0.2, cutout=3, mixup=0.2)
-
-
-def picture(generator):
-    """A smooth colored image of some size, unlike every other."""
-    height, width = generator.integers(20, 40, 2).tolist()
-    return cv2.resize(generator.integers(0, 256, (4, 5, 3), dtype=np.uint8), (width, height))
 
 
 @pytest.fixture

@@ -48,8 +48,9 @@ def test_scores_equal_scikit_learns_to_the_last_bit(labeled):
     assert NAMES == [row["name"] for row in metrics["per_class"]]
 
 
-def test_accuracies_count_labels_among_the_largest_logits(sample):
+def test_accuracies_count_labels_among_the_largest_logits_and_metrics_are_plain_json(sample):
     metrics = evaluate_logits(*sample, NAMES)
+    assert metrics == json.loads(json.dumps(metrics, allow_nan=False))
     ranked = [(np.argsort(row)[::-1], label) for row, label in zip(*sample, strict=True)]
     assert 400 == metrics["num_samples"]
     assert sum(order[0] == label for order, label in ranked) / 400 == metrics["accuracy"]
@@ -80,11 +81,6 @@ def test_a_single_sample_can_be_evaluated():
     metrics = evaluate_logits(np.array([[0.0, 0.0]]), np.array([0]), NAMES[:2])
     values = [metrics[key] for key in ("accuracy", "top5_accuracy", "loss", "expected_calibration_error")]
     assert [1.0, 1.0, math.log(2), 0.5] == pytest.approx(values)
-
-
-def test_metrics_are_plain_json(sample):
-    metrics = evaluate_logits(*sample, NAMES)
-    assert metrics == json.loads(json.dumps(metrics, allow_nan=False))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

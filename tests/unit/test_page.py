@@ -6,20 +6,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from comparisons import make_comparison, make_pictures
+from comparisons import SHAPES, make_comparison, make_pictures
 
 from diptych.comparison import wording
 from diptych.reports.page import markdown, render
 
 HOSTILE = "<script>alert(1)</script> & \"quotes\" 'more' | {{ 7 * 7 }}"
-SHAPES = {
-    "two": {},
-    "one pair": {"num_seeds": 1},
-    "one epoch": {"num_epochs": 1, "num_seeds": 2},
-    "six sides": {"num_sides": 6, "num_seeds": 2},
-    "two classes": {"num_classes": 2, "num_images": 300},
-    "a hundred classes": {"num_classes": 100},
-}
 OUTCOMES = {"equivalent": "Equivalent", "different": "Different", "undecided": "Undecided", "too-few": "Too few runs"}
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -72,7 +64,7 @@ def page(comparison):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_report_of_any_shape_is_valid_and_its_tables_are_even(shape):
-    comparison = make_comparison(**shape)
+    comparison = shape()
     comparison["sides"][0]["name"] = "a | b"
     page = render(comparison, make_pictures(comparison))
     reader = read(page)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from finished import COST, DELETED, NUM_IMAGES, amend, epoch_of, finished, labels, logits
+from finished import COST, NUM_IMAGES, epoch_of, finished, labels, logits
 
 from diptych import compare_runs
 from diptych.artifacts.run import Predictions
@@ -115,15 +115,6 @@ def test_arms_need_the_same_number_of_runs_with_distinct_seeds(tmp_path, seeds, 
         runs += [finished(tmp_path, f"{engine}-{n}", engine=engine, seed=seed) for n, seed in enumerate(several)]
     with pytest.raises(UsageError, match=reason):
         group(runs)
-
-
-@pytest.mark.parametrize(("key", "value"), [("versions", DELETED), ("engines", [{}]), ("spec", {"format": "x"})])
-def test_an_invalid_record_is_rejected_in_one_line(tmp_path, key, value):
-    runs = [finished(tmp_path, "a"), finished(tmp_path, "b", engine="tensorflow")]
-    amend(runs[1], **{key: value})
-    with pytest.raises(DiptychError) as error:
-        group(runs)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from diptych.comparison.parity import samples
 from diptych.engines.session import Sessions, session
-from diptych.errors import ArtifactError, EngineError, UsageError
+from diptych.errors import ArtifactError, EngineError
 from diptych.spec import Recipe, zoo
 
 SPEC = zoo.model("mlp", (4, 3, 1), num_classes=3)
@@ -62,8 +62,3 @@ def test_sessions_start_when_first_used_and_end_together(engine_name):
         assert [first] == prepared
     with pytest.raises((EngineError, OSError, ValueError)):
         first.runtime()
-
-
-def test_an_unknown_engine_is_refused_before_anything_starts():
-    with pytest.raises(UsageError, match=r"Unknown engine 'tensorfow' \(did you mean 'tensorflow'\?\)"):
-        session("tensorfow").__enter__()

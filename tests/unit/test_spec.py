@@ -90,15 +90,11 @@ def test_the_kernel_of_a_grouped_convolution_has_the_channels_of_a_group():
     assert ((12, 2, 3, 3), 18, 27) == (kernel.shape, kernel.fan_in, kernel.fan_out)
 
 
-def test_running_statistics_are_not_parameters():
-    model = small()
+def test_parameters_and_flops_are_those_counted_by_hand_and_running_statistics_are_no_parameters():
+    model, convolution, head = small(), 48 * (2 * 9 + 1), 5 * (2 * 12 + 1)
     assert {"norm.running_mean", "norm.running_var"} == {a.name for a in model.arrays if not a.trainable}
     assert 3 * 9 + 3 + 3 + 3 + 5 * 12 + 5 == model.num_parameters
-
-
-def test_flops_are_those_counted_by_hand():
-    convolution, head = 48 * (2 * 9 + 1), 5 * (2 * 12 + 1)
-    assert sum([2 * 16, convolution, 2 * 48, 48, 12 * 4, 0, head]) == small().flops
+    assert sum([2 * 16, convolution, 2 * 48, 48, 12 * 4, 0, head]) == model.flops
 
 
 def test_a_flattened_map_is_recognized_through_elementwise_layers_and_may_feed_more_than_dense():

@@ -170,7 +170,6 @@ def test_the_last_layer_of_a_shape_is_not_guessed_from_the_names_of_the_others()
 
 
 NORM = "weight (16), bias (16), running_mean (16), running_var (16)"
-HEAD = "layer 'linear' must have weight (10, 64), bias (10); the file has weight (100, 64), bias (100)."
 
 
 @pytest.mark.parametrize(
@@ -179,13 +178,11 @@ HEAD = "layer 'linear' must have weight (10, 64), bias (10); the file has weight
         ("resnet56", "resnet20", f"unexpected layer 'layer1.3.bn1' ({NORM})."),
         ("resnet20", "resnet56", "layer 'layer1.3.conv1' must have weight (16, 16, 3, 3); the file has no layer left."),
         ("resnet20_b", "resnet20", "unexpected layer 'layer2.0.shortcut.0' (weight (32, 16, 1, 1))."),
-        ("100 classes", "resnet20", f"{HEAD} Was it trained for 100 classes?"),
     ],
 )
 def test_another_architecture_names_the_first_layer_that_does_not_fit(source, target, fault):
-    model = zoo.model("resnet20", num_classes=100) if source == "100 classes" else zoo.model(source)
     with pytest.raises(ArtifactError) as raised:
-        map_weights(store(model), zoo.model(target), "file")
+        map_weights(store(zoo.model(source)), zoo.model(target), "file")
     assert f"Cannot load 'file' into {target}: {fault}" == str(raised.value)
 
 

@@ -1,14 +1,19 @@
-"""Rows are measured in turn and in reverse on images from one file; a fault affects its row alone."""
+"""Rows are measured in turn and in reverse, and a fault affects its row alone; the best rows, limits, JSON and CSV."""
 
+import csv
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from benchmark_rows import make_speed
+from benchmark_rows import make_benchmark, make_row, make_speed
 from data_files import write_image
 
 from diptych.artifacts.run import Predictions
+from diptych.cli.arguments import parse
+from diptych.cli.deployment import Benchmark as BenchmarkOptions
 from diptych.data.datasets import Split, ingest
 from diptych.data.readers.folder import list_folder
 from diptych.deployment import benchmark as measuring
@@ -17,7 +22,7 @@ from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Answers, save_images
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.deployment.verify import Reference
-from diptych.errors import ArtifactError, DataError, EngineError, MissingEngine
+from diptych.errors import ArtifactError, EngineError, MissingEngine, UsageError
 
 NUM = 40
 LABELS = np.arange(NUM) % 4
@@ -91,36 +96,105 @@ def test_a_runtime_that_cannot_run_a_file_affects_its_row_alone(measure, error, 
 
 
 def test_a_format_that_cannot_be_written_is_a_row_with_its_reason(measure):
+    faults = [("impossible", "no such layer"), ("absent", "not installed")]
     result, calls = measure(
-        Exported("keras", "impossible", "no such layer"),
-        Exported("openvino", "absent", "not installed"),
+        *(Exported(form, *fault) for form, fault in zip(("keras", "openvino"), faults, strict=True))
     )
-    assert [("impossible", "no such layer"), ("absent", "not installed")] == [
-        (row.status, row.reason) for row in result.rows
-    ]
+    assert faults == [(row.status, row.reason) for row in result.rows]
     assert [] == calls
 
 
-def streamed(root, kept):
-    for number in range(300):
-        write_image(root / "ab"[number % 2] / f"{number:03}.png", number % 256)
-    return ingest(list_folder(root), (6, 8, 3), caching="never", folder=kept).train.images
-
-
 def test_streamed_images_are_written_as_a_numpy_file(tmp_path):
-    images = streamed(tmp_path / "photos", tmp_path / "kept")
+    for number in range(300):
+        write_image(tmp_path / "photos" / "ab"[number % 2] / f"{number:03}.png", number % 256)
+    images = ingest(list_folder(tmp_path / "photos"), (6, 8, 3), caching="never").train.images
     found = np.load(save_images(tmp_path / "images.npy", images), mmap_mode="r")
     np.testing.assert_array_equal(np.asarray(images), found, strict=True)
-
-
-def test_an_image_that_has_changed_is_named(tmp_path):
-    images = streamed(tmp_path / "photos", tmp_path / "kept")
-    (tmp_path / "photos" / "b" / "299.png").write_bytes(b"other")
-    with pytest.raises(DataError, match=r"'b/299\.png' changed while in use: restore it"):
-        save_images(tmp_path / "images.npy", images)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_with_path_and_bytes():
     with pytest.raises(ArtifactError, match=r"'/dev/full': No space left on device after 0 of 57,600,000 bytes"):
         save_images(Path("/dev/full"), np.zeros((1000, 120, 160, 3), np.uint8))
+
+
+def test_each_aim_has_a_winner_and_the_best_float32_row():
+    results = make_benchmark(
+        make_row("onnx", latency=2e-3, rate=500, num_bytes=900),
+        make_row("tflite", latency=3e-3, rate=900, num_bytes=800),
+        make_row("tflite-int8", latency=1e-3, rate=400, num_bytes=200),
+    )
+    best = {aim: tuple(row and row.form for row in rows) for aim, rows in results.best.items()}
+    assert {
+        "latency": ("tflite-int8", "onnx"),
+        "throughput": ("tflite", None),
+        "size": ("tflite-int8", "tflite"),
+    } == best
+
+
+def test_failed_rows_do_not_win_and_weights_are_not_the_smallest_model():
+    results = make_benchmark(
+        make_row("onnx", latency=1e-3, status="failed", reason="a probability differs"),
+        make_row("safetensors", latency=2e-3, num_bytes=100),
+        make_row("keras", latency=3e-3, num_bytes=900),
+    )
+    assert ["safetensors", "safetensors", "keras"] == [row.form for row, _ in results.best.values()]
+
+
+def test_a_row_below_a_limit_is_reported_with_its_value():
+    results = make_benchmark(make_row("onnx", accuracy=0.95), make_row("tflite-int8", accuracy=0.85, agreement=0.9))
+    assert [] == results.shortfalls({"accuracy": 0.85, "agreement": 0.9})
+    assert ["tflite-int8 in LiteRT: accuracy is 0.8500; at least 0.9 is required"] == results.shortfalls(
+        {"accuracy": 0.9}
+    )
+
+
+@pytest.mark.parametrize("status", ["failed", "impossible", "unrunnable"])
+def test_a_failed_row_is_a_shortfall_for_any_limit_and_never_the_best(status):
+    broken = make_row("tflite", status=status, reason="it broke")
+    assert ["tflite in LiteRT: it broke"] == make_benchmark(make_row("onnx"), broken).shortfalls({"accuracy": 0.0})
+    assert {} == make_benchmark(broken).best
+
+
+def test_a_missing_package_is_a_shortfall_only_if_nothing_was_measured():
+    absent = make_row("openvino", status="absent", reason="not installed", speeds=())
+    assert [] == make_benchmark(make_row("onnx"), absent).shortfalls({"accuracy": 0.0})
+    (line,) = make_benchmark(absent).shortfalls({"accuracy": 0.0})
+    assert "nothing was measured" in line
+
+
+def test_json_and_csv_have_the_same_rows(tmp_path):
+    benchmark = make_benchmark(make_row("tflite-int8"), make_row("tflite", status="impossible", reason='it says "no"'))
+    measuring.write(benchmark, tmp_path)
+    content = json.loads((tmp_path / "benchmark.json").read_text())
+    lines = list(csv.DictReader((tmp_path / "benchmark.csv").read_text().splitlines()))
+    texts = [{key: "" if value is None else str(value) for key, value in row.items()} for row in content["rows"]]
+    assert texts == lines
+    assert {"format": "tflite-int8", "runtime": "litert"} == content["best"]["latency"]["all"]
+    row = content["rows"][0]
+    assert ("LiteRT", True, False) == (row["title"], row["is_quantized"], row["is_lossless"])
+    assert (1e-3, "tflite-int8") == (row["latency_p50"], row["path"])
+
+
+def limits_of(text):
+    return dict(parse(BenchmarkOptions, "benchmark", ["RUN", "--fail-under", text]).fail_under)
+
+
+def test_limits_are_read_from_text():
+    assert {"accuracy": 0.9, "agreement": 0.99} == limits_of("accuracy=0.9, agreement=0.99")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("acuracy=0.9", "got 'acuracy' (did you mean 'accuracy'?)"),
+        ("accuracy=90", "--fail-under must be a number in [0, 1], got 90"),
+        *(
+            (text, f"accuracy=SHARE, agreement=SHARE or both, got '{text}'")
+            for text in ("", "accuracy=nan", "accuracy=0.1.1")
+        ),
+    ],
+)
+def test_invalid_limits_are_an_error(text, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        limits_of(text)
