@@ -11,7 +11,7 @@ from data_files import idx_bytes, write_files, write_images
 
 from diptych.data import datasets, sources
 from diptych.data.datasets import Split, cut
-from diptych.data.images import cache_dir
+from diptych.data.paths import folder_named_by
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.training.provenance import DataSource
 
@@ -95,7 +95,7 @@ def test_the_cache_directory_may_begin_with_a_tilde_and_without_a_home_only_it_i
         write_images(tmp_path / "pets" / name, *range(5))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DIPTYCH_CACHE", "~/kept")
-    assert tmp_path / "kept" == cache_dir()
+    assert tmp_path / "kept" == folder_named_by("DIPTYCH_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "loop"))
     monkeypatch.delenv("DIPTYCH_CACHE")
     settings = {"data_dir": tmp_path}

@@ -19,9 +19,9 @@ from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_f
 from scipy.io import savemat
 
 from diptych.data import datasets, sources
-from diptych.data.readers import cifar, idx
+from diptych.data.readers import arrays
+from diptych.data.readers.arrays import read_svhn
 from diptych.data.readers.folder import DEVKIT_ARCHIVE, SOLUTION, imagenet_names
-from diptych.data.readers.idx import read_svhn
 from diptych.data.readers.remote import published
 from diptych.data.sources import NAMED, read_named
 from diptych.errors import DataError, DownloadError
@@ -36,7 +36,7 @@ def test_every_file_has_its_own_digest_and_an_https_address():
 
 
 @pytest.mark.frameworks
-@pytest.mark.parametrize(("module", "file"), [("cifar10", cifar.PYTHON), ("cifar100", cifar.PYTHON_100)])
+@pytest.mark.parametrize(("module", "file"), [("cifar10", arrays.PYTHON), ("cifar100", arrays.FINE)])
 def test_keras_has_the_same_digests_of_cifar(module, file):
     keras = importlib.util.find_spec("keras")
     if keras is None:
@@ -59,7 +59,7 @@ def test_cifar100_is_read_with_its_fine_labels_packed_and_unpacked(tmp_path):
     write_files(tmp_path / "cifar100", cifar100_members())
     write_files(tmp_path, {"packed.tar.gz": tar_bytes(cifar100_members())})
     unpacked = read_named(replace(NAMED["cifar100"], num_train=2, num_test=2), tmp_path)
-    for listing in (cifar.read_cifar(tmp_path / "packed.tar.gz", cifar.PYTHON_100), unpacked.listing):
+    for listing in (arrays.read_cifar(tmp_path / "packed.tar.gz", arrays.FINE), unpacked.listing):
         images = random_bytes(2, 3072).reshape(2, 3, 32, 32).transpose(0, 2, 3, 1)
         np.testing.assert_array_equal(images, listing.train.images)
         assert FINE == [tuple(split.labels.tolist()) for split in (listing.train, listing.test)]
@@ -83,7 +83,7 @@ def letters():
     drawn = np.zeros((3, 28, 28), dtype=np.uint8)
     for image, letter in zip(drawn, "F7R", strict=True):
         cv2.putText(image, letter, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
-    return drawn, np.array([idx.EMNIST_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
+    return drawn, np.array([arrays.EMNIST_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
 
 
 def emnist_members():
@@ -91,18 +91,18 @@ def emnist_members():
     upright, labels = letters()
     stored = np.stack([np.frombuffer(image.tobytes(order="F"), np.uint8).reshape(28, 28) for image in upright])
     contents = [idx_bytes(stored), idx_bytes(labels), idx_bytes(stored[:2]), idx_bytes(labels[:2])]
-    return {f"gzip/{name}": gzip.compress(content) for name, content in zip(idx.EMNIST_PARTS, contents, strict=True)}
+    return {f"gzip/{name}": gzip.compress(content) for name, content in zip(arrays.EMNIST_PARTS, contents, strict=True)}
 
 
 @pytest.fixture
 def no_digests(monkeypatch):
-    monkeypatch.setattr(idx, "fetch", lambda files, folder: [folder / file.name for file in files])
+    monkeypatch.setattr(arrays, "fetch", lambda files, folder: [folder / file.name for file in files])
 
 
 @pytest.mark.usefixtures("no_digests")
 def test_images_of_emnist_are_turned_upright(tmp_path):
     write_zip(tmp_path / "gzip.zip", {"gzip/emnist-letters-test-labels-idx1-ubyte.gz": b"x", **emnist_members()})
-    emnist = idx.list_emnist(tmp_path)
+    emnist = arrays.list_emnist(tmp_path)
     np.testing.assert_array_equal(letters()[0][..., np.newaxis], emnist.train.images)
     np.testing.assert_array_equal(letters()[0][:2, ..., np.newaxis], emnist.test.images)
     names = ["".join(emnist.class_names[label] for label in split.labels) for split in (emnist.train, emnist.test)]
@@ -132,7 +132,7 @@ def test_a_damaged_emnist_is_an_error(change, complaint, tmp_path):
     members = emnist_members() | {f"gzip/emnist-balanced-{name}-ubyte.gz": new for name, new in change.items()}
     write_zip(tmp_path / "gzip.zip", {name: content for name, content in members.items() if content is not None})
     with pytest.raises(DataError, match=complaint):
-        idx.list_emnist(tmp_path)
+        arrays.list_emnist(tmp_path)
 
 
 def write_svhn(path, images_nhwc, labels, **others):

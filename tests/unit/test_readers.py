@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from data_files import idx_bytes, python_batch, random_bytes, tar_bytes, write_files
 
-from diptych.data.readers import cifar
-from diptych.data.readers.idx import parse_idx, read_idx_files
+from diptych.data.readers import arrays
+from diptych.data.readers.arrays import parse_idx, read_idx_files
 from diptych.errors import DataError
 
 PACKS = pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -77,7 +77,7 @@ def test_labels_that_do_not_fit_are_an_error_that_names_the_file(labels, complai
 
 
 LABELS = [6, 9, 0]
-ROWS = random_bytes(3, cifar.NUM_PIXEL_BYTES)
+ROWS = random_bytes(3, arrays.NUM_PIXEL_BYTES)
 
 
 def hostile_pickles(marker):
@@ -99,7 +99,7 @@ def hostile_pickles(marker):
 def test_a_pickle_of_anything_else_is_an_error_and_does_not_run(kind, tmp_path):
     content = hostile_pickles(tmp_path / "marker")[kind]
     with pytest.raises(DataError, match=r"data_batch_1.*at byte \d+"):
-        cifar.parse_python(content, "data_batch_1")
+        arrays.parse_python(content, "data_batch_1")
     assert not (tmp_path / "marker").exists()
 
 
@@ -111,8 +111,8 @@ def test_the_hostile_pickles_run_in_the_pickle_module(tmp_path):
 def test_a_pickle_cannot_change_how_the_next_one_is_read():
     for poison in (b"N}U\x08__code__K\x00s\x86b.", b"}U\x0c__setstate__K\x00sb."):
         with pytest.raises(DataError):
-            cifar.parse_python(b"\x80\x02cnumpy\ndtype\n" + poison, "poison")
-    _, labels_n = cifar.parse_python(python_batch(ROWS, LABELS), "data_batch_1")
+            arrays.parse_python(b"\x80\x02cnumpy\ndtype\n" + poison, "poison")
+    _, labels_n = arrays.parse_python(python_batch(ROWS, LABELS), "data_batch_1")
     assert labels_n.tolist() == LABELS
 
 
@@ -122,7 +122,7 @@ def test_a_python_batch_reads_as_in_numpy(is_fortran):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the old name numpy.core
         by_numpy = pickle.loads(content, encoding="bytes")
-    images_nhwc, labels_n = cifar.parse_python(content, "data_batch_1")
+    images_nhwc, labels_n = arrays.parse_python(content, "data_batch_1")
     by_planes = by_numpy[b"data"].reshape(3, 3, 32, 32)
     np.testing.assert_array_equal(np.moveaxis(by_planes, 1, 3), images_nhwc)
     assert (by_numpy[b"labels"], np.int64) == (labels_n.tolist(), labels_n.dtype)
@@ -132,7 +132,7 @@ def test_a_python_batch_truncated_anywhere_is_an_error_with_an_offset():
     content = python_batch(ROWS, LABELS)
     for length in (*range(0, 250), *range(250, len(content) - 60, 97), *range(len(content) - 60, len(content))):
         with pytest.raises(DataError, match=rf"data_batch_1.*at byte {length}"):
-            cifar.parse_python(content[:length], "data_batch_1")
+            arrays.parse_python(content[:length], "data_batch_1")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_python_batch_truncated_anywhere_is_an_error_with_an_offset():
 )
 def test_a_pickle_of_something_else_says_what_is_wrong(content, complaint):
     with pytest.raises(DataError, match=complaint):
-        cifar.parse_python(content, "data_batch_1")
+        arrays.parse_python(content, "data_batch_1")
 
 
 def binary_batch(rows, labels):
@@ -160,13 +160,13 @@ def binary_batch(rows, labels):
 def test_a_damaged_binary_batch_is_an_error_with_an_offset():
     content = binary_batch(ROWS, LABELS)
     with pytest.raises(DataError, match="the label 10 for image 1, expected 0 to 9"):
-        cifar.parse_binary(binary_batch(ROWS, [6, 10, 0]), "data_batch_1.bin")
+        arrays.parse_binary(binary_batch(ROWS, [6, 10, 0]), "data_batch_1.bin")
     for length in [0, 1, 3072, 3074, 6000, len(content) - 1]:
         with pytest.raises(DataError, match=rf"data_batch_1\.bin.*truncated at byte {length}"):
-            cifar.parse_binary(content[:length], "data_batch_1.bin")
+            arrays.parse_binary(content[:length], "data_batch_1.bin")
 
 
-FORMS = [(cifar.PYTHON, python_batch), (cifar.BINARY, binary_batch)]
+FORMS = [(arrays.PYTHON, python_batch), (arrays.BINARY, binary_batch)]
 
 
 def cifar_members(form, write):
@@ -179,24 +179,24 @@ def test_an_archive_and_its_unpacked_folder_hold_the_batches_in_their_order(form
     (tmp_path / form.archive.name).write_bytes(tar_bytes(dict(reversed(members.items()))))
     write_files(tmp_path, members)
     images_nhwc = random_bytes(2, 3072).reshape(2, 3, 32, 32).transpose(0, 2, 3, 1)
-    for listed in (cifar.read_cifar(tmp_path / form.archive.name, form), cifar.read_cifar(tmp_path, form)):
+    for listed in (arrays.read_cifar(tmp_path / form.archive.name, form), arrays.read_cifar(tmp_path, form)):
         assert [0, 9, 1, 9, 2, 9, 3, 9, 4, 9] == listed.train.labels.tolist()
         assert [5, 9] == listed.test.labels.tolist()
         batches = np.concatenate([listed.train.images, listed.test.images]).reshape(6, 2, 32, 32, 3)
         np.testing.assert_array_equal([images_nhwc ^ np.uint8(number) for number in range(6)], batches)
     (tmp_path / form.members[2]).unlink()
     with pytest.raises(DataError, match=rf"{form.members[2]}.*No such file"):
-        cifar.read_cifar(tmp_path, form)
+        arrays.read_cifar(tmp_path, form)
 
 
 def test_a_link_in_an_archive_is_not_followed(tmp_path):
-    members = cifar_members(cifar.BINARY, binary_batch)
+    members = cifar_members(arrays.BINARY, binary_batch)
     link = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
     link.type, link.linkname = tarfile.SYMTYPE, "data_batch_1.bin"
     del members[link.name]
     (tmp_path / "a.tar.gz").write_bytes(tar_bytes(members, link))
     with pytest.raises(DataError, match=r"a\.tar\.gz.*test_batch\.bin' that is a link"):
-        cifar.read_cifar(tmp_path / "a.tar.gz", cifar.BINARY)
+        arrays.read_cifar(tmp_path / "a.tar.gz", arrays.BINARY)
 
 
 @pytest.mark.parametrize(("form", "write"), FORMS)
@@ -205,4 +205,4 @@ def test_an_archive_truncated_anywhere_in_its_batches_is_an_error_that_names_it(
     for percent in range(0, 96, 5):
         (tmp_path / "cut.tar.gz").write_bytes(content[: len(content) * percent // 100])
         with pytest.raises(DataError, match=r"cut\.tar\.gz"):
-            cifar.read_cifar(tmp_path / "cut.tar.gz", form)
+            arrays.read_cifar(tmp_path / "cut.tar.gz", form)

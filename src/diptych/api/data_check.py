@@ -92,12 +92,7 @@ def check_data(
         DataError: the data cannot be listed, or a file cannot be moved.
     """
     (reading,), _ = split_options("check_data", options, SourceOptions)
-    source = sources.find(
-        str(data),
-        list_classes=survey_folder,
-        progress=progress,
-        **vars(reading),
-    )
+    source = sources.find(str(data), list_classes=survey_folder, progress=progress, **vars(reading))
     listing = source.listing
     root = None if quarantine is None else _movable_root(listing, str(data), Path(quarantine))
     findings = check(listing, progress)
@@ -131,14 +126,10 @@ def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
 
 
 def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
-    """Move the files that cannot be decoded to `folder`, with their paths below `root`.
+    """Move the files that cannot be decoded to `folder`; return their entries of `quarantine.json`.
 
-    Folders that are named like images stay: what is inside them may be good. `quarantine.json` lists the files before
-    the first one moves, so that each can be found and moved back after an interruption, too; its entries for the files
-    moved now (from, to, kind, reason) are returned.
-
-    Raises:
-        DataError: a target exists (then nothing is moved), or a file cannot be moved.
+    Folders that are named like images stay: what is inside them may be good. The list is written before the first file
+    moves, so that each can be found after an interruption.
     """
     root, folder = root.absolute(), folder.expanduser().absolute()
     unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}

@@ -54,7 +54,6 @@ def epoch_batches(
     epoch: int,
     first_step: int = 0,
     workers: int | None = None,
-    depth: int = 4,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of one epoch, in order; `close` it to stop early.
 
@@ -66,7 +65,6 @@ def epoch_batches(
         epoch: the number of the pass over the split.
         first_step: the first batch, from 0.
         workers: threads that prepare batches; with 0, each is prepared when requested; `usual_workers` unless given.
-        depth: how many batches may be prepared ahead.
 
     Raises:
         SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.
@@ -97,7 +95,7 @@ def epoch_batches(
         return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
 
     bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
-    return prefetched(batch, bounds, usual_workers(split.images) if workers is None else workers, depth)
+    return prefetched(batch, bounds, usual_workers(split.images) if workers is None else workers)
 
 
 def usual_workers(images: Images) -> int:
@@ -151,7 +149,7 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
 
 
 def prefetched(
-    compute: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int, depth: int
+    compute: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int, depth: int = 4
 ) -> Generator[_Result, None, None]:
     """Yield `compute(task)` for each task, in order, at most `depth` computed ahead in threads.
 

@@ -138,7 +138,7 @@ class Dataset:
             digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
             if isinstance(split.images, StoredImages):
                 digest.update(np.full((1, 32), VERSION, dtype=np.uint8).data)
-                digest.update(np.ascontiguousarray(split.images.digests).data)
+                digest.update(split.images.file_digests[split.images.indices].data)
             else:
                 digest.update(np.ascontiguousarray(split.images).data)
         return digest.hexdigest()

@@ -1,9 +1,7 @@
 """Decoded images of one size: an array, or `StoredImages` that are larger than memory.
 
-`store` keeps two things on disk, under a key derived from the content of all files and from what is done to it, never
-from a time or a path: the faults and sums found by decoding every image once, and, if there is room, all pixels in one
-memory-mapped uint8 array. Without the pixels, images are decoded whenever they are read, and only while their bytes
-still have the digest that the key was derived from.
+`store` keeps on disk, under a key of the files' content, the faults and sums found by decoding every image once, and,
+if there is room, all pixels. Without these, images are decoded when they are read, if their files are unchanged.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -26,16 +23,10 @@ from numpy.typing import NDArray
 from diptych.data import cache
 from diptych.data.archives import Progress, quiet
 from diptych.data.decode import VERSION, decode
-from diptych.data.paths import USUAL, user_path
+from diptych.data.paths import folder_named_by
 from diptych.data.preprocess import RESIZING, each, resize
 from diptych.data.readers import Listing
 from diptych.errors import ArtifactError, DataError
-
-
-def cache_dir() -> Path:
-    """Return the folder of what diptych can build again: DIPTYCH_CACHE, or `~/.cache/diptych`."""
-    setting = os.environ.get("DIPTYCH_CACHE")
-    return user_path(setting, "DIPTYCH_CACHE") if setting else Path(USUAL).expanduser()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +55,6 @@ class StoredImages:
     def shape(self) -> tuple[int, ...]:
         """(N, H, W, C)."""
         return (len(self.indices), *self.image_shape)
-
-    @property
-    def digests(self) -> NDArray[np.uint8]:
-        """uint8, (N, 32), the SHA-256 of each image's file."""
-        return self.file_digests[self.indices]
 
     @property
     def moments(self) -> NDArray[np.int64]:
@@ -119,7 +105,7 @@ def store(
     Returns the images, why some cannot be decoded, by index, and why the results could not be cached.
     """
     digests = _hash_files(listing, progress)
-    folder, shape = folder or cache_dir() / "pixels", (len(listing), *image_shape)
+    folder, shape = folder or folder_named_by("DIPTYCH_CACHE") / "pixels", (len(listing), *image_shape)
     cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
     known, remarks = cached.scan(), tuple[str, ...]()
     scan = known and known[:2]

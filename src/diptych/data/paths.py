@@ -10,8 +10,6 @@ from pathlib import Path
 
 from diptych.errors import DataError, ImageError, UsageError
 
-USUAL = "~/.cache/diptych"
-"""Default folder for datasets and caches; DIPTYCH_DATA and DIPTYCH_CACHE change it."""
 _MAX_BYTES = 2**30
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")
 _PARENT = re.compile(r"(^|/)\.\.(/|$)")
@@ -38,12 +36,16 @@ def user_path(path: str | Path, what: str) -> Path:
         as_text(str(absolute), str(absolute))
         with suppress(FileNotFoundError, NotADirectoryError):
             absolute.stat()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, DataError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise UsageError(f"Cannot use {what} {str(path)!r:.100}: {reason}. Expected a readable path.") from error
-    except DataError as error:
-        raise UsageError(f"Cannot use {what}. {error}") from error
     return absolute
+
+
+def folder_named_by(variable: str) -> Path:
+    """Return the folder that an environment variable names, DIPTYCH_DATA or DIPTYCH_CACHE, or `~/.cache/diptych`."""
+    setting = os.environ.get(variable)
+    return user_path(setting, variable) if setting else Path("~/.cache/diptych").expanduser()
 
 
 def contained(root: Path, name: str) -> Path:

@@ -12,9 +12,8 @@ import numpy as np
 
 from diptych.data.archives import Progress, is_archive, quiet
 from diptych.data.cache import unpacked
-from diptych.data.images import cache_dir
-from diptych.data.paths import USUAL, user_path
-from diptych.data.readers import ListedSplit, Listing, cifar, idx, parquet, tables
+from diptych.data.paths import folder_named_by, user_path
+from diptych.data.readers import ListedSplit, Listing, arrays, parquet, tables
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
 from diptych.errors import DataError, UsageError
@@ -50,8 +49,8 @@ class NamedDataset:
         class_names: one for each label.
         num_train: samples to train and validate with.
         num_test: samples to test with.
-        mirror: whether a mirrored image keeps its class.
         read: downloads what its folder lacks and lists the samples.
+        mirror: whether a mirrored image keeps its class.
     """
 
     name: str
@@ -60,8 +59,8 @@ class NamedDataset:
     class_names: tuple[str, ...]
     num_train: int
     num_test: int
-    mirror: bool
     read: Callable[[Path], Listing]
+    mirror: bool = False
 
 
 def _read_digits(_folder: Path) -> Listing:
@@ -69,38 +68,35 @@ def _read_digits(_folder: Path) -> Listing:
 
     Source: https://doi.org/10.24432/C50P49, as scikit-learn's `load_digits` has it.
     """
-    with np.load(Path(__file__).with_name("digits.npz")) as arrays:
-        levels_nhwc, labels_n = arrays["images"][..., np.newaxis], arrays["labels"]
+    with np.load(Path(__file__).with_name("digits.npz")) as stored:
+        levels_nhwc, labels_n = stored["images"][..., np.newaxis], stored["labels"]
     images_nhwc = (levels_nhwc.astype(np.uint16) * 255 + 8) // 16  # 0–16 to 0–255, rounded
-    return Listing(idx.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
+    return Listing(arrays.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
 
 
-_GRAY, _COLOR = (28, 28, 1), (32, 32, 3)
-_DIGITS, _MANY = idx.DIGIT_NAMES, (60_000, 10_000)
+_GRAY, _COLOR, _DIGITS = (28, 28, 1), (32, 32, 3), arrays.DIGIT_NAMES
 NAMED = {
     dataset.name: dataset
     for dataset in (
         NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), _DIGITS,
-                     1438, 359, mirror=False, read=_read_digits),
-        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY, idx.FASHION_NAMES,
-                     *_MANY, mirror=True, read=partial(idx.list_idx, "fashion-mnist", idx.FASHION_NAMES)),
+                     1438, 359, _read_digits),
+        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY, arrays.FASHION_NAMES,
+                     60_000, 10_000, partial(arrays.list_idx, "fashion-mnist", arrays.FASHION_NAMES), mirror=True),
         NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GRAY, _DIGITS,
-                     *_MANY, mirror=False, read=partial(idx.list_idx, "mnist", _DIGITS)),
-        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY,
-                     idx.KANA_NAMES, *_MANY, mirror=False,
-                     read=partial(idx.list_idx, "kmnist", idx.KANA_NAMES)),
+                     60_000, 10_000, partial(arrays.list_idx, "mnist", _DIGITS)),
+        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY, arrays.KANA_NAMES,
+                     60_000, 10_000, partial(arrays.list_idx, "kmnist", arrays.KANA_NAMES)),
         NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen et al. 2017)", _GRAY,
-                     idx.EMNIST_NAMES, 112_800, 18_800, mirror=False, read=idx.list_emnist),
-        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, cifar.CLASS_NAMES,
-                     50_000, 10_000, mirror=True, read=partial(cifar.list_cifar, (cifar.PYTHON, cifar.BINARY))),
+                     arrays.EMNIST_NAMES, 112_800, 18_800, arrays.list_emnist),
+        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, arrays.CIFAR10_NAMES,
+                     50_000, 10_000, partial(arrays.list_cifar, (arrays.PYTHON, arrays.BINARY)), mirror=True),
         NamedDataset("cifar100", "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)", _COLOR,
-                     cifar.FINE_NAMES, 50_000, 10_000, mirror=True,
-                     read=partial(cifar.list_cifar, (cifar.PYTHON_100,))),
+                     arrays.CIFAR100_NAMES, 50_000, 10_000, partial(arrays.list_cifar, [arrays.FINE]), mirror=True),
         NamedDataset("svhn", "house numbers, cropped digits (Netzer et al. 2011)", _COLOR, _DIGITS,
-                     73_257, 26_032, mirror=False, read=idx.list_svhn),
+                     73_257, 26_032, arrays.list_svhn),
         NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky et al. 2015), requires your own copy",
-                     (224, 224, 3), tuple(class_folders.imagenet_names().values()), 1_281_167, 50_000, mirror=True,
-                     read=class_folders.list_imagenet),
+                     (224, 224, 3), tuple(class_folders.imagenet_names().values()), 1_281_167, 50_000,
+                     class_folders.list_imagenet, mirror=True),
     )
 }  # fmt: skip
 
@@ -139,7 +135,7 @@ def find(
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
         return Source(path.stem, tables.read_table(path, base, pixel_shape))
     if is_archive(path):
-        folder = unpacked(path, cache_dir(), progress=progress)
+        folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:
             listing = _read_folder(_unwrap(folder), base, pixel_shape, list_classes)
         except (DataError, UsageError) as error:  # name the file that was given, not the cache
@@ -149,10 +145,7 @@ def find(
 
 
 def read_named(dataset: NamedDataset, data_dir: Path) -> Source:
-    """Read a named dataset from its folder, and check the number and size of its images.
-
-    A subset of image files is read too, and named by its number of classes.
-    """
+    """Read a named dataset, and check its size; a subset of image files is named by its number of classes."""
     folder, name = data_dir / dataset.name, dataset.name
     listing = dataset.read(folder)
     counts, wanted = [len(split) for split in listing.splits.values()], [dataset.num_train, dataset.num_test]
@@ -241,10 +234,7 @@ def _unwrap(folder: Path) -> Path:
 
 
 def _data_dir(given: str | Path | None) -> Path:
-    if given:
-        return user_path(given, "--data-dir")
-    setting = os.environ.get("DIPTYCH_DATA")
-    return user_path(setting or USUAL, "DIPTYCH_DATA" if setting else "the folder of data (DIPTYCH_DATA names another)")
+    return user_path(given, "--data-dir") if given else folder_named_by("DIPTYCH_DATA")
 
 
 def _describe_unknown(data: str) -> str:

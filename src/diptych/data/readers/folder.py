@@ -1,12 +1,8 @@
 """A folder of class folders: `root/<class>/<image>`, or `root/train|val|test/<class>/<image>`.
 
-Classes are the class folders' names in sorted order; images come in the sorted order of their paths, nested folders
-included. Names that begin with a dot or an underscore are skipped, and so are folders of runs beside the classes.
-
-ILSVRC2012, known as ImageNet, is such a folder that somebody unpacked. Its images come in the order of (class, name).
-The official validation set is what everybody tests with: it is the test split. If its folder is flat, the development
-kit or Kaggle's CSV says the class of each image. Sources: the kit's readme.txt;
-https://www.kaggle.com/c/imagenet-object-localization-challenge/data.
+Classes and images are sorted. ILSVRC2012 (ImageNet) is such a folder too: its official validation set is the test
+split, and if that is flat, the development kit or Kaggle's CSV says the class of each image. Sources: the kit's
+readme.txt; https://www.kaggle.com/c/imagenet-object-localization-challenge/data.
 """
 
 from __future__ import annotations
@@ -130,7 +126,7 @@ def _split_folders(root: Path) -> dict[str, str]:
     names = folder_names(root)
     if "train" not in names or not folder_names(root / "train"):
         return {"train": ""}
-    folders: dict[str, str] = {"train": "train"}
+    folders = {"train": "train"}
     for name in names:
         split = SPLITS.get(name)
         if split is None:
@@ -194,18 +190,17 @@ def list_imagenet(folder: Path) -> Listing:
             f"{str(tree / 'train')!r} has {len(wnids)} classes, unknown: {unknown[:100] or 'none'}. There must be at "
             "least 2 of ILSVRC2012's 1,000, each named by its WordNet id, such as n01440764."
         )
-    validation = next((place for place in ("val", "validation") if (tree / place).is_dir()), None)
-    folders = {"train": "train", "test": validation} if validation else {"train": "train"}
+    folders = {"train": "train"} | ({"test": "val"} if (tree / "val").is_dir() else {})
     listing = _list_classes(tree, folders, wnids)
-    if validation and not folder_names(tree / validation):
-        listing = replace(listing, test=_list_flat(tree, validation, wnids, _read_truth(folder)))
+    if "test" in folders and not folder_names(tree / "val"):
+        listing = replace(listing, test=_list_flat(tree, wnids, _read_truth(folder)))
     return replace(_complete(listing, tree, folders), class_names=tuple(known[wnid] for wnid in wnids))
 
 
-def _list_flat(tree: Path, folder: str, wnids: Sequence[str], truth: Mapping[str, str]) -> ListedSplit:
+def _list_flat(tree: Path, wnids: Sequence[str], truth: Mapping[str, str]) -> ListedSplit:
     """List the images of one folder whose classes are known by their names."""
     names: dict[str, list[str]] = {wnid: [] for wnid in wnids}
-    for name in image_names(tree / folder, f"{folder}/"):
+    for name in image_names(tree / "val", "val/"):
         if (stem := PurePath(name).stem) not in truth:
             raise DataError(f"The class of the validation image {name!r} is not known.")
         names.get(truth[stem], []).append(name)

@@ -94,7 +94,7 @@ def _check_complete(paths: Sequence[Path]) -> None:
     for (name, count), numbers in shards.items():
         missing = next((number for number in range(count) if number not in numbers), None)
         if missing is not None:
-            lacking = f"{name}-{missing:05}-of-{count:05}" + (" and others" if len(numbers) < count - 1 else "")
+            lacking = f"{name}-{missing:05}-of-{count:05}"
             raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or use one file as DATA.")
 
 
@@ -114,11 +114,7 @@ def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape 
 
 
 def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
-    """List the images that rows name or hold, and their classes.
-
-    Images of paths come in the sorted order of their paths, so that the same rows in another order are the same data;
-    others keep the order of the rows. Paths cannot leave `root`.
-    """
+    """List the images that rows name, sorted by path so that the order of rows does not matter, or hold, in order."""
     first = tables[0][1]
     columns = _Columns.of(first, is_divided=not tables[0][0])
     labels, splits, names, places = list[str](), list[str](), dict[str, str](), dict[str, tuple[Table, int]]()
@@ -249,13 +245,7 @@ def _check_labels(table: Table, labels: Sequence[str]) -> None:
 def _find_classes(
     labels: Sequence[str], splits: Sequence[str], names: Mapping[str, str], path: Path
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Find the classes behind the labels of all rows.
-
-    Training samples define the classes; without any, all samples do. Labels that are all whole numbers are sorted
-    as numbers, others as text. Numbers may have names: of the schema, of a column, or of `classes.txt`.
-
-    Returns the classes' names, and each row's label as an index of them, int64, (M,).
-    """
+    """Return the names of the classes of training, or else of all rows, and each row's index of them, int64, (M,)."""
     trained = dict.fromkeys(label for label, split in zip(labels, splits, strict=True) if split == "train")
     known = trained or dict.fromkeys(labels)
     are_numbers = all(map(_NUMBER.fullmatch, known))

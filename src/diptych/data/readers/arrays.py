@@ -1,0 +1,238 @@
+"""Published datasets of pixels: IDX (MNIST, Fashion-MNIST, KMNIST, EMNIST), MATLAB (SVHN) and CIFAR-10 and -100.
+
+IDX is two zero bytes, the type (8 is uint8), the number of axes, one big-endian 32-bit size an axis, and the values;
+source: the foot of http://yann.lecun.com/exdb/mnist/. Files may be packed by gzip.
+
+CIFAR comes packed or unpacked, in Python batches, or in binary ones of CIFAR-10: https://www.cs.toronto.edu/~kriz/cifar.
+Python batches are pickles, as NumPy under Python 2 wrote them. A pickle is a program that may call any importable
+function, so calls are recorded here instead of made: nothing in NumPy is reached by what a file says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import pickle
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.data.readers import Listing, Pixels, labeled
+from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
+from diptych.errors import DataError, in_one_line
+
+DIGIT_NAMES = tuple("0123456789")
+FASHION_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+"""As in `emnist-balanced-mapping.txt`: letters whose two cases look alike are one class, named by the capital."""
+
+EMNIST_PARTS = tuple(
+    f"emnist-balanced-{split}-{what}-ubyte.gz" for split in ("train", "test") for what in ("images-idx3", "labels-idx1")
+)
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_NAMES = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()
+)
+"""CIFAR-100's 100 fine classes, as in its `meta`."""
+NUM_PIXEL_BYTES = 3 * 32 * 32
+RECORD_BYTES = 1 + NUM_PIXEL_BYTES
+
+
+def list_idx(dataset: str, class_names: tuple[str, ...], folder: Path) -> Listing:
+    """Read the four files of a dataset, unpacked if all of them are; download what is missing."""
+    files = published(dataset)
+    names = [file.name.removesuffix(".gz") for file in files]
+    if not all((folder / name).exists() for name in names):
+        names = [path.name for path in fetch(files, folder)]
+    return Listing.of_pixels(class_names, *read_idx_files(folder, names, len(class_names)))
+
+
+def list_emnist(folder: Path) -> Listing:
+    """Read EMNIST's balanced split: its four files in the folder or in its `gzip/`, or the zip; turn it upright."""
+    forms = [[f"{place}{name}" for name in EMNIST_PARTS] for place in ("", "gzip/")]
+    forms += [[name.removesuffix(".gz") for name in form] for form in forms]
+    names = next((form for form in forms if all((folder / name).is_file() for name in form)), None)
+    source = folder if names else fetch(published("emnist"), folder)[0]
+    samples = read_idx_files(source, names or forms[1], len(EMNIST_NAMES))
+    # Stored column by column, as Cohen, Afshar, Tapson and van Schaik did, https://arxiv.org/abs/1702.05373: "inverted
+    # horizontally and rotated 90 degrees anti-clockwise", as TensorFlow Datasets puts it.
+    upright = ((np.ascontiguousarray(images_nhwc.transpose(0, 2, 1, 3)), labels_n) for images_nhwc, labels_n in samples)
+    return Listing.of_pixels(EMNIST_NAMES, *upright)
+
+
+def list_svhn(folder: Path) -> Listing:
+    """Read SVHN's cropped digits, without `extra`; download what is missing."""
+    return Listing.of_pixels(DIGIT_NAMES, *map(read_svhn, fetch(published("svhn"), folder)))
+
+
+def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Pixels]:
+    """Read pairs of files in a folder or zip: gray images, uint8, (N, H, W, 1), and labels, int64, (N,)."""
+    contents, samples = read_members(source, names), []
+    for first in range(0, len(names), 2):
+        images, labels = (str(source / name) for name in names[first : first + 2])
+        images_nhw, labels_n = parse_idx(contents[first], images, 3), parse_idx(contents[first + 1], labels, 1)
+        if len(images_nhw) != len(labels_n):
+            counts = f"{images!r} holds {len(images_nhw)} images, {labels!r} {len(labels_n)} labels"
+            raise DataError(f"{counts} (declared at byte 4 of each): download both again.")
+        samples.append(labeled(labels, images_nhw[..., np.newaxis], labels_n, range(num_classes)))
+    return samples
+
+
+def parse_idx(content: bytes, name: str, num_axes: int) -> NDArray[np.uint8]:
+    """Parse an IDX file of uint8 values, packed by gzip or plain, that must have `num_axes` axes."""
+    stream = io.BytesIO(content)
+    try:
+        plain = gzip.GzipFile(fileobj=stream).read() if content.startswith(b"\x1f\x8b") else content
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{name!r} is damaged near byte {stream.tell()}: {error}.") from error
+    start, expected = 4 + 4 * num_axes, bytes((0, 0, 8, num_axes))
+    if plain[:4] != expected or len(plain) < start:
+        fault = f"{plain[:start].hex() or 'nothing'} at byte 0, expected {expected.hex()} and {num_axes} sizes"
+        raise DataError(f"{name!r} is not an IDX file of uint8: {fault}.")
+    shape = tuple(np.frombuffer(plain[4:start], dtype=">u4").tolist())
+    if len(plain) != start + math.prod(shape):
+        ends = f"ends at byte {len(plain)}, expected {start + math.prod(shape)}"
+        raise DataError(f"{name!r} {ends} for the shape {shape}, declared at byte 4.")
+    return np.frombuffer(plain, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def read_svhn(path: Path) -> Pixels:
+    """Read the cropped digits of SVHN: images, uint8, (N, 32, 32, 3), RGB, and labels, int64, (N,), 0–9.
+
+    A MATLAB 5 file has `X`, (32, 32, 3, N), and `y`, (N, 1), where 10 means 0: http://ufldl.stanford.edu/housenumbers/
+    """
+    from scipy.io import loadmat  # slow to import
+
+    try:
+        content = loadmat(str(path), variable_names=("X", "y"))
+    except Exception as error:  # a damaged file may raise anything
+        raise DataError(f"Cannot read {str(path)!r} as a MATLAB 5 file: {in_one_line(error)}.") from error
+    images_hwcn, labels_n1 = (np.asarray(content.get(name, ())) for name in ("X", "y"))
+    num_images = images_hwcn.shape[-1]
+    if images_hwcn.shape[:-1] != (32, 32, 3) or images_hwcn.dtype != np.uint8 or labels_n1.shape != (num_images, 1):
+        raise DataError(
+            f"{str(path)!r} holds X {images_hwcn.dtype} {images_hwcn.shape} and y {labels_n1.shape}, "
+            "expected X uint8 (32, 32, 3, N) and y (N, 1)."
+        )
+    images_nhwc, labels_n = labeled(str(path), images_hwcn.transpose(3, 0, 1, 2), labels_n1[:, 0], range(1, 11))
+    return np.ascontiguousarray(images_nhwc), labels_n % 10
+
+
+@dataclass(frozen=True)
+class Form:
+    """One published form: its archive, the training files and the test file within, and their parser."""
+
+    archive: RemoteFile
+    members: tuple[str, ...]
+    parse: Callable[[bytes, str], Pixels]
+    class_names: tuple[str, ...]
+
+
+def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
+    """Read a dataset in the first form that is there, archives first; download the first form if none is.
+
+    Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
+    """
+    packed = [form for form in forms if (folder / form.archive.name).exists()]
+    unpacked = [form for form in forms if (folder / form.members[0]).parent.is_dir()]
+    form = [*packed, *unpacked, *forms][0]
+    source = folder if unpacked and not packed else fetch([form.archive], folder)[0]
+    return read_cifar(source, form)
+
+
+def read_cifar(source: Path, form: Form) -> Listing:
+    """Read the archive of a form, or the folder that it was unpacked in; see `list_cifar`."""
+    contents = read_members(source, form.members)
+    batches = [form.parse(content, str(source / name)) for name, content in zip(form.members, contents, strict=True)]
+    images_nhwc, labels_n = (np.concatenate(arrays) for arrays in zip(*batches[:-1], strict=True))
+    return Listing.of_pixels(form.class_names, (images_nhwc, labels_n), batches[-1])
+
+
+def parse_binary(content: bytes, name: str) -> Pixels:
+    """Parse a binary batch: records of one label byte and 3,072 pixel bytes."""
+    num_records, rest = divmod(len(content), RECORD_BYTES)
+    if rest or not num_records:
+        raise DataError(f"{name!r} is truncated at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
+    records = np.frombuffer(content, dtype=np.uint8).reshape(num_records, RECORD_BYTES)
+    return labeled(name, _to_nhwc(records[:, 1:]), records[:, 0], range(len(CIFAR10_NAMES)))
+
+
+def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CIFAR10_NAMES)) -> Pixels:
+    """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key."""
+    stream = io.BytesIO(content)
+    try:
+        batch = _BatchUnpickler(stream, encoding="bytes").load()
+        images_nhwc, labels = _to_nhwc(_as_array(batch[b"data"])), list(batch[key.encode()])
+        labels_n = np.array(labels).astype(np.int64, casting="safe").reshape(len(images_nhwc))
+    except Exception as error:  # a damaged pickle may raise anything, as pickle's documentation says
+        expected = f"expected a pickled dictionary with uint8 (N, {NUM_PIXEL_BYTES}) in data and N numbers in {key}"
+        fault = f"{in_one_line(error).rstrip('.')} at byte {stream.tell()}"
+        raise DataError(f"{name!r} is not a CIFAR batch: {fault}; {expected}.") from error
+    return labeled(name, images_nhwc, labels_n, range(num_classes))
+
+
+def _to_nhwc(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
+@dataclass
+class _Call:
+    """A call that a pickle asks for, which is not made, and the state for its result."""
+
+    arguments: tuple[Any, ...]
+    state: Any = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+class _BatchUnpickler(pickle.Unpickler):  # noqa: TID251  (its find_class is below)
+    """Records the calls of the format's three globals, and refuses every other global."""
+
+    def find_class(self, module_name: str, global_name: str) -> Callable[..., _Call]:
+        """Return a function of its own each time: a pickle may set attributes of what it is given."""
+        if f"{module_name}.{global_name}" not in _GLOBALS:
+            raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
+        return lambda *arguments: _Call(arguments)
+
+
+_GLOBALS = ("numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype")
+
+
+def _as_array(call: _Call) -> NDArray[np.uint8]:
+    """Return the array that the state of NumPy's `__reduce__` describes."""
+    _version, shape, element_type, is_fortran, raw = call.state
+    if element_type.arguments[0] != b"u1":
+        raise pickle.UnpicklingError(f"array of type {element_type.arguments[0]!r}")
+    return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
+_BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+_PYTHON_FILES = tuple(f"cifar-10-batches-py/{name}" for name in _BATCHES)
+_BINARY_FILES = tuple(f"cifar-10-batches-bin/{name}.bin" for name in _BATCHES)
+PYTHON = Form(published("cifar10")[0], _PYTHON_FILES, parse_python, CIFAR10_NAMES)
+BINARY = Form(published("cifar10")[1], _BINARY_FILES, parse_binary, CIFAR10_NAMES)
+FINE = Form(
+    published("cifar100")[0],
+    ("cifar-100-python/train", "cifar-100-python/test"),
+    partial(parse_python, key="fine_labels", num_classes=len(CIFAR100_NAMES)),
+    CIFAR100_NAMES,
+)
