@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faulty_worker import faulty_session
 
-from diptych.comparison.parity import Pair, verify
+from diptych.comparison.parity import verify
 from diptych.engines import NAMES
 from diptych.processes import Worker, engine_environment
 from diptych.spec import layers as L
@@ -59,11 +59,11 @@ def spec():
 def test_a_fault_is_caught_where_it_begins(pair, processes, fault):
     engine = "tensorflow" if fault == "rate_in_momentum" else "torch"
     faulty = processes[engine].create(faulty_session, fault, engine)
-    broken = Pair(tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair.workers, strict=True)))
+    broken = tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair, strict=True))
     optimizers, *where = CAUGHT[fault]
     settings = {"optimizers": optimizers, "precisions": ("float64",), "steps": 2, "digits_epochs": 0}
     found = verify(spec(), pair=broken, **settings)
-    first = next(rung for rung in found.rungs if not rung.passed)
+    first = next(rung for rung in found.rungs if rung.departs_at)
     assert where == [first.name, first.departs_at], found.to_text()
     assert f"starting at '{first.departs_at}'" in found.verdict
     assert "NOT the same model" in found.to_text()

@@ -21,7 +21,7 @@ WAY_ON_ONE_SIDE = ("b.keras", "c.h5", "d.weights.h5", "e.keras", "f.pt", "g.pth"
 
 @pytest.fixture(scope="module")
 def workers(pair):
-    return dict(zip(NAMES, pair.workers, strict=True))
+    return dict(zip(NAMES, pair, strict=True))
 
 
 def spec_of(name):

@@ -36,7 +36,8 @@ def parse_given(kind: type[T], verb: str, args: Sequence[str], default: T | None
 
     Fields that are dataclasses are groups of options; `default` holds the defaults of options without a value.
     """
-    given = _Parser(verb, kind, default).parse(args)
+    parser = _Parser(verb, kind, default)
+    given = vars(parser.parse_intermixed_args([parser.known(arg) for arg in args]))
     return _made(kind, given, default), set(given)
 
 
@@ -81,11 +82,7 @@ class _Parser(argparse.ArgumentParser):
                 action = {"action": "extend"} if many else {}
                 group.add_argument(_flag(one), required=required, **settings, **action)
 
-    def parse(self, args: Sequence[str]) -> dict[str, Any]:
-        """The values given, by name."""
-        return vars(self.parse_intermixed_args([self._known(arg) for arg in args]))
-
-    def _known(self, arg: str) -> str:
+    def known(self, arg: str) -> str:
         """An argument with its dashes in place; raises UsageError for an option that does not exist."""
         name, equals, value = arg.partition("=")
         if not name.startswith("--") or name == "--help":

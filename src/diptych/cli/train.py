@@ -90,10 +90,9 @@ def _print_data_remarks(run: Run) -> None:
     data = run.read_record().data
     for remark in data.remarks:
         print(remark, file=sys.stderr)
-    if skipped := len(data.skipped):
-        print(
-            f"{skipped:,} images that cannot be decoded were skipped; '{run.record_path}' lists them.", file=sys.stderr
-        )
+    if data.skipped:
+        skipped = f"{len(data.skipped):,} images that cannot be decoded were skipped"
+        print(f"{skipped}; '{run.record_path}' lists them.", file=sys.stderr)
 
 
 def _print_table(runs: Sequence[Run]) -> None:

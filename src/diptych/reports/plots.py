@@ -179,11 +179,7 @@ def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: S
             yticklabels=False,
             ax=axes,
             cbar_ax=add_axes(figure, margin + grid + 0.15, margin, 0.03 * grid + 0.05, grid),
-            cbar_kws={
-                "format": percent,
-                "ticks": [0, 0.01, 0.1, 0.25, 0.5, 1],
-                "label": "share of the true class",
-            },
+            cbar_kws={"format": percent, "ticks": [0, 0.01, 0.1, 0.25, 0.5, 1], "label": "share of the true class"},
         )
         is_upright = letters * tick_size * 0.6 > cell_points
         centers = np.arange(len(labels)) + 0.5

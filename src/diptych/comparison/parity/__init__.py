@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -70,17 +70,8 @@ FLOAT32_TOLERANCES = {
 }
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A worker process of each engine, in the order of `engines.NAMES`."""
-
-    workers: tuple[Session, Session]
-
-    def ask(self, verb: Callable[[Session], T]) -> tuple[T, T]:
-        """Call `verb` with each worker at the same time and return both results."""
-        with ThreadPoolExecutor(2) as threads:
-            first, second = threads.map(verb, self.workers)
-        return first, second
+Pair: TypeAlias = tuple[Session, Session]
+"""A worker process of each engine, in the order of `engines.NAMES`."""
 
 
 @contextmanager
@@ -89,7 +80,14 @@ def start() -> Iterator[Pair]:
     threads = max(1, num_threads() // 2)
     with ExitStack() as stack:
         first, second = (stack.enter_context(session(name, threads)) for name in engines.NAMES)
-        yield Pair((first, second))
+        yield first, second
+
+
+def ask(pair: Pair, verb: Callable[[Session], T]) -> tuple[T, T]:
+    """Call `verb` with each worker at the same time and return both results."""
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(verb, pair)
+    return first, second
 
 
 def verify(
@@ -138,7 +136,7 @@ def verify(
         if digits_epochs:
             on_step("training on digits in float64")
             rungs.append(_training_on_digits(workers, tested, digits_epochs, seed))
-        for runtime in workers.ask(lambda worker: worker.runtime()):
+        for runtime in ask(workers, lambda worker: worker.runtime()):
             versions |= {runtime["engine"]: runtime["version"]}
             versions |= {name: runtime[name] for name in ("keras",) if name in runtime}
     return Certificate(
@@ -182,13 +180,13 @@ class Setting:
 def _rungs(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
     """Compare the two engines in one precision, except for the training on digits."""
     setting.on_step(f"comparing layers and gradients in {setting.precision}")
-    setting.pair.ask(lambda worker: worker.build(setting.spec, setting.precision))
-    setting.pair.ask(lambda worker: worker.load_weights(setting.weights))
+    ask(setting.pair, lambda worker: worker.build(setting.spec, setting.precision))
+    ask(setting.pair, lambda worker: worker.load_weights(setting.weights))
     yield _round_trip(setting)
     yield _forward(setting, training=False)
     yield _forward(setting, training=True)
     batch = setting.batches[0]
-    (loss, ours), (other_loss, theirs) = setting.pair.ask(lambda worker: worker.gradients(batch))
+    (loss, ours), (other_loss, theirs) = ask(setting.pair, lambda worker: worker.gradients(batch))
     yield setting.compare("loss", {"loss": np.array(loss)}, {"loss": np.array(other_loss)}, ["loss"])
     # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
     yield setting.compare("gradients", ours, theirs, [array.name for array in reversed(setting.spec.trainable)])
@@ -197,7 +195,7 @@ def _rungs(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
 
 def _round_trip(setting: Setting) -> Rung:
     initial = {name: array.astype(setting.precision) for name, array in setting.weights.items()}
-    read = dict(zip(engines.NAMES, setting.pair.ask(lambda worker: worker.read_weights()), strict=True))
+    read = dict(zip(engines.NAMES, ask(setting.pair, lambda worker: worker.read_weights()), strict=True))
     ours = {f"{engine}/{name}": array for engine, arrays in read.items() for name, array in arrays.items()}
     expected = {f"{engine}/{name}": array for engine in read for name, array in initial.items()}
     return Rung.judged("weights round trip", setting.precision, 0.0, differences(ours, expected, expected))
@@ -210,7 +208,7 @@ def _forward(setting: Setting, training: bool) -> Rung:
         outputs = worker.layer_outputs(images, training)
         return outputs if training else {**outputs, "logits": worker.predict(images)}
 
-    ours, theirs = setting.pair.ask(run)
+    ours, theirs = ask(setting.pair, run)
     order = [layer.name for layer in setting.spec.layers] + ([] if training else ["logits"])
     name = "forward pass in training" if training else "forward pass in evaluation"
     return setting.compare(name, ours, theirs, order)
@@ -226,7 +224,7 @@ def _optimizers(setting: Setting, optimizers: Sequence[Rule]) -> Iterator[Rung]:
         state = [array.name for array in optimizer_arrays(spec, recipe) if array.name not in running]
         updated = [*(array.name for array in spec.trainable), *state, "totals"]
         setting.on_step(f"training {stages[-1]} of {rule} in {setting.precision}")
-        ends = setting.pair.ask(partial(_take_steps, setting, rule))
+        ends = ask(setting.pair, partial(_take_steps, setting, rule))
         for stage, ours, theirs in zip(stages, *ends, strict=True):
             yield setting.compare(f"{stage} of {rule}", ours, theirs, updated)
             for collected, end in zip(statistics[stage], (ours, theirs), strict=True):
@@ -266,7 +264,7 @@ def _training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> 
         logits_nk: np.ndarray = worker.predict(np.asarray(test.images))
         return logits_nk
 
-    ours, theirs = pair.ask(train_and_predict)
+    ours, theirs = ask(pair, train_and_predict)
     classes = ours.argmax(1), theirs.argmax(1)
     equal, total = int((classes[0] == classes[1]).sum()), len(test)
     accuracies = " and ".join(f"{(predicted == test.labels).mean():.3f}" for predicted in classes)

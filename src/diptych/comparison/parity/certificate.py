@@ -84,14 +84,9 @@ class Rung:
         return cls(name, precision, tolerance, apart[worst][0], absolute, worst, next(iter(beyond), None), **more)
 
     @property
-    def passed(self) -> bool:
-        """Whether every array is within the tolerance."""
-        return self.departs_at is None
-
-    @property
     def status(self) -> str:
         """FAIL, pass or info."""
-        return "FAIL" if not self.passed else "pass" if self.tolerance is not None else "info"
+        return "FAIL" if self.departs_at else "pass" if self.tolerance is not None else "info"
 
 
 @dataclass(frozen=True)
@@ -117,17 +112,12 @@ class Certificate:
     @property
     def passed(self) -> bool:
         """Whether every comparison passed."""
-        return all(rung.passed for rung in self.rungs)
+        return not any(rung.departs_at for rung in self.rungs)
 
     @property
-    def same_predictions(self) -> int:
-        """Number of test images that both models classify the same after a float64 training; 0 if not trained."""
-        return sum(rung.equal for rung in self.rungs)
-
-    @property
-    def num_predictions(self) -> int:
-        """Number of test images that were classified; 0 if no model was trained."""
-        return sum(rung.total for rung in self.rungs)
+    def predictions(self) -> tuple[int, int]:
+        """Number of test images that both models classify the same after a float64 training, and of all; 0 if none."""
+        return sum(rung.equal for rung in self.rungs), sum(rung.total for rung in self.rungs)
 
     @property
     def float64_difference(self) -> float | None:
@@ -139,8 +129,9 @@ class Certificate:
     def summary(self) -> str:
         """The result in one line."""
         parts = []
-        if self.num_predictions:
-            parts.append(f"same predictions on {self.same_predictions} of {self.num_predictions} test images")
+        same, total = self.predictions
+        if total:
+            parts.append(f"same predictions on {same} of {total} test images")
         if self.float64_difference is not None:
             parts.append(f"float64 difference {self.float64_difference:.0e} after {self.steps} steps")
         return (
@@ -150,8 +141,7 @@ class Certificate:
     @property
     def verdict(self) -> str:
         """The result of all comparisons in a sentence."""
-        failed = [rung for rung in self.rungs if not rung.passed]
-        if failed:
+        if failed := [rung for rung in self.rungs if rung.departs_at]:
             first = failed[0]
             return (
                 f"NOT the same model: {len(failed)} of {len(self.rungs)} comparisons failed. "
@@ -164,11 +154,14 @@ class Certificate:
 
     def to_json(self) -> dict[str, Any]:
         """Return the certificate as JSON data."""
-        derived = ("passed", "verdict", "summary", "same_predictions", "num_predictions", "float64_difference")
+        derived = ("passed", "verdict", "summary", "float64_difference")
+        same, total = self.predictions
         return {
             "format": "diptych-certificate",
             "version": VERSION,
             **{name: getattr(self, name) for name in derived},
+            "same_predictions": same,
+            "num_predictions": total,
             **asdict(self),
             "rungs": [{**asdict(rung), "status": rung.status} for rung in self.rungs],
         }

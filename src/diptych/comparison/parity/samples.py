@@ -21,8 +21,12 @@ def weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
 
 def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> list[Batch]:
     """Return batches of blobs with soft targets and unequal sample weights."""
-    generator = np.random.default_rng([seed, 1])
-    return [_batch(spec, batch_size, generator) for _ in range(num_batches)]
+    generator, drawn = np.random.default_rng([seed, 1]), []
+    for _ in range(num_batches):
+        images = np.stack([_image(spec.input_shape, generator) for _ in range(batch_size)])
+        targets_nk = generator.dirichlet(np.full(spec.num_classes, 0.3), batch_size).astype(np.float32)
+        drawn.append(Batch(images, targets_nk, generator.uniform(0.5, 1.0, batch_size).astype(np.float32)))
+    return drawn
 
 
 def digits(spec: ModelSpec) -> tuple[Split, Split]:
@@ -46,12 +50,6 @@ def _noise(array: ArraySpec, seed: int) -> np.ndarray:
             return generator.uniform(-0.5, 0.5, array.shape)
         case _:
             return generator.normal(0.0, 0.1, array.shape)
-
-
-def _batch(spec: ModelSpec, batch_size: int, generator: np.random.Generator) -> Batch:
-    images = np.stack([_image(spec.input_shape, generator) for _ in range(batch_size)])
-    targets_nk = generator.dirichlet(np.full(spec.num_classes, 0.3), batch_size)
-    return Batch(images, targets_nk.astype(np.float32), generator.uniform(0.5, 1.0, batch_size).astype(np.float32))
 
 
 def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
