@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import current_thread
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ from diptych.errors import SpecError
 from diptych.processes import num_threads
 from diptych.spec.recipe import Recipe
 
-_Task = TypeVar("_Task")
-_Result = TypeVar("_Result")
 _PREFETCH = "diptych-prefetch"
 
 
@@ -149,8 +146,8 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
 
 
 def prefetched(
-    compute: Callable[[_Task], _Result], tasks: Iterable[_Task], workers: int, depth: int = 4
-) -> Generator[_Result, None, None]:
+    compute: Callable[[slice], Batch], tasks: Iterable[slice], workers: int, depth: int = 4
+) -> Generator[Batch, None, None]:
     """Yield `compute(task)` for each task, in order, at most `depth` computed ahead in threads.
 
     With 0 workers, each result is computed when it is requested. An error is raised when its turn comes. Closing the
@@ -160,7 +157,7 @@ def prefetched(
         yield from map(compute, tasks)
         return
     pool = ThreadPoolExecutor(workers, _PREFETCH)
-    pending: deque[Future[_Result]] = deque()
+    pending: deque[Future[Batch]] = deque()
     try:
         for task in tasks:
             pending.append(pool.submit(compute, task))

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 from diptych.errors import DataError, ImageError, UsageError
@@ -60,7 +61,9 @@ def contained(root: Path, name: str) -> Path:
             a link that leads outside the folder.
     """
     fault = escape(name)
-    if not fault and _leads_outside(root, name):
+    # Without links, a name without `..` stays inside. (A Path for each part would take most of the time.)
+    links = map(os.path.islink, accumulate([str(root), *name.split("/")], "{}/{}".format))
+    if not fault and any(links) and not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root)):
         fault = "passes through a link that leads outside the folder"
     if fault:
         raise DataError(
@@ -112,13 +115,3 @@ def read_file(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise ImageError(f"Cannot read {str(path)!r}: {error.strerror}.", "unreadable") from error
-
-
-def _leads_outside(root: Path, name: str) -> bool:
-    """Return whether a link inside `root` leads outside it; without links, a name without `..` stays inside."""
-    path = str(root)
-    for part in name.split("/"):
-        path = f"{path}/{part}"
-        if os.path.islink(path):  # noqa: PTH114  (a Path for each part would take most of the time)
-            return not Path(os.path.realpath(root / name)).is_relative_to(os.path.realpath(root))
-    return False

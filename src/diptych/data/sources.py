@@ -110,11 +110,7 @@ def find(
     list_classes: Callable[[Path], Listing] = class_folders.list_folder,
     progress: Progress = quiet,
 ) -> Source:
-    """Find what DATA refers to and list its images.
-
-    A folder is read as class folders if it, or its `train`, holds two folders of images; otherwise as tables, if it
-    has some (see `_find_tables`). An archive is unpacked into the cache and read like a folder; folders that
-    hold nothing but one other folder are passed through.
+    """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
     See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called as an
     archive is read, with bytes done and bytes in all.
@@ -200,10 +196,7 @@ def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
 
 
 def _is_tree(folder: Path) -> bool:
-    """Return whether a folder consists of class folders: it, or its `train`, holds two that have images in them.
-
-    A folder named like a split, or `images`, is not a class if a table may name what it holds.
-    """
+    """Return whether a folder, or its `train`, holds two class folders; see docs/data.md for what counts as one."""
     besides = _NO_CLASS if any(map(_may_fit, _find_tables(folder))) else class_folders.SPLITS.keys()
     train = folder / "train"
     return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112

@@ -82,9 +82,9 @@ def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
     for members in _groups(pairs[pairs[:, 0] != pairs[:, 1]]):
         samples, labels, splits = _described(listing, members)
         if len(labels) > 1:
-            yield Finding("conflict", f"labeled {_listed(labels)}", samples)
+            yield Finding("conflict", f"labeled {' and '.join(labels)}", samples)
         if len(splits) > 1:
-            yield Finding("leakage", f"in {_listed(splits)}", samples)
+            yield Finding("leakage", f"in {' and '.join(splits)}", samples)
         elif len(labels) == 1:
             yield Finding("duplicate", f"{len(members)} times in {splits[0]}", samples)
 
@@ -92,10 +92,8 @@ def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
 def _find_near_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
     """Yield every group of images that are almost the same picture; one represents all with identical pixels.
 
-    Candidates are pairs whose perceptual hashes (signs of a DCT's low frequencies; Zauner 2010, "Implementation and
-    benchmarking of perceptual image hash functions") differ in few bits. Of nine blocks of seven bits, three at least
-    then agree, so that sorting by every choice of three blocks brings such pairs side by side: N log N, not N².
-    Small pictures then decide.
+    Candidates differ in few bits of a perceptual hash (Zauner 2010, "Implementation and benchmarking of perceptual
+    image hash functions"); small pictures then decide.
     """
     places = np.flatnonzero(measures["is_good"])
     places = places[np.sort(np.unique(measures["digest"][places], return_index=True)[1])]
@@ -107,14 +105,14 @@ def _find_near_duplicates(listing: Listing, measures: Measures) -> Iterator[Find
     for members in _groups(pairs[likeness_p >= (ALIKE_IN_A_CROWD if is_crowded else ALIKE)]):
         samples, labels, splits = _described(listing, members)
         kind = "near-leakage" if len(splits) > 1 else "near-duplicate"
-        reason = f"in {_listed(splits)}" + (f", labeled {_listed(labels)}" if len(labels) > 1 else "")
+        reason = f"in {' and '.join(splits)}" + (f", labeled {' and '.join(labels)}" if len(labels) > 1 else "")
         yield Finding(kind, reason, samples)
 
 
 def _candidates(hashes_n: NDArray[np.uint64]) -> Pairs:
-    """Pairs of places whose hashes are the same or differ in few bits, (P, 2).
+    """Pairs of places whose hashes are the same or differ in few bits, (P, 2); not all of a crowd.
 
-    Of places with the same hash, one is compared with those of other hashes. In a crowd not all pairs are listed.
+    Of nine blocks of seven bits, at least three agree: sorting by every choice of three brings such pairs side by side.
     """
     distinct_d, first_d = np.unique(hashes_n, return_index=True)
     width = 63 // _BLOCKS
@@ -175,10 +173,6 @@ def _described(listing: Listing, places: Sequence[int]) -> tuple[tuple[Sample, .
     samples = samples_at(listing, *places)
     labels, splits = (dict.fromkeys(getattr(sample, field) for sample in samples) for field in ("label", "split"))
     return samples, [*labels], [*splits]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:

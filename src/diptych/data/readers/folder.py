@@ -85,7 +85,7 @@ def _split_of(root: Path, names: Sequence[Sequence[str]]) -> ListedSplit:
 
 
 def _complete(listing: Listing, root: Path, folders: Mapping[str, str]) -> Listing:
-    """Return a listing that has images of every class in every split."""
+    """Return the listing if it has images of every class in every split."""
     for split, listed in listing.splits.items():
         counts = np.bincount(listed.labels, minlength=len(listing.class_names))
         if not counts.all():
