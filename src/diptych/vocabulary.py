@@ -44,11 +44,22 @@ FOREIGN_WORDS = {
     "IMAGE, after the model": "source images image input",
 }
 ANSWERS = {word: answer for answer, words in FOREIGN_WORDS.items() for word in words.split()}
+FOREIGN_VALUES = {
+    "cuda": "gpu 0",
+    "torch": "pytorch pt",
+    "tensorflow": "tf keras",
+    "float16": "fp16 half 16",
+    "bfloat16": "bf16 bf16-mixed",
+    "float32": "fp32 32",
+    "skip": "ignore",
+}
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return ` (did you mean '…'?)` with the option closest to `word`; nothing if none is close."""
-    near = get_close_matches(word[:60], list(options), n=1)
+    """Return ` (did you mean '…'?)` with the option that another tool calls `word`, or the closest; else nothing."""
+    options = list(options)
+    foreign = [option for option in options if word.lower() in FOREIGN_VALUES.get(option, "").split()]
+    near = foreign or get_close_matches(word[:60], options, n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

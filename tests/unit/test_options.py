@@ -58,7 +58,7 @@ def test_an_image_size_is_a_side_or_height_and_width(text, size):
     [
         ({"threads": "4"}, "'threads' must be an integer, got '4'"),
         ({"image_size": (2, 0)}, "'image_size' must be an integer >= 1, got 0"),
-        ({"device": "gpu"}, "'device' must be one of auto, cpu, cuda, got 'gpu'"),
+        ({"device": "gpu"}, "'device' must be one of auto, cpu, cuda, got 'gpu' \\(did you mean 'cuda'\\?\\)"),
         *(({"pixel_shape": shape}, "'pixel_shape' must be") for shape in ((8, 8, 2), (0, 8, 1))),
         ({"channels": 2}, "'channels' must be one of 1, 3, got 2"),
         *(({"name": name}, "'name' must be a folder name") for name in ("", "..")),

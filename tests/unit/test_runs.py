@@ -18,7 +18,7 @@ def test_runs_that_differ_only_in_their_seed_form_an_arm_in_the_order_of_their_s
     runs = [finished(tmp_path, f"{engine}-{seed}", engine=engine, seed=seed) for seed, engine in order]
     arms = group(runs)
     assert ["PyTorch", "TensorFlow"] == [arm.name for arm in arms]
-    assert [[0, 1, 2]] * 2 == [[run.seed for run in arm.runs] for arm in arms]
+    assert [[0, 1, 2]] * 2 == [[run.record.seed for run in arm.runs] for arm in arms]
     assert (0, 1, 2) == shared_seeds(arms)
     assert shared_seeds(group([runs[0], finished(tmp_path, "other", engine="tensorflow", seed=7)])) is None
 

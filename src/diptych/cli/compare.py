@@ -49,10 +49,7 @@ def main(args: list[str]) -> int:
     """Plan or compare, and print the verdict."""
     parsed, given = parse_given(Compare, "compare", args, Compare(recipe_fields=recipe_named(args)))
     if not parsed.what:
-        raise UsageError(
-            "compare requires DATA (a dataset name, a folder of class folders, a CSV or Parquet file, or a zip or tar "
-            "of these) or at least two finished runs."
-        )
+        raise UsageError("compare requires DATA, such as a dataset's name or a folder, or at least two finished runs.")
     from diptych.api import comparison
     from diptych.artifacts.run import is_run
 

@@ -37,11 +37,7 @@ def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequenc
 
 @contextmanager
 def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Print the current step on standard error, and what is going on every 30 seconds; nothing if `quiet`.
-
-    Yields:
-        A function that prints the next step.
-    """
+    """Yield a function that prints the next step on standard error, also every 30 seconds; nothing if `quiet`."""
     if quiet:
         yield lambda step: None
         return

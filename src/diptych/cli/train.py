@@ -77,10 +77,7 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     if parsed.force:
         raise UsageError("--force requires --resume.")
     if parsed.data is None:
-        raise UsageError(
-            "train requires DATA: a dataset name, a folder of class folders, a CSV or Parquet file, or a zip or tar of "
-            "these. `diptych datasets` lists the names."
-        )
+        raise UsageError("train requires DATA, such as a folder of class folders or a name from `diptych datasets`.")
     options = {**vars(parsed.training_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
     runs = train(parsed.data, **options, **notify)
     return runs if isinstance(runs, tuple) else [runs]
@@ -96,7 +93,6 @@ def _print_data_remarks(run: Run) -> None:
 
 
 def _print_table(runs: Sequence[Run]) -> None:
-    """One row per run: engine, precision, test accuracy and loss, training speed, epochs."""
     from statistics import median
 
     from diptych.artifacts.events import read_events

@@ -127,15 +127,13 @@ def full_batches(data: Dataset, recipe: Recipe, seed: int) -> Iterator[Batch]:
 
 
 class Row(NamedTuple):
-    """A cost in the report."""
+    """A cost in the report, in images/s, s, ms or bytes; `value` returns that of a run, if it is not in `cost.json`."""
 
     key: str
     title: str
     unit: str
-    """images/s, s, ms or bytes."""
     note: str
     value: Callable[[FinishedRun], float | None] | None = None
-    """The cost of a run; by default, that of its name in `cost.json`."""
 
     def of(self, run: FinishedRun) -> float | None:
         """Return the cost of a run; None if it was not measured."""
@@ -228,5 +226,5 @@ def _seconds_to(run: FinishedRun, target: float | None = None) -> float | None:
 
 
 def _file_size(run: FinishedRun) -> float | None:
-    shipped = run.shipped.get(NATIVE_FILES[run.engine])
+    shipped = run.shipped.get(NATIVE_FILES[run.record.last_engine])
     return shipped.num_bytes if shipped else None

@@ -39,23 +39,17 @@ class Default:
     matters: Callable[[Recipe], bool] = lambda recipe: True
     """Whether the setting affects a training with this recipe, even if both frameworks' setups differ."""
 
-    def applies(self, setup: Setup) -> bool:
-        """Whether the two frameworks' defaults differ for this setup."""
-        return self.matters(setup[1]) and self.switch(setup, "torch") != self.switch(setup, "tensorflow")
-
 
 def of(setup: Setup) -> tuple[Default, ...]:
     """Return the defaults that affect this model and recipe."""
-    return tuple(default for default in DEFAULTS if default.applies(setup))
+    differing = (one for one in DEFAULTS if one.switch(setup, "torch") != one.switch(setup, "tensorflow"))
+    return tuple(one for one in differing if one.matters(setup[1]))
 
 
 def _switch(
     *rules: str, layers: Callable[[Layer], bool] = lambda layer: False, **values: tuple[Any, Any]
 ) -> Callable[[Setup, str], Setup]:
-    """Return a switch for fields of some layers, or of the recipe for some update rules.
-
-    `values` are each field's values in PyTorch and in Keras.
-    """
+    """Return a switch to PyTorch's or Keras's `values` in some layers, or in the recipe for some update rules."""
 
     def switch(setup: Setup, engine: str) -> Setup:
         spec, recipe = setup
@@ -151,7 +145,7 @@ DEFAULTS = (
 def accuracies(arms: Mapping[str, Sequence[Arm]]) -> Accuracies:
     """Return the test accuracy of every run, by arm and engine."""
     return {
-        name: {arm.first.engine: [run.value("accuracy") for run in arm.runs] for arm in several}
+        name: {arm.record.last_engine: [run.value("accuracy") for run in arm.runs] for arm in several}
         for name, several in arms.items()
     }
 

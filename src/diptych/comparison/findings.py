@@ -73,13 +73,13 @@ def findings(
         "sides": [
             {
                 "name": arm.name,
-                "engine": arm.first.engine,
+                "engine": arm.record.last_engine,
                 "model": arm.record.spec.name,
                 "num_parameters": arm.record.spec.num_parameters,
                 "flops": arm.record.spec.flops,
                 "runs": [str(run.run.directory) for run in arm.runs],
                 "epochs": arm.record.recipe.epochs,
-                "compile": COMPILED[arm.first.engine],
+                "compile": COMPILED[arm.record.last_engine],
             }
             for arm in arms
         ],
@@ -118,7 +118,7 @@ def drift(arms: Sequence[Arm]) -> list[str]:
 
     The parity check excludes these causes: it trains in float64, with dropout rates of 0.
     """
-    if len({run.engine for arm in arms for run in arm.runs}) < 2:
+    if len({run.record.last_engine for arm in arms for run in arm.runs}) < 2:
         return []
     layers = [layer for arm in arms for layer in arm.record.spec.layers]
     dropout = any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in layers)
@@ -217,7 +217,7 @@ def _reliability(arm: Arm) -> dict[str, Any]:
 
 def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
     """Return the training as native scripts, if the arms are of different frameworks."""
-    by_engine = {arm.first.engine: arm.record for arm in arms}
+    by_engine = {str(arm.record.last_engine): arm.record for arm in arms}
     if len(by_engine) < 2:
         return None
     records = [by_engine[engine] for engine in COMPILED]
@@ -236,7 +236,7 @@ def _deployment(arms: Sequence[Arm]) -> list[dict[str, Any]] | None:
         entries = [arm.first.shipped.get(form.name) for arm in arms]
         if not any(entries):
             continue
-        lacks = [form.writers and arm.first.engine not in form.writers for arm in arms]
+        lacks = [form.writers and arm.record.last_engine not in form.writers for arm in arms]
         absent = [Shipped("not written by this framework" if lack else "not exported") for lack in lacks]
         shown = [entry or missing for entry, missing in zip(entries, absent, strict=True)]
         kept = {name: [getattr(one, name) for one in shown] for name in ("status", "reason", "num_bytes")}

@@ -105,16 +105,6 @@ class FinishedRun:
         return evaluate_logits(self.logits_nk, self.labels_n, self.record.class_names)
 
     @property
-    def seed(self) -> int:
-        """The seed of the training."""
-        return self.record.seed
-
-    @property
-    def engine(self) -> str:
-        """The engine that trained last."""
-        return self.record.last_engine
-
-    @property
     def title(self) -> str:
         """The framework, or all frameworks that trained, in order."""
         return ", then ".join(dict.fromkeys(TITLES[start.engine] for start in self.record.engines))
@@ -202,7 +192,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             f"A comparison needs runs with 2 to {MAX_ARMS} different settings (engine, model or recipe); "
             f"these {len(runs)} runs have {len(groups)}."
         )
-    ordered = [tuple(sorted(members, key=lambda run: run.seed)) for members in groups.values()]
+    ordered = [tuple(sorted(members, key=lambda run: run.record.seed)) for members in groups.values()]
     arms = [Arm(name, members) for name, members in zip(_names(ordered), ordered, strict=True)]
     _check(arms)
     return arms
@@ -213,12 +203,12 @@ def _check(arms: Sequence[Arm]) -> None:
         listed = ", ".join(f"{len(arm.runs)} of {arm.name}" for arm in arms)
         raise UsageError(f"Every arm needs the same number of runs, one per seed; got {listed}.")
     for one, other in (pair for arm in arms for pair in pairwise(arm.runs)):
-        if one.seed == other.seed:
+        if one.record.seed == other.record.seed:
             raise UsageError(
                 f"'{one.run.directory}' and '{other.run.directory}' have the same settings and the same seed, "
-                f"{one.seed}. Omit one of them."
+                f"{one.record.seed}. Omit one of them."
             )
-    seeds = [{run.seed for run in arm.runs} for arm in arms]
+    seeds = [{run.record.seed for run in arm.runs} for arm in arms]
     if any(one != other and one & other for one, other in combinations(seeds, 2)):
         raise UsageError(
             "The arms share some seeds but not all, so some runs would belong to two pairs. "
@@ -235,7 +225,7 @@ def _check(arms: Sequence[Arm]) -> None:
 
 def shared_seeds(arms: Sequence[Arm]) -> tuple[int, ...] | None:
     """Return the seeds if all arms have the same, else None."""
-    seeds = {tuple(run.seed for run in arm.runs) for arm in arms}
+    seeds = {tuple(run.record.seed for run in arm.runs) for arm in arms}
     return seeds.pop() if len(seeds) == 1 else None
 
 

@@ -119,7 +119,7 @@ def _case(run: FinishedRun, image: int, predicted: list[int], probabilities: lis
 
 def _seed(first: FinishedRun, second: FinishedRun) -> int | None:
     """Return the seed of a pair; None if its runs have different seeds."""
-    return first.seed if first.seed == second.seed else None
+    return first.record.seed if first.record.seed == second.record.seed else None
 
 
 def _measured(measure: Measure, first: Arm, second: Arm, margin: float, images: Interval) -> dict[str, Any]:

@@ -68,14 +68,9 @@ def curve_panels(curves: Mapping[str, Sequence[Curve]], sides: Sequence[Side]) -
 
 def _scale(quantity: str, curves: Mapping[str, Sequence[Curve]]) -> Scale:
     unit = QUANTITIES[quantity][1]
-    points = (
-        point
-        for name, several in curves.items()
-        if QUANTITIES[name][1] == unit
-        for one in several
-        for point in one.values()
-    )
-    scale = svg.scale([end for point in points for end in (point.low, point.high)], BOTTOM, TOP, least=0.02)
+    alike = [one for name, several in curves.items() if QUANTITIES[name][1] == unit for one in several]
+    ends = [end for one in alike for point in one.values() for end in (point.low, point.high)]
+    scale = svg.scale(ends, BOTTOM, TOP, least=0.02)
     return replace(scale, high=min(scale.high, 1.005)) if unit == "share" else replace(scale, low=0.0)
 
 
@@ -111,10 +106,7 @@ def _percent(tick: float) -> str:
 
 
 def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
-    """Draw one side: a band from minimum to maximum, a line of means, and a few dots in the side's shape.
-
-    Each stretch between missing epochs is drawn on its own, so that gaps stay open.
-    """
+    """Draw each stretch between missing epochs: a band from minimum to maximum, a line of means, and a few dots."""
     parts: list[Markup] = []
     for _, stretch in groupby(enumerate(curve.values()), key=lambda item: item[1].epoch - item[0]):
         points = [point for _, point in stretch]
