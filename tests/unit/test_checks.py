@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from planted import DAMAGES, again, encoded, picture, plant, write_damaged, write_every_kind, write_good, write_pictures
 
-from diptych.data.check import KINDS, SEVERITIES, checks
+from diptych.data.check import KINDS, SEVERITIES, checks, measure
 from diptych.data.check.checks import check as check_listing
-from diptych.data.check.measure import measure
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.folder import survey_folder
 

@@ -129,7 +129,7 @@ def find(
     if path.is_dir():
         return Source(path.name, _read_folder(path, base, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
-        return Source(path.stem, tables.read_table(path, base, pixel_shape))
+        return Source(path.stem, tables.read_splits({"": [path]}, base, pixel_shape))
     if is_archive(path):
         folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.archives import Progress, quiet
-from diptych.data.check import KINDS, Finding, Sample, samples_at
-from diptych.data.check.measure import Measures, measure
+from diptych.data.check import KINDS, Finding, Measures, Sample, measure, samples_at
 from diptych.data.readers import Listing
 
 TINY = 10  # training images below which a class is tiny

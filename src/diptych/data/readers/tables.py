@@ -37,34 +37,26 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | 
     all say one, or none: then they are one set, which a column `split` may divide.
 
     Raises:
-        UsageError: see `read_table`.
-        DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing; see also `read_table`.
+        UsageError: see `refuse_options`.
+        DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing.
     """
     _check_complete(paths)
     shards: dict[str, list[Path]] = {}
     for path in paths:
         shards.setdefault(split_of(path), []).append(path)
     if len(paths) == 1 and "train" in shards:
-        return read_table(paths[0], root, shape)
+        return read_splits({"": paths}, root, shape)
     unnamed = shards.pop("", []) if len(shards) > 1 else []
     if paths[0].suffix.lower() == SUFFIX:
         if unnamed:
             raise DataError(f"The name of {str(unnamed[0])!r} must contain train, validation or test, as others do.")
-        return _read(shards, root, shape)
+        return read_splits(shards, root, shape)
     for split, same in shards.items():
         if len(same) > 1:
             names = ", ".join(repr(path.name) for path in same)
             which = f"all of {split}" if split else "and none says train or test in its name"
             raise DataError(f"{str(same[0].parent)!r} has the tables {names}, {which}: use one of them as DATA.")
-    return _read(shards, root, shape)
-
-
-def read_table(path: Path, root: Path | None = None, shape: Shape | None = None) -> Listing:
-    """Read one file, .csv, .tsv or .parquet.
-
-    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
-    """
-    return _read({"": [path]}, root, shape)
+    return read_splits(shards, root, shape)
 
 
 def split_of(path: Path) -> str:
@@ -98,8 +90,11 @@ def _check_complete(paths: Sequence[Path]) -> None:
             raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or use one file as DATA.")
 
 
-def _read(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
-    """Read the files of each split; a column may divide those of the split `""`."""
+def read_splits(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
+    """Read the files of each split, .csv, .tsv or .parquet; a column may divide those of the split `""`.
+
+    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
+    """
     tables: list[tuple[str, Table]] = [
         (split, ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path))
         for split, paths in shards.items()
