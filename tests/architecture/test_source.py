@@ -1,6 +1,10 @@
-"""No file of the package is too long or runs code from data: ruff knows most such calls, this file the others."""
+"""Imports point down and are cheap; no file is too long or runs code from data (ruff finds most such calls)."""
 
 import ast
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +12,101 @@ from pathlib import Path
 import pytest
 
 import diptych
+from diptych.cli import VERBS
 
 PACKAGE = Path(diptych.__file__).parent
 ROOT = Path(__file__).parents[2]
+LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+# File, line to add, import-linter's words.
+BREACHES = [
+    ("data/decode.py", "from diptych.training import machine", "data is not allowed to import diptych.training"),
+    (
+        "spec/init.py",
+        "if TYPE_CHECKING:\n    from diptych.engines import contract",
+        "spec is not allowed to import diptych.engines",
+    ),
+    ("evaluation.py", "def lazily():\n    import torch", "torch: - diptych.evaluation -> torch"),
+    ("engines/torch/model.py", "import tensorflow as tf", "tensorflow: - diptych.engines.torch.model -> tensorflow"),
+    (
+        "engines/torch/train.py",
+        "from diptych.engines.tensorflow import train",
+        "engines.torch is not allowed to import diptych.engines.tensorflow",
+    ),
+]
+FRAMEWORKS = {"torch", "tensorflow", "keras", "jax"}
+HEAVY = {"numpy", "scipy", "sklearn", "cv2", "rich"}
+# Each takes a tenth of a second or more to import.
+SLOW = {"scipy.special", "scipy.stats", "scipy.optimize", "sklearn", "matplotlib", "seaborn", "tensorboard"}
+CALLS = [["--help"], *([verb, "--help"] for verb in VERBS), *([verb] for verb in ("models", "recipes", "differences"))]
+# What each call imports that no earlier one did.
+IMPORTS_OF_CALLS = """
+import contextlib, io, json, sys
+from diptych.cli import main
+imports = {}
+for call in json.loads(sys.argv[1]):
+    before = set(sys.modules)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main(call)
+    imports[" ".join(call)] = sorted(set(sys.modules) - before)
+print(json.dumps(imports))
+"""
+
+
+def shared_modules():
+    """Every module that belongs to no framework and is not a program."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(("diptych", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        of_a_framework = re.match(r"diptych\.(engines|deployment\.runtimes)\.(torch|tensorflow)\b", module)
+        if not of_a_framework and not module.endswith("__main__"):
+            yield module
+
+
+def run(code, *arguments, source=PACKAGE.parent, check=True, **settings):
+    """A fresh Python that has run `code`."""
+    path = os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=check, **settings)
+
+
+def imports_of(code):
+    return set(run(f"{code}\nimport sys; print(*sys.modules)").stdout.splitlines()[-1].split())
+
+
+def test_every_import_that_breaks_a_contract_and_every_new_package_is_named(tmp_path):
+    copy = shutil.copytree(PACKAGE, tmp_path / "diptych", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, line, _ in BREACHES:
+        with (copy / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n{line}\n")
+    (copy / "misc.py").touch()
+    options = ("--config", str(ROOT / "pyproject.toml"), "--no-cache", "--no-logo")
+    done = run(LINT, *options, source=tmp_path, check=False, cwd=tmp_path)
+    output = " ".join((done.stdout + done.stderr).split())
+    assert 1 == done.returncode
+    assert [] == [expected for *_, expected in (*BREACHES, ["misc"]) if expected not in output]
+
+
+def test_no_module_outside_the_engines_and_their_runtimes_imports_a_framework():
+    modules = list(shared_modules())
+    assert {"diptych", "diptych.api", "diptych.engines.session", "diptych.training.schedule"} <= set(modules)
+    assert not FRAMEWORKS & imports_of(f"from importlib import import_module\nfor m in {modules}: import_module(m)")
+
+
+def test_the_module_that_starts_a_training_imports_nothing_heavy():
+    assert not (FRAMEWORKS | HEAVY) & imports_of("from diptych.api.training import train")
+
+
+def test_help_and_lists_import_no_framework_and_nothing_slow():
+    imports = json.loads(run(IMPORTS_OF_CALLS, json.dumps(CALLS)).stdout)
+    assert len(CALLS) == len(imports)
+    for call, names in imports.items():
+        assert not (FRAMEWORKS | SLOW | (HEAVY if "--help" in call else set())) & set(names), call
+
+
+def test_importing_diptych_imports_only_small_parts_of_the_standard_library():
+    assert imports_of("import diptych") <= imports_of("import importlib, typing") | {"diptych"}
+
+
 MOST_LINES = 300
 NEVER = {"compile", "__import__"}
 # What these calls must contain; their defaults have changed between versions.

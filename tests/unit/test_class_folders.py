@@ -1,4 +1,4 @@
-"""Class folders and archives of them: what is listed, and when a folder of tables is read as one of classes."""
+"""Class folders and archives of them, folders of tables that look like them, and paths that stay inside a folder."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ from data_files import ids_and_labels, levels_of, listing, random_bytes, write_f
 from test_tables import PETS, pixel_table
 
 from diptych.data import sources
+from diptych.data.paths import contained
 from diptych.data.readers.folder import list_folder, survey_folder
 from diptych.errors import DataError, UsageError
 from diptych.training import provenance
@@ -152,3 +153,48 @@ def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
         listing(archive)
     with pytest.raises(UsageError, match=rf"--root is for a table of paths; '{archive}/pets' is not one"):
         listing(archive, root=tmp_path)
+
+
+def test_a_plain_relative_path_is_joined(tmp_path):
+    assert tmp_path / "cats" / "1.jpg" == contained(tmp_path, "cats/1.jpg")
+    assert tmp_path / "dogs.and..cats" / "...jpg" == contained(tmp_path, "./dogs.and..cats/...jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("../secret", "contains '..'"),
+        ("cats/..", "contains '..'"),
+        ("/etc/passwd", "absolute"),
+        ("//server/share", "absolute"),
+        ("..\\secret", "backslash"),
+        ("C:secret", "drive letter"),
+        ("cats/D:secret", "drive letter"),
+        ("cats/1.jpg\0.png", "NUL"),
+        ("", "is empty"),
+        (".//", "is empty"),
+    ],
+)
+def test_a_path_that_could_lead_outside_raises(tmp_path, name, word):
+    with pytest.raises(DataError, match=word) as raised:
+        contained(tmp_path, name)
+    assert str(raised.value).isprintable()
+
+
+def test_a_link_that_leads_outside_raises_and_one_that_stays_inside_is_followed(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "cats").mkdir(parents=True)
+    outside.mkdir()
+    (root / "out").symlink_to(outside)
+    (root / "cats" / "up").symlink_to("../../outside")
+    (root / "near").symlink_to("cats")
+    (root / "loop").symlink_to("loop")
+    (tmp_path / "root-of-others").mkdir()
+    (root / "beside").symlink_to(tmp_path / "root-of-others")
+    for name in ("out", "out/1.jpg", "cats/up/1.jpg", "near/up/1.jpg", "beside/1.jpg"):
+        with pytest.raises(DataError, match="link that leads outside"):
+            contained(root, name)
+    assert root / "near" / "1.jpg" == contained(root, "near/1.jpg")
+    assert root / "loop" / "1.jpg" == contained(root, "loop/1.jpg")
+    (tmp_path / "link").symlink_to(root)
+    assert tmp_path / "link" / "1.jpg" == contained(tmp_path / "link", "1.jpg")

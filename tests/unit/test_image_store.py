@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -23,7 +24,6 @@ from diptych.spec import Recipe
 
 SIZE = (12, 16)
 SHAPE = (*SIZE, 3)
-NUM_OF_CLASS = 30
 RECIPE = Recipe(batch_size=8, flip="horizontal", crop_padding=2, rotation=10, brightness=0.2, cutout=3, mixup=0.2)
 
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
     generator = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
-        for number in range(NUM_OF_CLASS):
+        for number in range(30):
             suffix = (".jpg", ".png")[number % 2]
             cv2.imwrite(str(tmp_path / "pets" / name / f"{number:02}{suffix}"), picture(generator))
     return tmp_path / "pets"
@@ -160,12 +160,9 @@ def test_a_file_that_changes_while_it_is_streamed_is_an_error(folder):
         train.images[:4]
 
 
-def no_room(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def test_without_room_for_pixels_they_are_streamed_with_a_remark(folder, monkeypatch):
-    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "posix_fallocate", Mock(side_effect=no_room))
     parts = read(folder, "auto")
     assert parts.train.images.cached is None
     assert "Decoded images are not cached: Cannot write" in parts.remarks[0]

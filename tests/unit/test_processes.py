@@ -1,4 +1,4 @@
-"""Functions that run in another process, and what becomes of those that fail."""
+"""Functions and engines that run in another process, and what becomes of those that fail."""
 
 import fcntl
 import os
@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 import diptych
-from diptych.errors import DiptychError, ImageError
+from diptych.comparison.parity import samples
+from diptych.engines.session import Sessions, session
+from diptych.errors import ArtifactError, DiptychError, EngineError, ImageError
 from diptych.processes import ProcessFailed, Worker, engine_environment, num_threads
+from diptych.spec import zoo
 
 
 class Counter:
@@ -225,3 +228,48 @@ def test_threads_are_the_cores_that_the_process_may_use():
     bind = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     assert "1\n" == run(f"{bind}; from diptych.processes import num_threads; print(num_threads())")
     assert len(os.sched_getaffinity(0)) == num_threads()
+
+
+SPEC = zoo.model("mlp", (4, 3, 1), num_classes=3)
+WEIGHTS = samples.weights(SPEC, seed=0)
+
+
+@pytest.fixture(scope="module")
+def started(engine_name):
+    with session(engine_name, threads=1) as started:
+        yield started
+
+
+@pytest.fixture
+def loaded(started):
+    started.build(SPEC, "float64")
+    started.load_weights(WEIGHTS)
+    return started
+
+
+def test_an_engines_functions_get_the_sessions_model(loaded, engine_name):
+    assert (engine_name, 1) == tuple(loaded.runtime()[name] for name in ("engine", "threads"))
+    back = loaded.read_weights()
+    assert WEIGHTS.keys() == back.keys()
+    assert all(WEIGHTS[name].tobytes() == back[name].astype(WEIGHTS[name].dtype).tobytes() for name in WEIGHTS)
+    (batch,) = samples.batches(SPEC, num_batches=1, batch_size=4, seed=0)
+    outputs = loaded.layer_outputs(batch.images, training=False)
+    np.testing.assert_allclose(loaded.predict(batch.images), outputs["fc3"], rtol=1e-12)
+
+
+def test_a_session_survives_errors(loaded, engine_name):
+    with pytest.raises(ArtifactError, match="Cannot load"):
+        loaded.load_weights({})
+    with pytest.raises(EngineError, match=f"^The {engine_name} process failed: .*Error: "):
+        loaded.predict(np.zeros((2, 9, 9, 1), np.uint8))
+    assert WEIGHTS.keys() == loaded.read_weights().keys()
+
+
+def test_sessions_start_when_first_used_and_end_together(engine_name):
+    prepared = []
+    with Sessions(threads=1, prepare=prepared.append) as sessions:
+        first = sessions[engine_name]
+        assert first is sessions[engine_name]
+        assert [first] == prepared
+    with pytest.raises((EngineError, OSError, ValueError)):
+        first.runtime()

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from finished import epoch_of
 
 from diptych.reports import progress
 
@@ -23,11 +24,6 @@ def step(epoch, step, steps=100):
     return {"epoch": epoch, "step": step, "steps": steps, "images_per_second": 1234.5}
 
 
-def epoch(number, **changes):
-    measured = {"train_loss": 0.5, "train_accuracy": 0.75, "validation_loss": 0.625, "validation_accuracy": 0.7}
-    return {"epoch": number, "images_per_second": 2000.0, **measured, **changes}
-
-
 def test_every_epoch_is_a_line_with_loss_accuracy_speed_and_time_left(clock, capsys):
     with progress.Progress() as shown:
         shown.notify("start", {"engine": "torch", "epochs": 4})
@@ -35,12 +31,12 @@ def test_every_epoch_is_a_line_with_loss_accuracy_speed_and_time_left(clock, cap
         shown.notify("step", step(1, 50))
         capsys.readouterr()
         clock.now = 65.0
-        shown.notify("epoch", epoch(1))
+        shown.notify("epoch", epoch_of(1))
         clock.now = 95.0
-        shown.notify("epoch", epoch(4, validation_loss=None, validation_accuracy=None))
+        shown.notify("epoch", {**epoch_of(4), "validation_loss": None, "validation_accuracy": None})
     assert capsys.readouterr().err.splitlines() == [
-        "torch: epoch 1/4, validation loss 0.6250, accuracy 70.00%, 2,000 images/s, 0:30 left",
-        "torch: epoch 4/4, training loss 0.5000, accuracy 75.00%, 2,000 images/s, done",
+        "torch: epoch 1/4, validation loss 1.1000, accuracy 55.00%, 1,000 images/s, 0:30 left",
+        "torch: epoch 4/4, training loss 0.2500, accuracy 75.00%, 4,000 images/s, done",
     ]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -41,19 +42,10 @@ def check(data, **settings):
     return check_data(data, out=data.parent / "report", **settings)
 
 
-@pytest.fixture(params=["the same", "another"])
-def _file_system(request, monkeypatch):
-    """Whether the quarantine is in the data's file system; another refuses to rename."""
-    if request.param == "another":
-
-        def refuse(*_):
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-        monkeypatch.setattr(os, "rename", refuse)
-
-
-@pytest.mark.usefixtures("_file_system")
-def test_files_that_cannot_be_decoded_are_moved_and_the_list_restores_them(data, tmp_path):
+@pytest.mark.parametrize("is_same_file_system", [True, False])
+def test_undecodable_files_are_moved_and_the_list_restores_them(data, tmp_path, monkeypatch, is_same_file_system):
+    if not is_same_file_system:
+        monkeypatch.setattr(os, "rename", Mock(side_effect=OSError(errno.EXDEV, "Invalid cross-device link")))
     before = tree(data)
     moved = check(data, quarantine=tmp_path / "out").moved
     names = {"cat/deep/empty.jpg", "dog/page.jpg", "dog/link.jpg"}

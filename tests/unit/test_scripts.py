@@ -1,6 +1,7 @@
 """The text of native training scripts: formatted, and with only what the training needs."""
 
 import ast
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,18 +94,14 @@ def test_the_learning_rate_is_ours_at_every_step(schedule, warmup_epochs, steps_
 
 
 def _rates(script, steps_per_epoch, epochs, num_steps):
+    wanted = {"learning_rate", "LEARNING_RATE"}
     tree = ast.parse(script.source)
-    wanted = [
-        node
-        for node in tree.body
-        if getattr(node, "name", "") == "learning_rate"
-        or (isinstance(node, ast.Assign) and node.targets[0].id == "LEARNING_RATE")
-    ]
-    names = {}
-    exec("import math\n" + "\n".join(map(ast.unparse, wanted)), names)
-    if "learning_rate" not in names:
-        return [names["LEARNING_RATE"]] * num_steps
-    return [names["learning_rate"](step, steps_per_epoch, epochs) for step in range(num_steps)]
+    named = [(getattr(node, "name", "") or ast.unparse(getattr(node, "targets", [])), node) for node in tree.body]
+    tree.body = [node for name, node in named if name in wanted]
+    names = {"math": math}
+    exec(compile(tree, script.file, "exec"), names)
+    rate = names.get("learning_rate", lambda *_: names["LEARNING_RATE"])
+    return [rate(step, steps_per_epoch, epochs) for step in range(num_steps)]
 
 
 def test_only_what_the_training_needs_is_written():

@@ -1,12 +1,17 @@
-"""What a training depends on: each change is named with its old and its new value."""
+"""What a training depends on, and what its record says of the machine."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 
+import diptych
 from diptych.data import datasets
 from diptych.spec import Recipe, zoo
+from diptych.training.machine import computes_bfloat16, machine, times, versions
 from diptych.training.provenance import differences, keeps_batches, origin
 
 SPEC = zoo.model("mlp", (8, 8, 1), 10, (0.5,), (0.5,))
@@ -55,3 +60,28 @@ def test_each_change_is_named(changed, expected, same_batches):
     actual = list(differences(then, now))
     assert expected == [words[: len(start)] for words, start in zip(actual, expected, strict=True)]
     assert same_batches == keeps_batches(then, now)
+
+
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def test_machine_and_versions_are_those_in_use():
+    found = machine()
+    assert (os.cpu_count(), True) == (found["cores"], bool(found["processor"]))
+    assert (diptych.__version__, np.__version__) == (versions()["diptych"], versions()["numpy"])
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="only Linux tells what its processor can do in /proc/cpuinfo")
+def test_bfloat16_is_claimed_exactly_where_the_processor_lists_it():
+    listed = {"avx512_bf16", "amx_bf16", "bf16"} & set(CPUINFO.read_text().split())
+    assert bool(listed) == computes_bfloat16()
+
+
+def test_a_processor_without_bfloat16_is_not_said_to_have_it(monkeypatch):
+    monkeypatch.setattr("diptych.training.machine._cpuinfo", lambda *keys: "fpu avx2")
+    assert not computes_bfloat16.__wrapped__()
+
+
+def test_a_call_is_timed_until_the_time_is_over_after_a_warm_up():
+    calls = []
+    assert 1 < len(times(lambda: calls.append(sleep(1e-4)), 0.05)) < len(calls)
