@@ -40,7 +40,7 @@ def test_a_card_describes_inputs_and_outputs_for_other_programs():
         ("no JSON", "JSON is malformed"),
         ("[]", "Expected `object`, got `array`"),
         ("{}", "missing required field `kind`"),
-        (changed(version=2), "of version 2, expected 'diptych-model' of version 1"),
+        (changed(version=2), "Invalid enum value 2 - at `$.version`"),
         (changed(class_names=["cat"]), "it has 1 class names, its model has 3"),
         (changed(class_names=[1, 2, 3]), "Expected `str`, got `int` - at `$.class_names[0]`"),
         (changed(class_names=["a\x1b[2J", "b", "c"]), "'a\\x1b[2J' has a control character"),
