@@ -1,11 +1,15 @@
-"""Without a terminal, progress is a line an epoch and one for every 30 seconds without a line."""
+"""Progress without a terminal is a line an epoch and one every 30 seconds; TensorBoard reads the curves."""
 
+import subprocess
+import sys
 import time
+import types
 
 import pytest
 from finished import epoch_of
 
 from diptych.reports import progress
+from diptych.training.tensorboard import tensorboard
 
 
 @pytest.fixture
@@ -66,3 +70,55 @@ def test_work_that_reports_nothing_prints_lines_too(monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert "measuring torch ..." == lines[0]
     assert {"measuring torch (0:00 elapsed)"} == set(lines[1:])
+
+
+EXACT = {"train_accuracy": 0.75, "validation_loss": 0.625, "validation_accuracy": 0.5, "learning_rate": 0.125}
+EPOCH = {**epoch_of(1), **EXACT}  # numbers that TensorBoard's float32 holds
+
+
+@pytest.fixture
+def read_scalars(monkeypatch):
+    """A function that gives {tag: [(step, value), …]} of a directory."""
+    # TensorBoard's documented way of using its own file layer in place of TensorFlow's.
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(directory):
+        accumulator = EventAccumulator(str(directory)).Reload()
+        tags = accumulator.Tags()["scalars"]
+        return {tag: [(event.step, event.value) for event in accumulator.Scalars(tag)] for tag in tags}
+
+    return read
+
+
+def test_tensorboard_reads_every_scalar_of_an_epoch(tmp_path, read_scalars):
+    with tensorboard(tmp_path / "tensorboard") as write:
+        write(EPOCH)
+        write({**EPOCH, "epoch": 2, "train_loss": 0.25, "validation_loss": None})
+        scalars = read_scalars(tmp_path / "tensorboard")  # before the writer is closed
+    assert {
+        "train/loss": [(1, 1.0), (2, 0.25)],
+        "train/accuracy": [(1, 0.75), (2, 0.75)],
+        "validation/loss": [(1, 0.625)],
+        "validation/accuracy": [(1, 0.5), (2, 0.5)],
+        "learning_rate": [(1, 0.125), (2, 0.125)],
+        "train/images_per_second": [(1, 1000.0), (2, 1000.0)],
+    } == scalars
+
+
+def test_an_epoch_that_is_trained_again_is_shown_once(tmp_path, read_scalars):
+    with tensorboard(tmp_path) as write:
+        for epoch in (1, 2, 3):
+            write({**EPOCH, "epoch": epoch})
+    with tensorboard(tmp_path, first_epoch=2) as write:
+        write({**EPOCH, "epoch": 2, "train_loss": 0.25})
+    assert 2 == len(list(tmp_path.iterdir()))
+    assert [(1, 1.0), (2, 0.25)] == read_scalars(tmp_path)["train/loss"]
+
+
+def test_writing_imports_neither_framework(tmp_path):
+    code = "import sys, pathlib\nfrom diptych.training.tensorboard import tensorboard\n"
+    code += f"with tensorboard(pathlib.Path(sys.argv[1])) as write: write({EPOCH})\n"
+    code += "print({'torch', 'tensorflow', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    assert "set()\n" == done.stdout
