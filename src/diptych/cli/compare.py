@@ -68,13 +68,13 @@ def main(args: list[str]) -> int:
         return 0
     compare = partial(comparison.compare, parsed.what[0], margin=parsed.margin, thorough=parsed.thorough, **options)
     if parsed.json:
-        _print(compare(notify=lambda kind, fields: None), as_json=True)
-        return 0
-    from diptych.reports.progress import Progress
+        compared = compare(notify=lambda kind, fields: None)
+    else:
+        from diptych.reports.progress import Progress
 
-    with Progress() as progress:
-        compared = compare(notify=progress.notify, on_step=progress.step)
-    _print(compared, as_json=False)
+        with Progress() as progress:
+            compared = compare(notify=progress.notify, on_step=progress.step)
+    _print(compared, parsed.json)
     return 0
 
 

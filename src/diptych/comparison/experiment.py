@@ -151,10 +151,7 @@ class Experiment:
         return {"processor": machine()["processor"], "accelerator": accelerator, **versions()}
 
     def find(self, cell: Cell) -> Run | None:
-        """Return the run of a cell; None if it has not been started.
-
-        Raises ArtifactError if the run's data or, once it is finished, its files have changed.
-        """
+        """Return the run of a cell, if it was started; raises ArtifactError if its data or finished files changed."""
         for path in sorted(Path(self.options.out).glob(f"{escape(self._name(cell))}*/run.json")):
             run = Run.open(path.parent)
             record = run.read_record()

@@ -131,16 +131,12 @@ def size(value: float | None, unit: str) -> str:
 
 def spread(value: float | None, unit: str) -> str:
     """Format a deviation, without sign: shares in points, others with four decimals."""
-    if value is None:
-        return NOTHING
-    return f"{100 * value:.2f}" if unit == "share" else f"{value:.4f}"
+    return NOTHING if value is None else f"{100 * value:.2f}" if unit == "share" else f"{value:.4f}"
 
 
 def change(value: float | None, unit: str = "share") -> str:
     """Format a difference, with its sign: of shares in points, 0.001 as +0.10, of others with four decimals."""
-    if value is None:
-        return NOTHING
-    return signed(100 * value, 2) if unit == "share" else signed(value, 4)
+    return NOTHING if value is None else signed(100 * value, 2) if unit == "share" else signed(value, 4)
 
 
 def interval(ends: Mapping[str, Any] | None, unit: str = "share") -> str:
@@ -150,9 +146,7 @@ def interval(ends: Mapping[str, Any] | None, unit: str = "share") -> str:
 
 def p_value(value: float | None) -> str:
     """Format a p-value with three decimals, or as <0.001."""
-    if value is None:
-        return NOTHING
-    return "<0.001" if value < 0.0005 else f"{value:.3f}"
+    return NOTHING if value is None else "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def count(number: float | None) -> str:

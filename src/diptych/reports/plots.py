@@ -1,8 +1,7 @@
-"""PNG plots of a run and of a benchmark, drawn with seaborn and Matplotlib.
+"""PNG plots of a run and of a benchmark, drawn with seaborn and Matplotlib, imported with the first plot.
 
-Both are imported when the first plot is drawn, and their global state is left unchanged. Layouts are fixed, because
-Matplotlib's automatic ones take longer than everything else. Colors are Okabe and Ito's, which color-blind readers
-can tell apart.
+Layouts are fixed, because Matplotlib's automatic ones take longer than everything else. Colors are Okabe and Ito's,
+which color-blind readers can tell apart.
 """
 
 from __future__ import annotations

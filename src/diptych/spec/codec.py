@@ -80,9 +80,8 @@ def _entries(data: Any, expected: str) -> dict[str, Any]:
 
 
 def _layer(entry: Any, place: int, previous: str) -> Any:
-    where = f"Layer {place}"
     if not isinstance(entry, dict) or "type" not in entry:
-        raise SpecError(f"{where}: expected an object with a 'type', got {brief(entry)}.")
+        raise SpecError(f"Layer {place}: expected an object with a 'type', got {brief(entry)}.")
     where = f"Layer '{entry.get('name', place)}'"
     kind = _LAYERS.get(str(entry["type"]))
     if kind is None:

@@ -10,7 +10,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -78,8 +78,7 @@ Pair: TypeAlias = tuple[Session, Session]
 def start() -> Iterator[Pair]:
     """Start a pair of workers that share the processor evenly, and stop them afterwards."""
     threads = max(1, num_threads() // 2)
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(session(name, threads)) for name in engines.NAMES)
+    with session(engines.NAMES[0], threads) as first, session(engines.NAMES[1], threads) as second:
         yield first, second
 
 

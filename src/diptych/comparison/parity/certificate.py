@@ -177,23 +177,15 @@ class Certificate:
             table.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
         notes = [rung.note for rung in self.rungs if rung.note]
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
-        lines = [
-            f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)",
-            "",
-            self.verdict,
-            "",
-            *table,
-            *notes,
-            "",
-            *legend,
-            "",
+        origin = (
             f"Weights, images and batches from seed {self.seed}; {self.steps} steps per optimizer; "
             "dropout rates set to 0.",
             f"Spec sha256 {self.spec_digest}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
             f"{self.processor}, {self.time}",
-        ]
-        return "\n".join([*lines, ""])
+        )
+        title = f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)"
+        return "\n\n".join(map("\n".join, ([title], [self.verdict], [*table, *notes], legend, origin))) + "\n"
 
 
 def write(certificate: Certificate, directory: Path) -> tuple[Path, Path]:

@@ -43,13 +43,10 @@ def digits(spec: ModelSpec) -> tuple[Split, Split]:
 
 def _noise(array: ArraySpec, seed: int) -> np.ndarray:
     generator = np.random.default_rng([seed, *array.name.encode()])
-    match array.role:
-        case "kernel":
-            return np.zeros(array.shape)
-        case "variance":
-            return generator.uniform(-0.5, 0.5, array.shape)
-        case _:
-            return generator.normal(0.0, 0.1, array.shape)
+    if array.role == "kernel":
+        return np.zeros(array.shape)
+    is_variance = array.role == "variance"
+    return generator.uniform(-0.5, 0.5, array.shape) if is_variance else generator.normal(0.0, 0.1, array.shape)
 
 
 def _image(shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
