@@ -206,7 +206,7 @@ class Disk:
             case "unlink" | "rmdir":
                 self._rename({change.path: None})
             case "fsync" if change.path == "." or number is None or self.now[number] is None:
-                done = [one for one in self.pending if self._folder(one) == change.path]
+                done = [one for one in self.pending if Path(next(iter(one))).parent.as_posix() == change.path]
                 self.pending = [one for one in self.pending if one not in done]
                 for one in done:
                     self.names = _after(self.names, one)
@@ -216,10 +216,6 @@ class Disk:
     def _rename(self, names):
         self.current = _after(self.current, names)
         self.pending.append(names)
-
-    @staticmethod
-    def _folder(names):
-        return Path(next(iter(names))).parent.as_posix()
 
     def states(self, noise):
         """Every folder that a power loss may leave now: content by name, None for a folder."""

@@ -2,8 +2,6 @@
 
 import errno
 import re
-import resource
-import signal
 from itertools import count
 
 import faults
@@ -112,20 +110,6 @@ def test_what_a_killed_save_left_makes_room_for_the_next(tmp_path):
     removed = [("unlink", f"{left.name}/state.safetensors"), ("rmdir", left.name)]
     assert removed == [(change.kind, change.path) for change in changes[:2]]
     assert (2, []) == states.load(run)
-    states.assert_tidy(run)
-
-
-def test_a_limit_on_the_size_of_files_costs_no_checkpoint(tmp_path):
-    run = begun(tmp_path)
-
-    def save():
-        assert signal.SIG_IGN == signal.getsignal(signal.SIGXFSZ)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
-        message = refused(lambda: checkpoint.save(run, states.SAVES[1]))
-        assert re.search(r"state\.safetensors': File too large after 500 of [5-9]\d\d bytes\.", message), message
-
-    assert 0 == faults.in_child(save)
-    assert (1, []) == states.load(run)
     states.assert_tidy(run)
 
 

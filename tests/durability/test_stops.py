@@ -4,7 +4,8 @@ import json
 import os
 import sys
 from collections import Counter
-from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
 
 import faults
 import pytest
@@ -21,14 +22,7 @@ from diptych.training import checkpoint
 @pytest.fixture
 def new_folder(tmp_path):
     """A function that makes a new, empty folder."""
-    numbers = count()
-
-    def made():
-        folder = tmp_path / str(next(numbers))
-        folder.mkdir()
-        return folder
-
-    return made
+    return lambda: Path(mkdtemp(dir=tmp_path))
 
 
 def saves(folder):

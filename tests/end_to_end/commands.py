@@ -61,7 +61,7 @@ def refused(*arguments):
     """The line by which a command says why it does nothing."""
     result = diptych(*arguments)
     assert (2, "", 1) == (result.code, result.out, len(result.err.splitlines())), result
-    return result.err
+    return result.err.rstrip()
 
 
 def process(*arguments, **settings):

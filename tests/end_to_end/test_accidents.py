@@ -13,7 +13,6 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.training import checkpoint, provenance
 
-pytestmark = pytest.mark.slow
 EPOCHS = 5
 NUM_STEPS = EPOCHS * 21
 # Dropout, batch norm and averages: all that a state could forget.

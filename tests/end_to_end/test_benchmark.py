@@ -11,7 +11,6 @@ from commands import ONE_THREAD, answered, diptych
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_npz, write_npz
 
-pytestmark = pytest.mark.slow
 QUICK = ("--seconds", 0.05, *ONE_THREAD)
 
 

@@ -31,7 +31,6 @@ def compared(once):
     return output.json, folder
 
 
-@pytest.mark.slow
 def test_a_comparison_writes_the_same_numbers_as_html_json_and_markdown(compared):
     result, folder = compared
     report = Path(result["report"])
@@ -45,7 +44,6 @@ def test_a_comparison_writes_the_same_numbers_as_html_json_and_markdown(compared
     assert 4 == len(list(folder.glob("digits-mlp-*/run.json")))
 
 
-@pytest.mark.slow
 def test_pairs_start_equal_and_alternate_the_first_framework(compared):
     first, second = ([Run.open(run).read_record() for run in side["runs"]] for side in compared[0]["sides"])
     assert [0, 1] == [record.seed for record in first] == [record.seed for record in second]
@@ -53,7 +51,6 @@ def test_pairs_start_equal_and_alternate_the_first_framework(compared):
     assert [True, False] == [a.created < b.created for a, b in zip(first, second, strict=True)]
 
 
-@pytest.mark.slow
 def test_costs_are_measured_for_each_run_with_the_load_of_the_machine(compared):
     costs = {cost["key"]: cost for cost in compared[0]["costs"]}
     assert {"train_seconds", "seconds_to_target", "file_size"} <= costs.keys()
@@ -67,7 +64,6 @@ def test_costs_are_measured_for_each_run_with_the_load_of_the_machine(compared):
         assert cost["latency_p50"] <= cost["latency_p95"]
 
 
-@pytest.mark.slow
 def test_the_report_has_exports_the_certificate_the_scripts_and_the_relevant_differences(compared):
     result = compared[0]
     rows = {row["format"]: row["status"] for row in result["deployment"]}
@@ -83,7 +79,6 @@ def test_the_report_has_exports_the_certificate_the_scripts_and_the_relevant_dif
     assert {"adam-epsilon"} <= {row["key"] for row in result["differences"]}
 
 
-@pytest.mark.slow
 def test_a_plan_shows_the_status_of_every_run_and_trains_none(compared, tmp_path):
     settings = (*THOROUGH, "--out", compared[1])
     done = diptych("compare", "digits", *settings, "--plan", "--json")
@@ -96,7 +91,6 @@ def test_a_plan_shows_the_status_of_every_run_and_trains_none(compared, tmp_path
     assert "nothing was run" in fresh.out
 
 
-@pytest.mark.slow
 def test_finished_runs_are_compared_without_either_framework(compared, tmp_path):
     for name in ("torch", "tensorflow", "keras"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('{name}')")
@@ -109,7 +103,6 @@ def test_finished_runs_are_compared_without_either_framework(compared, tmp_path)
     assert (tmp_path / "again" / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_a_killed_comparison_resumes_without_repeating_a_finished_run(compared, tmp_path):
     command = ("compare", "digits", *THOROUGH, "--no-thorough", "--out", tmp_path)
 
@@ -130,7 +123,6 @@ def test_a_killed_comparison_resumes_without_repeating_a_finished_run(compared, 
     assert compared[0]["gallery"] == resumed.json["gallery"]
 
 
-@pytest.mark.slow
 def test_an_explained_gap_has_a_row_for_each_default_and_shares_equal_runs(tmp_path):
     output = diptych("compare", "digits", *QUICK, "--epochs", 1, "--seeds", 1, "--explain", "--out", tmp_path, "--json")
     assert 0 == output.code, output.err

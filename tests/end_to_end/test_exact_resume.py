@@ -60,7 +60,6 @@ def check(run, expected, engine, planned):
     assert "finished" == run.read_record().status
 
 
-@pytest.mark.slow
 def test_a_training_killed_again_and_again_ends_bit_for_bit_the_same(begun, unbroken, engine_name):
     check(begun(engine_name), unbroken(engine_name), engine_name, FIXED if engine_name == "torch" else OF_BOTH)
 
@@ -71,7 +70,6 @@ def test_a_training_killed_twenty_times_ends_bit_for_bit_the_same(begun, unbroke
     check(begun(engine_name), unbroken(engine_name), engine_name, planned)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "moment"),
     [("torch", Moment("step", 5)), ("torch", Moment("validated", 1)), ("tensorflow", Moment("delay", 0.05))],

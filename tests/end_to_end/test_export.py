@@ -18,7 +18,6 @@ from diptych.deployment import quantization
 from diptych.deployment.formats import FORMATS
 from diptych.engines.session import session
 
-pytestmark = pytest.mark.slow
 CHECK_YOURSELF = """
 import json, sys
 sys.modules["diptych"] = None

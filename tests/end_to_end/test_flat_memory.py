@@ -1,6 +1,5 @@
 """Memory stays flat as a folder grows: ten times the files, the same peak, streamed and kept."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -87,17 +86,15 @@ def run(function, *arguments):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two folders of the same pictures, one with ten times as many files."""
+    """Two folders of one picture, one with ten times as many files."""
     root = tmp_path_factory.mktemp("files")
-    generator = np.random.default_rng(0)
-    for number in range(20):
-        noise_hwc = generator.integers(0, 256, (9, 12, 3), np.uint8)
-        cv2.imwrite(str(root / f"{number}.jpg"), cv2.resize(noise_hwc, (200, 150)))
+    noise_hwc = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    cv2.imwrite(str(root / "one.jpg"), cv2.resize(noise_hwc, (200, 150)))
     for name, count in (("few", FEW), ("many", MANY)):
         for number in range(count):
             folder = root / name / "ab"[number % 2]
             folder.mkdir(parents=True, exist_ok=True)
-            os.link(root / f"{number % 20}.jpg", folder / f"{number:04}.jpg")
+            os.link(root / "one.jpg", folder / f"{number:04}.jpg")
     return root
 
 
@@ -107,8 +104,6 @@ def test_ten_times_the_files_take_the_same_memory(caching, folders):
     assert many - few < SLACK
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="runs a file in PyTorch")
 def test_verifying_a_shipped_file_over_ten_times_the_images_takes_the_same_memory(folders, tmp_path):
     peaks = zip(*(run(a_verification, folders / name, tmp_path / name) for name in ("few", "many")), strict=True)
     for few, many in peaks:  # of the export, and of its process

@@ -41,13 +41,12 @@ def run(pictures, tmp_path_factory):
     return run_of(pictures, tmp_path_factory.mktemp("runs"))
 
 
-def test_a_folder_of_class_folders_trains(run):
+def test_a_folder_of_class_folders_trains_predicts_and_evaluates_from_any_working_directory(
+    run, pictures, tmp_path, monkeypatch
+):
     record = run.read_record()
     assert (CLASSES, (16, 16, 3), "finished") == (record.class_names, record.spec.input_shape, record.status)
     assert SplitSizes(60, 18, 18) == record.split_sizes
-
-
-def test_a_run_predicts_and_evaluates_from_any_working_directory(run, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = diptych("predict", run.directory, pictures / "test", "--json")
     right = [answer["image"].split("/")[-2] == answer["classes"][0][0] for answer in result.json]

@@ -17,7 +17,6 @@ from diptych.spec import layers as L
 from diptych.spec import zoo
 from diptych.spec.codec import model_to_json
 
-pytestmark = pytest.mark.slow
 EPOCHS = 4
 ROUNDING = 1e-7
 CNN = zoo.model("cnn", (8, 8, 1))
@@ -59,11 +58,8 @@ def test_files_of_a_model_and_a_recipe_are_used_unless_an_option_overrides_them(
     for engine, run in unbroken.items():
         record = run.read_record()
         assert (f"digits-own-{engine}", "finished", SPEC) == (run.directory.name, record.status, record.spec)
-        assert ("float64", EPOCHS, 0.1) == (
-            record.recipe.precision,
-            record.recipe.epochs,
-            record.recipe.label_smoothing,
-        )
+        recipe = record.recipe
+        assert ("float64", EPOCHS, 0.1) == (recipe.precision, recipe.epochs, recipe.label_smoothing)
 
 
 def test_both_engines_end_with_the_same_weights_and_predictions(unbroken):

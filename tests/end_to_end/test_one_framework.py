@@ -14,7 +14,6 @@ from commands import ONE_THREAD, Result
 
 from diptych.engines import NAMES
 
-pytestmark = pytest.mark.slow
 HERE, ROOT = str(Path(__file__).parent), Path(__file__).parents[2]
 SOURCES = ("src", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 OTHER = dict(zip(NAMES, reversed(NAMES), strict=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from commands import ONE_THREAD, diptych, train, write_split
+from commands import ONE_THREAD, diptych, refused, train, write_split
 from finished import amend
 
 from diptych.api.comparison import design
@@ -38,12 +38,6 @@ def run(stopped, tmp_path):
     run = Run.open(tmp_path / "runs")
     amend(run, data={**msgspec.to_builtins(run.read_record().data), "data": str(tmp_path / "digits")})
     return run
-
-
-def refused(*args):
-    result = diptych(*args, *ONE_THREAD)
-    assert (2, "", 1) == (result.code, result.out, len(result.err.splitlines())), result
-    return result.err.rstrip()
 
 
 def changed(run):
@@ -103,7 +97,7 @@ def test_a_comparison_says_how_to_continue_without_the_checkpoints_of_a_run(tmp_
     begun = designed.create(designed.cells[0])
     train("--resume", begun.directory, "--stop-after", 1)
     shutil.rmtree(begun.checkpoints_dir)
-    err = refused("compare", "digits", *args, "--out", tmp_path)
+    err = refused("compare", "digits", *args, "--out", tmp_path, *ONE_THREAD)
     advice = f"remove the run and train again, or resume anyway with `diptych train --resume {begun.directory} "
     assert f"{advice}--force`." in err
     train("--resume", begun.directory, "--force")

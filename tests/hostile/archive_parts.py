@@ -77,9 +77,7 @@ class Entry:
     extra: bytes = b""
 
     def fields(self):
-        packed = self.packed
-        if packed is None:
-            packed = deflate(self.content) if self.method == 8 else self.content
+        packed = self.packed or (deflate(self.content) if self.method == 8 else self.content)
         fields = {"name": self.name, "flags": self.flags, "method": self.method, "crc": zlib.crc32(self.content)}
         return {**fields, "packed_bytes": len(packed), "size": len(self.content), "packed": packed}
 

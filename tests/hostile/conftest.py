@@ -4,23 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
 from corpus import CORPUS
 from ground import SECRET, Ground, make_outside, sound_files
 
 from diptych.processes import engine_environment
-
-
-class Outcomes(NamedTuple):
-    """All that was seen."""
-
-    found: list[dict]
-    before: dict
-    after: dict
-    left: list[Path]
-    """What was written where the process worked."""
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +40,8 @@ def outcomes(tmp_path_factory, sound):
         done = through_doors(folder, {**request, "hostile": files})
         found += done
         files = {name: path for name, path in files.items() if name not in {told["name"] for told in done}}
-    return Outcomes(found, before, content(outside), [*(folder / "nowhere").iterdir()])
+    left = [*(folder / "nowhere").iterdir()]  # where the process worked
+    return SimpleNamespace(found=found, before=before, after=content(outside), left=left)
 
 
 def through_doors(folder, request):

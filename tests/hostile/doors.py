@@ -93,11 +93,8 @@ def tell(name, doors, path, outside, *, trust):
             result = {"fault": f"{type(error).__name__}: {error}"}
         faulthandler.cancel_dump_traceback_later()
         result |= {"seconds": time.perf_counter() - started, "mebibytes": (peak() - before) / 2**20}
-        result |= {
-            "called": list(watched),
-            "read": [file.name for file in outside.iterdir() if file.stat().st_atime_ns],
-        }
-        print(json.dumps({"name": name, "door": door, **result}), flush=True)
+        read = [file.name for file in outside.iterdir() if file.stat().st_atime_ns]
+        print(json.dumps({"name": name, "door": door, "called": watched, "read": read, **result}), flush=True)
 
 
 def watch(event, arguments):

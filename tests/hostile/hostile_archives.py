@@ -9,26 +9,8 @@ import struct
 import unicodedata
 import zlib
 
-from archive_parts import (
-    END,
-    FOLDER,
-    GOOD,
-    LINK,
-    NOISE,
-    ZEROS,
-    Entry,
-    both,
-    deep_links,
-    deflate,
-    header,
-    large,
-    long_name,
-    member,
-    overlapping,
-    pax,
-    tar,
-    zipped,
-)
+import archive_parts as parts
+from archive_parts import END, FOLDER, NOISE, ZEROS, Entry, both, header, large, long_name, member, pax, tar, zipped
 
 from diptych.data.archives import LIMITS, Limits
 
@@ -47,7 +29,7 @@ BAD_NAMES = (
 )  # fmt: skip
 ODD_NAMES = (
     b"..", b"good/CON", b"good/aux.jpg", b"good./1.txt", b"good /1.txt", b"good/\xff\xfe.txt", b"good/0.TXT",
-    b"GOOD/1.txt", b"good/0.txt/1.txt", b"good", b"", b"a" * 256, "ä".encode() * 128, b"/".join([b"a" * 99] * 50),
+    b"parts.GOOD/1.txt", b"good/0.txt/1.txt", b"good", b"", b"a" * 256, "ä".encode() * 128, b"/".join([b"a" * 99] * 50),
     b"a/" * 500 + b"a",
 )  # fmt: skip
 
@@ -107,7 +89,7 @@ def tar_kinds(canary):
             header(b"door", kind=b"2", link=folder), header(b"door", kind=b"5"), member(b"door/canary.txt")
         ),
         "a tar that writes through a hard link": tar(header(b"key", kind=b"1", link=b"../sibling.txt"), member(b"key")),
-        "a tar that ends links with a long path": deep_links(),
+        "a tar that ends links with a long path": parts.deep_links(),
         "a tar with a long link": tar(long_name(b"../" * 50, b"K"), header(b"a", kind=b"2", link=b"../")),
         "a tar with a link by pax alone": tar(pax(linkpath=b"../sibling.txt"), member(b"a")),
         "a tar with a sparse file by pax": tar(
@@ -153,7 +135,7 @@ def tar_wholes():
     return {
         "a tar cut in a header": tar(member(b"a"))[:1200],
         "a tar cut in a file": tar(member(b"b.bin", NOISE))[:100_000],
-        "a tar cut between members": GOOD + member(b"a"),
+        "a tar cut between members": parts.GOOD + member(b"a"),
         "a tar with rubbish behind it": tar(end=END + b"rubbish"),
         "a tar with another tar behind it": tar() + tar(member(b"a")),
         "a tar of nothing": bytes(10_240),
@@ -162,7 +144,10 @@ def tar_wholes():
         "a tar of what macOS leaves, climbing": tar(member(b"__MACOSX/../../sibling.txt")),
         "a tar of too many members": (tar(*(member(b"%d" % i) for i in range(60))), SMALL),
         "a tar of too many bytes": (tar(member(b"a", ZEROS)), SMALL),
-        "a tar within a byte of too many": (tar(member(b"a", bytes(2**20 - len(GOOD) - 512)), end=bytes(512)), SMALL),
+        "a tar within a byte of too many": (
+            tar(member(b"a", bytes(2**20 - len(parts.GOOD) - 512)), end=bytes(512)),
+            SMALL,
+        ),
     }
 
 
@@ -195,9 +180,9 @@ def tar_streams():
 
 def zip_entries():
     kinds = {"device": stat.S_IFCHR, "pipe": stat.S_IFIFO, "socket": stat.S_IFSOCK}
-    through = (Entry(b"door", b"..", mode=LINK), Entry(b"door/sibling.txt"))
+    through = (Entry(b"door", b"..", mode=parts.LINK), Entry(b"door/sibling.txt"))
     return {
-        "a zip with a link out": zipped(Entry(b"a", b"../sibling.txt", mode=LINK)),
+        "a zip with a link out": zipped(Entry(b"a", b"../sibling.txt", mode=parts.LINK)),
         "a zip that writes through a link": zipped(*through),
         **{f"a zip with a {title}": zipped(Entry(b"a", mode=kind)) for title, kind in kinds.items()},
         "a zip folder by its mode only": zipped(Entry(b"a", b"", mode=FOLDER)),
@@ -212,9 +197,9 @@ def zip_entries():
         },
         "a zip member with a wrong CRC": zipped(Entry(b"a", **both(crc=1))),
         "a zip member that is not deflated at all": zipped(Entry(b"a", method=8, packed=NOISE)),
-        "a zip member deflated in part": zipped(Entry(b"a", NOISE, 8, packed=deflate(NOISE)[:1000])),
+        "a zip member deflated in part": zipped(Entry(b"a", NOISE, 8, packed=parts.deflate(NOISE)[:1000])),
         "a zip member with rubbish behind what is deflated": zipped(
-            Entry(b"a", method=8, packed=deflate(b"harm") + b"rubbish")
+            Entry(b"a", method=8, packed=parts.deflate(b"harm") + b"rubbish")
         ),
     }
 
@@ -236,7 +221,7 @@ def zip_lies():
         "a zip member far behind the end": zipped(Entry(b"a", listed=(("start", 2**32 - 1),), extra=far)),
         "a zip member inside the directory": zipped(Entry(b"a", **both(packed_bytes=80, size=80))),
         "two zip members over the same bytes": zipped(Entry(b"a", listed=(("start", 0),))),
-        "a zip of members one in the other": overlapping(),
+        "a zip of members one in the other": parts.overlapping(),
         "a zip member on another disk": zipped(Entry(b"a", listed=(("disk", 1),))),
     }
 

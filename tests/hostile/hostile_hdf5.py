@@ -6,11 +6,9 @@ import shutil
 import h5py
 import numpy as np
 from ground import half, spoilt
-from hostile_keras import lambda_of, layer_of, linked, promising, stored_elsewhere
+from hostile_keras import FIRST, dataset, lambda_of, layer_of, linked, promising, stored_elsewhere
 
 from diptych.engines.contract import CARD
-
-FIRST = "layers/dense/vars/0"
 
 
 def changed(change, form="weights-h5"):
@@ -54,16 +52,6 @@ def brush(file, ground):
     """Every group holds itself a hundred times: there are more paths than atoms."""
     for place in range(100):
         file[f"layers/again{place}"] = file["layers"]
-
-
-def of_type(kind, **settings):
-    """A dataset of something else than numbers."""
-
-    def change(file, ground):
-        del file[FIRST]
-        file.create_dataset(FIRST, (4,), kind, **settings)
-
-    return changed(change)
 
 
 def card_is(value):
@@ -110,8 +98,8 @@ CASES = {
     "an HDF5 file with stirred pages": spoilt("weights-h5", stirred),
 }
 TOLD = {
-    "a dataset of references": of_type(h5py.ref_dtype),
-    "a dataset of texts": of_type(h5py.string_dtype(), data=["a", "b", "c", "d"]),
+    "a dataset of references": changed(dataset((4,), h5py.ref_dtype)),
+    "a dataset of texts": changed(dataset((4,), h5py.string_dtype(), data=["a", "b", "c", "d"])),
 }
 # Nobody asked for trust, and weights alone can be had without any.
 FOR_TRUST = {"an .h5 with a Lambda": with_lambda("h5")}

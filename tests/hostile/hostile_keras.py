@@ -8,12 +8,11 @@ import zipfile
 from functools import partial
 
 import h5py
-import numpy as np
 from ground import entry_of, rezipped
 
 from diptych.engines.contract import CARD
 
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG, WEIGHTS, FIRST = "config.json", "model.weights.h5", "layers/dense/vars/0"
 
 
 def configured(ground, **entries):
@@ -49,18 +48,22 @@ def with_weights(ground, change):
 
 
 def linked(file, ground):
-    del file["layers/dense/vars/0"]
-    file["layers/dense/vars/0"] = h5py.ExternalLink(ground.outside / "secret.h5", "values")
+    del file[FIRST]
+    file[FIRST] = h5py.ExternalLink(ground.outside / "secret.h5", "values")
 
 
-def stored_elsewhere(file, ground):
-    del file["layers/dense/vars/0"]
-    file.create_dataset("layers/dense/vars/0", (16, 256), "float32", external=[(ground.secret, 0, 2**14)])
+def dataset(shape, kind="float32", settings=lambda ground: {}, **more):
+    """The first weights become another dataset."""
+
+    def change(file, ground):
+        del file[FIRST]
+        file.create_dataset(FIRST, shape, kind, **settings(ground), **more)
+
+    return change
 
 
-def promising(file, ground):
-    del file["layers/dense/vars/0"]
-    file.create_dataset("layers/dense/vars/0", (10**6, 10**6), np.float32, chunks=(1000, 1000))
+stored_elsewhere = dataset((16, 256), settings=lambda ground: {"external": [(ground.secret, 0, 2**14)]})
+promising = dataset((10**6, 10**6), chunks=(1000, 1000))
 
 
 def two_files_in_one(ground):

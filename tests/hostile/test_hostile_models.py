@@ -9,7 +9,6 @@ from hostile_cards import MARKUP
 
 from diptych import errors
 
-pytestmark = pytest.mark.slow
 WEIGHTS = ("safetensors", "state-dict", "keras", "h5", "weights-h5")
 MOST_MEBIBYTES = 512
 MOST_SECONDS = 20

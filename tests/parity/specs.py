@@ -84,17 +84,3 @@ def flattened_many_ways():
     model.add(L.Flatten, "again")
     model.add(L.Dense, "head", units=4)
     return model.model("flattened_many_ways")
-
-
-def activations():
-    """Every activation, one after the other and on vectors too."""
-    model = graph(6, 6, channels=1)
-    for place, function in enumerate(("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid")):
-        model.conv(f"{place}.conv", 4, padding=1)
-        model.add(L.Activation, f"{place}.act", function=function, slope=0.3)
-    model.add(L.GlobalAvgPool, "pool")
-    model.add(L.Flatten, "flatten")
-    model.add(L.Dense, "hidden", units=6)
-    model.add(L.Activation, "leaky", function="leaky_relu")
-    model.add(L.Dense, "head", units=3)
-    return model.model("activations")

@@ -1,18 +1,26 @@
-"""Weights files of hand-written Keras models, in every layout that Keras has had."""
+"""What Keras users rely on besides the contract: models, saved models, and weights files in every layout so far."""
 
 import zipfile
 
+import cv2
 import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
+from diptych.comparison.parity import samples
+from diptych.data.decode import decode
+from diptych.data.preprocess import resize
 from diptych.deployment.transfer import read_card, read_weights
 from diptych.engines import tensorflow as engine
+from diptych.engines.tensorflow import train
+from diptych.engines.tensorflow.export import pixels_of
 from diptych.errors import ArtifactError
+from diptych.evaluation import softmax
+from diptych.spec import Recipe, zoo
 from diptych.spec import layers as L
-from diptych.spec import zoo
 
 SUFFIXES = (".keras", ".h5", ".weights.h5")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras warns about its own calls
@@ -166,3 +174,52 @@ def test_a_global_heap_that_hdf5_would_read_forever_is_an_error(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"the global heap at byte \d+ is damaged"):
         read_weights(path, tiny.linear())
+
+
+@pytest.mark.parametrize("name", ["mlp", "cifar_sequential", "fashion_cnn", "cnn", "resnet20"])
+def test_a_chain_is_a_keras_sequential_and_a_graph_a_functional_model(name):
+    spec = zoo.model(name, input_shape=(28, 28, 1))
+    model = engine.build(spec)
+    assert isinstance(model, keras.Model)
+    assert isinstance(model, keras.Sequential) == (name != "resnet20")
+    found = [layer.name for layer in model.layers if layer.name in spec.shapes]
+    assert sorted(layer.name for layer in spec.layers) == sorted(found)
+
+
+def test_the_number_of_steps_per_call_depends_on_their_time_and_changes_no_bit(monkeypatch):
+    spec = tiny.conv_net()
+    batches = samples.batches(spec, 40, 4, seed=0)
+    found = []
+    for seconds, steps in ((1e-9, 1), (1e9, 16)):
+        monkeypatch.setattr(train, "SECONDS_PER_CALL", seconds)
+        trained = tiny.train(engine, spec, Recipe(), [0.02] * 40, batches=batches, precision="float32")
+        assert steps == trained.optimizer.steps_per_call
+        found.append(trained)
+    one, many = found
+    assert one.totals == many.totals
+    tiny.assert_same_arrays(one.weights(), many.weights())
+
+
+def encoded(suffix, image_hwc):
+    return cv2.imencode(suffix, image_hwc)[1].tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(28, 28), (40, 50), (20, 33), (100, 17), (12, 12)])
+@pytest.mark.parametrize(("suffix", "stored"), [(".png", 3), (".jpg", 3), (".png", 4)], ids=["png", "jpg", "alpha"])
+def test_a_saved_model_decodes_files_as_diptych_does(suffix, stored, size, channels):
+    rough_hwc = np.random.default_rng(0).integers(0, 256, (9, 9, stored), dtype=np.uint8)
+    content = encoded(suffix, cv2.resize(rough_hwc, size[::-1], interpolation=cv2.INTER_CUBIC))
+    wanted_hwc = resize(decode(content, "picture", channels), (28, 28)).astype(int)
+    is_exact = (suffix, size, channels) == (".png", (28, 28), 3)
+    assert np.abs(wanted_hwc - pixels_of(content, (28, 28, channels)).numpy()).max() <= (not is_exact)
+
+
+def test_a_saved_model_accepts_encoded_files(tmp_path):
+    model = tiny.loaded(engine, tiny.conv_net(), "float32")
+    images_nhwc = tiny.images(model.spec, 3)
+    engine.export(model, "saved-model", tmp_path / "cnn", "{}", None)
+    files = [encoded(".png", np.ascontiguousarray(image[..., ::-1])) for image in images_nhwc]
+    answer = tf.saved_model.load(str(tmp_path / "cnn" / "1")).signatures["serving_bytes"](bytes=tf.constant(files))
+    wanted_nk = softmax(engine.predict(model, images_nhwc))
+    np.testing.assert_allclose(answer["probabilities"].numpy(), wanted_nk, atol=1e-5)

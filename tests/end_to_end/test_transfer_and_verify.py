@@ -1,0 +1,65 @@
+"""`diptych transfer` and `diptych verify` on the command line."""
+
+from unittest.mock import patch
+
+import pytest
+from commands import answered, diptych
+
+from diptych.artifacts.store import write_arrays
+from diptych.comparison import parity
+from diptych.comparison.parity import samples
+from diptych.spec import zoo
+
+SPEC = zoo.model("mlp", (8, 8, 1), num_classes=3)
+MODEL = ("--model", "mlp", "--input-shape", 8, 8, 1, "--num-classes", 3)
+NAMES = {"fc1": "hidden.0", "fc2": "hidden.1", "fc3": "out"}
+VERIFY = ("--input-shape", 8, 8, 1, "--optimizer", "sgd", "adamw", "--steps", 5, "--digits-epochs", 1)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """Weights without a card, in float64, with their own names."""
+    monkeypatch.chdir(tmp_path)
+    arrays = {}
+    for path, array in samples.weights(SPEC, seed=0).items():
+        layer, _, role = path.rpartition(".")
+        arrays[f"{NAMES[layer]}.{role}"] = array
+    write_arrays(tmp_path / "theirs.safetensors", arrays, {})
+    return "theirs.safetensors"
+
+
+def test_transfer_prints_how_layers_were_mapped_and_what_was_lost(source):
+    told = diptych("transfer", source, "ours.safetensors", *MODEL)
+    assert (0, "") == (told.code, told.err)
+    assert f"mlp: 6 arrays, {SPEC.num_parameters:,} parameters" in told.out
+    assert "0 by name, 3 by" in told.out
+    assert "float64 → float32: 6 arrays, 6 lost digits" in told.out
+
+
+def test_transfer_prints_json(source):
+    maps = ("--map", "out=fc3", "--map", "hidden.1=fc2")
+    told = answered("transfer", source, "ours.safetensors", *MODEL, *maps)
+    keys = ("source", "target", "model", "by_name", "by_structure", "by_map")
+    assert [source, "ours.safetensors", "mlp", 0, 1, 2] == [told[key] for key in keys]
+    assert 0 == diptych("transfer", "ours.safetensors", "again.pt").code  # its card names the model
+
+
+def test_a_model_that_is_the_same_in_both_frameworks_gets_a_certificate(tmp_path):
+    with patch.object(parity, "epoch_batches", wraps=parity.epoch_batches) as drawn:
+        output = diptych("verify", "mlp", *VERIFY, "--out", tmp_path, "--json")
+    assert 2 == drawn.call_count  # an epoch in each framework
+    assert (0, "") == (output.code, output.err)
+    assert {"parity.json", "parity.txt"} == {path.name for path in tmp_path.iterdir()}
+    assert output.out.strip() == (tmp_path / "parity.json").read_text().strip()
+    certificate, page = output.json, (tmp_path / "parity.txt").read_text()
+    assert ("diptych-certificate", True, "mlp") == tuple(certificate[key] for key in ("format", "passed", "model"))
+    assert {"float64", "float32"} == {rung["precision"] for rung in certificate["rungs"]}
+    assert {"diptych", "python", "numpy", "torch", "tensorflow", "keras"} == certificate["versions"].keys()
+    statuses = {(rung["precision"], rung["name"]): rung["status"] for rung in certificate["rungs"]}
+    assert {"pass"} == {statuses["float64", name] for name in ("loss", "gradients", "one step of sgd")}
+    assert ("pass", "info") == tuple(statuses[precision, "5 steps of adamw"] for precision in ("float64", "float32"))
+    assert "359 of 359 test images; float64 difference" in certificate["summary"]
+    assert certificate["verdict"] in page
+    assert "359 of 359 test predictions are equal" in page
+    assert all(name in page for _, name in statuses)
+    assert 60 > len(page.splitlines())
