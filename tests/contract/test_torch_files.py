@@ -16,8 +16,6 @@ from diptych.errors import ArtifactError, SpecError
 from diptych.spec import layers as L
 from diptych.spec import zoo
 
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-
 
 class Block(nn.Module):
     """As the ports of He et al. 2015 for CIFAR write it."""
@@ -66,29 +64,22 @@ def randomized(model):
     return model.eval()
 
 
-def loaded(path, spec):
-    assert read_card(path) is None
-    model = engine.build(spec)
-    engine.load_weights(model, read_weights(path, spec))
-    return model
-
-
-def wrapped(model, **more):
-    """What the ports' training scripts save, from several GPUs."""
-    state = OrderedDict((f"module.{name}", tensor) for name, tensor in model.state_dict().items())
-    return {"state_dict": state, "epoch": 199, "best_prec1": 92.6, "args": {"lr": 0.1}, **more}
-
-
 @pytest.mark.parametrize(("option", "name"), [("A", "resnet20"), ("B", "resnet20_b")])
 def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, tmp_path):
     model, spec = randomized(Port(3, option)), zoo.model(name)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    torch.save(wrapped(model, optimizer=optimizer.state_dict()), tmp_path / "resnet20.th")
+    # What the ports' training scripts save, from several GPUs.
+    state = OrderedDict((f"module.{name}", tensor) for name, tensor in model.state_dict().items())
+    saved = {"state_dict": state, "epoch": 199, "best_prec1": 92.6, "args": {"lr": 0.1}}
+    torch.save({**saved, "optimizer": optimizer.state_dict()}, tmp_path / "resnet20.th")
     images_nhwc = tiny.images(spec, 8)
     normalized = (torch.from_numpy(images_nhwc).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
         wanted_nk = model(normalized).numpy()
-    found_nk = engine.predict(loaded(tmp_path / "resnet20.th", spec), images_nhwc)
+    assert read_card(tmp_path / "resnet20.th") is None
+    built = engine.build(spec)
+    engine.load_weights(built, read_weights(tmp_path / "resnet20.th", spec))
+    found_nk = engine.predict(built, images_nhwc)
     np.testing.assert_allclose(found_nk, wanted_nk, atol=1e-5)
 
 

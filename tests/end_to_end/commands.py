@@ -104,9 +104,7 @@ def num_living(group):
 
 def child_of(started):
     """PID of the process that a command started."""
-    command = ["ps", "-o", "pid=", "--ppid", str(started.pid)]
-    (found,) = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return int(found)
+    return int(subprocess.check_output(["ps", "-o", "pid=", "--ppid", str(started.pid)]))
 
 
 def wait_until_all_ended(started):

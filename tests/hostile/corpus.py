@@ -13,14 +13,9 @@ MODULES = (
     *(hostile_cards, hostile_flat, hostile_hdf5, hostile_keras),
     *(hostile_onnx, hostile_pickles, hostile_places, hostile_zips),
 )
-ALL = ("describe", "predict", "transfer")
-DOORS = {
-    "CASES": (),
-    "TOLD": ("describe",),
-    "MOVED": ("transfer",),
-    "HARMLESS": ALL,
-    "FOR_TRUST": ("describe", "transfer"),
-}
+DESCRIBE, TRANSFER = ("describe",), ("transfer",)
+DOORS = {"CASES": (), "TOLD": DESCRIBE, "MOVED": TRANSFER, "FOR_TRUST": DESCRIBE + TRANSFER}
+DOORS["HARMLESS"] = (*DESCRIBE, "predict", *TRANSFER)
 CORPUS = {
     name: (build, doors)
     for table, doors in DOORS.items()
