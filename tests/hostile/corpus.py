@@ -2,17 +2,12 @@
 
 import hostile_cards
 import hostile_flat
-import hostile_hdf5
 import hostile_keras
 import hostile_onnx
-import hostile_pickles
 import hostile_places
-import hostile_zips
+import hostile_torch
 
-MODULES = (
-    *(hostile_cards, hostile_flat, hostile_hdf5, hostile_keras),
-    *(hostile_onnx, hostile_pickles, hostile_places, hostile_zips),
-)
+MODULES = (hostile_cards, hostile_flat, hostile_keras, hostile_onnx, hostile_places, hostile_torch)
 DESCRIBE, TRANSFER = ("describe",), ("transfer",)
 DOORS = {"CASES": (), "TOLD": DESCRIBE, "MOVED": TRANSFER, "FOR_TRUST": DESCRIBE + TRANSFER}
 DOORS["HARMLESS"] = (*DESCRIBE, "predict", *TRANSFER)
