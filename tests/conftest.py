@@ -14,7 +14,6 @@ ROOT = Path(__file__).parent
 # Everything here imports PyTorch or TensorFlow, or starts a process that does.
 WITH_FRAMEWORKS = ("contract", "parity", "end_to_end", "durability", "hostile/test_hostile_models.py")
 WITH_BOTH = ("parity", "end_to_end", "hostile/test_hostile_models.py")
-FRAMEWORKS = ("torch", "tensorflow", "keras")
 
 
 def pytest_addoption(parser):
@@ -91,17 +90,15 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in dropped]
 
 
-def forbid_frameworks(folder):
-    """Put modules that raise before the frameworks, here and in every process that a test starts."""
-    for name in FRAMEWORKS:
+def pytest_sessionstart(session):
+    """With `--fast`, put modules that raise before the frameworks, here and in every process that a test starts."""
+    if not session.config.getoption("fast"):
+        return
+    folder = session.config._tmp_path_factory.mktemp("forbidden")
+    for name in ("torch", "tensorflow", "keras"):
         (folder / f"{name}.py").write_text(f"raise RuntimeError('a fast test imports {name}')\n")
     sys.path.insert(0, str(folder))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
-
-
-def pytest_sessionstart(session):
-    if session.config.getoption("fast"):
-        forbid_frameworks(session.config._tmp_path_factory.mktemp("forbidden"))
 
 
 def pytest_configure(config):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from diptych.comparison import defaults
@@ -10,9 +11,8 @@ from diptych.engines import NAMES
 from diptych.spec import Recipe
 from diptych.spec import layers as L
 from diptych.spec.init import initial_weights
-from diptych.spec.zoo import Graph
 
-GRAPH = Graph((8, 8, 1), (0.5,), (0.25,))
+GRAPH = tiny.graph((8, 8, 1))
 GRAPH.conv("conv", 64)
 GRAPH.add(L.BatchNorm, "norm")
 GRAPH.add(L.Activation, "activation", function="leaky_relu")

@@ -17,10 +17,9 @@ from diptych.data.batches import Batch, class_weights
 from diptych.native import scripts
 from diptych.spec import Recipe
 from diptych.spec import layers as L
-from diptych.spec.zoo import Graph, model
+from diptych.spec.zoo import model
 from diptych.training.schedule import learning_rates
 
-ZOO = ("mlp", "cnn", "resnet20")
 WITHOUT_DIPTYCH = (
     "import runpy, sys; sys.modules['diptych'] = None; del sys.argv[0]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -34,7 +33,7 @@ def zoo_model(name):
 
 def oddly_named():
     """Names that start with a number, are a keyword, or share a prefix with other layers."""
-    graph = Graph((12, 12, 3), tiny.MEAN, tiny.STD)
+    graph = tiny.graph((12, 12, 3))
     graph.conv("features.2", 4, padding=1)
     graph.relu("features.3")
     graph.conv("features.5", 4, padding=1)
@@ -54,7 +53,11 @@ def oddly_named():
     return graph.model("odd")
 
 
-SPECS = {**{name: zoo_model(name) for name in ZOO}, "branching": tiny.branching(), "odd": oddly_named()}
+SPECS = {
+    **{name: zoo_model(name) for name in ("mlp", "cnn", "resnet20")},
+    "branching": tiny.branching(),
+    "odd": oddly_named(),
+}
 
 
 def defined_by(script):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -68,6 +69,12 @@ def digits_runs(once):
 def made_run(tmp_path_factory, digits):
     """A finished run without a training."""
     return make_run(tmp_path_factory.mktemp("made"), digits)
+
+
+@pytest.fixture(scope="module")
+def run(made_run, tmp_path_factory):
+    """A copy of the made run, for the tests of a file."""
+    return Run.open(shutil.copytree(made_run.directory, tmp_path_factory.mktemp("copy") / "run"))
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,6 @@ QUICK = ("--seconds", 0.05, *ONE_THREAD)
 
 
 @pytest.fixture(scope="module")
-def run(made_run, tmp_path_factory):
-    return Run.open(shutil.copytree(made_run.directory, tmp_path_factory.mktemp("benchmark") / "run"))
-
-
-@pytest.fixture(scope="module")
 def told(run):
     limits = ("--fail-under", "accuracy=0.5,agreement=0.9")
     return answered("benchmark", run.directory, "--to", "onnx", "tflite-int8", "torchscript", *QUICK, *limits)

@@ -31,11 +31,6 @@ assert abs(answer[0] - golden["probabilities"]).max() <= golden["tolerance_of_pr
 
 
 @pytest.fixture(scope="module")
-def run(made_run, tmp_path_factory):
-    return Run.open(shutil.copytree(made_run.directory, tmp_path_factory.mktemp("exported") / "run"))
-
-
-@pytest.fixture(scope="module")
 def entries(run):
     """The result for each format of `--to all`."""
     return {entry["form"]: entry for entry in answered("export", run.directory, "--to", "all", *ONE_THREAD)}

@@ -1,18 +1,13 @@
 """Small models that between them hold every layer with every option."""
 
+from tiny import graph
+
 from diptych.spec import layers as L
-from diptych.spec.zoo import Graph
-
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-
-
-def graph(height, width, channels=3):
-    return Graph((height, width, channels), MEAN[:channels], STD[:channels])
 
 
 def grouped_and_depthwise():
     """Convolutions in groups, with multipliers, unequal strides, even kernels and pads that differ on each side."""
-    model = graph(11, 8)
+    model = graph((11, 8, 3))
     model.add(L.Conv, "asymmetric", filters=8, kernel=(3, 3), strides=(2, 2), padding=(0, 1, 0, 1))
     model.add(L.BatchNorm, "norm1")
     model.add(L.Activation, "tanh1", function="tanh")
@@ -32,7 +27,7 @@ def grouped_and_depthwise():
 
 def padded_pools():
     """Pools with padding, overlap and unequal sides, on a map that is not square."""
-    model = graph(13, 10, channels=2)
+    model = graph((13, 10, 2))
     stem = model.conv("stem", 6, padding=2)
     model.add(L.MaxPool, "largest", kernel=(3, 2), strides=(2, 1), padding=(1, 1, 1, 1))
     model.conv("conv", 5, padding=1)
@@ -49,7 +44,7 @@ def padded_pools():
 
 def branches():
     """Sums of three, joined maps and vectors, padded channels, and norms of vectors behind biases."""
-    model = graph(6, 9)
+    model = graph((6, 9, 3))
     first = model.conv("first", 4, padding=1)
     second = model.add(L.BatchNorm, "second.norm", decay=0.0)
     third = model.add(L.Activation, "second.silu", function="silu")
@@ -69,7 +64,7 @@ def branches():
 
 def flattened_many_ways():
     """Flattened maps that reach Dense layers directly, through elementwise layers, and beside other readers."""
-    model = graph(5, 4)
+    model = graph((5, 4, 3))
     maps = model.conv("maps", 6)
     model.add(L.Flatten, "private")
     model.add(L.Dropout, "dropped", rate=0.5)

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import tiny
 from faulty_worker import faulty_session
 
 from diptych.comparison.parity import verify
 from diptych.engines import NAMES
 from diptych.processes import Worker, engine_environment
 from diptych.spec import layers as L
-from diptych.spec.zoo import Graph
 
 FORWARD, STATISTICS = "forward pass in evaluation", "running statistics after one step"
 CAUGHT = {
@@ -43,7 +43,7 @@ def environment_of(engine):
 
 def spec():
     """Every layer that a fault below is about."""
-    graph = Graph((9, 7, 3), mean=(0.5,) * 3, std=(0.25,) * 3)
+    graph = tiny.graph((9, 7, 3))
     graph.conv("conv1", 4, padding=1)
     graph.add(L.BatchNorm, "norm1")
     graph.add(L.Conv, "conv2", filters=6, kernel=(3, 3), strides=(2, 2), padding=(1, 0, 1, 0), use_bias=False)
