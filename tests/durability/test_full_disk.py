@@ -1,6 +1,7 @@
-"""A full, broken or read-only disk and a limit on files cost no checkpoint, and the message says path and bytes."""
+"""A full, broken or read-only disk costs no checkpoint, and a folder is one process's at a time."""
 
 import errno
+import os
 import re
 from itertools import count
 
@@ -127,3 +128,19 @@ def test_a_disk_that_became_read_only_costs_no_checkpoint(mounted):
         message = refused(change)
         assert "Read-only file system after 0" in message
     assert (1, []) == states.load(run)
+
+
+def test_the_second_is_refused_and_told_who_holds_the_lock_until_the_first_has_ended(tmp_path):
+    (tmp_path / ".lock").write_text("a process that was killed " * 9)
+    with locked(tmp_path, "training"), pytest.raises(ArtifactError) as raised, locked(tmp_path, "training"):
+        pass
+    who = rf"process {os.getpid()} on \S+, training since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
+    wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it and its child processes end\."
+    assert re.fullmatch(wanted, str(raised.value))
+    with locked(tmp_path, "training"):
+        assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+
+
+def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):
+    with pytest.raises(ArtifactError, match=r"Cannot write '.*absent/\.lock': No such file"):
+        locked(tmp_path / "absent", "training").__enter__()
