@@ -48,8 +48,7 @@ def one_layer(kind, shape=SHAPE, **settings):
 
 def linear():
     """Softmax regression, whose gradient is one line of NumPy."""
-    model = graph((4, 4, 3))
-    return with_head(model)
+    return with_head(graph((4, 4, 3)))
 
 
 def conv_net(dropout=0.3):

@@ -43,14 +43,6 @@ def unbroken(begun):
     return cache(lambda engine: train("--resume", begun(engine).directory)[0])
 
 
-def moments(number, seed):
-    """The fixed moments, then random ones of every kind."""
-    chance = random.Random(seed)
-    last = {"step": 6, "validated": 1, "synced": 8, "renamed": 3}  # so that the epochs last for every kill
-    kinds = chance.choices([*last], k=number - len(FIXED))
-    return [*FIXED, *(Moment(kind, chance.randint(1, last[kind])) for kind in kinds)]
-
-
 def check(run, expected, engine, planned):
     """Kill a run at each moment, end it, and compare it with one that nothing interrupted."""
     num_kills = sum(killed(run, Settings(engine, 1, workers=place % 3), moment) for place, moment in enumerate(planned))
@@ -66,7 +58,10 @@ def test_a_training_killed_again_and_again_ends_bit_for_bit_the_same(begun, unbr
 
 @pytest.mark.long
 def test_a_training_killed_twenty_times_ends_bit_for_bit_the_same(begun, unbroken, engine_name):
-    planned = [Moment("delay", 0.02), *moments(18, seed=engine_name), Moment("evaluated", 1)]
+    chance = random.Random(engine_name)
+    last = {"step": 6, "validated": 1, "synced": 8, "renamed": 3}  # so that the epochs last for every kill
+    drawn = [Moment(kind, chance.randint(1, last[kind])) for kind in chance.choices([*last], k=18 - len(FIXED))]
+    planned = [Moment("delay", 0.02), *FIXED, *drawn, Moment("evaluated", 1)]
     check(begun(engine_name), unbroken(engine_name), engine_name, planned)
 
 

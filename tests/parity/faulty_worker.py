@@ -3,9 +3,14 @@
 Each fault is a disagreement that the two frameworks have by themselves, or a slip that is easily made.
 """
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from torch import nn
+
+from diptych.engines import torch as engine
 from diptych.engines.session import Session
+from diptych.engines.torch import model, optimizer, train
 
 patch = pytest.MonkeyPatch()
 
@@ -20,26 +25,18 @@ SETTINGS = {
 
 def set_otherwise(name, settings):
     """One of the modules is always built with these settings."""
-    from torch import nn
-
     init = getattr(nn, name).__init__
     patch.setattr(getattr(nn, name), "__init__", lambda self, *args, **given: init(self, *args, **given | settings))
 
 
 def biased_variance():
     """Keras's running variance in PyTorch: divided by n."""
-    from torch import nn
-
-    from diptych.engines.torch import model
-
     patch.setattr(nn, "BatchNorm2d", model.BiasedBatchNorm)
 
 
 def shifted_pad():
     """TensorFlow's "same" padding in PyTorch: the odd pixel on the other side."""
-    from diptych.engines.torch.model import Conv2d
-
-    init = Conv2d.__init__
+    init = model.Conv2d.__init__
 
     def shifted(self, layer, channels):
         init(self, layer, channels)
@@ -47,20 +44,16 @@ def shifted_pad():
             left, right, top, bottom = self.margins
             self.margins = (right, left, bottom, top)
 
-    patch.setattr(Conv2d, "__init__", shifted)
+    patch.setattr(model.Conv2d, "__init__", shifted)
 
 
 def flatten_order():
     """Keras's height, width, channel order in PyTorch."""
-    from torch import nn
-
     patch.setattr(nn.Flatten, "forward", lambda self, maps_nchw: maps_nchw.permute(0, 2, 3, 1).flatten(1))
 
 
 def wrong_backward():
     """A right forward pass with a wrong gradient."""
-    from torch import nn
-
     forward = nn.GELU.forward
 
     def scaled(self, values):
@@ -72,50 +65,34 @@ def wrong_backward():
 
 def mean_by_count():
     """Keras's class weights in PyTorch: the sum divided by the number of samples."""
-    from diptych.engines.torch import train
-
     loss_of = train.loss_of
     patch.setattr(train, "loss_of", lambda *args: loss_of(*args) * args[2].mean())
 
 
 def rate_in_momentum():
     """Keras's SGD in TensorFlow: the learning rate goes into the velocity."""
-    from diptych.engines.tensorflow import optimizer
+    from diptych.engines.tensorflow import optimizer as rules
 
     def apply(recipe, parameter, gradient, rate, step, state):
         velocity = state["momentum"].assign(recipe.momentum * state["momentum"] - rate * gradient)
         parameter.assign_add(recipe.momentum * velocity - rate * gradient)
 
-    patch.setitem(optimizer._RULES, "sgd", apply)
+    patch.setitem(rules._RULES, "sgd", apply)
 
 
 def clip_each():
     """Keras's clipnorm in PyTorch: every gradient by itself."""
-    import torch
-
-    clip = torch.nn.utils.clip_grad_norm_
-
-    def each(tensors, largest):
-        return [clip([tensor], largest) for tensor in tensors]
-
-    patch.setattr(torch.nn.utils, "clip_grad_norm_", each)
+    clip = nn.utils.clip_grad_norm_
+    patch.setattr(nn.utils, "clip_grad_norm_", lambda tensors, most: [clip([tensor], most) for tensor in tensors])
 
 
 def decay_everything():
     """Keras's weight decay in PyTorch: biases and norms decay too."""
-    from dataclasses import replace
-
-    from diptych.engines import torch as engine
-    from diptych.engines.torch import optimizer
-
-    def make(model, recipe):
-        return optimizer.Optimizer(model, replace(recipe, no_decay=()))
-
-    patch.setattr(engine, "make_optimizer", make)
+    patch.setattr(engine, "make_optimizer", lambda net, recipe: optimizer.Optimizer(net, replace(recipe, no_decay=())))
 
 
-def faulty_session(fault, engine):
+def faulty_session(fault, name):
     """A session of an engine with this fault and no other, for the process that it runs in."""
     patch.undo()
     set_otherwise(*SETTINGS[fault]) if fault in SETTINGS else globals()[fault]()
-    return Session(engine, 1)
+    return Session(name, 1)
