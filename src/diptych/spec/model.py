@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, permutations
+from itertools import pairwise
 
 from diptych.errors import SpecError
 from diptych.spec import arithmetic
@@ -63,7 +63,7 @@ class ModelSpec:
         used = {name for layer in self.layers for name in layer.inputs}
         if dangling := [layer.name for layer in self.layers[:-1] if layer.name not in used]:
             raise SpecError(f"Layer '{dangling[0]}': no layer uses its output; remove or connect it.")
-        for outer, name in permutations(known, 2):
+        for outer, name in pairwise(sorted(known)):  # "." sorts before every other character of a name
             if name.startswith(f"{outer}."):
                 raise SpecError(f"Layer '{name}': names that begin with '{outer}.' conflict with layer '{outer}'.")
 
