@@ -21,7 +21,7 @@ test: .venv/ready-for-tests check
 test-fast: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --fast
 
-## make test-long  run the long tests: hundreds of kills, ten thousand files (an hour or more)
+## make test-long  run the long tests: forty kills, ten thousand files (an hour or more)
 test-long: .venv/ready-for-tests
 	$(BIN)/python -m pytest -n auto --dist worksteal --long -m long -rP
 
