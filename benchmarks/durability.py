@@ -137,7 +137,7 @@ def data(num_images: int) -> datasets.Dataset:
     whole = datasets.load(name, image_size=(28, 28))
     times = -(-num_images // len(whole.train))
     images, labels = np.asarray(whole.train.images), whole.train.labels
-    train = Split(np.concatenate([images] * times), np.concatenate([labels] * times))
+    train = Split(np.concatenate([images] * times), np.concatenate([labels] * times), np.arange(len(labels) * times))
     few = whole.validation.take(np.arange(min(len(whole.validation), 64)))
     return datasets.Dataset(whole.name, whole.class_names, train, few, few, whole.mirror)
 

@@ -86,7 +86,7 @@ def test_each_sample_is_augmented_on_its_own_whatever_its_batch():
     cropped_nhwc = keras.layers.RandomCrop(4, 4, seed=0)(images_nhwc, training=True).numpy()
     assert 1 == len({crop.tobytes() for crop in cropped_nhwc})
 
-    split = Split(np.tile(tiny.images(tiny.conv_net(), 1), (12, 1, 1, 1)), np.zeros(12, np.int64))
+    split = Split(np.tile(tiny.images(tiny.conv_net(), 1), (12, 1, 1, 1)), np.zeros(12, np.int64), np.arange(12))
     small, large = (
         np.concatenate([batch.images for batch in _batches(split, batch_size=size, crop_padding=2)]) for size in (3, 6)
     )
@@ -111,7 +111,7 @@ def test_a_last_sample_on_its_own_joins_the_batch_before(both):
 def _numbered(num_samples):
     """Images of one gray level each, which is the sample's number."""
     levels = np.arange(num_samples, dtype=np.uint8)[:, None, None, None]
-    return Split(np.tile(levels, (1, *tiny.SHAPE)), np.arange(num_samples) % tiny.NUM_CLASSES)
+    return Split(np.tile(levels, (1, *tiny.SHAPE)), np.arange(num_samples) % tiny.NUM_CLASSES, np.arange(num_samples))
 
 
 def _batches(split, batch_size, seed=0, epoch=1, **changes):

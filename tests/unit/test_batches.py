@@ -31,7 +31,7 @@ def samples(num_samples=50, channels=3):
     images_nhwc[:, 0, 0, 0] = np.arange(num_samples)
     labels_n = generator.integers(0, NUM_CLASSES, num_samples)
     images_nhwc.flags.writeable = labels_n.flags.writeable = False
-    return Split(images_nhwc, labels_n)
+    return Split(images_nhwc, labels_n, np.arange(len(labels_n)))
 
 
 def stream(recipe, split=None, seed=3, epoch=1, **settings):

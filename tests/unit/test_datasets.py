@@ -29,14 +29,14 @@ def indices(split):
 
 def test_a_cut_divides_the_samples_and_keeps_their_order():
     labels_n = np.random.default_rng(3).permutation(np.repeat(np.arange(3), (50, 30, 20)))
-    rest, taken = cut(Split(numbers(100), labels_n), 0.25, 7, CLASSES)
+    rest, taken = cut(Split(numbers(100), labels_n, np.arange(100)), 0.25, 7, CLASSES)
     assert sorted(indices(rest) + indices(taken)) == list(range(100))
     assert (indices(rest), indices(taken)) == (sorted(indices(rest)), sorted(indices(taken)))
     np.testing.assert_array_equal(labels_n[indices(taken)], taken.labels)
 
 
 def test_a_seed_holds_out_the_same_samples_in_every_version():
-    _, taken = cut(Split(numbers(60), np.arange(60) % 3), 0.1, 0, CLASSES)
+    _, taken = cut(Split(numbers(60), np.arange(60) % 3, np.arange(60)), 0.1, 0, CLASSES)
     assert indices(taken) == [0, 8, 19, 26, 31, 51]
 
 

@@ -19,7 +19,7 @@ from diptych.evaluation import softmax
 def reference_of(num_images, noise):
     labels_n = np.arange(num_images) % 4
     logits_nk = 4 * np.eye(4)[labels_n] + np.random.default_rng(0).normal(0, noise, (num_images, 4))
-    split = Split(np.random.default_rng(1).integers(0, 256, (num_images, 2, 2, 3), np.uint8), labels_n)
+    split = Split(np.random.default_rng(1).integers(0, 256, (num_images, 2, 2, 3), np.uint8), labels_n, labels_n)
     return Reference.of(split, Predictions(logits_nk, labels_n, labels_n), tuple("abcd"))
 
 
@@ -62,7 +62,9 @@ def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
 def test_predictions_for_another_test_set_are_an_error(reference):
     predictions = Predictions(reference.logits_nk, reference.labels_n, reference.labels_n)
     with pytest.raises(ArtifactError, match="for a different test set"):
-        Reference.of(Split(reference.images, np.roll(reference.labels_n, 1)), predictions, tuple("abcd"))
+        Reference.of(
+            Split(reference.images, np.roll(reference.labels_n, 1), reference.labels_n), predictions, tuple("abcd")
+        )
 
 
 def test_the_golden_image_has_the_colors_of_a_test_image(reference, tmp_path):

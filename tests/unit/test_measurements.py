@@ -28,7 +28,9 @@ NUM = 40
 LABELS = np.arange(NUM) % 4
 LOGITS = 5.0 * np.eye(4)[LABELS]
 REFERENCE = Reference.of(
-    Split(np.zeros((NUM, 2, 2, 1), np.uint8), LABELS), Predictions(LOGITS, LABELS, LABELS), tuple("abcd")
+    Split(np.zeros((NUM, 2, 2, 1), np.uint8), LABELS, np.arange(NUM)),
+    Predictions(LOGITS, LABELS, LABELS),
+    tuple("abcd"),
 )
 TRAINED = SimpleNamespace(reference=REFERENCE, card=SimpleNamespace(spec=SimpleNamespace(name="cnn"), parity="0" * 64))
 

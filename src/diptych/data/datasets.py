@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -37,17 +37,12 @@ class Split:
     Attributes:
         images: uint8, (N, H, W, C), 0–255; RGB for three channels, gray for one.
         labels: int64, (N,), the index of each sample's class.
-        ids: (N,), each sample's id in its source: a file's path, or a number unless given.
+        ids: (N,), each sample's id in its source: a file's path, or a number.
     """
 
     images: Images
     labels: NDArray[np.int64]
-    ids: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-
-    def __post_init__(self) -> None:
-        """Number the samples that have no ids."""
-        if not len(self.ids):
-            object.__setattr__(self, "ids", np.arange(len(self.labels)))
+    ids: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -82,8 +82,7 @@ class StoredImages:
         images_nhwc = np.empty((len(files), *self.image_shape), dtype=np.uint8)
 
         def one(target: int) -> None:
-            encoded = _read_unchanged(self.listing, files[target], self.file_digests)
-            images_nhwc[target] = _decode(encoded, self.image_shape)
+            images_nhwc[target] = _decode(self.listing, files[target], self.file_digests, self.image_shape)
 
         each(one, len(files))
         return images_nhwc.reshape(*chosen.shape, *self.image_shape)
@@ -166,7 +165,7 @@ def _decode_all(
 
     def one(index: int) -> None:
         try:
-            image_hwc = _decode(_read_unchanged(listing, index, digests), image_shape)
+            image_hwc = _decode(listing, index, digests, image_shape)
         except _ChangedError:
             raise
         except DataError as error:
@@ -183,17 +182,15 @@ def _decode_all(
     return dict(sorted(faults.items())), moments
 
 
-def _decode(encoded: bytes, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    return resize(decode(encoded, "", image_shape[2]), image_shape[:2])
-
-
 class _ChangedError(DataError):
     """A file is no longer what was hashed."""
 
 
-def _read_unchanged(listing: Listing, index: int, digests: NDArray[np.uint8]) -> bytes:
-    """Read a file whose digest must be the same; one that could not be read has zeros, and must fail again."""
+def _decode(
+    listing: Listing, index: int, digests: NDArray[np.uint8], image_shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Decode a file whose digest must be the same; one that could not be read has zeros, and must fail again."""
     encoded = listing.read(index)
     if hashlib.sha256(encoded).digest() != digests[index].tobytes():
         raise _ChangedError(f"{listing.id_of(index)!r} changed while in use: restore it and try again.")
-    return encoded
+    return resize(decode(encoded, "", image_shape[2]), image_shape[:2])

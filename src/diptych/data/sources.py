@@ -137,7 +137,10 @@ def find(
         except (DataError, UsageError) as error:  # name the file that was given, not the cache
             raise type(error)(str(error).replace(str(folder), str(path))) from error
         return Source(path.stem.removesuffix(".tar"), listing)
-    raise UsageError(_describe_unknown(data))
+    known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
+    if path.exists():
+        raise UsageError(f"Unsupported data source {data!r}. {known}")
+    raise UsageError(f"No dataset, file or folder {data!r}{did_you_mean(data.lower(), NAMED)}. {known}")
 
 
 def read_named(dataset: NamedDataset, data_dir: Path) -> Source:
@@ -228,10 +231,3 @@ def _unwrap(folder: Path) -> Path:
 
 def _data_dir(given: str | Path | None) -> Path:
     return user_path(given, "--data-dir") if given else folder_named_by("DIPTYCH_DATA")
-
-
-def _describe_unknown(data: str) -> str:
-    known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
-    if user_path(data, "DATA").exists():
-        return f"Unsupported data source {data!r}. {known}"
-    return f"No dataset, file or folder {data!r}{did_you_mean(data.lower(), NAMED)}. {known}"

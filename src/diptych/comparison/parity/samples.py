@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from diptych.data import datasets
@@ -36,7 +38,8 @@ def digits(spec: ModelSpec) -> tuple[Split, Split]:
 
     def resized(split: Split) -> Split:
         known = split.take(np.flatnonzero(split.labels < spec.num_classes))
-        return Split(np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3), known.labels)
+        images_nhwc = np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3)
+        return replace(known, images=images_nhwc)
 
     return resized(dataset.train), resized(dataset.test)
 

@@ -188,7 +188,9 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
         median = float(np.median(sharpness_n))
         is_so["blurry"] = _is_blurry(sharpness_n, median)
         is_so["odd-size"] = _is_odd_size(sizes_n2)
-        is_so["odd-shape"] = _is_odd_shape(sizes_n2) & ~is_so["odd-size"]
+        shapes_n = np.log(sizes_n2[:, 0] / sizes_n2[:, 1])
+        is_so["odd-shape"] = np.abs(shapes_n - np.median(shapes_n)) >= np.log(ODD_SHAPE)
+        is_so["odd-shape"] &= ~is_so["odd-size"]
     for kind, is_so_n in is_so.items():
         places = np.flatnonzero(is_so_n).tolist()
         if len(places) > max(COMMON * len(seen), FEW):
@@ -218,8 +220,3 @@ def _is_odd_size(sizes_n2: NDArray[np.int32]) -> NDArray[np.bool_]:
     sizes, counts = np.unique(sizes_n2, axis=0, return_counts=True)
     is_rare_n = (sizes_n2 != sizes[counts.argmax()]).any(axis=1)
     return np.asarray(is_odd_n | (is_rare_n & (is_rare_n.mean() <= ALL_BUT)))
-
-
-def _is_odd_shape(sizes_n2: NDArray[np.int32]) -> NDArray[np.bool_]:
-    shapes_n = np.log(sizes_n2[:, 0] / sizes_n2[:, 1])
-    return np.asarray(np.abs(shapes_n - np.median(shapes_n)) >= np.log(ODD_SHAPE))
