@@ -10,9 +10,6 @@ from hostile_cards import MARKUP
 from diptych import errors
 
 WEIGHTS = ("safetensors", "state-dict", "keras", "h5", "weights-h5")
-MOST_MEBIBYTES = 512
-MOST_SECONDS = 20
-MOST_LETTERS = 600
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +40,10 @@ def faults(tolds, harmless):
             "let in": "answer" not in told or told["door"] in harmless,
             "code ran": not told.get("called"),
             "another file was read": not told.get("read") and SECRET not in str(told),
-            "too much memory": told.get("mebibytes", 0) < MOST_MEBIBYTES,
-            "too slow": told.get("seconds", 0) < MOST_SECONDS,
+            "too much memory": told.get("mebibytes", 0) < 512,
+            "too slow": told.get("seconds", 0) < 20,
             "no line that a terminal only prints": told.get("message", " ").isprintable(),
-            "no short line": len(told.get("message", "")) < MOST_LETTERS,
+            "no short line": len(told.get("message", "")) < 600,
             "a process died": " process " not in told.get("message", ""),
             "of no type of ours": issubclass(getattr(errors, told.get("error", "DiptychError")), errors.DiptychError),
         }
