@@ -160,9 +160,8 @@ def costs(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def target_accuracy(arms: Sequence[Arm]) -> float | None:
     """Return the highest whole percentage of validation accuracy that every run reaches; None without validation."""
-    best = [
-        max((epoch.validation_accuracy or 0.0 for epoch in run.epochs), default=0.0) for arm in arms for run in arm.runs
-    ]
+    runs = [run for arm in arms for run in arm.runs]
+    best = [max((epoch.validation_accuracy or 0.0 for epoch in run.epochs), default=0.0) for run in runs]
     return floor(100 * min(best) + 1e-9) / 100 or None
 
 

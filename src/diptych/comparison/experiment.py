@@ -200,9 +200,8 @@ class Experiment:
                 each = median(seconds) if seconds else self._guessed_seconds
                 status = "begun" if run else "new"
                 left = SECONDS_TO_START + each * (cell.recipe.epochs - len(epochs[cell]))
-            planned.append(
-                {"arm": cell.arm, "seed": cell.seed, "engine": cell.engine, "status": status, "seconds": left}
-            )
+            shown = {"arm": cell.arm, "seed": cell.seed, "engine": cell.engine}
+            planned.append({**shown, "status": status, "seconds": left})
         return planned
 
     @cached_property

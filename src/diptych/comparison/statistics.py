@@ -229,10 +229,8 @@ def mcnemar(first_n: np.ndarray, second_n: np.ndarray) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for multiple tests (Holm 1979)."""
     order = np.argsort(p_values)
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
+    scaled = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+    corrected: list[float] = np.maximum.accumulate(scaled).clip(max=1.0)[np.argsort(order)].tolist()
     return corrected
 
 

@@ -8,8 +8,6 @@ from diptych.native import tensorflow, torch
 from diptych.native.shared import Script
 from diptych.spec import ModelSpec, Recipe
 
-__all__ = ["Script", "scripts"]
-
 
 def scripts(spec: ModelSpec, recipe: Recipe) -> tuple[Script, Script]:
     """Return the PyTorch script and the Keras script of a training, as text; needs no framework."""

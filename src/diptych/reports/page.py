@@ -25,6 +25,7 @@ from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
 
 RESULT_HEADS = ("", "accuracy", "loss", "images/s", "seconds")
+RESULT_COSTS = ("train_throughput", "train_seconds")
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_WRITTEN_CLASSES = 25
 """Number of classes up to which confusion matrices are written as tables."""
@@ -90,9 +91,7 @@ def results(comparison: Mapping[str, Any]) -> list[list[str]]:
         share = wording.percent(accuracy["means"][which])
         if accuracy["deviations"]:
             share += f" ± {wording.spread(accuracy['deviations'][which], 'share')}"
-        speed, seconds = (
-            medians[key][index] if key in medians else None for key in ("train_throughput", "train_seconds")
-        )
+        speed, seconds = (medians[key][index] if key in medians else None for key in RESULT_COSTS)
         duration = wording.NOTHING if seconds is None else f"{seconds:,.1f}"
         rows.append([side["name"], share, wording.size(loss["means"][which], "nats"), wording.count(speed), duration])
     return rows
@@ -133,11 +132,10 @@ def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[st
 def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     """Return the classes in order of the difference between the first two sides, each with its strip."""
     across = figures.strip_scale(comparison["per_class"])
-    rows = [
-        {**entry, "index": index, "difference": entry["f1"][1] - entry["f1"][0]}
-        | {"strip": figures.strip(entry, across, sides)}
-        for index, entry in enumerate(comparison["per_class"])
-    ]
+    rows = []
+    for index, entry in enumerate(comparison["per_class"]):
+        derived = {"difference": entry["f1"][1] - entry["f1"][0], "strip": figures.strip(entry, across, sides)}
+        rows.append({**entry, "index": index, **derived})
     rows.sort(key=lambda row: row["difference"])
     return {"class_rows": rows, "strip_axis": figures.strip_axis(across)}
 

@@ -90,10 +90,9 @@ class Scale:
         return []
 
 
-def scale(values: Iterable[float], start: float, end: float, least: float) -> Scale:
+def scale(values: Sequence[float], start: float, end: float, least: float) -> Scale:
     """Return a scale that holds all values with a margin and spans `least` or more."""
-    known = list(values)
-    middle, half = (max(known) + min(known)) / 2, (max(known) - min(known)) / 2
+    middle, half = (max(values) + min(values)) / 2, (max(values) - min(values)) / 2
     reach = 1.12 * max(half, least / 2)
     return Scale(middle - reach, middle + reach, start, end)
 

@@ -124,8 +124,7 @@ def verify(
     if steps < 2 or digits_epochs < 0:
         raise UsageError(f"'steps' must be at least 2 and 'digits_epochs' at least 0, got {steps} and {digits_epochs}.")
     layers = (replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer for layer in spec.layers)
-    tested = replace(spec, layers=tuple(layers))
-    rungs: list[Rung] = []
+    tested, rungs = replace(spec, layers=tuple(layers)), list[Rung]()
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     weights, batches = samples.weights(tested, seed), samples.batches(tested, steps, BATCH_SIZE, seed)
     on_step("starting both frameworks")
