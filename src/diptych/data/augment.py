@@ -45,9 +45,8 @@ def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
 class Draws:
     """The random numbers of some samples, by their int64 (N,) indices, in one epoch; a stream for each purpose.
 
-    With a stateful generator, a sample's numbers would depend on what was drawn before it, and so on the batch, the
-    number of workers and the step at which training resumed. NumPy's distributions may also change between versions
-    (NEP 19); the integer arithmetic here does not.
+    A stateful generator's numbers would depend on the batch and the number of workers, and NumPy's distributions may
+    change between versions (NEP 19).
     """
 
     seed: int

@@ -42,15 +42,8 @@ class Source:
 class NamedDataset:
     """A published dataset, in a folder of its name in the data directory.
 
-    Attributes:
-        name: its name on the command line.
-        description: one line for people.
-        image_shape: height, width and channels.
-        class_names: one for each label.
-        num_train: samples to train and validate with.
-        num_test: samples to test with.
-        read: downloads what its folder lacks and lists the samples.
-        mirror: whether a mirrored image keeps its class.
+    `image_shape` is height, width and channels; `num_train` counts validation samples, too; `read` downloads what the
+    folder lacks and lists the samples; `mirror` says whether a mirrored image keeps its class.
     """
 
     name: str

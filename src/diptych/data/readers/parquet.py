@@ -29,12 +29,9 @@ class ParquetTable:
     """A Parquet file and what its schema says.
 
     Attributes:
-        path: the file.
-        columns: the names of all columns.
         likely_images: the columns that Hugging Face's metadata calls images; or else those of bytes or structs, or else
             those of text.
         likely_labels: the columns that the metadata calls class labels, or else those of whole numbers or texts.
-        text_columns: the columns of text.
         class_names: the names that the metadata gives the classes of each column of class labels.
         group_sizes: the number of rows in each row group.
     """

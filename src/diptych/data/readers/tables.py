@@ -30,9 +30,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | None = None) -> Listing:
-    """Read the tables of a folder together.
+    """Read the tables of a folder together; their names say their splits.
 
-    The name of a table says its split: `train.csv`, `fashion-mnist_test.csv`, `validation-00000-of-00002.parquet`.
     CSV files whose names say none are skipped if others say one; otherwise there must be only one. Parquet files must
     all say one, or none: then they are one set, which a column `split` may divide.
 
