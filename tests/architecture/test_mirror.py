@@ -21,7 +21,6 @@ UNMIRRORED = {
     "export.py: Served": "Keras builds the exported model from layers, without a class.",
     "export.py: pixels_of": "Only a SavedModel decodes images, in its second signature.",
     "model.py: BatchNorm": "Exported Keras models contain the stock layer instead.",
-    "model.py: Conv2d": "PyTorch's convolution has no padding that differs between sides.",
     "model.py: Network": "In TensorFlow the model is a plain `keras.Model`.",
     "model.py: is_depthwise": "Keras has a separate layer and kernel layout for depthwise convolutions.",
     "optimizer.py: Optimizer.update": "TensorFlow traces the update, so gradients and step number are arguments.",
