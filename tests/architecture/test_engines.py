@@ -1,8 +1,9 @@
-"""The two engines mirror each other: same files, and the same signature for all that another file uses."""
+"""The engines mirror each other in files and signatures; ledger and markers correspond, and every row has a proof."""
 
 import ast
 import re
 import shutil
+from dataclasses import replace
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import diptych
+from diptych.engines.differences import LEDGER
 
 PACKAGE = Path(diptych.__file__).parent
 TESTS = Path(__file__).parents[1]
@@ -169,3 +171,69 @@ def test_what_a_new_file_uses_must_be_mirrored(copy, tmp_path):
 def test_a_file_in_one_engine_only_is_found(copy):
     (copy / "torch" / "extra.py").touch()
     assert ["extra.py: in one engine only"] == faults(copy)
+
+
+MARKER = re.compile(r"^\s*# differs: (.+)$", re.MULTILINE)
+
+
+def marked_keys(package):
+    """Keys of all `# differs:` comments, with their files."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        for keys in MARKER.findall(path.read_text(encoding="utf-8")):
+            for key in keys.split(", "):
+                found.setdefault(key, set()).add(path.relative_to(package).as_posix())
+    return found
+
+
+def ledger_faults(package, ledger, root):
+    """Markers without rows, rows without markers or proofs, and rows with the same key."""
+    marked = marked_keys(package)
+    keys = [row.key for row in ledger]
+    found = [f"{', '.join(sorted(marked[key]))}: no row '{key}'" for key in sorted(marked.keys() - set(keys))]
+    found += [f"'{key}' is marked nowhere" for key in keys if key not in marked]
+    found += [f"'{key}' has {keys.count(key)} rows" for key in sorted(set(keys)) if keys.count(key) > 1]
+    return found + [f"'{row.key}': no test {row.proof}" for row in ledger if not _is_a_test(row.proof, root)]
+
+
+def _is_a_test(node_id, root):
+    file, _, name = node_id.partition("::")
+    path = root / file
+    return path.match("test_*.py") and path.is_file() and f"\ndef {name}(" in path.read_text(encoding="utf-8")
+
+
+def test_markers_rows_and_proofs_correspond():
+    assert [] == ledger_faults(PACKAGE, LEDGER, TESTS.parent)
+
+
+def test_every_row_consists_of_sentences_and_has_its_own_proof():
+    for row in LEDGER:
+        assert all(text.endswith(".") for text in (row.torch, row.tensorflow, row.rule)), row.key
+    assert len({row.proof for row in LEDGER}) == len(LEDGER)
+
+
+def test_a_difference_is_marked_in_both_engines_or_outside_them():
+    engines = {
+        key: {file.split("/")[1] for file in files if file.startswith(("engines/torch/", "engines/tensorflow/"))}
+        for key, files in marked_keys(PACKAGE).items()
+    }
+    only_tensorflow = {key for key, names in engines.items() if names == {"tensorflow"}}
+    in_the_saved_model = {"decode", "resize"}  # its signature for encoded files repeats `data/`
+    assert {"constant-cast", "rescaling-constants"} | in_the_saved_model == only_tensorflow
+    assert {"torch"} not in engines.values()
+
+
+def test_a_marker_without_a_row_is_found(tmp_path):
+    (tmp_path / "model.py").write_text(f"# differs: {', '.join(row.key for row in LEDGER)}, weather\n")
+    assert ["model.py: no row 'weather'"] == ledger_faults(tmp_path, LEDGER, TESTS.parent)
+
+
+def test_a_row_without_a_marker_or_a_proof_or_twice_is_found():
+    first, *others = LEDGER
+    assert ["'weather' is marked nowhere"] == ledger_faults(
+        PACKAGE, (*LEDGER, replace(first, key="weather")), TESTS.parent
+    )
+    assert [f"'{first.key}' has 2 rows"] == ledger_faults(PACKAGE, (*LEDGER, first), TESTS.parent)
+    for proof in ("test_absent.py::test_it", "test_engine.py::test_absent", "tiny.py::train"):
+        unproven = replace(first, proof=f"tests/contract/{proof}")
+        assert [f"'{first.key}': no test {unproven.proof}"] == ledger_faults(PACKAGE, (unproven, *others), TESTS.parent)
