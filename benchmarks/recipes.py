@@ -70,7 +70,7 @@ def sentence(results: dict) -> str:
         shares = [100 * accuracy for accuracy in found["accuracies"]]
         spread = f" ± {stdev(shares):.2f}" if len(shares) > 1 else ""
         parts.append(
-            f"{NAMES[data]} {mean(shares):.2f}{spread} % over {len(shares)} seeds, {found['seconds']:.0f} s a run"
+            f"{NAMES[data]} {mean(shares):.2f}{spread}% over {len(shares)} seeds, {found['seconds']:.0f} s a run"
         )
     last = list(results.values())[-1]
     return f"{'; '.join(parts)} (cnn, {last['threads']} threads of {last['processor']})."
