@@ -48,7 +48,7 @@ def test_a_loss_that_diverges_is_reported_with_its_step_and_samples(diverged, en
 
 def test_a_diverged_training_resumes_only_with_force(diverged):
     run, _ = diverged("torch")
-    assert "has diverged" in refused("train", "--resume", run.directory)
+    assert "it diverged and would diverge again" in refused("train", "--resume", run.directory)
     assert "The training diverged in epoch 2 at step " in refused("train", "--resume", run.directory, "--force")
     assert [("it has diverged",)] == [forced.differences for forced in run.read_record().forced]
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,19 @@ def test_a_name_that_is_not_utf_8_is_an_error_that_shows_its_bytes(name, list_cl
     with pytest.raises(DataError, match=r"caf\\xe9.*' is not UTF-8: rename it") as raised:
         listing(tmp_path, list_classes=list_classes)
     assert str(raised.value).isascii()
+
+
+@LISTERS
+def test_folders_may_be_nested_a_thousand_deep(list_classes, tmp_path):
+    write_tree(tmp_path, "cats", "dogs")
+    deep = tmp_path / "cats" / ("d/" * 1200)
+    for folder in [*reversed(deep.parents), deep]:
+        folder.mkdir(exist_ok=True)
+    (deep / "x.png").write_bytes(b"")
+    try:
+        assert f"cats/{'d/' * 1200}x.png" in listing(tmp_path, list_classes=list_classes).train.ids.tolist()
+    finally:  # what pytest clears up with goes no deeper than Python calls itself
+        subprocess.run(["rm", "-r", tmp_path / "cats"], check=True)
 
 
 def test_links_to_folders_and_dangling_links_are_not_followed(tmp_path):

@@ -45,8 +45,7 @@ def user_path(path: str | Path, what: str) -> Path:
 
 def folder_named_by(variable: str) -> Path:
     """Return the folder that an environment variable names, DIPTYCH_DATA or DIPTYCH_CACHE, or `~/.cache/diptych`."""
-    setting = os.environ.get(variable)
-    return user_path(setting, variable) if setting else Path("~/.cache/diptych").expanduser()
+    return user_path(os.environ.get(variable) or "~/.cache/diptych", variable)
 
 
 def contained(root: Path, name: str) -> Path:

@@ -107,13 +107,15 @@ def image_names(folder: Path | str, prefix: str = "", *, any_kind: bool = False)
     Links to files are followed, links to folders are not, so that nothing occurs twice and no search loops. With
     `any_kind`, everything that is named like an image counts, even a folder or a dangling link.
     """
-    for entry in visible_entries(folder):
+    waiting = [(entry, prefix) for entry in reversed(visible_entries(folder))]  # folders may be nested a thousand deep
+    while waiting:
+        entry, prefix = waiting.pop()
         if is_image(entry.name) and (
             any_kind or entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path)  # noqa: PTH113  (a link)
         ):
             yield as_text(entry.path, prefix + entry.name)
         elif entry.is_dir(follow_symlinks=False):
-            yield from image_names(entry.path, f"{prefix}{entry.name}/", any_kind=any_kind)
+            waiting += [(inner, f"{prefix}{entry.name}/") for inner in reversed(visible_entries(entry.path))]
 
 
 def by_path(names: Sequence[str]) -> list[int]:
