@@ -67,7 +67,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         """Raise UsageError for recipes that choose among epochs or end early."""
-        if self.recipe.early_stopping or self.recipe.keep_best or self.recipe.schedule == "plateau":
+        if self.recipe.wants_validation:
             raise UsageError(
                 "A comparison trains every run for the same number of steps and keeps the last weights; "
                 "it does not support early_stopping, keep_best or the plateau schedule."
