@@ -215,7 +215,7 @@ CHANGED = [
     ("data", [], "'data': expected `object`, got `array`"),
     ("data", {"data": "fruit", "name": "fruit"}, "'data.fingerprint' is missing"),
     ("data", {"data": "x", "name": "x", "fingerprint": "f", "seed": "0"}, "'data.seed': expected `int`, got `str`"),
-    ("version", 99, "'version': invalid enum value 99"),
+    ("version", 99, "unsupported version 99"),
     ("checkpoints", {"steps": "x", "keep": 2}, "'checkpoints.steps': expected `int | null`, got `str`"),
     ("engines", [], "the status is finished, but 'engines' is empty"),
     ("engines", ["torch"], "'engines[0]': expected `object`, got `str`"),

@@ -147,19 +147,21 @@ def parse_json(path: Path, content: bytes, kind: type[T], advice: str = "") -> T
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        fault = _entry_first(str(error))
+        fault = entry_first(str(error))
     except (ValueError, RecursionError) as error:  # ValueError: UnicodeDecodeError, DecodeError
         fault = f"it is not JSON ({error})."
     raise ArtifactError(f"Cannot read '{path}': {fault}{advice}")
 
 
-def _entry_first(message: str) -> str:
+def entry_first(message: str) -> str:
     """Return a message of msgspec, such as "Expected `int`, got `str` - at `$.seed`", with the entry first."""
     fault, _, place = message.partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
     if missing := re.search(r"missing required field `(\w+)`", fault):
         entry = ".".join(filter(None, [place, missing[1]]))
         return f"'{entry}' is missing."
+    if place == "version":
+        return f"unsupported version {fault.rpartition(' ')[2]}."
     fault = f"{fault[:1].lower()}{fault[1:].rstrip('.')}."
     return f"'{place}': {fault}" if place else fault
 

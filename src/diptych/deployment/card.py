@@ -15,7 +15,7 @@ import numpy as np
 
 from diptych import __version__
 from diptych.artifacts.record import RunRecord
-from diptych.artifacts.store import json_text
+from diptych.artifacts.store import entry_first, json_text
 from diptych.data import sources
 from diptych.engines.contract import INPUT, MOST_BYTES, OPSET, OUTPUTS
 from diptych.errors import ArtifactError, SpecError, in_one_line
@@ -96,7 +96,8 @@ class Card:
             card = cls(**{column.name: entries[column.name] for column in fields(cls)})
             card._check()
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
-            raise ArtifactError(f"Cannot read the card in {where}: {in_one_line(error).rstrip('.')}.") from error
+            fault = entry_first(str(error)) if isinstance(error, msgspec.ValidationError) else in_one_line(error)
+            raise ArtifactError(f"Cannot read the card in {where}: {fault.rstrip('.')}.") from error
         return card
 
     def for_format(self, form: str, calibration: Mapping[str, Any] | None = None) -> Self:
