@@ -61,6 +61,7 @@ def test_costs_are_measured_for_each_run_with_the_load_of_the_machine(compared):
     for run in (run for side in compared[0]["sides"] for run in side["runs"]):
         cost = json.loads((Path(run) / "cost.json").read_text())
         assert {"processor", "cores", "other_load", "disturbed"} <= cost.keys()
+        assert 3 == len(cost["load_average"])
         assert cost["latency_p50"] <= cost["latency_p95"]
 
 

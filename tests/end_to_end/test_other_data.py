@@ -89,7 +89,7 @@ def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_
     shutil.copytree(home / "images", tmp_path / "images")
     (tmp_path / "images" / "7.png").write_bytes(b"no image")
     error = refused("evaluate", run.directory, "--root", tmp_path / "images", "--bad-images", "skip")
-    assert "1 images that cannot be decoded were skipped now, 0 then." in error
+    assert "Skipped images that cannot be decoded: 1 now, 0 then." in error
 
 
 @pytest.fixture

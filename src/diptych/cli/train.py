@@ -88,8 +88,8 @@ def _print_data_remarks(run: Run) -> None:
     for remark in data.remarks:
         print(remark, file=sys.stderr)
     if data.skipped:
-        skipped = f"{len(data.skipped):,} images that cannot be decoded were skipped"
-        print(f"{skipped}; '{run.record_path}' lists them.", file=sys.stderr)
+        skipped = f"skipped images that cannot be decoded: {len(data.skipped):,}"
+        print(f"{skipped} ('{run.record_path}' lists them)", file=sys.stderr)
 
 
 def _print_table(runs: Sequence[Run]) -> None:

@@ -35,12 +35,16 @@ MAX_SPREAD = 2.0
 OTHER_LOAD = 0.25
 
 
-def measure(run: Run, threads: int) -> None:
-    """Measure a finished run's model in the framework that trained it, and write `cost.json`; raises DiptychError."""
+def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
+    """Measure a finished run's model in the framework that trained it, each speed for `seconds`; write `cost.json`.
+
+    Raises:
+        DiptychError: the measurement failed.
+    """
     engine = run.read_record().last_engine
     environment = processes.engine_environment(engine)
     with processes.Worker(f"Measuring '{run.directory}'", env=environment) as worker:
-        write_json(run.cost_path, worker.call(_measure, run.directory, engine, threads))
+        write_json(run.cost_path, worker.call(_measure, run.directory, engine, threads, seconds))
 
 
 def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: int, cores: int) -> bool:
@@ -49,8 +53,8 @@ def is_disturbed(rounds: list[list[float]], other_load: float | None, threads: i
     return is_uneven or (other_load is not None and other_load > max(0, cores - threads) + OTHER_LOAD)
 
 
-def _measure(directory: Path, engine_name: str, threads: int) -> Cost:
-    started, busy = time.perf_counter(), _others_seconds()
+def _measure(directory: Path, engine_name: str, threads: int, seconds: float) -> Cost:
+    started, busy, load_average = time.perf_counter(), _others_seconds(), os.getloadavg()
     run = Run.open(directory)
     record = run.read_record()
     recipe, data = record.recipe, provenance.load_data(record)
@@ -77,14 +81,14 @@ def _measure(directory: Path, engine_name: str, threads: int) -> Cost:
     train(STEPS)
     start = time.perf_counter()
     train(STEPS)
-    steps = STEPS * max(1, round(SECONDS / ROUNDS / (time.perf_counter() - start)))
+    steps = STEPS * max(1, round(seconds / ROUNDS / (time.perf_counter() - start)))
     train_throughput = [train(steps) for _ in range(ROUNDS)]
     memory = peak_memory()
     model = engine.build(record.spec, evaluation_precision(recipe))
     engine.load_weights(model, weights)
     images = data.test.images[:MAX_IMAGES]
-    many = times(lambda: engine.predict(model, images), SECONDS)
-    one = times(lambda: engine.predict(model, images[:1]), SECONDS)
+    many = times(lambda: engine.predict(model, images), seconds)
+    one = times(lambda: engine.predict(model, images[:1]), seconds)
     rounds = np.array_split(many, min(ROUNDS, len(many)))
     predict_throughput = [float(len(images) / np.median(part)) for part in rounds]
     cores, other_load = os.cpu_count() or 1, None
@@ -102,6 +106,7 @@ def _measure(directory: Path, engine_name: str, threads: int) -> Cost:
         runtime=engine.runtime(),
         processor=machine()["processor"],
         cores=cores,
+        load_average=load_average,
         other_load=other_load,
         disturbed=is_disturbed([train_throughput, predict_throughput], other_load, threads, cores),
     )

@@ -68,6 +68,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     # Files written before 0.2 lack the following.
     processor: str = ""
     cores: int | None = None
+    load_average: tuple[float, ...] = ()
+    """Before the measurement, over 1, 5 and 15 minutes."""
     other_load: float | None = None
     """Number of cores that other processes used during the measurement, on average."""
     disturbed: bool = False

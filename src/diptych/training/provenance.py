@@ -176,7 +176,7 @@ def skipped_note(dataset: Dataset, before: int = 0) -> str:
     """Return a sentence about skipped images for an error about changed data; empty if as many were skipped before."""
     if len(dataset.skipped) == before:
         return ""
-    return f" {len(dataset.skipped):,} images that cannot be decoded were skipped now, {before:,} then."
+    return f" Skipped images that cannot be decoded: {len(dataset.skipped):,} now, {before:,} then."
 
 
 def source_of(record: RunRecord) -> DataSource:
