@@ -1,17 +1,6 @@
-"""A run directory: all that is known of one training, in files that need no diptych to be read.
+"""A run's folder: all that is known of one training, in files that can be read without diptych (docs/models.md).
 
-runs/<name>/
-  run.json           spec, recipe, preprocessing, class names, data fingerprint, versions, machine,
-                     command, engine, status
-  events.jsonl       what happened, as it happened
-  diverged.json      the step after which numbers were not finite, if the training diverged
-  metrics.json       the numbers of the test set
-  cost.json          speed and memory, where a comparison measured them
-  predictions.npz    test logits, labels, sample ids
-  model.safetensors  the weights, canonical names and layout
-  checkpoints/ tensorboard/ plots/ export/
-  report.html
-  manifest.json      sha256 of every file above but those in export/; written last, so it says that the run is whole
+`manifest.json` is written last, so it says that the run is whole.
 """
 
 from __future__ import annotations
@@ -24,15 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from diptych.artifacts.record import RunRecord, read_record
-from diptych.artifacts.store import (
-    make_folder,
-    read_json,
-    read_npz,
-    sha256_of,
-    sync,
-    write_json,
-    write_npz,
-)
+from diptych.artifacts.store import make_folder, read_json, read_npz, sha256_of, sync, write_json, write_npz
 from diptych.errors import ArtifactError
 
 

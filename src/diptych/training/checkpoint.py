@@ -1,12 +1,6 @@
-"""Checkpoints: the whole state of a training, each in a folder that appears whole.
+"""Checkpoints: the whole state of a training, each in a folder that appears whole (docs/training.md).
 
-    checkpoints/step-00000123/
-      state.safetensors   `weights/<array>` and `optimizer/<slot>/<array>` in canonical layout; the rest as metadata
-      best.safetensors    weights of the best epoch so far, if the recipe keeps them
-      manifest.sha256     digests of both; `sha256sum --check` reads it
-
-The order of samples, augmentation and dropout follow from the seed and the step count, so no generator has a state to
-save. Two checkpoints share no file, so damage to a file costs one of them. Whoever saves holds the run's lock.
+No generator has a state to save, and two checkpoints share no file. Whoever saves holds the run's lock.
 """
 
 from __future__ import annotations
