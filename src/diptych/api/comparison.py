@@ -82,9 +82,8 @@ def compare(
     on_step("comparing")
     by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
     dataset = experiment.data(experiment.seeds[0])
-    explained = None
-    if experiment.options.explain:
-        explained = explain(accuracies(by_arm), (experiment.spec, experiment.recipe), 1 / len(dataset.test))
+    setup, resolution = (experiment.spec, experiment.recipe), 1 / len(dataset.test)
+    explained = explain(accuracies(by_arm), setup, resolution) if experiment.options.explain else None
     content = findings(
         by_arm[experiment.arms[0]],
         kind=experiment.arms[0],

@@ -1,7 +1,4 @@
-"""A run's folder: all that is known of one training, in files that can be read without diptych (docs/models.md).
-
-`manifest.json` is written last, so it says that the run is whole.
-"""
+"""A run's folder: all that is known of one training, in files that can be read without diptych (docs/models.md)."""
 
 from __future__ import annotations
 

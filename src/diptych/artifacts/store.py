@@ -1,8 +1,4 @@
-"""Write files so that a crash leaves the old file or the new one, and read them.
-
-A file is written under a temporary name beside its target, flushed, fsynced and renamed. Equal content
-gives equal bytes, so digests of two runs can be compared.
-"""
+"""Write files so that a crash leaves the old file or the new one, and read them."""
 
 import errno
 import hashlib

@@ -1,8 +1,4 @@
-"""The runs of a comparison: which ones it needs, in which order, and which exist already.
-
-Pairs share a seed, and so initial weights, order and augmentation. A run is identified by a digest of everything its
-numbers follow from, so comparisons share runs and an interrupted one resumes.
-"""
+"""The runs of a comparison: which ones it needs, in which order, and which exist already."""
 
 from __future__ import annotations
 
@@ -188,10 +184,8 @@ class Experiment:
     def plan(self) -> list[dict[str, Any]]:
         """Return the arm, seed, engine and status of every run, and an estimate of the seconds left."""
         runs = {cell: self.find(cell) for cell in self.cells}
-        epochs = {
-            cell: read_events(run.events_path, "epoch") if run and run.events_path.exists() else []
-            for cell, run in runs.items()
-        }
+        started = {cell: run.events_path for cell, run in runs.items() if run and run.events_path.exists()}
+        epochs = {cell: read_events(started[cell], "epoch") if cell in started else [] for cell in runs}
         planned = []
         for cell, run in runs.items():
             status, left = "finished", 0.0

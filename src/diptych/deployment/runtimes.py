@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -173,13 +173,7 @@ def load_onnxruntime(artifact: Artifact, threads: int) -> Infer:
     providers = [(name, options) for name, options in settings.items() if name in available]
     # From bytes, so that it cannot read other files.
     run = onnxruntime.InferenceSession(artifact.path.read_bytes(), options, providers=providers).run
-    names = list(OUTPUTS)
-
-    def infer(images_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits_nk, probabilities_nk = run(names, {INPUT: images_nhwc})
-        return logits_nk, probabilities_nk
-
-    return infer
+    return lambda images_nhwc: tuple(run(list(OUTPUTS), {INPUT: images_nhwc}))
 
 
 def load_litert(artifact: Artifact, threads: int) -> Infer:
@@ -210,13 +204,7 @@ def load_openvino(artifact: Artifact, threads: int) -> Infer:
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    model = openvino.Core().compile_model(artifact.path / "model.xml", "CPU", settings)
-
-    def infer(images_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = model(images_nhwc)
-        return answer[OUTPUTS[0]], answer[OUTPUTS[1]]
-
-    return infer
+    return _named(openvino.Core().compile_model(artifact.path / "model.xml", "CPU", settings))
 
 
 def _loaded(engine: str, artifact: Artifact, threads: int) -> Any:
@@ -238,19 +226,21 @@ def _served(artifact: Artifact, threads: int) -> Any:
 def _torch(model: Callable[[Any], dict[str, Any]]) -> Infer:
     import torch
 
-    def infer(images_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
-            answer = model(torch.from_numpy(images_nhwc))
-            return answer[OUTPUTS[0]].numpy(), answer[OUTPUTS[1]].numpy()
-
+    infer: Infer = torch.inference_mode()(_named(lambda images_nhwc: model(torch.from_numpy(images_nhwc))))
     return infer
 
 
 def _tensorflow(call: Callable[[Any], dict[str, Any]]) -> Infer:
     import tensorflow as tf
 
+    return _named(lambda images_nhwc: call(tf.constant(images_nhwc)))
+
+
+def _named(call: Callable[[np.ndarray], Mapping[str, Any]]) -> Infer:
+    """Return the outputs of a call by name, as arrays."""
+
     def infer(images_nhwc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = call(tf.constant(images_nhwc))
-        return answer[OUTPUTS[0]].numpy(), answer[OUTPUTS[1]].numpy()
+        answer = call(images_nhwc)
+        return np.asarray(answer[OUTPUTS[0]]), np.asarray(answer[OUTPUTS[1]])
 
     return infer

@@ -112,39 +112,31 @@ def curves(path: Path, epochs: Sequence[Mapping[str, Any]], *, color: str = NEUT
 
     A loss or accuracy of None leaves a gap.
     """
+    from matplotlib.ticker import MaxNLocator
+
+    numbers, marker = [epoch["epoch"] for epoch in epochs], "o" if len(epochs) <= 30 else ""
     validated = [epoch for epoch in epochs if epoch["validation_accuracy"] is not None]
     best = max(validated, key=lambda epoch: epoch["validation_accuracy"], default=None)
     with new_figure(path, 10, 4) as figure:
         for left, quantity in ((0.7, "loss"), (5.7, "accuracy")):
-            _curve(add_axes(figure, left, 0.6, 4.1, 3.0), epochs, quantity, best, color)
-
-
-def _curve(
-    axes: Axes, epochs: Sequence[Mapping[str, Any]], quantity: str, best: Mapping[str, Any] | None, color: str
-) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    numbers = [epoch["epoch"] for epoch in epochs]
-    train, validation = (
-        np.array([epoch[f"{split}_{quantity}"] for epoch in epochs], float) for split in ("train", "validation")
-    )
-    marker = "o" if len(epochs) <= 30 else ""
-    axes.plot(numbers, train, color=GRAY, linestyle="--", marker=marker, markersize=4, label="training")
-    if np.isfinite(validation).any():
-        axes.plot(numbers, validation, color=color, marker=marker, markersize=4, label="validation")
-    title = quantity.capitalize()
-    if best and best[f"validation_{quantity}"] is not None:
-        value = best[f"validation_{quantity}"]
-        axes.plot(best["epoch"], value, "o", markersize=11, mfc="none", color=INK, label="best epoch")
-        text = f"{value:.1%}" if quantity == "accuracy" else f"{value:.3f}"
-        title += f": {text} in validation at epoch {best['epoch']}"
-    axes.set_title(title, color=INK, loc="left")
-    axes.set_xlabel("epoch")
-    axes.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if quantity == "accuracy":
-        axes.yaxis.set_major_formatter(percent)
-    axes.legend(frameon=False, loc="upper right" if quantity == "loss" else "lower right")
+            axes = add_axes(figure, left, 0.6, 4.1, 3.0)
+            train, validation = (
+                np.array([epoch[f"{split}_{quantity}"] for epoch in epochs], float) for split in ("train", "validation")
+            )
+            axes.plot(numbers, train, color=GRAY, linestyle="--", marker=marker, markersize=4, label="training")
+            if np.isfinite(validation).any():
+                axes.plot(numbers, validation, color=color, marker=marker, markersize=4, label="validation")
+            title = quantity.capitalize()
+            if best and (value := best[f"validation_{quantity}"]) is not None:
+                axes.plot(best["epoch"], value, "o", markersize=11, mfc="none", color=INK, label="best epoch")
+                text = f"{value:.1%}" if quantity == "accuracy" else f"{value:.3f}"
+                title += f": {text} in validation at epoch {best['epoch']}"
+            axes.set_title(title, color=INK, loc="left")
+            axes.set(xlabel="epoch", xlim=(numbers[0] - 0.5, numbers[-1] + 0.5))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            if quantity == "accuracy":
+                axes.yaxis.set_major_formatter(percent)
+            axes.legend(frameon=False, loc="upper right" if quantity == "loss" else "lower right")
 
 
 def confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> None:

@@ -82,8 +82,7 @@ class Scale:
     def ticks(self, most: int) -> list[float]:
         """Return at most `most` multiples of 1, 2 or 5 times a power of ten on the scale."""
         power = math.floor(math.log10((self.high - self.low) / most)) - 1
-        steps = (base * 10.0**exponent for exponent in range(power, power + 4) for base in (1, 2, 5))
-        for step in steps:
+        for step in (base * 10.0**exponent for exponent in range(power, power + 4) for base in (1, 2, 5)):
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
             if last - first < most:
                 return [whole * step for whole in range(first, last + 1)]
@@ -128,10 +127,9 @@ def bottom_axis(across: Scale, ticks: Sequence[float], y: float, label: Callable
 
 def left_axis(up: Scale, left: float, right: float, label: Callable[[float], str]) -> Markup:
     """Return horizontal grid lines with their values on the left."""
-    ticks = up.ticks(6)
     return Markup("").join(
         line(left, up(tick), right, up(tick), "grid") + words(left - 7, up(tick) + 4, label(tick), "end")
-        for tick in ticks
+        for tick in up.ticks(6)
     )
 
 
