@@ -125,11 +125,7 @@ def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
 
 
 def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
-    """Move the files that cannot be decoded to `folder`; return their entries of `quarantine.json`.
-
-    Folders that are named like images stay: what is inside them may be good. The list is written before the first file
-    moves, so that each can be found after an interruption.
-    """
+    """Move the files, not folders, that cannot be decoded to `folder`, after writing their list; return its entries."""
     root, folder = root.absolute(), folder.expanduser().absolute()
     unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
     moves = {

@@ -1,7 +1,4 @@
-"""The events of a run: `events.jsonl`, one JSON object per line.
-
-Each line is on the disk before the training continues, so `tail -f` shows every event and a crash loses none.
-"""
+"""The events of a run: `events.jsonl`, one JSON object per line, on the disk before the training continues."""
 
 import json
 import os

@@ -1,7 +1,4 @@
-"""Folders that one process at a time works in, and folders that appear whole.
-
-The kernel releases a lock when its holder ends, however it ends.
-"""
+"""Folders that one process at a time works in (the kernel frees its lock), and folders that appear whole."""
 
 from __future__ import annotations
 

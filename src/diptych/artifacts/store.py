@@ -154,8 +154,7 @@ def entry_first(message: str) -> str:
     fault, _, place = message.partition(" - at `$")
     place = place.rstrip("`").lstrip(".")
     if missing := re.search(r"missing required field `(\w+)`", fault):
-        entry = ".".join(filter(None, [place, missing[1]]))
-        return f"'{entry}' is missing."
+        return f"'{'.'.join(filter(None, [place, missing[1]]))}' is missing."
     if place == "version":
         return f"unsupported version {fault.rpartition(' ')[2]}."
     fault = f"{fault[:1].lower()}{fault[1:].rstrip('.')}."

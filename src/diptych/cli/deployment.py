@@ -204,16 +204,14 @@ def _print_benchmark(results: Results) -> None:
     is_wide = get_terminal_size().columns >= WIDE
     columns = [column for column in COLUMNS if column[-1] or is_wide]
     _print_rows(results.rows, columns, "format", "runtime")
-    spreads = [row.spread for row in results.rows if row.spread and row.spread > NOISY]
-    if spreads:
+    if spreads := [row.spread for row in results.rows if row.spread and row.spread > NOISY]:
         times = f"{1 + max(spreads):.2g} times"
         print(f"The measurements of {len(spreads)} rows differ by up to {times}; the machine may have been busy.")
     for aim, rows in results.best.items():
         title, name, scale, form, unit = AIMS[aim]
         texts = [f"{row.label}, {format(scale * row.to_json()[name], form)} {unit}" for row in rows if row]
         print(f"{title}: {'; in float32 '.join(texts)}")
-    processor = results.machine["processor"]
-    print(f"threads: {results.threads} of {processor}; p50, p95: one image; images/s: batches of 32")
+    print(f"threads: {results.threads} of {results.machine['processor']}; p50, p95: one image; images/s: batches of 32")
 
 
 def _print_rows(rows: Sequence[Exported], columns: Sequence[tuple[str, str, float, str, bool]], *titles: str) -> None:

@@ -53,7 +53,12 @@ def main(args: list[str]) -> int:
             summaries.append({"run": str(run.directory), **facts})
         print_json(summaries)
         return 0
-    _print_data_remarks(runs[0])
+    data = runs[0].read_record().data
+    for remark in data.remarks:
+        print(remark, file=sys.stderr)
+    if data.skipped:
+        skipped = f"skipped images that cannot be decoded: {len(data.skipped):,}"
+        print(f"{skipped} ('{runs[0].record_path}' lists them)", file=sys.stderr)
     _print_table(runs)
     _print_next_steps(runs)
     return 0
@@ -81,15 +86,6 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     options = {**vars(parsed.training_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
     runs = train(parsed.data, **options, **notify)
     return runs if isinstance(runs, tuple) else [runs]
-
-
-def _print_data_remarks(run: Run) -> None:
-    data = run.read_record().data
-    for remark in data.remarks:
-        print(remark, file=sys.stderr)
-    if data.skipped:
-        skipped = f"skipped images that cannot be decoded: {len(data.skipped):,}"
-        print(f"{skipped} ('{run.record_path}' lists them)", file=sys.stderr)
 
 
 def _print_table(runs: Sequence[Run]) -> None:

@@ -52,9 +52,7 @@ def findings(
     by_place = {str(place): pairs(arms[0], other) for place, other in others}
     record, disturbed = arms[0].record, disturbances(arms)
     versions = {package: version for arm in arms for package, version in arm.record.versions.items()}
-    relevant = {
-        key for arm in arms for key, applies in relevance(arm.record.spec, arm.record.recipe).items() if applies
-    }
+    relevances = [relevance(arm.record.spec, arm.record.recipe) for arm in arms]
     return {
         "format": "diptych-comparison",
         "version": VERSION,
@@ -106,7 +104,7 @@ def findings(
         "differences": [
             {name: getattr(row, name) for name in ("key", "torch", "tensorflow", "rule")}
             for row in LEDGER
-            if row.key in relevant
+            if any(relevant[row.key] for relevant in relevances)
         ],
         "settings": _settings(arms),
         "remarks": [*remarks, *_caveats(arms), *disturbed],

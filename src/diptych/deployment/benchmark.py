@@ -17,8 +17,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from diptych.artifacts.store import atomic_write, write_json
 from diptych.deployment import runtimes
 from diptych.deployment.export import Exported, Status, TrainedModel, export
@@ -108,9 +106,7 @@ class Benchmark:
         best = {}
         for aim, (name, sign) in _AIMS.items():
             rows = [row for row in self.rows if row.status == "ok" and (aim != "size" or row.form not in _WEIGHTS_ONLY)]
-            costs = [sign * row.to_json()[name] for row in rows]
-            ranked = [rows[place] for place in np.argsort(costs, kind="stable")]
-            if ranked:
+            if ranked := sorted(rows, key=lambda row: sign * row.to_json()[name]):
                 lossless = next((row for row in ranked if row.is_lossless), None)
                 best[aim] = ranked[0], None if ranked[0].is_lossless else lossless
         return best

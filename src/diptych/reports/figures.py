@@ -223,6 +223,5 @@ def _level(across: Scale, values: Sequence[float], y: float, class_: str) -> Mar
 
 def _whisker(across: Scale, ends: tuple[float, float], y: float, class_: str) -> Markup:
     """Draw a horizontal line with caps at its ends."""
-    places = [_place(across, end) for end in ends]
-    caps = [svg.line(place, y - 5, place, y + 5, "cap") for place in places]
-    return Markup("").join([svg.line(places[0], y, places[1], y, class_), *caps])
+    caps = [svg.line(place, y - 5, place, y + 5, "cap") for place in (_place(across, end) for end in ends)]
+    return Markup("").join([_level(across, ends, y, class_), *caps])

@@ -38,7 +38,6 @@ from diptych.training.schedule import learning_rates
 from diptych.vocabulary import did_you_mean
 
 T = TypeVar("T")
-
 BATCH_SIZE = 7  # odd, and small enough for a running variance without n/(n − 1) to show
 USUAL_BATCH_SIZE = 64
 
@@ -51,7 +50,6 @@ RECIPES: dict[Rule, Recipe] = {
     "adamw": Recipe(optimizer="adamw", epsilon=1e-3),
     "rmsprop": Recipe(optimizer="rmsprop", epsilon=1e-3),
 }
-
 OPTIMIZERS: tuple[Rule, ...] = tuple(RECIPES)
 PRECISIONS = ("float64", "float32")
 
@@ -68,7 +66,6 @@ FLOAT32_TOLERANCES = {
     **{f"one step of {rule}": 1e-3 for rule in RECIPES},
     "running statistics after one step": 1e-5,
 }
-
 
 Pair: TypeAlias = tuple[Session, Session]
 """A worker process of each engine, in the order of `engines.NAMES`."""
@@ -135,8 +132,8 @@ def verify(
             on_step("training on digits in float64")
             rungs.append(_training_on_digits(workers, tested, digits_epochs, seed))
         for runtime in ask(workers, lambda worker: worker.runtime()):
-            versions |= {runtime["engine"]: runtime["version"]}
-            versions |= {name: runtime[name] for name in ("keras",) if name in runtime}
+            versions[runtime["engine"]] = runtime["version"]
+            versions |= {"keras": runtime["keras"]} if "keras" in runtime else {}
     return Certificate(
         model=spec.name,
         input_shape=spec.input_shape,

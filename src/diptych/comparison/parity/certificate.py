@@ -128,10 +128,8 @@ class Certificate:
     @property
     def summary(self) -> str:
         """The result in one line."""
-        parts = []
         same, total = self.predictions
-        if total:
-            parts.append(f"same predictions on {same} of {total} test images")
+        parts = [f"same predictions on {same} of {total} test images"] if total else []
         if self.float64_difference is not None:
             parts.append(f"float64 difference {self.float64_difference:.0e} after {self.steps} steps")
         return (
