@@ -68,8 +68,7 @@ def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> s
 
 def markdown(comparison: Mapping[str, Any]) -> str:
     """Return a comparison as Markdown, with the numbers of the page."""
-    environment = _environment().overlay(finalize=_plain)
-    template = environment.get_template("comparison.md.j2")
+    template = _environment().overlay(finalize=_plain).get_template("comparison.md.j2")
     text = template.render(c=comparison, results=results(comparison), result_heads=RESULT_HEADS)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -234,8 +234,7 @@ def reliability(path: Path, answers: Answers) -> None:
         upper.plot([0, 1], [0, 1], color=INK, linestyle="--", label="perfectly calibrated")
         upper.legend(frameon=False, loc="upper left")
         lower.bar(height=bins.counts / bins.counts.sum(), color=GRAY, **bar)
-        title = f"Calibration: expected error {bins.expected_calibration_error:.1%}"
-        upper.set_title(title, color=INK, loc="left")
+        upper.set_title(f"Calibration: expected error {bins.expected_calibration_error:.1%}", color=INK, loc="left")
         upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", xticklabels=[])
         lower.set(xlim=(0, 1), ylabel="share of samples", xlabel="confidence (probability of the predicted class)")
         for axis in (upper.yaxis, lower.yaxis, lower.xaxis):

@@ -1,8 +1,4 @@
-"""Parity: whether one spec is the same model in both frameworks, from equal weights to equal training runs.
-
-Two worker processes, one a framework, return arrays, which are compared here in NumPy, in a ladder of comparisons from
-equal initial weights to equal predictions after training, one a rung.
-"""
+"""Parity: whether one spec is the same model in both frameworks, by a ladder of comparisons of workers' arrays."""
 
 from __future__ import annotations
 
