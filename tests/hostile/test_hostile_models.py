@@ -1,15 +1,91 @@
-"""Untrusted model files: no code in them runs, no other file is touched, and each is a typed error in one line."""
+"""Untrusted model files: no code in them runs, no other file is touched, and each is a typed error in one line.
 
+Sound files, and the hostile ones made of them, go through a user's doors once. Each table of a module has its own doors
+that may let a file in, as they take nothing hostile from it.
+"""
+
+import json
+import subprocess
+import sys
 from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
 
+import hostile_cards
+import hostile_flat
+import hostile_keras
+import hostile_onnx
+import hostile_places
+import hostile_torch
 import pytest
-from corpus import CORPUS
-from ground import SECRET
+from ground import SECRET, Ground, make_outside, sound_files
 from hostile_cards import MARKUP
 
 from diptych import errors
+from diptych.processes import engine_environment
 
+MODULES = (hostile_cards, hostile_flat, hostile_keras, hostile_onnx, hostile_places, hostile_torch)
+DESCRIBE, TRANSFER = ("describe",), ("transfer",)
+DOORS = {"CASES": (), "TOLD": DESCRIBE, "MOVED": TRANSFER, "FOR_TRUST": DESCRIBE + TRANSFER}
+DOORS["HARMLESS"] = (*DESCRIBE, "predict", *TRANSFER)
+CORPUS = {
+    name: (build, doors)
+    for table, doors in DOORS.items()
+    for module in MODULES
+    for name, build in getattr(module, table, {}).items()
+}
 WEIGHTS = ("safetensors", "state-dict", "keras", "h5", "weights-h5")
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """A sound file of each format, by name."""
+    return sound_files(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory, sound):
+    """What came of every file through every door, and what became of the folders around."""
+    folder = tmp_path_factory.mktemp("hostile")
+    outside = make_outside(folder / "outside")
+    stolen = Ground(sound, folder, outside).card("openvino", class_names=[SECRET, "b", "c"])
+    (outside / "stolen.json").write_text(stolen)
+    for name in ("targets", "nowhere"):
+        (folder / name).mkdir()
+    files = {}
+    for place, (name, (build, _)) in enumerate(CORPUS.items()):
+        ground = Ground(sound, folder / str(place), outside)
+        ground.folder.mkdir()
+        files[name] = build(ground)
+    before = content(outside)
+    request = {"sound": sound, "outside": outside, "targets": folder / "targets"}
+    found = []
+    while files:
+        done = through_doors(folder, {**request, "hostile": files})
+        found += done
+        files = {name: path for name, path in files.items() if name not in {told["name"] for told in done}}
+    left = [*(folder / "nowhere").iterdir()]  # where the process worked
+    return SimpleNamespace(found=found, before=before, after=content(outside), left=left)
+
+
+def through_doors(folder, request):
+    """Answers of one process; where it died over a file, that is the last of them."""
+    path = folder / "request.json"
+    path.write_text(json.dumps(request, default=str))
+    command = [sys.executable, str(Path(__file__).with_name("doors.py")), str(path)]
+    settings = {**engine_environment("tensorflow"), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=folder / "nowhere", env=settings, capture_output=True, check=False)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode:
+        last = done.stderr.decode(errors="replace")[-3000:]
+        assert found, last
+        found.append({"name": found[-1]["name"], "fault": f"the process ended with {done.returncode}: {last}"})
+    return found
+
+
+def content(folder):
+    """Content and time of every file."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="session")
