@@ -63,8 +63,9 @@ def test_damage_anywhere_is_found(run, number, damage):
 def test_the_next_save_replaces_a_damaged_checkpoint(run, step):
     files_of_newest(run)[2].write_bytes(b"")
     assert 4 == states.load(run)[0]
-    checkpoint.save(run, states.state(5, step, 2))
-    assert (5, []) == states.load(run, lambda number: states.state(number, step, 2))
+    next_state = states.state(5, step, 2)
+    checkpoint.save(run, next_state)
+    assert (5, []) == states.load(run, next_state)
     assert 2 == len(list(run.checkpoints_dir.iterdir()))
     states.assert_tidy(run)
 

@@ -1,5 +1,3 @@
-"""One pair of workers for every climb: a framework takes seconds to start."""
-
 import pytest
 
 from diptych.comparison.parity import start
@@ -7,6 +5,6 @@ from diptych.comparison.parity import start
 
 @pytest.fixture(scope="session")
 def pair():
-    """A PyTorch and a TensorFlow worker; a missing framework fails the tests that ask for them."""
+    """A PyTorch and a TensorFlow worker for every climb; a missing framework fails the tests that ask for them."""
     with start() as workers:
         yield workers

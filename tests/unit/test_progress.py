@@ -14,14 +14,11 @@ from diptych.training.tensorboard import tensorboard
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that tests set: `clock.now`."""
-
-    class Clock:
-        now = 0.0
-
-    monkeypatch.setattr(progress.time, "monotonic", lambda: Clock.now)
+    """A clock that tests set."""
+    set_by_tests = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: set_by_tests.now)
     monkeypatch.setattr(progress.Lines, "_watch", lambda self: None)  # tests call `remind` themselves
-    return Clock
+    return set_by_tests
 
 
 def step(epoch, step, steps=100):
