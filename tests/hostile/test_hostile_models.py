@@ -1,7 +1,6 @@
 """Untrusted model files: no code in them runs, no other file is touched, and each is a typed error in one line.
 
-Sound files, and the hostile ones made of them, go through a user's doors once. Each table of a module has its own doors
-that may let a file in, as they take nothing hostile from it.
+Sound files, and hostile ones made of them, go through a user's doors once; `DOORS` may let a table's files in.
 """
 
 import json
