@@ -22,9 +22,10 @@ IDLE = []
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol():
+def pytest_runtest_protocol(item):  # pytest calls it for the tests of every folder
     """Reuse processes where every command has one thread: TensorFlow fixes their number at its first use."""
-    with processes_reused(IDLE) if num_threads() == 1 else nullcontext():
+    is_here = item.path.is_relative_to(Path(__file__).parent)
+    with processes_reused(IDLE) if is_here and num_threads() == 1 else nullcontext():
         return (yield)
 
 

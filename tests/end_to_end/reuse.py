@@ -12,8 +12,6 @@ from pathlib import Path
 
 from diptych.processes import ProcessFailed, Worker, engine_environment
 
-MOST = 3
-
 
 @contextmanager
 def processes_reused(idle):
@@ -41,7 +39,7 @@ def processes_reused(idle):
                 self._log = BytesIO()
                 self.call(int, log=tempfile.TemporaryFile("a+b"))  # noqa: SIM115  (no longer to the log of a run)
                 idle.append({**vars(self)})
-                if len(idle) > MOST:
+                if len(idle) > 3:
                     end(idle.pop(0))
                 return
         close(self)

@@ -45,7 +45,11 @@ def user_path(path: str | Path, what: str) -> Path:
 
 def folder_named_by(variable: str) -> Path:
     """Return the folder that an environment variable names, DIPTYCH_DATA or DIPTYCH_CACHE, or `~/.cache/diptych`."""
-    return user_path(os.environ.get(variable) or "~/.cache/diptych", variable)
+    if setting := os.environ.get(variable):
+        return user_path(setting, variable)
+    with suppress(RuntimeError):
+        return Path("~/.cache/diptych").expanduser()
+    raise UsageError(f"There is no home folder: set {variable} to a folder.")
 
 
 def contained(root: Path, name: str) -> Path:
