@@ -30,10 +30,10 @@ def processes_reused(idle):
         self.key, self.ended = key, False
 
     def close_or_keep(self):
-        if self.ended:
+        if getattr(self, "ended", False):
             return
         self.ended = True
-        if self.key:
+        if getattr(self, "key", None):  # none if another test's fixture started it
             with suppress(ProcessFailed):  # it has died
                 self._log.close()
                 self._log = BytesIO()

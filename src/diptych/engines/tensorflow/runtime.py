@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -28,8 +29,9 @@ def configure(threads: int, device: Device = "auto") -> None:
         tf.config.set_visible_devices([], "GPU")
     elif device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise UsageError("'device' is cuda, but TensorFlow finds no GPU here; use cpu or auto.")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    with suppress(RuntimeError):  # TensorFlow is in use here, by a caller's code, and keeps its threads
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     # differs: denormals, tf32
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()
