@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 
@@ -10,11 +11,12 @@ from rich.table import Table
 
 import diptych
 from diptych.artifacts.events import read_events
-from diptych.comparison.parity.certificate import Rung, difference
+from diptych.comparison.parity.certificate import Rung, differences
+from diptych.options import EngineName
 from diptych.spec import zoo
-from diptych.spec.layers import Conv, Dropout
+from diptych.spec.layers import Conv, Dropout, Layer
 
-TITLES = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+TITLES: dict[EngineName, str] = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
 EPOCHS = 12
 
 console = Console(highlight=False, soft_wrap=True)
@@ -28,7 +30,7 @@ def step(text: str) -> None:
 
 def model() -> diptych.ModelSpec:
     """A CNN of half the usual width, without dropout: each framework draws its own dropout masks."""
-    layers = []
+    layers: list[Layer] = []
     for layer in zoo.model("cnn", (8, 8, 1), num_classes=10).layers:
         match layer:
             case Conv():
@@ -40,15 +42,15 @@ def model() -> diptych.ModelSpec:
     return diptych.ModelSpec("small_cnn", (8, 8, 1), tuple(layers))
 
 
-def same_predictions(runs: dict[str, diptych.Run]) -> Rung:
+def same_predictions(runs: Mapping[EngineName, diptych.Run]) -> Rung:
     """Compare the classes that both runs predict for the test images."""
     ours, theirs = (run.read_predictions().logits_nk.argmax(1) for run in runs.values())
-    apart = difference({"classes": theirs}, {"classes": ours}, ["classes"])
+    apart = differences({"classes": theirs}, {"classes": ours}, ["classes"])
     equal = int((ours == theirs).sum())
     return Rung.judged("predictions of the two runs", "float64", 0.0, apart, equal=equal, total=len(ours))
 
 
-def results(runs: dict[str, diptych.Run], seconds: dict[str, float]) -> Table:
+def results(runs: Mapping[EngineName, diptych.Run], seconds: Mapping[EngineName, float]) -> Table:
     """Accuracy and loss on the test images, training speed and total time of each run."""
     table = Table("", "accuracy", "loss", "images/s", "seconds")
     for engine, run in runs.items():
