@@ -133,14 +133,13 @@ def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[s
         for name, one in unusable.items()
         if (root / name).is_symlink() or (root / name).is_file()
     }
-    for target in moves:
-        if os.path.lexists(target):
-            raise DataError(f"{str(target)!r} already exists: choose another folder.")
+    _check_free(*moves)
     if moves:
         known = read_json(folder / LIST)["files"] if (folder / LIST).exists() else []
         entries = {entry["to"]: entry for entry in (*known, *moves.values())}
         write_json(folder / LIST, {"files": list(entries.values())})
     for target, move in moves.items():
+        _check_free(target)  # two names may be one where upper and lower case are the same
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(move["from"], target)
@@ -150,3 +149,9 @@ def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[s
             fault = f"{error.strerror or error}. {str(folder / LIST)!r} lists all planned moves"
             raise DataError(f"Cannot move {move['from']!r} to {str(target)!r}: {fault}.") from error
     return tuple(moves.values())
+
+
+def _check_free(*targets: Path) -> None:
+    for target in targets:
+        if os.path.lexists(target):
+            raise DataError(f"{str(target)!r} already exists: choose another folder.")
