@@ -168,7 +168,7 @@ def test_without_room_for_pixels_they_are_streamed_with_a_remark(folder, monkeyp
     assert "Decoded images are not cached: Cannot write" in parts.remarks[0]
     with pytest.raises(ArtifactError, match="No space left on device"):
         read(folder, "always")
-    assert [] == [*(folder.parent / "kept").glob("*.npy"), *(folder.parent / "kept").glob(".*")]
+    assert [".npz"] == [path.suffix for path in (folder.parent / "kept").iterdir()]  # the faults, for the next run
 
 
 @pytest.mark.parametrize("caching", ["auto", "never"])

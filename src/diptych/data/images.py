@@ -108,8 +108,8 @@ def store(
     cached = cache.PixelCache(folder, _cache_key(digests, image_shape))
     known, remarks = cached.scan(), tuple[str, ...]()
     scan = known and known[:2]
-    has_pixels = known is not None and caching != "never" and cached.has_pixels(known[2])
     try:
+        has_pixels = known is not None and caching != "never" and cached.has_pixels(known[2])
         if not has_pixels and (cache.wants(caching, folder, math.prod(shape)) or not scan):
             has_pixels = cache.wants(caching, folder, math.prod(shape))
             with cached.writing(shape) if has_pixels else nullcontext() as pixels:
@@ -119,7 +119,10 @@ def store(
         if caching == "always":
             raise
         has_pixels, remarks = False, (f"Decoded images are not cached: {error}",)
-        scan = scan or _decode_all(listing, digests, image_shape, progress)
+        if not scan:
+            scan = _decode_all(listing, digests, image_shape, progress)
+            with suppress(ArtifactError):  # there may be room for this
+                cached.write_scan(*scan, has_pixels=False)
     assert scan  # cached, or made just now
     everything = np.arange(len(listing))
     stored = StoredImages(listing, image_shape, digests, scan[1], everything, cached if has_pixels else None)
@@ -160,8 +163,7 @@ def _decode_all(
 ) -> tuple[dict[int, str], NDArray[np.int64]]:
     """Decode every image once, into `pixels` if given; return faults and moments."""
     faults: dict[int, str] = {}
-    channels = image_shape[2]
-    moments = np.zeros((len(digests), 2, channels), dtype=np.int64)
+    moments = np.zeros((len(digests), 2, image_shape[2]), dtype=np.int64)
 
     def one(index: int) -> None:
         try:
@@ -174,7 +176,7 @@ def _decode_all(
             return
         # Sums of whole numbers in float64, far below 2**53: exact.
         squares_hwc = cv2.multiply(image_hwc, image_hwc, dtype=cv2.CV_16U)
-        moments[index] = [cv2.sumElems(levels)[:channels] for levels in (image_hwc, squares_hwc)]
+        moments[index] = [cv2.sumElems(levels)[: image_shape[2]] for levels in (image_hwc, squares_hwc)]
         if pixels is not None:
             pixels[index] = image_hwc
 
