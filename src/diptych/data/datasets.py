@@ -218,9 +218,8 @@ def ingest(
         splits[split] = Split(pick(stored, first + good), listed.labels[good], listed.ids[good])
         if lost := set(listed.labels.tolist()) - set(splits[split].labels.tolist()):
             name = listing.class_names[min(lost)]
-            raise DataError(
-                f"No image of class {name!r} in {split} can be decoded: fix its files, or remove the class."
-            )
+            fault = f"No image of class {name!r} in {split} can be decoded"
+            raise DataError(f"{fault}: fix its files, or remove the class.")
         first += len(listed)
     return Dataset.of(listing.class_names, splits, skipped=skipped, remarks=remarks)
 
@@ -242,9 +241,9 @@ def cut(
     is_cut = np.zeros(len(split), dtype=bool)
     if fraction:
         shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
-        shuffled_labels = split.labels[shuffled]
-        for label, name in enumerate(class_names):
-            members = shuffled[shuffled_labels == label]
+        by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
+        ends_k = np.cumsum(np.bincount(split.labels, minlength=len(class_names)))
+        for name, members in zip(class_names, np.split(by_class, ends_k[:-1]), strict=True):
             num_cut = max(1, round(fraction * len(members)))
             if num_cut >= len(members):
                 raise DataError(
