@@ -75,10 +75,8 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
         raise ImageError(f"Cannot decode {name!r}: the file is empty.", "empty")
     file_format = sniff(encoded)
     if file_format is None:
-        expected = "expected JPEG, PNG, WebP, BMP, GIF or TIFF"
-        raise ImageError(
-            f"Cannot decode {name!r}: {expected}, got a file that starts with {encoded[:8]!r}.", "not-an-image"
-        )
+        fault = f"expected JPEG, PNG, WebP, BMP, GIF or TIFF, got a file that starts with {encoded[:8]!r}"
+        raise ImageError(f"Cannot decode {name!r}: {fault}.", "not-an-image")
     try:
         image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
     except _Fault as fault:

@@ -128,10 +128,8 @@ def read_svhn(path: Path) -> Pixels:
     images_hwcn, labels_n1 = (np.asarray(content.get(name, ())) for name in ("X", "y"))
     num_images = images_hwcn.shape[-1]
     if images_hwcn.shape[:-1] != (32, 32, 3) or images_hwcn.dtype != np.uint8 or labels_n1.shape != (num_images, 1):
-        raise DataError(
-            f"{str(path)!r} holds X {images_hwcn.dtype} {images_hwcn.shape} and y {labels_n1.shape}, "
-            "expected X uint8 (32, 32, 3, N) and y (N, 1)."
-        )
+        found = f"X {images_hwcn.dtype} {images_hwcn.shape} and y {labels_n1.shape}"
+        raise DataError(f"{str(path)!r} contains {found}, expected X uint8 (32, 32, 3, N) and y (N, 1).")
     images_nhwc, labels_n = labeled(str(path), images_hwcn.transpose(3, 0, 1, 2), labels_n1[:, 0], range(1, 11))
     return np.ascontiguousarray(images_nhwc), labels_n % 10
 

@@ -55,10 +55,8 @@ def survey_folder(root: Path, *, any_kind: bool = True) -> Listing:
     folders = _split_folders(root)
     class_names = tuple(sorted({name for folder in folders.values() for name in folder_names(root / folder)}))
     if len(class_names) < 2:
-        raise DataError(
-            f"{str(root)!r} must contain at least 2 class folders, each with the images of one class, "
-            f"got {len(class_names)}."
-        )
+        wanted = "at least 2 class folders, each with the images of one class"
+        raise DataError(f"{str(root)!r} must contain {wanted}, got {len(class_names)}.")
     return _list_classes(root, folders, class_names, any_kind=any_kind)
 
 

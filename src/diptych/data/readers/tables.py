@@ -260,9 +260,8 @@ def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tu
     """Return the names of labels that are numbers, in order."""
     for first, second in pairwise(labels):
         if int(first) == int(second):
-            raise DataError(
-                f"{str(path)!r} has the labels {first!r} and {second!r} for the same number: use one of them."
-            )
+            same = f"the labels {first!r} and {second!r} for the same number"
+            raise DataError(f"{str(path)!r} has {same}: use one of them.")
     class_names = [names[label] for label in labels] if names else _names_beside(path) or labels
     if len(class_names) != len(labels):
         beside = f"classes.txt beside it has {len(class_names)} names"
