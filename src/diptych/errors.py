@@ -14,6 +14,7 @@ Each message is one line: what happened, the offending value, what is accepted, 
 and exits with 2; a traceback is a bug.
 """
 
+import errno
 import re
 
 _MAX_LENGTH = 200
@@ -67,6 +68,14 @@ class MissingEngine(EngineError):  # noqa: N818  (a state of the machine, not an
 
 class UsageError(DiptychError):
     """An argument is invalid."""
+
+
+def cannot_read(path: object, kind: str, error: Exception) -> ArtifactError:
+    """Return the error for a file that the system refuses to read, or that is damaged; `kind` names its format."""
+    fault = f"the {kind} is corrupt or truncated ({in_one_line(error)})"
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: an offset out of range
+        fault = error.strerror or fault
+    return ArtifactError(f"Cannot read '{path}': {fault}.")
 
 
 def in_one_line(error: Exception) -> str:

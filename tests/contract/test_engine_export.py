@@ -43,8 +43,7 @@ for folder, lines, names in json.loads(sys.argv[1]):
 
 def exported(engine, model, form, folder):
     """Write a model in a format, under the name in the documentation."""
-    generator = np.random.default_rng(1)
-    calibration_nhwc = generator.integers(0, 256, (30, *model.spec.input_shape), dtype=np.uint8)
+    calibration_nhwc = np.random.default_rng(1).integers(0, 256, (30, *model.spec.input_shape), dtype=np.uint8)
     path = folder / f"cnn{FORMATS[form].suffix}"
     engine.export(model, form, path, json.dumps({"classes": ["a", "b", "c"]}), calibration_nhwc)
     return path

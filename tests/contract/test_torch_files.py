@@ -79,8 +79,7 @@ def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, t
     assert read_card(tmp_path / "resnet20.th") is None
     built = engine.build(spec)
     engine.load_weights(built, read_weights(tmp_path / "resnet20.th", spec))
-    found_nk = engine.predict(built, images_nhwc)
-    np.testing.assert_allclose(found_nk, wanted_nk, atol=1e-5)
+    np.testing.assert_allclose(engine.predict(built, images_nhwc), wanted_nk, atol=1e-5)
 
 
 @pytest.mark.parametrize(

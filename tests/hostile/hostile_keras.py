@@ -172,6 +172,7 @@ CASES = {
 TOLD = {
     "a configuration of a million brackets": lambda g: rezipped(g, "keras", replace={CONFIG: "[" * 10**6}),
     "a configuration that is a list": lambda g: rezipped(g, "keras", replace={CONFIG: "[1]"}),
+    "a card of narrower layers": lambda g: rezipped(g, "keras", replace={CARD: g.card("keras").replace("256", "255")}),
     "an archive without weights": lambda g: rezipped(g, "keras", leave_out=(WEIGHTS,)),
     "weights linked to another file": partial(with_weights, change=linked),
     "weights stored in another file": partial(with_weights, change=stored_elsewhere),

@@ -13,7 +13,7 @@ from diptych.data import datasets
 from diptych.data.datasets import Split
 from diptych.deployment import formats, quantization
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import find_card, open_artifact
+from diptych.deployment.file_types import find_card, open_artifact, open_zip
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.verify import Reference, class_changes, judge, write_golden
 from diptych.errors import ArtifactError, DataError, MissingEngine
@@ -100,6 +100,13 @@ def test_a_folder_of_more_than_a_hundred_files_is_refused(tmp_path):
         find_card(tmp_path)
 
 
+@pytest.mark.parametrize("read", [find_card, open_zip])
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatch, read):
+    monkeypatch.setattr(type(tmp_path), "open", lambda *_: (tmp_path / "gone").stat())
+    with pytest.raises(ArtifactError, match=r"^Cannot read '.*': No such file or directory\.$"):
+        read(type(tmp_path)(__file__))
+
+
 @pytest.mark.parametrize("name", ["absent.onnx", "no\0name.onnx", "long" * 2000])
 def test_a_path_that_cannot_exist_is_missing(tmp_path, name):
     with pytest.raises(ArtifactError, match="No file or folder"):
@@ -151,10 +158,9 @@ def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
 
 def test_predictions_for_another_test_set_are_an_error(reference):
     predictions = Predictions(reference.logits_nk, reference.labels_n, reference.labels_n)
+    rolled = Split(reference.images, np.roll(reference.labels_n, 1), reference.labels_n)
     with pytest.raises(ArtifactError, match="for a different test set"):
-        Reference.of(
-            Split(reference.images, np.roll(reference.labels_n, 1), reference.labels_n), predictions, tuple("abcd")
-        )
+        Reference.of(rolled, predictions, tuple("abcd"))
 
 
 def test_the_golden_image_has_the_colors_of_a_test_image(reference, tmp_path):

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import safetensors
 
-from diptych.errors import ArtifactError
+from diptych.errors import ArtifactError, cannot_read
 
 _NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
 SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
@@ -238,10 +238,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
-    except OSError as error:
-        raise ArtifactError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except (*_DAMAGED, struct.error) as error:
-        raise ArtifactError(f"Cannot read '{path}': the .npz file is corrupt or truncated ({error}).") from error
+    except (OSError, *_DAMAGED, struct.error) as error:
+        raise cannot_read(path, ".npz file", error) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -97,7 +97,7 @@ class Card:
             card._check()
         except (msgspec.MsgspecError, ValueError, KeyError, TypeError, RecursionError, SpecError) as error:
             fault = entry_first(str(error)) if isinstance(error, msgspec.ValidationError) else in_one_line(error)
-            raise ArtifactError(f"Cannot read the card in {where}: {fault.rstrip('.')}.") from error
+            raise ArtifactError(f"Cannot read the card in {where}: {fault.rstrip('.'):.300}.") from error
         return card
 
     def for_format(self, form: str, calibration: Mapping[str, Any] | None = None) -> Self:

@@ -17,7 +17,7 @@ from typing import Any
 from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS, Format, check_installed
 from diptych.engines.contract import CARD, MOST_BYTES
-from diptych.errors import ArtifactError, DiptychError, UsageError, in_one_line
+from diptych.errors import ArtifactError, DiptychError, UsageError, cannot_read
 
 _MAX_CARD_BYTES = 4 * 2**20
 _MAX_FILES = 100
@@ -80,14 +80,16 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
 def is_artifact(path: str | Path) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
     expanded = Path(path).expanduser()
-    is_folder = any(_exists(expanded / inside) for inside in _FOLDERS.values())
-    return is_folder or (_exists(expanded) and expanded.is_file())
+    is_file = _exists(expanded) and expanded.is_file()
+    return is_file or any(_exists(expanded / inside) for inside in _FOLDERS.values())
 
 
 def _exists(path: Path) -> bool:
     """Return whether there is a file or folder; pipes and devices may never end, and are neither."""
     try:
         return path.is_file() or path.is_dir()
+    except PermissionError as error:
+        raise cannot_read(path, "file", error) from error
     except OSError:  # the name is too long
         return False
 
@@ -137,24 +139,23 @@ def _read(path: Path) -> tuple[FileType, Card | None]:
     try:
         file_type = file_type_of(path)
         title = file_type.title
-        _check_files(path)
+        check_files(path)
         check_installed(title, file_type.packages)
         cards = file_type.read(path)
     except DiptychError:
         raise
     except Exception as error:  # parsers of damaged files can raise anything
-        raise ArtifactError(
-            f"Cannot read '{path}': the {title} is corrupt or truncated ({in_one_line(error)})."
-        ) from error
+        raise cannot_read(path, title, error) from error
     if len(cards) > 1:
         raise ArtifactError(f"'{path}' has {len(cards)} cards; expected one.")
     return file_type, Card.from_text(cards[0], f"'{path}'") if cards else None
 
 
-def _check_files(path: Path) -> None:
+def check_files(path: Path) -> None:
+    """Raise ArtifactError for a file or folder that is too large, or a folder with too many files or links."""
     for count, inside in enumerate(path.rglob("*") if path.is_dir() else (), start=1):
         if count > _MAX_FILES:
-            raise ArtifactError(f"'{path}' has more than {_MAX_FILES} files; no known format has.")
+            raise ArtifactError(f"'{path}' has more than {_MAX_FILES} files; no known format has that many.")
         if inside.is_symlink() or not (inside.is_file() or inside.is_dir()):
             raise ArtifactError(f"'{inside}' is a link or a device; expected a folder of regular files.")
     if num_bytes(path) > MOST_BYTES:
@@ -164,12 +165,10 @@ def _check_files(path: Path) -> None:
 def _cards_in_zip(path: Path) -> list[bytes]:
     with open_zip(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == CARD]
-        sizes = [entry.file_size for entry in entries]
-        texts = [archive.read(entry) for entry in entries if entry.file_size <= _MAX_CARD_BYTES]
-    if sizes != [len(text) for text in texts]:
-        raise ArtifactError(
-            f"The card in '{path}' has more than {_MAX_CARD_BYTES:,} bytes, or another size than its entry says."
-        )
+        size = sum(entry.file_size for entry in entries)
+        texts = [archive.read(entry) for entry in entries if size <= _MAX_CARD_BYTES]
+    if size != sum(map(len, texts)):
+        raise ArtifactError(f"The card in '{path}' has more than {_MAX_CARD_BYTES:,} bytes, or its entry is wrong.")
     return texts
 
 
@@ -196,7 +195,7 @@ def _cards_in_onnx(path: Path) -> list[str]:
             case "AttributeProto" if message.HasField("g") or message.graphs:
                 raise ArtifactError(f"'{path}' has a nested graph ({message.name!r:.60}), such as a loop.")
             case "FunctionProto":
-                raise ArtifactError(f"'{path}' defines a function ({message.name!r:.60}); diptych writes none.")
+                raise ArtifactError(f"'{path}' defines a function ({message.name!r:.60}), which diptych never writes.")
     return [entry.value for entry in program.metadata_props if entry.key == CARD]
 
 
@@ -236,7 +235,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
             _check_entries(path, archive.infolist())
         return zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"Cannot read '{path}': the zip archive is corrupt or truncated ({error}).") from error
+        raise cannot_read(path, "zip archive", error) from error
 
 
 def _directory_size(path: Path) -> int:

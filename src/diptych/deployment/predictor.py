@@ -105,8 +105,7 @@ class Probes(ExitStack):
         """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
         if runtime.engine not in self._workers:
             framework = f"diptych.engines.{runtime.engine}" if runtime.engine else runtime.package
-            env = processes.engine_environment(runtime.engine)
-            worker = processes.Worker(imports=[framework], env=env)
+            worker = processes.Worker(imports=[framework], env=processes.engine_environment(runtime.engine))
             self._workers[runtime.engine] = self.enter_context(worker)
         return self._workers[runtime.engine]
 

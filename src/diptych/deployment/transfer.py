@@ -14,10 +14,10 @@ from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import find_card, open_zip
+from diptych.deployment.file_types import check_files, find_card, is_artifact, open_zip
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.weight_mapping import map_weights
-from diptych.engines.contract import CARD, MOST_BYTES, Arrays, Stored
+from diptych.engines.contract import CARD, Arrays, Stored
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
@@ -95,10 +95,9 @@ def _format_of(path: Path) -> Format:
 
 def _checked_format(path: Path) -> Format:
     form = _format_of(path)
-    if not path.is_file():
+    if not is_artifact(path):
         raise ArtifactError(f"No file '{path}'.")
-    if path.stat().st_size > MOST_BYTES:
-        raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; the limit is {MOST_BYTES:,}.")
+    check_files(path)
     if zipfile.is_zipfile(path):
         open_zip(path).close()
     return form

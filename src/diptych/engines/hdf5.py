@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from diptych.engines.contract import MOST_BYTES, Arrays
-from diptych.errors import ArtifactError, in_one_line
+from diptych.errors import ArtifactError, cannot_read
 
 _MOST_OBJECTS = 20_000
 _MOST_DEPTH = 32
@@ -61,9 +61,7 @@ def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = 
             floats = {path: array for path, array in values.items() if array is not None}
             return Tree(floats, {path: dict(item.attrs) for path, item in objects.items() if path not in datasets})
     except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise ArtifactError(
-            f"Cannot read '{where}': the HDF5 file is corrupt or truncated ({in_one_line(error)})."
-        ) from error
+        raise cannot_read(where, "HDF5 file", error) from error
 
 
 def _check_heaps(content: bytes | mmap.mmap) -> None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from diptych.engines.contract import Arrays, Stored, check_arrays
 from diptych.engines.hdf5 import Tree, read_tree
 from diptych.engines.tensorflow.model import is_depthwise
-from diptych.errors import ArtifactError, in_one_line
+from diptych.errors import ArtifactError, cannot_read
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
 
@@ -142,9 +142,7 @@ def read_file(path: Path) -> Stored:
     except ArtifactError:
         raise
     except Exception as error:  # a damaged archive or unexpected JSON can raise anything
-        raise ArtifactError(
-            f"Cannot read '{path}': the Keras file is corrupt or truncated ({in_one_line(error)})."
-        ) from error
+        raise cannot_read(path, "Keras file", error) from error
 
 
 def _read_numbered(tree: Tree, kinds: Kinds) -> Stored:

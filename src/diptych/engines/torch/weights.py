@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diptych.engines.contract import MOST_BYTES, Arrays, Stored, check_arrays
 from diptych.engines.torch.model import Network
-from diptych.errors import ArtifactError, in_one_line
+from diptych.errors import ArtifactError, cannot_read
 
 _EXACT = (torch.float16, torch.float32, torch.float64)
 _REMEDY = "Save only model.state_dict()."
@@ -57,7 +57,7 @@ def read_file(path: Path) -> Stored:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
-        raise ArtifactError(f"Cannot read '{path}': {_fault(error)}") from error
+        raise _refusal(path, error) from error
     tensors = {name: tensor for name, tensor in _state_dict(content, path).items() if tensor.is_floating_point()}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
@@ -71,14 +71,14 @@ def read_file(path: Path) -> Stored:
     return Stored(arrays, sequences=[list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))])
 
 
-def _fault(error: Exception) -> str:
+def _refusal(path: Path, error: Exception) -> ArtifactError:
     name = re.search(r"GLOBAL ([\w.]{1,80})", str(error))
     if name or "TorchScript" in str(error):
         what = f"asks for {name[1]}" if name else "is a TorchScript program"
-        return f"it {what}, and loading it could execute code. {_REMEDY}"
-    if "Weights only load failed" in str(error):  # PyTorch's message advises to load it all the same
-        return f"it holds more than weights. {_REMEDY}"
-    return f"the PyTorch file is corrupt or truncated ({in_one_line(error)})."
+        return ArtifactError(f"Cannot read '{path}': it {what}, and loading it could execute code. {_REMEDY}")
+    if "Weights only load failed" in str(error):  # PyTorch's message suggests loading it anyway
+        return ArtifactError(f"Cannot read '{path}': it contains more than weights. {_REMEDY}")
+    return cannot_read(path, "PyTorch file", error)
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
