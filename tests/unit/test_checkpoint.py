@@ -96,7 +96,7 @@ def test_a_run_of_version_0_1_opens_and_its_checkpoints_are_refused_by_version(t
     run = Run.open(shutil.copytree(OLD_RUN, tmp_path / "run"))
     record = run.read_record()
     assert ("cnn", 1, "digits") == (record.spec.name, record.recipe.epochs, record.data.name)
-    with pytest.raises(ArtifactError, match="its checkpoints have version below 3, expected 3"):
+    with pytest.raises(ArtifactError, match="its checkpoints have version 2 or earlier, expected 3"):
         checkpoint.load(run)
 
 

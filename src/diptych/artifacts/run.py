@@ -161,4 +161,4 @@ def _what_is_there(directory: Path, runs: list[Path]) -> str:
         return f"it holds {len(runs)} runs; name one, such as '{runs[0]}'."
     if directory.is_file():
         return "it is a file; a run is a folder."
-    return "it has no run.json." if directory.exists() else "there is no such folder."
+    return "it has no run.json." if directory.exists() else "there is no such file or folder."

@@ -106,7 +106,7 @@ def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | N
             "Remove the run and train again."
         )
     if any(path.is_file() for path in run.checkpoints_dir.glob("*")):
-        raise _other_version(run, "below 3")
+        raise _other_version(run, "2 or earlier")
     return None
 
 
