@@ -55,3 +55,11 @@ def test_compilation_is_a_recorded_choice(both):
         runtime = engine.runtime()
         assert (name, False) == (runtime["engine"], runtime["compiled"])
         assert {"version", "device", "threads", "numpy"} <= runtime.keys()
+
+
+def test_tensorflow_that_is_in_use_keeps_its_threads_and_warns(both, settings):
+    _, engine = both
+    threads = engine.runtime()["threads"]
+    with pytest.warns(UserWarning, match=f"already in use, so it does not switch to {threads + 1} threads"):
+        engine.configure(threads + 1)
+    assert threads == engine.runtime()["threads"]

@@ -27,6 +27,7 @@ from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.evaluation import evaluate_logits, softmax
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
+from diptych.processes import num_threads
 from diptych.spec import ModelSpec
 from diptych.training import provenance
 from diptych.training.provenance import DataSource, evaluation_precision
@@ -198,6 +199,7 @@ def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
         last = record.last_engine
         name = engine or (last if last in installed or not installed else installed[0])
         precision = evaluation_precision(record.recipe)
+        engines.configure(name, num_threads(), "auto")
         return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
     def dataset(data: str | Path | None, reading: OtherDataOptions) -> Dataset:

@@ -135,10 +135,10 @@ class Engine(Protocol):
     """The functions of an engine."""
 
     def configure(self, threads: int, device: Device = "auto") -> None:
-        """Set device, threads, determinism and logging; call once per process, before anything else.
+        """Set device, threads, determinism and logging; call it before anything else.
 
         Args:
-            threads: processor threads to compute with.
+            threads: processor threads; TensorFlow keeps its own number, with a warning, if it is already in use.
             device: cpu, cuda, or auto for a GPU if the framework finds one.
 
         Raises:

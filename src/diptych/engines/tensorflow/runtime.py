@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import warnings
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -24,14 +24,16 @@ if keras.backend.backend() != "tensorflow":
 
 
 def configure(threads: int, device: Device = "auto") -> None:
-    """Set device, threads, determinism and logging; call once per process, before anything else."""
+    """Set device, threads, determinism and logging; call it before anything else."""
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise UsageError("'device' is cuda, but TensorFlow finds no GPU here; use cpu or auto.")
-    with suppress(RuntimeError):  # TensorFlow is in use here, by a caller's code, and keeps its threads
+    try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # the user's own code has started TensorFlow
+        warnings.warn(f"TensorFlow is already in use, so it does not switch to {threads} threads.", stacklevel=2)
     # differs: denormals, tf32
     tf.config.experimental.enable_tensor_float_32_execution(False)
     tf.config.experimental.enable_op_determinism()

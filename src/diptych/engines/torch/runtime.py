@@ -13,7 +13,7 @@ from diptych.options import Device
 
 
 def configure(threads: int, device: Device = "auto") -> None:
-    """Set device, threads, determinism and logging; call once per process, before anything else."""
+    """Set device, threads, determinism and logging; call it before anything else."""
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif device == "cuda" and not torch.cuda.is_available():
