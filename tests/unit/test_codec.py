@@ -67,8 +67,9 @@ def test_every_error_is_one_known_line():
         (b"\xff\xfe\x00", "'{}' is not JSON"),
         (b'{"format": "diptych-x"}', "'{}': Expected a JSON object with "),
         (b"[7]", "'{}': Expected a JSON object with "),
+        (b"[" * 100_000, "'{}' is not JSON: maximum recursion depth exceeded"),
     ],
-    ids=["not text", "another format", "a list"],
+    ids=["not text", "another format", "a list", "deep lists"],
 )
 def test_an_error_of_a_file_names_the_file(tmp_path, convert, content, expected):
     path = tmp_path / "spec.json"
@@ -84,14 +85,7 @@ def test_missing_fields_of_a_recipe_take_their_defaults_and_integers_become_floa
 
 # Every layer, with another value than the default in each field that it has of its own.
 LAYERS = {
-    L.Conv: {
-        "filters": 4,
-        "kernel": (3, 2),
-        "strides": (2, 1),
-        "padding": (1, 2, 0, 1),
-        "groups": 1,
-        "use_bias": False,
-    },
+    L.Conv: {"filters": 4, "kernel": (3, 2), "strides": (2, 1), "padding": (1, 2, 0, 1), "use_bias": False},
     L.BatchNorm: {"decay": 1 / 3, "epsilon": 1e-9, "running_variance": "biased"},
     L.Activation: {"function": "leaky_relu", "slope": 0.1},
     L.MaxPool: {"kernel": (3, 3), "strides": (1, 2), "padding": (1,) * 4},
@@ -118,14 +112,8 @@ def test_a_model_of_every_layer_survives_json(last):
 
 
 def test_a_recipe_with_a_field_of_each_type_survives_json():
-    fields = {
-        "optimizer": "rmsprop",
-        "learning_rate": 1e-9,
-        "nesterov": False,
-        "cutout": 16,
-        "validation_fraction": 1 / 3,
-    }
-    fields |= {"no_decay": (), "step_epochs": (300, 7), "class_weights": (1e3, 0.1)}
+    fields = {"optimizer": "rmsprop", "learning_rate": 1e-9, "nesterov": False, "cutout": 16}
+    fields |= {"validation_fraction": 1 / 3, "no_decay": (), "step_epochs": (300, 7), "class_weights": (1e3, 0.1)}
     for recipe in (Recipe(**fields), Recipe(class_weights="balanced")):
         assert recipe == recipe_from_json(json.loads(json.dumps(recipe_to_json(recipe))))
 

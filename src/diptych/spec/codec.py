@@ -61,7 +61,7 @@ def read(path: Path, convert: Callable[[Any], T]) -> T:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(f"Cannot read '{path}': {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"'{path}' is not JSON: {error}.") from error
     try:
         return convert(data)
