@@ -118,7 +118,7 @@ class Worker:
 
         Args:
             notify: if given, the function gets a `notify`, too, whose messages reach this one.
-            pass_fds: file descriptors that the process holds open until the function ends.
+            pass_fds: file descriptors that the process keeps open until the function ends.
             log: a file, opened with `a+b`, for what the process prints from now on and has printed before.
 
         Raises:
@@ -151,7 +151,7 @@ class Worker:
             raise
 
     def create(self, make: Callable[..., R], *args: Any) -> R:
-        """Return a stand-in for an object that the process makes with the first call of one of its methods."""
+        """Return a stand-in for an object that the process makes when one of its methods is first called."""
         return cast(R, _StandIn(self, make, *args))
 
     def _answer(self, notify: Notify | None) -> Any:
@@ -227,7 +227,7 @@ def _serve_one(stream: socket.socket, connection: Connection) -> None:
         answer = "result", function(*args, **kwargs)
     except DiptychError as error:
         answer = "error", error
-    except Exception as error:  # a framework raises what it likes
+    except Exception as error:  # a framework can raise anything
         traceback.print_exc()
         answer = "error", in_one_line(error)
     for passed in fds:
@@ -241,7 +241,7 @@ def _invoke(recipe: tuple[Any, ...], method: str, *args: Any, **kwargs: Any) -> 
 
 @cache
 def _made(make: Callable[..., Any], *args: Any) -> Any:
-    """The object of all stand-ins with these arguments."""
+    """Return the object that all stand-ins with these arguments share."""
     return make(*args)
 
 

@@ -57,7 +57,7 @@ def test_a_diverged_training_resumes_only_with_force(diverged):
     ("args", "what"),
     [
         (("--optimizer", "sgd", "--learning-rate", 3e38, "--l2", 1e3), "weights are not finite ("),
-        (("--optimizer", "adam", "--l2", 1e22), "optimizer's numbers are not finite (optimizer/second_mom"),
+        (("--optimizer", "adam", "--l2", 1e22), "optimizer state is not finite (optimizer/second_mom"),
     ],
     ids=["weights", "optimizer"],
 )

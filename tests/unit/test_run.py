@@ -42,7 +42,7 @@ def test_a_folder_of_one_run_is_that_run_and_one_of_several_is_refused(tmp_path)
     run = Run.create(tmp_path, "digits", {})
     assert run == Run.open(tmp_path)
     Run.create(tmp_path, "digits", {})
-    with pytest.raises(ArtifactError, match=rf"it holds 2 runs; name one, such as '{tmp_path}/digits'"):
+    with pytest.raises(ArtifactError, match=rf"it contains 2 runs; name one, such as '{tmp_path}/digits'"):
         Run.open(tmp_path)
 
 

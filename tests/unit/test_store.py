@@ -42,7 +42,7 @@ def test_what_cannot_be_written_is_named_with_its_bytes(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"Cannot write '.*file/a\.json'"):
         write_json(tmp_path / "file" / "a.json", {})
-    with pytest.raises(ArtifactError, match="safetensors has no type str32, that of 'names'"):
+    with pytest.raises(ArtifactError, match="safetensors does not support str32, the type of 'names'"):
         write_arrays(tmp_path / "a", {"names": np.array(["x"])}, {})
     (tmp_path / "file").unlink()
     (tmp_path / "folder").mkdir()

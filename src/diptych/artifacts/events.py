@@ -1,4 +1,4 @@
-"""The events of a run: `events.jsonl`, one JSON object per line, on the disk before the training continues."""
+"""The events of a run: `events.jsonl`, one JSON object per line, synced to disk before training continues."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def append_event(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
     """Append one event to a log: its `kind`, the `time` in seconds since 1970, and `fields`.
 
     Raises:
-        ArtifactError: the system refuses to write; the events before are whole, this one is not there.
+        ArtifactError: the system refuses to write; earlier events stay complete, and this one is not there.
     """
     line, written = _line(kind, fields), 0
     try:

@@ -1,4 +1,4 @@
-"""Folders that one process at a time works in (the kernel frees its lock), and folders that appear whole."""
+"""Folders that one process locks at a time (the kernel releases the lock), and folders that appear complete."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _SECONDS_TO_LOCK = 60
 
 @contextmanager
 def locked(folder: Path, doing: str) -> Iterator[int]:
-    """Hold a folder's lock while the block runs; the file `.lock` in it says who holds it.
+    """Hold a folder's lock while the block runs; the file `.lock` in it names the holder.
 
     Args:
         folder: an existing folder.
-        doing: what for, as other processes report it, such as `training`.
+        doing: the purpose, for the error in other processes, such as `training`.
 
     Yields:
         The lock's file descriptor. A process that gets it holds the lock, too, until it closes it.
 
     Raises:
-        ArtifactError: another process holds the lock; says which, on which machine and since when.
+        ArtifactError: another process holds the lock; names the process, its machine and the start time.
     """
     path = folder / LOCK
     with _opened(path, os.O_RDWR | os.O_CREAT) as (descriptor, is_free):
@@ -68,7 +68,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def settle(staged: Path, path: Path) -> None:
-    """Move a finished file or folder to its path in the same file system, over what is there."""
+    """Move a finished file or folder to its path in the same file system, replacing what is there."""
     for inside in [staged, *staged.rglob("*")]:
         sync(inside)
     make_folder(path.parent)

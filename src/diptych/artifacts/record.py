@@ -85,7 +85,7 @@ class CheckpointOptions(msgspec.Struct, frozen=True):
 
 
 class EngineStart(msgspec.Struct, frozen=True):
-    """A start or resumption of the training: the engine, how far the training was, and the engine's `runtime()`."""
+    """A start or resumption of training: the engine, the progress so far, and the engine's `runtime()`."""
 
     engine: EngineName
     after_epoch: int = 0
@@ -106,7 +106,7 @@ class Forced(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field="format", tag="diptych-run"):
-    """`run.json`: everything that a training follows from, and how it ended."""
+    """`run.json`: everything that determines a training, and how it ended."""
 
     version: Literal[1]
     status: Status
@@ -125,7 +125,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field=
     checkpoints: CheckpointOptions = CheckpointOptions()
     engines: tuple[EngineStart, ...]
     key: str | msgspec.UnsetType = msgspec.UNSET
-    """By which a comparison finds the run."""
+    """Identifies the run in a comparison."""
     forced: tuple[Forced, ...] | msgspec.UnsetType = msgspec.UNSET
     failure: str | msgspec.UnsetType = msgspec.UNSET
     finished: float | msgspec.UnsetType = msgspec.UNSET

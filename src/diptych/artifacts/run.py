@@ -1,4 +1,4 @@
-"""A run's folder: all that is known of one training, in files that can be read without diptych (docs/models.md)."""
+"""A run's folder: everything recorded about a training, readable without diptych (docs/models.md)."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def is_run(path: str | Path) -> bool:
 
 def _what_is_there(directory: Path, runs: list[Path]) -> str:
     if runs:
-        return f"it holds {len(runs)} runs; name one, such as '{runs[0]}'."
+        return f"it contains {len(runs)} runs; name one, such as '{runs[0]}'."
     if directory.is_file():
         return "it is a file; a run is a folder."
     return "it has no run.json." if directory.exists() else "there is no such file or folder."

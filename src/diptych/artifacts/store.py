@@ -183,7 +183,7 @@ def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -
     random order. The format: https://github.com/huggingface/safetensors#format
 
     Raises:
-        ArtifactError: the format has no such numbers.
+        ArtifactError: the format does not support a type.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     numbers: list[memoryview] = []
@@ -191,7 +191,7 @@ def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -
     # The widest first, so that each array is aligned.
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
         if array.dtype.name not in SAFETENSORS_TYPES:
-            raise ArtifactError(f"safetensors has no type {array.dtype.name}, that of '{name}'.")
+            raise ArtifactError(f"safetensors does not support {array.dtype.name}, the type of '{name}'.")
         # `asarray`, because `ascontiguousarray` would turn a scalar into a vector.
         plain = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
         start, end = end, end + plain.nbytes
@@ -227,7 +227,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as an uncompressed .npz; names get one width, arrays of Python objects are refused."""
+    """Write named arrays as an uncompressed .npz; texts get a fixed width; Python objects raise ValueError."""
     plain = {name: np.array(a.tolist(), np.str_) if a.dtype.kind == "T" else a for name, a in arrays.items()}
     with atomic_write(path) as file:
         np.savez(file, allow_pickle=False, **plain)

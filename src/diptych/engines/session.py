@@ -28,7 +28,7 @@ class Trained:
 class Session:
     """An engine with one model and one optimizer, which stay in the process; all threads by default.
 
-    It has all functions of `contract.Engine`; those that take a model get the session's.
+    It has every function of `contract.Engine`; those that take a model use the session's.
     """
 
     def __init__(self, engine: str, threads: int | None = None) -> None:

@@ -10,7 +10,7 @@ from diptych.spec.layers import ArraySpec, Layer, Pair, Shape
 
 
 def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
-    """Return the shape of the layer's output, without the batch; raise SpecError for inputs of other shapes."""
+    """Return the shape of the layer's output, without the batch; raise SpecError for unsupported inputs."""
     if isinstance(layer, L.Add | L.Concat):
         _expect(layer, len(inputs) >= 2, "two or more inputs", layer.inputs)
     else:

@@ -54,7 +54,7 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class Node:
-    """What every layer has: a name, and the names of its inputs."""
+    """Base of all layers: a name, and the names of its inputs."""
 
     name: str
     inputs: tuple[str, ...]
@@ -104,7 +104,7 @@ class Activation(Node):
 
 @dataclass(frozen=True)
 class Pool(Node):
-    """What both kinds of pooling have; padding is equal on opposite sides."""
+    """Base of both kinds of pooling; padding is equal on opposite sides."""
 
     kernel: Pair
     strides: Pair

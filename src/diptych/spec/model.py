@@ -31,7 +31,7 @@ class ModelSpec:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        """Check the whole graph, on which other code relies; raise SpecError, which names the layer, otherwise."""
+        """Check the whole graph; raise SpecError, which names the layer, if it is invalid. Other code relies on it."""
         check_types(self, "Model spec: ")
         if not _NAME.fullmatch(self.name):
             raise SpecError(f"Model {self.name!r:.60}: the name must consist of letters, digits, '_', '-' and '.'.")

@@ -1,4 +1,4 @@
-"""Training hyperparameters without framework defaults; `benchmarks/recipes.py` writes the measured results."""
+"""Training hyperparameters, independent of framework defaults; `benchmarks/recipes.py` writes the measured results."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Recipe:
     mixup: NonNegative = 0.0
     """Alpha of mixup's Beta distribution (Zhang et al. 2018); 0 disables it."""
     cutmix: NonNegative = 0.0
-    """Alpha of CutMix's Beta distribution (Yun et al. 2019); 0 disables it. With mixup too, each sample gets one."""
+    """Alpha of CutMix's Beta distribution (Yun et al. 2019); 0 disables it. If both are set, each sample gets one."""
 
     validation_fraction: Share = 0.1
     """Fraction of the training split held out for validation."""

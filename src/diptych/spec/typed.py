@@ -44,7 +44,7 @@ def hints(kind: type) -> dict[str, Any]:
 def convert(value: Any, hint: Any) -> Any:
     """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
 
-    Raise ValueError, with what the value must be, for others.
+    Raise ValueError, which says what the value must be, if it cannot be converted.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:

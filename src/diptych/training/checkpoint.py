@@ -1,6 +1,6 @@
-"""Checkpoints: the whole state of a training, each in a folder that appears whole (docs/training.md).
+"""Checkpoints: the complete state of a training, in a folder that is renamed when complete (docs/training.md).
 
-No generator has a state to save, and two checkpoints share no file. Whoever saves holds the run's lock.
+No random generator has state to save, and checkpoints share no files. The caller of `save` holds the run's lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diptych.processes import Notify
 
 VERSION = 3
 STATE, BEST, MANIFEST = "state.safetensors", "best.safetensors", "manifest.sha256"
-# A file that is gone or on a broken part of the disk; other errors may pass.
+# The file is missing, or the disk fails there; other errors may be temporary.
 _DAMAGE = {errno.ENOENT, errno.EIO}
 _FACTS = ("epochs", "totals", "best_epoch", "origin", "seconds")
 _MANIFEST = re.compile(rb"([0-9a-f]{64}  best\.safetensors\n)?[0-9a-f]{64}  state\.safetensors\n")
@@ -181,7 +181,7 @@ def _fault(path: Path) -> tuple[str, str] | None:
 
 
 def _sweep(folder: Path) -> None:
-    """Make the folder of checkpoints, and delete what is hidden there: what was replaced or left by a killed save."""
+    """Make the folder of checkpoints, and delete hidden ones: those replaced, or left by a killed save."""
     make_folder(folder)
     for hidden in folder.glob(".step-*"):
         for path in hidden.iterdir():

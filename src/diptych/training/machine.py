@@ -21,7 +21,7 @@ PACKAGES = ("diptych", "torch", "tensorflow", "keras", "numpy", "opencv-python-h
 
 @cache
 def computes_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AVX512-BF16, AMX or ARM's BF16), as Linux tells."""
+    """Whether the processor multiplies bfloat16 itself (AVX512-BF16, AMX or ARM's BF16), according to Linux."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpuinfo("flags", "Features").split()))
 
 
@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Versions of packages, of what a run's numbers depend on unless given; of those installed."""
+    """Versions of the given packages that are installed; by default those that affect a run's results."""
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):
@@ -65,9 +65,9 @@ def times(call: Callable[[], object], seconds: float) -> np.ndarray:
 
 
 def peak_memory() -> int:
-    """Bytes that this process ever held at once.
+    """Peak memory of this process, in bytes.
 
-    Linux's `ru_maxrss` starts with what the parent held, so its own status is read where there is one.
+    Linux's `ru_maxrss` includes the parent's peak, so `/proc/self/status` is read if it exists.
     """
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []

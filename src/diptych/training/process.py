@@ -73,8 +73,8 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     """Train a new or interrupted run in this process and, when it is done, evaluate it on the test split.
 
     Raises:
-        DiptychError: engine, data or checkpoint do not fit; the run can be resumed.
-        Stopped: SIGTERM came; the state is saved.
+        DiptychError: the engine, data or checkpoint does not fit; the run can be resumed.
+        Stopped: SIGTERM arrived; the state is saved.
     """
     stopping = Stopping()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.request())
@@ -154,7 +154,7 @@ def _recorded_failure(run: Run, record: RunRecord, report: Notify) -> Iterator[N
 
 
 def _changes(run: Run, record: RunRecord, last: Checkpoint | None, origin: Mapping[str, Any], force: bool) -> list[str]:
-    """Return what has changed since the last checkpoint, or since the run was created; an error without `force`."""
+    """Return what has changed since the last checkpoint, or since the run was created; raise without `force`."""
     created = {"fingerprint": record.data.fingerprint, "class_names": list(record.class_names)}
     changes = list(provenance.differences(last.origin if last else {**origin, **created}, origin))
     if not last and (num_logged := count_events(run.events_path, "epoch")):

@@ -1,4 +1,4 @@
-"""Where a run comes from: its data, model and recipe, as its record and its checkpoints hold them."""
+"""The provenance of a run: its data, model and recipe, as stored in its record and its checkpoints."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def create(
 ) -> Run:
     """Create a run directory with the record of a training that has not started.
 
-    A number is added to `name` if there is such a run. `key` is by which a comparison finds the run.
+    A number is added to `name` if there is such a run. `key` identifies the run in a comparison.
 
     Raises:
         SpecError: the model does not fit the data, or the recipe needs a validation split and there is none.

@@ -1,4 +1,4 @@
-"""When what happens: learning rates, early stopping, checkpoints and the end on SIGTERM, for every engine."""
+"""The timing of a training: learning rates, early stopping, checkpoints and stopping on SIGTERM, for every engine."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ class Saver:
 
 
 class Stopped(SystemExit):
-    """The training was told to stop; its process ends as one that SIGTERM ended."""
+    """Training was asked to stop; the process exits with the code for SIGTERM."""
 
     def __init__(self) -> None:
         super().__init__(TERMINATED)
 
 
 class Stopping:
-    """SIGTERM: a step and the checkpoint after it finish, everything else ends at once."""
+    """Stops on SIGTERM: after the current step and its checkpoint, or immediately outside of a step."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -40,7 +40,7 @@ TAGS = {
 def tensorboard(directory: Path, first_epoch: int = 1) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Yield a function that writes an epoch's record, without fields that are None, to a new event file in `directory`.
 
-    TensorBoard then hides what earlier files hold for `first_epoch` and later, which are trained again.
+    TensorBoard then hides the values in earlier files from `first_epoch` on, which is trained again.
 
     Raises:
         ArtifactError: the system refuses to write.

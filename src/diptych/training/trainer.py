@@ -36,10 +36,7 @@ class Diverged(EngineError):  # noqa: N818  (what happened, as the run's status 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training depends on besides the engine; the number of workers changes no result.
-
-    `origin` is what checkpoints say of it; see `provenance`.
-    """
+    """Everything that a training depends on besides the engine; the number of workers changes no result."""
 
     spec: ModelSpec
     recipe: Recipe
@@ -47,6 +44,7 @@ class Job:
     seed: int = 0
     workers: int | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)
+    """What checkpoints record of it; see `provenance`."""
 
 
 class Trainer:
@@ -74,7 +72,7 @@ class Trainer:
             run: the run, for TensorBoard and `diverged.json`.
             saver: saves the state.
             notify: called with every `epoch`, an `early_stop`, and `step` a few times a second.
-            stopping: when it is requested, the training saves its state and ends.
+            stopping: once it is requested, training saves its state and ends.
             stop_after: stop after this many epochs, to be resumed later.
 
         Raises:
@@ -227,8 +225,8 @@ def _diverged(trainer: Trainer, run: Run, arrays: Sequence[str]) -> Diverged:
         place, fault = "at", f"its loss is {loss}"
         details = {"loss": loss, "samples": _samples(trainer.job, epoch, step)}
     else:
-        whose = "optimizer's numbers" if arrays[0].startswith(OPTIMIZER) else "weights"
-        place, fault = "by", f"its {whose} are not finite ({arrays[0]})"
+        whose = "optimizer state is" if arrays[0].startswith(OPTIMIZER) else "weights are"
+        place, fault = "by", f"its {whose} not finite ({arrays[0]})"
         details = {"arrays": arrays}
     where = {"epoch": epoch, "step": step, "global_step": (epoch - 1) * steps + step}
     write_json(run.divergence_path, {**where, "learning_rate": trainer.rates[step - 1], **details})

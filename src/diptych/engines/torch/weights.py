@@ -1,6 +1,4 @@
-"""Weights between NumPy and PyTorch, whose names and layouts are canonical: its models, and files from untrusted
-sources, of which only tensors are loaded.
-"""
+"""Weights between NumPy and PyTorch, whose layout is canonical: its models, and files from untrusted sources."""
 
 from __future__ import annotations
 
@@ -82,7 +80,7 @@ def _refusal(path: Path, error: Exception) -> ArtifactError:
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the state dict that the file is, or that it contains beside epoch numbers and the like."""
+    """Return the state dict in a file, at the top level or next to other entries such as an epoch number."""
     if not isinstance(content, Mapping):
         raise ArtifactError(f"Cannot read '{path}': expected a state dict, got a {type(content).__name__}. {_REMEDY}")
     inner = {key: value for key, value in content.items() if isinstance(value, Mapping)}
