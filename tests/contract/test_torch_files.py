@@ -1,5 +1,6 @@
 """What PyTorch users rely on: state dicts, also as people publish them; tests/hostile has the harmful ones."""
 
+import pickle
 from collections import OrderedDict
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_a_file_with_more_or_less_than_weights_is_rejected_in_one_line(case, tmp
 
 def test_plain_pytorch_loads_the_canonical_arrays_strictly():
     spec = tiny.branching()
-    model = engine.build(spec, "float64")
+    model = pickle.loads(pickle.dumps(engine.build(spec, "float64")))
     arrays = samples.weights(spec, seed=0)
     counters = {name for name in model.state_dict() if name.endswith("num_batches_tracked")}
     assert {array.name for array in spec.arrays} == set(model.state_dict()) - counters

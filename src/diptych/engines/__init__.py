@@ -16,12 +16,7 @@ NAMES = ("torch", "tensorflow")
 
 
 def get(name: str) -> Engine:
-    """Return the engine called `name` and import its framework.
-
-    Raises:
-        UsageError: The name is unknown.
-        MissingEngine: The framework is not installed.
-    """
+    """Return the engine called `name` and import its framework; see `check_installed` for errors."""
     check_installed(name)
     return cast("Engine", import_module(f"diptych.engines.{name}"))
 

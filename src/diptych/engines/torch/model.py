@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -82,7 +83,7 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             # differs: avg-pool-padding
             return nn.AvgPool2d(layer.kernel, layer.strides, padding=layer.padding[::2], count_include_pad=False)
         case L.GlobalAvgPool():
-            return Lambda(lambda maps_nchw: maps_nchw.mean((2, 3)))
+            return Lambda(partial(torch.mean, dim=(2, 3)))
         case L.Flatten():
             # differs: flatten-order
             return nn.Flatten()
@@ -92,11 +93,11 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             # differs: dropout-stream
             return nn.Dropout(rate)
         case L.Add():
-            return Lambda(lambda first, *others: sum(others, start=first))
+            return Lambda(_sum)
         case L.Concat():
-            return Lambda(lambda *inputs: torch.cat(inputs, dim=1))
+            return Lambda(_concatenation)
         case L.PadChannels(before=before, after=after):
-            return Lambda(lambda maps: F.pad(maps, (0, 0) * (maps.ndim - 2) + (before, after)))
+            return Lambda(partial(F.pad, pad=(0, 0) * (len(inputs[0]) - 1) + (before, after)))
 
 
 def _activation(layer: L.Activation) -> nn.Module:
@@ -173,8 +174,16 @@ class BiasedBatchNorm(_BatchNorm):
         return output
 
 
+def _sum(first: Tensor, *others: Tensor) -> Tensor:
+    return sum(others, start=first)
+
+
+def _concatenation(*inputs: Tensor) -> Tensor:
+    return torch.cat(inputs, dim=1)
+
+
 class Lambda(nn.Module):
-    """A layer without weights, as a function."""
+    """A layer without weights, as a function that can be pickled with the model."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
