@@ -23,6 +23,9 @@ def run(tmp_path):
 def test_new_runs_take_the_first_free_name(tmp_path):
     names = [Run.create(tmp_path / "runs", "digits-cnn-torch", record_of()).directory.name for _ in range(3)]
     assert ["digits-cnn-torch", "digits-cnn-torch-2", "digits-cnn-torch-3"] == names
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=rf"Cannot make the folder '{tmp_path}/file': File exists"):
+        Run.create(tmp_path / "file", "name", record_of())
 
 
 def test_a_run_opens_with_what_was_written(run):

@@ -163,9 +163,5 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field=
 
 
 def read_record(path: Path, kind: type[T]) -> T:
-    """Read a JSON file as a struct.
-
-    Raises:
-        ArtifactError: the file cannot be read, is not JSON, or does not fit; names the entry and the fault.
-    """
+    """Read a JSON file as a struct; raises ArtifactError, which names the entry and the fault."""
     return parse_json(path, read_bytes(path), kind, f" {ADVICE}")

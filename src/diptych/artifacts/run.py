@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -59,17 +60,16 @@ class Run:
     @classmethod
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
         """Make a new run directory in `parent`: `name` or the first free of `name-2`, `name-3`, …"""
-        for number in count(1):
-            folder = parent / (name if number == 1 else f"{name}-{number}")
-            try:
-                make_folder(parent)
-                folder.mkdir()
-                sync(parent)
-                break
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise ArtifactError(f"Cannot make the run directory '{folder}': {error.strerror}.") from error
+        try:
+            make_folder(parent)
+            for number in count(1):
+                folder = parent / (name if number == 1 else f"{name}-{number}")
+                with suppress(FileExistsError):
+                    folder.mkdir()
+                    break
+            sync(parent)
+        except OSError as error:
+            raise ArtifactError(f"Cannot make the folder '{error.filename or parent}': {error.strerror}.") from error
         run = cls(folder)
         run.write_record(record)
         return run
