@@ -66,7 +66,7 @@ def _pixel_shape(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SourceOptions(Options):
-    """Where data is and what is in its tables."""
+    """The location of data, and the content of its tables."""
 
     data_dir: str | Path | None = None
     """Folder for named datasets (default: DIPTYCH_DATA or ~/.cache/diptych)."""
@@ -92,7 +92,7 @@ class DataOptions(SourceOptions):
 
 @dataclass(frozen=True)
 class OtherDataOptions(SourceOptions):
-    """How data is read for a trained model; None is what the run's own record says, else the default of training."""
+    """How data is read for a trained model; None means the value in the run's record, or else the default."""
 
     bad_images: Literal["fail", "skip"] | None = None
     """Fail if an image cannot be decoded, or skip it (default: as in training, else fail)."""
@@ -152,7 +152,7 @@ class BenchmarkOptions(Options):
 
 @dataclass(frozen=True)
 class RunOptions(Options):
-    """What is trained, and where."""
+    """What to train, and where to write it."""
 
     model: str | Path | ModelSpec = option("cnn", metavar="MODEL")
     """Model name (see `diptych models`) or a spec.json."""
@@ -188,7 +188,7 @@ def spec_from_file(model: str | Path) -> ModelSpec | None:
 
 @dataclass(frozen=True)
 class TrainOptions(RunOptions):
-    """What is trained, where, and how its state is saved."""
+    """What to train, where to write it, and how to save checkpoints."""
 
     engine: Literal["torch", "tensorflow", "both"] = "torch"
     """Framework to train with; both trains in one after the other, from the same weights on the same batches."""
@@ -216,7 +216,7 @@ class TrainOptions(RunOptions):
 
 @dataclass(frozen=True)
 class CompareOptions(RunOptions):
-    """Which runs a comparison consists of."""
+    """The runs of a comparison."""
 
     seed: Natural = 0
     """Seed of the first pair of runs; each further pair adds 1."""

@@ -215,7 +215,7 @@ def _print_benchmark(results: Results) -> None:
 
 
 def _print_rows(rows: Sequence[Exported], columns: Sequence[tuple[str, str, float, str, bool]], *titles: str) -> None:
-    """Print what each row is, its status and its numbers; then what is wrong with it."""
+    """Print a table of names, statuses and numbers, then the reason for each failure."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Column
 

@@ -1,4 +1,4 @@
-"""What several verbs print: JSON, tables, the current step; paths are never wrapped or styled."""
+"""Output that several verbs share: JSON, tables and progress. Paths are never wrapped or styled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequenc
 
 @contextmanager
 def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yield a function that prints the next step on standard error, also every 30 seconds; nothing if `quiet`."""
+    """Yield a function that prints a step to standard error, and again every 30 seconds; it does nothing if `quiet`."""
     if quiet:
         yield lambda step: None
         return
@@ -52,7 +52,7 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def framework_silent() -> Iterator[None]:
-    """Hold back standard error, also that of compiled code; show it if an unexpected error is raised."""
+    """Hold back standard error, including that of compiled code; print it if an unexpected error is raised."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -29,7 +29,7 @@ from diptych.training.machine import machine, versions
 PASSES = 2
 NOISY = 0.25
 """Spread above which a row is measured once more."""
-# Aim: value to rank by, and the sign that makes less better.
+# For each aim, the value to rank by, and 1 if lower is better or -1 if higher is better.
 _AIMS = {"latency": ("latency_p50", 1), "throughput": ("images_per_second", -1), "size": ("num_bytes", 1)}
 _WEIGHTS_ONLY = ("safetensors", "state-dict", "weights-h5")
 _COLUMNS = "form runtime status reason path writer num_bytes accuracy agreement worst_difference".split()
@@ -54,7 +54,7 @@ class Row(Exported):
 
     @property
     def spread(self) -> float | None:
-        """How far the measurements of its speed are apart; 0.1 is 10 %."""
+        """Relative spread of its speed measurements; 0.1 is 10%."""
         columns = ("latency_p50", "images_per_second")
         pairs = [[getattr(speed, name) for speed in self.speeds] for name in columns if self.speeds]
         return max(max(values) / min(values) for values in pairs) - 1 if pairs else None
@@ -94,12 +94,12 @@ class Benchmark:
     machine: Mapping[str, Any]
     threads: int
     seconds: float
-    """Time spent on each speed."""
+    """Duration of each speed measurement."""
     rows: Sequence[Row]
 
     @property
     def best(self) -> dict[str, tuple[Row, Row | None]]:
-        """For each aim, the best verified row, and the best float32 row if that is not a float32 one.
+        """For each aim, the best verified row, and the best float32 row if the best row is not float32.
 
         The aims are the lowest median latency, the most images per second and the smallest whole model.
         """

@@ -105,10 +105,10 @@ class Card:
         return replace(self, form=form, calibration=calibration)
 
     def _check(self) -> None:
-        """Raise ValueError for texts that could harm a terminal and models that no machine can hold."""
+        """Raise ValueError for text that could control a terminal, and for models that are too large."""
         texts = (self.form, self.spec.name, *self.class_names, self.resize, self.dataset, *self.trained_by)
         for text in (*texts, self.parity, self.diptych, self.test_fingerprint or ""):
-            if any(category(letter) == "Cc" for letter in text):  # it could command a terminal
+            if any(category(letter) == "Cc" for letter in text):  # such as an escape sequence
                 raise ValueError(f"{text!r:.40} has a control character")
         names, classes = len(self.class_names), self.spec.num_classes
         if names != classes:

@@ -1,5 +1,5 @@
 """Every format that a model can be exported to, one row each; the packages that formats and runtimes need; and the
-conversion of files to further formats, with the tools of the runtime that will run them.
+conversion of exported files to other formats, with each runtime's own tools.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Format:
     tolerance: float = 1e-5
     """Largest allowed difference of a probability on the golden images; 1 leaves the decision to `agreement`."""
     agreement: float = 0.999
-    """Smallest allowed share of test images that get the trained model's class."""
+    """Smallest allowed share of test images with the trained model's class."""
     is_quantized: bool = False
     """Whether it computes in 8-bit integers, with ranges from calibration images."""
     runs_code: bool = False

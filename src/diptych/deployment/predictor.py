@@ -1,4 +1,4 @@
-"""Run exported files: in this process as a function of images, or in another one to verify and measure them."""
+"""Run exported files: in this process as a function of images, or in another process to verify and measure them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Speed:
     """For one image."""
     latency_p95: float
     images_per_second: float
-    """In batches of 32, from their median."""
+    """In batches of 32, from the median batch time."""
     peak_memory: int
     """Of the whole process."""
 
@@ -93,16 +93,16 @@ class Answers:
 
 
 class Probes(ExitStack):
-    """Processes that run exported files of our own making: one for each framework, or a fresh one to measure speed."""
+    """Processes that run newly exported files: one for each framework, or a fresh one to measure speed."""
 
     def __init__(self, threads: int) -> None:
-        """Start none yet; each computes with `threads` processor threads."""
+        """Start no process yet; each will use `threads` CPU threads."""
         super().__init__()
         self._threads = threads
         self._workers: dict[str | None, processes.Worker] = {}
 
     def start(self, runtime: Runtime) -> processes.Worker:
-        """Start the process of a runtime unless it runs; it imports the runtime while this one goes on."""
+        """Start a runtime's process if it is not running, without waiting until it has imported the runtime."""
         if runtime.engine not in self._workers:
             framework = f"diptych.engines.{runtime.engine}" if runtime.engine else runtime.package
             worker = processes.Worker(imports=[framework], env=processes.engine_environment(runtime.engine))

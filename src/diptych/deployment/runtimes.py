@@ -1,9 +1,9 @@
 """The runtimes that run exported files: a table, one function to load a file into any of them, and their loaders, each
 of which imports only its own program.
 
-A `.keras` archive that is not trusted gives only its weights: Keras's safe mode has run code (CVE-2025-1550,
-CVE-2025-8747, CVE-2025-9906), and its HDF5 reader has read other files (CVE-2026-1669) and endless arrays
-(CVE-2026-0897).
+An untrusted `.keras` archive is loaded as weights for the model in its card, because Keras's safe mode has run code
+(CVE-2025-1550, CVE-2025-8747, CVE-2025-9906), and its HDF5 reader has read other files (CVE-2026-1669) and endless
+arrays (CVE-2026-0897). The weights must have that model's shapes; the archive's own configuration is ignored.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def load_torchscript(artifact: Artifact, threads: int) -> Infer:
 
     torch.set_num_threads(threads)
     with warnings.catch_warnings():
-        # TorchScript is deprecated, but its files still have to run.
+        # TorchScript is deprecated, but its files must still run.
         warnings.simplefilter("ignore", DeprecationWarning)
         return _torch(torch.jit.load(artifact.path, map_location="cpu"))
 
@@ -138,7 +138,7 @@ def load_tensorflow(artifact: Artifact, threads: int) -> Infer:
 
 
 def load_keras(artifact: Artifact, threads: int) -> Infer:
-    """Load a `.keras` or `.h5` file as one TensorFlow function; of one that is not trusted, only the weights."""
+    """Load a `.keras` or `.h5` file as one TensorFlow function; if untrusted, only its weights (see above)."""
     if not artifact.is_trusted:
         return load_tensorflow(artifact, threads)
     engines.get("tensorflow").configure(threads)

@@ -44,7 +44,7 @@ class Transfer:
     casts: tuple[str, ...]
     """One line for each type in the source other than float32."""
     mean: tuple[float, ...]
-    """The target model's normalization, with `std`; a weights file does not say."""
+    """The target model's normalization, with `std`, which weights files do not contain."""
     std: tuple[float, ...]
 
 

@@ -104,7 +104,7 @@ def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str,
 
 
 def write_golden(folder: Path, card: Card, reference: Reference) -> None:
-    """Write `golden.png`, one image of the model's input size, and `golden.json`, the trained model's answer to it."""
+    """Write an image of the model's input size, `golden.png`, and the trained model's prediction, `golden.json`."""
     from PIL import Image
 
     # The most certain correct answer.

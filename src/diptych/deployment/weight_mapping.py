@@ -41,7 +41,7 @@ class MappedWeights:
 def map_weights(
     stored: Stored, spec: ModelSpec, where: str, layer_map: Mapping[str, str] | None = None
 ) -> MappedWeights:
-    """Map a file's arrays to a spec's.
+    """Map the arrays in a file to those of a spec.
 
     Args:
         stored: The content of the file.
@@ -50,8 +50,8 @@ def map_weights(
         layer_map: Layers of the file, by name, and their layers in the spec.
 
     Raises:
-        ArtifactError: The file holds another model, or one of its layers fits several layers of the spec.
-        UsageError: The map names an unknown layer, or one of another shape.
+        ArtifactError: The file contains a different model, or one of its layers fits several layers of the spec.
+        UsageError: The map has an unknown layer, or a pair of different shapes.
     """
     arrays = {path: array for path, array in stored.arrays.items() if path.rpartition(".")[2] != _COUNTER}
     model = _layers({array.name: array.shape for array in spec.arrays})
