@@ -81,7 +81,7 @@ def check_data(
 
     Args:
         data: dataset name or path, as for `train`.
-        quarantine: folder to move files to that cannot be decoded, with a list of their original places.
+        quarantine: folder to move files to that cannot be decoded, with a list of their original paths.
         out: folder for the report (default: `runs/check-…`).
         progress: called with the current activity, the number of images done and their total.
         options: fields of `SourceOptions`.

@@ -28,12 +28,12 @@ from diptych.data.paths import escape
 from diptych.errors import DataError, in_one_line
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is being done, and how many bytes or images of how many are done."""
+"""Called with the current activity, the number of bytes or images done, and their total."""
 IN_BYTES = HASHING, UNPACKING = "Hashing", "Unpacking"
 """Work that is counted in bytes rather than images."""
 
 _CHUNK = 2**18
-_MIB = 2**20  # progress is reported after as much; headers are limited to it
+_MIB = 2**20  # between two reports of progress; also the largest header
 _MAX_DEPTH = 32
 _MAX_BYTES = 2**30  # read into memory; CIFAR-10's binary batches take 184 MB
 _TRUSTED = "if you trust it, unpack it yourself and pass the folder"

@@ -54,20 +54,20 @@ class Draws:
     indices: NDArray[np.int64]
 
     def words(self, purpose: str) -> NDArray[np.uint64]:
-        """64 random bits a sample: uint64, (N,)."""
+        """64 random bits per sample: uint64, (N,)."""
         digest = sha256(f"{self.seed}/{self.epoch}/{purpose}".encode()).digest()
         return words(int.from_bytes(digest[:8], "little"), self.indices + 1)
 
     def uniform(self, purpose: str) -> NDArray[np.float64]:
-        """A number in [0, 1) a sample, a multiple of 2**-53: float64, (N,)."""
+        """A number in [0, 1) per sample, a multiple of 2**-53: float64, (N,)."""
         return (self.words(purpose) >> _DROPPED_BITS).astype(np.float64) * 2.0**-53
 
     def symmetric(self, purpose: str, limit: float) -> NDArray[np.float64]:
-        """A number in [-limit, limit) a sample: float64, (N,)."""
+        """A number in [-limit, limit) per sample: float64, (N,)."""
         return limit * (2 * self.uniform(purpose) - 1)
 
     def below(self, purpose: str, limit: int) -> NDArray[np.int64]:
-        """A whole number in [0, limit) a sample: int64, (N,)."""
+        """An integer in [0, limit) per sample: int64, (N,)."""
         return (self.uniform(purpose) * limit).astype(np.int64)
 
     def coin(self, purpose: str) -> NDArray[np.bool_]:
@@ -139,7 +139,7 @@ def _crop(images_nhwc: Pixels, padding: int, draws: Draws) -> Pixels:
 
 
 def rotate(images_nhwc: Pixels, degrees_n: NDArray[np.float64]) -> Pixels:
-    """Rotate each image about its center, counter-clockwise as seen, bilinear, with zeros (black) around it.
+    """Rotate each image about its center, counterclockwise as seen, bilinear, with zeros (black) around it.
 
     Results are rounded to nearest; positions are rounded to 1/32 of a pixel, as OpenCV does.
     """

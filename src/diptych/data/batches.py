@@ -96,7 +96,7 @@ def epoch_batches(
 
 
 def usual_workers(images: Images) -> int:
-    """Return the number of threads that prepare batches: one, but all of the processor if images are streamed.
+    """Return the number of threads that prepare batches: one, or one per CPU if images are streamed.
 
     A single one leaves the decoding threads idle while it augments.
     """
@@ -106,8 +106,8 @@ def usual_workers(images: Images) -> int:
 def batch_bounds(num_samples: int, batch_size: int) -> list[slice]:
     """Return the slice of the epoch's order that each batch takes.
 
-    The last batch is smaller where the samples do not divide evenly; if it would hold a single sample, that joins the
-    batch before it, because a batch norm has no variance of one value (`norm-one-value` in the ledger).
+    The last batch is smaller where the samples do not divide evenly; if it would have a single sample, that sample
+    joins the batch before it, because a batch norm has no variance of one value (`norm-one-value` in the ledger).
     """
     starts = list(range(0, num_samples, batch_size))
     # differs: norm-one-value

@@ -26,7 +26,7 @@ from diptych.errors import DataError, UsageError
 BadImages: TypeAlias = Literal["fail", "skip"]
 
 TEST_FRACTION = 0.2
-TEST_SEED = 20_240_229  # a constant: every seed of an experiment must be tested on the same samples
+TEST_SEED = 20_240_229  # a constant: all runs must be tested on the same samples
 _MAX_NAMED = 3
 
 
@@ -92,8 +92,8 @@ class Dataset:
             DataError: there are no training samples, or too few of a class to hold some out.
         """
         if not len(self.train):
-            where = "in a table or a folder called train, or with train in a column called split"
-            raise DataError(f"{self.name!r} has no training samples: add some, {where}.")
+            where = "in a table or folder named train, or with train in a column named split"
+            raise DataError(f"{self.name!r} has no training samples: add some {where}.")
         train, validation, test, after = self.train, self.validation, self.test, ""
         if not len(test):
             train, test = cut(train, TEST_FRACTION, TEST_SEED, self.class_names, "test")
@@ -117,13 +117,13 @@ class Dataset:
     def fingerprint(self) -> str:
         """The SHA-256 of the class names, and of each split's shape, labels and images, in hexadecimal.
 
-        Image files count as their content and the decoder's version.
+        For image files, the files' content and the decoder's version are hashed instead of the pixels.
         """
         return self._digest(self.train, self.validation, self.test)
 
     @cached_property
     def test_fingerprint(self) -> str:
-        """The same of the class names and the test split alone."""
+        """The SHA-256 of the class names and the test split, computed like `fingerprint`."""
         return self._digest(self.test)
 
     def _digest(self, *splits: Split) -> str:
@@ -163,11 +163,11 @@ def read(
     caching: Caching = "auto",
     progress: Progress = quiet,
 ) -> Dataset:
-    """Read a dataset as its source divides it; the slow part of `load`, which no seed changes.
+    """Read a dataset as its source divides it; the slow part of `load`, independent of the seed.
 
-    DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; a name wins. The other arguments are
-    the fields of `options.DataOptions`. Without a size or channels, pixels keep theirs, and image files become RGB of
-    64 by 64 (ImageNet's 224 by 224).
+    DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; names take precedence. The other
+    arguments are the fields of `options.DataOptions`. Without a size or channels, pixels keep theirs, and image files
+    become RGB of 64 by 64 (ImageNet's 224 by 224).
 
     Raises:
         UsageError: see `sources.find`, or the image size is too large.

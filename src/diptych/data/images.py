@@ -40,7 +40,7 @@ class StoredImages:
         image_shape: the (height, width, channels) of every image.
         file_digests: uint8, (M, 32), the SHA-256 of each file.
         file_moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
-        indices: (N,), the files whose images these are.
+        indices: (N,), the file of each image.
         cached: the cached pixels of all M files; None if images are decoded whenever they are read.
     """
 
@@ -171,7 +171,7 @@ def _decode_all(
         except _ChangedError:
             raise
         except DataError as error:
-            # Without the image's name, which may be another the next time.
+            # Without the image's name, which may differ in the next run.
             faults[index] = re.sub(r"^Cannot (read|decode) (['\"]).*\2: ", "", str(error))
             return
         # Sums of whole numbers in float64, far below 2**53: exact.
@@ -185,7 +185,7 @@ def _decode_all(
 
 
 class _ChangedError(DataError):
-    """A file is no longer what was hashed."""
+    """A file has changed since it was hashed."""
 
 
 def _decode(

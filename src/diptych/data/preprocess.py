@@ -102,7 +102,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 def channel_moments(images: Images) -> NDArray[np.int64]:
     """Return the sums of each channel's levels and of their squares: int64, (2, C)."""
     moments: NDArray[np.int64] | None = getattr(images, "moments", None)
-    if moments is not None:  # a store's images, which know theirs
+    if moments is not None:  # stored images have them
         return np.asarray(moments.sum(axis=0))
     counts_cl = np.zeros((images.shape[-1], 256), dtype=np.int64)
     for start in range(0, len(images), CHUNK_IMAGES):

@@ -59,7 +59,7 @@ class NamedDataset:
 def _read_digits(_folder: Path) -> Listing:
     """Read the digits that ship with diptych: the test set of the UCI "Optical Recognition of Handwritten Digits".
 
-    Source: https://doi.org/10.24432/C50P49, as scikit-learn's `load_digits` has it.
+    Source: https://doi.org/10.24432/C50P49, as in scikit-learn's `load_digits`.
     """
     with np.load(Path(__file__).with_name("digits.npz")) as stored:
         levels_nhwc, labels_n = stored["images"][..., np.newaxis], stored["labels"]
@@ -105,8 +105,8 @@ def find(
 ) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
-    See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called as an
-    archive is read, with bytes done and bytes in all.
+    See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called while
+    an archive is read.
 
     Raises:
         UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.
@@ -213,7 +213,7 @@ def _num_classes(folder: Path, besides: Set[str]) -> int:
 
 
 def _unwrap(folder: Path) -> Path:
-    """Return the first folder inside that is class folders or tables, or holds more than one folder."""
+    """Descend while a folder contains only another one, and neither class folders nor tables."""
     while not (_find_tables(folder) or _is_tree(folder)):
         inside = class_folders.visible_entries(folder)
         if len(inside) != 1 or not inside[0].is_dir():

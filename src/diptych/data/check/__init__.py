@@ -1,4 +1,4 @@
-"""What `data check` can find, and what it measures of every image to find it: some four hundred bytes each."""
+"""The findings of `data check`, and the measurements of every image that they need: about 400 bytes each."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ KINDS = {
     "unsupported": Kind("error", "Unsupported", "An unsupported variant of the format: convert the image."),
     "mislabeled": Kind("warning", "Wrong extension", "The content can be decoded but has another format."),
     "conflict": Kind("error", "One image, several labels", "Identical pixels, different labels: at most one is right."),
-    "leakage": Kind("error", "Same image in several splits", "The splits share images, so results are too good."),
-    "duplicate": Kind("warning", "Duplicates", "Repeated in a split: each counts more; a held-out split may share it."),
+    "leakage": Kind("error", "Same image in several splits", "The splits share images, so results are too optimistic."),
+    "duplicate": Kind("warning", "Duplicates", "Repeated images count more, and may end up in a held-out split."),
     "near-leakage": Kind("warning", "Near-duplicates across splits", "Re-encoded, resized or brightened copies."),
     "near-duplicate": Kind("warning", "Near-duplicates", "Re-encoded, resized or brightened copies in one split."),
     "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded."),

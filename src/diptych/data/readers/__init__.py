@@ -130,7 +130,7 @@ class Listing:
     def read(self, index: int) -> bytes:
         """Return the bytes of one encoded image."""
         _, split, within = self.find(index)
-        assert not isinstance(split.images, np.ndarray)  # callers look at `has_files`
+        assert not isinstance(split.images, np.ndarray)  # callers check `has_files`
         return split.images.read(within)
 
     def id_of(self, index: int) -> str:

@@ -1,11 +1,11 @@
 """Published datasets of pixels: IDX (MNIST, Fashion-MNIST, KMNIST, EMNIST), MATLAB (SVHN) and CIFAR-10 and -100.
 
-IDX is two zero bytes, the type (8 is uint8), the number of axes, one big-endian 32-bit size an axis, and the values;
+IDX is two zero bytes, the type (8 is uint8), the number of axes, one big-endian 32-bit size per axis, and the values;
 source: the foot of http://yann.lecun.com/exdb/mnist/. Files may be packed by gzip.
 
 CIFAR comes packed or unpacked, in Python batches, or in binary ones of CIFAR-10: https://www.cs.toronto.edu/~kriz/cifar.
 Python batches are pickles, as NumPy under Python 2 wrote them. A pickle is a program that may call any importable
-function, so calls are recorded here instead of made: nothing in NumPy is reached by what a file says.
+function, so calls are recorded here instead of made: a file cannot reach anything in NumPy.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list
         images, labels = (str(source / name) for name in names[first : first + 2])
         images_nhw, labels_n = parse_idx(contents[first], images, 3), parse_idx(contents[first + 1], labels, 1)
         if len(images_nhw) != len(labels_n):
-            counts = f"{images!r} holds {len(images_nhw)} images, {labels!r} {len(labels_n)} labels"
+            counts = f"{images!r} has {len(images_nhw)} images, {labels!r} has {len(labels_n)} labels"
             raise DataError(f"{counts} (declared at byte 4 of each): download both again.")
         samples.append(labeled(labels, images_nhw[..., np.newaxis], labels_n, range(num_classes)))
     return samples
@@ -145,7 +145,7 @@ class Form:
 
 
 def list_cifar(forms: Sequence[Form], folder: Path) -> Listing:
-    """Read a dataset in the first form that is there, archives first; download the first form if none is.
+    """Read a dataset in the first form that exists, archives first; download the first form if none does.
 
     Images are uint8, (N, 32, 32, 3), RGB; labels are int64, (N,).
     """
@@ -206,7 +206,7 @@ class _BatchUnpickler(pickle.Unpickler):  # noqa: TID251  (its find_class is bel
     """Records the calls of the format's three globals, and refuses every other global."""
 
     def find_class(self, module_name: str, global_name: str) -> Callable[..., _Call]:
-        """Return a function of its own each time: a pickle may set attributes of what it is given."""
+        """Return a new function each time, because a pickle may set attributes on it."""
         if f"{module_name}.{global_name}" not in _GLOBALS:
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
         return lambda *arguments: _Call(arguments)

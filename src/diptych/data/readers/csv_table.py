@@ -108,7 +108,7 @@ class CsvTable:
             ("after", np.uint8, (len(self.columns) - 1 - label,)),
         ])  # fmt: skip
         try:
-            # Warnings are of a fraction that becomes a whole number, or of no rows.
+            # NumPy warns if a fraction becomes an integer, and if there are no rows.
             with closing(read_lines(self.path)) as lines, warnings.catch_warnings(action="error"):
                 below = filter(str.strip, islice(lines, self._has_header, None))
                 rows = np.loadtxt(below, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
@@ -176,7 +176,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_lines(path: Path) -> Generator[str]:
-    """Yield the lines of a text; those that cannot be of a table raise a DataError."""
+    """Yield the lines of a text file; raise DataError at one that cannot belong to a table."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):

@@ -1,7 +1,7 @@
 """A folder of class folders: `root/<class>/<image>`, or `root/train|val|test/<class>/<image>`.
 
 Classes and images are sorted. ILSVRC2012 (ImageNet) is such a folder too: its official validation set is the test
-split, and if that is flat, the development kit or Kaggle's CSV says the class of each image. Sources: the kit's
+split, and if that is flat, the development kit or Kaggle's CSV has the class of each image. Sources: the kit's
 readme.txt; https://www.kaggle.com/c/imagenet-object-localization-challenge/data.
 """
 
@@ -31,7 +31,7 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Names of a split: of a folder, in the name of a table, in a column of one."""
+"""Names of splits: of folders, in the names of tables, and in their split columns."""
 _RUN_FILES = ("run.json", "findings.json", "comparison.json")
 
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -149,7 +149,7 @@ def _holds_runs(folder: str) -> bool:
 
 
 def visible_entries(root: Path | str) -> list[os.DirEntry[str]]:
-    """Return what a folder holds, without hidden things, sorted by name."""
+    """Return the entries of a folder, without hidden ones, sorted by name."""
     try:
         with os.scandir(root) as entries:
             return sorted((one for one in entries if not one.name.startswith((".", "_"))), key=lambda one: one.name)
@@ -163,7 +163,7 @@ def is_image(name: str) -> bool:
 
 
 def imagenet_names() -> dict[str, str]:
-    """Return the first lemma of each of the 1,000 synsets, by WordNet id; two that share it have the id behind it."""
+    """Return the first lemma of each of the 1,000 synsets, by WordNet id; if two share it, the id follows."""
     text = resources.files("diptych.data").joinpath("imagenet_synsets.txt").read_text(encoding="utf-8")
     lemmas = dict(line.split("\t") for line in text.splitlines() if not line.startswith("#"))
     count = Counter(lemmas.values())

@@ -27,7 +27,7 @@ def published(dataset: str) -> list["RemoteFile"]:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name on disk, its bytes, its digest in hexadecimal, and addresses in order of trial."""
+    """A published file: its name on disk, size in bytes, digest in hexadecimal, and URLs in the order to try."""
 
     name: str
     size: int

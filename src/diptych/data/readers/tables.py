@@ -30,10 +30,10 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | None = None) -> Listing:
-    """Read the tables of a folder together; their names say their splits.
+    """Read the tables of a folder together; their names contain their splits.
 
-    CSV files whose names say none are skipped if others say one; otherwise there must be only one. Parquet files must
-    all say one, or none: then they are one set, which a column `split` may divide.
+    CSV files whose names contain none are skipped if others contain one; otherwise there must be only one. Parquet
+    files must all contain one, or none: then they are one set, which a column `split` may divide.
 
     Raises:
         UsageError: see `refuse_options`.
@@ -59,7 +59,7 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | 
 
 
 def split_of(path: Path) -> str:
-    """Return the split that a file's name says; "" if it says none, or several."""
+    """Return the split in a file's name; "" if there is none, or more than one."""
     splits = {SPLITS[word] for word in words(path.stem) if word in SPLITS}
     return splits.pop() if len(splits) == 1 else ""
 
@@ -77,7 +77,7 @@ def refuse_options(data: str, root: Path | None, shape: Shape | None) -> None:
 
 
 def _check_complete(paths: Sequence[Path]) -> None:
-    """Raise an error for tables whose names say that there are more."""
+    """Raise an error if a table of a numbered set is missing."""
     shards: dict[tuple[str, int], set[int]] = {}
     for path in paths:
         if shard := _SHARD.match(path.name):
@@ -108,7 +108,7 @@ def read_splits(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: 
 
 
 def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
-    """List the images that rows name, sorted by path so that the order of rows does not matter, or hold, in order."""
+    """List the images of the rows: paths sorted, so that the order of rows does not matter; bytes in order."""
     first = tables[0][1]
     columns = _Columns.of(first, is_divided=not tables[0][0])
     labels, splits, names, places = list[str](), list[str](), dict[str, str](), dict[str, tuple[Table, int]]()
