@@ -126,7 +126,8 @@ def _is_complete(folder: Path) -> bool:
 def _digest(folder: Path) -> str:
     """Return a digest of the names and sizes of all files."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != _LIST:
-            digest.update(f"{path.stat().st_size} {path.relative_to(folder)}\0".encode())
+    for parent, _, names in sorted(os.walk(folder)):
+        for path in (f"{parent}/{name}" for name in sorted(names) if name != _LIST):
+            size = os.stat(path).st_size  # noqa: PTH116  (a Path for every file takes four times as long)
+            digest.update(f"{size} {path.removeprefix(str(folder))}\0".encode())
     return digest.hexdigest()
