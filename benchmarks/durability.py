@@ -29,8 +29,8 @@ from diptych.processes import engine_environment, num_threads
 from diptych.spec import Recipe, zoo
 from diptych.training.machine import machine
 from diptych.training.provenance import resolve
-from diptych.training.schedule import Saver
-from diptych.training.trainer import Job, Stopping, Trainer
+from diptych.training.schedule import Saver, Stopping
+from diptych.training.trainer import Job, Trainer
 
 HERE = Path(__file__).parent
 WANTED = {"deterministic": 1.05, "saving": 1.02}
@@ -46,7 +46,8 @@ def main() -> None:
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.side:
-        SIDES[asked.side[0]](*asked.side[1:], asked)
+        kind, engine, way = asked.side
+        SIDES[kind](engine, way, asked)
         return
     found = {"model": asked.model, "threads": asked.threads, "machine": machine(), "rows": {}}
     for name, measure in (("deterministic", in_slices), ("saving", in_turn)):

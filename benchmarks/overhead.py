@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--subject", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.subject:
-        print(json.dumps(measured(asked.folder, *asked.subject.split(), asked.seconds)))
+        form, runtime = asked.subject.split()
+        print(json.dumps(measured(asked.folder, form, runtime, asked.seconds)))
         return 0
     rows = {}
     print(f"{'format, runtime':28} {'batch':>5} {'bare':>10} {'diptych':>10}  ratio")
