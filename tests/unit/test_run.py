@@ -76,8 +76,10 @@ def test_the_manifest_lists_every_finished_file_and_not_itself(run):
 def test_changed_and_missing_files_are_named_and_later_ones_are_no_fault(run):
     write_json(run.metrics_path, {"accuracy": 0.5})
     run.model_path.write_bytes(b"weights")
+    run.cost_path.write_bytes(b"measured")
     run.seal()
     run.report_path.write_bytes(b"later")
+    run.cost_path.unlink()  # to measure again
     run.verify()
     run.metrics_path.unlink()
     run.model_path.write_bytes(b"Weights")
