@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,13 +75,13 @@ def compare(
     """
     check_margin(margin)
     experiment = design(data, **options)
-    _run_all(experiment, thorough, notify, on_step)
+    runs = _run_all(experiment, thorough, notify, on_step)
     directory = Path(experiment.options.out) / experiment.name
     if thorough:
-        for engine in TITLES:
-            _export_first(experiment, engine, on_step)
+        for side in _arms(experiment, runs, experiment.arms[0]):
+            _export(side.first, experiment.threads, on_step)
     on_step("comparing")
-    by_arm = {arm: _arms(experiment, arm) for arm in experiment.arms}
+    by_arm = {arm: _arms(experiment, runs, arm) for arm in experiment.arms}
     dataset = experiment.data(experiment.seeds[0])
     setup, resolution = (experiment.spec, experiment.recipe), 1 / len(dataset.test)
     explained = explain(accuracies(by_arm), setup, resolution) if experiment.options.explain else None
@@ -144,7 +145,8 @@ def compare_runs(
         remarks=remarks,
     )
     folders = [arm.first.run.directory.resolve() for arm in arms]
-    directory = Path(out) if out else folders[0].parent / f"compare-{'-and-'.join(path.name for path in folders)}"
+    beside = folders[0].parent if first.run.directory.is_absolute() else Path(os.path.relpath(folders[0].parent))
+    directory = Path(out) if out else beside / f"compare-{'-and-'.join(path.name for path in folders)}"
     return _written(directory, content, images)
 
 
@@ -154,9 +156,9 @@ def check_margin(margin: float) -> None:
         raise UsageError(f"'margin' must be between 0 and 100 percentage points, got {margin}.")
 
 
-def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> None:
-    """Train the missing runs in order; measure the reported runs right after their training."""
-    cells = experiment.cells
+def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> dict[str, Run]:
+    """Train the missing runs in order and measure the reported ones; return all runs by their cell's digest."""
+    cells, runs = experiment.cells, {}
     with shown(notify) as tell:
         for place, cell in enumerate(cells, start=1):
             run = experiment.find(cell)
@@ -169,33 +171,29 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_s
                 on_step(f"measuring {label}")
                 measure(run, experiment.threads)
                 run.seal()
+            runs[experiment.digest(cell)] = run
+    return runs
 
 
-def _export_first(experiment: Experiment, engine: str, on_step: OnStep) -> None:
-    """Export a framework's first run in every format that it can write and has not yet, and verify each file."""
-    run = _run(experiment, experiment.arms[0], experiment.seeds[0], engine)
-    known = FinishedRun.of(run).shipped
+def _export(run: FinishedRun, threads: int, on_step: OnStep) -> None:
+    """Export a run in every format that its framework can write and has not yet, and verify each file."""
+    engine, known = run.record.last_engine, run.shipped
     forms = [f for f in FORMATS.values() if f.name not in known and (not f.writers or engine in f.writers)]
     if forms:
 
         def tell(form: str) -> None:
             on_step(f"exporting from {TITLES[engine]}: {form}")
 
-        ship(TrainedModel.of(run), forms, run.export_dir, writer=engine, threads=experiment.threads, on_format=tell)
+        ship(TrainedModel.of(run.run), forms, run.run.export_dir, writer=engine, threads=threads, on_format=tell)
 
 
-def _run(experiment: Experiment, arm: str, seed: int, engine: str) -> Run:
-    run = experiment.find(experiment.cell(arm, seed, engine))
-    assert run is not None, "every cell has been run"
-    return run
-
-
-def _arms(experiment: Experiment, arm: str) -> list[Arm]:
+def _arms(experiment: Experiment, runs: Mapping[str, Run], arm: str) -> list[Arm]:
     """Return the finished runs of an arm of the experiment, grouped by framework."""
-    return [
-        Arm(title, tuple(FinishedRun.of(_run(experiment, arm, seed, engine)) for seed in experiment.seeds))
-        for engine, title in TITLES.items()
-    ]
+    arms = []
+    for engine, title in TITLES.items():
+        digests = [experiment.digest(experiment.cell(arm, seed, engine)) for seed in experiment.seeds]
+        arms.append(Arm(title, tuple(FinishedRun.of(runs[digest]) for digest in digests)))
+    return arms
 
 
 def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> dict[str, Any]:
