@@ -24,7 +24,7 @@ start = time.perf_counter()
 
 
 def step(text: str) -> None:
-    """Print what starts now, after how many seconds."""
+    """Print the seconds so far and the step that starts now."""
     console.print(f"[dim]{time.perf_counter() - start:4.0f} s[/]  {text}")
 
 
@@ -77,7 +77,7 @@ step("done")
 console.print(results(runs, seconds))
 console.print(f"[bold]{certificate.summary}[/]")
 console.print(
-    "Speeds are those of float64. In float32 or bfloat16, or with dropout, two runs drift apart as two seeds do; "
+    "Speeds are for float64. In float32 or bfloat16, or with dropout, two runs drift apart as much as two seeds do; "
     "`diptych compare` measures by how much.\n"
 )
 print(f"report: {report.report_path}")

@@ -68,13 +68,9 @@ def _decay(setup: Setup, engine: str) -> Setup:
     """Switch the decay, if any: AdamW has one by default; elsewhere `weight_decay` means different things."""
     spec, recipe = setup
     amount = recipe.l2 or recipe.decay
-    if recipe.optimizer == "adamw":
-        native: dict[str, Any] = {"decoupled_decay": {"torch": 0.01, "tensorflow": 0.004}[engine], "l2": 0.0}
-    elif engine == "torch":
-        native = {"l2": amount, "decoupled_decay": 0.0}
-    else:
-        native = {"l2": 0.0, "decoupled_decay": amount}
-    return spec, replace(recipe, no_decay=(), **native) if amount else recipe
+    native = ((0.0, 0.01), (0.0, 0.004)) if recipe.optimizer == "adamw" else ((amount, 0.0), (0.0, amount))
+    l2, decoupled = native[NAMES.index(engine)]
+    return spec, replace(recipe, no_decay=(), l2=l2, decoupled_decay=decoupled) if amount else recipe
 
 
 FORMS = ("torch", "keras")

@@ -112,7 +112,7 @@ def findings(
 
 
 def drift(arms: Sequence[Arm]) -> list[str]:
-    """Say why equal models, trained in both frameworks, end with different weights; empty if nothing does.
+    """Return the reasons why equal models, trained in both frameworks, end with different weights.
 
     The parity check excludes these causes: it trains in float64, with dropout rates of 0.
     """

@@ -1,6 +1,6 @@
 """Charts with a row for each value: differences, effects of defaults, costs, and the classes.
 
-Rows are HTML, so that their text wraps and is read aloud; each holds a strip, an SVG as wide as the page lets it be.
+Rows are HTML, so that their text wraps and is read aloud; each contains a strip, an SVG as wide as the page allows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Chart:
-    """Rows on one scale, with what stands above and below them."""
+    """Rows on one scale, with the text above and below them."""
 
     title: str
     rows: Sequence[Row]
@@ -45,7 +45,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Interval:
-    """What a row of differences shows: named dots, or a mean with an interval. A heading has neither."""
+    """A row of differences: named dots, or a mean with an interval. A heading has neither."""
 
     label: str
     mean: float | None = None

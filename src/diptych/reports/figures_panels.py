@@ -124,7 +124,7 @@ def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
 def _columns(
     unit: str, epochs: Sequence[int], curves: Sequence[Curve], across: Scale, sides: Sequence[Side]
 ) -> list[Markup]:
-    """Draw an invisible column per epoch whose tooltip holds all sides' values."""
+    """Draw an invisible column per epoch whose tooltip shows all sides' values."""
     width = (across.end - across.start) / max(len(epochs) - 1, 1)
     columns = []
     for epoch in epochs:

@@ -81,7 +81,7 @@ def _plain(value: Any) -> Markup:
 
 
 def results(comparison: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table of results: a row for each side, speed and time as known and only of a quiet machine."""
+    """Return the table of results: a row for each side, with speed and time only if the machine was idle."""
     medians = {cost["key"]: cost["medians"] for cost in comparison["costs"] if not comparison["disturbed"]}
     rows = []
     for index, side in enumerate(comparison["sides"]):
@@ -140,7 +140,7 @@ def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, 
 
 
 def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
-    """Return the report of a data check as HTML, without scripts, with the pictures that are known, by place."""
+    """Return the report of a data check as HTML, without scripts, with the available pictures, by place."""
     by_kind = {key: list(group) for key, group in groupby(check["findings"], key=lambda finding: finding["kind"])}
     return _page(
         "check.html.j2",

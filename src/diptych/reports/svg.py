@@ -90,7 +90,7 @@ class Scale:
 
 
 def scale(values: Sequence[float], start: float, end: float, least: float) -> Scale:
-    """Return a scale that holds all values with a margin and spans `least` or more."""
+    """Return a scale that contains all values with a margin and spans `least` or more."""
     middle, half = (max(values) + min(values)) / 2, (max(values) - min(values)) / 2
     reach = 1.12 * max(half, least / 2)
     return Scale(middle - reach, middle + reach, start, end)
@@ -149,6 +149,6 @@ def swatch(side: Side, is_line: bool = False) -> Markup:
     return tag("svg", stroke, dot(side.shape, width / 2, 7, 4.5), width=width, height=14, class_=class_, **HIDDEN)
 
 
-def mark(tip: str, *content: Markup, class_: str = "mark") -> Markup:
+def mark(tip: str, *content: Markup) -> Markup:
     """Return content that shows `tip` when pointed at."""
-    return tag("g", tag("title", tip), *content, class_=class_)
+    return tag("g", tag("title", tip), *content, class_="mark")

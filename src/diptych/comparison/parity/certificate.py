@@ -13,7 +13,9 @@ import numpy as np
 from diptych.artifacts.store import atomic_write, write_json
 
 VERSION = 2
-LEGEND = "relative: largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: largest difference of an element."
+LEGEND = (
+    "relative: largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: largest difference of any element."
+)
 NOT_JUDGED = "info: reported without a tolerance, because float32 rounding errors grow from step to step."
 
 # An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
@@ -27,8 +29,8 @@ def differences(
 ) -> dict[str, tuple[float, float]]:
     """Return the relative and the absolute difference of each array in `order`.
 
-    The relative one is ‖a − b‖ / ‖b‖, or infinity if an array is missing, has another shape or holds a NaN; the
-    absolute one is the largest of an element. Names `group/…` form groups, each with its own scale.
+    The relative one is ‖a − b‖ / ‖b‖, or infinity if an array is missing, has another shape or contains NaN; the
+    absolute one is the largest of any element. Names `group/…` form groups, each with its own scale.
     """
     sizes: dict[str, list[float]] = defaultdict(list)
     for name, array in theirs.items():
@@ -116,7 +118,7 @@ class Certificate:
 
     @property
     def predictions(self) -> tuple[int, int]:
-        """Number of test images that both models classify the same after a float64 training, and of all; 0 if none."""
+        """Number of test images that both models classify the same after training in float64, and their total, or 0."""
         return sum(rung.equal for rung in self.rungs), sum(rung.total for rung in self.rungs)
 
     @property
