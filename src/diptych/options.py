@@ -24,6 +24,8 @@ from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+BadImages: TypeAlias = Literal["fail", "skip"]
+Caching: TypeAlias = Literal["auto", "always", "never"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -84,9 +86,9 @@ class DataOptions(SourceOptions):
     """Resize images to this height and width: 32 or 24x32 (default: 64 for image files)."""
     channels: Literal[1, 3] | None = None
     """Convert images to grayscale (1) or RGB (3)."""
-    bad_images: Literal["fail", "skip"] = "fail"
+    bad_images: BadImages = "fail"
     """Fail if an image cannot be decoded, or skip it."""
-    cache: Literal["auto", "always", "never"] = "auto"
+    cache: Caching = "auto"
     """Cache decoded images for later runs: up to 4 GiB, always, or never."""
 
 
@@ -94,7 +96,7 @@ class DataOptions(SourceOptions):
 class OtherDataOptions(SourceOptions):
     """How data is read for a trained model; None means the value in the run's record, or else the default."""
 
-    bad_images: Literal["fail", "skip"] | None = None
+    bad_images: BadImages | None = None
     """Fail if an image cannot be decoded, or skip it (default: as in training, else fail)."""
 
     def given(self) -> dict[str, Any]:

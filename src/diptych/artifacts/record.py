@@ -10,11 +10,11 @@ import msgspec
 
 from diptych.artifacts.store import parse_json, read_bytes
 from diptych.errors import SpecError
+from diptych.options import BadImages, Caching, EngineName
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_from_json, recipe_from_json
 
 T = TypeVar("T", bound=msgspec.Struct)
-EngineName = Literal["torch", "tensorflow"]
 Status = Literal["created", "running", "stopped", "failed", "diverged", "finished"]
 ADVICE = "Restore the file, or use the diptych version that wrote it."
 
@@ -37,8 +37,8 @@ class DataSettings(msgspec.Struct, frozen=True):
     validation_fraction: float = 0.1
     root: str | None = None
     pixel_shape: tuple[int, int, int] | None = None
-    bad_images: Literal["fail", "skip"] = "fail"
-    cache: Literal["auto", "always", "never"] = "auto"
+    bad_images: BadImages = "fail"
+    cache: Caching = "auto"
 
 
 class DataRecord(DataSettings, frozen=True, kw_only=True):

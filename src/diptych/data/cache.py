@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,8 @@ from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_npz, sha256_of, write_npz
 from diptych.data.archives import HASHING, Progress, quiet, unpack
 from diptych.errors import ArtifactError, DataError
+from diptych.options import Caching
 
-Caching: TypeAlias = Literal["auto", "always", "never"]
 MAX_BYTES = 4 * 2**30
 """Bytes of pixels that "auto" caches."""
 

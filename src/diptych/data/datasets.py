@@ -9,21 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.archives import Progress, quiet
-from diptych.data.cache import Caching
 from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, StoredImages, pick, store
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
 from diptych.data.sources import find
 from diptych.errors import DataError, UsageError
-
-BadImages: TypeAlias = Literal["fail", "skip"]
+from diptych.options import BadImages, Caching
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: all runs must be tested on the same samples

@@ -27,6 +27,7 @@ from diptych.data.paths import folder_named_by
 from diptych.data.preprocess import RESIZING, each, resize
 from diptych.data.readers import Listing
 from diptych.errors import ArtifactError, DataError
+from diptych.options import Caching
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ Images: TypeAlias = NDArray[np.uint8] | StoredImages
 def store(
     listing: Listing,
     image_shape: tuple[int, int, int],
-    caching: cache.Caching = "auto",
+    caching: Caching = "auto",
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> tuple[StoredImages, dict[int, str], tuple[str, ...]]:

@@ -19,7 +19,6 @@ from diptych.artifacts.record import (
     CheckpointOptions,
     DataRecord,
     DataSettings,
-    EngineName,
     Machine,
     Preprocessing,
     RunRecord,
@@ -35,6 +34,7 @@ from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
+from diptych.options import EngineName
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.training.machine import computes_bfloat16, machine, versions
