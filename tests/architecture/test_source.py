@@ -38,7 +38,7 @@ BREACHES = [
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax"}
 HEAVY = {"numpy", "scipy", "sklearn", "cv2", "rich"}
 # Each takes a tenth of a second or more to import.
-SLOW = {"scipy.special", "scipy.stats", "scipy.optimize", "sklearn", "matplotlib", "seaborn", "tensorboard"}
+SLOW = {"scipy.special", "scipy.stats", "scipy.optimize", "sklearn", "matplotlib", "seaborn", "pandas", "tensorboard"}
 CALLS = [["--help"], *([verb, "--help"] for verb in VERBS), *([verb] for verb in ("models", "recipes", "differences"))]
 # What each call imports that no earlier one did.
 IMPORTS_OF_CALLS = """
@@ -88,14 +88,18 @@ def test_every_import_that_breaks_a_contract_and_every_new_package_is_named(tmp_
     assert [] == [expected for *_, expected in (*BREACHES, ["misc"]) if expected not in output]
 
 
-def test_no_module_outside_the_engines_and_their_runtimes_imports_a_framework():
+def test_no_module_outside_the_engines_and_their_runtimes_imports_a_framework_or_anything_slow():
     modules = list(shared_modules())
     assert {"diptych", "diptych.api", "diptych.engines.session", "diptych.training.schedule"} <= set(modules)
-    assert not FRAMEWORKS & imports_of(f"from importlib import import_module\nfor m in {modules}: import_module(m)")
+    assert not (FRAMEWORKS | SLOW) & imports_of(
+        f"from importlib import import_module\nfor m in {modules}: import_module(m)"
+    )
 
 
-def test_the_module_that_starts_a_training_imports_nothing_heavy():
+def test_starting_a_training_and_evaluating_import_nothing_heavy():
     assert not (FRAMEWORKS | HEAVY) & imports_of("from diptych.api.training import train")
+    evaluate = "import numpy as np, diptych.evaluation as e; e.evaluate_logits(np.eye(2), np.arange(2), 'ab')"
+    assert not (FRAMEWORKS | SLOW | HEAVY) - {"numpy"} & imports_of(evaluate)
 
 
 def test_help_and_lists_import_no_framework_and_nothing_slow():

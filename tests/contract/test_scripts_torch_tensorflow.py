@@ -183,7 +183,8 @@ def test_a_script_trains_where_diptych_cannot_be_imported(engine_name, tmp_path)
     spec = zoo_model("mlp")
     script = next(script for script in scripts(spec, RECIPE) if script.engine == engine_name)
     (tmp_path / script.file).write_text(script.source, encoding="utf-8")
-    images, labels = tiny.images(spec, 90), np.arange(90) % 10
+    labels = np.arange(900) % 10
+    images = tiny.images(spec, 900) // 32 + (25 * labels[:, None, None, None]).astype(np.uint8)
     np.savez(tmp_path / "data.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     command = [sys.executable, "-I", "-c", WITHOUT_DIPTYCH, script.file, "data.npz", "--epochs", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
@@ -191,7 +192,7 @@ def test_a_script_trains_where_diptych_cannot_be_imported(engine_name, tmp_path)
     assert 0 == done.returncode, done.stderr[-2000:]
     epochs = [line for line in done.stdout.splitlines() if "loss" in line and "accuracy" in line]
     assert 3 == len(epochs), done.stdout
-    assert 0 <= float(re.search(r"test accuracy ([\d.]+)", done.stdout)[1]) <= 1
+    assert 0.3 < float(re.search(r"test accuracy ([\d.]+)", done.stdout)[1])
     if engine_name == "torch":
         saved = torch.load(tmp_path / "model.pt", weights_only=True)
         assert {array.name for array in spec.arrays} == saved.keys()

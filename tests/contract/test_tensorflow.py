@@ -1,6 +1,7 @@
 """What Keras users rely on besides the contract: models, saved models, and weights files in every layout so far."""
 
 import zipfile
+from pathlib import Path
 
 import cv2
 import h5py
@@ -13,6 +14,7 @@ import tiny
 from diptych.comparison.parity import samples
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
+from diptych.data.readers import arrays
 from diptych.deployment.transfer import read_card, read_weights
 from diptych.engines import tensorflow as engine
 from diptych.engines.tensorflow import train
@@ -223,3 +225,17 @@ def test_a_saved_model_accepts_encoded_files(tmp_path):
     answer = tf.saved_model.load(str(tmp_path / "cnn" / "1")).signatures["serving_bytes"](bytes=tf.constant(files))
     wanted_nk = softmax(engine.predict(model, images_nhwc))
     np.testing.assert_allclose(answer["probabilities"].numpy(), wanted_nk, atol=1e-5)
+
+
+@pytest.mark.parametrize(("module", "file"), [("cifar10", arrays.PYTHON), ("cifar100", arrays.FINE)])
+def test_keras_has_the_same_digests_of_cifar(module, file):
+    assert file.archive.sha256 in (Path(keras.__file__).parent / "src" / "datasets" / f"{module}.py").read_text()
+
+
+def test_plain_keras_trains_the_model():
+    spec = tiny.conv_net()
+    model, loss = engine.build(spec), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=loss)
+    settings = {"epochs": 20, "shuffle": False, "verbose": 0}
+    losses = model.fit(tiny.images(spec, 8), np.arange(8) % tiny.NUM_CLASSES, **settings).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]

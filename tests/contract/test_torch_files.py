@@ -140,3 +140,16 @@ def test_a_layer_named_like_a_part_of_a_module_is_rejected_by_name():
     graph.add(L.Dense, "head", units=2)
     with pytest.raises(SpecError, match="Layer 'forward': 'forward' is an attribute"):
         engine.build(graph.model("clash"))
+
+
+def test_a_plain_loop_trains_the_model():
+    spec = tiny.conv_net()
+    model, losses = engine.build(spec), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(torch.from_numpy(tiny.images(spec, 8))), torch.arange(8) % tiny.NUM_CLASSES)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

@@ -137,8 +137,9 @@ def test_the_second_is_refused_and_told_who_holds_the_lock_until_the_first_has_e
     who = rf"process {os.getpid()} on \S+, training since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
     wanted = rf"'{re.escape(str(tmp_path))}' is in use: {who}\. Wait until it and its child processes end\."
     assert re.fullmatch(wanted, str(raised.value))
-    with locked(tmp_path, "training"):
+    with locked(tmp_path, "training") as descriptor:
         assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+        assert not os.get_inheritable(descriptor)  # a program that the holder starts does not hold it
 
 
 def test_a_folder_that_is_not_there_cannot_be_locked(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from made import write_run
 import diptych as package
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays, read_npz, write_npz
-from diptych.deployment import quantization
+from diptych.deployment import file_types, quantization
 from diptych.deployment.formats import FORMATS
 from diptych.engines.session import session
 
@@ -127,6 +128,18 @@ def test_layers_are_measured_on_any_number_of_images(run, entries, digits):
     files, images_nhwc = [run.export_dir / name for name in ("cnn.tflite", "cnn.int8.tflite")], digits.test.images[:7]
     assert {7} == {len(values) for file in files for values in quantization._tensors(file, images_nhwc).values()}
     assert dict(quantization._tflite(run.read_record().spec, *files, images_nhwc))
+
+
+def test_calibration_images_of_another_range_are_an_error(copy):
+    (told,) = package.export(copy, "tflite-int8", calibration=np.zeros((50, 8, 8, 1), np.uint8), threads=1)
+    assert ("impossible", True) == (told.status, "If they were scaled" in told.reason)
+
+
+def test_a_file_is_checked_once(copy, digit_files, monkeypatch):
+    (told,) = answered("export", copy.directory, "--to", "safetensors", "--no-verify", *ONE_THREAD)
+    with patch.object(file_types, "file_type_of", wraps=file_types.file_type_of) as check:
+        answered("predict", told["path"], digit_files[0])
+    check.assert_called_once()
 
 
 def test_a_foreign_folder_is_not_replaced(copy, tmp_path):

@@ -9,8 +9,6 @@ from ground import half, spoilt
 
 from diptych.engines.contract import CARD
 
-CUSTOM = schema.BuiltinOperator.CUSTOM
-
 
 def behind(make):
     """A flatbuffer of somebody's own before a sound archive with the card."""
@@ -51,15 +49,20 @@ def remade(change):
     return behind(make)
 
 
-def operation(name):
-    """The first operation becomes somebody's own."""
+def operation(name, code="CUSTOM", options="NONE"):
+    """The first operation becomes another; the options of a loop, a branch and a call name the graph they are in."""
 
     def change(model, graph):
-        made = schema.OperatorCodeT()
-        made.builtinCode, made.deprecatedBuiltinCode, made.customCode, made.version = CUSTOM, CUSTOM, name, 1
+        made, first = schema.OperatorCodeT(), graph.operators[0]
+        made.builtinCode = getattr(schema.BuiltinOperator, code)
+        made.deprecatedBuiltinCode = min(made.builtinCode, 127)  # a byte; 127 means that the other counts
+        made.customCode, made.version = name, 1
         model.operatorCodes.append(made)
-        first = graph.operators[0]
-        first.opcodeIndex, first.builtinOptionsType, first.builtinOptions = len(model.operatorCodes) - 1, 0, None
+        first.opcodeIndex, first.builtinOptionsType = (
+            len(model.operatorCodes) - 1,
+            getattr(schema.BuiltinOptions, options),
+        )
+        first.builtinOptions = getattr(schema, f"{options}T", lambda: None)()
 
     return remade(change)
 
@@ -88,6 +91,9 @@ TOLD = {
     **{f"a stirred flatbuffer, {seed}": behind(partial(stirred, seed=seed)) for seed in (1, 8)},
     "an operation of somebody's own in a flatbuffer": operation("Evil"),
     "an operation of TensorFlow's in a flatbuffer": operation("FlexReadFile"),
+    "a loop over its own graph": operation(None, "WHILE", "WhileOptions"),
+    "a branch into its own graph": operation(None, "IF", "IfOptions"),
+    "a call of its own graph": operation(None, "CALL_ONCE", "CallOnceOptions"),
     "an operation on a tensor far away": remade(
         lambda model, graph: vars(graph.operators[-1]).update(inputs=[10**6, 1, 2])
     ),

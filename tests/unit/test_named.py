@@ -6,7 +6,6 @@ compared with a second source.
 
 import gzip
 import hashlib
-import importlib.util
 import io
 import re
 from dataclasses import replace
@@ -33,16 +32,6 @@ def test_every_file_has_its_own_digest_and_an_https_address():
     assert all(re.fullmatch("[0-9a-f]{64}", file.sha256) for file in files)
     assert len(files) == len({file.sha256 for file in files})
     assert all(url.startswith("https://") for file in files for url in file.urls)
-
-
-@pytest.mark.frameworks
-@pytest.mark.parametrize(("module", "file"), [("cifar10", arrays.PYTHON), ("cifar100", arrays.FINE)])
-def test_keras_has_the_same_digests_of_cifar(module, file):
-    keras = importlib.util.find_spec("keras")
-    if keras is None:
-        pytest.skip("Keras, the second source, is not installed")
-    text = (Path(keras.submodule_search_locations[0]) / "src" / "datasets" / f"{module}.py").read_text()
-    assert file.archive.sha256 in text
 
 
 FINE = [(11, 99), (0, 42)]

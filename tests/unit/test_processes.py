@@ -139,7 +139,8 @@ def test_a_log_gets_what_is_printed_before_and_during_a_call(worker, tmp_path):
     path.write_text("an earlier line\n")
     with path.open("a+b") as log:
         worker.call(print, "during", log=log)
-        assert path.read_text() == "an earlier line\nbefore\nduring\n"
+        worker.call(os.write, 1, b"from C\n")
+        assert path.read_text() == "an earlier line\nbefore\nduring\nfrom C\n"
         with pytest.raises(ProcessFailed, match="code 3: the last words\n"):
             worker.call(die, 3)
 
