@@ -10,6 +10,9 @@ from PIL import Image
 
 TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")
 
+BY_READERS = {"no-label", "left-out", "alike-classes", "not-used"}
+"""Kinds of findings that are tested with the readers that find them."""
+
 
 def picture(rng, height=None, width=None, is_gray=False):
     """Random shapes of light, a sharp edge or two, and some grain: uint8, (H, W, 3)."""

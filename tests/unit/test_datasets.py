@@ -15,8 +15,6 @@ from diptych.data.paths import folder_named_by
 from diptych.errors import ArtifactError, DataError, UsageError
 from diptych.training.provenance import DataSource
 
-CLASSES = ("a", "b", "c")
-
 
 def numbers(count):
     """Images that each hold their own index."""
@@ -29,28 +27,32 @@ def indices(split):
 
 def test_a_cut_divides_the_samples_and_keeps_their_order():
     labels_n = np.random.default_rng(3).permutation(np.repeat(np.arange(3), (50, 30, 20)))
-    rest, taken = cut(Split(numbers(100), labels_n, np.arange(100)), 0.25, 7, CLASSES)
+    rest, taken = cut(Split(numbers(100), labels_n, np.arange(100)), 0.25, 7, 3, "test")
     assert sorted(indices(rest) + indices(taken)) == list(range(100))
     assert (indices(rest), indices(taken)) == (sorted(indices(rest)), sorted(indices(taken)))
     np.testing.assert_array_equal(labels_n[indices(taken)], taken.labels)
 
 
 def test_a_seed_holds_out_the_same_samples_in_every_version():
-    _, taken = cut(Split(numbers(60), np.arange(60) % 3, np.arange(60)), 0.1, 0, CLASSES)
+    _, taken = cut(Split(numbers(60), np.arange(60) % 3, np.arange(60)), 0.1, 0, 3, "test")
     assert indices(taken) == [0, 8, 19, 26, 31, 51]
 
 
 @pytest.mark.parametrize(
-    ("num_images", "complaint"),
-    [
-        (1, r"'a' has 1 samples, too few to hold out 20% for test: add images"),
-        (2, r"'a' has 1 samples, too few to hold out 10% for validation, after 20% went to test: add images"),
-    ],
+    ("num_images", "remark"), [(1, "(1): a: none for validation and test."), (2, "(1): a: none for validation.")]
 )
-def test_the_error_of_a_small_class_says_what_was_held_out(num_images, complaint, tmp_path):
+def test_a_rare_class_stays_in_training_with_a_remark(num_images, remark, tmp_path):
     write_images(tmp_path / "a", *range(num_images))
     write_images(tmp_path / "b", *range(9))
-    with pytest.raises(DataError, match=complaint):
+    loaded = datasets.load(str(tmp_path))
+    assert f"Classes missing from a split {remark}" in loaded.remarks
+    assert 1 == np.count_nonzero(loaded.train.labels == 0)
+
+
+def test_single_images_of_every_class_cannot_be_divided(tmp_path):
+    write_images(tmp_path / "a", 1)
+    write_images(tmp_path / "b", 2)
+    with pytest.raises(DataError, match="No class has the 2 samples that it takes to hold some out for test"):
         datasets.load(str(tmp_path))
 
 
@@ -92,7 +94,7 @@ def test_a_root_or_data_directory_that_cannot_be_looked_up_is_a_usage_error(path
 def test_the_cache_directory_may_begin_with_a_tilde_and_without_a_home_only_it_is_missing(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to("loop")
     for name in "ab":
-        write_images(tmp_path / "pets" / name, *range(5))
+        write_images(tmp_path / "pets" / name, *range(20))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DIPTYCH_CACHE", "~/kept")
     assert tmp_path / "kept" == folder_named_by("DIPTYCH_CACHE")

@@ -10,7 +10,7 @@ from comparisons import SHAPES, make_comparison, make_pictures
 
 from diptych.api.data_check import Report
 from diptych.comparison import wording
-from diptych.data.check import Finding, Sample
+from diptych.data.rules import Finding, Sample
 from diptych.reports import page as pages
 from diptych.reports.page import markdown, picture, render, render_check
 

@@ -14,10 +14,11 @@ from typing import Any
 from diptych.artifacts.store import atomic_write, read_json, write_json
 from diptych.data import sources
 from diptych.data.archives import Progress, quiet
-from diptych.data.check import KINDS, SEVERITIES, UNUSABLE, Finding, load
+from diptych.data.check import load
 from diptych.data.check.checks import check
 from diptych.data.readers import Files, Listing
 from diptych.data.readers.folder import survey_folder
+from diptych.data.rules import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import page

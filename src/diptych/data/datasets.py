@@ -19,6 +19,7 @@ from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, StoredImages, pick, store
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
+from diptych.data.rules import class_findings, judge
 from diptych.data.sources import find
 from diptych.errors import DataError, UsageError
 from diptych.options import BadImages, Caching
@@ -64,7 +65,8 @@ class Dataset:
         test: samples to measure with.
         mirror: whether a mirrored image keeps its class.
         skipped: the images that could not be decoded and were skipped, each with its reason.
-        remarks: what else to report about how the images were read.
+        inferred: what the reader decided by itself, as clauses.
+        remarks: what else to report about the data.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Dataset:
     test: Split
     mirror: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
+    inferred: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -87,18 +90,24 @@ class Dataset:
         """Hold out the splits that the source lacks; see `load`.
 
         Raises:
-            DataError: there are no training samples, or too few of a class to hold some out.
+            DataError: there are no training samples, too few to hold some out, or none of a class.
         """
         if not len(self.train):
             where = "in a table or folder named train, or with train in a column named split"
             raise DataError(f"{self.name!r} has no training samples: add some {where}.")
-        train, validation, test, after = self.train, self.validation, self.test, ""
+        train, validation, test = self.train, self.validation, self.test
         if not len(test):
-            train, test = cut(train, TEST_FRACTION, TEST_SEED, self.class_names, "test")
-            after = f", after {TEST_FRACTION:.0%} went to test"
+            train, test = cut(train, TEST_FRACTION, TEST_SEED, self.num_classes, "test")
         if not len(validation):
-            train, validation = cut(train, validation_fraction, seed, self.class_names, f"validation{after}")
-        return replace(self, train=train, validation=validation, test=test)
+            train, validation = cut(train, validation_fraction, seed, self.num_classes, "validation")
+        splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
+        counts = {
+            name: np.bincount(split.labels, minlength=self.num_classes).tolist()
+            for name, split in splits.items()
+            if len(split)
+        }
+        remarks = judge(class_findings(self.class_names, counts), self.name)
+        return replace(self, **splits, remarks=(*self.remarks, *remarks))
 
     @property
     def num_classes(self) -> int:
@@ -174,16 +183,18 @@ def read(
     if image_size and math.prod(image_size) > MAX_PIXELS:
         raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
     source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
+    remarks = judge(source.listing.findings, source.name, skip=bad_images == "skip")
+    others: dict[str, Any] = {"name": source.name, "mirror": source.mirror, "inferred": source.listing.inferred}
     if source.listing.has_files:
         image_shape = (*(image_size or source.image_size), channels or 3)
         dataset = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
-        return replace(dataset, name=source.name, mirror=source.mirror)
+        return replace(dataset, **others, remarks=(*remarks, *dataset.remarks))
     resized = {}
     for name, listed in source.listing.splits.items():
         assert isinstance(listed.images, np.ndarray)  # the listing has no files
         images_nhwc = to_channels(listed.images, channels or listed.images.shape[3])
         resized[name] = Split(resize(images_nhwc, image_size or images_nhwc.shape[1:3]), listed.labels, listed.ids)
-    return Dataset.of(source.listing.class_names, resized, source.name, mirror=source.mirror)
+    return Dataset.of(source.listing.class_names, resized, **others, remarks=remarks)
 
 
 def ingest(
@@ -198,7 +209,7 @@ def ingest(
     """Put image files into a store, and skip those that cannot be decoded; see `read` and `images.store`.
 
     Raises:
-        DataError: an image cannot be decoded and is not skipped, or a class has no image left.
+        DataError: an image cannot be decoded and is not skipped.
     """
     stored, faults, remarks = store(listing, image_shape, caching, folder, progress)
     skipped = tuple((listing.id_of(index), fault) for index, fault in faults.items())
@@ -214,39 +225,30 @@ def ingest(
     for split, listed in listing.splits.items():
         good = np.flatnonzero(is_good_m[first : first + len(listed)])
         splits[split] = Split(pick(stored, first + good), listed.labels[good], listed.ids[good])
-        if lost := set(listed.labels.tolist()) - set(splits[split].labels.tolist()):
-            name = listing.class_names[min(lost)]
-            fault = f"No image of class {name!r} in {split} can be decoded"
-            raise DataError(f"{fault}: fix its files, or remove the class.")
         first += len(listed)
     return Dataset.of(listing.class_names, splits, skipped=skipped, remarks=remarks)
 
 
-def cut(
-    split: Split, fraction: float, seed: int, class_names: tuple[str, ...], purpose: str = "validation"
-) -> tuple[Split, Split]:
+def cut(split: Split, fraction: float, seed: int, num_classes: int, purpose: str) -> tuple[Split, Split]:
     """Hold out a stratified, seeded share of a split: a pure function of (labels, fraction, seed).
 
     Its random numbers are Philox's raw words, a stream that NumPy promises never to change, so that a seed chooses the
     same samples in every version.
 
-    The fraction of each class is rounded, but at least one sample unless it is 0. Returns the samples that remain and
-    those held out, both in the order of `split`. `class_names` and `purpose` are for the error.
+    The fraction of each class is rounded, but at least one sample unless it is 0; a class keeps its last sample.
+    Returns the samples that remain and those held out, both in the order of `split`. `purpose` is for the error.
 
     Raises:
-        DataError: a class has too few samples to be in both.
+        DataError: no class has two samples.
     """
     is_cut = np.zeros(len(split), dtype=bool)
     if fraction:
         shuffled = np.argsort(np.random.Philox(seed).random_raw(len(split)), kind="stable")
         by_class = shuffled[np.argsort(split.labels[shuffled], kind="stable")]
-        ends_k = np.cumsum(np.bincount(split.labels, minlength=len(class_names)))
-        for name, members in zip(class_names, np.split(by_class, ends_k[:-1]), strict=True):
-            num_cut = max(1, round(fraction * len(members)))
-            if num_cut >= len(members):
-                raise DataError(
-                    f"Class {name!r} has {len(members)} samples, too few to hold out {fraction:.0%} for {purpose}: "
-                    "add images, add that split, or choose another fraction."
-                )
-            is_cut[members[:num_cut]] = True
+        ends_k = np.cumsum(np.bincount(split.labels, minlength=num_classes))
+        for members in np.split(by_class, ends_k[:-1]):
+            num_cut = min(max(1, round(fraction * len(members))), len(members) - 1)
+            is_cut[members[: max(0, num_cut)]] = True
+        if not is_cut.any():
+            raise DataError(f"No class has the 2 samples that it takes to hold some out for {purpose}: add images.")
     return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))

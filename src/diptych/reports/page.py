@@ -20,7 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from diptych.comparison import wording
-from diptych.data.check import Finding
+from diptych.data.rules import Finding
 from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.archives import Progress, quiet
-from diptych.data.check import KINDS, Finding, Measures, Sample, measure, samples_at
+from diptych.data.check import Measures, measure, samples_at
 from diptych.data.readers import Listing
+from diptych.data.rules import KINDS, Finding, Sample, class_findings
 
-TINY = 10  # training images below which a class is tiny
 IMBALANCE = 10  # times more training images than the smallest class, above which the largest is too large
 BLANK = 2.0  # levels of standard deviation, of every channel, below which an image is blank
 DARK = 32  # the level of 255 that 2 % of an image must reach, or it is dark
@@ -41,7 +41,7 @@ Pairs = NDArray[np.intp]
 def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
     """Find what is wrong with data, in the order of KINDS; every image is decoded once."""
     measures, faults = measure(listing, progress)
-    findings = [Finding(*fault, samples_at(listing, index)) for index, fault in faults.items()]
+    findings = [Finding(*fault, samples_at(listing, index)) for index, fault in faults.items()] + [*listing.findings]
     for find in (_find_duplicates, _find_near_duplicates, _check_classes, _find_outliers):
         findings += find(listing, measures)
     return tuple(sorted(findings, key=lambda finding: list(KINDS).index(finding.kind)))
@@ -53,18 +53,7 @@ def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
     good_labels = np.where(measures["is_good"], listing.labels, num_classes)
     counted = [np.bincount(labels, minlength=num_classes + 1) for labels in np.split(good_labels, ends[:-1])]
     counts_sk = np.stack(counted)[:, :num_classes]
-    listed_k = np.bincount(listing.labels, minlength=num_classes)
-    for name, num_listed, counts in zip(listing.class_names, listed_k.tolist(), counts_sk.T.tolist(), strict=True):
-        missing = [split for split, count in zip(listing.splits, counts, strict=True) if not count]
-        if not any(counts):
-            lost = f"none of its {num_listed:,} files can be decoded" if num_listed else "no images"
-            yield Finding("empty-class", f"{name}: {lost}")
-        elif not counts[0]:
-            yield Finding("untrained-class", f"{name}: {sum(counts):,} images, none of them for training")
-        elif missing:
-            yield Finding("absent-class", f"{name}: none for {' and '.join(missing)}")
-        if 0 < counts[0] < TINY:
-            yield Finding("tiny-class", f"{name}: {counts[0]} for training")
+    yield from class_findings(listing.class_names, dict(zip(listing.splits, counts_sk.tolist(), strict=True)))
     trained = {name: count for name, count in zip(listing.class_names, counts_sk[0].tolist(), strict=True) if count}
     largest, smallest = (choose(trained, key=trained.__getitem__, default="") for choose in (max, min))
     if trained and trained[largest] > IMBALANCE * trained[smallest]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.paths import read_file
+from diptych.data.rules import Finding
 from diptych.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,12 +80,18 @@ class Listing:
 
     A split that the source lacks is None, but `train` is then empty. An index counts the images of all splits, one
     split after the other.
+
+    Attributes:
+        inferred: what the reader decided by itself, as clauses such as "label column 'label'".
+        findings: what it noticed; whether training accepts it, `rules.KINDS` says.
     """
 
     class_names: tuple[str, ...]
     train: ListedSplit
     validation: ListedSplit | None = None
     test: ListedSplit | None = None
+    inferred: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def of_pixels(cls, class_names: tuple[str, ...], train: Pixels, test: Pixels) -> Self:
@@ -92,13 +99,13 @@ class Listing:
         return cls(class_names, ListedSplit.of_pixels(*train), test=ListedSplit.of_pixels(*test))
 
     @classmethod
-    def of(cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit]) -> Self:
+    def of(cls, class_names: tuple[str, ...], splits: Mapping[str, ListedSplit], **others: Any) -> Self:
         """Build a listing from the splits that a source has."""
         train, first = splits.get("train"), next(iter(splits.values()))
         if train is None:
             images = first.images[:0] if isinstance(first.images, np.ndarray) else first.images
             train = ListedSplit(images, first.labels[:0], first.ids[:0])
-        return cls(class_names, train, splits.get("validation"), splits.get("test"))
+        return cls(class_names, train, splits.get("validation"), splits.get("test"), **others)
 
     @cached_property
     def splits(self) -> dict[str, ListedSplit]:
