@@ -16,6 +16,7 @@ and exits with 2; a traceback is a bug.
 
 import errno
 import re
+import warnings
 
 _MAX_LENGTH = 200
 
@@ -68,6 +69,15 @@ class MissingEngine(EngineError):  # noqa: N818  (a state of the machine, not an
 
 class UsageError(DiptychError):
     """An argument is invalid."""
+
+
+class Remark(UserWarning):
+    """What a result does not show, such as a check that was left out; the command line prints it in one line."""
+
+
+def remark(text: str) -> None:
+    """Warn with a `Remark`."""
+    warnings.warn(text, Remark, stacklevel=3)
 
 
 def cannot_read(path: object, kind: str, error: Exception) -> ArtifactError:

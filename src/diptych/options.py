@@ -104,8 +104,16 @@ class OtherDataOptions(SourceOptions):
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunFileOptions(Options):
+    """How the files of a finished run are checked."""
+
+    verify_files: bool = False
+    """Also verify files of a run larger than 64 MB by its manifest.json; smaller ones always are."""
+
+
 @dataclass(frozen=True)
-class ModelOptions(Options):
+class ModelOptions(RunFileOptions):
     """How a finished run or an exported file is opened."""
 
     engine: EngineName | None = None
@@ -125,7 +133,7 @@ class ImageOptions(Options):
 
 
 @dataclass(frozen=True)
-class ExportOptions(Options):
+class ExportOptions(RunFileOptions):
     """How a run is exported."""
 
     out: str | Path | None = None
@@ -139,7 +147,7 @@ class ExportOptions(Options):
 
 
 @dataclass(frozen=True)
-class BenchmarkOptions(Options):
+class BenchmarkOptions(RunFileOptions):
     """How exported files are measured."""
 
     out: str | Path | None = None

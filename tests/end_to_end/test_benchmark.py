@@ -62,6 +62,7 @@ def test_a_row_that_fails_verification_fails_the_build_and_wins_nothing(run, tmp
     arrays = read_npz(spoilt.predictions_path)
     nudge = np.linspace(0, 1e-2, 10, dtype=np.float32)
     write_npz(spoilt.predictions_path, {**arrays, "logits": arrays["logits"] + nudge})
+    spoilt.seal()
     told = diptych("benchmark", spoilt.directory, "--to", "onnx", "tflite-int8", *QUICK, "--fail-under", "accuracy=0.5")
     assert 1 == told.code
     assert "diptych: onnx in ONNX Runtime: a probability differs by" in told.err

@@ -143,6 +143,7 @@ def test_a_report_is_beside_the_first_run_with_pictures_if_the_data_is_at_hand(d
     for run in map(Run.open, copies):
         record = run.read_record()
         run.write_record(replace(record, data=replace(record.data, data=str(tmp_path / "gone"))))
+        run.seal()
     output = diptych("compare", *copies, "--json")
     assert 0 == output.code, output.err
     assert any("The gallery shows no images" in remark for remark in output.json["remarks"])

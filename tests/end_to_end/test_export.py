@@ -97,6 +97,7 @@ def test_a_file_goes_to_failed_until_it_passes_and_never_replaces_one_that_did(c
         (arrays["logits"] + nudge, 1, (True, True)),
     ):
         write_npz(copy.predictions_path, {**arrays, "logits": logits_nk})
+        copy.seal()
         told = diptych("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
         assert (code, left) == (told.code, (passed.exists(), failed.exists()))
         assert ("safetensors: a probability differs by" in told.out) == bool(code)
@@ -155,6 +156,7 @@ def test_a_foreign_folder_is_not_replaced(copy, tmp_path):
 def test_missing_data_is_an_error_before_anything_is_written(copy):
     record = json.loads(copy.record_path.read_text())
     copy.record_path.write_text(json.dumps({**record, "data": {**record["data"], "data": "gone"}}))
+    copy.seal()
     told = refused("export", copy.directory, "--to", "safetensors", *ONE_THREAD)
     assert "Cannot verify without the test set" in told
     assert "--no-verify" in told

@@ -40,6 +40,7 @@ def folder(tmp_path, monkeypatch):
     model = zoo.model("mlp", (8, 8, 1), num_classes=3)
     whole = finished(tmp_path, "whole")
     write_arrays(whole.model_path, samples.weights(model, seed=0), {})
+    whole.seal()
     shutil.copy(whole.model_path, "weights.safetensors")
     damaged = Path(shutil.copytree("whole", "damaged")) / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-9])

@@ -92,7 +92,7 @@ def test_a_run_without_a_manifest_or_digests_does_not_verify(run, manifest):
     with pytest.raises(ArtifactError, match=r"has no manifest\.json: training has not finished"):
         run.verify()
     run.manifest_path.write_text(manifest)
-    with pytest.raises(ArtifactError, match=r"manifest\.json': it lists no digests"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json': its digests are missing"):
         run.verify()
 
 

@@ -50,6 +50,7 @@ def test_arms_that_no_name_distinguishes_are_numbered(tmp_path):
 def test_metrics_are_computed_from_the_predictions_not_read_from_metrics_json(tmp_path):
     one, two = finished(tmp_path, "a"), finished(tmp_path, "b", engine="tensorflow")
     write_json(one.metrics_path, {**one.read_metrics(), "accuracy": 0.999})
+    one.seal()
     arm = group([one, two])[0]
     assert arm.first.correct_n.mean() == arm.first.value("accuracy") != 0.999
 
@@ -151,6 +152,7 @@ def test_invalid_files_of_a_run_are_rejected(tmp_path, name, content):
         runs[1].write_predictions(Predictions(content, labels(), np.arange(NUM_IMAGES)))
     else:
         path.write_text(json.dumps(content) + "\n")
+    runs[1].seal()
     with pytest.raises(DiptychError) as error:
         compare_runs(runs, out=tmp_path / "report")
     assert isinstance(content, np.ndarray) or f"Cannot read '{path}'" in str(error.value)

@@ -115,6 +115,7 @@ def compare_runs(
     margin: float = 0.5,
     out: str | Path | None = None,
     parity: Certificate | None = None,
+    verify_files: bool = False,
 ) -> Comparison:
     """Report how finished runs compare; needs neither framework.
 
@@ -123,13 +124,15 @@ def compare_runs(
         margin: difference in accuracy, in percentage points, that does not matter.
         out: folder for the report (default: `compare-…` beside the first run).
         parity: the certificate of their model, from `verify`, to include in the report.
+        verify_files: also verify files of a run larger than 64 MB by its manifest; smaller ones always are.
 
     Raises:
+        ArtifactError: a file of a run has changed since its training.
         UsageError: fewer than two groups of runs, groups of unequal size, or different test sets.
     """
     check_margin(margin)
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    arms = group(opened)
+    arms = group(opened, verify_files)
     names = [arm.name for arm in arms]
     first = arms[0].first
     images, remarks = _pictures(first)

@@ -51,7 +51,7 @@ def export(
     unused = sorted(reading.given().keys() - {"data_dir"})
     if unused and not isinstance(calibration, str | Path):
         raise UsageError(f"'{unused[0]}' is for calibration data; also set 'calibration' to a dataset.")
-    opened, record = finished_run(run)
+    opened, record = finished_run(run, chosen.verify_files)
     formats = parse_formats(to)
     images = None
     if isinstance(calibration, np.ndarray):
@@ -98,7 +98,7 @@ def benchmark(
     from diptych.reports import plots
 
     (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
-    opened, _ = finished_run(run)
+    opened, _ = finished_run(run, chosen.verify_files)
     folder = Path(chosen.out) if chosen.out else opened.export_dir
     threads = chosen.threads or num_threads()
     model = TrainedModel.of(opened, chosen.data_dir)

@@ -164,11 +164,11 @@ def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifie
     """Open a finished run or an exported file."""
     if not isinstance(model, Run) and is_artifact(model):
         return _open_file(Path(model), opening.engine, opening.trust)
-    return _open_run(model, opening.engine)
+    return _open_run(model, opening)
 
 
-def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
-    """A finished run and its record; raises UsageError if it is not finished."""
+def finished_run(run: str | Path | Run, verify_files: bool = False) -> tuple[Run, RunRecord]:
+    """A finished run and its record; raises UsageError if it is not finished, ArtifactError if its files changed."""
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     record = opened.read_record()
     if record.status != "finished":
@@ -176,6 +176,7 @@ def finished_run(run: str | Path | Run) -> tuple[Run, RunRecord]:
             f"'{opened.directory}' is not finished ({record.status}). "
             f"Resume it with: diptych train --resume {opened.directory}"
         )
+    opened.check(verify_files=verify_files)
     return opened, record
 
 
@@ -189,15 +190,15 @@ def source_like(
     )
 
 
-def _open_run(model: str | Path | Run, engine: str | None) -> Classifier:
-    run, record = finished_run(model)
+def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
+    run, record = finished_run(model, opening.verify_files)
     spec = record.spec
 
     def logits(images_nhwc: Images) -> np.ndarray:
         weights, _ = read_arrays(run.model_path)
         installed = engines.installed()
         last = record.last_engine
-        name = engine or (last if last in installed or not installed else installed[0])
+        name = opening.engine or (last if last in installed or not installed else installed[0])
         precision = evaluation_precision(record.recipe)
         engines.configure(name, num_threads(), "auto")
         return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)

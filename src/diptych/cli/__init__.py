@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 from diptych import __version__
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, Remark, UsageError
 from diptych.vocabulary import did_you_mean
 
 VERBS = {
@@ -56,7 +59,8 @@ def main(args: list[str] | None = None) -> int:
     if args is None:  # the process is ours
         _listen()
     try:
-        return _dispatch(given)
+        with _remarks_last():
+            return _dispatch(given)
     except DiptychError as error:
         print(f"diptych: {error}", file=sys.stderr)
         return 2
@@ -69,6 +73,27 @@ def main(args: list[str] | None = None) -> int:
         with suppress(OSError):  # the terminal may be gone
             print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
+
+
+@contextmanager
+def _remarks_last() -> Iterator[None]:
+    """Print each remark once, in a line, at the end of the block: standard error may be held back before."""
+    show, remarks = warnings.showwarning, dict[str, None]()
+
+    def hold(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is Remark:
+            remarks[f"diptych: {message}"] = None
+        else:
+            show(message, category, *place, **more)
+
+    warnings.simplefilter("always", Remark)
+    warnings.showwarning = hold
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+        for remark in remarks:
+            print(remark, file=sys.stderr)
 
 
 def _listen() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diptych.api.comparison import Comparison
     from diptych.comparison.experiment import Experiment
 
-BESIDE_RUNS = ("margin", "out", "json")
+BESIDE_RUNS = ("margin", "out", "verify_files", "json")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Compare:
     """Also measure speed and memory, verify parity and export the models."""
     plan: bool = False
     """Print the missing runs and their estimated time without training."""
+    verify_files: bool = False
+    """With RUNs: also verify files of a run larger than 64 MB by its manifest.json; smaller ones always are."""
     json: bool = False
     """Print the result (or plan) as JSON."""
     comparison_options: CompareOptions = field(default_factory=CompareOptions)
@@ -55,9 +57,11 @@ def main(args: list[str]) -> int:
 
     if len(parsed.what) > 1:
         if unfit := sorted(given - {"what", *BESIDE_RUNS}):
-            raise UsageError(f"Finished runs take only --margin, --out and --json, not --{unfit[0].replace('_', '-')}.")
+            flags = [f"--{name.replace('_', '-')}" for name in (*BESIDE_RUNS, unfit[0])]
+            raise UsageError(f"Finished runs take only {', '.join(flags[:-1])}, not {flags[-1]}.")
         out = parsed.comparison_options.out if "out" in given else None
-        _print(comparison.compare_runs(parsed.what, margin=parsed.margin, out=out), parsed.json)
+        compare_runs = partial(comparison.compare_runs, parsed.what, margin=parsed.margin, out=out)
+        _print(compare_runs(verify_files=parsed.verify_files), parsed.json)
         return 0
     comparison.check_margin(parsed.margin)
     if is_run(parsed.what[0]) or any(Path(parsed.what[0]).glob("*/run.json")):

@@ -86,13 +86,14 @@ class FinishedRun:
     labels_n: np.ndarray
 
     @classmethod
-    def of(cls, run: Run) -> FinishedRun:
+    def of(cls, run: Run, verify_files: bool = False) -> FinishedRun:
         """Read a run; raises UsageError if it is not finished and ArtifactError if a file is invalid."""
         record = run.read_record()
         if record.status != "finished":
             raise UsageError(
                 f"'{run.directory}' is {record.status}, not finished. Resume it with `diptych train --resume`."
             )
+        run.check(verify_files=verify_files)
         predictions = run.read_predictions()
         kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
         if kinds[0] != "f" or kinds[1] not in "iu" or predictions.logits_nk.ndim != 2:
@@ -183,11 +184,11 @@ class Arm:
         return self.first.record
 
 
-def group(runs: Sequence[Run]) -> list[Arm]:
+def group(runs: Sequence[Run], verify_files: bool = False) -> list[Arm]:
     """Group finished runs into arms; raises UsageError, with the reason, for arms that cannot be compared."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in {run.directory.resolve(): run for run in runs}.values():
-        finished = FinishedRun.of(run)
+        finished = FinishedRun.of(run, verify_files)
         groups.setdefault(_settings(finished), []).append(finished)
     if not 2 <= len(groups) <= MAX_ARMS:
         raise UsageError(
