@@ -15,7 +15,8 @@ from diptych.comparison.parity import samples
 from diptych.data.decode import decode
 from diptych.data.preprocess import resize
 from diptych.data.readers import arrays
-from diptych.deployment.transfer import read_card, read_weights
+from diptych.deployment.file_types import find_card
+from diptych.deployment.transfer import read_weights
 from diptych.engines import tensorflow as engine
 from diptych.engines.tensorflow import train
 from diptych.engines.tensorflow.export import pixels_of
@@ -61,7 +62,7 @@ def hand_written_chain():
 
 
 def assert_same_logits(spec, path, model):
-    assert read_card(path) is None
+    assert find_card(path) is None
     images_nhwc = tiny.images(spec, 8)
     built = engine.build(spec)
     engine.load_weights(built, read_weights(path, spec))

@@ -1,6 +1,7 @@
 """What PyTorch users rely on: state dicts, also as people publish them; tests/hostile has the harmful ones."""
 
 import pickle
+from argparse import Namespace
 from collections import OrderedDict
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from diptych.comparison.parity import samples
-from diptych.deployment.transfer import read_card, read_weights
+from diptych.deployment.file_types import find_card
+from diptych.deployment.transfer import read_weights
 from diptych.engines import torch as engine
 from diptych.errors import ArtifactError, SpecError
 from diptych.spec import layers as L
@@ -77,7 +79,7 @@ def test_a_published_checkpoint_gives_the_logits_of_its_own_code(option, name, t
     normalized = (torch.from_numpy(images_nhwc).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
         wanted_nk = model(normalized).numpy()
-    assert read_card(tmp_path / "resnet20.th") is None
+    assert find_card(tmp_path / "resnet20.th") is None
     built = engine.build(spec)
     engine.load_weights(built, read_weights(tmp_path / "resnet20.th", spec))
     np.testing.assert_allclose(engine.predict(built, images_nhwc), wanted_nk, atol=1e-5)
@@ -98,7 +100,7 @@ def test_every_way_to_save_a_state_dict_is_read(save, tmp_path):
     state = tiny.loaded(engine, spec, "float32").state_dict()
     rounded = {name: tensor.bfloat16().float() for name, tensor in state.items()}
     save(rounded, tmp_path / "model.pt")
-    assert read_card(tmp_path / "model.pt") is None
+    assert find_card(tmp_path / "model.pt") is None
     found = read_weights(tmp_path / "model.pt", spec)
     tiny.assert_same_arrays({name: rounded[name].numpy() for name in found}, found)
 
@@ -107,7 +109,6 @@ OTHERS = {
     "model": (Port(1, "A"), r"asks for \S+\.Port, and loading it could execute code"),
     "list": ([torch.zeros(3)], "expected a state dict, got a list"),
     "nothing": ({"epoch": 3}, "it contains no state dict"),
-    "two": ({"model": {"w": torch.ones(1)}, "ema": {"w": torch.ones(1)}}, "2 state dicts, 'model', 'em"),
     "sparse": ({"w": torch.eye(3).to_sparse()}, "'w' is not a plain tensor"),
 }
 
@@ -119,6 +120,69 @@ def test_a_file_with_more_or_less_than_weights_is_rejected_in_one_line(case, tmp
     with pytest.raises(ArtifactError, match=fault) as caught:
         read_weights(tmp_path / "model.pt", tiny.linear())
     assert "\n" not in str(caught.value)
+
+
+class Stack(nn.Module):
+    """Layers of one shape, defined in another order than they are used."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("stem", "post", "pre", "head"):
+            self.add_module(name, nn.Linear(8, 8))
+
+
+def test_the_order_of_definition_is_no_evidence(tmp_path):
+    torch.save(Stack().state_dict(), tmp_path / "model.pth")
+    graph = zoo.Graph((2, 4, 1), mean=(0.5,), std=(0.25,))
+    graph.add(L.Flatten, "flatten")
+    for place in range(4):
+        graph.add(L.Dense, f"fc{place}", units=8)
+    spec = graph.model("stack")
+    with pytest.raises(ArtifactError, match=r"'stem' .* --map stem=fc0 or .*=fc3, and likewise for post, pre, head in"):
+        read_weights(tmp_path / "model.pth", spec)
+    numbered = ("features.10", "features.3", "features.12", "features.0")  # numbers are
+    state = dict(zip(("stem", "post", "pre", "head"), numbered, strict=True))
+    renamed = {
+        f"{state[name.split('.')[0]]}.{name.split('.')[1]}": tensor for name, tensor in Stack().state_dict().items()
+    }
+    torch.save(renamed, tmp_path / "numbered.pth")
+    found = read_weights(tmp_path / "numbered.pth", spec)
+    for target, source in zip(
+        ("fc0", "fc1", "fc2", "fc3"), sorted(numbered, key=lambda name: int(name[9:])), strict=True
+    ):
+        np.testing.assert_array_equal(renamed[f"{source}.bias"].numpy(), found[f"{target}.bias"])
+
+
+MATRIX = {"head.weight": torch.ones(3, 4), "head.bias": torch.zeros(3)}
+AVERAGED = {name: tensor + 1 for name, tensor in MATRIX.items()}
+ADAM = {"state": {0: {"exp_avg": torch.ones(3, 4)}, "head.weight": {"exp_avg": torch.ones(3, 4)}}}
+CHECKPOINTS = {  # content, key, the bias and the remark, or the error
+    "lightning": (
+        {"state_dict": MATRIX, "optimizer_states": [ADAM], "epoch": 3},
+        None,
+        0,
+        "'state_dict'; not used: opt",
+    ),
+    "in two folds": ({"model": {"net": MATRIX}, "optimizer": ADAM}, None, 0, "'model.net'; not used: optimizer"),
+    "arguments": ({"net": MATRIX, "args": Namespace(lr=0.1), "acc": np.float64(0.9)}, None, 0, "not used: args, acc"),
+    "averaged": ({"state_dict": MATRIX, "state_dict_ema": AVERAGED}, "state_dict_ema", 1, "not used: state_dict"),
+    "two": ({"model": MATRIX, "ema": AVERAGED}, None, "2 state dicts: choose with --key model or --key ema", ""),
+    "beside": ({**MATRIX, "ema": AVERAGED}, None, "choose with --key . or --key ema", ""),
+    "no such key": ({"model": MATRIX}, "ema", "no state dict 'ema'; expected --key model", ""),
+}
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_the_only_state_dict_of_a_checkpoint_or_the_named_one_is_read(case, tmp_path):
+    content, key, expected, remark = CHECKPOINTS[case]
+    torch.save(content, tmp_path / "model.ckpt")
+    if isinstance(expected, str):
+        with pytest.raises(ArtifactError, match=expected):
+            engine.read_file(tmp_path / "model.ckpt", key)
+    else:
+        stored = engine.read_file(tmp_path / "model.ckpt", key)
+        np.testing.assert_array_equal(np.full(3, expected), stored.arrays["head.bias"])
+        assert remark in stored.remarks[0]
 
 
 def test_plain_pytorch_loads_the_canonical_arrays_strictly():

@@ -76,7 +76,7 @@ def test_equal_models_have_one_parity_digest_and_others_another():
 
 @pytest.mark.parametrize(
     ("name", "content", "package", "extra"),
-    [("model.onnx", b"", "onnx", "export"), ("model.h5", b"\x89HDF\r\n\x1a\n", "h5py", "tensorflow")],
+    [("model.onnx", b"\x08\x08\x12", "onnx", "export"), ("model.h5", b"\x89HDF\r\n\x1a\n", "h5py", "tensorflow")],
 )
 def test_a_missing_package_is_named_with_how_to_install_it(tmp_path, monkeypatch, name, content, package, extra):
     (tmp_path / name).write_bytes(content)

@@ -1,10 +1,12 @@
 """Layers are mapped by name, by order and shape, or as the user says; ambiguous ones are reported."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from diptych.comparison.parity import samples
-from diptych.deployment.weight_mapping import map_weights
+from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import Stored
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import layers as L
@@ -136,7 +138,8 @@ def test_ambiguous_layers_are_an_error_until_one_pair_is_given():
     with pytest.raises(ArtifactError) as raised:
         map_weights(stored, spec, "file")
     assert str(raised.value) == (
-        "Layer 'a1x' of 'file' is ambiguous: choose with --map a1x=block.conv2 or --map a1x=block.shortcut."
+        "Layer 'a1x' of 'file' is ambiguous: choose with --map a1x=block.conv2 or --map a1x=block.shortcut, "
+        "and likewise for b1x in the order of use."
     )
     mapped = map_weights(stored, spec, "file", {"a1x": "block.conv2"})
     assert_mapped(mapped, spec)
@@ -253,3 +256,20 @@ def test_an_unknown_order_after_a_flatten_is_an_error(after, permutes, layer):
     spec = flattened(*after)
     with pytest.raises(ArtifactError, match=f"the order of the elements of 'flatten' is unknown at '{layer}'"):
         map_weights(Stored(make_weights(spec), permutes=permutes), spec, "file")
+
+
+def test_arrays_that_match_a_pattern_are_left_out():
+    spec = zoo.model("mlp", (4, 4, 1))
+    loss = {"module.criterion.weight": np.ones((3, 3)), "module.criterion.center": np.ones(3), "scale": np.ones(())}
+    stored = store(spec, {layer: f"module.{layer}" for layer in layers_of(spec)})
+    stored = replace(stored, arrays=stored.arrays | loss)
+    with pytest.raises(ArtifactError, match=r"If the model does without it: --ignore '(module|scale|criterion)'\."):
+        map_weights(stored, spec, "file")
+    for patterns in (("criterion.*", "scale"), ("criterion", "sc?le"), ("module.criterion.*", "scale")):
+        left = without(stored, patterns, "file")
+        assert_mapped(map_weights(left, spec, "file"), spec)
+        assert (
+            f"--ignore '{patterns[0]}': 2 arrays (module.criterion.weight, module.criterion.center)" in left.remarks[0]
+        )
+    with pytest.raises(UsageError, match=r"--ignore 'criterium' matches no array"):
+        without(stored, ("criterium",), "file")

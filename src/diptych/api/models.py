@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +62,23 @@ def transfer(
     *,
     model: str | Path | ModelSpec | None = None,
     layer_map: Mapping[str, str] | None = None,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
     force: bool = False,
     **options: Any,
 ) -> Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
     Layers are matched by name and by structure, never by a guess. Runs nothing in the source.
+    `remarks` of the result say what was chosen, left out or could not be checked.
 
     Args:
-        source: a `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5` or `.weights.h5` file.
-        target: a file with one of the same suffixes.
+        source: a PyTorch, safetensors or Keras file, with any suffix.
+        target: a file that ends in `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5` or `.weights.h5`.
         model: model name, `spec.json`, or spec (default: the spec in the source's card).
         layer_map: name of each layer of the source to the name of the model's layer.
+        key: the state dict to read, where a checkpoint has several.
+        ignore: names or patterns of arrays to leave out, such as `criterion.*`.
         force: replace an existing target.
         options: fields of `ImageOptions`.
 
@@ -85,7 +90,9 @@ def transfer(
     """
     (images,), _ = split_options("transfer", options, ImageOptions)
     spec = None if model is None else _spec(model, images)
-    return transfer_weights(Path(source), Path(target), spec=spec, layer_map=layer_map, force=force)
+    return transfer_weights(
+        Path(source), Path(target), spec=spec, layer_map=layer_map, key=key, ignore=ignore, force=force
+    )
 
 
 def _spec(model: str | Path | ModelSpec, images: ImageOptions) -> ModelSpec:

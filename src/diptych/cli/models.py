@@ -39,8 +39,8 @@ class Verify:
 class Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
-    Supports .pt, .pth, .safetensors, .keras, .h5 and .weights.h5. Never executes code in SRC. Layers are mapped by
-    name, or else by shape and order; if that is ambiguous, use --map.
+    SRC is told by its content; DST ends in .pt, .pth, .safetensors, .keras, .h5 or .weights.h5. Never executes code in
+    SRC. Layers are mapped by name, or else by shape and the numbers in their names; if that is ambiguous, use --map.
     """
 
     source: Path = positional("SRC")
@@ -51,6 +51,10 @@ class Transfer:
     """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
     map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
     """Copy layer SRCLAYER of SRC to layer DSTLAYER of the model; can be repeated."""
+    key: str | None = option(None, metavar="ENTRY")
+    """Read this entry of a checkpoint with several state dicts, such as state_dict_ema."""
+    ignore: tuple[str, ...] = option((), metavar="PATTERN")
+    """Leave out the arrays of SRC with matching names, such as 'criterion.*'; can be repeated."""
     force: bool = False
     """Replace DST if it exists."""
     options: ImageOptions = field(default_factory=ImageOptions)
@@ -124,6 +128,8 @@ def transfer(args: list[str]) -> int:
         parsed.target,
         model=parsed.model,
         layer_map=layer_map,
+        key=parsed.key,
+        ignore=parsed.ignore,
         force=parsed.force,
         **vars(parsed.options),
     )
@@ -132,7 +138,7 @@ def transfer(args: list[str]) -> int:
         return 0
     print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
     print(f"layers mapped: {done.by_name} by name, {done.by_structure} by shape and order, {done.by_map} by --map")
-    for line in done.casts:
+    for line in (*done.casts, *done.remarks):
         print(line)
     mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (done.mean, done.std))
     print(f"normalization in the model: (pixels / 255 - ({mean})) / ({std})")

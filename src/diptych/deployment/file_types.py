@@ -6,6 +6,7 @@ imported.
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections import Counter
@@ -25,8 +26,8 @@ _MAX_WEIGHTS_PER_BYTE = 8
 # Of zip archives: entries, bytes of the directory, and unpacked bytes for one packed.
 _MAX_ENTRIES, _MAX_DIRECTORY, _MAX_RATIO = 20_000, 4 * 2**20, 200
 _ENCRYPTED = 1
-# The file by which a folder is recognized.
-_FOLDERS = {"openvino": "model.xml", "saved-model": "1/saved_model.pb"}
+# The files by which a folder is recognized.
+_FOLDERS = {"model.xml": "openvino", "1/saved_model.pb": "saved-model", "saved_model.pb": "saved-model"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def is_artifact(path: str | Path) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
     expanded = Path(path).expanduser()
     is_file = _exists(expanded) and expanded.is_file()
-    return is_file or any(_exists(expanded / inside) for inside in _FOLDERS.values())
+    return is_file or any(_exists(expanded / inside) for inside in _FOLDERS)
 
 
 def _exists(path: Path) -> bool:
@@ -108,12 +109,14 @@ def num_bytes(path: Path) -> int:
 def file_type_of(path: Path) -> FileType:
     """Return the type of a file or folder, or raise ArtifactError if it is unknown."""
     if path.is_dir():
-        for name, part in _FOLDERS.items():
+        for part, name in _FOLDERS.items():
             if (path / part).exists():
                 return _TYPES[name]
         raise ArtifactError(f"'{path}' is not a SavedModel ('1/saved_model.pb') or OpenVINO folder ('model.xml').")
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(512)
+        file.seek(-min(8, len(head)), 2)
+        tail = file.read()
     if head[:2] == b"PK":
         with open_zip(path) as archive:
             names = {name.partition("/")[2] or name for name in archive.namelist()}
@@ -121,25 +124,37 @@ def file_type_of(path: Path) -> FileType:
         matches = [(name, mark in names) for mark, name in _ZIP_MARKS.items()]
     else:
         matches = [
-            ("hdf5", head == b"\x89HDF\r\n\x1a\n"),
+            ("hdf5", head[:8] == b"\x89HDF\r\n\x1a\n"),
             ("tflite", head[4:8] == b"TFL3"),
-            ("onnx", path.suffix == ".onnx"),
-            ("safetensors", path.suffix == ".safetensors"),
+            ("safetensors", head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size),
+            ("pickle", re.match(rb"\x80[\2-\5]", head) is not None),
+            ("onnx", re.match(rb"\x08[\1-\x20][\x12\x1a\"*0:Br]", head) is not None),  # its version, then another field
         ]
     for name, holds in matches:
         if holds:
             return _TYPES[name]
-    raise ArtifactError(f"'{path}' is not in a known format (its first bytes: {head!r}).")
+    text = head + b"\n" + tail
+    known = (
+        answer for pattern, answer in _OTHER_CONTENTS.items() if re.match(pattern, text, re.DOTALL | re.IGNORECASE)
+    )
+    raise ArtifactError(f"Cannot read '{path}': {next(known, f'its format is unknown (first bytes: {head[:8]!r})')}.")
+
+
+def checked_type(path: Path) -> FileType:
+    """Return the type of a file or folder that is safe to open; raise ArtifactError if there is none."""
+    if not _exists(path):
+        is_pipe = os.path.exists(path)  # noqa: PTH110  (it never raises)
+        raise ArtifactError(f"'{path}' is a pipe or a device." if is_pipe else f"No file or folder '{path}'.")
+    file_type = file_type_of(path)
+    check_files(path)
+    return file_type
 
 
 def _read(path: Path) -> tuple[FileType, Card | None]:
     title = "file"
-    if not _exists(path):
-        raise ArtifactError(f"No file or folder '{path}'.")
     try:
-        file_type = file_type_of(path)
+        file_type = checked_type(path)
         title = file_type.title
-        check_files(path)
         check_installed(title, file_type.packages)
         cards = file_type.read(path)
     except DiptychError:
@@ -275,11 +290,27 @@ _ZIP_MARKS = {
     "serialized_exported_program.json": "torch-export",  # before PyTorch 2.8
     "data.pkl": "state-dict",
 }
+# What people download or save by mistake, by the first 512 bytes and the last 8.
+_OTHER_CONTENTS = {
+    rb"\n$": "it is empty",
+    rb"version https://git-lfs": "it is a Git LFS pointer; fetch the file with `git lfs pull`",
+    rb"\s*<(!doctype|html|head|\?xml|!--)": "it is a web page; download the file again with its direct address",
+    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar": "it is compressed or a tar archive; unpack it first",
+    rb"PK": "it is a zip archive, but not one of PyTorch or Keras; unpack it first",
+    rb"\s*[{\[]": "it is JSON text, which contains no weights; name the file that it describes",
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF": "it is an image",
+    rb"\x93NUMPY": "it is a single NumPy array; expected named arrays, such as a safetensors file",
+    rb"\0{64}": "it starts with zeros; it was not completely written or downloaded",
+    rb"model_checkpoint_path|.*\x57\xfb\x80\x8b\x24\x75\x47\xdb$": (
+        "it is part of a TensorFlow checkpoint; load that in TensorFlow and call model.save_weights('NAME.weights.h5')"
+    ),
+}
 _TYPES = {
     "keras": FileType("Keras archive", _cards_in_zip, ("keras",)),
     "torchscript": FileType("TorchScript archive", _cards_in_zip, ("torchscript",)),
     "torch-export": FileType("torch.export archive", _cards_in_zip, ("torch-export",)),
     "state-dict": FileType("PyTorch weights file", _cards_in_zip, ("state-dict",)),
+    "pickle": FileType("PyTorch weights file", lambda path: (), ("state-dict",)),  # before 2020, without a card
     "hdf5": FileType("HDF5 file", _cards_in_hdf5, ("h5", "weights-h5"), ("h5py",)),
     "tflite": FileType(
         "TensorFlow Lite file", _cards_after_flatbuffer, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +13,26 @@ from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import check_files, find_card, is_artifact, open_zip
+from diptych.deployment.file_types import checked_type, find_card
 from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.weight_mapping import map_weights
+from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
 from diptych.spec.layers import Normalize
 
+# Weights are read from files of these formats; how those of others are saved as one of them.
+_READABLE = ("state-dict", "safetensors", "keras", "h5")
+_HOW = {
+    "torchscript": "torch.save(torch.jit.load('FILE').state_dict(), 'weights.pt')",
+    "torch-export": "torch.save(torch.export.load('FILE').state_dict, 'weights.pt')",
+    "saved-model": "model.save('NAME.keras') in Keras",
+}
+_UNCHECKED = (
+    "the file contains only weights; not checked: activations, pooling, padding, strides, epsilon, data format, "
+    "the order in which layers are used, and how images are normalized"
+)
 _SUFFIXES = dict.fromkeys((".pt", ".pth", ".th"), "state-dict") | {
     FORMATS[name].suffix: name for name in ("safetensors", "keras", "weights-h5", "h5")
 }
@@ -46,6 +56,8 @@ class Transfer:
     mean: tuple[float, ...]
     """The target model's normalization, with `std`, which weights files do not contain."""
     std: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
+    """What was chosen, left out or not checked, one line each."""
 
 
 def transfer(
@@ -54,6 +66,8 @@ def transfer(
     *,
     spec: ModelSpec | None = None,
     layer_map: Mapping[str, str] | None = None,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
     force: bool = False,
     workers: Mapping[str, Session] | None = None,
 ) -> Transfer:
@@ -63,27 +77,24 @@ def transfer(
         raise UsageError(f"'{target}' is a folder; expected a file name.")
     if target.exists() and not force:
         raise UsageError(f"'{target}' already exists; use --force to replace it.")
-    card = _card_for(form, source, spec)
+    found = find_card(source)
+    card = _card_for(form, source, found, spec)
     with Sessions() if workers is None else nullcontext(workers) as processes:
-        mapped = map_weights(_read_stored(source, processes.__getitem__), card.spec, str(source), layer_map)
+        stored = without(_read_stored(source, processes.__getitem__, key), ignore, str(source))
+        mapped = map_weights(stored, card.spec, str(source), layer_map)
+        remarks = (*stored.remarks, *(() if found else (_UNCHECKED,)))
         card = replace(card, parity=parity_digest(card.spec, mapped.arrays))
         _write(mapped.arrays, card, form, target, processes)
     normalize = cast(Normalize, card.spec.layers[0])
     counts = (mapped.by_name, mapped.by_structure, mapped.by_map)
     sizes = (len(mapped.arrays), card.spec.num_parameters)
-    return Transfer(source, target, card.spec.name, *sizes, *counts, mapped.casts, normalize.mean, normalize.std)
+    means = (normalize.mean, normalize.std)
+    return Transfer(source, target, card.spec.name, *sizes, *counts, mapped.casts, *means, remarks)
 
 
 def read_weights(path: Path, spec: ModelSpec) -> Arrays:
     """Read the weights in a file, by canonical name in canonical layout, float32; imports its framework."""
     return map_weights(_read_stored(path, engines.get), spec, str(path)).arrays
-
-
-def read_card(path: Path) -> Card | None:
-    """Return the card in a weights file, or None if it has none."""
-    # PyTorch's files from before 2020 are pickles and never have a card.
-    is_pickle = _checked_format(path).name == "state-dict" and not zipfile.is_zipfile(path)
-    return None if is_pickle else find_card(path)
 
 
 def _format_of(path: Path) -> Format:
@@ -93,29 +104,27 @@ def _format_of(path: Path) -> Format:
     return FORMATS[_SUFFIXES[suffix]]
 
 
-def _checked_format(path: Path) -> Format:
-    form = _format_of(path)
-    if not is_artifact(path):
-        raise ArtifactError(f"No file '{path}'.")
-    check_files(path)
-    if zipfile.is_zipfile(path):
-        open_zip(path).close()
-    return form
-
-
-def _read_stored(path: Path, engine: Callable[[str], Any]) -> Stored:
-    """Read the arrays in a file; `engine` returns the engine of a name, or its process."""
-    writers = _checked_format(path).writers
-    if writers:
-        stored: Stored = engine(writers[0]).read_file(path)
+def _read_stored(path: Path, engine: Callable[[str], Any], key: str | None = None) -> Stored:
+    """Read the arrays in a file, whatever its name; `engine` returns the engine of a name, or its process."""
+    file_type = checked_type(path)
+    form = FORMATS[file_type.formats[0]]
+    if form.name not in _READABLE:
+        how = _HOW.get(form.name, "torch.save(model.state_dict(), 'weights.pt') where the model was made")
+        raise ArtifactError(
+            f"'{path}' is in the format {form.name}; weights are read from PyTorch state dicts, safetensors and Keras "
+            f"files. Save them with {how}; for an exported run, name the run's model.safetensors."
+        )
+    if form.writers:
+        stored: Stored = engine(form.writers[0]).read_file(path, key)
         return stored
+    if key is not None:
+        raise UsageError(f"'{path}' has no state dict '{key}': --key is for PyTorch checkpoints.")
     arrays, _ = read_arrays(path)
     return Stored({name: array for name, array in arrays.items() if array.dtype.kind == "f"})  # not counters
 
 
-def _card_for(form: Format, source: Path, spec: ModelSpec | None) -> Card:
+def _card_for(form: Format, source: Path, card: Card | None, spec: ModelSpec | None) -> Card:
     """Build the target's card, from the source's where it describes the same classes."""
-    card = read_card(source)
     model = spec or (card.spec if card else None)
     if model is None:
         raise UsageError(

@@ -1,6 +1,7 @@
 """Map the layers of a weights file to those of a spec: by name, else by order and shape, else as the user says.
 
-A pair is accepted only if nothing else fits. Anything ambiguous is reported, never guessed.
+A pair is accepted only if nothing else fits. Anything ambiguous is reported, never guessed: the order in which a
+PyTorch module defines its layers need not be the order in which it uses them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +27,7 @@ Layers: TypeAlias = Mapping[str, Shapes]
 _SHORTCUT = re.compile(r"shortcut|downsample|skip|projection|proj")
 # PyTorch's norms count batches; the counter is a float where a script has converted everything.
 _COUNTER = "num_batches_tracked"
+_WRAPPERS = re.compile(r"^((module|_orig_mod|model|net)\.)+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,29 @@ def map_weights(
     mapped = {array.name: renamed[array.name] for array in spec.arrays}
     mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
     return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts)
+
+
+def without(stored: Stored, patterns: Sequence[str], where: str) -> Stored:
+    """Leave out the arrays and layers whose names match a pattern such as `criterion.*`, and say how many.
+
+    Raises:
+        UsageError: A pattern matches nothing.
+    """
+    arrays, remarks = dict(stored.arrays), list(stored.remarks)
+    for pattern in patterns:
+        forms = (pattern, f"{pattern}.*")
+        out = [
+            path
+            for path in arrays
+            if any(fnmatchcase(name, form) for name in (path, _WRAPPERS.sub("", path)) for form in forms)
+        ]
+        if not out:
+            raise UsageError(f"--ignore '{pattern}' matches no array of '{where}'{did_you_mean(pattern, arrays)}.")
+        remarks.append(
+            f"left out by --ignore '{pattern}': {len(out)} arrays ({', '.join(out[:3])}{', …' * (len(out) > 3)})"
+        )
+        arrays = {path: array for path, array in arrays.items() if path not in out}
+    return replace(stored, arrays=arrays, remarks=tuple(remarks))
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shapes]:
@@ -132,8 +158,10 @@ def _pairs(
             options = [target for target in model if model[target] == held[name] and target not in pairs.values()]
             is_partly_named = any(held[other] == held[name] for other in by_name)
             if len(options) > 1 or is_partly_named:
-                choices = " or ".join(f"--map {name}={target}" for target in options[:3])
-                raise ArtifactError(f"Layer '{name}' of '{where}' is ambiguous: choose with {choices}.")
+                alike = [other for other in held if held[other] == held[name] and other not in {*pairs, name}]
+                choices = " or ".join(f"--map {name}={target}" for target in options)
+                rest = f", and likewise for {', '.join(alike)} in the order of use" if alike else ""
+                raise ArtifactError(f"Layer '{name}' of '{where}' is ambiguous: choose with {choices}{rest}.")
             pairs[name] = options[0]
     return pairs
 
@@ -198,7 +226,10 @@ def _ancestors(spec: ModelSpec, model: Layers) -> dict[str, set[str]]:
 def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None:
     """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
     missing, extra = _first_unpaired(model, held), _first_unpaired(held, model)
-    fault = f"unexpected layer '{extra}' ({_text(held[extra])})." if extra else ""
+    fault = f"unexpected layer '{extra}' ({_text(held[extra])})." if extra is not None else ""
+    top = extra.partition(".")[0] if extra else held[""][0][0] if extra == "" else ""
+    if top and not missing and not any(name.startswith(top) for name in model):
+        fault += f" If the model does without it: --ignore '{top}'."
     if missing:
         near = held.get(missing) or held.get(extra or "", ())
         fault = f"layer '{missing}' must have {_text(model[missing])}; the file has {_text(near) or 'no layer left'}."

@@ -75,14 +75,16 @@ class Stored:
 
     Attributes:
         arrays: `<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, with the file's own layer names.
-        sequences: lists of layers in their order of definition; a layer may be in none.
+        sequences: lists of layers in their order of use; a layer may be in none.
         permutes: layers that reorder the axes of maps, in a framework that flattens in height, width, channel
             order; None in one that flattens in channel, height, width order.
+        remarks: what was chosen or left out in reading, one line each.
     """
 
     arrays: Arrays
     sequences: Sequence[Sequence[str]] = ()
     permutes: Sequence[str] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise for names with control characters."""
@@ -227,11 +229,12 @@ class Engine(Protocol):
             calibration: uint8 images, (N, H, W, C), to calibrate integer formats.
         """
 
-    def read_file(self, path: Path) -> Stored:
+    def read_file(self, path: Path, key: str | None = None) -> Stored:
         """Read a weights file of this framework without running code from it.
 
         Args:
             path: the file; the sizes in a zip archive have been checked.
+            key: the entry to read, where a PyTorch checkpoint has several state dicts.
 
         Raises:
             ArtifactError: The file is corrupt, contains more than weights, or refers to other files.

@@ -123,8 +123,10 @@ def native(variable: Variable) -> tf.Variable:
     return variable if isinstance(variable, tf.Variable) else variable.value
 
 
-def read_file(path: Path) -> Stored:
+def read_file(path: Path, key: str | None = None) -> Stored:
     """Read a weights file of this framework without running code from it."""
+    if key is not None:
+        raise ArtifactError(f"'{path}' has no state dict '{key}': --key is for PyTorch checkpoints.")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from diptych.errors import ArtifactError, cannot_read
 
 _EXACT = (torch.float16, torch.float32, torch.float64)
 _REMEDY = "Save only model.state_dict()."
+# Values of training scripts, such as their arguments and an accuracy, whose pickles can only hold data.
+_SCALAR = np.float64(0).__reduce__()[0]
+_PLAIN = [Namespace, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype]
+_PLAIN += [type(np.dtype(name)) for name in ("float32", "float64", "int64")]
 
 
 def read_weights(model: Network) -> Arrays:
@@ -50,13 +55,15 @@ def from_numpy(tensor: Tensor, array: np.ndarray) -> None:
         tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def read_file(path: Path) -> Stored:
+def read_file(path: Path, key: str | None = None) -> Stored:
     """Read a weights file of this framework without running code from it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         raise _refusal(path, error) from error
-    tensors = {name: tensor for name, tensor in _state_dict(content, path).items() if tensor.is_floating_point()}
+    state, remarks = _state_dict(content, path, key)
+    tensors = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise ArtifactError(f"Cannot read '{path}': {name!r:.80} is not a plain tensor. {_REMEDY}")
@@ -66,7 +73,7 @@ def read_file(path: Path) -> Stored:
         raise ArtifactError(f"Cannot read '{path}': it has {num_bytes:,} bytes; the limit is {MOST_BYTES:,}.")
     # NumPy lacks bfloat16, which becomes float32 without loss.
     arrays = {name: to_numpy(tensor if tensor.dtype in _EXACT else tensor.float()) for name, tensor in tensors.items()}
-    return Stored(arrays, sequences=[list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))])
+    return Stored(arrays, remarks=remarks)  # without an order: modules may be used in another than they are defined
 
 
 def _refusal(path: Path, error: Exception) -> ArtifactError:
@@ -79,19 +86,37 @@ def _refusal(path: Path, error: Exception) -> ArtifactError:
     return cannot_read(path, "PyTorch file", error)
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file, at the top level or next to other entries such as an epoch number."""
+def _state_dict(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the state dict called `key`, or the only one, and a remark about the entries that are not used."""
     if not isinstance(content, Mapping):
         raise ArtifactError(f"Cannot read '{path}': expected a state dict, got a {type(content).__name__}. {_REMEDY}")
-    inner = {key: value for key, value in content.items() if isinstance(value, Mapping)}
-    wrapped = {key: value for key, value in inner.items() if len(_tensors(value)) == len(value) > 0}
-    if len(wrapped) > 1:
-        names = ", ".join(f"{key!r:.40}" for key in wrapped)
-        raise ArtifactError(f"Cannot read '{path}': it contains {len(wrapped)} state dicts, {names}. {_REMEDY}")
-    tensors = _tensors(next(iter(wrapped.values()), content))
+    states = dict(_state_dicts(content)) or {".": content}
+    choices = " or ".join(f"--key {name:.80}" for name in states)
+    if key is None and len(states) > 1:
+        raise ArtifactError(f"'{path}' contains {len(states)} state dicts: choose with {choices}.")
+    if key is not None and key not in states:
+        raise ArtifactError(f"'{path}' has no state dict '{key}'; expected {choices}.")
+    name = key or next(iter(states))
+    tensors = _tensors(states[name])
     if not tensors:
         raise ArtifactError(f"Cannot read '{path}': it contains no state dict. {_REMEDY}")
-    return tensors
+    others = [f"{other!s:.40}" for other in content if other != name.partition(".")[0]]
+    rest = f"; not used: {', '.join(others[:6])}{', …' if others[6:] else ''}" if others else ""
+    return tensors, () if name == "." else (f"weights from the entry '{name}'{rest}",)
+
+
+def _state_dicts(content: Mapping[Any, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Yield each dict that has a kernel (a tensor of two or more axes), by its keys, `.` for the outermost."""
+    todo, seen = [("", content)], set[int]()
+    while todo:
+        name, entries = todo.pop(0)
+        if id(entries) not in seen and any(tensor.ndim > 1 for tensor in _tensors(entries).values()):
+            yield name or ".", entries
+        inner = {} if id(entries) in seen else entries
+        seen.add(id(entries))
+        for key, value in inner.items():
+            if isinstance(key, str) and isinstance(value, Mapping) and not key.startswith("optim"):
+                todo.append((f"{name}.{key}".lstrip("."), value))
 
 
 def _tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
