@@ -52,8 +52,9 @@ class Comparison:
 
 @accepts(CompareOptions, DataOptions)
 def compare(
-    data: str | Path,
+    data: Any,
     *,
+    class_names: Sequence[str] | None = None,
     margin: float = 0.5,
     thorough: bool = True,
     notify: Notify | None = None,
@@ -63,7 +64,9 @@ def compare(
     """Train pairs of runs in both frameworks and report how they compare; resumes where an earlier call stopped.
 
     Args:
-        data: dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these.
+        data: dataset name, folder of class folders, CSV or Parquet file, a zip or tar of these, or a Python object, as
+            for `train`.
+        class_names: as for `train`.
         margin: difference in accuracy, in percentage points, that does not matter.
         thorough: also measure speed and memory, prove parity and export.
         notify: called with a kind (`data`, `start`, `step`, `epoch`) and its fields; shows progress by default.
@@ -74,7 +77,7 @@ def compare(
         DiptychError: bad options or data, a missing framework, or a training failed.
     """
     check_margin(margin)
-    experiment = design(data, **options)
+    experiment = design(data, class_names, **options)
     runs = _run_all(experiment, thorough, notify, on_step)
     directory = Path(experiment.options.out) / experiment.name
     if thorough:
@@ -100,13 +103,14 @@ def compare(
     return _written(directory, content, dataset.test.images)
 
 
-def design(data: str | Path, **options: Any) -> Experiment:
+def design(data: Any, class_names: Sequence[str] | None = None, **options: Any) -> Experiment:
     """The runs of a comparison; options as of `compare`. Raises DiptychError for bad ones or a missing framework."""
     for name in engines.NAMES:
         engines.check_installed(name)
     (chosen, reading), changes = split_options("compare", options, CompareOptions, DataOptions)
     recipe = chosen.recipe_with(changes)
-    return Experiment(source_of(data, reading, chosen.spec, recipe, chosen.seed), recipe, chosen)
+    source = source_of(data, reading, chosen.spec, recipe, chosen.seed, class_names=class_names)
+    return Experiment(source, recipe, chosen)
 
 
 def compare_runs(

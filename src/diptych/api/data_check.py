@@ -16,7 +16,7 @@ from diptych.data import sources
 from diptych.data.archives import Progress, quiet
 from diptych.data.check import load
 from diptych.data.check.checks import check
-from diptych.data.readers import Files, Listing
+from diptych.data.readers import Files, Listing, objects
 from diptych.data.readers.folder import survey_folder
 from diptych.data.rules import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.errors import DataError, UsageError
@@ -68,7 +68,7 @@ class Report:
 
 @accepts(SourceOptions)
 def check_data(
-    data: str | Path,
+    data: Any,
     *,
     quarantine: str | Path | None = None,
     out: str | Path | None = None,
@@ -81,7 +81,7 @@ def check_data(
     docs/data.md.
 
     Args:
-        data: dataset name or path, as for `train`.
+        data: dataset name, path or Python object, as for `train`.
         quarantine: folder to move files to that cannot be decoded, with a list of their original paths.
         out: folder for the report (default: `runs/check-…`).
         progress: called with the current activity, the number of images done and their total.
@@ -92,9 +92,11 @@ def check_data(
         DataError: the data cannot be listed, or a file cannot be moved.
     """
     (reading,), _ = split_options("check_data", options, SourceOptions)
-    source = sources.find(str(data), list_classes=survey_folder, progress=progress, **vars(reading))
+    data, root = objects.stored(data, reading.root, progress=progress)
+    options = {**vars(reading), "root": root}
+    source = sources.find(data, list_classes=survey_folder, progress=progress, **options)
     listing = source.listing
-    root = None if quarantine is None else _movable_root(listing, str(data), Path(quarantine))
+    movable = None if quarantine is None else _movable_root(listing, data, Path(quarantine))
     findings = check(listing, progress)
     shown = page.shown_places([finding for finding in findings if finding.kind not in UNUSABLE])
     pictures = {place: page.picture(load(listing, place)) for place in shown}
@@ -103,7 +105,7 @@ def check_data(
         num_images={name: len(split) for name, split in listing.splits.items()},
         num_classes=len(listing.class_names),
         findings=findings,
-        moved=_move(root, findings, Path(quarantine)) if root and quarantine is not None else (),
+        moved=_move(movable, findings, Path(quarantine)) if movable and quarantine is not None else (),
         directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )
     content = report.to_json()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -42,7 +42,7 @@ class Prediction:
 
 
 @accepts(ModelOptions, OtherDataOptions)
-def evaluate(model: str | Path | Run, data: str | Path | None = None, **options: Any) -> dict[str, Any]:
+def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[str, Any]:
     """Accuracy, loss, precision, recall, F1, confusion matrix and calibration on a test split.
 
     The classes of other data are matched by name. Data without a test split is used whole; `data` in the result says
@@ -50,7 +50,8 @@ def evaluate(model: str | Path | Run, data: str | Path | None = None, **options:
 
     Args:
         model: a finished run, or a file written by `export`.
-        data: dataset name, folder, CSV, Parquet or archive (default: what the model was trained on).
+        data: dataset name, folder, CSV, Parquet or archive, or a Python object as for `train` (default: what the
+            model was trained on).
         options: fields of `ModelOptions` and `OtherDataOptions`.
 
     Raises:
@@ -156,7 +157,7 @@ class Classifier:
     class_names: tuple[str, ...]
     logits: Callable[[Images], np.ndarray]
     """From uint8 images, (N, H, W, C), to logits, (N, K)."""
-    data: Callable[[str | Path | None, OtherDataOptions], Dataset]
+    data: Callable[[Any, OtherDataOptions], Dataset]
     """Labeled images of the data it was trained on, or of other data."""
 
 
@@ -181,13 +182,12 @@ def finished_run(run: str | Path | Run, verify_files: bool = False) -> tuple[Run
 
 
 def source_like(
-    data: str | Path, reading: OtherDataOptions, spec: ModelSpec, data_dir: str | None = None
+    data: Any, reading: OtherDataOptions, spec: ModelSpec, data_dir: str | None = None, class_names: Sequence[str] = ()
 ) -> DataSource:
     """Other data, with images of a model's size and colors; `data_dir` is the default of the option."""
     height, width, channels = spec.input_shape
-    return DataSource.of(
-        data, image_size=(height, width), channels=channels, **{"data_dir": data_dir, **reading.given()}
-    )
+    settings = {"data_dir": data_dir, **reading.given(), "class_names": provenance.class_names(class_names)}
+    return DataSource.of(data, image_size=(height, width), channels=channels, **settings)
 
 
 def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
@@ -203,11 +203,11 @@ def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
         engines.configure(name, num_threads(), "auto")
         return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
-    def dataset(data: str | Path | None, reading: OtherDataOptions) -> Dataset:
+    def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
         own = record.data
-        if data is None or sources.absolute(data) == own.data:
+        if data is None or (isinstance(data, str | Path) and sources.absolute(data) == own.data):
             return provenance.load_data(record, **reading.given())
-        other = source_like(data, reading, spec, own.data_dir).read()
+        other = source_like(data, reading, spec, own.data_dir, record.class_names).read()
         return divided_alike(other, own.name, own.test_fingerprint)
 
     return Classifier(spec.input_shape, record.class_names, logits, dataset)
@@ -225,9 +225,10 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
     predictor = Predictor.of(artifact, runtime=runtime)
     card = artifact.card
 
-    def dataset(data: str | Path | None, reading: OtherDataOptions) -> Dataset:
+    def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
         if data is not None:
-            return divided_alike(source_like(data, reading, card.spec).read(), card.dataset, card.test_fingerprint)
+            other = source_like(data, reading, card.spec, class_names=card.class_names).read()
+            return divided_alike(other, card.dataset, card.test_fingerprint)
         if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
         own = source_like(card.dataset, reading, card.spec).load()

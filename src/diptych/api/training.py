@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from diptych import engines
-from diptych.errors import ArtifactError
+from diptych.errors import ArtifactError, UsageError
 from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
 from diptych.processes import Notify, Worker, engine_environment, num_threads
 
@@ -24,17 +24,21 @@ if TYPE_CHECKING:
 
 
 @overload
-def train(data: str | Path, *, engine: EngineName = ..., notify: Notify | None = ..., **options: Any) -> Run: ...
+def train(data: Any, *, engine: EngineName = ..., notify: Notify | None = ..., **options: Any) -> Run: ...
 @overload
-def train(
-    data: str | Path, *, engine: Literal["both"], notify: Notify | None = ..., **options: Any
-) -> tuple[Run, Run]: ...
+def train(data: Any, *, engine: Literal["both"], notify: Notify | None = ..., **options: Any) -> tuple[Run, Run]: ...
 @accepts(TrainOptions, DataOptions)
-def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> Run | tuple[Run, Run]:
+def train(
+    data: Any, *, class_names: Sequence[str] | None = None, notify: Notify | None = None, **options: Any
+) -> Run | tuple[Run, Run]:
     """Train a classifier, each engine in a process of its own.
 
     Args:
-        data: dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these.
+        data: dataset name, folder of class folders, CSV or Parquet file, or a zip or tar of these; or
+            (images, labels), images uint8, (N, H, W, C) or (N, H, W), labels numbers or names, (N,); a list of
+            (path, label), or (paths, labels); a pandas DataFrame; a torch Dataset; a finite tf.data.Dataset; or a
+            dict of these by split. See docs/data.md.
+        class_names: names of the labels 0, 1, … of such an object.
         notify: called with a kind (`data`, `start`, `step`, `epoch`) and its fields; shows progress by default.
         options: fields of `TrainOptions`, `DataOptions` and `Recipe`.
 
@@ -56,7 +60,8 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
         from diptych.training import provenance
         from diptych.training.process import Settings
 
-        source = source_of(data, reading, spec, recipe, chosen.seed)
+        asked = {"class_names": class_names, "progress": data_progress(tell)}
+        source = source_of(data, reading, spec, recipe, chosen.seed, **asked)
         dataset = source.load(data_progress(tell))
         if spec is None:
             mean, std = channel_statistics(dataset.train.images)
@@ -80,6 +85,7 @@ def train(data: str | Path, *, notify: Notify | None = None, **options: Any) -> 
 def resume(
     run: str | Path,
     *,
+    data: Any = None,
     out: str | Path = "runs",
     engine: EngineName | None = None,
     device: Device = "auto",
@@ -95,6 +101,7 @@ def resume(
 
     Args:
         run: a run's folder, a folder of runs for its latest unfinished run, or `last` for that of `out`.
+        data: the same data in another place, or the same Python object if the cache was emptied.
         out: as for `train`.
         engine: torch or tensorflow (default: the last one used).
         device: as for `train`.
@@ -118,8 +125,10 @@ def resume(
     name = engine or record.last_engine
     engines.check_installed(name)
     settings = Settings(name, threads or record.last_threads or num_threads(), workers, stop_after, force, device)
+    changes = {} if data is None else {"data": data, "root": None}
     with shown(notify) as tell:
-        complete(opened, settings, lambda: provenance.source_of(opened.read_record()).load(data_progress(tell)), tell)
+        source = provenance.source_of(record, **changes)
+        complete(opened, settings, lambda: source.load(data_progress(tell)), tell)
     return opened
 
 
@@ -196,11 +205,17 @@ def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
     return lambda doing, done, total: notify("data", {"doing": doing, "done": done, "total": total})
 
 
-def source_of(data: str | Path, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int) -> DataSource:
-    """A data source; a model's spec decides on the size and colors of images."""
+def source_of(
+    data: Any, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int, **asked: Any
+) -> DataSource:
+    """A data source; a model's spec decides on the size and colors of images; `asked` is for Python objects."""
     from diptych.training.provenance import DataSource
 
-    options = vars(reading)
+    options = {**vars(reading), **asked}
+    if asked.get("class_names") and (isinstance(data, str | Path) or hasattr(data, "to_csv")):
+        raise UsageError(
+            "'class_names' is for arrays, lists and datasets; use a column 'class_name', or name the folders."
+        )
     if spec:
         options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
     return DataSource.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)

@@ -159,7 +159,18 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
         raise _Fault(kind, f"Pillow cannot decode it ({reason})") from error
 
 
-def _to_rgb(image: ImageFile.ImageFile) -> Pixels:
+def from_pillow(image: Image.Image, name: str) -> Pixels:
+    """Convert an image in memory as `decode` converts files, but leave gray as it is: uint8, (H, W, 1 or 3)."""
+    try:
+        is_gray = image.mode == "L" and not image.has_transparency_data
+        image_hwc = np.asarray(image)[..., np.newaxis] if is_gray else _to_rgb(image)
+    except (_Fault, OSError) as fault:
+        raise ImageError(f"Cannot read {name!r}: {fault}.", getattr(fault, "kind", "damaged")) from fault
+    turned = _upright(image_hwc, image.info.get("exif", b""))
+    return turned.reshape(*turned.shape[:2], image_hwc.shape[2])  # OpenCV drops a single channel
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
     """Convert a loaded image to (H, W, 3), transparent pixels blended with white."""
     if image.mode.startswith("I;16"):
         gray = (np.asarray(image) >> 8).astype(np.uint8)

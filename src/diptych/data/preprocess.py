@@ -10,17 +10,25 @@ import functools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.errors import UsageError, in_one_line
 from diptych.processes import num_threads
 
 if TYPE_CHECKING:
     from diptych.data.images import Images
 
+_FIXES = (  # the kind, and the least and the highest level of an array; what makes it uint8
+    ("b", 0, 1, "images.astype('uint8') * 255"),
+    ("f", 0, 1, "multiply by 255 and convert to uint8: (images * 255).round().astype('uint8')"),
+    ("f", -1, 1, "scale it back: ((images + 1) * 127.5).round().astype('uint8')"),
+    ("f", 0, 255, "images.round().astype('uint8')"),
+    ("iuf", 0, 65535, "(images // 257).astype('uint8')"),
+)
 CHUNK_IMAGES = 1024
 GRAY_LEVEL = 1 / 255
 RESIZING = "means of whole blocks of pixels, then bilinear"
@@ -63,6 +71,46 @@ def _block_means(image_hwc: NDArray[np.uint8], blocks: list[int]) -> NDArray[np.
     interpolation = cv2.INTER_LINEAR if sorted(blocks) == [1, 2] else cv2.INTER_AREA
     means = np.asarray(cv2.resize(whole_hwc, (width, height), interpolation=interpolation), dtype=np.uint8)
     return means.reshape(height, width, -1)
+
+
+def levels(values: Any, what: str, num_axes: int, remark: Callable[[str], object] = str) -> NDArray[np.uint8]:
+    """Return an array or tensor as uint8, (H, W, 1 or 3) for three axes or (N, H, W, 1 or 3) for four.
+
+    Gray images may lack the last axis. Whole numbers are converted, and PyTorch's tensors with channels first
+    transposed. Raises UsageError, with the fix, for any other shape and for floats; `what` names the array.
+    """
+    array = as_array(values, what)
+    low, high = (float(array.min()), float(array.max())) if array.size and array.dtype.kind in "biuf" else (0.0, 0.0)
+    if array.dtype.kind not in "iu" or low < 0 or high > 255:
+        kind = array.dtype.kind
+        fixes = (fix for kinds, least, most, fix in _FIXES if kind in kinds and least <= low and high <= most)
+        fix = next(fixes, "scale it to 0–255")
+        raise UsageError(f"{what} is {array.dtype} in {low:g} to {high:g}: expected uint8 in 0–255; {fix}.")
+    if array.dtype != np.uint8:
+        remark(f"{array.dtype} images converted to uint8")
+    array = array.astype(np.uint8, copy=False)
+    if array.ndim == num_axes - 1 and (num_axes == 4 or array.shape[-1] > 4):
+        array = array[..., np.newaxis]
+    axes, back = ("(N, H, W, C)", "(0, 2, 3, 1)") if num_axes == 4 else ("(H, W, C)", "(1, 2, 0)")
+    fix = f"expected {axes} with 1 or 3 channels"
+    if array.ndim == num_axes and array.size:
+        if array.shape[-1] in (1, 3):
+            return array
+        if array.shape[-3] in (1, 3):
+            if hasattr(values, "permute"):
+                remark("tensors transposed from channels first to channels last")
+                return np.ascontiguousarray(np.moveaxis(array, -3, -1))
+            fix += f"; here they come first: images.transpose{back}"
+        fix += "; drop the alpha channel: images[..., :3]" if array.shape[-1] == 4 else ""
+    raise UsageError(f"{what} has the shape {array.shape}: {fix}.")
+
+
+def as_array(values: Any, what: str) -> NDArray[Any]:
+    """Return what NumPy makes of an object; raises UsageError, which calls it `what`."""
+    try:
+        return np.asarray(values)
+    except Exception as error:  # a tensor on a GPU, lists of several lengths
+        raise UsageError(f"{what} cannot be read as an array: {in_one_line(error)}.") from error
 
 
 def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np.uint8]:

@@ -13,17 +13,17 @@ import numpy as np
 from diptych.data.archives import Progress, is_archive, quiet
 from diptych.data.cache import unpacked
 from diptych.data.paths import folder_named_by, user_path
-from diptych.data.readers import ListedSplit, Listing, arrays, parquet, tables
+from diptych.data.readers import ListedSplit, Listing, arrays, objects, parquet, tables
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
+from diptych.data.readers.objects import FILE_IMAGE_SIZE
 from diptych.errors import DataError, UsageError
 from diptych.vocabulary import did_you_mean
 
-FILE_IMAGE_SIZE = (64, 64)
 _NO_CLASS = class_folders.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
-    "a folder of such tables; a zip or tar of any of these"
+    "a folder of such tables; .npz with images and labels; a zip or tar of any of these"
 )
 """What DATA may be besides a name."""
 
@@ -123,6 +123,9 @@ def find(
         return Source(path.name, _read_folder(path, base, pixel_shape, list_classes))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
         return Source(path.stem, tables.read_splits({"": [path]}, base, pixel_shape))
+    if path.suffix.lower() == ".npz" and path.is_file():
+        tables.refuse_options(data, base, pixel_shape)
+        return Source(path.stem, objects.read_pixels(path))
     if is_archive(path):
         folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:
@@ -133,6 +136,8 @@ def find(
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
     if path.exists():
         raise UsageError(f"Unsupported data source {data!r}. {known}")
+    if path.parent.parent.name == objects.FOLDER:
+        raise UsageError(f"The Python object in {data!r} was removed from the cache: pass it again as `data`.")
     raise UsageError(f"No dataset, file or folder {data!r}{did_you_mean(data.lower(), NAMED)}. {known}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,7 @@ from diptych.data.datasets import Dataset
 from diptych.data.images import Images
 from diptych.data.paths import user_path
 from diptych.data.preprocess import RESIZING
+from diptych.data.readers import objects
 from diptych.engines.contract import Arrays, Engine
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.options import EngineName
@@ -53,9 +54,17 @@ class DataSource(DataSettings, frozen=True):
 
     @classmethod
     def of(
-        cls, data: str | Path, *, data_dir: str | Path | None = None, root: str | Path | None = None, **settings: Any
+        cls,
+        data: Any,
+        *,
+        data_dir: str | Path | None = None,
+        root: str | Path | None = None,
+        class_names: Sequence[str] | None = None,
+        progress: Progress = quiet,
+        **settings: Any,
     ) -> Self:
-        """Return a source with absolute paths, so that a run finds its data from any folder."""
+        """Return a source with absolute paths, so that a run finds its data from any folder; see `objects.stored`."""
+        data, root = objects.stored(data, root, class_names, settings.get("image_size"), progress)
         directory = str(user_path(data_dir, "--data-dir")) if data_dir else None
         base = str(user_path(root, "--root")) if root else None
         return cls(sources.absolute(data), directory, root=base, **settings)
@@ -162,7 +171,7 @@ def check_unfinished(run: Run, force: bool) -> RunRecord:
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
     """Load the data of a run, from elsewhere if `changes` to its source say so; raises ArtifactError if it changed."""
-    dataset = DataSource.of(**{**asdict(source_of(record)), **changes}).load()
+    dataset = source_of(record, **changes).load()
     if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(
             f"The data at '{record.data.data}' has changed since this run began "
@@ -179,9 +188,15 @@ def skipped_note(dataset: Dataset, before: int = 0) -> str:
     return f" Skipped images that cannot be decoded: {len(dataset.skipped):,} now, {before:,} then."
 
 
-def source_of(record: RunRecord) -> DataSource:
-    """Return the source of a run's data."""
-    return DataSource(**{name: getattr(record.data, name) for name in DataSource.__struct_fields__})
+def source_of(record: RunRecord, **changes: Any) -> DataSource:
+    """Return the source of a run's data, or of other data with the run's size and class names."""
+    settings = {name: getattr(record.data, name) for name in DataSource.__struct_fields__}
+    return DataSource.of(**{**settings, "class_names": class_names(record.class_names), **changes})
+
+
+def class_names(names: Sequence[str]) -> Sequence[str] | None:
+    """Return a model's names of the labels 0, 1, …; None if its names are numbers, which are labels themselves."""
+    return None if all(map(str.isdecimal, names)) else names
 
 
 def predict_logits(engine: Engine, spec: ModelSpec, weights: Arrays, images: Images, precision: str) -> np.ndarray:

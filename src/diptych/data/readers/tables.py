@@ -122,7 +122,7 @@ def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
             _add_paths(places, table, columns.image, root)
     if not labels:
         raise DataError(f"{str(first.path)!r} has no rows: expected one per image.")
-    class_names, labels_m = _find_classes(labels, splits, names, first.path)
+    class_names, labels_m = find_classes(labels, splits, names, first.path)
     if places:
         order_m, ids_m = np.array(by_path([*places]), dtype=np.intp), as_names(places)
     else:
@@ -147,7 +147,7 @@ def _list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None) -> Listing
         _check_labels(table, some)
         labels += some
         splits += [split] * len(some)
-    class_names, labels_m = _find_classes(labels, splits, {}, first.path)
+    class_names, labels_m = find_classes(labels, splits, {}, first.path)
     split_m = np.array(splits)
     listed = {split: ListedSplit.of_pixels(images[split], labels_m[split_m == split]) for split in images}
     return Listing.of(class_names, listed)
@@ -236,7 +236,7 @@ def _check_labels(table: Table, labels: Sequence[str]) -> None:
         raise DataError(f"{table.at(labels.index(''))} has no label.")
 
 
-def _find_classes(
+def find_classes(
     labels: Sequence[str], splits: Sequence[str], names: Mapping[str, str], path: Path
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the names of the classes of training, or else of all rows, and each row's index of them, int64, (M,)."""

@@ -1,0 +1,270 @@
+"""Python objects as data: arrays, lists of paths, data frames, and datasets of PyTorch, TensorFlow and Hugging Face.
+
+An object is read once and written to the cache under a digest of its content: pixels as `.npz`, paths and frames as
+CSV. From then on it is a file like any other: a run names it, so any process can resume, evaluate and export. Types are
+recognized by their attributes; no framework is imported.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import length_hint
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diptych.artifacts.store import read_npz, write_npz, write_parts
+from diptych.data.archives import Progress, quiet
+from diptych.data.decode import decode, from_pillow
+from diptych.data.paths import folder_named_by, read_file, user_path
+from diptych.data.preprocess import as_array, levels, resize, to_channels
+from diptych.data.readers import ListedSplit, Listing
+from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
+from diptych.data.readers.folder import SPLITS
+from diptych.data.readers.tables import find_classes, words
+from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
+
+Remark: TypeAlias = Callable[[str], object]
+
+FOLDER = "objects"
+FILE_IMAGE_SIZE = (64, 64)
+MAX_BYTES = 4 * 2**30
+KINDS = (
+    "(images, labels), a list of (path, label), (paths, labels), a pandas DataFrame, a torch Dataset, a finite "
+    "tf.data.Dataset, or a dict of these by split"
+)
+_IMAGES, _LABELS = {"x", "data", "images", *IMAGE_COLUMNS}, {"targets", *LABEL_COLUMNS}
+_MIXED = "Some images are paths, others are pixels: expected one kind."
+
+
+def stored(
+    data: Any,
+    root: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+    progress: Progress = quiet,
+) -> tuple[str, str | Path | None]:
+    """Write an object to the cache; return its path, and the base folder of the paths in it.
+
+    Args:
+        data: a name or path, returned as it is; or one of KINDS.
+        root: base folder of relative paths (default: the working directory).
+        class_names: names of the labels 0, 1, … (default: the dataset's own, or else the labels themselves).
+        image_size: (height, width) of the images of a list or dataset (default: theirs if all are equal, or else 64).
+        progress: called as images are read.
+
+    Raises:
+        UsageError: the object is of another kind, or its images are not uint8 in 0–255.
+        ArtifactError: the cache cannot be written.
+    """
+    if isinstance(data, str | os.PathLike):
+        return str(data), root
+    if hasattr(data, "to_csv"):
+        base, frame = root or Path.cwd(), data.reset_index() if data.index.name is not None else data.copy()
+        for column in frame.columns:
+            cells = frame[column].tolist()
+            if cells and all(isinstance(cell, str | os.PathLike) and os.path.isabs(cell) for cell in cells):  # noqa: PTH117
+                base, frame[column] = _relative(cells, base)
+        return _written("frame.csv", text=frame.to_csv(index=False)), str(base)
+    arrays, remarks = dict[str, NDArray[Any]](), dict[str, None]()
+    names, rows = tuple[str, ...](), list[tuple[Any, ...]]()
+    for split, part in _by_split(data).items():
+        images, labels = _read(part, image_size, progress, lambda text: remarks.update({text: None}))
+        names = tuple(map(str, class_names or _names_of(part)))
+        texts = _labels(labels, len(images), names)
+        if isinstance(images, list):
+            named = ((text, names[int(text)]) if names else (text,) for text in texts)
+            rows += [(path, *cells, split) for path, cells in zip(images, named, strict=True)]
+        else:
+            arrays |= {f"x_{split}": images, f"y_{split}": np.array(texts, np.str_)}
+    if rows and arrays:
+        raise UsageError(_MIXED)
+    if not rows:
+        lists = {"class_names": names, "inferred": tuple(remarks)}
+        arrays |= {name: np.array(texts, np.str_) for name, texts in lists.items()}
+        return _written("arrays.npz", arrays=arrays), None
+    base, paths = _relative([row[0] for row in rows], root or Path.cwd())
+    text = io.StringIO()
+    csv.writer(text).writerow(("path", "label", *(["class_name"] if names else []), "split"))
+    csv.writer(text).writerows((path, *row[1:]) for path, row in zip(paths, rows, strict=True))
+    return _written("files.csv", text=text.getvalue()), base
+
+
+def read_pixels(path: Path) -> Listing:
+    """List the images of an `.npz`, as `stored` or Keras writes it.
+
+    Arrays are told by their names: images (`x`, `images`, …) and labels (`y`, `labels`, …), with a split, as `x_train`.
+    """
+    try:
+        arrays = read_npz(path)
+    except ArtifactError as error:
+        raise DataError(str(error)) from error
+    names, inferred = (arrays.pop(name, np.array((), np.str_)).tolist() for name in ("class_names", "inferred"))
+    split_of = {name: next((SPLITS[word] for word in words(name) if word in SPLITS), "train") for name in arrays}
+    images = {split_of[name]: levels(array, name, 4) for name, array in arrays.items() if words(name) & _IMAGES}
+    labels = {split_of[name]: array for name, array in arrays.items() if words(name) & _LABELS}
+    shapes = {image.shape[1:] for image in images.values()}
+    if len(shapes) != 1 or images.keys() != labels.keys():
+        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise DataError(f"{str(path)!r} has {found}: expected images of one shape, and labels, as x_train and y_train.")
+    texts, splits = list[str](), list[str]()
+    for split, some in images.items():
+        texts += _labels(labels[split], len(some))
+        splits += [split] * len(some)
+    splits_m = np.array(splits)
+    named = {str(number): name for number, name in enumerate(names)}
+    class_names, labels_m = find_classes(texts, splits, named, path)
+    listed = {split: ListedSplit.of_pixels(images[split], labels_m[splits_m == split]) for split in images}
+    return Listing.of(class_names, listed, inferred=tuple(inferred))
+
+
+def pixels(image: Any, what: str, remark: Remark = str) -> NDArray[np.uint8]:
+    """Return one image as uint8, (H, W, 1 or 3); `image` is a path, bytes, an image of Pillow, an array or a tensor.
+
+    Raises ImageError if it cannot be decoded; see `levels`.
+    """
+    if isinstance(image, str | os.PathLike):
+        return decode(read_file(user_path(str(image), "image")), str(image))
+    if isinstance(image, bytes):
+        return decode(image, what)
+    return from_pillow(image, what) if isinstance(image, Image.Image) else levels(image, what, 3, remark)
+
+
+def _by_split(data: Any) -> dict[str, Any]:
+    if isinstance(data, Mapping):
+        if unknown := [name for name in data if str(name).lower() not in SPLITS]:
+            raise UsageError(f"Unknown split {unknown[0]!r}: expected a dict by split, one of {', '.join(SPLITS)}.")
+        return {SPLITS[str(name).lower()]: part for name, part in data.items()}
+    if isinstance(data, tuple) and len(data) in (2, 3) and all(map(_is_pair, data)):  # as Keras's `load_data`
+        return dict(zip(("train", "test") if len(data) == 2 else ("train", "val", "test"), data, strict=True))
+    return {"train": data}
+
+
+def _is_pair(part: Any) -> bool:
+    """Return whether something is images in one array, and labels."""
+    return isinstance(part, tuple | list) and len(part) == 2 and len(getattr(part[0], "shape", ())) >= 3
+
+
+def _read(data: Any, size: tuple[int, int] | None, progress: Progress, remark: Remark) -> tuple[Any, Any]:
+    """Return the images of a part, a list of paths or an array, and its labels."""
+    if _is_pair(data):
+        return levels(data[0], "The array of images", 4, remark), data[1]
+    if getattr(data, "transform", None) is not None:
+        remark("the dataset's transform applied once to each image")
+    paths, images, labels = list[str](), list[NDArray[np.uint8]](), list[Any]()
+    total = length_hint(data[0] if isinstance(data, tuple) else data)  # a tf.data.Dataset's length may be unknown
+    for number, (image, label) in enumerate(_items(data), start=1):
+        labels.append(as_array(label, f"Label {number - 1}").tolist())
+        if isinstance(image, str | os.PathLike):
+            paths.append(str(image))
+            continue
+        image_hwc = pixels(image, f"Image {number - 1}", remark)
+        if size is None and images and image_hwc.shape[:2] != images[0].shape[:2]:
+            size = FILE_IMAGE_SIZE
+            remark(f"images of several sizes resized to {size[0]} × {size[1]}")
+            images = [resize(one, size) for one in images]
+        images.append(resize(image_hwc, size or image_hwc.shape[:2]))
+        if not total and number * images[0].nbytes > MAX_BYTES:
+            raise UsageError(f"The dataset does not end after {number:,} images: add .take(n).")
+        progress("Reading", number, max(total, number))
+    if not labels or (paths and images):
+        raise UsageError(_MIXED if labels else f"There are no images in {type(data).__name__}.")
+    channels = max((image.shape[2] for image in images), default=1)
+    return paths or np.concatenate([to_channels(image[np.newaxis], channels) for image in images]), labels
+
+
+def _items(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the images and labels of a pair of columns, a list, a map-style dataset or a `tf.data.Dataset`."""
+    if hasattr(data, "as_numpy_iterator"):
+        if int(data.cardinality()) == -1:
+            raise UsageError("The tf.data.Dataset is infinite: remove .repeat(), or add .take(n).")
+        for number, element in enumerate(data.as_numpy_iterator()):
+            images, labels = _sample(element, number)
+            is_batch = np.ndim(images) in (1, 4) or (np.ndim(images) == 3 and np.shape(images)[-1] not in (1, 3))
+            yield from zip(images, labels, strict=True) if is_batch else [(images, labels)]
+    elif isinstance(data, tuple) and len(data) == 2:
+        if len(data[0]) != len(data[1]):
+            raise UsageError(f"There are {len(data[0]):,} images, but {len(data[1]):,} labels.")
+        yield from zip(*data, strict=True)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        for number in range(len(data)):
+            try:
+                item = data[number]
+            except Exception as error:  # the user's code can raise anything
+                raise DataError(f"Item {number} of the dataset cannot be read: {in_one_line(error)}.") from error
+            yield _sample(item, number)
+    else:
+        fix = "pass its .dataset" if hasattr(data, "dataset") else "pass list(…) of what ends"
+        raise UsageError(f"Unsupported data, {type(data).__name__}: expected a name, a path, {KINDS}; {fix}.")
+
+
+def _sample(item: Any, number: int) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        found = [[key for key in item if str(key).lower() in known] for known in (_IMAGES, _LABELS)]
+        if all(len(keys) == 1 for keys in found):
+            return item[found[0][0]], item[found[1][0]]
+    elif isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    raise UsageError(f"Item {number} is of type {type(item).__name__}, expected (image, label). Data is {KINDS}.")
+
+
+def _names_of(data: Any) -> Sequence[str]:
+    """Return the class names that a dataset, or the one it is a subset of, has."""
+    features = getattr(data, "features", None)
+    holders = [data, *(features.values() if isinstance(features, Mapping) else ())]
+    for names in (getattr(one, name, None) for one in holders for name in ("classes", "class_names", "names")):
+        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+            return names
+    return _names_of(data.dataset) if hasattr(data, "dataset") else ()
+
+
+def _labels(labels: Any, count: int, names: Sequence[str] = ()) -> list[str]:
+    """Return labels, numbers or texts, (N,), (N, 1) or one-hot, (N, K), as texts: with names, as indices of them."""
+    array = as_array(labels, "The array of labels")
+    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
+        if not (np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()):
+            raise UsageError(f"Labels of the shape {array.shape} must be one-hot: one 1 in each row.")
+        array = array.argmax(axis=1)
+    if array.size != count:
+        raise UsageError(f"There are {count:,} images, but labels of the shape {array.shape}: expected one per image.")
+    expected = f"one of 0 to {len(names) - 1} or {', '.join(names[:5])}" if names else "a whole number or a name"
+    index, texts = {name: str(number) for number, name in enumerate(names)}, list[str]()
+    for number, value in enumerate(array.ravel().tolist()):
+        if isinstance(value, int | float | np.number):
+            text = str(int(value)) if float(value).is_integer() and (not names or 0 <= value < len(names)) else ""
+        else:
+            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value or "").strip()
+            text = index.get(text, "") if names else text
+        if not text:
+            raise UsageError(f"Label {number} is {value!r}: expected {expected}.")
+        texts.append(text)
+    return texts
+
+
+def _relative(paths: Sequence[Any], root: str | Path) -> tuple[str, list[str]]:
+    """Return the deepest folder that contains all paths, and the paths below it."""
+    start = str(user_path(root, "root"))
+    absolute = [os.path.normpath(os.path.join(start, os.path.expanduser(path))) for path in paths]  # noqa: PTH111, PTH118  (a Path for each is slow)
+    base = os.path.commonpath(list(map(os.path.dirname, absolute)))
+    return base, [os.path.relpath(path, base) for path in absolute]
+
+
+def _written(name: str, text: str = "", arrays: Mapping[str, NDArray[Any]] | None = None) -> str:
+    """Write a file to the cache unless it is there; return its path."""
+    digest = hashlib.sha256(text.encode(errors="replace"))
+    for key, array in (arrays or {}).items():
+        digest.update(f"{key} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    path = folder_named_by("DIPTYCH_CACHE").absolute() / FOLDER / digest.hexdigest()[:16] / name
+    if arrays and not path.exists():
+        write_npz(path, arrays)
+    elif text:
+        write_parts(path, text.encode(errors="replace"))
+    return str(path)
