@@ -17,6 +17,7 @@ and exits with 2; a traceback is a bug.
 import errno
 import re
 import warnings
+from collections.abc import Sequence
 
 _MAX_LENGTH = 200
 
@@ -86,6 +87,11 @@ def cannot_read(path: object, kind: str, error: Exception) -> ArtifactError:
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: an offset out of range
         fault = error.strerror or fault
     return ArtifactError(f"Cannot read '{path}': {fault}.")
+
+
+def first_of(names: Sequence[str], most: int = 3, joint: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    return joint.join(names[:most]) + f"{joint}and {len(names) - most:,} more" * (len(names) > most)
 
 
 def in_one_line(error: Exception) -> str:

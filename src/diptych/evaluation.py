@@ -1,15 +1,17 @@
 """Test metrics, computed in float64 by NumPy from any engine's logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from diptych.errors import ArtifactError, EngineError
+from diptych.errors import ArtifactError, EngineError, first_of
 
 NUM_BINS = 15
 SCORES = ("precision", "recall", "f1")
+SKEWED = 4  # times the samples of the smallest class, above which the largest makes accuracy misleading
+NOTED_GAP = 0.02  # between accuracy and balanced accuracy
 
 
 def softmax(logits_nk: np.ndarray) -> np.ndarray:
@@ -29,7 +31,7 @@ def log_softmax(logits_nk: np.ndarray) -> np.ndarray:
 def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Compute every reported metric of a classifier, ready for JSON.
 
-    A class without samples counts in the macro averages; a score with a zero denominator is 0. Among equal logits
+    Macro averages are over the classes that have samples; a score with a zero denominator is 0. Among equal logits
     the first class wins, in top-1 and top-5 alike.
 
     Args:
@@ -38,9 +40,10 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
         class_names: one name per class, in the order of the logits.
 
     Returns:
-        `num_samples`, `accuracy`, `top5_accuracy` (top-K when there are K < 5 classes), `loss` (mean
-        cross-entropy in nats), `expected_calibration_error`, `macro` and `weighted` (`precision`, `recall`,
-        `f1`), `per_class` (these, `name` and `support`), `confusion_matrix` (rows are true classes).
+        `num_samples`, `accuracy`, `balanced_accuracy` (mean recall of the classes that have samples), `never_predicted`
+        (names of such classes), `top5_accuracy` (top-K when there are K < 5 classes), `loss` (mean cross-entropy in
+        nats), `expected_calibration_error`, `macro` and `weighted` (`precision`, `recall`, `f1`), `per_class` (these,
+        `name` and `support`), `confusion_matrix` (rows are true classes).
 
     Raises:
         ArtifactError: The shapes do not match, or a label is outside [0, num_classes).
@@ -55,18 +58,43 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
     cells = np.bincount(labels_n * num_classes + logits_nk.argmax(axis=1), minlength=num_classes**2)
     counts_kk = cells.reshape(num_classes, num_classes)
     support_k, scores = counts_kk.sum(axis=1), _scores(counts_kk)
+    is_present_k = support_k > 0
+    macro = {score: float(scores[score][is_present_k].mean()) for score in SCORES}
+    never_k = is_present_k & (counts_kk.sum(axis=0) == 0)
     rows = zip(class_names, *(scores[score].tolist() for score in SCORES), support_k.tolist(), strict=True)
     return {
         "num_samples": num_samples,
         "accuracy": float(np.mean(rank_n == 0)),
+        "balanced_accuracy": macro["recall"],
+        "never_predicted": [name for name, never in zip(class_names, never_k, strict=True) if never],
         "top5_accuracy": float(np.mean(rank_n < 5)),
         "loss": float(-np.mean(log_probabilities_nk[np.arange(num_samples), labels_n])),
         "expected_calibration_error": bins.expected_calibration_error,
-        "macro": {score: float(scores[score].mean()) for score in SCORES},
+        "macro": macro,
         "weighted": {score: float(np.average(scores[score], weights=support_k)) for score in SCORES},
         "per_class": [dict(zip(("name", *SCORES, "support"), row, strict=True)) for row in rows],
         "confusion_matrix": counts_kk.tolist(),
     }
+
+
+def caution(metrics: Mapping[str, Any]) -> str:
+    """Say, after the accuracy, what it hides: the balanced accuracy, and the classes never predicted.
+
+    Empty where it hides nothing: every class is predicted, the largest has at most SKEWED times the samples of the
+    smallest, and balanced accuracy is about the same.
+    """
+    support = [row["support"] for row in metrics["per_class"] if row["support"]]
+    gap, never = abs(metrics["accuracy"] - metrics["balanced_accuracy"]), metrics["never_predicted"]
+    if not never and gap <= NOTED_GAP and max(support) <= SKEWED * min(support):
+        return ""
+    names = f", never predicted: {first_of(never, 5)}" if never else ""
+    return f", balanced accuracy {metrics['balanced_accuracy']:.2%}{names}"
+
+
+def absent(metrics: Mapping[str, Any]) -> str:
+    """Say which classes have no samples, and so no part in the averages; empty if all have some."""
+    names = [row["name"] for row in metrics["per_class"] if not row["support"]]
+    return f"No test images, and so no part in the averages ({len(names):,}): {first_of(names, 5)}." if names else ""
 
 
 def _scores(counts_kk: np.ndarray) -> dict[str, np.ndarray]:

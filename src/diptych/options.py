@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
-from diptych.spec.typed import Count, Natural, Positive, check_types
+from diptych.spec.typed import Count, Natural, Part, Positive, check_types
 from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
@@ -86,6 +86,8 @@ class DataOptions(SourceOptions):
     """Resize images to this height and width: 32 or 24x32 (default: 64 for image files)."""
     channels: Literal[1, 3] | None = None
     """Convert images to grayscale (1) or RGB (3)."""
+    test_fraction: Part = 0.2
+    """Share of the training images to hold out for the test if the data has no test split."""
     bad_images: BadImages = "fail"
     """Fail if an image cannot be decoded, or skip it."""
     cache: Caching = "auto"

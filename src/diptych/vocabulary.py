@@ -15,6 +15,7 @@ FOREIGN_WORDS = {
     "--epochs": "epoch maxepochs numepochs nepochs numtrainepochs",
     "--image-size": "imgsz imgsize img imagesz inputsize resolution targetsize",
     "--validation-fraction": "valsplit validationsplit valfraction valsize valpercent fraction",
+    "--test-fraction": "testsplit testsize testfrac testpercent",
     "--early-stopping": "patience earlystop earlystoppingpatience",
     "--optimizer": "optim opt",
     "--schedule": "scheduler lrscheduler lrschedule sched",

@@ -122,7 +122,8 @@ def hidden(run):
 
 def assert_metrics_of(run, metrics):
     """Compare metrics with the run's own: floats to 1e-5, everything else exactly."""
-    own = {**run.read_metrics(), "data": {"name": "digits", "used": "test split"}}
+    assert ("digits", "test split") == (metrics["data"]["name"], metrics["data"]["used"])
+    own = {**run.read_metrics(), "data": metrics["data"]}
     texts = [NUMBER.sub("", json.dumps(one, sort_keys=True)) for one in (own, metrics)]
     numbers = [list(map(float, NUMBER.findall(json.dumps(one, sort_keys=True)))) for one in (own, metrics)]
     assert texts[0] == texts[1]

@@ -69,7 +69,7 @@ def test_an_exported_file_recognizes_the_test_split_of_its_data(folder_run, tmp_
 
 def test_published_data_of_the_same_name_are_other_data(folder_run, tmp_path):
     found = answered("evaluate", shipped(folder_run[1], tmp_path), "digits")
-    assert ({"name": "digits", "used": "every image"}, 1797) == (found["data"], found["num_samples"])
+    assert ("digits", "every image", 1797) == (found["data"]["name"], found["data"]["used"], found["num_samples"])
 
 
 @pytest.mark.parametrize("option", [("--bad-images", "skip"), ("--data-dir", "anywhere"), ("--engine", "torch"), ()])
@@ -116,6 +116,21 @@ def test_data_without_a_test_split_are_used_whole_and_the_output_says_so(table_r
 def test_data_with_some_of_the_classes_are_mapped_by_name(folder_run, tmp_path):
     write_images(tmp_path, [f"{name}/{place}.png" for name in "73" for place in range(4)], seed=2)
     assert ("every image", 8, [0, 0, 0, 4, 0, 0, 0, 4, 0, 0]) == used(folder_run[1], tmp_path)
+
+
+def test_classes_that_the_model_does_not_know_are_named_and_their_images_left_out_on_request(table_run, others):
+    folder, rows = others
+    names = [f"bird{place}" for place in range(7)]
+    write_images(folder, [f"{name}.png" for name in names], seed=3)
+    table = write_table(folder / "new.csv", [row for row in rows if row[1] == "cat"] + [(f"{n}.png", n) for n in names])
+    fault = "7 of 13 images have classes that the model does not know: bird0, bird1, bird2, bird3, bird4, and 2 more"
+    advice = "It knows cat, dog. Rename or remove these classes, or leave their images out with --bad-images skip."
+    assert f"diptych: 'new': {fault}. {advice}" == refused("evaluate", table_run[1].directory, table)
+    found = answered("evaluate", table_run[1].directory, table, "--bad-images", "skip")
+    assert [6, 0] == [row["support"] for row in found["per_class"]]
+    missing = "No test images, and so no part in the averages (1): dog."
+    assert [f"Left out: {fault}.", missing] == found["data"]["remarks"]
+    assert found["macro"]["recall"] == found["per_class"][0]["recall"] == found["balanced_accuracy"]
 
 
 def test_no_test_split_is_loaded_whole(folder_run, tmp_path, monkeypatch):

@@ -231,7 +231,8 @@ def resampled(run, times):
     confidence, right = probabilities.max(axis=1), predicted == true
     bins = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
     gaps = np.bincount(bins, times * (right - confidence), 15)
-    f1 = metrics.f1_score(true, predicted, average="macro", sample_weight=times, labels=range(3), zero_division=0)
+    settings = {"sample_weight": times, "labels": np.unique(true[times > 0]), "zero_division": 0}
+    f1 = metrics.f1_score(true, predicted, average="macro", **settings)
     return f1, metrics.log_loss(true, probabilities, sample_weight=times), np.abs(gaps).sum() / len(true)
 
 

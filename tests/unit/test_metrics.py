@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diptych.errors import ArtifactError, EngineError
-from diptych.evaluation import evaluate_logits, log_softmax, reliability_bins, softmax
+from diptych.evaluation import absent, caution, evaluate_logits, log_softmax, reliability_bins, softmax
 
 NAMES = ["cat", "dog", "eel", "fox", "gnu", "hen", "imp"]
 SCORES = ("precision", "recall", "f1")
@@ -30,7 +30,8 @@ def test_scores_equal_scikit_learns_to_the_last_bit(sample, num_labels):
     predicted_n, metrics = logits_nk.argmax(axis=1), evaluate_logits(logits_nk, labels_n, NAMES)
 
     def expected(average):
-        settings = {"labels": range(7), "average": average, "zero_division": 0}
+        labels = np.unique(labels_n) if average == "macro" else range(7)  # a class without samples has no score
+        settings = {"labels": labels, "average": average, "zero_division": 0}
         scores = precision_recall_fscore_support(labels_n, predicted_n, **settings)
         return [np.asarray(score).tolist() for score in scores]
 
@@ -38,8 +39,28 @@ def test_scores_equal_scikit_learns_to_the_last_bit(sample, num_labels):
     assert expected(None) == per_class
     for average in ("macro", "weighted"):
         assert expected(average)[:3] == [metrics[average][score] for score in SCORES]
+    assert metrics["macro"]["recall"] == metrics["balanced_accuracy"]
     assert confusion_matrix(labels_n, predicted_n, labels=range(7)).tolist() == metrics["confusion_matrix"]
     assert NAMES == [row["name"] for row in metrics["per_class"]]
+
+
+HIDDEN = {  # counts of true classes, the classes predicted for them, and what is said after the accuracy
+    "balanced": ([50, 50, 50], [0, 1, 2], ""),
+    "one class is never predicted": ([50, 50, 50], [0, 1, 1], ", balanced accuracy 66.67%, never predicted: eel"),
+    "skewed": ([90, 5, 5], [0, 0, 0], ", balanced accuracy 33.33%, never predicted: dog, eel"),
+    "skewed, all right": ([90, 15, 15], [0, 1, 2], ", balanced accuracy 100.00%"),
+    "two classes, one wrong": ([70, 30], [0, 0], ", balanced accuracy 50.00%, never predicted: dog"),
+    "a class without samples is not missed": ([50, 0, 50], [0, 1, 2], ""),
+}
+
+
+@pytest.mark.parametrize(("counts", "answers", "said"), HIDDEN.values(), ids=HIDDEN)
+def test_what_accuracy_hides_is_said(counts, answers, said):
+    labels_n = np.repeat(np.arange(len(counts)), counts)
+    metrics = evaluate_logits(np.eye(len(counts))[np.array(answers)[labels_n]], labels_n, NAMES[: len(counts)])
+    assert said == caution(metrics)
+    assert ("eel" in absent(metrics)) == (counts[-1] == 0)
+    assert ("dog" in absent(metrics)) == (counts[1] == 0)
 
 
 def test_accuracies_count_labels_among_the_largest_logits_and_metrics_are_plain_json(sample):

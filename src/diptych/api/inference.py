@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from diptych import engines
 from diptych.artifacts.record import RunRecord
@@ -24,8 +25,8 @@ from diptych.data.preprocess import resize
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.errors import ArtifactError, DataError, UsageError
-from diptych.evaluation import evaluate_logits, softmax
+from diptych.errors import ArtifactError, DataError, UsageError, first_of
+from diptych.evaluation import absent, evaluate_logits, softmax
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
 from diptych.processes import num_threads
 from diptych.spec import ModelSpec
@@ -45,8 +46,9 @@ class Prediction:
 def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[str, Any]:
     """Accuracy, loss, precision, recall, F1, confusion matrix and calibration on a test split.
 
-    The classes of other data are matched by name. Data without a test split is used whole; `data` in the result says
-    so.
+    The classes of other data are matched by name, and may lack some. Data without a test split is used whole; `data`
+    in the result says so, with what was inferred and remarked. With `bad_images="skip"`, images of classes that the
+    model does not know are left out.
 
     Args:
         model: a finished run, or a file written by `export`.
@@ -61,19 +63,29 @@ def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[
     (opening, reading), _ = split_options("evaluate", options, ModelOptions, OtherDataOptions)
     classifier = open_classifier(model, opening)
     dataset, class_names = classifier.data(data, reading), classifier.class_names
-    if unknown := [name for name in dataset.class_names if name not in class_names]:
-        raise UsageError(
-            f"'{dataset.name}' has classes that '{model}' was not trained on: {', '.join(unknown[:3])}…; "
-            f"expected some of {', '.join(class_names[:3])}…"
-        )
     used, splits = "test split", [dataset.test]
     if not len(dataset.test):
         used, splits = "every image", [split for split in (dataset.train, dataset.validation) if len(split)]
-    indices_k = np.array([class_names.index(name) for name in dataset.class_names], dtype=np.int64)
+    indices_k = np.array([class_names.index(name) if name in class_names else -1 for name in dataset.class_names])
+    remarks, num_images = list(dataset.remarks), sum(map(len, splits))
+    if unknown := [name for name in dataset.class_names if name not in class_names]:
+        splits = [split.take(np.flatnonzero(indices_k[split.labels] >= 0)) for split in splits]
+        left_out = num_images - sum(map(len, splits))
+        what = (
+            f"{left_out:,} of {num_images:,} images have classes that the model does not know: {first_of(unknown, 5)}"
+        )
+        if reading.bad_images != "skip" or left_out == num_images:
+            raise UsageError(
+                f"'{dataset.name}': {what}. It knows {first_of(class_names, 5)}. Rename or remove these classes"
+                + (", or leave their images out with --bad-images skip." if left_out < num_images else ".")
+            )
+        remarks.append(f"Left out: {what}.")
     labels_n = np.concatenate([indices_k[split.labels] for split in splits])
     logits_nk = np.concatenate([classifier.logits(split.images) for split in splits])
     metrics = evaluate_logits(logits_nk, labels_n, class_names)
-    return {**metrics, "data": {"name": dataset.name, "used": used}}
+    remarks += filter(None, [absent(metrics)])
+    about = {"name": dataset.name, "used": used, "inferred": dataset.inferred, "remarks": remarks}
+    return {**metrics, "data": about}
 
 
 @accepts(ModelOptions)
@@ -135,14 +147,14 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def divided_alike(other: Dataset, name: str, test_fingerprint: str | None) -> Dataset:
+def divided_alike(other: Dataset, name: str, test_fingerprint: str | None, test_fraction: float) -> Dataset:
     """Other data, with the test split of the training if it turns out to be what the model was trained on.
 
-    `name` and `test_fingerprint` are those of the model's data; without a fingerprint, equal names mean equal data.
+    `name` and the others are those of the model's data; without a fingerprint, equal names mean equal data.
     """
     if not len(other.test):
         with suppress(DataError):  # data that cannot be divided was not trained on
-            dataset = other.divide(seed=0, validation_fraction=0)
+            dataset = other.divide(0, validation_fraction=0, test_fraction=test_fraction)
             if dataset.test_fingerprint == test_fingerprint or (test_fingerprint is None and other.name == name):
                 return dataset
     return other
@@ -208,7 +220,7 @@ def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
         if data is None or (isinstance(data, str | Path) and sources.absolute(data) == own.data):
             return provenance.load_data(record, **reading.given())
         other = source_like(data, reading, spec, own.data_dir, record.class_names).read()
-        return divided_alike(other, own.name, own.test_fingerprint)
+        return divided_alike(other, own.name, own.test_fingerprint, own.test_fraction)
 
     return Classifier(spec.input_shape, record.class_names, logits, dataset)
 
@@ -228,10 +240,10 @@ def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
     def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
         if data is not None:
             other = source_like(data, reading, card.spec, class_names=card.class_names).read()
-            return divided_alike(other, card.dataset, card.test_fingerprint)
+            return divided_alike(other, card.dataset, card.test_fingerprint, card.test_fraction)
         if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
-        own = source_like(card.dataset, reading, card.spec).load()
+        own = replace(source_like(card.dataset, reading, card.spec), test_fraction=card.test_fraction).load()
         if own.test_fingerprint != card.test_fingerprint:
             raise ArtifactError(
                 f"'{path}' was tested on a different version of '{card.dataset}': add DATA."

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from diptych.artifacts.store import parse_json, read_bytes
 from diptych.errors import SpecError
@@ -39,6 +40,7 @@ class DataSettings(msgspec.Struct, frozen=True):
     pixel_shape: tuple[int, int, int] | None = None
     bad_images: BadImages = "fail"
     cache: Caching = "auto"
+    test_fraction: float = 0.2
 
 
 class DataRecord(DataSettings, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class DataRecord(DataSettings, frozen=True, kw_only=True):
     fingerprint: str
     test_fingerprint: str | None = None
     skipped: tuple[Skipped, ...] = ()
+    inferred: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -57,6 +60,10 @@ class SplitSizes(msgspec.Struct, frozen=True):
     train: int
     validation: int
     test: int
+
+    def __str__(self) -> str:
+        sizes = zip(self.__struct_fields__, astuple(self), strict=True)
+        return ", ".join(f"{name} {size:,}" for name, size in sizes if size)
 
 
 class Preprocessing(msgspec.Struct, frozen=True):

@@ -109,5 +109,6 @@ def _print(comparison: Comparison, as_json: bool) -> None:
 
     print_table(RESULT_HEADS, results(findings), title=findings["title"])
     verdict = findings["verdict"]
-    print(verdict["headline"], *verdict["details"], *findings["remarks"], sep="\n")
+    sizes = (f"{name} {findings['subject'][f'num_{name}']:,}" for name in ("train", "validation", "test"))
+    print(f"images: {', '.join(sizes)}", verdict["headline"], *verdict["details"], *findings["remarks"], sep="\n")
     print(f"report: {comparison.report_path}")

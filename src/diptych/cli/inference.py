@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 
 from diptych.cli.arguments import parse, positional
@@ -53,18 +54,29 @@ def evaluate(args: list[str]) -> int:
     if parsed.json:
         print_json(metrics)
         return 0
-    from diptych.evaluation import SCORES
+    from diptych.evaluation import SCORES, caution
 
+    about = metrics["data"]
+    for line in (
+        *([f"{about['name']}: {'; '.join(about['inferred'])}"] if about["inferred"] else []),
+        *about["remarks"],
+    ):
+        print(line, file=sys.stderr)
     print(
-        f"accuracy {metrics['accuracy']:.2%}   top-5 {metrics['top5_accuracy']:.2%}   loss {metrics['loss']:.4f}\n"
+        f"accuracy {metrics['accuracy']:.2%}{caution(metrics)}   top-5 {metrics['top5_accuracy']:.2%}   "
+        f"loss {metrics['loss']:.4f}\n"
         f"calibration error {metrics['expected_calibration_error']:.4f}   images {metrics['num_samples']:,} "
-        f"({metrics['data']['used']} of {metrics['data']['name']})\n"
+        f"({about['used']} of {about['name']})\n"
     )
     averages = [{"name": f"{kind} average", **metrics[kind], "support": ""} for kind in ("macro", "weighted")]
     print_table(
         ("class", *SCORES, "support"),
         [
-            (row["name"], *(f"{row[score]:.4f}" for score in SCORES), str(row["support"]))
+            (
+                row["name"],
+                *("–" if row["support"] == 0 else f"{row[score]:.4f}" for score in SCORES),
+                str(row["support"]),
+            )
             for row in (*metrics["per_class"], *averages)
         ],
     )

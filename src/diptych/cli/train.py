@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -50,15 +49,10 @@ def main(args: list[str]) -> int:
             record = run.read_record()
             metrics = run.read_metrics() if record.status == "finished" else None
             facts = {"status": record.status, "engine": record.engines[-1], "metrics": metrics}
-            summaries.append({"run": str(run.directory), **facts})
+            about = {"data": {"inferred": record.data.inferred, "remarks": record.data.remarks}}
+            summaries.append({"run": str(run.directory), **facts, **about, "split_sizes": record.split_sizes})
         print_json(summaries)
         return 0
-    data = runs[0].read_record().data
-    for remark in data.remarks:
-        print(remark, file=sys.stderr)
-    if data.skipped:
-        skipped = f"skipped images that cannot be decoded: {len(data.skipped):,}"
-        print(f"{skipped} ('{runs[0].record_path}' lists them)", file=sys.stderr)
     _print_table(runs)
     _print_next_steps(runs)
     return 0
@@ -92,8 +86,9 @@ def _print_table(runs: Sequence[Run]) -> None:
     from statistics import median
 
     from diptych.artifacts.events import read_events
+    from diptych.evaluation import caution
 
-    rows = []
+    rows, cautions = [], []
     for run in runs:
         record = run.read_record()
         epochs = read_events(run.events_path, "epoch")
@@ -103,8 +98,11 @@ def _print_table(runs: Sequence[Run]) -> None:
             metrics = run.read_metrics()
             accuracy, loss = f"{metrics['accuracy']:.2%}", f"{metrics['loss']:.4f}"
         engines = " → ".join(dict.fromkeys(start.engine for start in record.engines))
+        if record.status == "finished" and (more := caution(metrics)):
+            cautions.append(f"{engines}: test accuracy {accuracy}{more}")
         rows.append((engines, record.recipe.precision, accuracy, loss, f"{speed:,.0f}", str(len(epochs))))
     print_table(("engine", "precision", "test accuracy", "test loss", "images/s", "epochs"), rows)
+    print(*cautions, f"images: {runs[0].read_record().split_sizes}", sep="\n")
 
 
 def _print_next_steps(runs: Sequence[Run]) -> None:

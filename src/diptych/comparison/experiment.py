@@ -22,7 +22,7 @@ from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import ALIGNED, NATIVE
-from diptych.data.datasets import Dataset
+from diptych.data.datasets import TEST_FRACTION, Dataset
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
 from diptych.options import CompareOptions
@@ -98,7 +98,7 @@ class Experiment:
 
     def data(self, seed: int) -> Dataset:
         """Return the data of one pair: read once, split for each seed."""
-        return self._read.divide(seed, self.source.validation_fraction)
+        return self._read.divide(seed, self.source.validation_fraction, self.source.test_fraction)
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
@@ -130,6 +130,8 @@ class Experiment:
         """Return the digest of everything a run follows from, except the content of its data."""
         data = msgspec.structs.asdict(self.source) | {"seed": cell.seed}
         del data["cache"]  # changes no number
+        if data["test_fraction"] == TEST_FRACTION:  # runs of earlier versions have no other
+            del data["test_fraction"]
         content = {
             "data": data,
             "spec": model_to_json(cell.spec),

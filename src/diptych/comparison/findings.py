@@ -16,7 +16,7 @@ from diptych.comparison.statistics import contrast, gallery, pairs
 from diptych.comparison.wording import verdict
 from diptych.deployment.formats import FORMATS
 from diptych.engines.differences import LEDGER
-from diptych.evaluation import reliability_bins
+from diptych.evaluation import absent, caution, reliability_bins
 from diptych.native import scripts
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec import layers as L
@@ -52,18 +52,21 @@ def findings(
     by_place = {str(place): pairs(arms[0], other) for place, other in others}
     record, disturbed = arms[0].record, disturbances(arms)
     versions = {package: version for arm in arms for package, version in arm.record.versions.items()}
+    judged = verdict([arm.name for arm in arms], contrasts, by_place, margin)
     relevances = [relevance(arm.record.spec, arm.record.recipe) for arm in arms]
     return {
         "format": "diptych-comparison",
         "version": VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **entries,
-        "verdict": verdict([arm.name for arm in arms], contrasts, by_place, margin),
+        "verdict": {**judged, "details": [*judged["details"], *_misleading(arms)]},
         "subject": {
             "data": record.data.name,
             "fingerprint": record.data.fingerprint,
             "num_train": record.split_sizes.train,
+            "num_validation": record.split_sizes.validation,
             "num_test": record.split_sizes.test,
+            "inferred": record.data.inferred,
             "class_names": list(record.class_names),
             "margin": margin,
             "seeds": shared_seeds(arms),
@@ -107,7 +110,7 @@ def findings(
             if any(relevant[row.key] for relevant in relevances)
         ],
         "settings": _settings(arms),
-        "remarks": [*remarks, *_caveats(arms), *disturbed],
+        "remarks": [*remarks, *record.data.remarks, *_caveats(arms), *disturbed],
     }
 
 
@@ -184,6 +187,16 @@ def _caveats(arms: Sequence[Arm]) -> Iterator[str]:
     several = [f"{package} {' and '.join(used[package])}" for package in sorted(used) if len(used[package]) > 1]
     if several:
         yield f"The runs used different package versions: {', '.join(several)}."
+
+
+def _misleading(arms: Sequence[Arm]) -> Iterator[str]:
+    """Yield what the accuracy hides, of each arm's run with the lowest balanced accuracy; then the classes untested."""
+    for arm in arms:
+        worst = min((run.metrics for run in arm.runs), key=lambda metrics: metrics["balanced_accuracy"])
+        if more := caution(worst):
+            yield f"{arm.name}: accuracy {worst['accuracy']:.2%}{more}" + " (worst run)" * (len(arm.runs) > 1)
+    if missing := absent(arms[0].first.metrics):
+        yield missing
 
 
 def _curves(arm: Arm) -> dict[str, Any]:

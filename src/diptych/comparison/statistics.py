@@ -258,7 +258,7 @@ def _resampled(run: FinishedRun, drawn_nb: np.ndarray) -> np.ndarray:
     predicted_kb, true_kb = (
         _sums(n, np.ones(num_images), num_classes) @ drawn_nb for n in (run.predicted_n, run.labels_n)
     )
-    macro_f1_b = np.mean(2 * correct_kb / np.maximum(predicted_kb + true_kb, 1), axis=0)
+    macro_f1_b = np.mean(2 * correct_kb / np.maximum(predicted_kb + true_kb, 1), axis=0, where=true_kb > 0)
     loss_b = -run.log_probabilities_nk[np.arange(num_images), run.labels_n] @ drawn_nb / num_images
     confidence_n = run.probabilities_nk.max(axis=1)
     gaps_kb = _sums(bin_of(confidence_n), run.correct_n - confidence_n, NUM_BINS) @ drawn_nb

@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.artifacts.record import SplitSizes
 from diptych.data.archives import Progress, quiet
 from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, StoredImages, pick, store
@@ -21,12 +22,11 @@ from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
 from diptych.data.rules import class_findings, judge
 from diptych.data.sources import find
-from diptych.errors import DataError, UsageError
+from diptych.errors import DataError, UsageError, first_of
 from diptych.options import BadImages, Caching
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: all runs must be tested on the same samples
-_MAX_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Dataset:
         train, validation, test = (splits.get(split, none) for split in ("train", "validation", "test"))
         return cls(name, class_names, train, validation, test, **others)
 
-    def divide(self, seed: int, validation_fraction: float) -> Self:
+    def divide(self, seed: int, validation_fraction: float, test_fraction: float = TEST_FRACTION) -> Self:
         """Hold out the splits that the source lacks; see `load`.
 
         Raises:
@@ -95,19 +95,41 @@ class Dataset:
         if not len(self.train):
             where = "in a table or folder named train, or with train in a column named split"
             raise DataError(f"{self.name!r} has no training samples: add some {where}.")
-        train, validation, test = self.train, self.validation, self.test
-        if not len(test):
-            train, test = cut(train, TEST_FRACTION, TEST_SEED, self.num_classes, "test")
-        if not len(validation):
-            train, validation = cut(train, validation_fraction, seed, self.num_classes, "validation")
-        splits: dict[str, Any] = {"train": train, "validation": validation, "test": test}
-        counts = {
-            name: np.bincount(split.labels, minlength=self.num_classes).tolist()
-            for name, split in splits.items()
-            if len(split)
-        }
-        remarks = judge(class_findings(self.class_names, counts), self.name)
-        return replace(self, **splits, remarks=(*self.remarks, *remarks))
+        findings = [one for one in class_findings(self.class_names, self._counts) if one.kind != "absent-class"]
+        judge(findings, self.name)
+        train, inferred = self.train, list(self.inferred)
+        held = {"validation": self.validation, "test": self.test}
+        for name, fraction, chosen_by in (
+            ("test", test_fraction, TEST_SEED),
+            ("validation", validation_fraction, seed),
+        ):
+            if not len(held[name]) and fraction:
+                rest, held[name] = cut(train, fraction, chosen_by, self.num_classes, name)
+                part = f"{len(held[name]):,} of {len(train):,} training images"
+                inferred.append(f"no {name} split: {part} were held out for {'the ' * (name == 'test')}{name}")
+                train = rest
+        divided = replace(self, train=train, validation=held["validation"], test=held["test"])
+        findings += [one for one in class_findings(self.class_names, divided._counts) if one.kind == "absent-class"]
+        remarks = (*self.remarks, *judge(findings, self.name))
+        return replace(divided, inferred=tuple(inferred), remarks=remarks)
+
+    @property
+    def _counts(self) -> dict[str, list[int]]:
+        """Images of each class, by split, without empty splits."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {name: np.bincount(split.labels, minlength=self.num_classes) for name, split in splits.items()}
+        return {name: counts_k.tolist() for name, counts_k in counts.items() if counts_k.any() or name == "train"}
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """The number of images in each split."""
+        return SplitSizes(len(self.train), len(self.validation), len(self.test))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is said before these data are used: classes, split sizes and what was inferred; then the remarks."""
+        classes = f"{self.num_classes:,} classes: {first_of(self.class_names, 5)}"
+        return (f"{self.name}: {'; '.join([classes, str(self.sizes), *self.inferred])}", *self.remarks)
 
     @property
     def num_classes(self) -> int:
@@ -149,13 +171,20 @@ class Dataset:
         return {**vars(self), "fingerprint": self.fingerprint, "test_fingerprint": self.test_fingerprint}
 
 
-def load(data: str, *, seed: int = 0, validation_fraction: float = 0.1, **options: Any) -> Dataset:
+def load(
+    data: str,
+    *,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    test_fraction: float = TEST_FRACTION,
+    **options: Any,
+) -> Dataset:
     """Load a dataset; `options` are those of `read`.
 
-    A split that the data lacks is held out from its training samples, stratified by class: 20 % for test, always the
-    same samples, and `validation_fraction` of the rest, in [0, 1), chosen by `seed`.
+    A split that the data lacks is held out from its training samples, stratified by class: `test_fraction`, in (0, 1),
+    for test, always the same samples, and `validation_fraction` of the rest, in [0, 1), chosen by `seed`.
     """
-    return read(data, **options).divide(seed, validation_fraction)
+    return read(data, **options).divide(seed, validation_fraction, test_fraction)
 
 
 def read(
@@ -213,13 +242,13 @@ def ingest(
     """
     stored, faults, remarks = store(listing, image_shape, caching, folder, progress)
     skipped = tuple((listing.id_of(index), fault) for index, fault in faults.items())
-    if skipped and bad_images == "fail":
-        named = "; ".join(f"{name!r}: {fault.rstrip('.')}" for name, fault in skipped[:_MAX_NAMED])
-        more = f"; and {len(skipped) - _MAX_NAMED:,} more" if len(skipped) > _MAX_NAMED else ""
-        raise DataError(
-            f"{len(skipped):,} of {len(listing):,} images cannot be decoded: {named}{more}. Fix or remove them, "
-            "or skip them with --bad-images skip; `diptych data check` lists them all."
-        )
+    if skipped:
+        named = first_of([f"{name!r}: {fault.rstrip('.')}" for name, fault in skipped], joint="; ")
+        count = f"{len(skipped):,} of {len(listing):,} images"
+        if bad_images == "fail":
+            advice = "Fix or remove them, or skip them with --bad-images skip; `diptych data check` lists them all."
+            raise DataError(f"{count} cannot be decoded: {named}. {advice}")
+        remarks = (*remarks, f"Skipped {count} that cannot be decoded: {named}.")
     is_good_m = ~np.isin(np.arange(len(listing)), [*faults])
     splits, first = {}, 0
     for split, listed in listing.splits.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from diptych.errors import DataError, ImageError
+from diptych.errors import DataError, ImageError, first_of
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -95,11 +95,17 @@ class Finding:
 
 
 TINY = 10  # training images below which a class is tiny
-_MAX_NAMED = 3
+IMBALANCE = 10  # times more training images than the smallest class, above which the largest is too large
 
 
 def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
     """Yield the classes with too few images to train on or to measure; `counts` has those of each split, by class."""
+    trained = {name: count for name, count in zip(class_names, counts["train"], strict=True) if count}
+    largest, smallest = (choose(trained, key=trained.__getitem__, default="") for choose in (max, min))
+    if trained and trained[largest] > IMBALANCE * trained[smallest]:
+        most, fewest = trained[largest], trained[smallest]
+        ratio = f"{most / fewest:,.0f} times as many"
+        yield Finding("imbalance", f"{largest} has {most:,} images, {ratio} as {smallest} ({fewest:,})")
     for place, name in enumerate(class_names):
         of_class = {split: counts_k[place] for split, counts_k in counts.items()}
         missing = [split for split, count in of_class.items() if not count]
@@ -124,8 +130,8 @@ def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tupl
         reasons.setdefault(finding.kind, []).append(finding.reason)
     lines = []
     for key, found in reasons.items():
-        kind, more = KINDS[key], f"; and {len(found) - _MAX_NAMED:,} more" * (len(found) > _MAX_NAMED)
-        lines.append(f"{kind.title} ({len(found):,}): {'; '.join(found[:_MAX_NAMED])}{more}.")
+        kind = KINDS[key]
+        lines.append(f"{kind.title} ({len(found):,}): {first_of(found, joint='; ')}.")
         if kind.training == "refuses" or (kind.training == "bad" and not skip):
             raise DataError(f"{name!r}: {lines[-1]} {kind.meaning}")
     return tuple(lines)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from unicodedata import category
 
 import msgspec
@@ -47,6 +47,8 @@ class Card:
     """Whether `dataset` is a dataset that diptych knows by name."""
     test_fingerprint: str | None = None
     """SHA-256 of the test data; see `Dataset`."""
+    test_fraction: float = 0.2
+    """Share of the training data that was held out for the test if the data has no test split."""
 
     def to_text(self) -> str:
         """Return the card as JSON text."""
@@ -78,6 +80,7 @@ class Card:
             "dataset": self.dataset,
             "published": self.is_published or None,
             "test_fingerprint": self.test_fingerprint,
+            "test_fraction": self.test_fraction,
             "trained_by": self.trained_by,
             "parity": self.parity,
             "calibration": self.calibration,
@@ -139,6 +142,7 @@ class _CardFields(msgspec.Struct, frozen=True, rename={"form": "format", "is_pub
     is_published: bool = False
     calibration: dict[str, Any] | None = None
     test_fingerprint: str | None = None
+    test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
 
 
 def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
@@ -154,6 +158,7 @@ def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
         parity=parity_digest(spec, weights),
         is_published=record.data.data in sources.NAMED,
         test_fingerprint=record.data.test_fingerprint,
+        test_fraction=record.data.test_fraction,
     )
 
 

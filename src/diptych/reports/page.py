@@ -130,9 +130,11 @@ def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[st
 
 def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
     """Return the classes in order of the difference between the first two sides, each with its strip."""
-    across = figures.strip_scale(comparison["per_class"])
+    across = figures.strip_scale([entry for entry in comparison["per_class"] if entry["support"]])
     rows = []
     for index, entry in enumerate(comparison["per_class"]):
+        if not entry["support"]:
+            continue
         derived = {"difference": entry["f1"][1] - entry["f1"][0], "strip": figures.strip(entry, across, sides)}
         rows.append({**entry, "index": index, **derived})
     rows.sort(key=lambda row: row["difference"])

@@ -76,6 +76,7 @@ class Progress:
         self._first: tuple[float, float] | None = None
         """Time and number of finished epochs when the first step was reported; compiling is over by then."""
         self._measured = ""
+        self._said = set[str]()
 
     def __enter__(self) -> Self:
         (self._bars or self.lines).__enter__()
@@ -87,17 +88,28 @@ class Progress:
     def step(self, text: str) -> None:
         """Show the step that starts now."""
         if self._bars:
-            self._bars.console.print(f"{text} ...", markup=False, highlight=False, soft_wrap=True)
+            self._print(f"{text} ...")
         else:
             self.lines.step(text)
 
+    def _print(self, text: str) -> None:
+        if self._bars:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self.lines.write(text)
+
     def notify(self, kind: str, fields: dict[str, Any]) -> None:
-        """Show a `data`, `start`, `step` or `epoch` event; ignore others."""
+        """Show a `data`, `dataset`, `start`, `step` or `epoch` event; ignore others."""
         match kind:
             case "data":
                 doing, done, total = fields["doing"], fields["done"], fields["total"]
                 megabytes = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB"
                 self._show(doing, done, total, megabytes if doing in IN_BYTES else f"{done:,}/{total:,} images")
+            case "dataset":
+                for line in fields["lines"]:
+                    if line not in self._said:  # by another run on the same data
+                        self._print(line)
+                self._said.update(fields["lines"])
             case "start":
                 self._engine, self._epochs = fields["engine"], fields["epochs"]
                 self._tasks.pop(self._engine, None)

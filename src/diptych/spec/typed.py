@@ -18,6 +18,7 @@ Natural: TypeAlias = Annotated[int, ">= 0", lambda n: n >= 0]
 Positive: TypeAlias = Annotated[float, "> 0", lambda x: x > 0]
 NonNegative: TypeAlias = Annotated[float, ">= 0", lambda x: x >= 0]
 Share: TypeAlias = Annotated[float, "in [0, 1)", lambda x: 0 <= x < 1]
+Part: TypeAlias = Annotated[float, "in (0, 1)", lambda x: 0 < x < 1]
 Fraction: TypeAlias = Annotated[float, "in [0, 1]", lambda x: 0 <= x <= 1]
 Factor: TypeAlias = Annotated[float, "in (0, 1]", lambda x: 0 < x <= 1]
 

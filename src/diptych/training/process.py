@@ -105,6 +105,8 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
 
     for message in messages:
         report(*message)
+    said = ("name", "class_names", "sizes", "inferred", "remarks", "lines")
+    notify("dataset", {name: getattr(dataset, name) for name in said})
     trainer = Trainer(engine, job, last)
     start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}
     record = change(

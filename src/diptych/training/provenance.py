@@ -23,7 +23,6 @@ from diptych.artifacts.record import (
     Preprocessing,
     RunRecord,
     Skipped,
-    SplitSizes,
 )
 from diptych.artifacts.run import Run
 from diptych.data import datasets, sources
@@ -71,7 +70,7 @@ class DataSource(DataSettings, frozen=True):
 
     def load(self, progress: Progress = quiet) -> Dataset:
         """Read the data and hold out the splits it lacks; `progress` is called as images are read and decoded."""
-        return self.read(progress).divide(self.seed, self.validation_fraction)
+        return self.read(progress).divide(self.seed, self.validation_fraction, self.test_fraction)
 
     def read(self, progress: Progress = quiet) -> Dataset:
         """Read the data; no seed changes them."""
@@ -138,7 +137,6 @@ def create(
 
 def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
     """Return the entries of a record that describe the data."""
-    sizes = (len(split) for split in (dataset.train, dataset.validation, dataset.test))
     return {
         "data": DataRecord(
             **asdict(source),
@@ -146,10 +144,11 @@ def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
             fingerprint=dataset.fingerprint,
             test_fingerprint=dataset.test_fingerprint,
             skipped=tuple(Skipped(name, fault) for name, fault in dataset.skipped),
-            remarks=tuple(dataset.remarks),
+            inferred=dataset.inferred,
+            remarks=dataset.remarks,
         ),
         "class_names": tuple(dataset.class_names),
-        "split_sizes": SplitSizes(*sizes),
+        "split_sizes": dataset.sizes,
     }
 
 

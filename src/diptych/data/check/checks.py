@@ -14,7 +14,6 @@ from diptych.data.check import Measures, measure, samples_at
 from diptych.data.readers import Listing
 from diptych.data.rules import KINDS, Finding, Sample, class_findings
 
-IMBALANCE = 10  # times more training images than the smallest class, above which the largest is too large
 BLANK = 2.0  # levels of standard deviation, of every channel, below which an image is blank
 DARK = 32  # the level of 255 that 2 % of an image must reach, or it is dark
 BLURRY, BLURRY_DEVIATIONS = 40, 4  # times less sharp than the median, and deviations below it in logarithms
@@ -54,12 +53,6 @@ def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
     counted = [np.bincount(labels, minlength=num_classes + 1) for labels in np.split(good_labels, ends[:-1])]
     counts_sk = np.stack(counted)[:, :num_classes]
     yield from class_findings(listing.class_names, dict(zip(listing.splits, counts_sk.tolist(), strict=True)))
-    trained = {name: count for name, count in zip(listing.class_names, counts_sk[0].tolist(), strict=True) if count}
-    largest, smallest = (choose(trained, key=trained.__getitem__, default="") for choose in (max, min))
-    if trained and trained[largest] > IMBALANCE * trained[smallest]:
-        most, fewest = trained[largest], trained[smallest]
-        ratio = f"{most / fewest:,.0f} times as many"
-        yield Finding("imbalance", f"{largest} has {most:,} images, {ratio} as {smallest} ({fewest:,})")
 
 
 def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:

@@ -1,0 +1,97 @@
+"""What diptych decides about data is said once before the first step, with every result, and recorded."""
+
+import json
+
+import numpy as np
+import pytest
+from commands import ONE_THREAD, answered, diptych, write_image
+
+import diptych as package
+from diptych.artifacts.run import Run
+from diptych.training.provenance import load_data
+
+SMALL = ("--model", "mlp", "--image-size", 8, "--epochs", 4, "--batch-size", 8, "--precision", "float32")
+CLASSES = {"daisy": 40, "rose": 4, "tulip": 1}
+LINES = [
+    "flowers: 3 classes: daisy, rose, tulip; train 20, validation 3, test 22; "
+    "no test split: 22 of 45 training images were held out for the test; "
+    "no validation split: 3 of 23 training images were held out for validation",
+    "Imbalanced classes (1): daisy has 40 images, 40 times as many as tulip (1).",
+    "Tiny classes (2): rose: 4 for training; tulip: 1 for training.",
+    "Classes missing from a split (1): tulip: none for validation and test.",
+]
+
+
+@pytest.fixture(scope="module")
+def flowers(tmp_path_factory):
+    """A folder with few images of some classes."""
+    folder, generator = tmp_path_factory.mktemp("data") / "flowers", np.random.default_rng(0)
+    for name, count in CLASSES.items():
+        for place in range(count):
+            write_image(folder / name / f"{place}.png", generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(flowers, tmp_path_factory):
+    """A training in two engines, stopped after an epoch and resumed in one, on half of the images."""
+    out = tmp_path_factory.mktemp("runs")
+    return diptych("train", flowers, *SMALL, "--test-fraction", 0.5, "--engine", "both", "--out", out, *ONE_THREAD), out
+
+
+def test_data_are_described_once_before_the_first_step_and_in_the_record(trained):
+    result, out = trained
+    assert (0, LINES) == (result.code, result.err.splitlines())
+    assert "images: train 20, validation 3, test 22\n" in result.out
+    for folder in out.iterdir():
+        record = json.loads((folder / "run.json").read_text())
+        assert LINES[0].split("; ")[2:] == record["data"]["inferred"]
+        assert LINES[1:] == record["data"]["remarks"]
+        assert {"train": 20, "validation": 3, "test": 22} == record["split_sizes"]
+        assert 0.5 == record["data"]["test_fraction"]
+
+
+def test_every_result_says_what_accuracy_hides(trained):
+    run = Run.open(next(trained[1].glob("*torch")))
+    metrics = run.read_metrics()
+    assert metrics["never_predicted"]
+    said = (
+        f"accuracy {metrics['accuracy']:.2%}, balanced accuracy {metrics['balanced_accuracy']:.2%}, never predicted: "
+    )
+    assert f"torch: test {said}" in trained[0].out
+    evaluated = diptych("evaluate", run.directory)
+    assert said in evaluated.out
+    assert [f"flowers: {'; '.join(LINES[0].split('; ')[2:])}", *LINES[1:]] == evaluated.err.splitlines()[:-1]
+    assert "No test images, and so no part in the averages (1): tulip." == evaluated.err.splitlines()[-1]
+    compared = diptych("compare", *trained[1].iterdir())
+    assert f"PyTorch: {said}" in compared.out
+    assert "images: train 20, validation 3, test 22\n" in compared.out
+    assert all(remark in compared.out for remark in LINES[1:])
+    report = next(trained[1].glob("compare-*/report.html")).read_text()
+    assert all(
+        text in report for text in (f"PyTorch: {said}", LINES[1], "20 training, 3 validation and 22 test images")
+    )
+    assert 'data-class="1"' in report
+    assert '<button type="button" class="class-button" aria-pressed="false" data-class="2"' not in report  # no images
+
+
+def test_resume_and_python_say_it_too_and_json_has_it(flowers, tmp_path):
+    summary = answered("train", flowers, *SMALL, "--epochs", 2, "--stop-after", 1, "--out", tmp_path, *ONE_THREAD)[0]
+    sizes = {"train": 32, "validation": 4, "test": 9}
+    assert sizes == summary["split_sizes"]
+    assert "no test split: 9 of 45 training images were held out for the test" == summary["data"]["inferred"][0]
+    told = []
+    run = package.resume(summary["run"], notify=lambda kind, fields: told.append((kind, fields)), threads=1)
+    ((said,), place) = [fields for kind, fields in told if kind == "dataset"], [kind for kind, _ in told]
+    assert place.index("dataset") < place.index("epoch")
+    assert summary["data"]["remarks"] == list(said["remarks"])
+    assert said["lines"][0] == load_data(run.read_record()).lines[0]
+    assert "train 32, validation 4, test 9" in said["lines"][0]
+
+
+def test_an_exported_file_knows_the_share_of_its_test_and_says_on_how_many_images_it_was_verified(trained, tmp_path):
+    run = Run.open(next(trained[1].glob("*torch")))
+    result = diptych("export", run.directory, "--to", "safetensors", "--out", tmp_path)
+    assert (0, True) == (result.code, "verified on 22 test images\n" in result.out), result
+    found = answered("evaluate", next(tmp_path.glob("*.safetensors")), run.read_record().data.data)
+    assert ("test split", 22) == (found["data"]["used"], found["num_samples"])
