@@ -33,6 +33,15 @@ def encoded(image_hwc, kind="jpeg", **options):
     return file.getvalue()
 
 
+def card(width, height):
+    """A card that says that there is no image: uint8, (height, width, 3)."""
+    image_hwc = np.full((height, width, 3), 238, np.uint8)
+    cv2.rectangle(image_hwc, (4, 4), (width - 5, height - 5), (120, 130, 140), 2)
+    return cv2.putText(
+        image_hwc, "NO IMAGE", (9, height // 2), cv2.FONT_HERSHEY_SIMPLEX, width / 240, (90, 90, 90), 1, 16
+    )
+
+
 FORMS = (
     (".jpg", {"kind": "jpeg", "quality": 60}),
     (".jpg", {"kind": "jpeg", "quality": 75, "progressive": True}),
@@ -203,6 +212,7 @@ def write_every_kind(root, rng):
         "duplicate": ("train/owl/twice.bmp", encoded(read("train/owl/000.png"), "bmp")),
         "near-leakage": ("test/owl/again.jpg", encoded(read("train/owl/001.png"), quality=75)),
         "near-duplicate": ("train/owl/near.jpg", encoded(read("train/owl/002.png"), quality=60)),
+        "placeholder": ("train/owl/none.gif", encoded(card(160, 120), "gif")),
         "blank": ("train/owl/blank.png", encoded(np.full_like(image, 130), "png")),
         "dark": ("train/owl/dark.png", encoded(image // 16, "png")),
         "blurry": ("train/owl/blurry.png", encoded(cv2.GaussianBlur(picture(rng, 100, 100), (0, 0), 9), "png")),

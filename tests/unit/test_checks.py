@@ -11,6 +11,7 @@ from planted import (
     BY_READERS,
     DAMAGES,
     again,
+    card,
     encoded,
     picture,
     plant,
@@ -94,7 +95,7 @@ def test_every_kind_is_found_where_it_was_planted(everything, kind):
             "untrained-class": "untrained: 4 images, none of them for training",
             "absent-class": "absent: none for test",
             "tiny-class": "tiny: 3 for training",
-            "imbalance": "owl has 40 images, 13 times as many as tiny (3)",
+            "imbalance": "owl has 41 images, 14 times as many as tiny (3)",
         }
         assert classes[kind] == finding.reason
 
@@ -172,6 +173,22 @@ def test_arrays_are_checked_too_and_named_by_split_and_number(rng):
 def test_a_property_of_most_images_is_reported_once(tmp_path, rng):
     write_by_turns(tmp_path, [picture(rng) // (12 if number % 3 else 1) for number in range(60)])
     assert [("dark", "67% of all images: common in this dataset")] == by_name(check(tmp_path))[""]
+
+
+def test_cards_in_place_of_pictures_are_found_and_no_plain_or_gray_picture(tmp_path, rng):
+    write_by_turns(tmp_path, [picture(rng, 120, 120) for _ in range(200)])
+    cards = {"0/a.gif": "gif", "1/b.png": "png", "0/c.jpg": "jpeg", "1/d.webp": "webp"}
+    for number, (name, kind) in enumerate(cards.items()):
+        plant(tmp_path / name, encoded(card(240 + 40 * number, 200), kind))
+    product = np.full((120, 120, 3), 255, np.uint8)  # a picture cut out, on white
+    product[40:90, 40:90] = picture(rng, 50, 50)
+    for number, image in enumerate([product, picture(rng, 120, 120, is_gray=True), picture(rng, 120, 120) // 16]):
+        plant(tmp_path / f"0/good{number}.png", encoded(image, "png"))
+    for label in "012":
+        plant(tmp_path / label / "again.png", encoded(product[::-1], "png"))
+    found = {finding.samples[0].name: finding.reason for finding in check(tmp_path) if finding.kind == "placeholder"}
+    assert {*cards, "0/again.png"} == found.keys()
+    assert "the same image 3 times, in 3 classes" == found["0/again.png"]
 
 
 def test_the_one_image_of_another_size_is_odd(tmp_path, rng):

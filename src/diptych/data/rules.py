@@ -51,6 +51,7 @@ KINDS = {
     "imbalance": Kind("note", "Imbalanced classes", "Accuracy hides rare classes: use macro F1, or class weights."),
     "alike-classes": Kind("warning", "Classes that may be one", "Their names differ only in case or spaces."),
     "not-used": Kind("note", "Not used", "Columns, tables or folders that might have been meant to be used."),
+    "placeholder": Kind("warning", "Placeholders", "A card such as 'no image available' in place of the picture."),
     "blank": Kind("warning", "Blank images", "One flat color."),
     "dark": Kind("note", "Dark images", "Nearly every pixel is close to black."),
     "blurry": Kind("note", "Blurry images", "Far less sharp than most."),

@@ -32,6 +32,7 @@ def samples_at(listing: Listing, *indices: int) -> tuple[Sample, ...]:
 LARGEST = 256
 """Pixels on the longer side at which sharpness and flatness are measured: what a model can see of an image."""
 _SIDE, _LUMA_SIDE, _CHROMA_SIDE, _FREQUENCIES = 32, 16, 4, 8
+_MOST_PIXELS, _DIGITS = 64, (2**16, 2**8, 1)
 _BRIGHT = int(0.98 * _LUMA_SIDE**2)
 _FORMATS = {"jpg": "jpeg", "tif": "tiff"} | {name: name for name in ("jpeg", "png", "webp", "bmp", "gif", "tiff")}
 
@@ -40,6 +41,9 @@ _VALUES = np.dtype([
     ("digest", "V16"),  # of shape and pixels
     ("size", np.int32, 2),  # height and width
     ("deviation", np.float32),  # the largest standard deviation of a channel, in levels
+    ("colors", np.uint16),  # different ones among up to 64 × 64 of its pixels
+    ("tones", np.uint16),  # different colors of five bits a channel
+    ("plain", np.float32),  # the share of the most frequent tone
     ("sharpness", np.float32),  # variance of the Laplacian, as a multiple of the image's own variance
     ("bright", np.uint8),  # the level that 2 % of the image is brighter than
     ("hash", np.uint64),  # a perceptual hash: signs of 63 low frequencies of the luma, brightness left out
@@ -93,6 +97,9 @@ def _measured(image_hwc: NDArray[np.uint8]) -> tuple[Any, ...]:
     contrast = cv2.meanStdDev(gray_hw)[1].item()
     edges = cv2.meanStdDev(cv2.Laplacian(gray_hw, cv2.CV_16S))[1].item()
 
+    step = -(-max(height, width) // _MOST_PIXELS)
+    colors_n = image_hwc[::step, ::step].reshape(-1, image_hwc.shape[2]) @ np.array(_DIGITS[-image_hwc.shape[2] :])
+    colors, (_, counts) = np.unique(colors_n), np.unique(colors_n & 0xF8F8F8, return_counts=True)
     thumbnail = _averaged(seen_hw3, _SIDE).astype(np.float32)
     luma = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
     signs = cv2.dct(luma)[:_FREQUENCIES, :_FREQUENCIES].ravel() > 0
@@ -105,6 +112,9 @@ def _measured(image_hwc: NDArray[np.uint8]) -> tuple[Any, ...]:
         digest.digest(),
         (height, width),
         cv2.meanStdDev(seen)[1].max(),
+        len(colors),
+        len(counts),
+        counts.max() / counts.sum(),
         (edges / contrast) ** 2 if contrast else 0.0,
         np.partition(small_luma, _BRIGHT)[_BRIGHT],
         np.packbits(signs).view(">u8")[0],

@@ -16,6 +16,9 @@ from diptych.data.rules import KINDS, Finding, Sample, class_findings
 
 BLANK = 2.0  # levels of standard deviation, of every channel, below which an image is blank
 DARK = 32  # the level of 255 that 2 % of an image must reach, or it is dark
+FEW_COLORS, FEWER = 64, 32  # colors of a placeholder at most, and times fewer than the median
+PLAIN, FEWER_TONES = 0.75, 24  # or: the least share of one tone, and times fewer tones than the median
+COPIES = 3  # of one image, in several classes, that are a placeholder
 BLURRY, BLURRY_DEVIATIONS = 40, 4  # times less sharp than the median, and deviations below it in logarithms
 SHARP = 0.05  # the sharpness of an image that is sharp whatever the others are
 MIN_TO_COMPARE = 20  # with fewer images, none is an outlier
@@ -62,6 +65,8 @@ def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:
     pairs = good[np.stack([first_d[distinct_n], np.arange(len(good))], axis=1)]
     for members in _groups(pairs[pairs[:, 0] != pairs[:, 1]]):
         samples, labels, splits = _described(listing, members)
+        if len(labels) > 1 and len(members) >= COPIES:
+            yield Finding("placeholder", f"the same image {len(members)} times, in {len(labels)} classes", samples)
         if len(labels) > 1:
             yield Finding("conflict", f"labeled {' and '.join(labels)}", samples)
         if len(splits) > 1:
@@ -173,6 +178,10 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
         shapes_n = np.log(sizes_n2[:, 0] / sizes_n2[:, 1])
         is_so["odd-shape"] = np.abs(shapes_n - np.median(shapes_n)) >= np.log(ODD_SHAPE)
         is_so["odd-shape"] &= ~is_so["odd-size"]
+        colors_n, tones_n, plain_n = (measures[name][seen] for name in ("colors", "tones", "plain"))
+        is_drawn_n = colors_n <= min(FEW_COLORS, np.median(colors_n) / FEWER)
+        is_drawn_n |= (tones_n <= np.median(tones_n) / FEWER_TONES) & (plain_n >= PLAIN)
+        is_so["placeholder"] = is_drawn_n & ~is_so["dark"] & ~is_so["odd-size"]
     for kind, is_so_n in is_so.items():
         places = np.flatnonzero(is_so_n).tolist()
         if len(places) > max(COMMON * len(seen), FEW):
@@ -182,6 +191,7 @@ def _find_outliers(listing: Listing, measures: Measures) -> Iterator[Finding]:
             height, width = sizes_n2[place].tolist()
             reasons = {
                 "dark": f"98% below level {int(bright_n[place]) + 1}",
+                "placeholder": f"{measures['colors'][seen][place]} colors, {measures['plain'][seen][place]:.0%} is one",
                 "blurry": f"{median / sharpness_n[place]:,.0f} times less sharp than most",
             }
             reason = reasons.get(kind, f"{width:,} × {height:,} pixels")
