@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diptych import engines
 from diptych.comparison import parity
 from diptych.comparison.parity.certificate import Certificate
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
+from diptych.engines.contract import Pixels
 from diptych.options import EngineName, ImageOptions, accepts, spec_from_file, split_options
 from diptych.spec import ModelSpec, zoo
+from diptych.spec.init import initial_weights
+from diptych.spec.typed import Natural
 
 
-@accepts(ImageOptions)
-def build(model: str | Path | ModelSpec, engine: EngineName, *, precision: str = "float32", **options: Any) -> Any:
-    """Build a plain `torch.nn.Module` or `keras.Model` from uint8 images, (N, H, W, C), to logits, (N, K).
+@dataclass(frozen=True)
+class BuildOptions(ImageOptions):
+    """A plain model of a framework."""
+
+    precision: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    """Number format of the arithmetic; the weights are float64 or float32."""
+    seed: Natural = 0
+    """Random seed of the initial weights: those that `diptych.train` starts from, in both frameworks."""
+    images: Pixels = "uint8"
+    """What the model takes: uint8 images, 0-255 in any number format, or 0-1 in floats."""
+
+
+@accepts(BuildOptions)
+def build(model: str | Path | ModelSpec, engine: EngineName, **options: Any) -> Any:
+    """Build a plain `torch.nn.Module` or `keras.Model` from images, (N, H, W, C), to logits, (N, K).
+
+    In both frameworks, images have channels last and are normalized by the model (mean 0.5 and standard deviation 0.25
+    in built-in models). Number formats that `images` excludes raise TypeError in PyTorch and ValueError in Keras.
+    A Keras model consists of Keras's own layers, so its file loads without diptych; a loaded model casts its images.
 
     Args:
         model: model name, `spec.json`, or spec.
         engine: torch or tensorflow.
-        precision: float32, float64, bfloat16 or float16.
-        options: fields of `ImageOptions`.
+        options: fields of `BuildOptions`.
 
     Raises:
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: the framework is not installed.
     """
-    (images,), _ = split_options("build", options, ImageOptions)
-    return engines.get(engine).build(_spec(model, images), precision)
+    (chosen,), _ = split_options("build", options, BuildOptions)
+    spec, framework = _spec(model, chosen), engines.get(engine)
+    network = framework.build(spec, chosen.precision, chosen.images)
+    framework.load_weights(network, initial_weights(spec.arrays, chosen.seed))
+    return network
 
 
 def verify(

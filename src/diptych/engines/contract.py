@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,9 @@ INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
 CARD = "diptych.json"
 OPSET = 18
+# What a plain model takes, with the largest value of a pixel; None is the engine's own model of uint8 images.
+Pixels: TypeAlias = Literal["uint8", "0-255", "0-1"]
+WHITE: dict[Pixels | None, float] = {None: 255.0, "uint8": 255.0, "0-255": 255.0, "0-1": 1.0}
 # Small gradients underflow in float16; PyTorch's GradScaler starts and grows the same way.
 # differs: loss-scale
 FIRST_LOSS_SCALE = 2.0**16
@@ -150,12 +153,14 @@ class Engine(Protocol):
     def runtime(self) -> dict[str, Any]:
         """Return the device, threads and versions in use."""
 
-    def build(self, spec: ModelSpec, precision: str = "float32") -> Model:
+    def build(self, spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> Model:
         """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out.
 
         Args:
             spec: the model.
             precision: float32 or float64; bfloat16 or float16 apply to the layers' arithmetic, with float32 weights.
+            plain: build a model for use without the engine, which takes only these images. In TensorFlow it consists of
+                Keras's own layers, so batch norms are slower in training and keep a biased running variance.
         """
 
     def read_weights(self, model: Model) -> Arrays:

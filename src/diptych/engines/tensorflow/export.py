@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from diptych.engines.contract import CARD, INPUT, OPSET, OUTPUTS
-from diptych.engines.tensorflow.model import BatchNorm
+from diptych.engines.tensorflow.model import build
 
 Tensor: TypeAlias = Any
 
@@ -46,16 +46,11 @@ def _served(model: keras.Model) -> keras.Model:
 
     It consists of Keras's own layers, so that it loads without diptych.
     """
-    stock = keras.models.clone_model(model, clone_function=_stock)
+    stock = build(model.spec, plain="uint8")
     stock.set_weights(model.get_weights())
     logits_nk = stock.outputs[0]
     outputs = (keras.layers.Identity(name=OUTPUTS[0])(logits_nk), keras.layers.Softmax(name=OUTPUTS[1])(logits_nk))
     return keras.Model(stock.inputs[0], dict(zip(OUTPUTS, outputs, strict=True)), name=model.spec.name)
-
-
-def _stock(layer: keras.layers.Layer) -> keras.layers.Layer:
-    kind = keras.layers.BatchNormalization if isinstance(layer, BatchNorm) else layer.__class__
-    return kind.from_config(layer.get_config())
 
 
 def _saved_model(served: keras.Model, shape: tuple[int, int, int], path: Path, card: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from diptych.engines.contract import INPUT, WHITE, Pixels
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
@@ -19,15 +20,16 @@ Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
 
 
-def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
+def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> keras.Model:
     """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     # differs: image-layout
-    images_nhwc = keras.Input(spec.input_shape, dtype="uint8", name="images")
+    dtype = "uint8" if plain in (None, "uint8") else "float32"
+    images_nhwc = keras.Input(spec.input_shape, dtype=dtype, name=INPUT)
     # differs: mixed-precision
     reduced = f"mixed_{precision}" if precision in ("bfloat16", "float16") else precision
     ends = (spec.layers[0], spec.layers[-1])
     policies = ["float32" if layer in ends and reduced != precision else reduced for layer in spec.layers]
-    calls = [_calls(spec, layer, policy) for layer, policy in zip(spec.layers, policies, strict=True)]
+    calls = [_calls(spec, layer, policy, plain) for layer, policy in zip(spec.layers, policies, strict=True)]
     flat = [call for group in calls for call in group]
     if spec.is_chain and all(isinstance(call, keras.layers.Layer) for call in flat):
         model = keras.Sequential([images_nhwc, *flat], name=spec.name)
@@ -39,26 +41,31 @@ def build(spec: ModelSpec, precision: str = "float32") -> keras.Model:
                 value = call(value)
             values[layer.name] = value
         model = keras.Model(images_nhwc, value, name=spec.name)
+    if plain:  # Keras casts all images to the input's format, and a Sequential does so before it checks them
+        model.autocast = plain != "uint8"
+        accepted, shape = None if plain == "0-255" else dtype, (None, *spec.input_shape)
+        model.input_spec = keras.InputSpec(accepted, shape, allow_last_axis_squeeze=True, name=INPUT)
     model.spec, model.precision = spec, precision
     return model
 
 
-def _calls(spec: ModelSpec, layer: Layer, policy: str) -> list[Call]:  # noqa: PLR0912  (a table)
+def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> list[Call]:  # noqa: PLR0912  (a table)
     """Return what to call in sequence; the last is a Keras layer with the spec's name."""
     named = {"name": layer.name, "dtype": policy}
     shape = spec.input_shapes(layer)[0]
     match layer:
         case L.Normalize(mean=mean, std=std):
             # differs: rescaling-constants
-            scale, offset = (np.array(values, policy) for values in L.scale_and_offset(mean, std))
+            scale, offset = (np.array(values, policy) for values in L.scale_and_offset(mean, std, WHITE[plain]))
             return [keras.layers.Rescaling(scale, offset, **named)]
         case L.Conv():
             return _conv(layer, shape[-1], named)
         case L.BatchNorm():
             # differs: norm-epsilon, norm-momentum, norm-running-variance
-            return [BatchNorm(layer.running_variance, momentum=layer.decay, epsilon=layer.epsilon, **named)]
+            norm = keras.layers.BatchNormalization if plain else partial(BatchNorm, layer.running_variance)
+            return [norm(momentum=layer.decay, epsilon=layer.epsilon, **named)]
         case L.Activation():
-            return [_activation(layer, named)]
+            return _activation(layer, named)
         case L.MaxPool():
             # differs: max-pool-padding
             pool = keras.layers.MaxPooling2D(layer.kernel, layer.strides, padding="valid", **named)
@@ -110,39 +117,39 @@ def is_depthwise(layer: L.Conv, channels: int) -> bool:
     return 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]
 
 
-def _activation(layer: L.Activation, named: dict[str, str]) -> Call:
+def _activation(layer: L.Activation, named: dict[str, str]) -> list[Call]:
     # differs: constant-cast
     exact = named["dtype"] == "float64"
     match layer.function:
         case "relu":
-            return keras.layers.ReLU(**named)
+            return [keras.layers.ReLU(**named)]
         case "leaky_relu":
             # differs: leaky-relu
             if exact:
-                return keras.layers.Activation(partial(_leaky_relu, slope=layer.slope), **named)
-            return keras.layers.LeakyReLU(negative_slope=layer.slope, **named)
+                return [partial(_leaky_relu, slope=layer.slope), keras.layers.Identity(**named)]
+            return [keras.layers.LeakyReLU(negative_slope=layer.slope, **named)]
         case "gelu":
             # differs: gelu
-            return keras.layers.Activation(_gelu if exact else "gelu", **named)
+            return [_gelu, keras.layers.Identity(**named)] if exact else [keras.layers.Activation("gelu", **named)]
         case "silu" | "tanh" | "sigmoid" as name:
-            return keras.layers.Activation(name, **named)
+            return [keras.layers.Activation(name, **named)]
 
 
 def _leaky_relu(values: Tensor, slope: float) -> Tensor:
     """Leaky ReLU with a float64 slope; `tf.nn.leaky_relu` rounds it to float32."""
-    return tf.where(values > 0.0, values, slope * values)
+    return ops.where(values > 0.0, values, slope * values)
 
 
 def _gelu(values: Tensor) -> Tensor:
     """GELU with a float64 √2; `tf.nn.gelu` rounds it to float32."""
-    return 0.5 * values * (1.0 + tf.math.erf(values / tf.constant(2**0.5, values.dtype)))
+    return 0.5 * values * (1.0 + ops.erf(values / 2**0.5))
 
 
 class BatchNorm(keras.layers.BatchNormalization):
     """Keras's layer with the spec's running variance and TensorFlow's fused kernel (3 times faster on a CPU).
 
-    Weights and configuration are those of Keras's layer, which replaces it in exported models. The raw operation is
-    called because older versions of `tf.compat.v1.nn.fused_batch_norm` raise epsilon to at least 1.001e-5.
+    Weights and configuration are those of Keras's layer, which replaces it in plain and exported models. The raw
+    operation is called because older versions of `tf.compat.v1.nn.fused_batch_norm` raise epsilon to at least 1.001e-5.
     """
 
     def __init__(self, running_variance: L.RunningVariance, **settings: Any) -> None:

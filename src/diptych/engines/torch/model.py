@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from diptych.engines.contract import WHITE, Pixels
 from diptych.engines.torch.runtime import device
 from diptych.errors import SpecError
 from diptych.spec import ModelSpec
@@ -21,34 +23,48 @@ from diptych.spec.layers import Layer
 class Network(nn.Module):
     """The graph of a spec: modules with the layers' dotted names, run in the spec's order."""
 
-    def __init__(self, spec: ModelSpec, precision: str) -> None:
+    def __init__(self, spec: ModelSpec, precision: str, pixels: Pixels) -> None:
         super().__init__()
         self.spec = spec
-        self.precision = precision
-        self.steps: list[tuple[str, tuple[str, ...], nn.Module]] = []
+        self.precision, self.reduced = precision, precision in ("bfloat16", "float16")
+        self.steps = [(layer.name, layer.inputs, layer.name.split(".")) for layer in spec.layers]
         for layer in spec.layers:
-            module = _module(layer, spec.input_shapes(layer))
-            _attach(self, layer.name, module)
-            self.steps.append((layer.name, layer.inputs, module))
+            _attach(self, layer.name, _module(layer, spec.input_shapes(layer), pixels))
 
     def forward(self, images_nhwc: Tensor) -> Tensor:
-        """Return logits, (N, K), of uint8 images, (N, H, W, C)."""
+        """Return logits, (N, K), of images, (N, H, W, C)."""
         # differs: image-layout
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
         # differs: mixed-precision
-        reduced = self.precision in ("bfloat16", "float16")
-        with torch.autocast(images_nhwc.device.type, getattr(torch, self.precision), enabled=reduced):
-            for name, inputs, module in self.steps[:-1]:
-                values[name] = module(*(values[source] for source in inputs))
-        name, inputs, head = self.steps[-1]
+        with torch.autocast(images_nhwc.device.type, getattr(torch, self.precision)) if self.reduced else nullcontext():
+            for name, inputs, path in self.steps[:-1]:
+                values[name] = self._layer(path)(*[values[source] for source in inputs])
+        name, inputs, path = self.steps[-1]
         last = [values[source] for source in inputs]
-        return head(*([value.float() for value in last] if reduced else last))
+        return self._layer(path)(*([value.float() for value in last] if self.reduced else last))
+
+    def _layer(self, path: list[str]) -> Any:
+        """Look up a layer by name, so that it can be replaced; `get_submodule` would take a fifth of the time."""
+        module: Any = self
+        for part in path:
+            module = module._modules[part]
+        return module
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return the same layers, called one after the other, for `torch.jit.script`."""
+        if self.reduced or any(isinstance(module, BiasedBatchNorm) for module in self.modules()):
+            raise SpecError("TorchScript cannot script autocast or a biased running variance; use torch.jit.trace.")
+        traced = fx.symbolic_trace(self)
+        for node in traced.graph.nodes:
+            node.type = None  # TorchScript does not know the annotations of `forward`, which are texts
+        traced.recompile()
+        return traced
 
 
-def build(spec: ModelSpec, precision: str = "float32") -> Network:
+def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> Network:
     """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     dtype = torch.float64 if precision == "float64" else torch.float32
-    network = Network(spec, precision).to(device=device(), dtype=dtype)
+    network = Network(spec, precision, plain or "uint8").to(device=device(), dtype=dtype)
     return cast(Network, network.to(memory_format=torch.channels_last))
 
 
@@ -62,13 +78,13 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
             raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
 
 
-def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PLR0912  (a table)
+def _module(layer: Layer, inputs: tuple[L.Shape, ...], pixels: Pixels) -> nn.Module:  # noqa: PLR0912  (a table)
     channels = inputs[0][-1]
     match layer:
         case L.Normalize(mean=mean, std=std):
-            return Normalize(mean, std)
+            return Normalize(mean, std, pixels)
         case L.Conv():
-            return Conv2d(layer, channels)
+            return _conv(layer, channels)
         case L.BatchNorm():
             # differs: norm-epsilon, norm-momentum, norm-running-variance
             stock = nn.BatchNorm2d if len(inputs[0]) == 3 else nn.BatchNorm1d
@@ -100,6 +116,16 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...]) -> nn.Module:  # noqa: PL
             return Lambda(partial(F.pad, pad=(0, 0) * (len(inputs[0]) - 1) + (before, after)))
 
 
+def _conv(layer: L.Conv, channels: int) -> nn.Module:
+    # differs: same-padding
+    top, bottom, left, right = layer.padding
+    shape = (channels, layer.filters, layer.kernel, layer.strides)
+    settings: dict[str, Any] = {"groups": layer.groups, "bias": layer.use_bias}
+    if (top, left) == (bottom, right):
+        return nn.Conv2d(*shape, (top, left), **settings)
+    return PaddedConv2d((left, right, top, bottom), *shape, **settings)
+
+
 def _activation(layer: L.Activation) -> nn.Module:
     match layer.function:
         case "relu":
@@ -124,32 +150,35 @@ class Normalize(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], pixels: Pixels) -> None:
         super().__init__()
-        scale, offset = L.scale_and_offset(mean, std)
+        self.pixels = pixels
+        scale, offset = L.scale_and_offset(mean, std, WHITE[pixels])
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64).view(-1, 1, 1), persistent=False)
         self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64).view(-1, 1, 1), persistent=False)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
-        """Return normalized floats of pixels in any number format."""
-        return images_nchw * self.scale + self.offset
+        """Return normalized floats of pixels; raise TypeError for another number format."""
+        return _accepted(images_nchw, self.pixels) * self.scale + self.offset
 
 
-class Conv2d(nn.Conv2d):
-    """A convolution with separate padding for each side."""
+@fx.wrap
+def _accepted(images: Tensor, pixels: str) -> Tensor:
+    if (pixels == "uint8" and images.dtype != torch.uint8) or (pixels == "0-1" and not images.is_floating_point()):
+        raise TypeError(f"Expected images='{pixels}', got {images.dtype}; build the model with another 'images'.")
+    return images
 
-    def __init__(self, layer: L.Conv, channels: int) -> None:
-        # differs: same-padding
-        top, bottom, left, right = layer.padding
-        symmetric = top == bottom and left == right
-        padding = (top, left) if symmetric else 0
-        settings = {"groups": layer.groups, "bias": layer.use_bias}
-        super().__init__(channels, layer.filters, layer.kernel, layer.strides, padding, **settings)
-        self.margins = None if symmetric else (left, right, top, bottom)
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with separate padding for each side: left, right, top, bottom."""
+
+    def __init__(self, margins: tuple[int, int, int, int], *shape: Any, **settings: Any) -> None:
+        super().__init__(*shape, **settings)
+        self.margins = margins
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (PyTorch's name)
         """Return the convolved maps, (N, filters, height, width)."""
-        return super().forward(F.pad(input, self.margins) if self.margins else input)
+        return super().forward(F.pad(input, self.margins))
 
 
 class BiasedBatchNorm(_BatchNorm):

@@ -91,7 +91,7 @@ def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
         values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
         outputs[name] = np.array(values.double().cpu().numpy(), order="C")
 
-    hooks = [module.register_forward_hook(partial(keep, name)) for name, _, module in model.steps]
+    hooks = [model.get_submodule(one.name).register_forward_hook(partial(keep, one.name)) for one in model.spec.layers]
     model.train(training)
     with torch.no_grad():
         model(_tensor(images))
