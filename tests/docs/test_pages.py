@@ -14,7 +14,8 @@ from images_corpus import corpus
 
 from diptych import cli
 from diptych.cli.arguments import parse
-from diptych.data.decode import MAX_PIXELS, SUFFIXES
+from diptych.data import signatures
+from diptych.data.decode import MAX_PIXELS
 from diptych.data.sources import NAMED
 from diptych.deployment.formats import FORMATS
 from diptych.engines import NAMES
@@ -113,7 +114,8 @@ def test_the_page_on_images_lists_every_error_format_and_limit():
     page = PAGES["images"]
     assert list(ImageError.KINDS) == re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)
     formats = re.findall(r"^\| ([A-Z]\w+) \|", page.partition("## Formats")[2].partition("\n## ")[0], re.MULTILINE)
-    also = {"jpg": "jpeg", "tif": "tiff"}
-    assert {name.lower() for name in formats} == {also.get(suffix[1:], suffix[1:]) for suffix in SUFFIXES}
+    assert {name.lower() for name in formats} == {
+        signatures.FORMATS.get(suffix[1:], suffix[1:]) for suffix in signatures.SUFFIXES
+    }
     assert f"{MAX_PIXELS:,} pixels" in page
     assert f"({len(corpus())} of them)" in page

@@ -24,7 +24,7 @@ from planted import (
 from diptych.data.check import checks, measure
 from diptych.data.check.checks import check as check_listing
 from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.folder import survey_folder
+from diptych.data.readers.folder import list_folder
 from diptych.data.rules import KINDS, SEVERITIES
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
@@ -36,7 +36,7 @@ def rng():
 
 
 def check(root):
-    return check_listing(survey_folder(root))
+    return check_listing(list_folder(root))
 
 
 def by_name(findings):
@@ -206,7 +206,7 @@ def test_a_class_of_damaged_files_is_empty(tmp_path, rng):
 
 def test_the_measures_of_an_image_take_less_than_400_bytes(tmp_path, rng):
     write_good(tmp_path, 100, rng)
-    measures, _ = measure(survey_folder(tmp_path), lambda doing, done, total: None)
+    measures, _ = measure(list_folder(tmp_path), lambda doing, done, total: None)
     num_bytes = measures.nbytes / 100
     print(f"{num_bytes:.0f} bytes are kept of an image")
     assert num_bytes < 400

@@ -1,22 +1,21 @@
 """Class folders and archives of them, folders of tables that look like them, and paths that stay inside a folder."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import ids_and_labels, levels_of, listing, random_bytes, write_files, write_images, write_table
+from data_files import ids_and_labels, levels_of, listing, png, random_bytes, write_files, write_images, write_table
 from test_tables import PETS, pixel_table
 
 from diptych.data import sources
 from diptych.data.paths import contained
-from diptych.data.readers.folder import list_folder, survey_folder
+from diptych.data.readers.folder import list_folder
 from diptych.errors import DataError, UsageError
 from diptych.training import provenance
-
-LISTERS = pytest.mark.parametrize("list_classes", [list_folder, survey_folder])
 
 
 def write_tree(folder, *classes):
@@ -45,20 +44,90 @@ def test_folders_named_after_splits_are_splits(validation, tmp_path):
     assert ["train", "validation", "test"] == [*folder.splits]
 
 
+AB = ("a/", "b/")
+
+
+def below(*folders, names=AB):
+    """Names of class folders, each in some folders."""
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
 @pytest.mark.parametrize(
-    ("folders", "complaint"),
+    ("folders", "sizes", "inferred"),
     [
-        (("a", "b/"), r"b'.* has no images"),
-        (("train/a", "train/b", "test/a", "test/c"), "Class folder '.*train/c' has no images"),
-        (("train/a", "train/b", "val/a", "val/b", "validation/"), "has both val and validation"),
-        (("train/a", "train/b", "unlabeled/"), "unlabeled' is not a split"),
+        (below("Training", "Testing"), (2, 0, 2), "splits from folders Training (train), Testing (test)"),
+        (below("training_set/training_set", "test_set/test_set"), (2, 0, 2), "test_set (test)"),
+        (below("Train", "Valid", "Test"), (2, 2, 2), "Valid (validation)"),
+        (below("TrainImages", "val-images", "eval"), (2, 2, 2), "eval (test), val-images (validation)"),
+        (below("trainset", "valset", "testset"), (2, 2, 2), "splits from"),
+        (below("01_train", "02_test", "03_dev"), (2, 2, 2), "03_dev (validation)"),
+        (below("train2017", "val2017"), (2, 2, 0), "splits from"),
+        ([*below("images/train", "images/test"), "labels/-"], (2, 0, 2), "all below folder images"),
+        (below("pets/v1/chest/train", "pets/v1/chest/test"), (2, 0, 2), "all below folder pets/v1/chest"),
+        (below("pets/train"), (2, 0, 0), "splits from folders train (train)"),
+        (below("test"), (0, 0, 2), "splits from folders test (test)"),
+        ([*below("seg_train/seg_train", "seg_test/seg_test"), "seg_pred/seg_pred/"], (2, 0, 2), "seg_test (test)"),
+        ([*below("chest/train", "chest/val", "train", "val"), "__MACOSX/train/a/"], (2, 2, 0), "splits from"),
+        (below("a", "b", names=("train/", "test/")), (2, 0, 2), "splits from folders in each class"),
+        (below("pets"), (2, 0, 0), "all below folder pets"),
+        (["car/", "bus/", "train/", "plane/"], (4, 0, 0), "4 classes from folder names: bus, car, plane, train"),
+        (["model train/", "test tube/", "ball/"], None, "no class folders|must contain"),
+        (["train/animals/cat/", "train/animals/dog/", "train/toys/car/"], (3, 0, 0), "2 classes"),
+        (["a/", "b/", "c/deep/er/"], (3, 0, 0), "folders in classes are part of them: deep"),
+        (["train/a/", "train/b/c/", "test/b/c/", "test/b/d/"], (2, 0, 2), "2 classes"),
+        ([*below("train", "test"), "extra/"], (2, 0, 2), "extra: images, but the name of no split"),
+        ([*below("train"), "unlabeled/"], (2, 0, 0), "unlabeled: images, but the name of no split"),
+        ([*below("train"), "test1/"], (2, 0, 0), "test1: images without class folders, so without labels"),
+        ([*below("train"), "val/-"], (2, 0, 0), "val: no images"),
+        (["a/", "b/", "./"], (2, 0, 0), "images beside a, b"),
+        ([*below("train", "test"), "train/"], (2, 0, 2), "images beside the class folders in train"),
+        (["a/", "b/", "_c/"], (2, 0, 0), "1 folder that begins with _"),
+        (["train/", "test/"], None, "must contain at least 2 class folders.* got none. In all, it has 2 images"),
+        (["train/", "test/", "other/"], None, "must contain at least 2 class folders"),
+        (["train/a/"], None, r"at least 2 class folders.* got a\."),
+        (["a/"], None, r"at least 2 class folders.* got a\."),
+        (below("val", "validation"), None, "has both val and validation"),
+        (below("train_1", "train_2", "test"), None, "has both train_1 and train_2"),
+        (below("train", "extra"), None, "extra' is not a split, but train beside it"),
+        (below("train", "test", "tset"), None, "tset' is not a split"),
+        ([*below("train"), "car/"], None, "car' is not a split"),
+        (["a/", "b/", "test/a/", "test/b/"], None, "a' is not a split, but test beside it"),
+        (below("fold_1", "fold_2", "fold_3"), None, "has the parts fold_1, fold_2, fold_3, each with the classes a, b"),
+        (["a/train/", "a/test/", "b/"], None, "splits inside a, but none in b"),
     ],
 )
-def test_folders_that_are_not_classes_and_splits_are_named(folders, complaint, tmp_path):
-    for name in folders:
-        write_images(tmp_path / name, *([] if name.endswith("/") else [1]))
-    with pytest.raises(DataError, match=complaint):
-        list_folder(tmp_path)
+def test_words_in_folder_names_tell_splits_from_classes(folders, sizes, inferred, tmp_path):
+    for number, name in enumerate(folders):
+        write_images(tmp_path / name.removesuffix("-"), *([] if name.endswith("-") else [number]))
+    if sizes is None:
+        with pytest.raises(DataError, match=inferred):
+            list_folder(tmp_path)
+        return
+    found = list_folder(tmp_path)
+    assert sizes == tuple(len(getattr(found, split) or ()) for split in ("train", "validation", "test"))
+    assert inferred in "; ".join((*found.inferred, *(finding.reason for finding in found.findings)))
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "command"),
+    [
+        (("cat.0", "cat.1", "dog.0", "dog.1"), "cat", "mkdir train/cat/ && mv train/cat.* train/cat/"),
+        (("cat1", "cat02", "dog3", "dog12"), "cat", "mkdir train/cat/ && mv train/cat[0-9]* train/cat/"),
+        (("a b (1)", "a b (2)", "c (1)", "c (2)"), "a b", "mkdir 'train/a b/' && mv 'train/a b '* 'train/a b/'"),
+        (("n01_26", "n01_7", "n02_1", "n02_2"), "n01", "mkdir train/n01/ && mv train/n01_* train/n01/"),
+    ],
+)
+def test_labels_in_file_names_are_offered_and_the_offers_can_be_followed(names, label, command, tmp_path):
+    write_files(tmp_path / "train", {f"{name}.png": png(level) for level, name in enumerate(names)})
+    write_images(tmp_path / "test1", 1, 2)
+    with pytest.raises(DataError, match=f"2 × '{label}', 2 × ") as raised:
+        listing(tmp_path)
+    row = re.search(r"rows path,label and (.*) and so on", str(raised.value))[1]
+    write_table(tmp_path / "labels.csv", f"path,label\n{row}\ntrain/{names[2]}.png,other\n")
+    assert (label, "other") == listing(tmp_path).class_names
+    assert f"({command})" in str(raised.value)
+    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
+    assert {f"{name}.png" for name in names[:2]} == {path.name for path in (tmp_path / "train" / label).iterdir()}
 
 
 def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_path):
@@ -71,46 +140,75 @@ def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_p
 
 @pytest.mark.parametrize("record", ["cnn-torch/run.json", "check-pets/findings.json", "compare/comparison.json"])
 @pytest.mark.parametrize("divided", ["", "train"])
-@LISTERS
-def test_a_folder_of_runs_is_not_a_class(record, divided, list_classes, tmp_path):
+def test_a_folder_of_runs_is_not_a_class(record, divided, tmp_path):
     write_tree(tmp_path / divided, "cats", "dogs")
-    before = ids_and_labels(listing(tmp_path, list_classes=list_classes).train)
+    before = ids_and_labels(listing(tmp_path).train)
     write_table(tmp_path / "runs" / record, "{}", loss=3)
-    after = listing(tmp_path, list_classes=list_classes)
+    after = listing(tmp_path)
     assert (("cats", "dogs"), before) == (after.class_names, ids_and_labels(after.train))
     write_table(tmp_path / "labels.csv", f"path,label\n{before[0][0]},a\n{before[-1][0]},b\n")
     assert ("cats", "dogs") == listing(tmp_path).class_names
 
 
-@LISTERS
 @pytest.mark.parametrize("name", [b"caf\xe9/0.png", b"cats/caf\xe9.png", b"cats/caf\xe9/0.png"])
-def test_a_name_that_is_not_utf_8_is_an_error_that_shows_its_bytes(name, list_classes, tmp_path):
+def test_a_name_that_is_not_utf_8_is_an_error_that_shows_its_bytes(name, tmp_path):
     write_tree(tmp_path, "cats", "dogs")
     write_table(tmp_path / os.fsdecode(name), b"")
     with pytest.raises(DataError, match=r"caf\\xe9.*' is not UTF-8: rename it") as raised:
-        listing(tmp_path, list_classes=list_classes)
+        listing(tmp_path)
     assert str(raised.value).isascii()
 
 
-@LISTERS
-def test_folders_may_be_nested_a_thousand_deep(list_classes, tmp_path):
+def test_folders_may_be_nested_a_thousand_deep(tmp_path):
     write_tree(tmp_path, "cats", "dogs")
     deep = tmp_path / "cats" / ("d/" * 1200)
     for folder in [*reversed(deep.parents), deep]:
         folder.mkdir(exist_ok=True)
     (deep / "x.png").write_bytes(b"")
     try:
-        assert f"cats/{'d/' * 1200}x.png" in listing(tmp_path, list_classes=list_classes).train.ids.tolist()
+        assert f"cats/{'d/' * 1200}x.png" in listing(tmp_path).train.ids.tolist()
     finally:  # what pytest clears up with goes no deeper than Python calls itself
         subprocess.run(["rm", "-r", tmp_path / "cats"], check=True)
 
 
-def test_links_to_folders_and_dangling_links_are_not_followed(tmp_path):
+def test_links_to_other_folders_are_followed_once_and_those_into_the_data_are_left_out(tmp_path):
+    root, outside = tmp_path / "pets", tmp_path / "outside"
+    write_tree(root, "cats", "dogs")
+    write_images(outside / "more", 50)
+    before = listing(root).train.ids.tolist()
+    links = {"cats/more": outside, "cats/part": outside / "more", "cats/root": tmp_path, "dogs/cats": root / "cats"}
+    for link, target in {**links, "dogs/twice": outside}.items():
+        (root / link).symlink_to(target)
+    (outside / "loop").symlink_to(outside)
+    (root / "dogs" / "loop.png").symlink_to("loop.png")
+    found = listing(root)
+    assert {"cats/more/more/000.png", "dogs/loop.png"} == {*found.train.ids.tolist()} - {*before}
+    assert [("left-out", "5 folder links")] == [(finding.kind, finding.reason) for finding in found.findings]
+
+
+def test_images_are_told_by_content_and_every_other_file_is_counted(tmp_path):
     write_tree(tmp_path, "cats", "dogs")
     before = listing(tmp_path).train.ids.tolist()
-    (tmp_path / "cats" / "again").symlink_to(tmp_path)
-    (tmp_path / "dogs" / "loop.png").symlink_to("loop.png")
-    assert before == listing(tmp_path).train.ids.tolist()
+    raw = b"II*\0" + bytes(600)
+    others = {
+        "notes.txt": b"soft", "a.md": b"# fur", ".DS_Store": b"x", "._0.png": b"x", "Thumbs.db": b"x",
+        "b.mp4": b"\0\0\0 ftypisom", "c.jp2": b"\0\0\0\x0cjP  \r\n", "d.nef": raw, "e.html": b"<html>",
+        "f.json": b"{}", "g": b"\1\2\3\xff", "h.zip": b"PK\3\4",
+        "empty": b"", "i.svg": b"<svg>", "j.dcm": bytes(128) + b"DICM", "_part/x.png": png(3), "k.ico": b"\0\0\1\0\1\0",
+    }  # fmt: skip
+    images = {"scan": png(1), "x.jpeg.bak": png(2), "_DSC1.JPG": png(3), "y.jfif": b"", "z.ppm": b"P6 1 1 255 abc"}
+    write_files(tmp_path / "cats", others | images)
+    (tmp_path / "cats" / "gone").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "cats" / "pipe")
+    found = listing(tmp_path)
+    assert {f"cats/{name}" for name in images} == {*found.train.ids.tolist()} - {*before}
+    (finding,) = found.findings
+    counted = {*re.sub(r"\b1 ", "", finding.reason).split(", ")}
+    assert {
+        "2 text files (.md", ".txt)", "video (.mp4)", "JPEG 2000 image (.jp2)", "raw photo (.nef)", "HTML page (.html)",
+        "JSON file (.json)", "file", "archive (.zip)", "empty file", "SVG drawing (.svg)", "DICOM image (.dcm)",
+        "folder that begins with _", "icon (.ico)", "broken link", "device or pipe",
+    } == counted  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["pets.csv", "pets.zip", "pets"])
@@ -160,13 +258,14 @@ def test_an_archive_of_tables_reads_as_they_do(form, tmp_path):
 
 
 def test_an_error_in_an_archive_names_the_archive_and_not_the_cache(tmp_path):
-    write_tree(tmp_path / "tree" / "pets", "cats", "dogs")
-    (tmp_path / "tree" / "pets" / "empty").mkdir()
+    write_tree(tmp_path / "tree" / "pets" / "val", "cats", "dogs")
     archive = shutil.make_archive(tmp_path / "pets", "tar", tmp_path / "tree")
-    with pytest.raises(DataError, match=rf"Class folder '{archive}/pets/empty' has no images"):
-        listing(archive)
-    with pytest.raises(UsageError, match=rf"--root is for a table of paths; '{archive}/pets' is not one"):
+    with pytest.raises(UsageError, match=rf"--root is for a table of paths; '{archive}' is not one"):
         listing(archive, root=tmp_path)
+    write_tree(tmp_path / "tree" / "pets" / "valid", "cats", "dogs")
+    archive = shutil.make_archive(tmp_path / "pets", "tar", tmp_path / "tree")
+    with pytest.raises(DataError, match=rf"'{archive}' has both val and valid"):
+        listing(archive)
 
 
 def test_a_plain_relative_path_is_joined(tmp_path):

@@ -4,10 +4,12 @@
 also compared with the pixels they were written from, arrays of lossy files with another decoder.
 """
 
+import base64
 import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -21,8 +23,9 @@ from images_corpus import corpus, png, png_rows
 from PIL import Image, ImageFile, ImageOps
 
 from diptych.data import decode as decoder
-from diptych.data.decode import SUFFIXES, decode, sniff
+from diptych.data.decode import OPTIONAL, decode
 from diptych.data.paths import read_file
+from diptych.data.signatures import sniff
 from diptych.errors import ImageError, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "images.json"
@@ -153,7 +156,73 @@ def test_the_first_bytes_determine_the_format():
     for name in DECODED:
         assert name.split()[0] == sniff(CORPUS[name].encoded) == sniff(CORPUS[name].encoded[:16])
     assert [None] * 3 == [sniff(CORPUS[name].encoded) for name in ("nothing", "text", "html")]
-    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"} == SUFFIXES
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "RGBA"])
+@pytest.mark.parametrize("form", ["ppm", "avif"])
+def test_ppm_and_avif_have_the_pixels_of_pillow_and_cut_ones_raise(form, mode):
+    stream = io.BytesIO()
+    image = Image.fromarray(SCENE.astype(np.uint8)).convert("RGB" if form == "ppm" and mode == "RGBA" else mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(stream, form, exif=exif)
+    encoded = stream.getvalue()
+    with Image.open(stream) as again:
+        expected = np.array(ImageOps.exif_transpose(again).convert("RGB"))
+    np.testing.assert_array_equal(expected, decode(encoded, "image"))
+    assert form == sniff(encoded[:64])
+    for length in (len(encoded) // 2, len(encoded) - 1):
+        with pytest.raises(ImageError) as caught:
+            decode(encoded[:length], "image")
+        assert caught.value.kind in {"truncated", "damaged"}
+
+
+HEIC = """
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAcdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAAAA
+AERAAAIAAQAAAAAB6wABAAAAAAAAAEEAAgAAAAACLAABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZl
+AgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABBmlwcnAAAADlaXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH/
+/wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xy
+bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFwAAAAGAAAAAEAAAAQAAAAAf///9gAAAAC////0AAAAAIAAAAQcGl4aQAAAAAD
+CAgIAAAACWlyb3QDAAAAGWlwbWEAAAAAAAAAAQABBoECAwWEhgAAABppcmVmAAAAAAAAAA5jZHNjAAIAAQABAAAAbW1kYXQAAAA9KAGvCchdrNAj
+mJb/r//8+chUj91IP7KqdhJ/8vLoMEwXZDvo9boyAm9LL97Rn1qy6wkpOQV+oMNLUkZPDgAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAA
+AAAAAA==
+"""
+"""24 by 16, the upper half (200, 0, 0), the lower (0, 0, 90), to be turned to the right."""
+
+
+def test_heic_is_read_or_its_error_says_what_to_install():
+    if not OPTIONAL["heic"]:
+        with pytest.raises(ImageError, match=r"HEIC requires pillow-heif: `pip install 'diptych\[heic\]'`") as caught:
+            decode(base64.b64decode(HEIC), "photo")
+        assert "unsupported" == caught.value.kind
+        return
+    image = decode(base64.b64decode(HEIC), "photo").astype(int)
+    assert image.shape == (24, 16, 3)
+    assert np.abs(image[:, [2, 13]] - [(0, 0, 90), (200, 0, 0)]).max() < 16
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"\n<!DOCTYPE html><html>", "an HTML page"),
+        (b"<?xml version='1.0'?>\n<!-- x -->\n<svg>", "an SVG drawing"),
+        (b"<?xml version='1.0'?><annotation>", "an XML file"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer (run `git lfs pull`)"),
+        (b"\0\0\0\x18ftypmp42", "a video"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"PK\3\4", "an archive"),
+        (b"\x1f\x8b\x08", "an archive"),
+        (b'{"error": 404}', "a JSON file"),
+        (bytes(512), "a zero-filled file"),
+        ("Größe".encode(), "a text file"),
+        ("Größe".encode("utf-16"), "a text file"),
+        (b"BMW, a maker of cars", "a text file"),
+        (b"\1\2\3\xff", r"a file that starts with b'\x01\x02\x03\xff'"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(start, what):
+    with pytest.raises(ImageError, match=re.escape(f", AVIF or HEIC, got {what}.")):
+        decode(start, "5.jpg")
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -269,7 +338,7 @@ def test_a_file_is_decoded_under_any_name(tmp_path):
         ("unreadable", os.mkfifo, "not a regular file"),
         ("unreadable", lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         ("empty", lambda path: path.touch(), "is empty"),
-        ("not-an-image", lambda path: path.write_text("dear diary"), "expected JPEG, PNG.*'dear dia'"),
+        ("not-an-image", lambda path: path.write_text("dear diary"), "expected JPEG, PNG.* got a text file"),
         ("too-large", lambda path: path.touch() or os.truncate(path, 2**30 + 1), "the limit is 1,073,741,824"),
     ],
     ids=["absent", "folder", "dangling link", "link to itself", "pipe", "device", "empty", "text", "over 1 GiB"],

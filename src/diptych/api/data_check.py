@@ -17,7 +17,6 @@ from diptych.data.archives import Progress, quiet
 from diptych.data.check import load
 from diptych.data.check.checks import check
 from diptych.data.readers import Files, Listing, objects
-from diptych.data.readers.folder import survey_folder
 from diptych.data.rules import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions, accepts, split_options
@@ -94,7 +93,7 @@ def check_data(
     (reading,), _ = split_options("check_data", options, SourceOptions)
     data, root = objects.stored(data, reading.root, progress=progress)
     options = {**vars(reading), "root": root}
-    source = sources.find(data, list_classes=survey_folder, progress=progress, **options)
+    source = sources.find(data, progress=progress, **options)
     listing = source.listing
     movable = None if quarantine is None else _movable_root(listing, data, Path(quarantine))
     findings = check(listing, progress)

@@ -18,10 +18,11 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
 from diptych.data.datasets import Dataset
-from diptych.data.decode import SUFFIXES, decode
+from diptych.data.decode import decode
 from diptych.data.images import Images
 from diptych.data.paths import read_file
 from diptych.data.preprocess import resize
+from diptych.data.readers.tree import image_names
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
@@ -132,7 +133,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     for image in images:
         path = Path(image).expanduser()
         if path.is_dir():
-            matches = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            matches = [path / name for name in image_names(path)]
         elif has_magic(str(image)) and not path.exists():
             matches = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  (patterns may be absolute)
         else:

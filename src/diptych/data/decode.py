@@ -1,6 +1,6 @@
 """The decoder for every image that reaches a model, in training and in service.
 
-simplejpeg decodes JPEG, Pillow the other formats. docs/images.md lists the result for each kind of file.
+simplejpeg decodes JPEG, Pillow the other formats; docs/images.md lists the result for each kind of file.
 """
 
 import io
@@ -10,28 +10,26 @@ import re
 import struct
 import warnings
 import zlib
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL.AvifImagePlugin import SUPPORTED, AvifImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 
 from diptych.data.preprocess import to_channels
+from diptych.data.signatures import describe, sniff
 from diptych.errors import ImageError, UsageError, in_one_line
 
 VERSION = 1
 """Increased whenever a file decodes to different pixels; part of the key of every cache."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-
 Pixels = NDArray[np.uint8]
-
-_SIGNATURES = re.compile(
-    rb"(?P<jpeg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF....WEBP)|(?P<gif>GIF8[79]a)"
-    rb"|(?P<tiff>II[*+]\0|MM\0[*+])|(?P<bmp>BM)",
-    re.DOTALL,
-)
 _MAX_SCANS = 100  # encoders write about ten; decoding thousands of empty ones takes hours
 _MAX_JUNK = 32  # damaged scans leave more (72 bytes or more in 51 of 51 files)
 _JUNK = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -57,7 +55,7 @@ MAX_PIXELS = _max_pixels()
 
 
 def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
-    """Decode a JPEG, PNG, WebP, BMP, GIF (first frame) or TIFF (first page), and apply its EXIF orientation.
+    """Decode an image, the first of several in a file, and apply its EXIF orientation.
 
     Args:
         encoded: the content of the file.
@@ -73,9 +71,8 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
     """
     if not encoded:
         raise ImageError(f"Cannot decode {name!r}: the file is empty.", "empty")
-    file_format = sniff(encoded)
-    if file_format is None:
-        fault = f"expected JPEG, PNG, WebP, BMP, GIF or TIFF, got a file that starts with {encoded[:8]!r}"
+    if not (file_format := sniff(encoded)):
+        fault = f"expected JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, AVIF or HEIC, got {describe(encoded)}"
         raise ImageError(f"Cannot decode {name!r}: {fault}.", "not-an-image")
     try:
         image = _decode_jpeg(encoded) if file_format == "jpeg" else _decode_by_pillow(encoded, file_format)
@@ -83,12 +80,6 @@ def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
         raise ImageError(f"Cannot decode {name!r}: {_PREFIXES.get(fault.kind, '')}{fault}.", fault.kind) from fault
     # Convert from RGB: the decoders' own conversions to gray round differently.
     return np.asarray(to_channels(image[np.newaxis], channels)[0])
-
-
-def sniff(encoded: bytes) -> str | None:
-    """Return the format that the first 16 bytes indicate: jpeg, png, webp, bmp, gif, tiff, or None."""
-    match = _SIGNATURES.match(encoded)
-    return match and match.lastgroup
 
 
 class _Fault(Exception):  # noqa: N818  (becomes an ImageError, which names the file)
@@ -141,7 +132,7 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
     try:
         if file_format in ("gif", "tiff"):
             (_check_gif if file_format == "gif" else _check_tiff)(encoded)
-        with _PLUGINS[file_format](io.BytesIO(encoded)) as image:
+        with _plugin(file_format)(io.BytesIO(encoded)) as image:
             _check_layout(image, file_format, encoded)
             if file_format == "png":
                 _check_png(encoded, image)
@@ -154,7 +145,7 @@ def _decode_by_pillow(encoded: bytes, file_format: str) -> Pixels:
     except Exception as error:  # Pillow raises many types for damaged files
         reason = in_one_line(error).rstrip(".")
         is_unsupported = "nsupported" in reason or isinstance(error.__cause__, KeyError)
-        is_truncated = isinstance(error, IndexError) or re.search("runcated|requires a buffer", reason)
+        is_truncated = isinstance(error, IndexError) or re.search("runcated|requires a buffer|not enough", reason)
         kind = "unsupported" if is_unsupported else "truncated" if is_truncated else "damaged"
         raise _Fault(kind, f"Pillow cannot decode it ({reason})") from error
 
@@ -172,7 +163,7 @@ def from_pillow(image: Image.Image, name: str) -> Pixels:
 
 def _to_rgb(image: Image.Image) -> Pixels:
     """Convert a loaded image to (H, W, 3), transparent pixels blended with white."""
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and isinstance(image, PpmImageFile)):
         gray = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., np.newaxis], 3, axis=-1)
     if image.mode == "CMYK":
@@ -266,14 +257,25 @@ def _check_tiff(encoded: bytes) -> None:
 
 
 _TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # by the type of a tag
-
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+    "ppm": PpmImageFile,
+    "avif": AvifImageFile,
 }
+OPTIONAL = {"avif": SUPPORTED, "heic": find_spec("pillow_heif") is not None}
+"""Formats that not every installation reads."""
+
+
+def _plugin(file_format: str) -> Any:
+    """Return the class of Pillow's images in a format."""
+    if not OPTIONAL.get(file_format, True):
+        wanted = {"avif": "a Pillow with libavif", "heic": "pillow-heif: `pip install 'diptych[heic]'`"}[file_format]
+        raise _Fault("unsupported", f"{file_format.upper()} requires {wanted}")
+    return import_module("pillow_heif").HeifImageFile if file_format == "heic" else _PLUGINS[file_format]
 
 
 def _check_layout(image: ImageFile.ImageFile, file_format: str, encoded: bytes) -> None:

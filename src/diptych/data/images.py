@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from diptych.data import cache
 from diptych.data.archives import Progress, quiet
-from diptych.data.decode import VERSION, decode
+from diptych.data.decode import OPTIONAL, VERSION, decode
 from diptych.data.paths import folder_named_by
 from diptych.data.preprocess import RESIZING, each, resize
 from diptych.data.readers import Listing
@@ -151,7 +151,9 @@ def _hash_files(listing: Listing, progress: Progress) -> NDArray[np.uint8]:
 
 def _cache_key(digests: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> str:
     height, width, channels = image_shape
-    made = json.dumps({"decoder": VERSION, "size": (height, width), "channels": channels, "resizing": RESIZING})
+    made = json.dumps(
+        {"decoder": (VERSION, OPTIONAL), "size": (height, width), "channels": channels, "resizing": RESIZING}
+    )
     return hashlib.sha256(made.encode() + digests.tobytes()).hexdigest()[:32]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,14 @@ import numpy as np
 from diptych.data.archives import Progress, is_archive, quiet
 from diptych.data.cache import unpacked
 from diptych.data.paths import folder_named_by, user_path
-from diptych.data.readers import ListedSplit, Listing, arrays, objects, parquet, tables
+from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, parquet, tables, tree
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
 from diptych.data.readers.objects import FILE_IMAGE_SIZE
 from diptych.errors import DataError, UsageError
 from diptych.vocabulary import did_you_mean
 
-_NO_CLASS = class_folders.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
+_NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
     "a folder of such tables; .npz with images and labels; a zip or tar of any of these"
@@ -100,13 +100,11 @@ def find(
     data_dir: str | Path | None = None,
     root: str | Path | None = None,
     pixel_shape: tuple[int, int, int] | None = None,
-    list_classes: Callable[[Path], Listing] = class_folders.list_folder,
     progress: Progress = quiet,
 ) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
-    See `datasets.read` for most arguments. `list_classes` lists a folder of class folders; `progress` is called while
-    an archive is read.
+    See `datasets.read` for most arguments; `progress` is called while an archive is read.
 
     Raises:
         UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.
@@ -120,7 +118,7 @@ def find(
         return read_named(NAMED[data], _data_dir(data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
-        return Source(path.name, _read_folder(path, base, pixel_shape, list_classes))
+        return Source(path.name, _read_folder(path, base, pixel_shape))
     if path.suffix.lower() in tables.SUFFIXES and path.is_file():
         return Source(path.stem, tables.read_splits({"": [path]}, base, pixel_shape))
     if path.suffix.lower() == ".npz" and path.is_file():
@@ -129,7 +127,7 @@ def find(
     if is_archive(path):
         folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:
-            listing = _read_folder(_unwrap(folder), base, pixel_shape, list_classes)
+            listing = _read_folder(folder, base, pixel_shape)
         except (DataError, UsageError) as error:  # name the file that was given, not the cache
             raise type(error)(str(error).replace(str(folder), str(path))) from error
         return Source(path.stem.removesuffix(".tar"), listing)
@@ -172,14 +170,13 @@ def absolute(data: str | Path) -> str:
     return str(path) if path.exists() else str(data)
 
 
-def _read_folder(
-    folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None, list_classes: Callable[[Path], Listing]
-) -> Listing:
-    paths = _find_tables(folder)
-    if paths and not _is_tree(folder):
+def _read_folder(folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> Listing:
+    inside = _unwrap(folder)
+    paths = _find_tables(inside)
+    if paths and not _is_tree(inside, paths):
         return tables.read_tables(paths, root, pixel_shape)
     tables.refuse_options(str(folder), root, pixel_shape)
-    return list_classes(folder)
+    return class_folders.list_folder(folder)
 
 
 def _find_tables(folder: Path) -> list[Path]:
@@ -192,15 +189,17 @@ def _find_tables(folder: Path) -> list[Path]:
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
     if not os.path.isdir(folder):  # noqa: PTH112  (false if it cannot be searched)
         return []
-    paths = [Path(entry.path) for entry in class_folders.visible_entries(folder)]
+    paths = [Path(entry.path) for entry in tree.visible_entries(folder)]
     return [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
 
 
-def _is_tree(folder: Path) -> bool:
-    """Return whether a folder, or its `train`, holds two class folders; see docs/data.md for what counts as one."""
-    besides = _NO_CLASS if any(map(_may_fit, _find_tables(folder))) else class_folders.SPLITS.keys()
-    train = folder / "train"
-    return _num_classes(folder, besides) >= 2 or (os.path.isdir(train) and _num_classes(train, set()) >= 2)  # noqa: PTH112
+def _is_tree(folder: Path, paths: Sequence[Path]) -> bool:
+    """Return whether a folder with tables holds two class folders; see docs/data.md for what counts as one."""
+    _, found, _ = class_folders.survey(folder)
+    besides = _NO_CLASS if any(map(_may_fit, paths)) else layout.SPLITS.keys()
+    placed = [(path, place[1]) for path in found.filled if (place := found.place_of(path))]
+    labels = {label for path, label in placed if path[0] != label or not tables.words(label) & besides}
+    return len(labels) > 1 and not found.base
 
 
 def _may_fit(path: Path) -> bool:
@@ -209,18 +208,13 @@ def _may_fit(path: Path) -> bool:
         table = None if path.suffix.lower() == parquet.SUFFIX else CsvTable.open(path)
     except DataError:
         return True
-    return table is None or table.has_pixels or any(map(class_folders.is_image, (*table.columns, *table.first)))
-
-
-def _num_classes(folder: Path, besides: Set[str]) -> int:
-    names = [name for name in class_folders.folder_names(folder) if not tables.words(name) & besides]
-    return sum(any(class_folders.image_names(folder / name)) for name in names)
+    return table is None or table.has_pixels or any(map(tree.is_image, (*table.columns, *table.first)))
 
 
 def _unwrap(folder: Path) -> Path:
-    """Descend while a folder contains only another one, and neither class folders nor tables."""
-    while not (_find_tables(folder) or _is_tree(folder)):
-        inside = class_folders.visible_entries(folder)
+    """Descend while a folder contains only another one, and no tables."""
+    while not _find_tables(folder):
+        inside = tree.visible_entries(folder)
         if len(inside) != 1 or not inside[0].is_dir():
             break
         folder = Path(inside[0].path)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.data.archives import Progress
-from diptych.data.decode import decode, sniff
+from diptych.data.decode import decode
 from diptych.data.preprocess import each
 from diptych.data.readers import Listing
 from diptych.data.rules import Sample
+from diptych.data.signatures import FORMATS, SUFFIXES, sniff
 from diptych.errors import DataError, ImageError
 
 
@@ -34,7 +35,7 @@ LARGEST = 256
 _SIDE, _LUMA_SIDE, _CHROMA_SIDE, _FREQUENCIES = 32, 16, 4, 8
 _MOST_PIXELS, _DIGITS = 64, (2**16, 2**8, 1)
 _BRIGHT = int(0.98 * _LUMA_SIDE**2)
-_FORMATS = {"jpg": "jpeg", "tif": "tiff"} | {name: name for name in ("jpeg", "png", "webp", "bmp", "gif", "tiff")}
+_FORMATS = {suffix[1:]: suffix[1:] for suffix in SUFFIXES} | FORMATS
 
 _VALUES = np.dtype([
     ("is_good", np.bool_),  # whether the image could be decoded

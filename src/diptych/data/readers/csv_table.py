@@ -20,7 +20,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers.folder import is_image
+from diptych.data.readers.tree import is_image
 from diptych.errors import DataError
 
 IMAGE_COLUMNS = (

@@ -27,7 +27,7 @@ from diptych.data.paths import folder_named_by, read_file, user_path
 from diptych.data.preprocess import as_array, levels, resize, to_channels
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
-from diptych.data.readers.folder import SPLITS
+from diptych.data.readers.layout import SPLITS
 from diptych.data.readers.tables import find_classes, words
 from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
 

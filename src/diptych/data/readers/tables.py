@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from diptych.data.paths import contained
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, CsvTable, read_lines, shown
-from diptych.data.readers.folder import SPLITS, by_path
+from diptych.data.readers.layout import SPLITS
 from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
+from diptych.data.readers.tree import by_path
 from diptych.errors import DataError, UsageError
 
 Shape: TypeAlias = tuple[int, int, int]

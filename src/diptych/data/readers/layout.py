@@ -1,0 +1,165 @@
+"""Which folders are splits and which are classes, by the words in their names and by where images are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from pathlib import PurePath
+from shlex import quote
+from typing import TypeAlias
+
+from diptych.errors import DataError
+
+Parts: TypeAlias = tuple[str, ...]
+"""A folder below the root."""
+
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+"""Words for splits, as Hugging Face has them: in names of folders and tables, and in split columns."""
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(set|data|images?|imgs?)?")
+_UNLABELED = frozenset("unlabeled unlabelled unsup extra pred predict prediction submission sample samples".split())
+_PART = re.compile(r"(fold|part|split|cv|batch|chunk|shard)s?[ _-]?\d+", re.IGNORECASE)
+_NUMBERED = re.compile(r"(.*?[^ ._-])([ ._-]+\(?|(?<!\d)(?=\d))\d+\)?")
+_MAX_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The split and class of each class folder, what was decided, and what is not used."""
+
+    filled: Collection[Parts]
+    base: Parts
+    places: dict[Parts, tuple[str, str]] = field(default_factory=dict)
+    inferred: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def place_of(self, folder: Parts) -> tuple[str, str] | None:
+        """Return the split and class of a folder, a class folder or one below it, or None."""
+        return next((self.places[folder[:n]] for n in range(len(folder) + 1) if folder[:n] in self.places), None)
+
+
+def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) -> Layout:
+    """Decide what folders are; docs/data.md has the rules.
+
+    Args:
+        root: the folder, for errors.
+        filled: the folders that contain images.
+        empty: those that contain none, at any depth.
+
+    Raises:
+        DataError: it is ambiguous.
+    """
+    base = _common(filled)
+    if len({split_named(path[len(base)]) for path in filled if len(path) > len(base)} - {""}) < 2:
+        base = base[: next((depth for depth, part in enumerate(base) if split_named(part)), None)]
+    depth, inferred = len(base), [f"all below folder {'/'.join(base)}"] if base else []
+    heads = dict[str, list[Parts]]()
+    for path in sorted(path for path in filled if len(path) > depth):
+        heads.setdefault(path[depth], []).append(path)
+    unused = [f"{'/'.join(path)}: no images" for path in empty if len(path) <= depth]
+    unused += [f"images beside {', '.join(heads)}"] if heads and base in filled else []
+    beside = [path for path in empty if path[:-1] == base]
+    layout = Layout(filled, base, {}, inferred, unused)
+    splits = {name: split for name in heads if (split := split_named(name))}
+    divided = [name for name in splits if len(heads[name][-1]) > depth + 1]
+    if divided or len(splits) == len(heads) > 0 or len({*splits.values()}) > 1:
+        unused += [f"{path[-1]}: no images" for path in beside]
+        if divided:
+            _add_splits(root, layout, heads, splits, divided, empty)
+        return layout
+    inner = {name: {path[depth + 1] if len(path) > depth + 1 else "" for path in heads[name]} for name in heads}
+    sure = [name for name in heads if len({*map(split_named, inner[name])}) > 1 and all(map(split_named, inner[name]))]
+    if sure:
+        if odd := [name for name in heads if not all(map(split_named, inner[name]))]:
+            raise DataError(f"{root!r} has splits inside {sure[0]}, but none in {odd[0]}.")
+        inferred.append("splits from folders in each class")
+        layout.places.update({path[: depth + 2]: (split_named(path[depth + 1]), path[depth]) for path in filled})
+        return layout
+    nested = sorted({*[inside for names in inner.values() for inside in names]} - {""})
+    if len({*map(frozenset, inner.values())}) == 1 < len(nested) and all(map(_PART.fullmatch, heads)):
+        wanted = "use one of them as DATA, or move their class folders into train and test"
+        raise DataError(f"{root!r} has the parts {shown([*heads])}, each with the classes {shown(nested)}: {wanted}.")
+    inferred += [f"folders in classes are part of them: {shown(nested)}"] if nested else []
+    layout.places.update({(*base, name): ("train", name) for name in sorted([*heads, *(path[-1] for path in beside)])})
+    return layout
+
+
+def _add_splits(
+    root: str,
+    layout: Layout,
+    heads: Mapping[str, Sequence[Parts]],
+    splits: Mapping[str, str],
+    divided: Sequence[str],
+    empty: Collection[Parts],
+) -> None:
+    """Add the class folders in folders that are named after splits, and say what is beside them."""
+    depth, known, used = len(layout.base) + 1, set[str](), dict[str, str]()
+    for name in sorted(divided, key=lambda name: splits[name] != "train"):
+        inside = [path for path in heads[name] if len(path) > depth]
+        prefix = _common(inside)
+        prefix = prefix[:depth] if known & {*prefix[depth:]} else prefix
+        if (before := used.setdefault(splits[name], name)) != name:
+            raise DataError(f"{root!r} has both {before} and {name}: keep one of them.")
+        for path in (*inside, *(path for path in empty if path[:-1] == prefix)):
+            layout.places[path[: len(prefix) + 1]] = splits[name], path[len(prefix)]
+        known |= {path[len(prefix)] for path in inside}
+        layout.unused.extend([f"images beside the class folders in {name}"] if len(inside) < len(heads[name]) else [])
+    for name in [name for name in heads if name not in divided]:
+        is_split = known & {path[depth] for path in heads[name] if len(path) > depth}
+        if name not in splits and (is_split or (len(used) < 2 and not {*_words(name)} & _UNLABELED)):
+            wanted = f"name it after a split ({', '.join(SPLITS)}), or move it elsewhere"
+            raise DataError(
+                f"'{root}/{'/'.join((*layout.base, name))}' is not a split, but {', '.join(divided)} beside it, with "
+                f"class folders inside, is: {wanted}."
+            )
+        why = " without class folders, so without labels" if name in splits else ", but the name of no split"
+        layout.unused.append(f"{name}: images{why}")
+    layout.inferred.append(f"splits from folders {', '.join(f'{used[split]} ({split})' for split in used)}")
+
+
+def labels_in(names: Sequence[str]) -> str:
+    """Return how files can be sorted into class folders if their names seem to carry labels, or ""."""
+    by_folder = dict[str, list[str]]()
+    for name in names:
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    for some in by_folder.values():
+        found = [match for name in some if (match := _NUMBERED.fullmatch(str(PurePath(name).with_suffix(""))))]
+        labels = Counter(match[1] for match in found)
+        if len(found) >= 0.9 * len(some) and 1 < len(labels) <= len(some) / 2:
+            place, mark = found[0][1], found[0][2][:1]
+            label, example = PurePath(place).name, next(name for name in some if name.startswith(place))
+            files, target = quote(place + mark) + ("*" if mark else "[0-9]*"), quote(f"{place}/")
+            counts = [f"{count:,} × {PurePath(place).name!r}" for place, count in labels.items()]
+            return (
+                f"Their names seem to carry labels ({shown(counts)}, as in {example!r}). In this folder, move each "
+                f"class into its own (mkdir {target} && mv {files} {target}), or write labels.csv, with the rows "
+                f"path,label and {example},{label} and so on."
+            )
+    return ""
+
+
+def _common(paths: Collection[Parts]) -> Parts:
+    """Return the folder that all paths are below."""
+    return tuple(commonprefix([*paths])[: max(min(map(len, paths), default=0) - 1, 0)])  # noqa: RUF071  (of tuples)
+
+
+def shown(names: Sequence[str]) -> str:
+    """Return the first few of some names."""
+    return ", ".join(names[:_MAX_SHOWN]) + " …" * (len(names) > _MAX_SHOWN)
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def split_named(name: str) -> str:
+    """Return the split that a word of a name means; "" if none does, or several differ."""
+    splits = {SPLITS[match[1]] for word in _words(name) if (match := _SPLIT.fullmatch(word))}
+    return splits.pop() if len(splits) == 1 else ""

@@ -1,0 +1,114 @@
+"""The image files in a folder, by name or first bytes, and what is left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diptych.data.paths import as_text
+from diptych.data.signatures import SUFFIXES, describe_file
+from diptych.errors import DataError
+
+_JUNK = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "__pycache__"))
+_RUN_FILES = ("run.json", "findings.json", "comparison.json")
+
+
+@dataclass
+class Rest:
+    """What `image_names` finds besides images: folders, and what it leaves out, as (folder, what it is, its suffix).
+
+    `covered` are the folders that it reads, with `/` at the end, so that links do not lead to them again.
+    """
+
+    covered: list[str]
+    folders: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def enters(self, link: str) -> bool:
+        """Return whether a link leads to a folder that shares nothing with those covered, which it then joins."""
+        target = os.path.realpath(link) + "/"
+        if any(target.startswith(one) or one.startswith(target) for one in self.covered):
+            return False
+        self.covered.append(target)
+        return True
+
+    def describe(self, counts: Callable[[str], bool]) -> str:
+        """Return "2 text files (.md, .txt), 1 video (.mp4)" for what is left out of folders that count."""
+        kinds = dict[str, Counter[str]]()
+        for folder, noun, suffix in self.left_out:
+            if counts(folder) or noun.startswith("a folder"):
+                kinds.setdefault(noun.partition(" ")[2], Counter())[suffix] += 1
+        return ", ".join(
+            f"{suffixes.total():,} {noun}{'s' * (suffixes.total() > 1)}"
+            + (f" ({', '.join(sorted(filter(None, suffixes))[:3])})" if any(suffixes) else "")
+            for noun, suffixes in sorted(kinds.items())
+        )
+
+
+def folder_names(root: Path) -> list[str]:
+    """Return the folders in a folder, sorted, without hidden ones and those of runs."""
+    entries = [entry for entry in visible_entries(root) if os.path.isdir(entry.path)]  # noqa: PTH112
+    return [as_text(entry.path, entry.name) for entry in entries if not _holds_runs(entry.path)]
+
+
+def image_names(folder: Path | str, prefix: str = "", rest: Rest | None = None) -> Iterator[str]:
+    """Yield `prefix` and the path below a folder, with `/`, of each image in it, sorted by their parts.
+
+    Whatever is named like an image counts, even a dangling link; of other files, the first bytes decide. Links to
+    files are followed, and links to folders if these are nowhere else in the data. What is left out is added to `rest`.
+    """
+    rest = Rest([os.path.realpath(folder) + "/"]) if rest is None else rest
+    waiting = [(entry, prefix) for entry in reversed(visible_entries(folder, "."))]  # may be nested a thousand deep
+    while waiting:
+        entry, prefix = waiting.pop()
+        name, is_link, noun = prefix + entry.name, entry.is_symlink(), ""
+        if entry.is_dir(follow_symlinks=False) or (is_link and os.path.isdir(entry.path)):  # noqa: PTH112
+            inside = visible_entries(entry.path, ".")
+            if entry.name.startswith("_") or (is_link and not rest.enters(entry.path)):
+                noun = "a folder link" if is_link else "a folder that begins with _"
+            elif inside or not is_image(entry.name):
+                if not _holds_runs(entry.path):
+                    rest.folders.append(as_text(entry.path, name))
+                    waiting += [(inner, f"{name}/") for inner in reversed(inside)]
+                continue
+        else:
+            noun = describe_file(entry.path)
+        if noun:
+            rest.left_out.append((prefix[:-1], noun, os.path.splitext(name)[1].lower()))  # noqa: PTH122
+        else:
+            yield as_text(entry.path, name)
+
+
+def by_path(names: Sequence[str]) -> list[int]:
+    """Return the indices of paths, with `/`, in the order in which `image_names` would yield them."""
+    return sorted(range(len(names)), key=[name.replace("/", "\0") for name in names].__getitem__)
+
+
+def _holds_runs(folder: str) -> bool:
+    """Return whether a folder contains diptych's runs, comparisons or checks, as `runs/` does."""
+    with suppress(OSError), os.scandir(folder) as entries:  # `visible_entries` reports the error
+        for entry in entries:
+            if is_image(entry.name):
+                return False
+            if any(os.path.isfile(f"{entry.path}/{name}") for name in _RUN_FILES):  # noqa: PTH113
+                return True
+    return False
+
+
+def visible_entries(root: Path | str, hidden: str = "._") -> list[os.DirEntry[str]]:
+    """Return the entries of a folder, without those whose names start like hidden ones, sorted by name."""
+    try:
+        with os.scandir(root) as entries:
+            visible = (one for one in entries if not one.name.startswith((*hidden,)) and one.name.lower() not in _JUNK)
+            return sorted(visible, key=lambda one: one.name)
+    except OSError as error:
+        raise DataError(f"Cannot read {str(root)!r:.200}: {error.strerror}.") from error
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name ends like that of an image file."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
