@@ -123,8 +123,8 @@ def test_classes_that_the_model_does_not_know_are_named_and_their_images_left_ou
     names = [f"bird{place}" for place in range(7)]
     write_images(folder, [f"{name}.png" for name in names], seed=3)
     table = write_table(folder / "new.csv", [row for row in rows if row[1] == "cat"] + [(f"{n}.png", n) for n in names])
-    fault = "7 of 13 images have classes that the model does not know: bird0, bird1, bird2, bird3, bird4, and 2 more"
-    advice = "It knows cat, dog. Rename or remove these classes, or leave their images out with --bad-images skip."
+    fault = "7 of 13 images are of classes that the model lacks: bird0, bird1, bird2, bird3, bird4, and 2 more"
+    advice = "It has cat, dog. Rename or remove them, or use --bad-images skip."
     assert f"diptych: 'new': {fault}. {advice}" == refused("evaluate", table_run[1].directory, table)
     found = answered("evaluate", table_run[1].directory, table, "--bad-images", "skip")
     assert [6, 0] == [row["support"] for row in found["per_class"]]

@@ -61,7 +61,7 @@ def test_every_result_says_what_accuracy_hides(trained):
     assert f"torch: test {said}" in trained[0].out
     evaluated = diptych("evaluate", run.directory)
     assert said in evaluated.out
-    assert [f"flowers: {'; '.join(LINES[0].split('; ')[2:])}", *LINES[1:]] == evaluated.err.splitlines()[:-1]
+    assert [*LINES[0].split("; ")[2:], *LINES[1:]] == evaluated.err.splitlines()[:-1]
     assert "No test images, and so no part in the averages (1): tulip." == evaluated.err.splitlines()[-1]
     compared = diptych("compare", *trained[1].iterdir())
     assert f"PyTorch: {said}" in compared.out

@@ -69,8 +69,7 @@ def compare(
         class_names: as for `train`.
         margin: difference in accuracy, in percentage points, that does not matter.
         thorough: also measure speed and memory, prove parity and export.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and its fields; shows progress by
-            default.
+        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
         on_step: called with a description of each step before it starts.
         options: fields of `CompareOptions`, `DataOptions` and `Recipe`.
 

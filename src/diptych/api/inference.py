@@ -72,14 +72,10 @@ def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[
     if unknown := [name for name in dataset.class_names if name not in class_names]:
         splits = [split.take(np.flatnonzero(indices_k[split.labels] >= 0)) for split in splits]
         left_out = num_images - sum(map(len, splits))
-        what = (
-            f"{left_out:,} of {num_images:,} images have classes that the model does not know: {first_of(unknown, 5)}"
-        )
+        what = f"{left_out:,} of {num_images:,} images are of classes that the model lacks: {first_of(unknown, 5)}"
         if reading.bad_images != "skip" or left_out == num_images:
-            raise UsageError(
-                f"'{dataset.name}': {what}. It knows {first_of(class_names, 5)}. Rename or remove these classes"
-                + (", or leave their images out with --bad-images skip." if left_out < num_images else ".")
-            )
+            advice = "Rename or remove them" + ", or use --bad-images skip" * (left_out < num_images)
+            raise UsageError(f"'{dataset.name}': {what}. It has {first_of(class_names, 5)}. {advice}.")
         remarks.append(f"Left out: {what}.")
     labels_n = np.concatenate([indices_k[split.labels] for split in splits])
     logits_nk = np.concatenate([classifier.logits(split.images) for split in splits])

@@ -39,8 +39,7 @@ def train(
             (path, label), or (paths, labels); a pandas DataFrame; a torch Dataset; a finite tf.data.Dataset; or a
             dict of these by split. See docs/data.md.
         class_names: names of the labels 0, 1, … of such an object.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and its fields; shows progress by
-            default.
+        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
         options: fields of `TrainOptions`, `DataOptions` and `Recipe`.
 
     Returns:
@@ -111,8 +110,7 @@ def resume(
         stop_after: stop after this many epochs in total.
         force: resume even if the data, classes, model, recipe or framework's major version changed, or the training
             diverged; the run records it.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and its fields; shows progress by
-            default.
+        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
 
     Raises:
         ArtifactError: there is no such run, another process trains it, or what it depends on has changed.

@@ -123,6 +123,10 @@ def export(args: list[str]) -> int:
         print_json([shipped.to_json() for shipped in results])
     else:
         _print_export(results)
+        if parsed.options.verify:
+            from diptych.artifacts.run import Run
+
+            print(f"verified on {Run.open(parsed.run).read_record().split_sizes.test:,} test images")
     faults = {"failed", "impossible"}
     if "all" not in parsed.to:
         faults.add("absent")
@@ -143,8 +147,6 @@ def _print_export(results: Sequence[Exported]) -> None:
             for entry in (shipped.layers or [])[:5]:
                 lost, left = f"{entry['lost']:.1f} dB", f"{entry['decibels']:.1f} dB"
                 print(f"  layer {entry['layer']} loses {lost}; signal-to-noise ratio {left}")
-    for count in {shipped.num_images for shipped in results if shipped.num_images}:
-        print(f"verified on {count:,} test images")
     for folder in {shipped.path.parent for shipped in results if shipped.path and shipped.status != "failed"}:
         print(f"files: {folder}")
 

@@ -57,10 +57,7 @@ def evaluate(args: list[str]) -> int:
     from diptych.evaluation import SCORES, caution
 
     about = metrics["data"]
-    for line in (
-        *([f"{about['name']}: {'; '.join(about['inferred'])}"] if about["inferred"] else []),
-        *about["remarks"],
-    ):
+    for line in (*about["inferred"], *about["remarks"]):
         print(line, file=sys.stderr)
     print(
         f"accuracy {metrics['accuracy']:.2%}{caution(metrics)}   top-5 {metrics['top5_accuracy']:.2%}   "
@@ -72,11 +69,7 @@ def evaluate(args: list[str]) -> int:
     print_table(
         ("class", *SCORES, "support"),
         [
-            (
-                row["name"],
-                *("–" if row["support"] == 0 else f"{row[score]:.4f}" for score in SCORES),
-                str(row["support"]),
-            )
+            (row["name"], *(f"{row[score]:.4f}" for score in SCORES), str(row["support"]))
             for row in (*metrics["per_class"], *averages)
         ],
     )

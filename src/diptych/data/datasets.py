@@ -20,7 +20,7 @@ from diptych.data.decode import MAX_PIXELS, VERSION
 from diptych.data.images import Images, StoredImages, pick, store
 from diptych.data.preprocess import resize, to_channels
 from diptych.data.readers import Listing
-from diptych.data.rules import class_findings, judge
+from diptych.data.rules import Finding, class_findings, judge
 from diptych.data.sources import find
 from diptych.errors import DataError, UsageError, first_of
 from diptych.options import BadImages, Caching
@@ -95,35 +95,36 @@ class Dataset:
         if not len(self.train):
             where = "in a table or folder named train, or with train in a column named split"
             raise DataError(f"{self.name!r} has no training samples: add some {where}.")
-        findings = [one for one in class_findings(self.class_names, self._counts) if one.kind != "absent-class"]
+        findings = [one for one in self._findings if one.kind != "absent-class"]
         judge(findings, self.name)
-        train, inferred = self.train, list(self.inferred)
-        held = {"validation": self.validation, "test": self.test}
-        for name, fraction, chosen_by in (
-            ("test", test_fraction, TEST_SEED),
-            ("validation", validation_fraction, seed),
-        ):
-            if not len(held[name]) and fraction:
-                rest, held[name] = cut(train, fraction, chosen_by, self.num_classes, name)
-                part = f"{len(held[name]):,} of {len(train):,} training images"
-                inferred.append(f"no {name} split: {part} were held out for {'the ' * (name == 'test')}{name}")
-                train = rest
-        divided = replace(self, train=train, validation=held["validation"], test=held["test"])
-        findings += [one for one in class_findings(self.class_names, divided._counts) if one.kind == "absent-class"]
-        remarks = (*self.remarks, *judge(findings, self.name))
-        return replace(divided, inferred=tuple(inferred), remarks=remarks)
+        splits: dict[str, Any] = self.splits
+        inferred = list(self.inferred)
+        shares = {"test": (test_fraction, TEST_SEED), "validation": (validation_fraction, seed)}
+        for name, (fraction, chosen_by) in shares.items():
+            if not len(splits[name]) and fraction:
+                num, purpose = len(splits["train"]), "the test" if name == "test" else name
+                splits["train"], splits[name] = cut(splits["train"], fraction, chosen_by, self.num_classes)
+                part = f"{len(splits[name]):,} of {num:,} training images"
+                inferred.append(f"no {name} split: {part} were held out for {purpose}")
+        divided = replace(self, **splits, inferred=tuple(inferred))
+        findings += [one for one in divided._findings if one.kind == "absent-class"]
+        return replace(divided, remarks=(*self.remarks, *judge(findings, self.name)))
 
     @property
-    def _counts(self) -> dict[str, list[int]]:
-        """Images of each class, by split, without empty splits."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        counts = {name: np.bincount(split.labels, minlength=self.num_classes) for name, split in splits.items()}
-        return {name: counts_k.tolist() for name, counts_k in counts.items() if counts_k.any() or name == "train"}
+    def splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def _findings(self) -> list[Finding]:
+        held = {name: split for name, split in self.splits.items() if len(split) or name == "train"}
+        counts = {name: np.bincount(split.labels, minlength=self.num_classes) for name, split in held.items()}
+        return [*class_findings(self.class_names, {name: counts_k.tolist() for name, counts_k in counts.items()})]
 
     @property
     def sizes(self) -> SplitSizes:
         """The number of images in each split."""
-        return SplitSizes(len(self.train), len(self.validation), len(self.test))
+        return SplitSizes(*map(len, self.splits.values()))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -148,7 +149,7 @@ class Dataset:
 
         For image files, the files' content and the decoder's version are hashed instead of the pixels.
         """
-        return self._digest(self.train, self.validation, self.test)
+        return self._digest(*self.splits.values())
 
     @cached_property
     def test_fingerprint(self) -> str:
@@ -258,17 +259,14 @@ def ingest(
     return Dataset.of(listing.class_names, splits, skipped=skipped, remarks=remarks)
 
 
-def cut(split: Split, fraction: float, seed: int, num_classes: int, purpose: str) -> tuple[Split, Split]:
+def cut(split: Split, fraction: float, seed: int, num_classes: int) -> tuple[Split, Split]:
     """Hold out a stratified, seeded share of a split: a pure function of (labels, fraction, seed).
 
     Its random numbers are Philox's raw words, a stream that NumPy promises never to change, so that a seed chooses the
     same samples in every version.
 
     The fraction of each class is rounded, but at least one sample unless it is 0; a class keeps its last sample.
-    Returns the samples that remain and those held out, both in the order of `split`. `purpose` is for the error.
-
-    Raises:
-        DataError: no class has two samples.
+    Returns the samples that remain and those held out, both in the order of `split`.
     """
     is_cut = np.zeros(len(split), dtype=bool)
     if fraction:
@@ -278,6 +276,4 @@ def cut(split: Split, fraction: float, seed: int, num_classes: int, purpose: str
         for members in np.split(by_class, ends_k[:-1]):
             num_cut = min(max(1, round(fraction * len(members))), len(members) - 1)
             is_cut[members[: max(0, num_cut)]] = True
-        if not is_cut.any():
-            raise DataError(f"No class has the 2 samples that it takes to hold some out for {purpose}: add images.")
     return split.take(np.flatnonzero(~is_cut)), split.take(np.flatnonzero(is_cut))

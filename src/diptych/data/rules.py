@@ -43,6 +43,7 @@ KINDS = {
     "near-leakage": Kind("warning", "Near-duplicates across splits", "Re-encoded, resized or brightened copies."),
     "near-duplicate": Kind("warning", "Near-duplicates", "Re-encoded, resized or brightened copies in one split."),
     "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded.", "refuses"),
+    "too-few": Kind("error", "Too few images", "Add images, or a test split.", "refuses"),
     "untrained-class": Kind(
         "error", "Classes missing from training", "A class that has no training images.", "refuses"
     ),
@@ -107,6 +108,8 @@ def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int
         most, fewest = trained[largest], trained[smallest]
         ratio = f"{most / fewest:,.0f} times as many"
         yield Finding("imbalance", f"{largest} has {most:,} images, {ratio} as {smallest} ({fewest:,})")
+    if "test" not in counts and max(counts["train"]) < 2:
+        yield Finding("too-few", "no class has two, of which one could be held out for the test")
     for place, name in enumerate(class_names):
         of_class = {split: counts_k[place] for split, counts_k in counts.items()}
         missing = [split for split, count in of_class.items() if not count]

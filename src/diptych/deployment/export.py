@@ -83,12 +83,11 @@ class Exported:
     writer: str | None = None
     num_bytes: int | None = None
     worst_difference: float | None = None
-    """For this and the next five, see `Verdict`."""
+    """For this and the next four, see `Verdict`."""
     tolerance: float | None = None
     agreement: float | None = None
     accuracy: float | None = None
     trained_accuracy: float | None = None
-    num_images: int | None = None
     classes: list[dict[str, Any]] | None = None
     """For an integer format: the accuracy of each class, trained and exported."""
     layers: list[dict[str, Any]] | None = None

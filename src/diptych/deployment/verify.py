@@ -69,16 +69,14 @@ class Verdict:
     accuracy: float
     """Accuracy of the exported file on the test set."""
     trained_accuracy: float
-    num_images: int
-    """Number of test images."""
 
 
 def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> Verdict:
     """Compare a file's probabilities for the test images with the trained model's, by the limits of its format."""
-    expected_nk, trained = reference.probabilities_nk, (reference.accuracy, len(reference.labels_n))
+    expected_nk = reference.probabilities_nk
     if probabilities_nk.shape != expected_nk.shape or not np.isfinite(probabilities_nk).all():
         fault = f"its probabilities have shape {probabilities_nk.shape}, expected finite ones of {expected_nk.shape}"
-        return Verdict("failed", fault, float("inf"), form.tolerance, 0.0, 0.0, *trained)
+        return Verdict("failed", fault, float("inf"), form.tolerance, 0.0, 0.0, reference.accuracy)
     worst = float(np.abs(probabilities_nk - expected_nk)[reference.golden_g].max())
     classes_n = probabilities_nk.argmax(1)
     same_n = classes_n == expected_nk.argmax(1)
@@ -90,7 +88,7 @@ def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> V
         share = f"{agreement:.2%} of the images get the trained model's class"
         reason = f"{share}; at least {form.agreement:.1%} is required"
     status: Literal["ok", "failed"] = "failed" if reason else "ok"
-    return Verdict(status, reason, worst, form.tolerance, agreement, accuracy, *trained)
+    return Verdict(status, reason, worst, form.tolerance, agreement, accuracy, reference.accuracy)
 
 
 def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str, Any]]:
