@@ -28,9 +28,8 @@ INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
 CARD = "diptych.json"
 OPSET = 18
-# What a plain model takes, with the largest value of a pixel; None is the engine's own model of uint8 images.
+# What a plain model takes: uint8 images, any number format from 0 to 255, or floats from 0 to 1.
 Pixels: TypeAlias = Literal["uint8", "0-255", "0-1"]
-WHITE: dict[Pixels | None, float] = {None: 255.0, "uint8": 255.0, "0-255": 255.0, "0-1": 1.0}
 # Small gradients underflow in float16; PyTorch's GradScaler starts and grows the same way.
 # differs: loss-scale
 FIRST_LOSS_SCALE = 2.0**16

@@ -172,10 +172,8 @@ Layer: TypeAlias = (
 )  # fmt: skip
 
 
-def scale_and_offset(
-    mean: tuple[float, ...], std: tuple[float, ...], white: float = 255.0
-) -> tuple[list[float], list[float]]:
-    """Return the factors of `pixels * scale + offset` per channel, as both engines normalize pixels up to `white`."""
-    scale = [1.0 / (white * deviation) for deviation in std]
+def scale_and_offset(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[list[float], list[float]]:
+    """Return the factors of `pixels * scale + offset` per channel, the form of Normalize that both engines compute."""
+    scale = [1.0 / (255.0 * deviation) for deviation in std]
     offset = [-average / deviation for average, deviation in zip(mean, std, strict=True)]
     return scale, offset

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from diptych.engines.contract import INPUT, WHITE, Pixels
+from diptych.engines.contract import INPUT, Pixels
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.spec.layers import Layer
@@ -56,8 +56,8 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> 
     match layer:
         case L.Normalize(mean=mean, std=std):
             # differs: rescaling-constants
-            scale, offset = (np.array(values, policy) for values in L.scale_and_offset(mean, std, WHITE[plain]))
-            return [keras.layers.Rescaling(scale, offset, **named)]
+            scale, offset = (np.array(values, policy) for values in L.scale_and_offset(mean, std))
+            return [keras.layers.Rescaling(scale * 255 if plain == "0-1" else scale, offset, **named)]
         case L.Conv():
             return _conv(layer, shape[-1], named)
         case L.BatchNorm():

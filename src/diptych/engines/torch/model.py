@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from diptych.engines.contract import WHITE, Pixels
+from diptych.engines.contract import Pixels
 from diptych.engines.torch.runtime import device
 from diptych.errors import SpecError
 from diptych.spec import ModelSpec
@@ -27,7 +27,6 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.precision, self.reduced = precision, precision in ("bfloat16", "float16")
-        self.steps = [(layer.name, layer.inputs, layer.name.split(".")) for layer in spec.layers]
         for layer in spec.layers:
             _attach(self, layer.name, _module(layer, spec.input_shapes(layer), pixels))
 
@@ -37,18 +36,14 @@ class Network(nn.Module):
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
         # differs: mixed-precision
         with torch.autocast(images_nhwc.device.type, getattr(torch, self.precision)) if self.reduced else nullcontext():
-            for name, inputs, path in self.steps[:-1]:
-                values[name] = self._layer(path)(*[values[source] for source in inputs])
-        name, inputs, path = self.steps[-1]
-        last = [values[source] for source in inputs]
-        return self._layer(path)(*([value.float() for value in last] if self.reduced else last))
-
-    def _layer(self, path: list[str]) -> Any:
-        """Look up a layer by name, so that it can be replaced; `get_submodule` would take a fifth of the time."""
-        module: Any = self
-        for part in path:
-            module = module._modules[part]
-        return module
+            for layer in self.spec.layers[:-1]:
+                module: Any = self
+                for part in layer.name.split("."):  # at each call, so that a layer can be replaced
+                    module = module._modules[part]
+                values[layer.name] = module(*[values[name] for name in layer.inputs])
+        head = self.spec.layers[-1]
+        last = [values[name].float() if self.reduced else values[name] for name in head.inputs]
+        return cast(Tensor, self.get_submodule(head.name)(*last))
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Return the same layers, called one after the other, for `torch.jit.script`."""
@@ -153,9 +148,9 @@ class Normalize(nn.Module):
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], pixels: Pixels) -> None:
         super().__init__()
         self.pixels = pixels
-        scale, offset = L.scale_and_offset(mean, std, WHITE[pixels])
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64).view(-1, 1, 1), persistent=False)
-        self.register_buffer("offset", torch.tensor(offset, dtype=torch.float64).view(-1, 1, 1), persistent=False)
+        scale, offset = (torch.tensor(one, dtype=torch.float64).view(-1, 1, 1) for one in L.scale_and_offset(mean, std))
+        self.register_buffer("scale", scale * 255.0 if pixels == "0-1" else scale, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, images_nchw: Tensor) -> Tensor:
         """Return normalized floats of pixels; raise TypeError for another number format."""
