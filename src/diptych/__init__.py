@@ -11,7 +11,8 @@ Importing it imports no framework; each function is imported when it is first us
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # `typing` imports modules before `__main__` has protected them from files of the same name
 
 __version__ = "0.2.0.dev0"
 
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from diptych.spec import ModelSpec, Recipe
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'diptych' has no attribute '{name}'")
     return getattr(import_module(f"diptych.{_MODULES[name]}"), name)

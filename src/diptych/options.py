@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
-from diptych.spec.typed import Count, Natural, Part, Positive, check_types
+from diptych.spec.typed import Count, Natural, Part, Positive, Threads, Workers, check_types
 from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
@@ -144,7 +144,7 @@ class ExportOptions(RunFileOptions):
     """Framework that writes onnx (default: PyTorch if installed)."""
     verify: bool = True
     """Compare each file with the trained model on the whole test set; move files that differ to failed/."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads (default: all cores)."""
 
 
@@ -156,7 +156,7 @@ class BenchmarkOptions(RunFileOptions):
     """Folder for the files (default: the run's export/)."""
     data_dir: str | Path | None = None
     """Folder for named datasets."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads (default: all cores)."""
     seconds: Positive = 1.0
     """Duration of each speed measurement."""
@@ -174,7 +174,7 @@ class RunOptions(Options):
     """Random seed of initial weights, sample order, augmentation, dropout and validation split."""
     out: str | Path = "runs"
     """Folder for all runs."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads (default: all cores)."""
 
     @property
@@ -208,7 +208,7 @@ class TrainOptions(RunOptions):
     """Name of the run's folder (default: DATA-MODEL-ENGINE)."""
     device: Device = "auto"
     """Device to train on; auto uses a GPU if the framework finds one."""
-    workers: Natural | None = None
+    workers: Workers | None = None
     """Threads that prepare batches; the results do not depend on it (default: all cores if images are streamed)."""
     stop_after: Count | None = None
     """Stop after N epochs; continue later with --resume."""

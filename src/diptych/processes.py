@@ -55,6 +55,15 @@ def num_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> int:
+    """Return how many bytes of memory this process may use: the machine's, or what its container has."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # ValueError: `max`
+            found.append(int(Path(path).read_text(encoding="ascii")))
+    return min(found)
+
+
 class ProcessFailed(EngineError):  # noqa: N818  (what happened, as the message says)
     """A process died, or raised an error that is not one of diptych's."""
 
@@ -188,10 +197,13 @@ class _StandIn:
 
 def engine_environment(engine: str | None = None) -> dict[str, str]:
     """Return this process's environment, with the variables that a process for `engine` must start with."""
-    variables = {**_DEFAULTS, **os.environ, **_SETTINGS[engine], "PYTHONUNBUFFERED": "1"}
+    variables = {**_DEFAULTS, **os.environ, **_SETTINGS[engine], "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     source = str(Path(__file__).parents[1])
-    if source != sysconfig.get_path("purelib"):
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [source, variables.get("PYTHONPATH")]))
+    paths = [] if source == sysconfig.get_path("purelib") else [source]
+    # An empty entry, as in `PYTHONPATH=$PYTHONPATH:lib`, is the working directory: no code there may run.
+    paths += [path for path in variables.pop("PYTHONPATH", "").split(os.pathsep) if os.path.normpath(path) != "."]
+    if paths:
+        variables["PYTHONPATH"] = os.pathsep.join(paths)
     return variables
 
 

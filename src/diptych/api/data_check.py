@@ -19,6 +19,7 @@ from diptych.data.check.checks import check
 from diptych.data.readers import Files, Listing, objects
 from diptych.data.rules import KINDS, SEVERITIES, UNUSABLE, Finding
 from diptych.errors import DataError, UsageError
+from diptych.files import expanded
 from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import page
 
@@ -116,19 +117,19 @@ def check_data(
 
 def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
     """Return the folder of a dataset's files; raises UsageError if they cannot be moved from there to `folder`."""
-    path, images = Path(data).expanduser(), [split.images for split in listing.splits.values()]
+    path, images = expanded(data), [split.images for split in listing.splits.values()]
     roots = {one.root for one in images if isinstance(one, Files)}
     if len(roots) != 1 or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv")):
         raise UsageError(f"--quarantine requires a folder or a CSV of paths, got {data!r}; fix its files in place.")
     root = roots.pop()
-    if folder.expanduser().resolve().is_relative_to(root.resolve()):
+    if expanded(folder).resolve().is_relative_to(root.resolve()):
         raise UsageError(f"--quarantine {str(folder)!r} is inside the data, {str(root)!r}: choose a folder outside it.")
     return root
 
 
 def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
     """Move the files, not folders, that cannot be decoded to `folder`, after writing their list; return its entries."""
-    root, folder = root.absolute(), folder.expanduser().absolute()
+    root, folder = root.absolute(), expanded(folder).absolute()
     unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
     moves = {
         folder / name: {"from": str(root / name), "to": str(folder / name), "kind": one.kind, "reason": one.reason}

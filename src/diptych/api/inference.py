@@ -28,6 +28,7 @@ from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
 from diptych.errors import ArtifactError, DataError, UsageError, first_of
 from diptych.evaluation import absent, evaluate_logits, softmax
+from diptych.files import expanded
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
 from diptych.processes import num_threads
 from diptych.spec import ModelSpec
@@ -127,7 +128,7 @@ def image_paths(images: Iterable[str | Path]) -> list[Path]:
     """The image files that files, folders and globs name, in order; raises DataError if one matches none."""
     paths: list[Path] = []
     for image in images:
-        path = Path(image).expanduser()
+        path = expanded(image, "IMAGE")
         if path.is_dir():
             matches = [path / name for name in image_names(path)]
         elif has_magic(str(image)) and not path.exists():

@@ -17,6 +17,7 @@ from diptych.options import EngineName, ImageOptions, accepts, spec_from_file, s
 from diptych.spec import ModelSpec, zoo
 from diptych.spec.init import initial_weights
 from diptych.spec.typed import Natural
+from diptych.training.machine import check_memory
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def transfer(
 
 
 def _spec(model: str | Path | ModelSpec, images: ImageOptions) -> ModelSpec:
-    if isinstance(model, ModelSpec):
-        return model
-    return spec_from_file(model) or zoo.model(str(model), images.input_shape, images.num_classes)
+    spec = model if isinstance(model, ModelSpec) else spec_from_file(model)
+    spec = spec or zoo.model(str(model), images.input_shape, images.num_classes)
+    check_memory(spec)
+    return spec

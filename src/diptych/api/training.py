@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from diptych import engines
 from diptych.errors import ArtifactError, UsageError
+from diptych.files import expanded
 from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
 from diptych.processes import Notify, Worker, engine_environment, num_threads
 
@@ -136,7 +137,7 @@ def unfinished_run(path: str | Path, out: str | Path = "runs") -> Run:
     """The run to resume: a run's folder, or the latest unfinished run in a folder of runs; `last` stands for `out`."""
     from diptych.artifacts.run import Run
 
-    folder = Path(out) if str(path) == "last" else Path(path)
+    folder = expanded(out if str(path) == "last" else path)
     runs = [Run(record.parent) for record in folder.glob("*/run.json")]
     if (folder / "run.json").is_file() or not runs:
         return Run.open(folder)

@@ -16,6 +16,7 @@ import numpy as np
 from diptych.artifacts.record import RunRecord, read_record
 from diptych.artifacts.store import make_folder, read_json, read_npz, sha256_of, sync, write_json, write_npz
 from diptych.errors import ArtifactError, remark
+from diptych.files import expanded
 
 ALWAYS_VERIFIED = 64 * 2**20
 """Bytes of a file that `Run.check` always hashes, in about 30 ms."""
@@ -85,8 +86,9 @@ class Run:
     @classmethod
     def open(cls, directory: str | Path) -> Self:
         """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
+        directory = expanded(directory)
         if is_run(directory):
-            return cls(Path(directory))
+            return cls(directory)
         runs = sorted(path.parent for path in Path(directory).glob("*/run.json"))
         if len(runs) != 1:
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(Path(directory), runs)}")
@@ -186,16 +188,13 @@ def _digest(digests: object) -> str:
 
 
 def is_run(path: str | Path) -> bool:
-    """Whether a path is a run directory; raises ArtifactError for an invalid path, such as one that is too long."""
-    try:
-        return (Path(path) / "run.json").is_file()
-    except OSError as error:
-        raise ArtifactError(f"'{path!s:.60}…' is not a run: {error.strerror}.") from error
+    """Whether a path is a run directory; raises UsageError for an invalid path, such as one that is too long."""
+    return (expanded(path) / "run.json").is_file()
 
 
 def _what_is_there(directory: Path, runs: list[Path]) -> str:
     if runs:
         return f"it contains {len(runs)} runs; name one, such as '{runs[0]}'."
-    if directory.is_file():
-        return "it is a file; a run is a folder."
-    return "it has no run.json." if directory.exists() else "there is no such file or folder."
+    if not directory.exists():
+        return "there is no such file or folder."
+    return "it has no run.json." if directory.is_dir() else "it is a file; a run is a folder."

@@ -20,6 +20,7 @@ import numpy as np
 import safetensors
 
 from diptych.errors import ArtifactError, cannot_read
+from diptych.files import read_regular, regular
 
 _NUMBERS = "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
 SAFETENSORS_TYPES = dict(zip(_NUMBERS, "BOOL U8 I8 U16 I16 U32 I32 U64 I64 F16 F32 F64 C64".split(), strict=True))
@@ -133,7 +134,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_bytes(path: Path) -> bytes:
     """Read a file; raises ArtifactError when the system refuses."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error
 
@@ -236,7 +237,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read every array of an .npz; raises ArtifactError when it is missing, broken or holds pickles."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open(path, "rb", opener=regular) as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
     except (OSError, *_DAMAGED, struct.error) as error:
         raise cannot_read(path, ".npz file", error) from error
@@ -245,7 +246,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ArtifactError(f"Cannot read '{path}': {error.strerror}.") from error

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from diptych import __version__
+from diptych.cli.output import own_streams
 from diptych.errors import DiptychError, Remark, UsageError
 from diptych.vocabulary import did_you_mean
 
@@ -56,20 +57,27 @@ SECONDS_OF_ONE_SIGNAL = 0.5
 def main(args: list[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 a check failed, 2 bad input, 128 + the signal that ended it."""
     given = sys.argv[1:] if args is None else args
-    if args is None:  # the process is ours
-        _listen()
     try:
+        if args is None:  # the process is ours
+            own_streams()
+            _listen()
         with _remarks_last():
             return _dispatch(given)
     except DiptychError as error:
         print(f"diptych: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # The reader, such as `head`, is gone; Python would complain again when it closes the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (OSError, MemoryError) as error:
+        if args is None:  # Python would complain again when it closes standard output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, is gone
+            return 128 + signal.SIGPIPE
+        place = f" '{path}'" if (path := getattr(error, "filename", None)) else " the output"
+        fault = f"Cannot use{place}: {error.strerror}" if isinstance(error, OSError) else f"Not enough memory: {error}"
+        print(f"diptych: {fault}.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interruption:
-        hints = ["Repeat the command to resume."] if given[0] == "compare" else getattr(interruption, "__notes__", [])
+        notes = getattr(interruption, "__notes__", [])
+        hints = ["Repeat the command to resume."] if given[:1] == ["compare"] else notes
         with suppress(OSError):  # the terminal may be gone
             print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)
@@ -114,14 +122,19 @@ def _listen() -> None:
 def _dispatch(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
-        print(HELP.format(verbs="\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())), end="")
+        print(
+            HELP.format(verbs="\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())),
+            end="",
+            flush=True,
+        )
         return 0
     if given[0] in ("-V", "--version"):
-        print(f"diptych {__version__}")
+        print(f"diptych {__version__}", flush=True)
         return 0
     verb, *rest = given
     if verb not in VERBS:
         raise UsageError(f"Unknown command '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")
     code: int = getattr(module, verb if verb in MODULES else "main")(rest)
+    sys.stdout.flush()  # else what cannot be written is noticed when Python ends
     return code

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
+from diptych.cli.output import NARROWEST
 from diptych.errors import UsageError
 from diptych.options import field_docs, find_recipe, option
 from diptych.spec import Recipe
@@ -93,6 +94,9 @@ class _Parser(argparse.ArgumentParser):
             raise UsageError(f"{error} `{self.prog} --help` lists them.")
         return name.replace("_", "-") + equals + value
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        print(message, end="", file=file, flush=True)  # argparse ignores errors
+
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         text = f": {message.removeprefix('argument ')}"
@@ -105,7 +109,9 @@ class _Formatter(argparse.HelpFormatter):
     """Paragraphs stay paragraphs."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26, width=min(shutil.get_terminal_size().columns, WIDTH))
+        super().__init__(
+            prog, max_help_position=26, width=sorted((NARROWEST, shutil.get_terminal_size().columns, WIDTH))[1]
+        )
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = (" ".join(one.split()) for one in text.split("\n\n"))
@@ -172,7 +178,8 @@ def _converted(one: Field[Any], hint: Any, given: Any) -> Any:
                 return convert(values[0], hint)
         return convert(values, hint)
     except ValueError as error:
-        raise UsageError(f"{_flag(one)} {error}.") from None
+        name = one.metadata["metavar"] if one.metadata.get("is_positional") else _flag(one)
+        raise UsageError(f"{name} {error}.") from None
 
 
 def _read(text: Any, hint: Any) -> Any:

@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Column
+
+NARROWEST, WIDEST = 40, 400
+"""Columns of a layout: help texts in fewer never end, tables in many more fill the memory with spaces."""
+_ASCII = "× x,± +/-,− -,– -,— -,→ ->,← <-,… ...,· *,‖ ||,√ sqrt,₁ 1,₂ 2,² ^2,ε eps,β beta,µ u,≤ <=,≥ >=,✓ yes,✗ no"
+ASCII = str.maketrans(dict(pair.split() for pair in _ASCII.split(",")))
+
+
+class _Optional(io.TextIOWrapper):
+    """Standard error: progress that cannot be written, as on a full disk, is no reason to stop."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+
+def own_streams() -> None:
+    """Open closed streams of this process, and spell what their encodings lack; raises UsageError without an output."""
+    while (free := os.open(os.devnull, os.O_RDWR)) < 3:  # else the next file that is opened would be a stream
+        pass
+    os.close(free)
+    codecs.register_error("diptych", _spelled)
+    encoding = getattr(sys.stderr, "encoding", "utf-8")
+    sys.stderr = _Optional(open(2, "wb", 0, closefd=False), encoding, "diptych", write_through=True)  # noqa: SIM115
+    if sys.stdout is None:
+        raise UsageError("Standard output is closed: send it to a file, or to /dev/null.")
+    sys.stdout.reconfigure(errors="diptych")  # type: ignore[union-attr]
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Replace characters that an encoding lacks by ASCII; an error handler of `codecs`."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(ASCII)
+    return text.encode("ascii", "backslashreplace").decode(), error.end
 
 
 def print_json(content: Any) -> None:
     """Print one JSON document."""
     from diptych.artifacts.store import json_text  # imports NumPy, which lists do not need
 
-    print(json_text(content, indent=2))
+    text = json_text(content, indent=2)
+    in_utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").startswith("utf")
+    print(text if in_utf8 else json.dumps(json.loads(text), indent=2))
 
 
 def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequence[str]], **settings: Any) -> None:
@@ -28,11 +67,13 @@ def print_table(titles: Sequence[str] | Sequence[Column], rows: Iterable[Sequenc
     from rich.console import Console
     from rich.table import Column, Table
 
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.width = sorted((NARROWEST, console.width, WIDEST))[1]
     columns = (Column(title, overflow="fold") if isinstance(title, str) else title for title in titles)
     table = Table(*columns, **settings)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    for row in rows:  # translated before columns are measured
+        table.add_row(*(row if console.encoding.startswith("utf") else (cell.translate(ASCII) for cell in row)))
+    console.print(table)
 
 
 @contextmanager
@@ -44,7 +85,10 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
     from diptych.reports.progress import Lines
 
     with (
-        os.fdopen(os.dup(2), "w", buffering=1) as terminal,  # open while `framework_silent` holds standard error back
+        _Optional(
+            os.fdopen(os.dup(2), "wb", 0), sys.stderr.encoding, sys.stderr.errors, write_through=True
+        ) as terminal,
+        # open while `framework_silent` holds standard error back
         Lines(partial(print, file=terminal)) as lines,
     ):
         yield lines.step

@@ -24,6 +24,7 @@ from diptych.data.rules import Finding, class_findings, judge
 from diptych.data.sources import find
 from diptych.errors import DataError, UsageError, first_of
 from diptych.options import BadImages, Caching
+from diptych.processes import memory
 
 TEST_FRACTION = 0.2
 TEST_SEED = 20_240_229  # a constant: all runs must be tested on the same samples
@@ -219,6 +220,10 @@ def read(
         image_shape = (*(image_size or source.image_size), channels or 3)
         dataset = ingest(source.listing, image_shape, bad_images=bad_images, caching=caching, progress=progress)
         return replace(dataset, **others, remarks=(*remarks, *dataset.remarks))
+    num_bytes = len(source.listing) * math.prod(image_size or ()) * (channels or 1)
+    if num_bytes > memory():
+        of_memory = f"{num_bytes / 1e9:,.1f} GB; this machine has {memory() / 1e9:,.1f} GB of memory"
+        raise UsageError(f"{len(source.listing):,} images of {image_size} need {of_memory}: set a smaller image_size.")
     resized = {}
     for name, listed in source.listing.splits.items():
         assert isinstance(listed.images, np.ndarray)  # the listing has no files

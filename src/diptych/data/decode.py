@@ -45,8 +45,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 def _max_pixels() -> int:
     default = 89_478_485  # a quarter of a GiB of RGB; Pillow warns of a decompression bomb above it
     text = os.environ.get("DIPTYCH_MAX_PIXELS", str(default))
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise UsageError(f"DIPTYCH_MAX_PIXELS must be an integer >= 1, got {text!r}.")
+    if not re.fullmatch("0*[1-9][0-9]{0,9}", text):
+        raise UsageError(f"DIPTYCH_MAX_PIXELS must be an integer from 1 to 9,999,999,999, got {text!r:.40}.")
     return int(text)
 
 

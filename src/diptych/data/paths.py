@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
 from diptych.errors import DataError, ImageError, UsageError
+from diptych.files import expanded, regular
 
 _MAX_BYTES = 2**30
 _DRIVE = re.compile(r"(^|/)[A-Za-z]:")
@@ -28,18 +28,10 @@ def user_path(path: str | Path, what: str) -> Path:
     Raises:
         UsageError: the path is empty or cannot be looked up.
     """
-    if not str(path):
-        raise UsageError(f"{what} is empty; expected a path.")
-    try:
-        absolute = Path(path).expanduser().absolute()
-        if ".." in absolute.parts:  # `..` leads to the parent of a link's target
-            absolute = absolute.resolve() if absolute.name == ".." else absolute.parent.resolve() / absolute.name
-        as_text(str(absolute), str(absolute))
-        with suppress(FileNotFoundError, NotADirectoryError):
-            absolute.stat()
-    except (OSError, RuntimeError, ValueError, DataError) as error:
-        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise UsageError(f"Cannot use {what} {str(path)!r:.100}: {reason}. Expected a readable path.") from error
+    absolute = expanded(path, what).absolute()
+    if ".." in absolute.parts:  # `..` leads to the parent of a link's target
+        absolute = absolute.resolve() if absolute.name == ".." else absolute.parent.resolve() / absolute.name
+    as_text(str(absolute), str(absolute))
     return absolute
 
 
@@ -106,12 +98,9 @@ def read_file(path: Path) -> bytes:
     Raises:
         ImageError: the file does not exist, is not a regular file, or is larger than 1 GiB.
     """
-    nonblocking = getattr(os, "O_NONBLOCK", 0)
     try:
-        with open(path, "rb", opener=lambda path, flags: os.open(path, flags | nonblocking)) as file:
+        with open(path, "rb", opener=regular) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"Cannot read {str(path)!r}: it is not a regular file.", "unreadable")
             if status.st_size > _MAX_BYTES:
                 message = f"it has {status.st_size:,} bytes; the limit is {_MAX_BYTES:,}"
                 raise ImageError(f"Cannot read {str(path)!r}: {message}.", "too-large")

@@ -19,6 +19,7 @@ from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS, Format, check_installed
 from diptych.engines.contract import CARD, MOST_BYTES
 from diptych.errors import ArtifactError, DiptychError, UsageError, cannot_read
+from diptych.files import expanded
 
 _MAX_CARD_BYTES = 4 * 2**20
 _MAX_FILES = 100
@@ -60,8 +61,8 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
         UsageError: Its format can execute code, and `trust` is false.
         MissingEngine: The package that reads its card is not installed.
     """
-    expanded = Path(path).expanduser()
-    file_type, card = _read(expanded)
+    found = expanded(path)
+    file_type, card = _read(found)
     if card is None:
         raise ArtifactError(f"'{path}' has no card ('{CARD}'); expected a file written by `diptych export`.")
     form = FORMATS.get(card.form)
@@ -71,28 +72,26 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
         raise UsageError(
             f"'{path}' is {form.name}, which can execute code when it is loaded. Add --trust if you trust its source."
         )
-    size = num_bytes(expanded)
+    size = num_bytes(found)
     num_weights = sum(array.size for array in card.spec.arrays)
     if num_weights > _MAX_WEIGHTS_PER_BYTE * size:
         raise ArtifactError(f"The card in '{path}' describes {num_weights:,} weights; {size:,} bytes cannot hold them.")
-    return Artifact(expanded, form, card, size, trust)
+    return Artifact(found, form, card, size, trust)
 
 
 def is_artifact(path: str | Path) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
-    expanded = Path(path).expanduser()
-    is_file = _exists(expanded) and expanded.is_file()
-    return is_file or any(_exists(expanded / inside) for inside in _FOLDERS)
+    found = expanded(path)
+    is_file = _exists(found) and found.is_file()
+    return is_file or any(_exists(found / inside) for inside in _FOLDERS)
 
 
 def _exists(path: Path) -> bool:
     """Return whether there is a file or folder; pipes and devices may never end, and are neither."""
     try:
         return path.is_file() or path.is_dir()
-    except PermissionError as error:
+    except OSError as error:  # no permission, or the name is too long
         raise cannot_read(path, "file", error) from error
-    except OSError:  # the name is too long
-        return False
 
 
 def find_card(path: Path) -> Card | None:

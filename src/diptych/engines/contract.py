@@ -18,6 +18,7 @@ from diptych.data.batches import Batch
 from diptych.data.images import Images
 from diptych.errors import ArtifactError
 from diptych.options import Device
+from diptych.processes import memory
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -42,6 +43,12 @@ _SLOTS = {
 }
 # Weights files with more bytes of arrays are not read.
 MOST_BYTES = 8 * 2**30
+
+
+def chunk_size(spec: ModelSpec) -> int:
+    """Return how many images a model predicts at once: 256, or as many as half of the memory holds."""
+    largest = max(map(math.prod, spec.shapes.values()))
+    return max(1, min(256, memory() // 2 // (8 * largest)))  # a layer's input and output in float32
 
 
 @dataclass(frozen=True)

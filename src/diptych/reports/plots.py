@@ -83,8 +83,10 @@ def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
         "font.family": ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in installed)],
         "text.parse_math": False,
     }
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as an empty box
+        matplotlib.rcdefaults()  # whatever a `matplotlibrc` in the working directory says
+        matplotlib.rcParams.update(settings)
         figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
         yield figure
         with atomic_write(path) as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from diptych.errors import SpecError
+from diptych.files import expanded, read_regular
 from diptych.spec.layers import Layer
 from diptych.spec.model import ModelSpec
 from diptych.spec.recipe import Recipe
@@ -58,7 +59,7 @@ def recipe_from_json(data: Any) -> Recipe:
 def read(path: Path, convert: Callable[[Any], T]) -> T:
     """Convert a JSON file with `model_from_json` or `recipe_from_json`; raise SpecError, which names the file."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(expanded(path)).decode())
     except OSError as error:
         raise SpecError(f"Cannot read '{path}': {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -6,14 +6,18 @@ import json
 from contextlib import suppress
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from diptych.errors import DiptychError, SpecError
+from diptych.files import expanded
 from diptych.vocabulary import did_you_mean
 
 # A number, its range as text, and a test for it.
 Count: TypeAlias = Annotated[int, ">= 1", lambda n: n >= 1]
+Threads: TypeAlias = Annotated[int, "in [1, 1024]", lambda n: 1 <= n <= 1024]
+Workers: TypeAlias = Annotated[int, "in [0, 1024]", lambda n: 0 <= n <= 1024]
 Natural: TypeAlias = Annotated[int, ">= 0", lambda n: n >= 0]
 Positive: TypeAlias = Annotated[float, "> 0", lambda x: x > 0]
 NonNegative: TypeAlias = Annotated[float, ">= 0", lambda x: x >= 0]
@@ -42,12 +46,14 @@ def hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def convert(value: Any, hint: Any) -> Any:
+def convert(value: Any, hint: Any) -> Any:  # noqa: PLR0912  (one branch for each form of a type)
     """Convert `value` to the type `hint`: lists to tuples, integers to floats, NumPy numbers to Python's.
 
-    Raise ValueError, which says what the value must be, if it cannot be converted.
+    Raise ValueError, which says what the value must be, if it cannot be converted; UsageError for an unusable path.
     """
     origin, parts = get_origin(hint), get_args(hint)
+    if isinstance(value, str | Path):
+        value = _text(value, is_path=Path in (hint, *parts))
     if origin is Annotated:
         kind, accepted, is_valid = parts
         number = convert(value, kind)
@@ -80,6 +86,15 @@ def convert(value: Any, hint: Any) -> Any:
     if hint not in _NUMBERS and isinstance(value, hint):
         return value
     raise ValueError(f"must be {_WORDS.get(hint, hint.__name__)}, got {brief(value)}")
+
+
+def _text(value: str | Path, *, is_path: bool) -> str | Path:
+    """Return a text that can be written to a record, and a path with `~` expanded."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"must be UTF-8, got {brief(str(value))}") from None
+    return type(value)(expanded(value)) if is_path and str(value) else value
 
 
 def brief(value: Any) -> str:

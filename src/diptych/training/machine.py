@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diptych.errors import SpecError
+from diptych.processes import memory
+from diptych.spec import ModelSpec
+from diptych.spec.layers import Conv
 
 PACKAGES = ("diptych", "torch", "tensorflow", "keras", "numpy", "opencv-python-headless", "scikit-learn")
 
@@ -23,6 +29,26 @@ PACKAGES = ("diptych", "torch", "tensorflow", "keras", "numpy", "opencv-python-h
 def computes_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16, AMX or ARM's BF16), according to Linux."""
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpuinfo("flags", "Features").split()))
+
+
+def check_memory(spec: ModelSpec, batch_size: int = 0) -> None:
+    """Raise SpecError if a model certainly needs more memory than this machine has.
+
+    Counts its weights and, if it is trained, their gradients and momentum in float32, and the outputs of the
+    convolutions of a batch in bfloat16.
+    """
+    of_image = 2 * sum(prod(spec.shapes[layer.name]) for layer in spec.layers if isinstance(layer, Conv))
+    if Path("/dev/nvidia0").exists():  # the GPU's memory holds the outputs
+        of_image = 0
+    weights, limit = 4 * spec.num_parameters * (3 if batch_size else 1), memory()
+    if weights + batch_size * of_image > limit:
+        most = (limit - weights) // of_image if of_image else 0
+        advice = f"Set batch_size to {most} or less" if 0 < most < batch_size else "Use fewer filters or units"
+        outputs = f", outputs at batch_size {batch_size} {batch_size * of_image / 1e9:,.1f} GB" if batch_size else ""
+        raise SpecError(
+            f"Model '{spec.name}' needs more than the {limit / 1e9:,.1f} GB of memory here: {spec.num_parameters:,} "
+            f"parameters take {weights / 1e9:,.1f} GB{outputs}. {advice}, or use smaller images."
+        )
 
 
 def machine() -> dict[str, Any]:

@@ -37,7 +37,7 @@ from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.options import EngineName
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
-from diptych.training.machine import computes_bfloat16, machine, versions
+from diptych.training.machine import check_memory, computes_bfloat16, machine, versions
 
 _CHANGED = {
     "fingerprint": "the data's fingerprint was",
@@ -110,6 +110,7 @@ def create(
         ArtifactError: the directory cannot be created.
     """
     check_fit(spec, dataset)
+    check_memory(spec, min(recipe.batch_size, len(dataset.train)))
     if recipe.wants_validation and not len(dataset.validation):
         raise SpecError(
             f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training); early stopping, keep_best "

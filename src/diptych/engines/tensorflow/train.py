@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from diptych.data.batches import Batch
 from diptych.data.images import Images
-from diptych.engines.contract import NO_STEPS, Arrays, Totals
+from diptych.engines.contract import NO_STEPS, Arrays, Totals, chunk_size
 from diptych.engines.tensorflow.optimizer import Optimizer
 from diptych.engines.tensorflow.weights import load_weights, native, native_order, read_weights, to_numpy, variables
 
@@ -20,7 +20,6 @@ Tensor: TypeAlias = Any
 # Signals are handled only between calls.
 STEPS_PER_CALL = 16
 SECONDS_PER_CALL = 0.25
-CHUNK = 256
 
 
 def train_epoch(
@@ -86,7 +85,8 @@ def predict(model: keras.Model, images: Images) -> np.ndarray:
         model.inference = tf.function(
             lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True
         )
-    chunks = [model.inference(tf.constant(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+    size = chunk_size(model.spec)
+    chunks = [model.inference(tf.constant(images[start : start + size])) for start in range(0, len(images), size)]
     return np.concatenate(chunks)
 
 

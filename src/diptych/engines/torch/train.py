@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from diptych.data.batches import Batch
 from diptych.data.images import Images
-from diptych.engines.contract import NO_STEPS, Arrays, Totals
+from diptych.engines.contract import NO_STEPS, Arrays, Totals, chunk_size
 from diptych.engines.torch.model import Network
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device
 from diptych.engines.torch.weights import load_weights, read_weights, to_numpy
-
-CHUNK = 256
 
 
 def train_epoch(
@@ -78,7 +76,8 @@ def predict(model: Network, images: Images) -> np.ndarray:
     # differs: train-mode
     model.eval()
     with torch.inference_mode():
-        chunks = [model(_tensor(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+        size = chunk_size(model.spec)
+        chunks = [model(_tensor(images[start : start + size])) for start in range(0, len(images), size)]
         return torch.cat(chunks).cpu().numpy()
 
 
