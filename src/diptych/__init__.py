@@ -23,7 +23,7 @@ _NAMES = {
     "api.inference": "Prediction evaluate predict",
     "api.models": "build transfer verify",
     "api.training": "resume train",
-    "artifacts.run": "Run",
+    "artifacts.run": "Run load",
     "errors": "DiptychError",
     "spec": "ModelSpec Recipe",
 }
@@ -42,6 +42,7 @@ __all__ = [
     "describe",
     "evaluate",
     "export",
+    "load",
     "predict",
     "resume",
     "train",
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from diptych.api.inference import Prediction, evaluate, predict
     from diptych.api.models import build, transfer, verify
     from diptych.api.training import resume, train
-    from diptych.artifacts.run import Run
+    from diptych.artifacts.run import Run, load
     from diptych.errors import DiptychError
     from diptych.spec import ModelSpec, Recipe
 

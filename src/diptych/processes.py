@@ -28,7 +28,8 @@ from typing import Any, BinaryIO, Self, TypeVar, cast
 from diptych.errors import DiptychError, EngineError, in_one_line
 
 R = TypeVar("R")
-Notify = Callable[[str, dict[str, Any]], None]
+Notify = Callable[[str, dict[str, Any]], object]
+"""Called with the kind and the fields of an event; True asks the sender to stop."""
 
 # The exit code of a process that SIGTERM ended.
 TERMINATED = 128 + signal.SIGTERM
@@ -126,7 +127,7 @@ class Worker:
         does not wait.
 
         Args:
-            notify: if given, the function gets a `notify`, too, whose messages reach this one.
+            notify: if given, the function gets a `notify`, too, which calls this one and returns whether it says True.
             pass_fds: file descriptors that the process keeps open until the function ends.
             log: a file, opened with `a+b`, for what the process prints from now on and has printed before.
 
@@ -147,8 +148,8 @@ class Worker:
                 self._connection.send((function, args, kwargs, notify is not None, len(fds), log is not None))
                 if fds:
                     socket.send_fds(self._socket, [b"\0"], fds)
-            return cast(R, self._answer(notify))
-        except DiptychError:
+            kind, content = self._answer(notify)
+        except ProcessFailed:
             raise
         except BaseException:
             self._process.terminate()
@@ -158,24 +159,26 @@ class Worker:
             with suppress(ProcessFailed, pickle.UnpicklingError, ValueError):
                 self._answer(None)
             raise
+        if kind == "error":
+            raise content if isinstance(content, DiptychError) else self._failed(f"failed: {content}")
+        return cast(R, content)
 
     def create(self, make: Callable[..., R], *args: Any) -> R:
         """Return a stand-in for an object that the process makes when one of its methods is first called."""
         return cast(R, _StandIn(self, make, *args))
 
-    def _answer(self, notify: Notify | None) -> Any:
-        """Pass on messages, then return the result or raise the error of the function."""
+    def _answer(self, notify: Notify | None) -> tuple[str, Any]:
+        """Pass on messages, then return "result" or "error", and the function's."""
         while True:
             try:
                 kind, content = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._failed(_how(self._process.wait())) from error
-            if kind == "result":
-                return content
-            if kind == "error":
-                raise content if isinstance(content, DiptychError) else self._failed(f"failed: {content}")
-            if notify:
-                notify(*content)
+            if kind != "notify":
+                return kind, content
+            stops = notify is not None and notify(*content) is True
+            with suppress(OSError):  # reading says how the process died
+                self._connection.send(stops)
 
     def _failed(self, how: str) -> ProcessFailed:
         self._log.seek(self._start)
@@ -221,9 +224,11 @@ def serve(fd: int, imports: Sequence[str]) -> None:
 
 
 def _serve_one(stream: socket.socket, connection: Connection) -> None:
-    def notify(kind: str, fields: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):  # SIGTERM is on its way
+    def notify(kind: str, fields: dict[str, Any]) -> bool:
+        with suppress(OSError, EOFError):  # SIGTERM is on its way
             connection.send(("notify", (kind, fields)))
+            return bool(connection.recv())
+        return False
 
     request = connection.recv_bytes()
     fds: Sequence[int] = ()

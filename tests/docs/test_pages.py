@@ -36,7 +36,7 @@ CONSOLE = "".join(re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL))
 TYPED = [*re.findall(r"^\$ (.*)$", CONSOLE, re.MULTILINE), *re.findall(r"`((?:diptych|make) [^`]+)`", TEXT)]
 COMMANDS = [shlex.split(line, comments=True) for line in TYPED]
 DIPTYCH = [command[1:] for command in COMMANDS if command[0] == "diptych"]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README + PAGES["training"], re.DOTALL)
 FORMAT_ROW = re.compile(r"^\| `([\w-]+)` \| `cnn(\S*)` \| (.+?) \| (\S*) ?\| ([\d.]+)% \|$", re.MULTILINE)
 
 

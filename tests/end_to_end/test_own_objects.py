@@ -102,9 +102,11 @@ def test_a_run_on_arrays_is_found_again_until_the_cache_is_emptied(arrays, engin
     np.testing.assert_array_equal(whole.read_predictions().logits_nk, run.read_predictions().logits_nk)
 
 
-def test_names_that_no_object_takes_are_refused(tmp_path):
+def test_names_that_no_object_takes_are_refused(arrays, tmp_path):
     with pytest.raises(diptych.DiptychError, match="'class_names' is for arrays, lists and datasets"):
         diptych.train("digits", class_names=NAMES, out=tmp_path)
+    with pytest.raises(diptych.DiptychError, match=r"must be a list, in the order of the labels .* got \{0: 'zero'\}"):
+        diptych.train(arrays, class_names={0: "zero"}, out=tmp_path)
     assert not [*Path(tmp_path).iterdir()]
 
 

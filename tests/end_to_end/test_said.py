@@ -81,7 +81,7 @@ def test_resume_and_python_say_it_too_and_json_has_it(flowers, tmp_path):
     assert sizes == summary["split_sizes"]
     assert "no test split: 9 of 45 training images were held out for the test" == summary["data"]["inferred"][0]
     told = []
-    run = package.resume(summary["run"], notify=lambda kind, fields: told.append((kind, fields)), threads=1)
+    run = package.resume(summary["run"], callbacks=lambda *event: told.append(event), threads=1)
     ((said,), place) = [fields for kind, fields in told if kind == "dataset"], [kind for kind, _ in told]
     assert place.index("dataset") < place.index("epoch")
     assert summary["data"]["remarks"] == list(said["remarks"])

@@ -121,6 +121,10 @@ def test_paths_are_read_like_files(form, files):
     assert "birds/0.png" in {*found.train.ids, *found.test.ids, *found.validation.ids}
 
 
+def test_levels_that_were_lost_before_are_remarked():
+    assert ("images whose highest level is 1 of 255",) == listed(((IMAGES / 255).astype(np.uint8), LABELS)).inferred
+
+
 def test_images_of_several_sizes_are_resized_and_it_is_said():
     data = [(Image.new("L", (5 + number, 9), 7), number % 2) for number in range(4)]
     listing = listed(data)
@@ -179,6 +183,10 @@ FIXED = (IMAGES / 255, LABELS)
         (7, "Unsupported data, int"),
         ([], "There are no images in list"),
         ({"left": FIXED}, "Unknown split 'left'"),
+        ({}, "Unknown split None"),
+        ({"train": Items([], classes=["a", "b"]), "test": Items([], classes=["b", "a"])}, "different class names"),
+        (Items([{"img": IMAGES[0], "fine_label": 0}]), "Item 0 has 'img', 'fine_label': expected one 'image' and one"),
+        (pd.Series(["a.png"]), "Item 0 is of type str"),
         ([(IMAGES[0], 0), ("a.png", 1)], "Some images are paths, others are pixels"),
         (Items([(IMAGES[0], 0), 1 / 1]), "Item 1 is of type float"),
         (

@@ -51,9 +51,7 @@ def die(how):
 
 
 def report(notify):
-    for number in range(3):
-        notify("number", {"value": number})
-    return "done"
+    return [notify("number", {"value": number}) for number in range(3)]
 
 
 def report_and_wait(path, notify):
@@ -127,9 +125,14 @@ def test_the_death_of_a_process_is_explained(worker, how, words):
         assert str(caught.value) == f"The worker {words}: the last words"
 
 
-def test_messages_arrive_in_order(worker):
+def test_messages_arrive_in_order_and_are_answered(worker):
     messages = []
-    assert worker.call(report, notify=lambda *message: messages.append(message)) == "done"
+
+    def is_second(*message):
+        messages.append(message)
+        return len(messages) == 2 or "truthy"
+
+    assert [False, True, False] == worker.call(report, notify=is_second)
     assert messages == [("number", {"value": number}) for number in range(3)]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych import engines
-from diptych.api.training import complete, shown, source_of
+from diptych.api.training import Callbacks, complete, shown, source_of
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import atomic_write, json_text, read_json, write_json
 from diptych.comparison import parity
@@ -57,7 +57,8 @@ def compare(
     class_names: Sequence[str] | None = None,
     margin: float = 0.5,
     thorough: bool = True,
-    notify: Notify | None = None,
+    callbacks: Callbacks = (),
+    progress: bool = True,
     on_step: OnStep = lambda words: None,
     **options: Any,
 ) -> Comparison:
@@ -69,7 +70,8 @@ def compare(
         class_names: as for `train`.
         margin: difference in accuracy, in percentage points, that does not matter.
         thorough: also measure speed and memory, prove parity and export.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
+        callbacks: as for `train`, but they cannot end a training.
+        progress: show progress.
         on_step: called with a description of each step before it starts.
         options: fields of `CompareOptions`, `DataOptions` and `Recipe`.
 
@@ -78,7 +80,8 @@ def compare(
     """
     check_margin(margin)
     experiment = design(data, class_names, **options)
-    runs = _run_all(experiment, thorough, notify, on_step)
+    with shown(callbacks, progress) as notify:
+        runs = _run_all(experiment, thorough, notify, on_step)
     directory = Path(experiment.options.out) / experiment.name
     if thorough:
         for side in _arms(experiment, runs, experiment.arms[0]):
@@ -163,22 +166,26 @@ def check_margin(margin: float) -> None:
         raise UsageError(f"'margin' must be between 0 and 100 percentage points, got {margin}.")
 
 
-def _run_all(experiment: Experiment, thorough: bool, notify: Notify | None, on_step: OnStep) -> dict[str, Run]:
+def _run_all(experiment: Experiment, thorough: bool, notify: Notify, on_step: OnStep) -> dict[str, Run]:
     """Train the missing runs in order and measure the reported ones; return all runs by their cell's digest."""
     cells, runs = experiment.cells, {}
-    with shown(notify) as tell:
-        for place, cell in enumerate(cells, start=1):
-            run = experiment.find(cell)
-            label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
-            if run is None or not is_complete(run):
-                on_step(f"training {label}")
-                run = run or experiment.create(cell)
-                complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
-            if thorough and cell.arm == experiment.arms[0] and not run.cost_path.exists():
-                on_step(f"measuring {label}")
-                measure(run, experiment.threads)
-                run.seal()
-            runs[experiment.digest(cell)] = run
+
+    def tell(kind: str, fields: dict[str, Any]) -> None:
+        if notify(kind, fields):
+            raise UsageError("A callback cannot end a training of a comparison, whose runs take equally many steps.")
+
+    for place, cell in enumerate(cells, start=1):
+        run = experiment.find(cell)
+        label = f"{place}/{len(cells)} {cell.arm} {cell.engine} seed {cell.seed}"
+        if run is None or not is_complete(run):
+            on_step(f"training {label}")
+            run = run or experiment.create(cell)
+            complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
+        if thorough and cell.arm == experiment.arms[0] and not run.cost_path.exists():
+            on_step(f"measuring {label}")
+            measure(run, experiment.threads)
+            run.seal()
+        runs[experiment.digest(cell)] = run
     return runs
 
 

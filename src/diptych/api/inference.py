@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
+from PIL import Image
 
 from diptych import engines
 from diptych.artifacts.record import RunRecord
@@ -18,15 +20,14 @@ from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
 from diptych.data.datasets import Dataset
-from diptych.data.decode import decode
 from diptych.data.images import Images
-from diptych.data.paths import read_file
-from diptych.data.preprocess import resize
+from diptych.data.preprocess import levels, resize, to_channels
+from diptych.data.readers import objects
 from diptych.data.readers.tree import image_names
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.errors import ArtifactError, DataError, UsageError, first_of
+from diptych.errors import ArtifactError, DataError, ImageError, UsageError, first_of, remark
 from diptych.evaluation import absent, evaluate_logits, softmax
 from diptych.files import expanded
 from diptych.options import ModelOptions, OtherDataOptions, accepts, split_options
@@ -35,13 +36,18 @@ from diptych.spec import ModelSpec
 from diptych.training import provenance
 from diptych.training.provenance import DataSource, evaluation_precision
 
+_EXPECTED = "expected a file, a folder of images or a pattern such as '*.png'"
+
 
 @dataclass(frozen=True)
 class Prediction:
     """The most probable classes of an image with their probabilities, most probable first."""
 
     image: str
+    """The path, or the number of an image without one."""
     classes: tuple[tuple[str, float], ...]
+    error: str = ""
+    """Why the image could not be read."""
 
 
 @accepts(ModelOptions, OtherDataOptions)
@@ -87,62 +93,83 @@ def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[
 
 
 @accepts(ModelOptions)
-def predict(
-    model: str | Path | Run, images: str | Path | np.ndarray | Iterable[str | Path], *, top: int = 3, **options: Any
-) -> list[Prediction]:
-    """The most probable classes of each image.
+def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: Any) -> list[Prediction]:
+    """The most probable classes of each image; images of any size are resized as in training.
 
     Args:
         model: a finished run, or a file written by `export`.
-        images: files, folders or globs; or pixels, uint8, (N, H, W, C), of the model's input size.
+        images: a file, folder or glob; a Pillow image; uint8 pixels, 0–255, gray or RGB, of one image, (H, W) or
+            (H, W, C), or of many, (N, H, W) or (N, H, W, C); or a list of any of these.
         top: number of classes to return.
         options: fields of `ModelOptions`.
 
+    Returns:
+        A prediction per image; for a file that cannot be read, one without classes whose `error` says why.
+
     Raises:
-        DataError: there is no image, or one cannot be read.
+        DataError: there is no image, or none can be read.
+        UsageError: pixels have another type, range or shape.
     """
     (opening,), _ = split_options("predict", options, ModelOptions)
     classifier = open_classifier(model, opening)
     height, width, channels = classifier.input_shape
-    if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.shape[1:] != classifier.input_shape or not len(images):
-            raise DataError(
-                f"Cannot predict {images.dtype} pixels of shape {images.shape}: "
-                f"the model takes uint8, (N, {height}, {width}, {channels})."
-            )
-        pixels, names = images, [str(index) for index in range(len(images))]
-    else:
-        paths = image_paths([images] if isinstance(images, str | Path) else images)
-        pixels = np.stack([resize(decode(read_file(path), str(path), channels), (height, width)) for path in paths])
-        names = [str(path) for path in paths]
-    probabilities_nk = softmax(classifier.logits(pixels))
+    pixels, faults = dict[int, np.ndarray](), dict[int, ImageError]()
+    named = list(named_images(images))
+    for number, (name, image) in enumerate(named):
+        try:
+            image_hwc = objects.pixels(image, name or f"Image {number}", remark)
+        except ImageError as error:
+            faults[number] = error
+            continue
+        pixels[number] = resize(to_channels(image_hwc[np.newaxis], channels)[0], (height, width))
+    if not pixels:
+        raise next(iter(faults.values()), DataError(f"No images given: {_EXPECTED}."))
+    probabilities_nk = softmax(classifier.logits(np.stack([*pixels.values()])))
     best_nk = np.argsort(-probabilities_nk, axis=1, kind="stable")[:, :top]
     classes = classifier.class_names
+    found = {
+        number: tuple((classes[k], float(row[k])) for k in best)
+        for number, row, best in zip(pixels, probabilities_nk, best_nk, strict=True)
+    }
     return [
-        Prediction(name, tuple((classes[k], float(row[k])) for k in best))
-        for name, row, best in zip(names, probabilities_nk, best_nk, strict=True)
+        Prediction(name or str(number), found.get(number, ()), str(faults.get(number, "")))
+        for number, (name, _) in enumerate(named)
     ]
 
 
-def image_paths(images: Iterable[str | Path]) -> list[Path]:
-    """The image files that files, folders and globs name, in order; raises DataError if one matches none."""
-    paths: list[Path] = []
-    for image in images:
-        path = expanded(image, "IMAGE")
-        if path.is_dir():
-            matches = [path / name for name in image_names(path)]
-        elif has_magic(str(image)) and not path.exists():
-            matches = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  (patterns may be absolute)
-        else:
-            matches = [path] if path.exists() else []
-        if not matches:
-            raise DataError(
-                f"No images at '{image}': expected a file, a folder of images or a pattern such as '*.png'."
-            )
-        paths += matches
-    if not paths:
-        raise DataError("No images given: expected a file, a folder of images or a pattern such as '*.png'.")
-    return paths
+def named_images(images: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each image with its path, or "": those of paths, folders, globs, batches, and collections of these."""
+    shape: tuple[int, ...] = tuple(getattr(images, "shape", ()))
+    if isinstance(images, str | os.PathLike):
+        yield from ((str(path), path) for path in _image_paths(expanded(os.fspath(images), "IMAGE")))
+    elif isinstance(images, bytes | Image.Image) or len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4)):
+        yield "", images
+    elif len(shape) == 3 and shape[0] == 3:
+        if not hasattr(images, "permute"):  # PyTorch's tensors have channels first
+            fix = "if its channels come first, images.transpose(1, 2, 0); for three gray images, images[..., None]"
+            raise UsageError(f"An array of the shape {shape} may be one image or three: {fix}.")
+        yield "", images
+    elif len(shape) in (3, 4):
+        yield from (("", image) for image in levels(images, "The array of images", 4, remark))
+    elif isinstance(images, Iterable) and (len(shape) == 1 or not hasattr(images, "shape")):
+        for image in images:
+            yield from named_images(image)
+    else:
+        raise UsageError(
+            f"Unsupported images of type {type(images).__name__}: {_EXPECTED}, a Pillow image or an array."
+        )
+
+
+def _image_paths(path: Path) -> list[Path]:
+    """The image files that a file, a folder or a glob names; raises DataError if it matches none."""
+    matches = [path]
+    if path.is_dir():
+        matches = [path / name for name in image_names(path)]
+    elif has_magic(str(path)) and not path.exists():
+        matches = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207  (patterns may be absolute)
+    if not matches:
+        raise DataError(f"No images at '{path}': {_EXPECTED}.")
+    return matches
 
 
 def divided_alike(other: Dataset, name: str, test_fingerprint: str | None, test_fraction: float) -> Dataset:
@@ -179,16 +206,9 @@ def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifie
 
 
 def finished_run(run: str | Path | Run, verify_files: bool = False) -> tuple[Run, RunRecord]:
-    """A finished run and its record; raises UsageError if it is not finished, ArtifactError if its files changed."""
+    """A finished run and its record; see `Run.finished`."""
     opened = run if isinstance(run, Run) else Run.open(Path(run))
-    record = opened.read_record()
-    if record.status != "finished":
-        raise UsageError(
-            f"'{opened.directory}' is not finished ({record.status}). "
-            f"Resume it with: diptych train --resume {opened.directory}"
-        )
-    opened.check(verify_files=verify_files)
-    return opened, record
+    return opened, opened.finished(verify_files=verify_files)
 
 
 def source_like(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from diptych import engines
 from diptych.errors import ArtifactError, UsageError
@@ -16,6 +16,8 @@ from diptych.options import DataOptions, Device, EngineName, TrainOptions, accep
 from diptych.processes import Notify, Worker, engine_environment, num_threads
 
 # Everything else is imported when a training's own process has started, and imports its framework meanwhile.
+Callbacks: TypeAlias = Notify | Sequence[Notify]
+
 if TYPE_CHECKING:
     from diptych.artifacts.run import Run
     from diptych.data.datasets import Dataset
@@ -25,12 +27,17 @@ if TYPE_CHECKING:
 
 
 @overload
-def train(data: Any, *, engine: EngineName = ..., notify: Notify | None = ..., **options: Any) -> Run: ...
+def train(data: Any, *, engine: EngineName = ..., **options: Any) -> Run: ...
 @overload
-def train(data: Any, *, engine: Literal["both"], notify: Notify | None = ..., **options: Any) -> tuple[Run, Run]: ...
+def train(data: Any, *, engine: Literal["both"], **options: Any) -> tuple[Run, Run]: ...
 @accepts(TrainOptions, DataOptions)
 def train(
-    data: Any, *, class_names: Sequence[str] | None = None, notify: Notify | None = None, **options: Any
+    data: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    callbacks: Callbacks = (),
+    progress: bool = True,
+    **options: Any,
 ) -> Run | tuple[Run, Run]:
     """Train a classifier, each engine in a process of its own.
 
@@ -40,7 +47,10 @@ def train(
             (path, label), or (paths, labels); a pandas DataFrame; a torch Dataset; a finite tf.data.Dataset; or a
             dict of these by split. See docs/data.md.
         class_names: names of the labels 0, 1, … of such an object.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
+        callbacks: functions that this process calls with each event: its kind (`data`, `dataset`, `start`, `step`,
+            `epoch`, …) and a dict of its fields. If one returns True for a `step` or an `epoch`, the training ends
+            there: the run is evaluated and finished. See docs/training.md.
+        progress: show progress.
         options: fields of `TrainOptions`, `DataOptions` and `Recipe`.
 
     Returns:
@@ -55,7 +65,7 @@ def train(
         engines.check_installed(name)
     recipe, spec = chosen.recipe_with(changes), chosen.spec
     runs = []
-    with _training_process(names[0]) as process, shown(notify) as tell:
+    with _training_process(names[0]) as process, shown(callbacks, progress) as tell:
         from diptych.data.preprocess import channel_statistics
         from diptych.spec import zoo
         from diptych.training import provenance
@@ -94,7 +104,8 @@ def resume(
     workers: int | None = None,
     stop_after: int | None = None,
     force: bool = False,
-    notify: Notify | None = None,
+    callbacks: Callbacks = (),
+    progress: bool = True,
 ) -> Run:
     """Resume an interrupted training from its last checkpoint, in either engine.
 
@@ -111,7 +122,8 @@ def resume(
         stop_after: stop after this many epochs in total.
         force: resume even if the data, classes, model, recipe or framework's major version changed, or the training
             diverged; the run records it.
-        notify: called with a kind (`data`, `dataset`, `start`, `step`, `epoch`) and fields; shows progress by default.
+        callbacks: as for `train`.
+        progress: show progress.
 
     Raises:
         ArtifactError: there is no such run, another process trains it, or what it depends on has changed.
@@ -127,7 +139,7 @@ def resume(
     engines.check_installed(name)
     settings = Settings(name, threads or record.last_threads or num_threads(), workers, stop_after, force, device)
     changes = {} if data is None else {"data": data, "root": None}
-    with shown(notify) as tell:
+    with shown(callbacks, progress) as tell:
         source = provenance.source_of(record, **changes)
         complete(opened, settings, lambda: source.load(data_progress(tell)), tell)
     return opened
@@ -190,30 +202,40 @@ def _training_process(engine: str) -> Worker:
 
 
 @contextmanager
-def shown(notify: Notify | None) -> Iterator[Notify]:
-    """The callback for a training's events: `notify`, or a progress display."""
-    if notify:
-        yield notify
-        return
-    from diptych.reports.progress import Progress
+def shown(callbacks: Callbacks, progress: bool) -> Iterator[Notify]:
+    """A function that passes an event to the progress display and all callbacks; True if one of them says so."""
+    calls = [callbacks] if callable(callbacks) else [*callbacks]
+    if unfit := [call for call in calls if not callable(call)]:
+        raise UsageError(f"A callback must be a function of an event's kind and fields, got {unfit[0]!r:.60}.")
+    with ExitStack() as stack:
+        if progress:
+            from diptych.reports.progress import Progress
 
-    with Progress() as progress:
-        yield progress.notify
+            calls.insert(0, stack.enter_context(Progress()).notify)
+        yield lambda kind, fields: sum(call(kind, fields) is True for call in calls) > 0
 
 
 def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
     """A callback for the progress of reading data that reports `data` events."""
-    return lambda doing, done, total: notify("data", {"doing": doing, "done": done, "total": total})
+
+    def progress(doing: str, done: int, total: int) -> None:
+        notify("data", {"doing": doing, "done": done, "total": total})
+
+    return progress
 
 
 def source_of(
     data: Any, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int, **asked: Any
 ) -> DataSource:
     """A data source; a model's spec decides on the size and colors of images; `asked` is for Python objects."""
+    from diptych.data.readers import objects
     from diptych.training.provenance import DataSource
 
     options = {**vars(reading), **asked}
-    if asked.get("class_names") and (isinstance(data, str | Path) or hasattr(data, "to_csv")):
+    names = asked.get("class_names")
+    if isinstance(names, Mapping | Set):
+        raise UsageError(f"'class_names' must be a list, in the order of the labels 0, 1, …, got {names!r:.60}.")
+    if names is not None and (isinstance(data, str | Path) or objects.is_frame(data)):
         raise UsageError(
             "'class_names' is for arrays, lists and datasets; use a column 'class_name', or name the folders."
         )

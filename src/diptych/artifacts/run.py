@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +14,21 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
+from diptych.artifacts.events import read_events
 from diptych.artifacts.record import RunRecord, read_record
-from diptych.artifacts.store import make_folder, read_json, read_npz, sha256_of, sync, write_json, write_npz
-from diptych.errors import ArtifactError, remark
+from diptych.artifacts.store import (
+    make_folder,
+    read_arrays,
+    read_json,
+    read_npz,
+    sha256_of,
+    sync,
+    write_json,
+    write_npz,
+)
+from diptych.errors import ArtifactError, UsageError, remark
 from diptych.files import expanded
+from diptych.options import EngineName
 
 ALWAYS_VERIFIED = 64 * 2**20
 """Bytes of a file that `Run.check` always hashes, in about 30 ms."""
@@ -48,7 +60,7 @@ class _Inside:
 
 @dataclass(frozen=True)
 class Run:
-    """The paths of one run directory; reads and writes its small files."""
+    """A run's folder: what was trained, and the paths and content of its files."""
 
     directory: Path
 
@@ -93,6 +105,43 @@ class Run:
         if len(runs) != 1:
             raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(Path(directory), runs)}")
         return cls(runs[0])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of `metrics.json`; raises UsageError if the run is not finished."""
+        self.finished()
+        return self.read_metrics()
+
+    @property
+    def predictions(self) -> Predictions:
+        """Logits and labels of the test images; raises UsageError if the run is not finished."""
+        self.finished()
+        return self.read_predictions()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A row for each finished epoch, for `pandas.DataFrame`: epoch, losses, accuracies, learning rate, speed."""
+        epochs = read_events(self.events_path, "epoch") if self.events_path.exists() else []
+        return [{name: value for name, value in epoch.items() if name not in ("kind", "time")} for epoch in epochs]
+
+    def build(self, engine: EngineName, **options: Any) -> Any:
+        """Build the trained model, a plain `torch.nn.Module` or `keras.Model`; options are those of `diptych.build`."""
+        import diptych
+
+        model = diptych.build(self.finished().spec, engine, **options)
+        import_module("diptych.engines").get(engine).load_weights(model, read_arrays(self.model_path)[0])
+        return model
+
+    def finished(self, *, verify_files: bool = False) -> RunRecord:
+        """Read the record of a finished run and `check` its files; raises UsageError if it is not finished."""
+        record = self.read_record()
+        if record.status != "finished":
+            raise UsageError(
+                f"'{self.directory}' is not finished ({record.status}). "
+                f"Resume it with: diptych train --resume {self.directory}"
+            )
+        self.check(verify_files=verify_files)
+        return record
 
     def read_record(self) -> RunRecord:
         """Read `run.json`; raises ArtifactError when it is damaged."""
@@ -180,6 +229,18 @@ class Run:
             and path.parts[0] != self.export_dir.name
             and not any(part.startswith(".") for part in path.parts)
         )
+
+
+def load(run: str | Path) -> Run:
+    """Open a run, to read its `metrics`, `history` and `predictions`, and to `build` its model.
+
+    Args:
+        run: a run's folder, or a folder with only one run.
+
+    Raises:
+        ArtifactError: there is no such run.
+    """
+    return Run.open(run)
 
 
 def _digest(digests: object) -> str:

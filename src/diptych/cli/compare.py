@@ -72,12 +72,12 @@ def main(args: list[str]) -> int:
         return 0
     compare = partial(comparison.compare, parsed.what[0], margin=parsed.margin, thorough=parsed.thorough, **options)
     if parsed.json:
-        compared = compare(notify=lambda kind, fields: None)
+        compared = compare(progress=False)
     else:
         from diptych.reports.progress import Progress
 
         with Progress() as progress:
-            compared = compare(notify=progress.notify, on_step=progress.step)
+            compared = compare(callbacks=progress.notify, progress=False, on_step=progress.step)
     _print(compared, parsed.json)
     return 0
 

@@ -31,7 +31,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images with a run or an exported file."""
+    """Classify images with a run or an exported file; exits with 1 if some images cannot be read."""
 
     model: str = positional("RUN|FILE")
     """A finished run, or a file written by `diptych export`."""
@@ -91,11 +91,15 @@ def predict(args: list[str]) -> int:
 
     with framework_silent():
         predictions = inference.predict(parsed.model, parsed.images, top=parsed.top, **vars(parsed.options))
+    code = int(any(prediction.error for prediction in predictions))
     if parsed.json:
         print_json([asdict(prediction) for prediction in predictions])
-        return 0
-    width = max(len(prediction.image) for prediction in predictions)
+        return code
+    width = max(len(prediction.image) for prediction in predictions if prediction.classes)
     for prediction in predictions:
         classes = "  ".join(f"{name} {share:.2%}" for name, share in prediction.classes)
-        print(f"{prediction.image:{width}}  {classes}")
-    return 0
+        if prediction.error:
+            print(f"diptych: {prediction.error}", file=sys.stderr)
+        else:
+            print(f"{prediction.image:{width}}  {classes}")
+    return code

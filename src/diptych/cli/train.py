@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
 from diptych.cli.output import print_json, print_table
@@ -61,7 +61,6 @@ def main(args: list[str]) -> int:
 def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     from diptych.api.training import resume, train
 
-    notify: Any = {"notify": lambda kind, fields: None} if parsed.json else {}
     if parsed.resume is not None:
         options = vars(parsed.training_options)
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
@@ -72,13 +71,13 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
                 f"Options that can: {', '.join(flags[1:])}."
             )
         chosen = {name: options[name] for name in given if name in options}
-        return [resume(parsed.resume, force=parsed.force, **chosen, **notify)]
+        return [resume(parsed.resume, force=parsed.force, **chosen, progress=not parsed.json)]
     if parsed.force:
         raise UsageError("--force requires --resume.")
     if parsed.data is None:
         raise UsageError("train requires DATA, such as a folder of class folders or a name from `diptych datasets`.")
     options = {**vars(parsed.training_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
-    runs = train(parsed.data, **options, **notify)
+    runs = train(parsed.data, **options, progress=not parsed.json)
     return runs if isinstance(runs, tuple) else [runs]
 
 

@@ -88,6 +88,8 @@ def levels(values: Any, what: str, num_axes: int, remark: Callable[[str], object
         raise UsageError(f"{what} is {array.dtype} in {low:g} to {high:g}: expected uint8 in 0–255; {fix}.")
     if array.dtype != np.uint8:
         remark(f"{array.dtype} images converted to uint8")
+    if num_axes == 4 and high <= 1:
+        remark("images whose highest level is 1 of 255")
     array = array.astype(np.uint8, copy=False)
     if array.ndim == num_axes - 1 and (num_axes == 4 or array.shape[-1] > 4):
         array = array[..., np.newaxis]

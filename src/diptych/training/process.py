@@ -98,10 +98,10 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
 
     rewind(run.events_path, last.epochs if last else ())
 
-    def report(kind: str, fields: dict[str, Any]) -> None:
+    def report(kind: str, fields: dict[str, Any]) -> object:
         if kind != "step":
             append_event(run.events_path, kind, fields)
-        notify(kind, fields)
+        return notify(kind, fields)
 
     for message in messages:
         report(*message)
@@ -124,7 +124,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     with _recorded_failure(run, record, report):
         remove_files([run.divergence_path, *leftovers(run.directory)])
         weights = trainer.fit(run, saver, report, stopping=stopping, stop_after=settings.stop_after)
-        if settings.stop_after is not None and settings.stop_after <= trainer.epoch - 1 < recipe.epochs:
+        if settings.stop_after and settings.stop_after <= trainer.epoch - 1 < recipe.epochs and not trainer.is_ended:
             run.write_record(change(record, status="stopped"))
             return
         test, precision = dataset.test, provenance.evaluation_precision(recipe)

@@ -62,6 +62,8 @@ class Trainer:
             engine.load_optimizer(self.optimizer, last.optimizer)
         self.epochs, self.totals, self.seconds = list(start.epochs), start.totals, start.seconds
         self.best, self.best_epoch = start.best, start.best_epoch
+        self.is_ended = False
+        """Whether a callback ended the training: after this step, or its epoch if it is over."""
 
     def fit(
         self, run: Run, saver: Saver, notify: Notify, *, stopping: Stopping, stop_after: int | None = None
@@ -71,7 +73,8 @@ class Trainer:
         Args:
             run: the run, for TensorBoard and `diverged.json`.
             saver: saves the state.
-            notify: called with every `epoch`, an `early_stop`, and `step` a few times a second.
+            notify: called with every `epoch`, an `early_stop`, and `step` a few times a second; True from `epoch` or
+                `step` ends the training, whose weights so far are returned.
             stopping: once it is requested, training saves its state and ends.
             stop_after: stop after this many epochs, to be resumed later.
 
@@ -89,11 +92,12 @@ class Trainer:
                     validation = self.validate()
                     with stopping.held():
                         record = self.close_epoch(*validation)
-                        notify("epoch", record)
+                        self.is_ended |= notify("epoch", record) is True
                         write_epoch(record)
                 with stopping.held():
-                    if self.epoch <= last:
-                        notify("early_stop", {"epoch": self.epoch - 1})
+                    if self.epoch <= last or self.is_ended:
+                        reason = "callback" if self.is_ended else "early_stopping"
+                        notify("early_stop", {"epoch": self.epoch - 1, "reason": reason})
                     saver.save(self.state())
             except Stopped:
                 saver.save(self.state())
@@ -103,10 +107,10 @@ class Trainer:
     def _train_epoch(self, run: Run, saver: Saver, notify: Notify, stopping: Stopping) -> None:
         """Train the rest of the current epoch; check and save the state when that is due."""
         with closing(self._reported(self.batches(), notify)) as batches:
-            while self.totals.steps < self.num_steps:
+            while self.totals.steps < self.num_steps and not self.is_ended:
                 with stopping.held():
                     until = min(saver.next_stop(self.totals.steps), self.num_steps)
-                    drawn = _until(batches, lambda: stopping.requested or saver.is_overdue())
+                    drawn = _until(batches, lambda: stopping.requested or self.is_ended or saver.is_overdue())
                     self.train(drawn, until, lambda: stopping.requested)
                     state = self.state()
                     arrays = state.weights | {f"{OPTIMIZER}{name}": array for name, array in state.optimizer.items()}
@@ -127,7 +131,8 @@ class Trainer:
                 step, count, now = step + 1, count + len(batch.images), time.perf_counter()
                 if now - last > SECONDS_BETWEEN_STEPS:
                     last = now
-                    notify("step", {**fields, "step": step, "images_per_second": count / (now - start)})
+                    speed = count / (now - start)
+                    self.is_ended |= notify("step", {**fields, "step": step, "images_per_second": speed}) is True
 
     @property
     def epoch(self) -> int:
@@ -146,8 +151,8 @@ class Trainer:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the recipe stops the training early."""
-        return schedule.should_stop(self._validation_losses, self.job.recipe.early_stopping)
+        """Whether the recipe or a callback stops the training early."""
+        return self.is_ended or schedule.should_stop(self._validation_losses, self.job.recipe.early_stopping)
 
     @property
     def _validation_losses(self) -> list[float]:
@@ -186,7 +191,7 @@ class Trainer:
             "train_accuracy": totals.correct / totals.count,
             "validation_loss": loss,
             "validation_accuracy": accuracy,
-            "learning_rate": self.rates[-1],
+            "learning_rate": self.rates[totals.steps - 1],
             "images_per_second": totals.count / self.seconds,
             "seconds": self.seconds,
         }

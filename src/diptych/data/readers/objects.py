@@ -66,18 +66,20 @@ def stored(
     """
     if isinstance(data, str | os.PathLike):
         return str(data), root
-    if hasattr(data, "to_csv"):
+    if is_frame(data):
         base, frame = root or Path.cwd(), data.reset_index() if data.index.name is not None else data.copy()
-        for column in frame.columns:
-            cells = frame[column].tolist()
+        for column, series in frame.items():
+            cells = series.tolist()
             if cells and all(isinstance(cell, str | os.PathLike) and os.path.isabs(cell) for cell in cells):  # noqa: PTH117
                 base, frame[column] = _relative(cells, base)
         return _written("frame.csv", text=frame.to_csv(index=False)), str(base)
-    arrays, remarks = dict[str, NDArray[Any]](), dict[str, None]()
-    names, rows = tuple[str, ...](), list[tuple[Any, ...]]()
-    for split, part in _by_split(data).items():
+    arrays, remarks, rows = dict[str, NDArray[Any]](), dict[str, None](), list[tuple[Any, ...]]()
+    parts = _by_split(data)
+    names, *others = dict.fromkeys(tuple(map(str, class_names or _names_of(part))) for part in parts.values())
+    if others:
+        raise UsageError(f"The splits have different class names, such as {names[:3]} and {others[0][:3]}.")
+    for split, part in parts.items():
         images, labels = _read(part, image_size, progress, lambda text: remarks.update({text: None}))
-        names = tuple(map(str, class_names or _names_of(part)))
         texts = _labels(labels, len(images), names)
         if isinstance(images, list):
             named = ((text, names[int(text)]) if names else (text,) for text in texts)
@@ -95,6 +97,11 @@ def stored(
     csv.writer(text).writerow(("path", "label", *(["class_name"] if names else []), "split"))
     csv.writer(text).writerows((path, *row[1:]) for path, row in zip(paths, rows, strict=True))
     return _written("files.csv", text=text.getvalue()), base
+
+
+def is_frame(data: Any) -> bool:
+    """Return whether an object is a DataFrame of pandas."""
+    return hasattr(data, "to_csv") and hasattr(data, "columns")
 
 
 def read_pixels(path: Path) -> Listing:
@@ -139,7 +146,7 @@ def pixels(image: Any, what: str, remark: Remark = str) -> NDArray[np.uint8]:
 
 def _by_split(data: Any) -> dict[str, Any]:
     if isinstance(data, Mapping):
-        if unknown := [name for name in data if str(name).lower() not in SPLITS]:
+        if unknown := [name for name in data if str(name).lower() not in SPLITS] or [None] * (not data):
             raise UsageError(f"Unknown split {unknown[0]!r}: expected a dict by split, one of {', '.join(SPLITS)}.")
         return {SPLITS[str(name).lower()]: part for name, part in data.items()}
     if isinstance(data, tuple) and len(data) in (2, 3) and all(map(_is_pair, data)):  # as Keras's `load_data`
@@ -210,7 +217,8 @@ def _sample(item: Any, number: int) -> tuple[Any, Any]:
         found = [[key for key in item if str(key).lower() in known] for known in (_IMAGES, _LABELS)]
         if all(len(keys) == 1 for keys in found):
             return item[found[0][0]], item[found[1][0]]
-    elif isinstance(item, tuple | list) and len(item) == 2:
+        raise UsageError(f"Item {number} has {', '.join(map(repr, item))}: expected one 'image' and one 'label'.")
+    if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     raise UsageError(f"Item {number} is of type {type(item).__name__}, expected (image, label). Data is {KINDS}.")
 
@@ -218,7 +226,8 @@ def _sample(item: Any, number: int) -> tuple[Any, Any]:
 def _names_of(data: Any) -> Sequence[str]:
     """Return the class names that a dataset, or the one it is a subset of, has."""
     features = getattr(data, "features", None)
-    holders = [data, *(features.values() if isinstance(features, Mapping) else ())]
+    columns = features.items() if isinstance(features, Mapping) else ()
+    holders = [data, *(feature for name, feature in columns if name.lower() in _LABELS)]
     for names in (getattr(one, name, None) for one in holders for name in ("classes", "class_names", "names")):
         if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
             return names
@@ -263,8 +272,6 @@ def _written(name: str, text: str = "", arrays: Mapping[str, NDArray[Any]] | Non
         digest.update(f"{key} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
     path = folder_named_by("DIPTYCH_CACHE").absolute() / FOLDER / digest.hexdigest()[:16] / name
-    if arrays and not path.exists():
-        write_npz(path, arrays)
-    elif text:
-        write_parts(path, text.encode(errors="replace"))
+    if not path.exists():
+        write_npz(path, arrays) if arrays else write_parts(path, text.encode(errors="replace"))
     return str(path)
