@@ -1,5 +1,7 @@
 """Weights go through every kind of file, from framework to framework, and come back bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,30 @@ def test_without_a_card_classes_have_numbers(workers, tmp_path):
     transfer(source, tmp_path / "b.pt", spec=spec, workers=workers)
     found = find_card(tmp_path / "b.pt")
     assert (tuple("0123456789"), parity_digest(spec, drawn(spec))) == (found.class_names, found.parity)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".pt"])
+def test_a_named_model_other_than_the_cards_is_refused(suffix, workers, tmp_path):
+    own = zoo.model("cnn", mean=(0.49, 0.48, 0.45), std=(0.2, 0.2, 0.2))
+    source = write(tmp_path / "a.safetensors", own, card_of(own))
+    transfer(source, tmp_path / f"b{suffix}", workers=workers)
+    with pytest.raises(
+        ArtifactError, match=r"is another model than cnn: .* \(pixels/255 - 0.49\) / 0.2.* / 0.25\. Leave"
+    ):
+        transfer(tmp_path / f"b{suffix}", tmp_path / "c.pt", spec=spec_of("cnn"), workers=workers)
+    again = replace(own, name="mine")
+    done = transfer(tmp_path / f"b{suffix}", tmp_path / "c.pt", spec=again, workers=workers)
+    assert (len(own.arrays), 0, 0) == (done.num_arrays, done.by_structure, done.by_map)
+    forced = transfer(tmp_path / "c.pt", tmp_path / "c.pt", spec=spec_of("cnn"), workers=workers, force=True)
+    assert forced.remarks == find_card(tmp_path / "c.pt").remarks[-len(forced.remarks) :]
+    assert forced.remarks[0].startswith("differs: layer 1 ('normalize')")
+
+
+def test_what_weights_alone_do_not_say_is_said(workers, tmp_path):
+    spec = spec_of("mlp")
+    done = transfer(write(tmp_path / "a.safetensors", spec), tmp_path / "b.weights.h5", spec=spec, workers=workers)
+    assert "not checked: activations, pooling, padding" in done.remarks[0]
+    assert done.remarks == find_card(tmp_path / "b.weights.h5").remarks
 
 
 def test_a_target_that_is_there_is_replaced_only_when_forced(workers, tmp_path):

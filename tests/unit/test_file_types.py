@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from diptych.deployment.file_types import checked_type
+from diptych.deployment.file_types import file_type_of
 from diptych.deployment.transfer import transfer
 from diptych.errors import ArtifactError
 from diptych.spec import zoo
@@ -36,15 +36,15 @@ def test_a_file_in_no_known_format_is_told_by_its_content(name, tmp_path):
     content, fault = CONTENTS[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=fault):
-        checked_type(tmp_path / name)
+        file_type_of(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["model", "model.ckpt", "model.bin", "model.onnx", "model.pt"])
 def test_the_name_of_a_file_decides_nothing(name, tmp_path):
     (tmp_path / name).write_bytes(save({"fc.weight": np.zeros((3, 4), np.float32)}))
-    assert "safetensors file" == checked_type(tmp_path / name).title
+    assert "safetensors file" == file_type_of(tmp_path / name).title
     (tmp_path / name).write_bytes(pickle.dumps({}, 2))
-    assert "PyTorch weights file" == checked_type(tmp_path / name).title
+    assert "PyTorch weights file" == file_type_of(tmp_path / name).title
 
 
 def test_a_pipe_is_refused_at_once(tmp_path):

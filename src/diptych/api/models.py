@@ -98,15 +98,15 @@ def transfer(
     Args:
         source: a PyTorch, safetensors or Keras file, with any suffix.
         target: a file that ends in `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5` or `.weights.h5`.
-        model: model name, `spec.json`, or spec (default: the spec in the source's card).
+        model: model name, `spec.json`, or spec (default: the model in the source).
         layer_map: name of each layer of the source to the name of the model's layer.
         key: the state dict to read, where a checkpoint has several.
         ignore: names or patterns of arrays to leave out, such as `criterion.*`.
-        force: replace an existing target.
+        force: replace an existing target, and use `model` even if the source contains another.
         options: fields of `ImageOptions`.
 
     Raises:
-        ArtifactError: the source is damaged, does not fit the model, or its layers cannot be matched.
+        ArtifactError: the source is damaged, contains another model, or its layers cannot be matched.
         UsageError: a suffix is unknown, the target exists, or the source has no spec.
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: a framework needed for one of the files is not installed.
@@ -114,7 +114,14 @@ def transfer(
     (images,), _ = split_options("transfer", options, ImageOptions)
     spec = None if model is None else _spec(model, images)
     return transfer_weights(
-        Path(source), Path(target), spec=spec, layer_map=layer_map, key=key, ignore=ignore, force=force
+        Path(source),
+        Path(target),
+        spec=spec,
+        layer_map=layer_map,
+        size=images.input_shape,
+        key=key,
+        ignore=ignore,
+        force=force,
     )
 
 

@@ -40,7 +40,8 @@ class Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
     SRC is told by its content; DST ends in .pt, .pth, .safetensors, .keras, .h5 or .weights.h5. Never executes code in
-    SRC. Layers are mapped by name, or else by shape and the numbers in their names; if that is ambiguous, use --map.
+    SRC. If SRC contains a model (a card, or Keras's configuration), it is used, and MODEL must be the same. Layers are
+    mapped as that model uses them; else by name, shape and the numbers in their names; if that is ambiguous, use --map.
     """
 
     source: Path = positional("SRC")
@@ -48,7 +49,7 @@ class Transfer:
     target: Path = positional("DST")
     """File to write."""
     model: str | None = option(None, metavar="MODEL")
-    """Model name (see `diptych models`) or a spec.json (default: the spec in SRC)."""
+    """Model name (see `diptych models`) or a spec.json (default: the model in SRC)."""
     map: tuple[str, ...] = option((), metavar="SRCLAYER=DSTLAYER")
     """Copy layer SRCLAYER of SRC to layer DSTLAYER of the model; can be repeated."""
     key: str | None = option(None, metavar="ENTRY")
@@ -56,7 +57,7 @@ class Transfer:
     ignore: tuple[str, ...] = option((), metavar="PATTERN")
     """Leave out the arrays of SRC with matching names, such as 'criterion.*'; can be repeated."""
     force: bool = False
-    """Replace DST if it exists."""
+    """Replace DST if it exists, and use MODEL even if SRC contains another; what differs is recorded in DST."""
     options: ImageOptions = field(default_factory=ImageOptions)
     json: bool = False
     """Print as JSON."""
@@ -137,7 +138,7 @@ def transfer(args: list[str]) -> int:
         print_json(done)
         return 0
     print(f"{done.model}: {done.num_arrays} arrays, {done.num_parameters:,} parameters")
-    print(f"layers mapped: {done.by_name} by name, {done.by_structure} by shape and order, {done.by_map} by --map")
+    print(f"layers mapped: {done.by_name} by name, {done.by_structure} by structure, {done.by_map} by --map")
     for line in (*done.casts, *done.remarks):
         print(line)
     mean, std = (", ".join(f"{number:.4g}" for number in numbers) for numbers in (done.mean, done.std))

@@ -49,6 +49,8 @@ class Card:
     """SHA-256 of the test data; see `Dataset`."""
     test_fraction: float = 0.2
     """Share of the training data that was held out for the test if the data has no test split."""
+    remarks: tuple[str, ...] = ()
+    """What was left out, different or not checked when the weights were transferred, one line each."""
 
     def to_text(self) -> str:
         """Return the card as JSON text."""
@@ -84,6 +86,7 @@ class Card:
             "trained_by": self.trained_by,
             "parity": self.parity,
             "calibration": self.calibration,
+            "remarks": self.remarks or None,
             "opset": OPSET if self.form.startswith("onnx") else None,
             "spec": model_to_json(self.spec),
         }
@@ -109,7 +112,15 @@ class Card:
 
     def _check(self) -> None:
         """Raise ValueError for text that could control a terminal, and for models that are too large."""
-        texts = (self.form, self.spec.name, *self.class_names, self.resize, self.dataset, *self.trained_by)
+        texts = (
+            self.form,
+            self.spec.name,
+            *self.class_names,
+            self.resize,
+            self.dataset,
+            *self.trained_by,
+            *self.remarks,
+        )
         for text in (*texts, self.parity, self.diptych, self.test_fingerprint or ""):
             if any(category(letter) == "Cc" for letter in text):  # such as an escape sequence
                 raise ValueError(f"{text!r:.40} has a control character")
@@ -143,6 +154,7 @@ class _CardFields(msgspec.Struct, frozen=True, rename={"form": "format", "is_pub
     calibration: dict[str, Any] | None = None
     test_fingerprint: str | None = None
     test_fraction: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    remarks: tuple[str, ...] = ()
 
 
 def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.deployment.card import Card
-from diptych.deployment.formats import FORMATS, Format, check_installed
+from diptych.deployment.formats import FORMATS, Format, check_installed, what_is
 from diptych.engines.contract import CARD, MOST_BYTES
 from diptych.errors import ArtifactError, DiptychError, UsageError, cannot_read
 from diptych.files import expanded
@@ -106,16 +106,20 @@ def num_bytes(path: Path) -> int:
 
 
 def file_type_of(path: Path) -> FileType:
-    """Return the type of a file or folder, or raise ArtifactError if it is unknown."""
+    """Return the type of a file or folder that is safe to open, or raise ArtifactError if there is none."""
+    if not _exists(path):
+        is_pipe = os.path.exists(path)  # noqa: PTH110  (it never raises)
+        raise ArtifactError(f"'{path}' is a pipe or a device." if is_pipe else f"No file or folder '{path}'.")
     if path.is_dir():
         for part, name in _FOLDERS.items():
             if (path / part).exists():
+                check_files(path)
                 return _TYPES[name]
         raise ArtifactError(f"'{path}' is not a SavedModel ('1/saved_model.pb') or OpenVINO folder ('model.xml').")
+    check_files(path)
     with path.open("rb") as file:
         head = file.read(512)
-        file.seek(-min(8, len(head)), 2)
-        tail = file.read()
+        tail = file.read()[-8:] if file.seek(max(0, path.stat().st_size - 8)) else b""
     if head[:2] == b"PK":
         with open_zip(path) as archive:
             names = {name.partition("/")[2] or name for name in archive.namelist()}
@@ -132,27 +136,13 @@ def file_type_of(path: Path) -> FileType:
     for name, holds in matches:
         if holds:
             return _TYPES[name]
-    text = head + b"\n" + tail
-    known = (
-        answer for pattern, answer in _OTHER_CONTENTS.items() if re.match(pattern, text, re.DOTALL | re.IGNORECASE)
-    )
-    raise ArtifactError(f"Cannot read '{path}': {next(known, f'its format is unknown (first bytes: {head[:8]!r})')}.")
-
-
-def checked_type(path: Path) -> FileType:
-    """Return the type of a file or folder that is safe to open; raise ArtifactError if there is none."""
-    if not _exists(path):
-        is_pipe = os.path.exists(path)  # noqa: PTH110  (it never raises)
-        raise ArtifactError(f"'{path}' is a pipe or a device." if is_pipe else f"No file or folder '{path}'.")
-    file_type = file_type_of(path)
-    check_files(path)
-    return file_type
+    raise ArtifactError(f"Cannot read '{path}': {what_is(head, tail)}.")
 
 
 def _read(path: Path) -> tuple[FileType, Card | None]:
     title = "file"
     try:
-        file_type = checked_type(path)
+        file_type = file_type_of(path)
         title = file_type.title
         check_installed(title, file_type.packages)
         cards = file_type.read(path)
@@ -288,21 +278,6 @@ _ZIP_MARKS = {
     "archive_format": "torch-export",
     "serialized_exported_program.json": "torch-export",  # before PyTorch 2.8
     "data.pkl": "state-dict",
-}
-# What people download or save by mistake, by the first 512 bytes and the last 8.
-_OTHER_CONTENTS = {
-    rb"\n$": "it is empty",
-    rb"version https://git-lfs": "it is a Git LFS pointer; fetch the file with `git lfs pull`",
-    rb"\s*<(!doctype|html|head|\?xml|!--)": "it is a web page; download the file again with its direct address",
-    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar": "it is compressed or a tar archive; unpack it first",
-    rb"PK": "it is a zip archive, but not one of PyTorch or Keras; unpack it first",
-    rb"\s*[{\[]": "it is JSON text, which contains no weights; name the file that it describes",
-    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF": "it is an image",
-    rb"\x93NUMPY": "it is a single NumPy array; expected named arrays, such as a safetensors file",
-    rb"\0{64}": "it starts with zeros; it was not completely written or downloaded",
-    rb"model_checkpoint_path|.*\x57\xfb\x80\x8b\x24\x75\x47\xdb$": (
-        "it is part of a TensorFlow checkpoint; load that in TensorFlow and call model.save_weights('NAME.weights.h5')"
-    ),
 }
 _TYPES = {
     "keras": FileType("Keras archive", _cards_in_zip, ("keras",)),

@@ -1,9 +1,10 @@
-"""Every format that a model can be exported to, one row each; the packages that formats and runtimes need; and the
+"""Every format that a model can be exported to, one row each; what other files are; required packages; and the
 conversion of exported files to other formats, with each runtime's own tools.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -71,6 +72,20 @@ _FORMATS = (
     Format("openvino", "_openvino", (), ("openvino",), "OpenVINO's folder", "onnx", ("onnx", "openvino")),
 )
 FORMATS = {form.name: form for form in _FORMATS}
+# What people download or save by mistake, by the first 512 bytes and the last 8.
+_OTHERS = {
+    rb"\n$": "it is empty",
+    rb"version https://git-lfs": "it is a Git LFS pointer; fetch the file with `git lfs pull`",
+    rb"\s*<(!doctype|html|head|\?xml|!--)": "it is a web page; download the file again with its direct address",
+    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar": "it is compressed or a tar archive; unpack it first",
+    rb"PK": "it is a zip archive, but not one of PyTorch or Keras; unpack it first",
+    rb"\s*[{\[]": "it is JSON text, which contains no weights; name the file that it describes",
+    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF": "it is an image",
+    rb"\x93NUMPY": "it is a single NumPy array; expected named arrays, such as a safetensors file",
+    rb"\0{64}": "it starts with zeros; it was not completely written or downloaded",
+    rb"model_checkpoint_path|.*\x57\xfb\x80\x8b\x24\x75\x47\xdb$": "it is part of a TensorFlow checkpoint; load that "
+    "in TensorFlow and call model.save_weights('NAME.weights.h5')",
+}
 _NAMES = ", ".join(FORMATS)
 _EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "h5py": "tensorflow", "openvino": "openvino"}
 
@@ -88,6 +103,12 @@ def parse_formats(names: str | Iterable[str]) -> list[Format]:
     if not names:
         raise UsageError(f"Expected at least one format: all, {_NAMES}.")
     return [form for form in _FORMATS if form.name in names or "all" in names]
+
+
+def what_is(head: bytes, tail: bytes) -> str:
+    """Return what a file that is not a model is, by its first bytes and its last eight."""
+    known = (text for form, text in _OTHERS.items() if re.match(form, head + b"\n" + tail, re.DOTALL | re.IGNORECASE))
+    return next(known, f"its format is unknown (first bytes: {head[:8]!r})")
 
 
 def missing(packages: tuple[str, ...]) -> list[str]:

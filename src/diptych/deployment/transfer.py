@@ -8,19 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from diptych import engines
 from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import checked_type, find_card
+from diptych.deployment.file_types import file_type_of, find_card
 from diptych.deployment.formats import FORMATS, Format
+from diptych.deployment.keras_graph import MODELS, KerasGraph
 from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
-from diptych.spec.layers import Normalize
+from diptych.spec.function import differences, pairs, training_differences
+from diptych.spec.layers import Normalize, Shape
 
 # Weights are read from files of these formats; how those of others are saved as one of them.
 _READABLE = ("state-dict", "safetensors", "keras", "h5")
@@ -29,6 +33,12 @@ _HOW = {
     "torch-export": "torch.save(torch.export.load('FILE').state_dict, 'weights.pt')",
     "saved-model": "model.save('NAME.keras') in Keras",
 }
+_NO_SPEC = (
+    "contains no model spec: add --model NAME (see `diptych models`) or a spec.json, with --input-shape and "
+    "--num-classes"
+)
+_FOREIGN = "has layers that specs do not have: {}; name a model with --model and add --force to do without them"
+_NUM_IMAGES, _TOLERANCE = 16, 1e-3
 _UNCHECKED = (
     "the file contains only weights; not checked: activations, pooling, padding, strides, epsilon, data format, "
     "the order in which layers are used, and how images are normalized"
@@ -66,6 +76,7 @@ def transfer(
     *,
     spec: ModelSpec | None = None,
     layer_map: Mapping[str, str] | None = None,
+    size: Shape = (32, 32),
     key: str | None = None,
     ignore: Sequence[str] = (),
     force: bool = False,
@@ -75,21 +86,48 @@ def transfer(
     form = _format_of(target)
     if target.is_dir():
         raise UsageError(f"'{target}' is a folder; expected a file name.")
-    if target.exists() and not force:
-        raise UsageError(f"'{target}' already exists; use --force to replace it.")
-    found = find_card(source)
-    card = _card_for(form, source, found, spec)
+    found, where = find_card(source), str(source)
     with Sessions() if workers is None else nullcontext(workers) as processes:
-        stored = without(_read_stored(source, processes.__getitem__, key), ignore, str(source))
-        mapped = map_weights(stored, card.spec, str(source), layer_map)
-        remarks = (*stored.remarks, *(() if found else (_UNCHECKED,)))
-        card = replace(card, parity=parity_digest(card.spec, mapped.arrays))
+        stored = without(_read_stored(source, processes.__getitem__, key), ignore, where)
+        has_graph = found is None and (stored.config or {}).get("class_name") in MODELS
+        graph = KerasGraph(stored, spec, spec.input_shape if spec else size, where) if has_graph else None
+        stored = graph.stored if graph else stored
+        own = found.spec if found else graph.spec if graph else None
+        model = spec or own
+        if model is None:
+            raise UsageError(f"'{where}' {_FOREIGN.format(', '.join(graph.foreign[:8])) if graph else _NO_SPEC}.")
+        faults = differences(own or graph, spec) if spec and (own or graph) else []
+        if faults and not force:
+            listed = "; ".join([*faults[:8], *([f"and {len(faults) - 8} more"] if faults[8:] else [])])
+            raise ArtifactError(
+                f"'{where}' is another model than {model.name}: {listed}. Leave out --model to use the file's own, or "
+                "add --force to use the weights nevertheless and record this."
+            )
+        if target.exists() and not force:  # checked last, because --force also accepts differences
+            raise UsageError(f"'{target}' already exists; use --force to replace it.")
+        weighted = {path.rpartition(".")[0] for path in stored.arrays}
+        names = pairs(own, spec) if spec and own and not faults and not layer_map else {}
+        names = {name: target for name, target in names.items() if name in weighted}
+        mapped = map_weights(stored, model, where, names or layer_map)
+        if names:
+            by_name = sum(name == target for name, target in names.items())
+            mapped = replace(mapped, by_name=by_name, by_structure=len(names) - by_name, by_map=0)
+        unchecked = graph.remarks if graph else [] if found else [_UNCHECKED]
+        remarks = [*stored.remarks, *unchecked, *(f"differs: {fault}" for fault in faults)]
+        if spec and own and own != spec:
+            remarks += training_differences(own, spec)
+            weights = (map_weights(stored, own, where).arrays, mapped.arrays)
+            worker = processes[(*form.writers, *engines.installed())[0]]
+            remarks.append(_compare_logits((own, spec), weights, where, worker, force))
+        card = _card_for(form, found, model)
+        told = tuple(dict.fromkeys((*card.remarks, *remarks)))
+        card = replace(card, parity=parity_digest(model, mapped.arrays), remarks=told)
         _write(mapped.arrays, card, form, target, processes)
-    normalize = cast(Normalize, card.spec.layers[0])
+    normalize = cast(Normalize, model.layers[0])
     counts = (mapped.by_name, mapped.by_structure, mapped.by_map)
-    sizes = (len(mapped.arrays), card.spec.num_parameters)
+    sizes = (len(mapped.arrays), model.num_parameters)
     means = (normalize.mean, normalize.std)
-    return Transfer(source, target, card.spec.name, *sizes, *counts, mapped.casts, *means, remarks)
+    return Transfer(source, target, model.name, *sizes, *counts, mapped.casts, *means, tuple(remarks))
 
 
 def read_weights(path: Path, spec: ModelSpec) -> Arrays:
@@ -106,7 +144,7 @@ def _format_of(path: Path) -> Format:
 
 def _read_stored(path: Path, engine: Callable[[str], Any], key: str | None = None) -> Stored:
     """Read the arrays in a file, whatever its name; `engine` returns the engine of a name, or its process."""
-    file_type = checked_type(path)
+    file_type = file_type_of(path)
     form = FORMATS[file_type.formats[0]]
     if form.name not in _READABLE:
         how = _HOW.get(form.name, "torch.save(model.state_dict(), 'weights.pt') where the model was made")
@@ -123,14 +161,27 @@ def _read_stored(path: Path, engine: Callable[[str], Any], key: str | None = Non
     return Stored({name: array for name, array in arrays.items() if array.dtype.kind == "f"})  # not counters
 
 
-def _card_for(form: Format, source: Path, card: Card | None, spec: ModelSpec | None) -> Card:
+def _compare_logits(
+    specs: tuple[ModelSpec, ModelSpec], weights: tuple[Arrays, Arrays], where: str, worker: Session, force: bool
+) -> str:
+    """Return the largest difference of the logits of two models on sample images; raise if they are not equal."""
+    if len({(spec.input_shape, spec.num_classes) for spec in specs}) > 1:
+        return "logits not compared, because images or classes differ"
+    images_nhwc = np.random.default_rng(0).integers(0, 256, (_NUM_IMAGES, *specs[0].input_shape), np.uint8)
+    logits = []
+    for spec, arrays in zip(specs, weights, strict=True):
+        worker.build(spec, "float32")
+        worker.load_weights(arrays)
+        logits.append(worker.predict(images_nhwc))
+    worst, largest = float(np.abs(logits[0] - logits[1]).max()), float(np.abs(logits[0]).max())
+    line = f"logits on {_NUM_IMAGES} sample images: at most {worst:.2g} from the file's own model's, of {largest:.2g}"
+    if not worst <= _TOLERANCE * largest and not force:
+        raise ArtifactError(f"'{where}': {line}; the layers are mapped otherwise than in the file. Correct --map.")
+    return line
+
+
+def _card_for(form: Format, card: Card | None, model: ModelSpec) -> Card:
     """Build the target's card, from the source's where it describes the same classes."""
-    model = spec or (card.spec if card else None)
-    if model is None:
-        raise UsageError(
-            f"'{source}' contains no model spec: add --model NAME (see `diptych models`) or a spec.json, "
-            "with --input-shape and --num-classes."
-        )
     if card and card.spec.num_classes == model.num_classes:
         return replace(card.for_format(form.name), spec=model)
     names = tuple(map(str, range(model.num_classes)))

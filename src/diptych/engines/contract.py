@@ -88,12 +88,14 @@ class Stored:
         permutes: layers that reorder the axes of maps, in a framework that flattens in height, width, channel
             order; None in one that flattens in channel, height, width order.
         remarks: what was chosen or left out in reading, one line each.
+        config: the configuration of a Keras model, as data.
     """
 
     arrays: Arrays
     sequences: Sequence[Sequence[str]] = ()
     permutes: Sequence[str] | None = None
     remarks: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise for names with control characters."""

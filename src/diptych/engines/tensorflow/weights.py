@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -140,7 +141,8 @@ def read_file(path: Path, key: str | None = None) -> Stored:
             layers = []
         kinds = [(layer["config"]["name"], _KINDS.get(layer["class_name"], "")) for layer in layers]
         top = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
-        return _read_numbered(tree, kinds) if top is None else _read_named(tree, top, kinds)
+        stored = _read_numbered(tree, kinds) if top is None else _read_named(tree, top, kinds)
+        return replace(stored, config=config)
     except ArtifactError:
         raise
     except Exception as error:  # a damaged archive or unexpected JSON can raise anything
