@@ -13,13 +13,15 @@ from diptych.training.provenance import load_data
 SMALL = ("--model", "mlp", "--image-size", 8, "--epochs", 4, "--batch-size", 8, "--precision", "float32")
 CLASSES = {"daisy": 40, "rose": 4, "tulip": 1}
 LINES = [
-    "flowers: 3 classes: daisy, rose, tulip; train 20, validation 3, test 22; "
+    "flowers: 3 classes from folder names: daisy, rose, tulip; train 20, validation 3, test 22; "
     "no test split: 22 of 45 training images were held out for the test; "
     "no validation split: 3 of 23 training images were held out for validation",
     "Imbalanced classes (1): daisy has 40 images, 40 times as many as tulip (1).",
     "Tiny classes (2): rose: 4 for training; tulip: 1 for training.",
     "Classes missing from a split (1): tulip: none for validation and test.",
 ]
+CLAUSES = LINES[0].removeprefix("flowers: ").split("; ")
+INFERRED = [CLAUSES[0], *CLAUSES[2:]]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_data_are_described_once_before_the_first_step_and_in_the_record(trained
     assert "images: train 20, validation 3, test 22\n" in result.out
     for folder in out.iterdir():
         record = json.loads((folder / "run.json").read_text())
-        assert LINES[0].split("; ")[2:] == record["data"]["inferred"]
+        assert INFERRED == record["data"]["inferred"]
         assert LINES[1:] == record["data"]["remarks"]
         assert {"train": 20, "validation": 3, "test": 22} == record["split_sizes"]
         assert 0.5 == record["data"]["test_fraction"]
@@ -61,7 +63,7 @@ def test_every_result_says_what_accuracy_hides(trained):
     assert f"torch: test {said}" in trained[0].out
     evaluated = diptych("evaluate", run.directory)
     assert said in evaluated.out
-    assert [*LINES[0].split("; ")[2:], *LINES[1:]] == evaluated.err.splitlines()[:-1]
+    assert [*INFERRED, *LINES[1:]] == evaluated.err.splitlines()[:-1]
     assert "No test images, and so no part in the averages (1): tulip." == evaluated.err.splitlines()[-1]
     compared = diptych("compare", *trained[1].iterdir())
     assert f"PyTorch: {said}" in compared.out
@@ -79,7 +81,7 @@ def test_resume_and_python_say_it_too_and_json_has_it(flowers, tmp_path):
     summary = answered("train", flowers, *SMALL, "--epochs", 2, "--stop-after", 1, "--out", tmp_path, *ONE_THREAD)[0]
     sizes = {"train": 32, "validation": 4, "test": 9}
     assert sizes == summary["split_sizes"]
-    assert "no test split: 9 of 45 training images were held out for the test" == summary["data"]["inferred"][0]
+    assert "no test split: 9 of 45 training images were held out for the test" == summary["data"]["inferred"][1]
     told = []
     run = package.resume(summary["run"], callbacks=lambda *event: told.append(event), threads=1)
     ((said,), place) = [fields for kind, fields in told if kind == "dataset"], [kind for kind, _ in told]

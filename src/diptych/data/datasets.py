@@ -91,11 +91,8 @@ class Dataset:
         """Hold out the splits that the source lacks; see `load`.
 
         Raises:
-            DataError: there are no training samples, too few to hold some out, or none of a class.
+            DataError: a class has no training samples, or there are too few to hold some out for the test.
         """
-        if not len(self.train):
-            where = "in a table or folder named train, or with train in a column named split"
-            raise DataError(f"{self.name!r} has no training samples: add some {where}.")
         findings = [one for one in self._findings if one.kind != "absent-class"]
         judge(findings, self.name)
         splits: dict[str, Any] = self.splits
@@ -130,8 +127,11 @@ class Dataset:
     @property
     def lines(self) -> tuple[str, ...]:
         """What is said before these data are used: classes, split sizes and what was inferred; then the remarks."""
-        classes = f"{self.num_classes:,} classes: {first_of(self.class_names, 5)}"
-        return (f"{self.name}: {'; '.join([classes, str(self.sizes), *self.inferred])}", *self.remarks)
+        said, classes = list(self.inferred), f"{self.num_classes} classes"
+        if not said or not said[0].startswith(classes):  # from folder names
+            said.insert(0, f"{classes}: {first_of(self.class_names, 5)}")
+        said.insert(1, str(self.sizes))
+        return (f"{self.name}: {'; '.join(said)}", *self.remarks)
 
     @property
     def num_classes(self) -> int:

@@ -45,7 +45,10 @@ KINDS = {
     "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded.", "refuses"),
     "too-few": Kind("error", "Too few images", "Add images, or a test split.", "refuses"),
     "untrained-class": Kind(
-        "error", "Classes missing from training", "A class that has no training images.", "refuses"
+        "error",
+        "Classes missing from training",
+        "Add images to a folder or table named train, or rows with train as their split.",
+        "refuses",
     ),
     "absent-class": Kind("warning", "Classes missing from a split", "A class without images in some split."),
     "tiny-class": Kind("warning", "Tiny classes", "A class with very few training images."),

@@ -1,0 +1,211 @@
+"""Folders and tables as people have them, each with the right answer beside it.
+
+A case is written as text: `train/{cat,dog}/{0..11}.png` is 24 images of noise in which the name of their folder sets
+the strong channel, `TABLE` a table with a row for each image.
+"""
+
+import io
+import re
+import zlib
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from data_files import idx_bytes, random_bytes, write_files, write_zip
+from PIL import Image
+
+FORMATS = {"jpg": "jpeg", "jfif": "jpeg", "JPG": "png", "": "png"}
+"""By suffix, where Pillow calls it otherwise, or the suffix lies."""
+LINK, PETS, NUMBERS = "-> ", ("cat", "dog"), np.arange(80, dtype=np.uint8) % 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files, how they are read, and the right answer: classes and sizes, or what the refusal says.
+
+    `sizes` are the images of training and validation, and of the test; None where the data bring no test. `said` is
+    found in the lines before the first step, or in the refusal.
+    """
+
+    images: str = ""
+    others: dict[str, str | bytes] = field(default_factory=dict)
+    data: str = ""
+    options: dict[str, object] = field(default_factory=dict)
+    classes: str | int = "cat dog"
+    sizes: tuple[int, int | None] = (24, None)
+    said: str = ""
+    refused: bool = False
+
+
+def expand(pattern):
+    """Return the texts that braces stand for: `{a,b}` and `{0..3}`."""
+    parts = re.split(r"\{(.*?)\}", pattern)
+    for place in range(1, len(parts), 2):
+        first, dots, last = parts[place].partition("..")
+        parts[place] = [str(i) for i in range(int(first), int(last) + 1)] if dots else parts[place].split(",")
+    return ["".join(one) for one in product(*([part] if isinstance(part, str) else part for part in parts))]
+
+
+def picture(path, size=24):
+    """The bytes of an image of noise, another for each path."""
+    parent, _, name = path.rpartition("/")
+    pixels = np.random.default_rng(zlib.crc32(path.encode())).integers(0, 90, (size, size, 3), np.uint8)
+    pixels[..., sum(parent.encode()) % 3] += 120
+    file, suffix = io.BytesIO(), name.rpartition(".")[2] if "." in name else ""
+    Image.fromarray(pixels).save(file, FORMATS.get(suffix, suffix))
+    return file.getvalue()
+
+
+def write(case, root):
+    """Write the files of a case; return the path of its data."""
+    write_files(root, {path: picture(path) for pattern in case.images.split() for path in expand(pattern)})
+    for path, content in case.others.items():
+        if str(content).startswith(LINK):
+            (root / path).symlink_to(root / content.removeprefix(LINK))
+        else:
+            write_files(root, {path: content.encode() if isinstance(content, str) else content})
+    if case.data.endswith(".zip"):
+        write_zip(root / case.data, {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.*")})
+    return root / case.data
+
+
+def table(header, row, num=24, **columns):
+    """A CSV whose rows are `row` with `{i}` a number, `{pet}` cat or dog, and columns that follow from `i`."""
+    values = [{"i": i, "pet": PETS[i % 2], **{key: made(i) for key, made in columns.items()}} for i in range(num)]
+    return "\n".join([*([header] if header else []), *(row.format(**one) for one in values)]) + "\n"
+
+
+def listed(header, row, num=24, options=None, others=None, **right):
+    """A case of a table `labels.csv` beside a folder of images."""
+    columns = {key: right.pop(key) for key in [*right] if callable(right[key])}
+    files = {"labels.csv": table(header, row, num, **columns), **(others or {})}
+    return Case(f"images/img_{{0..{num - 1}}}.png", files, "labels.csv", options or {}, **right)
+
+
+def refused(said, *args, **settings):
+    return Case(*args, said=said, refused=True, **settings)
+
+
+def pixels_table(header, last=False):
+    """A CSV of 4 by 4 pixels and a label."""
+    lines = [header] if header else []
+    for i in range(24):
+        levels = [str(level) for level in random_bytes(24, 16)[i] // 2 + 120]
+        lines.append(",".join([*levels, str(i % 2)] if last else [str(i % 2), *levels]))
+    return "\n".join(lines) + "\n"
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+DIGITS = {"x_train": random_bytes(60, 8, 8), "y_train": NUMBERS[:60], "x_test": random_bytes(80, 8, 8)[60:]}
+IDX = {
+    f"{name}-{kind}{{}}idx{dimensions}-ubyte": idx_bytes(values)
+    for name, chosen in (("train", slice(60)), ("t10k", slice(60, 80)))
+    for kind, dimensions, values in (("images", 3, random_bytes(80, 28, 28)[chosen]), ("labels", 1, NUMBERS[chosen]))
+}
+TWO, MANY, FEW = "{cat,dog}/{0..11}.png", "train/{cat,dog}/{0..11}.png", "test/{cat,dog}/{0..5}.png"
+PIXELS = ",".join(["label", *(f"pixel{i}" for i in range(16))])
+ROW = "images/img_{i}.png"
+
+CASES = {
+    # Splits, whatever they are called
+    "class folders": Case(TWO, said="no test split: 4 of 24"),
+    "train and test": Case(f"{MANY} {FEW}", sizes=(24, 12)),
+    "Training and Testing": Case("Training/{cat,dog}/{0..11}.png Testing/{cat,dog}/{0..5}.png", sizes=(24, 12)),
+    "training_set, doubled": Case(
+        "training_set/training_set/{cat,dog}/{0..11}.png test_set/test_set/{cat,dog}/{0..5}.png", sizes=(24, 12)
+    ),
+    "Train, Valid, Test": Case(
+        "Train/{cat,dog}/{0..11}.png Valid/{cat,dog}/{0..3}.png Test/{cat,dog}/{0..5}.png", sizes=(32, 12)
+    ),
+    "splits below one folder": Case(f"xray/{MANY} xray/{FEW}", sizes=(24, 12)),
+    "splits beside rubbish": Case(f"{MANY} {FEW} __MACOSX/{MANY}", {"readme.txt": "about"}, sizes=(24, 12)),
+    "train and val": Case(f"{MANY} val/{{cat,dog}}/{{0..3}}.png", sizes=(32, None), said="no test split: 4 of 24"),
+    "names of files carry the labels": refused("cat\\.0|file name", "train/{cat,dog}.{0..11}.jpg test1/{1..6}.jpg"),
+    "names of files, without a folder": refused("cat\\.0|file name", "{cat,dog}.{0..11}.jpg"),
+    "test without a class": Case(f"{MANY} test/cat/{{0..5}}.png", sizes=(24, 6), said="dog: none for test"),
+    "test with another class": refused("owl", f"{MANY} test/{{cat,dog,owl}}/{{0..5}}.png"),
+    "validation without a class": Case(f"{MANY} val/cat/{{0..5}}.png {FEW}", sizes=(30, 12), said="dog: none for val"),
+    # Classes
+    "a class of one image": Case(f"{TWO} rare/0.png", classes="cat dog rare", sizes=(25, None), said="rare: none for"),
+    "classes of one image": refused("Too few images", "{cat,dog,owl}/0.png"),
+    "an empty class": refused("owl", TWO, {"owl/notes.txt": "none yet"}),
+    "one class": refused("1|at least 2|one class", "cat/{0..11}.png"),
+    "no images": refused("class|image", "", {"cat/notes.txt": "a", "dog/notes.txt": "b"}),
+    "nested classes": Case("cat/{black,white}/{0..5}.png dog/{0..11}.png"),
+    "names with spaces": Case("{big cat,dog}/{0..11}.png".replace(" ", "~"), classes="big~cat dog"),
+    "many of one class": Case("cat/{0..59}.png dog/{0..4}.png", sizes=(65, None), said="12 times as many as dog"),
+    "hidden files": Case(TWO, {"cat/.DS_Store": "x", "dog/._1.png": "x", ".git/cat/1.png": "x"}),
+    "a folder of runs": Case(TWO, {"runs/a/run.json": "{}"}),
+    "one image in two classes": Case(TWO, {f"{pet}/same.png": picture("same.png") for pet in PETS}, sizes=(26, None)),
+    "one image in two splits": Case(
+        f"{MANY} {FEW}", {f"{split}/cat/same.png": picture("same.png") for split in ("train", "test")}, sizes=(25, 13)
+    ),
+    # Files
+    "suffixes that say little": Case(
+        "{cat,dog}/{0..7}.png {cat,dog}/a.jfif {cat,dog}/b.ppm {cat,dog}/c {cat,dog}/d.JPG", sizes=(24, None)
+    ),
+    "avif": Case("{cat,dog}/{0..7}.png {cat,dog}/{0..3}.avif"),
+    "a web page called jpg": refused(
+        "page\\.jpg.*(web page|HTML|DOCTYPE)", TWO, {"cat/page.jpg": "<!DOCTYPE html>404"}
+    ),
+    "an empty file": refused("9.png.*empty", "{cat,dog}/{0..7}.png", {"cat/9.png": b""}),
+    "a cut file": refused("9.png.*truncated", "{cat,dog}/{0..7}.png", {"cat/9.png": picture("9.png")[:-90]}),
+    "a cut file, skipped": Case(
+        TWO, {"cat/99.png": picture("9.png")[:-90]}, options={"bad_images": "skip"}, said="Skipped 1 of 25 .*99.png"
+    ),
+    "texts among the images": Case(TWO, {"cat/notes.txt": "hm", "dog/list.xml": "<a/>"}),
+    "a zip of class folders": Case(TWO, data="pets.zip"),
+    "a zip of one folder of splits": Case(f"pets/{MANY} pets/{FEW}", data="pets.zip", sizes=(24, 12)),
+    "a link to nothing": refused("gone\\.png", TWO, {"cat/gone.png": LINK + "nowhere"}),
+    "a link to an image": Case(f"{TWO} more.png", {"cat/more.png": LINK + "more.png"}, sizes=(25, None)),
+    "a link to a folder": Case(
+        f"data/{TWO} elsewhere/{{0..3}}.png", {"data/cat/more": LINK + "elsewhere"}, "data", sizes=(28, None)
+    ),
+    # Tables
+    "paths and labels": listed("path,label", f"{ROW},{{pet}}"),
+    "semicolons": listed("path;label", f"{ROW};{{pet}}"),
+    "a byte order mark": listed("\ufeffpath,label", f"{ROW},{{pet}}"),
+    "float labels": listed("path,label", f"{ROW},{{y}}.0", 72, y=lambda i: i // 6, classes=12, sizes=(72, None)),
+    "a column is_valid": listed("path,label,is_valid", f"{ROW},{{pet}},{{s}}", s=lambda i: i >= 18),
+    "an image twice": listed("path,label", "images/img_0.png,{pet}", refused=True, said="img_0.*again"),
+    "training lacks a class": listed(
+        "path,label,split",
+        f"{ROW},{{y}},{{s}}",
+        y=lambda i: "owl" if i > 20 else PETS[i % 2],
+        s=lambda i: "train" if i < 18 else "test",
+        refused=True,
+        said="owl",
+    ),
+    "no training rows": listed("path,label,split", f"{ROW},{{pet}},test", refused=True, said="train"),
+    "one label": listed("path,label", f"{ROW},cat", refused=True, said="cat|class|2"),
+    "a path out of the folder": listed("path,label", "../img_{i}.png,{pet}", refused=True, said="\\.\\."),
+    "no rows": refused("row|empty|image|no ", "", {"labels.csv": "path,label\n"}, "labels.csv"),
+    "no text": refused("empty|row|header|no ", "", {"labels.csv": ""}, "labels.csv"),
+    "tables of two splits": Case(
+        "images/img_{0..23}.png",
+        {
+            "train.csv": table("path,label", f"{ROW},{{pet}}", 18),
+            "test.csv": table("path,label", "images/img_{n}.png,{pet}", 6, n=lambda i: 18 + i),
+            "sample_submission.csv": "id,label\n1,0\n",
+        },
+        sizes=(18, 6),
+    ),
+    "metadata.csv": Case("train/{0..23}.png", {"train/metadata.csv": table("file_name,label", "{i}.png,{pet}")}),
+    # Pixels and known files
+    "pixels": Case("", {"p.csv": pixels_table(PIXELS)}, "p.csv", classes="0 1"),
+    "pixels without a header": Case("", {"p.csv": pixels_table("")}, "p.csv", classes="0 1"),
+    "npz of Keras": Case(
+        "", {"mnist.npz": npz(**DIGITS, y_test=NUMBERS[60:])}, "mnist.npz", classes=10, sizes=(60, 20)
+    ),
+    "npz without labels": refused("label", "", {"a.npz": npz(images=random_bytes(20, 8, 8))}, "a.npz"),
+    "a text": refused("notes", "", {"notes.txt": "hm"}, "notes.txt"),
+    "a web page called csv": refused(
+        "html|web page|column", "", {"a.csv": "<!DOCTYPE html>\n<html></html>\n"}, "a.csv"
+    ),
+    "a missing place": refused("missing", "", {"a.txt": "a"}, "missing"),
+}
