@@ -81,7 +81,7 @@ def test_the_python_function_takes_images_in_any_form(made_run, digits, digit_fi
         (np.ones((2, 8, 8, 1)), r"float64 in 1 to 1: expected uint8 in 0–255; multiply by 255"),
         ([np.zeros((8, 8), np.float32)], "Image 0 is float32"),
         (np.zeros((3, 8, 8), np.uint8), r"may be one image or three: if its channels come first"),
-        (np.zeros((2, 3, 8, 8), np.uint8), r"channels; here they come first: images.transpose\(0, 2, 3, 1\)"),
+        (np.full((2, 3, 8, 8), 9, np.uint8), r"channels; here they come first: images.transpose\(0, 2, 3, 1\)"),
         (np.zeros((8, 8, 4), np.uint8), "drop the alpha channel"),
         ([], "No images given"),
         (7, "Unsupported images of type int"),

@@ -233,12 +233,11 @@ def source_of(
 
     options = {**vars(reading), **asked}
     names = asked.get("class_names")
-    if isinstance(names, Mapping | Set):
-        raise UsageError(f"'class_names' must be a list, in the order of the labels 0, 1, …, got {names!r:.60}.")
-    if names is not None and (isinstance(data, str | Path) or objects.is_frame(data)):
-        raise UsageError(
-            "'class_names' is for arrays, lists and datasets; use a column 'class_name', or name the folders."
-        )
+    if names is not None and (
+        isinstance(names, Mapping | Set) or isinstance(data, str | Path) or objects.is_frame(data)
+    ):
+        fit = "is a list of names of the labels 0, 1, … of arrays, lists or datasets; tables have a column 'class_name'"
+        raise UsageError(f"'class_names' {fit}, got {names!r:.60}.")
     if spec:
         options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
     return DataSource.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)

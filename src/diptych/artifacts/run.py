@@ -97,7 +97,14 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
+        """Open a run, to read its `metrics`, `history` and `predictions`, and to `build` its model.
+
+        Args:
+            directory: a run's folder, or a folder with only one run.
+
+        Raises:
+            ArtifactError: there is no such run.
+        """
         directory = expanded(directory)
         if is_run(directory):
             return cls(directory)
@@ -231,16 +238,7 @@ class Run:
         )
 
 
-def load(run: str | Path) -> Run:
-    """Open a run, to read its `metrics`, `history` and `predictions`, and to `build` its model.
-
-    Args:
-        run: a run's folder, or a folder with only one run.
-
-    Raises:
-        ArtifactError: there is no such run.
-    """
-    return Run.open(run)
+load = Run.open
 
 
 def _digest(digests: object) -> str:

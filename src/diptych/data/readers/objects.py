@@ -166,7 +166,7 @@ def _read(data: Any, size: tuple[int, int] | None, progress: Progress, remark: R
     if getattr(data, "transform", None) is not None:
         remark("the dataset's transform applied once to each image")
     paths, images, labels = list[str](), list[NDArray[np.uint8]](), list[Any]()
-    total = length_hint(data[0] if isinstance(data, tuple) else data)  # a tf.data.Dataset's length may be unknown
+    total = length_hint(data[0] if isinstance(data, tuple) and data else data)  # 0 if it is unknown
     for number, (image, label) in enumerate(_items(data), start=1):
         labels.append(as_array(label, f"Label {number - 1}").tolist())
         if isinstance(image, str | os.PathLike):
@@ -196,7 +196,7 @@ def _items(data: Any) -> Iterator[tuple[Any, Any]]:
             images, labels = _sample(element, number)
             is_batch = np.ndim(images) in (1, 4) or (np.ndim(images) == 3 and np.shape(images)[-1] not in (1, 3))
             yield from zip(images, labels, strict=True) if is_batch else [(images, labels)]
-    elif isinstance(data, tuple) and len(data) == 2:
+    elif isinstance(data, tuple) and len(data) == 2 and all(hasattr(column, "__len__") for column in data):
         if len(data[0]) != len(data[1]):
             raise UsageError(f"There are {len(data[0]):,} images, but {len(data[1]):,} labels.")
         yield from zip(*data, strict=True)
@@ -249,8 +249,8 @@ def _labels(labels: Any, count: int, names: Sequence[str] = ()) -> list[str]:
         if isinstance(value, int | float | np.number):
             text = str(int(value)) if float(value).is_integer() and (not names or 0 <= value < len(names)) else ""
         else:
-            text = value.decode(errors="replace") if isinstance(value, bytes) else str(value or "").strip()
-            text = index.get(text, "") if names else text
+            text = value.decode(errors="replace") if isinstance(value, bytes) else value
+            text = "" if not isinstance(text, str) else index.get(text, "") if names else text.strip()
         if not text:
             raise UsageError(f"Label {number} is {value!r}: expected {expected}.")
         texts.append(text)
