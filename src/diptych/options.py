@@ -30,17 +30,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(
-    default: Any = MISSING,
-    *,
-    metavar: str | None = None,
-    parse: Callable[[str], Any] | None = None,
-    is_positional: bool = False,
+    default: Any = MISSING, *, metavar: str = "", parse: Callable[[str], Any] | None = None, is_positional: bool = False
 ) -> Any:
     """A dataclass field for the command line; without a default, the option is required.
 
     `metavar` is its placeholder in help texts; `parse` converts its text and raises ValueError with what is accepted.
     """
-    return field(default=default, metadata={"metavar": metavar, "parse": parse, "is_positional": is_positional})
+    return field(default=default, metadata={"metavar": metavar or None, "parse": parse, "is_positional": is_positional})
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,12 @@ class SourceOptions(Options):
     """Base folder of the paths in a table (default: the table's folder)."""
     pixel_shape: tuple[Count, Count, Literal[1, 3]] | None = option(None, metavar="HxWxC", parse=_pixel_shape)
     """Shape of the pixels in a CSV file, such as 28x28x1 (default: inferred)."""
+    label_column: str | None = option(None, metavar="COLUMN")
+    """Column of a table's labels: a name, first, last, or a number from 1 (default: inferred)."""
+    image_column: str | None = option(None, metavar="COLUMN")
+    """Column of a table's images or their paths (default: inferred)."""
+    split_column: str | None = option(None, metavar="COLUMN")
+    """Column of a table's splits; COLUMN=VALUE tests on the rows with VALUE (default: inferred)."""
 
 
 @dataclass(frozen=True)

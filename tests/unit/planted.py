@@ -10,7 +10,7 @@ from PIL import Image
 
 TEXTS = (b"<!doctype html><html><body>404 Not Found</body></html>", b"version https://git-lfs.github.com/spec/v1\n")
 
-BY_READERS = {"no-label", "left-out", "alike-classes", "not-used", "too-few"}
+BY_READERS = {"no-label", "several-labels", "left-out", "alike-classes", "not-used", "too-few"}
 """Kinds of findings that are tested with the readers that find them, or alone."""
 
 

@@ -41,6 +41,9 @@ class DataSettings(msgspec.Struct, frozen=True):
     bad_images: BadImages = "fail"
     cache: Caching = "auto"
     test_fraction: float = 0.2
+    label_column: str | None = None
+    image_column: str | None = None
+    split_column: str | None = None
 
 
 class DataRecord(DataSettings, frozen=True, kw_only=True):

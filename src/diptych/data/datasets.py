@@ -192,20 +192,18 @@ def load(
 def read(
     data: str,
     *,
-    data_dir: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-    root: str | Path | None = None,
-    pixel_shape: tuple[int, int, int] | None = None,
     bad_images: BadImages = "fail",
     caching: Caching = "auto",
     progress: Progress = quiet,
+    **location: Any,
 ) -> Dataset:
     """Read a dataset as its source divides it; the slow part of `load`, independent of the seed.
 
     DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; names take precedence. The other
-    arguments are the fields of `options.DataOptions`. Without a size or channels, pixels keep theirs, and image files
-    become RGB of 64 by 64 (ImageNet's 224 by 224).
+    arguments are the fields of `options.DataOptions`, `location` those of `SourceOptions`. Without a size or channels,
+    pixels keep theirs, and image files become RGB of 64 by 64 (ImageNet's 224 by 224).
 
     Raises:
         UsageError: see `sources.find`, or the image size is too large.
@@ -213,7 +211,7 @@ def read(
     """
     if image_size and math.prod(image_size) > MAX_PIXELS:
         raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
-    source = find(data, data_dir=data_dir, root=root, pixel_shape=pixel_shape, progress=progress)
+    source = find(data, progress=progress, **location)
     remarks = judge(source.listing.findings, source.name, skip=bad_images == "skip")
     others: dict[str, Any] = {"name": source.name, "mirror": source.mirror, "inferred": source.listing.inferred}
     if source.listing.has_files:

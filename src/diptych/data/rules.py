@@ -35,6 +35,12 @@ KINDS = {
     "too-large": Kind("error", "Over the pixel limit", "More pixels than DIPTYCH_MAX_PIXELS allows.", "bad"),
     "unsupported": Kind("error", "Unsupported", "An unsupported variant of the format: convert the image.", "bad"),
     "no-label": Kind("error", "Without a label", "Label these samples, or skip them with --bad-images skip.", "bad"),
+    "several-labels": Kind(
+        "error",
+        "Several labels",
+        "One label per image: correct these rows, or skip them with --bad-images skip.",
+        "bad",
+    ),
     "left-out": Kind("warning", "Files left out", "Files or links that are not used; training counts them, too."),
     "mislabeled": Kind("warning", "Wrong extension", "The content can be decoded but has another format."),
     "conflict": Kind("error", "One image, several labels", "Identical pixels, different labels: at most one is right."),
@@ -124,6 +130,12 @@ def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int
             yield Finding("absent-class", f"{name}: none for {' and '.join(missing)}")
         if 0 < of_class["train"] < TINY:
             yield Finding("tiny-class", f"{name}: {of_class['train']} for training")
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault("".join(name.split()).casefold(), []).append(repr(name))
+    for names in alike.values():
+        if len(names) > 1:
+            yield Finding("alike-classes", f"{' and '.join(names)} differ only in case or spaces")
 
 
 def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, 
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
 from diptych.data.readers.objects import FILE_IMAGE_SIZE
+from diptych.data.rules import Finding
 from diptych.errors import DataError, UsageError
+from diptych.options import SourceOptions
 from diptych.vocabulary import did_you_mean
 
 _NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
@@ -97,37 +100,38 @@ NAMED = {
 def find(
     data: str,
     *,
-    data_dir: str | Path | None = None,
-    root: str | Path | None = None,
-    pixel_shape: tuple[int, int, int] | None = None,
     progress: Progress = quiet,
+    **location: Any,
 ) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
-    See `datasets.read` for most arguments; `progress` is called while an archive is read.
+    See `datasets.read`; `location` are fields of `SourceOptions`, and `progress` is called while an archive is read.
 
     Raises:
-        UsageError: there is no such dataset or path, it cannot be searched, or `root` or `pixel_shape` does not apply.
+        UsageError: there is no such dataset or path, it cannot be searched, or an option does not apply.
         DataError: files are missing, damaged or contradictory; see the readers.
     """
-    base = user_path(root, "--root") if root else None
+    options = SourceOptions(**location)
+    base = user_path(options.root, "--root") if options.root else None
     if base is not None and not base.is_dir():
         raise UsageError(f"--root {str(base)!r} is not a folder: expected the base folder of the table's paths.")
+    options = replace(options, root=base)
     if data in NAMED:
-        tables.refuse_options(data, base, pixel_shape)
-        return read_named(NAMED[data], _data_dir(data_dir))
+        tables.refuse_options(data, options)
+        return read_named(NAMED[data], _data_dir(options.data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
-        return Source(path.name, _read_folder(path, base, pixel_shape))
-    if path.suffix.lower() in tables.SUFFIXES and path.is_file():
-        return Source(path.stem, tables.read_splits({"": [path]}, base, pixel_shape))
+        return Source(path.name, _read_folder(path, options))
+    suffix = path.suffix.lower()
+    if path.is_file() and (suffix in tables.SUFFIXES or (suffix in tables.LISTS and _may_fit(path))):
+        return Source(path.stem, tables.read_shards({"": [path]}, options))
     if path.suffix.lower() == ".npz" and path.is_file():
-        tables.refuse_options(data, base, pixel_shape)
+        tables.refuse_options(data, options)
         return Source(path.stem, objects.read_pixels(path))
     if is_archive(path):
         folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:
-            listing = _read_folder(folder, base, pixel_shape)
+            listing = _read_folder(folder, options)
         except (DataError, UsageError) as error:  # name the file that was given, not the cache
             raise type(error)(str(error).replace(str(folder), str(path))) from error
         return Source(path.stem.removesuffix(".tar"), listing)
@@ -170,13 +174,30 @@ def absolute(data: str | Path) -> str:
     return str(path) if path.exists() else str(data)
 
 
-def _read_folder(folder: Path, root: Path | None, pixel_shape: tuple[int, int, int] | None) -> Listing:
+def _read_folder(folder: Path, options: SourceOptions) -> Listing:
     inside = _unwrap(folder)
-    paths = _find_tables(inside)
-    if paths and not _is_tree(inside, paths):
-        return tables.read_tables(paths, root, pixel_shape)
-    tables.refuse_options(str(folder), root, pixel_shape)
-    return class_folders.list_folder(folder)
+    paths, metadata = _find_tables(inside), _find_metadata(inside)
+    is_tree = not (paths or metadata) or _is_tree(inside, paths or metadata)
+    if metadata and (not is_tree or tables.has_labels(metadata[0], options)):
+        return tables.read_tables(metadata, options)
+    if paths and not is_tree:
+        return tables.read_tables(paths, options)
+    tables.refuse_options(str(folder), options)
+    listing = class_folders.list_folder(folder)
+    unused = [Finding("not-used", f"{path.name}, beside class folders") for path in sorted({*metadata, *paths})]
+    return replace(listing, findings=(*listing.findings, *unused))
+
+
+def _find_metadata(folder: Path) -> list[Path]:
+    """Return the tables that Hugging Face reads beside images: `metadata.csv` of a folder, or of the folders of splits.
+
+    Source: `datasets`, packaged_modules/folder_based_builder: where there is one, folders are no labels.
+    """
+    splits = [name for name in tree.folder_names(folder) if layout.split_named(name)]
+    for parents in ([folder], [folder / name for name in splits]):
+        if found := [path for parent in parents for path in _files(parent, tables.SUFFIXES) if path.stem == "metadata"]:
+            return found
+    return []
 
 
 def _find_tables(folder: Path) -> list[Path]:
@@ -208,7 +229,7 @@ def _may_fit(path: Path) -> bool:
         table = None if path.suffix.lower() == parquet.SUFFIX else CsvTable.open(path)
     except DataError:
         return True
-    return table is None or table.has_pixels or any(map(tree.is_image, (*table.columns, *table.first)))
+    return table is None or table.holds_pixels or any(map(tree.is_image, (*table.columns, *table.first)))
 
 
 def _unwrap(folder: Path) -> Path:

@@ -1,17 +1,18 @@
-"""CSV files: columns of texts, or one column of labels and the rest pixels.
+"""CSV and JSON Lines as columns of texts.
 
-Cells are divided by commas, semicolons or tabs; the text is UTF-8, with or without a byte order mark.
+Cells are divided by commas, semicolons, tabs or bars, in a list of image files also by spaces; the text is UTF-8, with
+or without a byte order mark, or UTF-16 with one.
 """
 
 from __future__ import annotations
 
 import csv
-import math
+import json
 import re
-import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -20,143 +21,101 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.readers.columns import role_of
 from diptych.data.readers.tree import is_image
 from diptych.errors import DataError
 
-IMAGE_COLUMNS = (
-    "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "name",
-)  # fmt: skip
-"""Names of a column of images, in any case."""
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "target", "category", "y", "breed", "species")
-"""Names of a column of labels, in any case."""
+JSON_LINES = ".jsonl"
+PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
 _LONGEST_LINE = 2**24
 _MIN_LEVELS = 4
+_LEVELS = re.compile(r"[0-9]{1,3}( +[0-9]{1,3}){3,}")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
-_PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CsvTable:
-    """A CSV file and its first two lines; `first` is empty if there is only one."""
+    """A CSV file and its first row below the header; `first` is empty if there is none.
+
+    Without a header, which a list of image files or a table of pixels may lack, columns are named by their numbers. If
+    the rows are pixels, `levels` are these (uint8, (N, levels)), and `columns` and `cells` only the other columns.
+    """
 
     path: Path
     delimiter: str
     columns: tuple[str, ...]
     first: tuple[str, ...]
+    has_header: bool
+    levels: NDArray[np.uint8] | None = None
     class_names: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read how a table begins; its delimiter is the most frequent in the first line, outside quotes."""
         line = _QUOTED.sub("", next(read_lines(path), ""))
-        delimiter = max(",;\t", key=line.count)
-        start = [tuple(cells) for _, cells in islice(_rows(path, delimiter), 2)]
-        if not start:
+        delimiter = max(",;\t|", key=line.count)
+        if delimiter not in line and any(map(is_image, line.split())):
+            delimiter = " "
+        header, *rows = [tuple(cells) for _, cells in islice(_rows(path, delimiter), 2)] or [()]
+        if not header:
             raise DataError(f"{str(path)!r} is empty: expected a header and rows.")
-        return cls(path, delimiter, start[0], start[1] if len(start) > 1 else ())
+        counted = [tuple(str(place + first) for place in range(len(header))) for first in (0, 1)]
+        is_row = _count_numbers(header) >= max(_MIN_LEVELS, len(header) - 1) and header not in counted
+        if any(map(is_image, header)) or (is_row and not any(role_of(name) == "label" for name in header)):
+            return cls(path, delimiter, counted[1], header, has_header=False)
+        return cls(path, delimiter, header, rows[0] if rows else (), has_header=True)
 
     @property
-    def has_pixels(self) -> bool:
-        """Whether most columns are numbers, and none names images."""
-        row = self.first or self.columns
-        return not self.likely_images and len(row) > _MIN_LEVELS and _count_numbers(row) > len(row) // 2
+    def names_pixels(self) -> bool:
+        """Whether the header names most columns like pixels."""
+        num_named = sum(PIXEL_NAME.fullmatch(name.lower()) is not None for name in self.columns)
+        return self.has_header and num_named > len(self.columns) // 2
+
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether most columns are pixels: by their names or as they are numbers, and none names images."""
+        is_wide = len(self.columns) > _MIN_LEVELS and not any(map(is_image, self.first))
+        is_numeric = not self.likely_images and _count_numbers(self.first) > len(self.first) // 2
+        return is_wide and (self.names_pixels or is_numeric)
 
     @property
     def likely_images(self) -> list[str]:
-        """The columns that are named like paths, or else the first whose first cell is an image file."""
+        """The columns that hold image files in the first row, or are named like images, or at least like ids."""
         like = [column for column, cell in zip(self.columns, self.first, strict=False) if is_image(cell)]
-        named = [column for column in self.columns if column.lower() in IMAGE_COLUMNS]
-        return [column for column in named if column in like] or named or like[:1]
+        named, ids = ([one for one in self.columns if role_of(one) == role] for role in ("image", "id"))
+        return [one for one in named if one in like] or like[:1] or named or ids[:1]
 
     @property
-    def text_columns(self) -> tuple[str, ...]:
+    def likely_labels(self) -> tuple[str, ...]:
         """All columns."""
         return self.columns
 
-    likely_labels = text_columns
+    @cached_property
+    def cells(self) -> dict[str, list[str]]:
+        """The cells of each column."""
+        columns: tuple[list[str], ...] = tuple([] for _ in self.columns)
+        for line, row in islice(_rows(self.path, self.delimiter), self.has_header, None):
+            if len(row) != len(columns):
+                above = "header" if self.has_header else "first row"
+                raise DataError(f"{_at(self.path, line)} has {len(row)} cells, the {above} {len(columns)}.")
+            for column, cell in zip(columns, row, strict=True):
+                column.append(cell)
+        return dict(zip(self.columns, columns, strict=True))
 
     def texts(self, column: str) -> list[str]:
         """Return the cells of a column."""
-        if any(map(is_image, self.columns)):
-            raise DataError(f"{_at(self.path, 1)} is not a header: add one, such as path,label, above it.")
-        place = self.columns.index(column)
-        return [row[place] for _, row in islice(self._rows(), 1, None)]
+        return self.cells[column]
 
-    def at(self, row: int) -> str:
-        """Return the file and the last line of a row below the header, for an error."""
-        return _at(self.path, next(islice(_rows(self.path, self.delimiter), row + self._has_header, None))[0])
+    def is_text(self, column: str) -> bool:
+        """Return whether a column holds paths, and not the levels of images."""
+        return self.levels is None and not _LEVELS.fullmatch(next(iter(self.cells[column]), ""))
 
-    def square(self) -> tuple[int, int, int]:
-        """Return the (height, width, channels) of square images, gray or else RGB, that have as many pixels."""
-        num_levels = len(self.columns) - 1
-        for channels in (1, 3):  # never both: the root of 3 is irrational
-            side = math.isqrt(num_levels // channels)
-            if side * side * channels == num_levels:
-                return side, side, channels
-        fault = f"has {num_levels} pixel columns, not those of a square grayscale or RGB image"
-        raise DataError(f"{str(self.path)!r} {fault}: set --pixel-shape HxWxC.")
+    def line(self, row: int) -> str:
+        """Return the name and number of a row's last line."""
+        return f"line {next(islice(_rows(self.path, self.delimiter), row + self.has_header, None))[0]}"
 
-    def pixels(self, shape: tuple[int, int, int]) -> tuple[list[str], NDArray[np.uint8]]:
-        """Read labels, and images whose levels are in the order height, width, channels: uint8, (N, H, W, C)."""
-        label = self._label_place()
-        if math.prod(shape) != len(self.columns) - 1:
-            raise DataError(f"{str(self.path)!r} has {len(self.columns) - 1} pixel columns, which is not {shape}.")
-        row_type = np.dtype([
-            ("before", np.uint8, (label,)),
-            ("label", np.object_),
-            ("after", np.uint8, (len(self.columns) - 1 - label,)),
-        ])  # fmt: skip
-        try:
-            # NumPy warns if a fraction becomes an integer, and if there are no rows.
-            with closing(read_lines(self.path)) as lines, warnings.catch_warnings(action="error"):
-                below = filter(str.strip, islice(lines, self._has_header, None))
-                rows = np.loadtxt(below, row_type, comments=None, delimiter=self.delimiter, quotechar='"', ndmin=1)
-        except (ValueError, OverflowError, Warning):
-            raise DataError(self._describe_fault(label)) from None
-        labels = [text.strip() for text in rows["label"]]
-        return labels, np.concatenate((rows["before"], rows["after"]), axis=1).reshape(-1, *shape)
-
-    def _describe_fault(self, label: int) -> str:
-        """Find the cell that NumPy cannot parse."""
-        for line, row in islice(self._rows(), self._has_header, None):
-            for place, cell in enumerate(row):
-                if place != label and not _LEVEL.fullmatch(cell):
-                    column = repr(self.columns[place]) if self._has_header else place + 1
-                    fault = f"has {shown(cell)} in column {column}: expected an integer from 0 to 255."
-                    return f"{_at(self.path, line)} {fault}"
-        return f"{str(self.path)!r} cannot be read as a table of pixels: write rows of plain numbers from 0 to 255."
-
-    @property
-    def _has_header(self) -> bool:
-        """Whether the first line names the columns; a table of pixels may lack it."""
-        is_counted = list(self.columns) == [str(place) for place in range(len(self.columns))]
-        has_label = any(column.lower() in LABEL_COLUMNS for column in self.columns)
-        has_words = _count_numbers(self.columns) < len(self.columns) - 1
-        return is_counted or has_label or has_words or not self.has_pixels
-
-    def _label_place(self) -> int:
-        named = [place for place, column in enumerate(self.columns) if column.lower() in LABEL_COLUMNS]
-        if len(named) > 1:
-            which = " or ".join(repr(self.columns[place]) for place in named)
-            raise DataError(f"{str(self.path)!r} may have its labels in {which}: keep one of these columns.")
-        if self._has_header and not named and _PIXEL_NAME.fullmatch(self.columns[0].lower()):
-            raise DataError(
-                f"{str(self.path)!r} has no label column: none is named {', '.join(LABEL_COLUMNS)}, and the "
-                f"first, {self.columns[0]!r}, is a pixel. For images without labels, use `diptych predict`."
-            )
-        return named[0] if named else 0
-
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        for line, row in _rows(self.path, self.delimiter):
-            if len(row) != len(self.columns):
-                raise DataError(f"{_at(self.path, line)} has {len(row)} cells, the header {len(self.columns)}.")
-            yield line, row
-
-
-def shown(text: str) -> str:
-    """Return a cell's text as an error shows it: quoted, and cut if it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+    def __str__(self) -> str:
+        return repr(str(self.path))
 
 
 def _count_numbers(row: tuple[str, ...]) -> int:
@@ -164,26 +123,61 @@ def _count_numbers(row: tuple[str, ...]) -> int:
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row's last line, from 1, and its cells; skip empty lines."""
+    """Yield the number of each row's last line, from 1, and its cells; skip empty lines, and Excel's `sep=;`."""
+    if path.suffix.lower() == JSON_LINES:
+        yield from _json_rows(path)
+        return
     with closing(read_lines(path)) as lines:
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             for row in reader:
-                if row:
-                    yield reader.line_num, [cell.strip() for cell in row]
+                cells = [cell.strip() for cell in row if cell or delimiter != " "]
+                if cells and not (reader.line_num == 1 and cells[0] == "sep="):
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the names of all entries as a header, and the entries of each line; null is an empty one."""
+    rows = {}
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            rows[number] = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{_at(path, number)} is not JSON: {error}.") from error
+        if not isinstance(rows[number], dict):
+            raise DataError(f'{_at(path, number)} must be a JSON object such as {{"file_name": …, "label": …}}.')
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    yield 0, [name.strip() for name in names]
+    for number, row in rows.items():
+        if row:
+            yield number, ["" if row.get(name) is None else str(row[name]).strip() for name in names]
+
+
+def names_beside(path: Path) -> list[str] | None:
+    """Return the lines of `classes.txt` beside a table, if there is one."""
+    path = path.with_name("classes.txt")
+    if not path.exists():
+        return None
+    names = [name.strip() for name in "".join(read_lines(path)).rstrip().split("\n")]
+    if "" in names:
+        raise DataError(f"{_at(path, names.index('') + 1)} expected one class name per line, got none.")
+    return names
 
 
 def read_lines(path: Path) -> Generator[str]:
     """Yield the lines of a text file; raise DataError at one that cannot belong to a table."""
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        with path.open("rb") as start:
+            encoding = "utf-16" if start.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+        with path.open(encoding=encoding, errors=errors, newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE or "\0" in line:
                     raise DataError(f"{_at(path, number)} is too long or contains a NUL: expected a CSV file.")
                 if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
-                    raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8.")
+                    raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8 (in Excel: CSV UTF-8).")
                 yield line
     except OSError as error:
         raise DataError(f"Cannot read {str(path)!r}: {error.strerror}.") from error

@@ -12,6 +12,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import length_hint
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,9 +27,9 @@ from diptych.data.decode import decode, from_pillow
 from diptych.data.paths import folder_named_by, read_file, user_path
 from diptych.data.preprocess import as_array, levels, resize, to_channels
 from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS
+from diptych.data.readers.columns import ROLES, find_classes
 from diptych.data.readers.layout import SPLITS
-from diptych.data.readers.tables import find_classes, words
+from diptych.data.readers.tables import words
 from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
 
 Remark: TypeAlias = Callable[[str], object]
@@ -40,7 +41,8 @@ KINDS = (
     "(images, labels), a list of (path, label), (paths, labels), a pandas DataFrame, a torch Dataset, a finite "
     "tf.data.Dataset, or a dict of these by split"
 )
-_IMAGES, _LABELS = {"x", "data", "images", *IMAGE_COLUMNS}, {"targets", *LABEL_COLUMNS}
+_IMAGES = {"x", "data", "image", "images", "img", "path", "file", "filename", "file_name", "filepath", "image_path"}
+_LABELS = {"targets", *ROLES["label"].split("|")}
 _MIXED = "Some images are paths, others are pixels: expected one kind."
 
 
@@ -121,14 +123,11 @@ def read_pixels(path: Path) -> Listing:
     if len(shapes) != 1 or images.keys() != labels.keys():
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{str(path)!r} has {found}: expected images of one shape, and labels, as x_train and y_train.")
-    texts, splits = list[str](), list[str]()
-    for split, some in images.items():
-        texts += _labels(labels[split], len(some))
-        splits += [split] * len(some)
-    splits_m = np.array(splits)
+    texts = {split: _labels(labels[split], len(some)) for split, some in images.items()}
     named = {str(number): name for number, name in enumerate(names)}
-    class_names, labels_m = find_classes(texts, splits, named, path)
-    listed = {split: ListedSplit.of_pixels(images[split], labels_m[splits_m == split]) for split in images}
+    class_names, class_of = find_classes({*chain(*texts.values())}, named, None, path)
+    labels_of = {split: np.array([class_of[text] for text in some], np.int64) for split, some in texts.items()}
+    listed = {split: ListedSplit.of_pixels(some, labels_of[split]) for split, some in images.items()}
     return Listing.of(class_names, listed, inferred=tuple(inferred))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class ParquetTable:
     Attributes:
         likely_images: the columns that Hugging Face's metadata calls images; or else those of bytes or structs, or else
             those of text.
-        likely_labels: the columns that the metadata calls class labels, or else those of whole numbers or texts.
+        likely_labels: the columns that the metadata calls class labels, or else those of numbers or texts.
         class_names: the names that the metadata gives the classes of each column of class labels.
         group_sizes: the number of rows in each row group.
     """
@@ -43,6 +43,7 @@ class ParquetTable:
     text_columns: list[str]
     class_names: dict[str, tuple[str, ...]]
     group_sizes: list[int]
+    levels: ClassVar[None] = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -66,7 +67,8 @@ class ParquetTable:
         }
         holders = [field.name for field in schema if _is_any(field.type, "struct", "binary", "large_binary")]
         texts = [field.name for field in schema if _is_any(field.type, "string", "large_string")]
-        labels = [field.name for field in schema if _is_any(field.type, "integer", "string", "large_string")]
+        kinds = ("integer", "floating", "boolean", "string", "large_string")
+        labels = [field.name for field in schema if _is_any(field.type, *kinds)]
         return cls(
             path=path,
             columns=tuple(schema.names),
@@ -82,9 +84,16 @@ class ParquetTable:
         cells = _read(self.path, column).to_pylist()
         return ["" if cell is None else str(cell).strip() for cell in cells]
 
-    def at(self, row: int) -> str:
-        """Return the file and the row, for an error."""
-        return f"{str(self.path)!r}, row {row},"
+    def is_text(self, column: str) -> bool:
+        """Return whether a column holds paths."""
+        return column in self.text_columns
+
+    def line(self, row: int) -> str:
+        """Return the name and number of a row."""
+        return f"row {row}"
+
+    def __str__(self) -> str:
+        return repr(str(self.path))
 
 
 def _is_any(kind: pa.DataType, *names: str) -> bool:

@@ -1,40 +1,62 @@
-"""Tables, CSV or Parquet: which column holds the images, which the labels, and which split each row belongs to."""
+"""Tables, CSV, JSON Lines or Parquet: the images, labels and splits that their rows state."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diptych.data.paths import contained
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
-from diptych.data.readers.csv_table import IMAGE_COLUMNS, LABEL_COLUMNS, CsvTable, read_lines, shown
-from diptych.data.readers.layout import SPLITS
+from diptych.data.readers.columns import (
+    are_numbers,
+    at,
+    choose_columns,
+    find_classes,
+    listed,
+    missing_labels,
+    read_labels,
+    read_splits,
+    role_of,
+    several_labels,
+    shown,
+    whole,
+)
+from diptych.data.readers.csv_table import JSON_LINES, CsvTable, names_beside
+from diptych.data.readers.layout import split_named
+from diptych.data.readers.locate import Folder, locate
 from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
+from diptych.data.readers.pixel_table import as_images, read_pixels
 from diptych.data.readers.tree import by_path
+from diptych.data.rules import Finding, judge
 from diptych.errors import DataError, UsageError
+from diptych.options import SourceOptions
 
-Shape: TypeAlias = tuple[int, int, int]
 Table: TypeAlias = CsvTable | ParquetTable
 
-SUFFIXES = frozenset({".csv", ".tsv", SUFFIX})
+SUFFIXES = frozenset({".csv", ".tsv", JSON_LINES, SUFFIX})
+LISTS = frozenset({".txt", ".lst", ".list"})
+"""Suffixes of tables that are read only if they are DATA."""
 _SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
+_OPTIONS = {"root": "paths", "pixel_shape": "pixels"} | {
+    f"{use}_column": "images" for use in ("label", "image", "split")
+}
+_MAX_LINES = 20
 
 
-def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | None = None) -> Listing:
+def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
     """Read the tables of a folder together; their names contain their splits.
 
     CSV files whose names contain none are skipped if others contain one; otherwise there must be only one. Parquet
-    files must all contain one, or none: then they are one set, which a column `split` may divide.
+    files must all contain one, or none: then they are one set, which split columns may divide.
 
     Raises:
         UsageError: see `refuse_options`.
@@ -43,26 +65,27 @@ def read_tables(paths: Sequence[Path], root: Path | None = None, shape: Shape | 
     _check_complete(paths)
     shards: dict[str, list[Path]] = {}
     for path in paths:
-        shards.setdefault(split_of(path), []).append(path)
+        shards.setdefault(split_of(path) or split_named(path.parent.name) * (path.stem == "metadata"), []).append(path)
     if len(paths) == 1 and "train" in shards:
-        return read_splits({"": paths}, root, shape)
+        return read_shards({"": paths}, options)
     unnamed = shards.pop("", []) if len(shards) > 1 else []
     if paths[0].suffix.lower() == SUFFIX:
         if unnamed:
             raise DataError(f"The name of {str(unnamed[0])!r} must contain train, validation or test, as others do.")
-        return read_splits(shards, root, shape)
+        return read_shards(shards, options)
     for split, same in shards.items():
         if len(same) > 1:
             names = ", ".join(repr(path.name) for path in same)
             which = f"all of {split}" if split else "and none says train or test in its name"
             raise DataError(f"{str(same[0].parent)!r} has the tables {names}, {which}: use one of them as DATA.")
-    return read_splits(shards, root, shape)
+    listing = read_shards(shards, options)
+    skipped = [Finding("not-used", f"{path.name}, whose name has no split") for path in unnamed]
+    return replace(listing, findings=(*listing.findings, *skipped))
 
 
 def split_of(path: Path) -> str:
     """Return the split in a file's name; "" if there is none, or more than one."""
-    splits = {SPLITS[word] for word in words(path.stem) if word in SPLITS}
-    return splits.pop() if len(splits) == 1 else ""
+    return split_named(path.stem)
 
 
 def words(name: str) -> set[str]:
@@ -70,11 +93,11 @@ def words(name: str) -> set[str]:
     return set(re.split(r"[^a-z]+", name.lower()))
 
 
-def refuse_options(data: str, root: Path | None, shape: Shape | None) -> None:
+def refuse_options(data: str, options: SourceOptions, names: Iterable[str] = _OPTIONS) -> None:
     """Raise an error for an option that is set, because the data are of another kind."""
-    for option, value, wanted in (("--root", root, "paths"), ("--pixel-shape", shape, "pixels")):
-        if value is not None:
-            raise UsageError(f"{option} is for a table of {wanted}; {data!r} is not one.")
+    for name in names:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for a table of {_OPTIONS[name]}; {data!r} is not one.")
 
 
 def _check_complete(paths: Sequence[Path]) -> None:
@@ -90,195 +113,156 @@ def _check_complete(paths: Sequence[Path]) -> None:
             raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or use one file as DATA.")
 
 
-def read_splits(shards: Mapping[str, Sequence[Path]], root: Path | None, shape: Shape | None) -> Listing:
-    """Read the files of each split, .csv, .tsv or .parquet; a column may divide those of the split `""`.
+def open_table(path: Path, options: SourceOptions) -> Table:
+    """Open a table by the suffix of its name and what it begins with."""
+    if path.suffix.lower() == SUFFIX:
+        return ParquetTable.open(path)
+    table = CsvTable.open(path)
+    return read_pixels(table, options.label_column, options.pixel_shape) if table.holds_pixels else table
 
-    Paths are relative to `root`, or else to the file's folder; `shape` is the (height, width, channels) of pixels.
+
+def has_labels(path: Path, options: SourceOptions) -> bool:
+    """Return whether a table states labels."""
+    try:
+        choose_columns(open_table(path, options), options)
+    except (DataError, UsageError):
+        return False
+    return True
+
+
+@dataclass
+class _Rows:
+    """The rows of some tables: where each is, and the texts of its label, split and path."""
+
+    places: list[tuple[Table, int]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, kind: str, rows: Sequence[int], what: str) -> set[int]:
+        """Add a finding about some rows, if there are any; return them."""
+        tables: dict[str, list[str]] = {}
+        for table, place in (self.places[row] for row in rows[:_MAX_LINES]):
+            tables.setdefault(table.path.name, []).append(table.line(place))
+        where = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in tables.items())
+        if rows:
+            more = f" and {len(rows) - _MAX_LINES:,} more" if len(rows) > _MAX_LINES else ""
+            self.findings.append(Finding(kind, f"{len(rows):,} of {len(self.labels):,} rows {what} ({where}{more})"))
+        return set(rows)
+
+
+def read_shards(shards: Mapping[str, Sequence[Path]], options: SourceOptions) -> Listing:
+    """Read the files of each split; columns may divide those of the split `""`.
+
+    Paths are relative to `options.root`, or else to the file's folder. Image files are sorted, so that the order of
+    rows does not matter; pixels, and images in Parquet, keep it.
     """
-    tables: list[tuple[str, Table]] = [
-        (split, ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path))
-        for split, paths in shards.items()
-        for path in paths
-    ]
-    first = tables[0][1]
-    if isinstance(first, CsvTable) and first.has_pixels:
-        refuse_options(str(first.path), root, None)
-        return _list_pixels({split or "train": table for split, table in tables if isinstance(table, CsvTable)}, shape)
-    refuse_options(str(first.path), None, shape)
-    return _list_rows(tables, root or first.path.parent)
+    paths = [(split, path) for split in sorted(shards, key=lambda split: split != "train") for path in shards[split]]
+    first = open_table(paths[0][1], options)
+    columns = choose_columns(first, options)
+    if paths[0][0] and not options.split_column:
+        columns["split"] = []
+    if first.levels is not None:
+        options = replace(options, label_column=columns["label"][0])
+    root = Path(options.root or os.path.commonpath([path.parent for _, path in paths]))
+    rows, tables, names, image = _Rows(), list[Table](), dict[str, str](), "".join(columns["image"])
+    rows.findings += _unused(first, {*chain(*columns.values())})
+    for number, (split, path) in enumerate(paths):
+        table = open_table(path, options) if number else first
+        if split not in ("", "train") and not {*columns["label"]} & {*table.columns}:
+            rows.findings.append(Finding("not-used", f"{path.name}, which has no column {columns['label'][0]!r}"))
+            continue
+        if not {*chain(*columns.values())} <= {*table.columns} or table.class_names != first.class_names:
+            raise DataError(f"{table} has other columns or classes than {first}.")
+        tables.append(table)
+        read = read_labels(table, columns, names)
+        rows.places += [(table, place) for place in range(len(read))]
+        rows.labels += read
+        stated = [read_splits(table, column, options.split_column) for column in columns["split"]]
+        rows.splits += stated[0] if stated else [split] * len(read)
+        if table.is_text(image):
+            parent = "" if options.root else os.path.relpath(path.parent, root)
+            rows.names += [posixpath.join(parent, text) for text in table.texts(image)]
+    if not rows.labels:
+        raise DataError(f"{first} has no rows: expected one per image.")
+    csv_tables = [table for table in tables if isinstance(table, CsvTable) and not rows.names]
+    refuse_options(str(first.path), options, ["root"] if csv_tables else ["pixel_shape"])
+    located = _locate(rows, root) if rows.names else []
+    rows.splits = [split or "train" for split in rows.splits]
+    order = _usable(rows, is_one_hot=len(columns["label"]) > 1)
+    labels = {rows.labels[row] for row in order}
+    if len(labels) < 2:
+        judge(rows.findings, str(first.path))  # the labels may be missing, or several at once
+    class_names, class_of = find_classes(labels, names, names_beside(first.path), first.path)
+    pixels = [as_images(table, image, options.pixel_shape) for table in csv_tables]
+    images = np.concatenate(pixels) if pixels else None
+    encoded = ParquetImages.of([table for table in tables if isinstance(table, ParquetTable)], image, root)
+    ids_m = as_names(rows.names or (f"{table.path.name}:{place}" for table, place in rows.places))
+    splits = {}
+    for split in sorted({rows.splits[row] for row in order}):
+        chosen = np.array([row for row in order if rows.splits[row] == split], dtype=np.intp)
+        labels_n = np.array([class_of[rows.labels[row]] for row in chosen], dtype=np.int64)
+        if images is not None:
+            splits[split] = ListedSplit.of_pixels(images[chosen], labels_n)
+        else:
+            stored = Files(root, ids_m[chosen]) if rows.names else replace(encoded, rows=chosen)
+            splits[split] = ListedSplit(stored, labels_n, ids_m[chosen])
+    uses = [f"{use} column {listed(some)}" for use, some in columns.items() if some]
+    return Listing.of(class_names, splits, inferred=(*uses, *located), findings=tuple(rows.findings))
 
 
-def _list_rows(tables: Sequence[tuple[str, Table]], root: Path) -> Listing:
-    """List the images of the rows: paths sorted, so that the order of rows does not matter; bytes in order."""
-    first = tables[0][1]
-    columns = _Columns.of(first, is_divided=not tables[0][0])
-    labels, splits, names, places = list[str](), list[str](), dict[str, str](), dict[str, tuple[Table, int]]()
-    for split, table in tables:
-        if _Columns.of(table, is_divided=not split) != columns:
-            raise DataError(f"{str(table.path)!r} has other columns or classes than {str(first.path)!r}.")
-        some = _read_labels(table, columns, names)
-        labels += some
-        splits += _read_splits(table, columns.split) if columns.split else [split or "train"] * len(some)
-        if columns.image in table.text_columns:
-            _add_paths(places, table, columns.image, root)
-    if not labels:
-        raise DataError(f"{str(first.path)!r} has no rows: expected one per image.")
-    class_names, labels_m = find_classes(labels, splits, names, first.path)
-    if places:
-        order_m, ids_m = np.array(by_path([*places]), dtype=np.intp), as_names(places)
-    else:
-        parquet = [table for _, table in tables if isinstance(table, ParquetTable)]
-        images = ParquetImages.of(parquet, columns.image, root)
-        order_m = images.rows
-        ids_m = as_names(f"{table.path.name}:{row}" for table in parquet for row in range(sum(table.group_sizes)))
-    listed, split_m = {}, np.array(splits)
-    for split in sorted(set(splits)):
-        rows = order_m[split_m[order_m] == split]
-        stored = Files(root, ids_m[rows]) if places else replace(images, rows=rows)
-        listed[split] = ListedSplit(stored, labels_m[rows], ids_m[rows])
-    return Listing.of(class_names, listed)
+def _unused(table: Table, used: set[str]) -> list[Finding]:
+    others = [column for column in table.columns if column not in used and role_of(column) not in ("index", "id")]
+    hints = [f" (--split-column {one}=VALUE tests on the rows of a value)" for one in others if role_of(one) == "split"]
+    return [Finding("not-used", f"column {listed(others)}{''.join(hints)}")] if others else []
 
 
-def _list_pixels(tables: Mapping[str, CsvTable], shape: Shape | None) -> Listing:
-    first = next(iter(tables.values()))
-    shape = shape or first.square()
-    labels, splits, images = list[str](), list[str](), {}
-    for split, table in tables.items():
-        some, images[split] = table.pixels(shape)
-        _check_labels(table, some)
-        labels += some
-        splits += [split] * len(some)
-    class_names, labels_m = find_classes(labels, splits, {}, first.path)
-    split_m = np.array(splits)
-    listed = {split: ListedSplit.of_pixels(images[split], labels_m[split_m == split]) for split in images}
-    return Listing.of(class_names, listed)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns to read, and the class names that the schema gives."""
-
-    image: str
-    label: str
-    split: str | None
-    class_name: str | None
-    class_names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, table: Table, *, is_divided: bool) -> Self:
-        split = next((column for column in table.columns if column.lower() == "split"), None)
-        likely = [column for column in table.likely_images if column.lower() not in (*LABEL_COLUMNS, "split")]
-        image = _only(table, "images", IMAGE_COLUMNS, likely)
-        likely = [column for column in table.likely_labels if column not in (image, split)]
-        named = [column for column in likely if column.lower() in LABEL_COLUMNS]
-        class_name = next((column for column in named if column.lower() == "class_name" and len(named) == 2), None)
-        label = _only(table, "labels", LABEL_COLUMNS, [column for column in likely if column != class_name])
-        return cls(image, label, split if is_divided else None, class_name, table.class_names.get(label, ()))
-
-
-def _only(table: Table, what: str, known: Sequence[str], likely: Sequence[str]) -> str:
-    """Return the only likely column that has a known name; or else the only one."""
-    columns = [column for column in likely if column.lower() in known] or likely
-    if len(columns) != 1:
-        which = " or ".join(map(repr, columns)) or "none of them"
-        shown_columns = ", ".join(map(repr, table.columns[:12])) + (" …" if len(table.columns) > 12 else "")
-        raise DataError(
-            f"{str(table.path)!r} has the columns {shown_columns}; {what} may be in {which}: "
-            f"call one column {known[0]!r}, and no other {', '.join(known)}."
-        )
-    return columns[0]
-
-
-def _read_splits(table: Table, column: str) -> Iterator[str]:
-    for row, cell in enumerate(table.texts(column)):
-        if cell.lower() not in SPLITS:
-            known = ", ".join(SPLITS)
-            raise DataError(f"{table.at(row)} has the split {shown(cell)}: expected one of {known}.")
-        yield SPLITS[cell.lower()]
-
-
-def _add_paths(places: dict[str, tuple[Table, int]], table: Table, column: str, root: Path) -> None:
-    """Add the paths of a table, in normal form, each with its row."""
-    for row, text in enumerate(table.texts(column)):
+def _locate(rows: _Rows, root: Path) -> list[str]:
+    """Find the files of the rows, and their splits if their folders say them; return what was inferred."""
+    folder = Folder(root)
+    rows.names, inferred = locate(folder, rows.names, rows.splits)
+    for row, name in enumerate(rows.names):
         try:
-            path = contained(root, text)
+            contained(root, name)
         except DataError as error:
-            raise DataError(f"{table.at(row)} leaves the folder. {error}") from error
-        if not os.path.isfile(path):  # noqa: PTH113  (false for a name too long for the file system)
-            missing = f"is not a file below {str(root)!r} (see --root)"
-            raise DataError(f"{table.at(row)} names the image {shown(text)}, which {missing}.")
-        name = posixpath.normpath(text)
-        if name in places:
-            before, row_before = places[name]
-            first = before.at(row_before).rstrip(",")
-            raise DataError(f"{table.at(row)} names the image {shown(name)} again, after {first}.")
-        places[name] = table, row
+            raise DataError(f"{at(*rows.places[row])} leaves the folder. {error}") from error
+    if not any(map(folder.has, rows.names)):
+        more = f", and so are the other {len(rows.names) - 1:,}" if len(rows.names) > 1 else ""
+        missing = f"is not a file below {str(root)!r}{more}: set --root to the folder that the paths begin in"
+        raise DataError(f"{at(*rows.places[0])} names the image {shown(rows.names[0])}, which {missing}.")
+    tops = [split_named(name.split("/")[0]) for name in rows.names]
+    if not any(rows.splits) and "train" in tops and "" not in tops and len({*tops}) > 1:
+        rows.splits = tops
+        inferred.append("splits from the folders in the paths")
+    if others := folder.left_out(rows.names):
+        count = f"{len(others):,} images that no row names"
+        rows.findings.append(Finding("left-out", f"{count}, such as {', '.join(map(repr, others[:3]))}"))
+    return inferred
 
 
-def _read_labels(table: Table, columns: _Columns, names: dict[str, str]) -> list[str]:
-    """Read the labels of a table, and add the class names that the schema or a column gives them to `names`."""
-    labels = table.texts(columns.label)
-    names |= {str(number): name for number, name in enumerate(columns.class_names)}
-    _check_labels(table, labels)
-    for row, label in enumerate(labels):
-        if columns.class_names and label not in names:
-            expected = f"expected 0 to {len(names) - 1}. For images without labels, use `diptych predict`"
-            raise DataError(f"{table.at(row)} has the label {shown(label)}: {expected}.")
-    if columns.class_name:
-        for row, (label, name) in enumerate(zip(labels, table.texts(columns.class_name), strict=True)):
-            if names.setdefault(label, name) != name or not name:
-                before = f"rows before it {shown(names[label])}"
-                raise DataError(f"{table.at(row)} names the label {shown(label)} {shown(name)}, {before}.")
-    return labels
-
-
-def _check_labels(table: Table, labels: Sequence[str]) -> None:
-    if "" in labels:
-        raise DataError(f"{table.at(labels.index(''))} has no label.")
-
-
-def find_classes(
-    labels: Sequence[str], splits: Sequence[str], names: Mapping[str, str], path: Path
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the names of the classes of training, or else of all rows, and each row's index of them, int64, (M,)."""
-    trained = dict.fromkeys(label for label, split in zip(labels, splits, strict=True) if split == "train")
-    known = trained or dict.fromkeys(labels)
-    are_numbers = all(map(_NUMBER.fullmatch, known))
-    ordered = sorted(known, key=int) if are_numbers else sorted(known)
-    if len(known) < 2:
-        scope = "in training" if trained else "in all"
-        raise DataError(f"{str(path)!r} has 1 class {scope}, {shown(ordered[0])}: at least 2 are needed.")
-    for label, split in zip(labels, splits, strict=True):
-        if label not in known:
-            named = f", {shown(names[label])}," if label in names else ""
-            raise DataError(f"{str(path)!r} has the label {shown(label)}{named} in {split} but not in training.")
-    number_of = {label: number for number, label in enumerate(ordered)}
-    labels_m = np.array([number_of[label] for label in labels], dtype=np.int64)
-    return _name_numbers(ordered, names, path) if are_numbers else tuple(ordered), labels_m
-
-
-def _name_numbers(labels: list[str], names: Mapping[str, str], path: Path) -> tuple[str, ...]:
-    """Return the names of labels that are numbers, in order."""
-    for first, second in pairwise(labels):
-        if int(first) == int(second):
-            same = f"the labels {first!r} and {second!r} for the same number"
-            raise DataError(f"{str(path)!r} has {same}: use one of them.")
-    class_names = [names[label] for label in labels] if names else _names_beside(path) or labels
-    if len(class_names) != len(labels):
-        beside = f"classes.txt beside it has {len(class_names)} names"
-        raise DataError(f"{str(path)!r} has {len(labels)} labels, but {beside}.")
-    for name in class_names:
-        if class_names.count(name) > 1:
-            raise DataError(f"{str(path)!r} gives two labels the name {shown(name)}; class names must be unique.")
-    return tuple(class_names)
-
-
-def _names_beside(path: Path) -> list[str] | None:
-    """Return the lines of `classes.txt` beside a table, if there is one."""
-    path = path.with_name("classes.txt")
-    if not path.exists():
-        return None
-    names = [name.strip() for name in "".join(read_lines(path)).rstrip().split("\n")]
-    if "" in names:
-        raise DataError(f"{str(path)!r}, line {names.index('') + 1}: expected one class name per line, got none.")
-    return names
+def _usable(rows: _Rows, *, is_one_hot: bool) -> list[int]:
+    """Return the rows that have one label, each image once and those with paths sorted; note the others."""
+    counts = Counter(rows.labels)
+    missing = missing_labels(counts)
+    several = {label for label in counts if "|" in label} if is_one_hot else several_labels(counts.keys() - missing)
+    if are_numbers(counts.keys() - missing - several):
+        rows.labels = [whole(label) for label in rows.labels]
+    labels = rows.labels
+    out = rows.note("no-label", [row for row, label in enumerate(labels) if label in missing], "have no label")
+    example = f"have several labels, such as {shown(min(several, default=''))}"
+    out |= rows.note("several-labels", [row for row, label in enumerate(labels) if label in several], example)
+    kept = [row for row in range(len(labels)) if row not in out]
+    if not rows.names:
+        return kept
+    firsts, repeated, contested = dict[str, int](), list[int](), set[int]()
+    for row in kept:
+        first = firsts.setdefault(rows.names[row], row)
+        if (labels[first], rows.splits[first]) != (labels[row], rows.splits[row]):
+            contested |= {first, row}
+        elif first != row:
+            repeated.append(row)
+    out |= rows.note("duplicate", repeated, "repeat others and are left out")
+    out |= rows.note("several-labels", sorted(contested), "give an image another label or split than others")
+    kept = [row for row in kept if row not in out]
+    return [kept[place] for place in by_path([rows.names[row] for row in kept])]
