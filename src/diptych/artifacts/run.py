@@ -97,14 +97,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """Open a run, to read its `metrics`, `history` and `predictions`, and to `build` its model.
-
-        Args:
-            directory: a run's folder, or a folder with only one run.
-
-        Raises:
-            ArtifactError: there is no such run.
-        """
+        """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
         directory = expanded(directory)
         if is_run(directory):
             return cls(directory)
@@ -238,7 +231,16 @@ class Run:
         )
 
 
-load = Run.open
+def load(run: str | Path) -> Run:
+    """Open a run, to read its `metrics`, `history` and `predictions`, and to `build` its model.
+
+    Args:
+        run: a run's folder, or a folder with only one run.
+
+    Raises:
+        ArtifactError: there is no such run.
+    """
+    return Run.open(run)
 
 
 def _digest(digests: object) -> str:
