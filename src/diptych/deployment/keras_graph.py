@@ -55,17 +55,10 @@ class KerasGraph:
     """
 
     def __init__(self, stored: Stored, like: ModelSpec | None, size: Shape, where: str) -> None:
-        """Read the model of a file.
-
-        Args:
-            stored: the content of the file.
-            like: a model that scales the images, if the file does not.
-            size: height and width of the images, if the file leaves them open.
-            where: the file's name in messages.
+        """Read the model of the file `where`; where it leaves them open, images are scaled as in `like` and of `size`.
 
         Raises:
-            ArtifactError: The configuration is not one of Keras.
-            SpecError: The model is not a classifier.
+            ArtifactError: The configuration is not one of Keras; SpecError: the model is not a classifier.
         """
         self.layers: list[Any] = [None]
         self.remarks: list[str] = []
@@ -211,10 +204,9 @@ class KerasGraph:
         entry = given if isinstance(given, dict) else {"class_name": given}
         config = entry.get("config") or {}
         kind, config = (config, {}) if isinstance(config, str) else (_kind(entry), config)
-        plain = kind.lower().replace("_", "")
-        slope = _numbers(config.get("negative_slope", config.get("alpha", 0.2 if plain == "leakyrelu" else 0.0)))
+        function = _FUNCTIONS.get(kind.lower().replace("_", ""))
+        slope = _numbers(config.get("negative_slope", config.get("alpha", 0.2 if function == "leaky_relu" else 0.0)))
         odd = [f"{key} {config[key]}" for key in ("max_value", "threshold", "approximate") if config.get(key)]
-        function = _FUNCTIONS.get(plain)
         if function is None or odd:
             return self._put(
                 Foreign, name, value, text=" ".join([{"elu": "ELU", "selu": "SELU"}.get(kind, kind), *odd])

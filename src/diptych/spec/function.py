@@ -24,7 +24,7 @@ _MONOTONE = ("relu", "leaky_relu", "tanh", "sigmoid")
 _TRAINING = ("decay", "running_variance", "rate")
 _NOT_COMPARED = ("name", "inputs", "initializer", "bias_initializer", *_TRAINING)
 _MAP = (0, 0, 0)  # the shape of any map
-_KIND = re.compile("pool|conv|norm|dense|flatten|add|concat", re.IGNORECASE)
+_KIND = re.compile("pool|conv|norm|dense|flatten|add|concat")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def _listed(output: _Term) -> Iterator[_Term]:
 
 def _lines(file: Sequence[_Term], model: Sequence[_Term]) -> list[str]:
     """Return how two lists of terms differ, aligned by the kinds of their layers."""
-    kinds = [[_KIND.search(term.parts[0]) for term in terms] for terms in (file, model)]  # no kind: an activation
-    words = [[kind[0].lower() if kind else "" for kind in some] for some in kinds]
-    codes = SequenceMatcher(None, words[0], words[1], autojunk=False).get_opcodes()
+    # Other kinds are activations.
+    kinds = [[_KIND.findall(term.parts[0].lower())[:1] for term in terms] for terms in (file, model)]
+    codes = SequenceMatcher(None, [*map(str, kinds[0])], [*map(str, kinds[1])], autojunk=False).get_opcodes()
     lines = []
     for place, other in (row for _, i, j, k, m in codes for row in zip_longest(range(i, j), range(k, m))):
         mine = [] if place is None else file[place].parts
