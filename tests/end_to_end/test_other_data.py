@@ -84,6 +84,18 @@ def test_other_images_below_another_root_are_an_error(table_run, tmp_path):
     assert "has changed since this run began" in refused("evaluate", table_run[1].directory, "--root", tmp_path)
 
 
+def test_data_that_moved_are_an_error_with_an_advice_that_works(table_run):
+    home, run = table_run
+    moved = (home / "pets.csv").rename(home / "moved.csv")
+    try:
+        advice = f"name its new place (`diptych evaluate RUN DATA`), or link it (`ln -s NEW {home / 'pets.csv'}`)"
+        assert advice in refused("evaluate", run.directory)
+        found = answered("evaluate", run.directory, moved, "--root", home / "images")
+        assert (run.read_metrics()["loss"], "test split") == (found["loss"], found["data"]["used"])
+    finally:
+        moved.rename(home / "pets.csv")
+
+
 def test_images_damaged_since_training_are_an_error_when_skipped(table_run, tmp_path):
     home, run = table_run
     shutil.copytree(home / "images", tmp_path / "images")

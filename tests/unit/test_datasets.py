@@ -183,7 +183,7 @@ def splits(dataset):
     [
         ("CIFAR-10", r"No dataset, file or folder 'CIFAR-10' \(did you mean 'cifar10'\?\)"),
         ("image-net", r"No dataset, file or folder 'image-net' \(did you mean 'imagenet'\?\)"),
-        ("images.txt", r"Unsupported data source .*images\.txt'\. DATA is one of"),
+        ("images.txt", r"Unsupported data source .*images\.txt': it is .*\. DATA is one of"),
     ],
 )
 def test_data_that_is_none_is_an_error_that_suggests_a_name_or_lists_all_kinds(data, complaint, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from diptych.data.readers.arrays import read_svhn
 from diptych.data.readers.folder import DEVKIT_ARCHIVE, SOLUTION, imagenet_names
 from diptych.data.readers.remote import published
 from diptych.data.sources import NAMED, read_named
-from diptych.errors import DataError, DownloadError
+from diptych.errors import DataError, DownloadError, UsageError
 
 
 def test_every_file_has_its_own_digest_and_an_https_address():
@@ -55,6 +55,85 @@ def test_cifar100_is_read_with_its_fine_labels_packed_and_unpacked(tmp_path):
         assert ["boy", "worm"] == [listing.class_names[label] for label in FINE[0]]
     with pytest.raises(DataError, match=r"has 4 images .* cifar100 has 60,000"):
         datasets.load("cifar100", data_dir=tmp_path)
+
+
+def idx_files(**names):
+    """IDX files by their names, without `-images` or `-labels`; three images of class 0, 1 and 2 in each."""
+    images = {f"{name}-images": idx_bytes(np.full((3, 4, 5), level, np.uint8)) for name, level in names.items()}
+    return images | {f"{name}-labels": idx_bytes(np.arange(3, dtype=np.uint8)) for name in names}
+
+
+PAIR = idx_files(train=1, t10k=2)
+PACKED = {f"{name}.gz": gzip.compress(content) for name, content in PAIR.items()}
+BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+CIFAR10_ROWS = {f"py/{name}": python_batch(random_bytes(2, 3072), [0, 9]) for name in BATCHES}
+BINARY_ROWS = {f"{name}.bin": bytes([3]) + bytes(3072) for name in BATCHES}
+
+
+@pytest.mark.parametrize(
+    ("files", "sizes", "class_names"),
+    [
+        ({f"{name}.idx{1 + 2 * ('im' in name)}-ubyte": content for name, content in PAIR.items()}, (3, 3), "012"),
+        ({name: gzip.compress(content) for name, content in PAIR.items()}, (3, 3), "012"),
+        ({f"MNIST/raw/{name}": content for name, content in (PAIR | PACKED).items()}, (3, 3), "012"),
+        (idx_files(x=1), (3, 0), "012"),
+        ({**PAIR, "classes.txt": b"a\nb\nc\n"}, (3, 3), "abc"),
+        ({**PAIR, "readme.md": b"digits", "sample.png": b"", "more-labels": PAIR["t10k-labels"]}, (3, 3), "012"),
+        (CIFAR10_ROWS, (10, 2), arrays.CIFAR10_NAMES),
+        (BINARY_ROWS, (5, 1), arrays.CIFAR10_NAMES),
+        (cifar100_members(), (2, 2), arrays.CIFAR100_NAMES),
+    ],
+)  # fmt: skip
+def test_a_folder_of_arrays_is_data_whatever_the_names_of_its_files(files, sizes, class_names, tmp_path):
+    write_files(tmp_path / "data", files)
+    listing = sources.find(str(tmp_path / "data")).listing
+    assert (sizes, tuple(class_names)) == ((len(listing.train), len(listing.test or ())), listing.class_names)
+    assert ["more-labels: its name says neither train nor test"] * ("more-labels" in files) == [
+        finding.reason for finding in listing.findings
+    ]
+    if "t10k-labels" in files:
+        assert [1, 2] == [int(split.images[0, 0, 0, 0]) for split in (listing.train, listing.test)]
+
+
+def test_svhn_and_emnist_are_recognized(tmp_path):
+    (tmp_path / "svhn").mkdir()
+    for name in ("train", "test", "extra"):
+        write_svhn(tmp_path / "svhn" / f"{name}_32x32.mat", random_bytes(4, 32, 32, 3), [1, 10, 9, 2])
+    svhn = sources.find(str(tmp_path / "svhn")).listing
+    assert (("0", "1", "2", "9"), 4, 4, "not-used") == (
+        svhn.class_names, len(svhn.train), len(svhn.test), svhn.findings[0].kind)  # fmt: skip
+    write_files(tmp_path / "letters", idx_files(**{"emnist-letters-train": 1}))
+    letters = sources.find(str(tmp_path / "letters")).listing
+    assert ((5, 4), "the images of EMNIST turned upright") == (letters.train.images.shape[1:3], letters.inferred[-1])
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({**idx_files(train=1), "b-train-images": PAIR["train-images"]}, "several files of images_train, one of them"),
+        ({"train-images": PAIR["train-images"]}, r"images_train \(3, 4, 5\).*expected images of one"),
+        ({"train-images": PAIR["train-images"][:40], "train-labels": PAIR["train-labels"]}, "ends at byte 40"),
+        ({"data.h5": b"\x89HDF\r\n"}, r"In all, it has 0 images, 1 HDF5 file \(\.h5\)"),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_incomplete_are_named(files, complaint, tmp_path):
+    write_files(tmp_path / "data", files)
+    with pytest.raises((DataError, UsageError), match=complaint):
+        sources.find(str(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    ("content", "noun"),
+    [
+        (PAIR["train-images"], "an IDX file, so its folder is DATA"), (b"MATLAB 5.0 MAT-file", "a MATLAB file, so its"),
+        (b"\x80\4}", "a pickle, so its folder"), (b"\x89HDF\r\n", "an HDF5 file"), (b"\x93NUMPY", "a NumPy array"),
+        (b"<html>", "an HTML page"), (b"\xff\xd8\xff", "an image"), (gzip.compress(b"no tar"), "an archive"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_data_is_called_what_it_is(content, noun, tmp_path):
+    write_files(tmp_path, {"data": content})
+    with pytest.raises((UsageError, DataError), match=f"Unsupported data source '.*data': it is {noun}"):
+        sources.find(str(tmp_path / "data"))
 
 
 FIRST_FILES = [(name, published(name)[0].name) for name in NAMED if published(name)]

@@ -19,6 +19,7 @@ from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
 from diptych.data.readers.objects import FILE_IMAGE_SIZE
 from diptych.data.rules import Finding
+from diptych.data.signatures import describe_file
 from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions
 from diptych.vocabulary import did_you_mean
@@ -26,7 +27,8 @@ from diptych.vocabulary import did_you_mean
 _NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
-    "a folder of such tables; .npz with images and labels; a zip or tar of any of these"
+    "a folder of such tables, or of IDX, MATLAB (SVHN) or CIFAR files; .npz with images and labels; a zip or tar of "
+    "any of these"
 )
 """What DATA may be besides a name."""
 
@@ -137,7 +139,9 @@ def find(
         return Source(path.stem.removesuffix(".tar"), listing)
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
     if path.exists():
-        raise UsageError(f"Unsupported data source {data!r}. {known}")
+        noun = describe_file(str(path)) or "an image"
+        hint = ", so its folder is DATA" if noun in ("an IDX file", "a MATLAB file", "a pickle") else ""
+        raise UsageError(f"Unsupported data source {data!r}: it is {noun}{hint}. {known}")
     if path.parent.parent.name == objects.FOLDER:
         raise UsageError(f"The Python object in {data!r} was removed from the cache: pass it again as `data`.")
     raise UsageError(f"No dataset, file or folder {data!r}{did_you_mean(data.lower(), NAMED)}. {known}")
@@ -183,7 +187,7 @@ def _read_folder(folder: Path, options: SourceOptions) -> Listing:
     if paths and not is_tree:
         return tables.read_tables(paths, options)
     tables.refuse_options(str(folder), options)
-    listing = class_folders.list_folder(folder)
+    listing = arrays.list_array_files(inside) or class_folders.list_folder(folder)
     unused = [Finding("not-used", f"{path.name}, beside class folders") for path in sorted({*metadata, *paths})]
     return replace(listing, findings=(*listing.findings, *unused))
 

@@ -174,7 +174,12 @@ def check_unfinished(run: Run, force: bool) -> RunRecord:
 
 def load_data(record: RunRecord, **changes: Any) -> Dataset:
     """Load the data of a run, from elsewhere if `changes` to its source say so; raises ArtifactError if it changed."""
-    dataset = source_of(record, **changes).load()
+    try:
+        dataset = source_of(record, **changes).load()
+    except UsageError as error:
+        moved = f"name its new place (`diptych evaluate RUN DATA`), or link it (`ln -s NEW {record.data.data}`)"
+        hint = f" If the data of this run were moved, {moved}." if "No dataset, file or" in str(error) else ""
+        raise UsageError(f"{str(error).partition(' DATA is')[0]}{hint}") from error
     if dataset.fingerprint != record.data.fingerprint:
         raise ArtifactError(
             f"The data at '{record.data.data}' has changed since this run began "

@@ -13,19 +13,26 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import pickle
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.data.paths import read_file
 from diptych.data.readers import Listing, Pixels, labeled
+from diptych.data.readers.layout import shown, split_named
+from diptych.data.readers.objects import read_pixels
 from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
+from diptych.data.readers.tree import is_image, visible_entries
+from diptych.data.rules import Finding
 from diptych.errors import DataError, in_one_line
 
 DIGIT_NAMES = tuple("0123456789")
@@ -54,6 +61,7 @@ CIFAR100_NAMES = tuple(
 """CIFAR-100's 100 fine classes, as in its `meta`."""
 NUM_PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + NUM_PIXEL_BYTES
+_ARRAYS = (b"\0\0\x08", b"MATLAB 5.0 MAT-file")
 
 
 def list_idx(dataset: str, class_names: tuple[str, ...], folder: Path) -> Listing:
@@ -76,6 +84,52 @@ def list_emnist(folder: Path) -> Listing:
     # horizontally and rotated 90 degrees anti-clockwise", as TensorFlow Datasets puts it.
     upright = ((np.ascontiguousarray(images_nhwc.transpose(0, 2, 1, 3)), labels_n) for images_nhwc, labels_n in samples)
     return Listing.of_pixels(EMNIST_NAMES, *upright)
+
+
+def list_array_files(folder: Path) -> Listing | None:
+    """List the CIFAR, IDX or MATLAB files at the top of a folder, by their first bytes; None if there are none."""
+    for form in (PYTHON, BINARY, FINE):
+        members = tuple(PurePath(name).name for name in form.members)
+        if (folder / members[0]).is_file():
+            return read_cifar(folder, replace(form, members=members))
+    arrays, turned, unused = dict[str, NDArray[Any]](), tuple[str, ...](), list[Finding]()
+    entries = visible_entries(folder)
+    starts = {} if any(entry.is_dir() for entry in entries) else {entry.name: _start(entry) for entry in entries}
+    found = {name: start for name, start in starts.items() if start.startswith(_ARRAYS)}
+    splits = {name: split_named(name.replace("t10k", "test-")) for name in found}
+    for name, start in found.items():
+        if name.removesuffix(".gz") != name and name.removesuffix(".gz") in found:  # unpacked beside it
+            continue
+        if any(splits.values()) and not splits[name]:
+            unused.append(Finding("not-used", f"{name}: its name says neither train nor test"))
+            continue
+        if start.startswith(_ARRAYS[0]):
+            role, num_axes = ("labels", 1) if start[3:4] == b"\1" else ("images", 3)
+            array = parse_idx(read_file(folder / name), str(folder / name), num_axes)
+            if "emnist" in name.lower() and role == "images":
+                array, turned = array.transpose(0, 2, 1), ("the images of EMNIST turned upright",)
+            some: dict[str, NDArray[Any]] = {role: array}
+        else:
+            some = {}
+            some["images"], some["labels"] = read_svhn(folder / name)
+        for role, array in some.items():
+            if arrays.setdefault(key := f"{role}_{splits[name] or 'train'}", array) is not array:
+                raise DataError(f"{str(folder)!r} has several files of {key}, one of them {name!r}: keep one of them.")
+    if not arrays:
+        return None
+    listing = read_pixels(folder / "arrays", arrays)
+    return replace(listing, inferred=(f"arrays from {shown([*found])}", *turned), findings=tuple(unused))
+
+
+def _start(entry: os.DirEntry[str]) -> bytes:
+    """Return the first bytes of a file, unpacked if it is packed by gzip."""
+    if is_image(entry.name) or not entry.is_file():
+        return b""
+    with open(entry.path, "rb") as file:  # noqa: PTH123
+        start = file.read(128)
+    with suppress(zlib.error):
+        return zlib.decompressobj(31).decompress(start)
+    return start
 
 
 def list_svhn(folder: Path) -> Listing:

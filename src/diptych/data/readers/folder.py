@@ -43,7 +43,10 @@ def list_folder(root: Path) -> Listing:
     class_names = sorted({label for _, label in layout.places.values()})
     if len(class_names) < 2:
         wanted = "at least 2 class folders, each with the images of one class"
-        holds = labels_in(names) or f"In all, it has {len(names):,} images, {rest.describe(bool) or 'nothing else'}."
+        holds = (
+            labels_in(names)
+            or f"In all, it has {len(names):,} images, {rest.describe(lambda _: True) or 'nothing else'}."
+        )
         raise DataError(f"{str(root)!r} must contain {wanted}, got {shown(class_names) or 'none'}. {holds}")
     index, start = {name: number for number, name in enumerate(class_names)}, len("/".join((*layout.base, "")))
     found: dict[str, list[list[str]]] = {split: [[] for _ in index] for split, _ in layout.places.values()}

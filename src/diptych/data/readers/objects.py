@@ -28,6 +28,7 @@ from diptych.data.paths import folder_named_by, read_file, user_path
 from diptych.data.preprocess import as_array, levels, resize, to_channels
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.columns import ROLES, find_classes
+from diptych.data.readers.csv_table import names_beside
 from diptych.data.readers.layout import SPLITS
 from diptych.data.readers.tables import words
 from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
@@ -106,13 +107,13 @@ def is_frame(data: Any) -> bool:
     return hasattr(data, "to_csv") and hasattr(data, "columns")
 
 
-def read_pixels(path: Path) -> Listing:
-    """List the images of an `.npz`, as `stored` or Keras writes it.
+def read_pixels(path: Path, arrays: dict[str, NDArray[Any]] | None = None) -> Listing:
+    """List the images of an `.npz`, as `stored` or Keras writes it, or of arrays read from elsewhere.
 
     Arrays are told by their names: images (`x`, `images`, …) and labels (`y`, `labels`, …), with a split, as `x_train`.
     """
     try:
-        arrays = read_npz(path)
+        arrays = arrays or read_npz(path)
     except ArtifactError as error:
         raise DataError(str(error)) from error
     names, inferred = (arrays.pop(name, np.array((), np.str_)).tolist() for name in ("class_names", "inferred"))
@@ -125,7 +126,7 @@ def read_pixels(path: Path) -> Listing:
         raise DataError(f"{str(path)!r} has {found}: expected images of one shape, and labels, as x_train and y_train.")
     texts = {split: _labels(labels[split], len(some)) for split, some in images.items()}
     named = {str(number): name for number, name in enumerate(names)}
-    class_names, class_of = find_classes({*chain(*texts.values())}, named, None, path)
+    class_names, class_of = find_classes({*chain(*texts.values())}, named, names_beside(path), path)
     labels_of = {split: np.array([class_of[text] for text in some], np.int64) for split, some in texts.items()}
     listed = {split: ListedSplit.of_pixels(some, labels_of[split]) for split, some in images.items()}
     return Listing.of(class_names, listed, inferred=tuple(inferred))
