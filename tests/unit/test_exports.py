@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("name", ["absent.onnx", "no\0name.onnx", "long" * 2000])
 def test_a_path_that_cannot_exist_is_missing(tmp_path, name):
-    with pytest.raises(ArtifactError, match="No file or folder"):
+    with pytest.raises(ArtifactError, match=r"No file or folder|File name too long"):
         find_card(tmp_path / name)
 
 
