@@ -125,6 +125,12 @@ def test_levels_that_were_lost_before_are_remarked():
     assert ("images whose highest level is 1 of 255",) == listed(((IMAGES / 255).astype(np.uint8), LABELS)).inferred
 
 
+def test_a_frame_of_pixels_is_read_like_a_csv_of_pixels():
+    frame = pd.DataFrame(IMAGES[..., 0].reshape(12, 36))
+    frame.insert(0, "label", WORDS)
+    np.testing.assert_array_equal(IMAGES[..., :1], listed(frame).train.images)
+
+
 def test_images_of_several_sizes_are_resized_and_it_is_said():
     data = [(Image.new("L", (5 + number, 9), 7), number % 2) for number in range(4)]
     listing = listed(data)

@@ -28,7 +28,7 @@ from diptych.data.paths import folder_named_by, read_file, user_path
 from diptych.data.preprocess import as_array, levels, resize, to_channels
 from diptych.data.readers import ListedSplit, Listing
 from diptych.data.readers.columns import ROLES, find_classes
-from diptych.data.readers.csv_table import names_beside
+from diptych.data.readers.csv_table import CsvTable, names_beside
 from diptych.data.readers.layout import SPLITS
 from diptych.data.readers.tables import words
 from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
@@ -75,7 +75,8 @@ def stored(
             cells = series.tolist()
             if cells and all(isinstance(cell, str | os.PathLike) and os.path.isabs(cell) for cell in cells):  # noqa: PTH117
                 base, frame[column] = _relative(cells, base)
-        return _written("frame.csv", text=frame.to_csv(index=False)), str(base)
+        path = _written("frame.csv", text=frame.to_csv(index=False))
+        return path, None if CsvTable.open(Path(path)).holds_pixels else str(base)
     arrays, remarks, rows = dict[str, NDArray[Any]](), dict[str, None](), list[tuple[Any, ...]]()
     parts = _by_split(data)
     names, *others = dict.fromkeys(tuple(map(str, class_names or _names_of(part))) for part in parts.values())
