@@ -1,5 +1,6 @@
 """Whatever a terminal, a folder, a path or a number may be, a command succeeds or says in one line why it does not."""
 
+import copy
 import json
 import os
 import re
@@ -11,10 +12,13 @@ import pytest
 from commands import diptych, process, refused
 from data_files import write_images
 from finished import finished
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from diptych.cli.output import NARROWEST, WIDEST
+from diptych.data.readers.folder import list_folder
 from diptych.engines.contract import chunk_size
-from diptych.errors import SpecError
+from diptych.errors import DataError, SpecError
 from diptych.files import expanded
 from diptych.options import TrainOptions
 from diptych.processes import engine_environment, memory
@@ -229,3 +233,97 @@ def test_no_file_in_the_working_folder_runs_in_another_process(engine_name, plan
     run_in(planted, line, os.pathsep)
     run_in(planted, "evaluate runs/trained", os.pathsep)
     run_in(planted, f"export runs/trained --to {'torchscript' if engine_name == 'torch' else 'tflite'}", os.pathsep)
+
+
+def test_a_tree_of_other_files_is_no_dataset_and_is_listed_with_progress(tmp_path):
+    for name in "ab":
+        write_images(tmp_path / name, *range(3))
+    for number in range(1001):
+        (tmp_path / f"{number}.o").write_bytes(b"\x7fELF")
+    counts = []
+    with pytest.raises(DataError, match="is not a dataset: it has 6 images and 1,001 "):
+        list_folder(tmp_path, lambda *progress: counts.append(progress))
+    assert [("Listing", 1000, 0)] == counts
+
+
+NAMES = st.one_of(
+    st.sampled_from(["", ".", "/", "..", "~", "~nosuch/x", LONG, NOT_UTF8, "\0", "pipe", "/dev/null", "absent", "run"]),
+    st.text(max_size=8),
+)
+VALUES = st.one_of(NAMES, st.integers().map(str), st.floats().map(str), st.sampled_from(["9" * 400, "1x1", "-", "--"]))
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+FILES = {"spec": model_to_json(zoo.model("cnn", (8, 8, 1), 10)), "recipe": recipe_to_json(Recipe())}
+QUICK = {
+    "models": "--input-shape --num-classes --json",
+    "recipes": "--json",
+    "describe": "--trust --json",
+    "data check": "--root --pixel-shape --data-dir --out --quarantine --strict",
+    "transfer": "--model --input-shape --map --force --json",
+    "train absent": "--epochs --batch-size --learning-rate --class-weights --threads --workers --seed --name --out "
+    "--image-size --channels --pixel-shape --data-dir --root --stop-after --precision --step-epochs --resume",
+    "evaluate": "--data-dir --engine --trust --root",
+    "predict": "--top --json",
+    "export run": "--to --out --threads",
+    "compare absent": "--seeds --margin --out --plan --seed",
+}
+
+
+@st.composite
+def commands(draw):
+    """The words of a command, and the environment."""
+    verb = draw(st.sampled_from([*QUICK]))
+    words = [*verb.split(), *draw(st.lists(VALUES, max_size=2))]
+    for option in draw(st.lists(st.sampled_from(QUICK[verb].split()), max_size=3)):
+        words += [option, *draw(st.lists(VALUES, max_size=3))]
+    names = ("COLUMNS", "LINES", "TERM", "NO_COLOR", "DIPTYCH_CACHE", "DIPTYCH_DATA")
+    given = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
+    return words, draw(st.dictionaries(st.sampled_from(names), given, max_size=2))
+
+
+@st.composite
+def changed_files(draw):
+    """A spec or a recipe in which something is replaced, and the option that reads it."""
+    kind = draw(st.sampled_from([*FILES]))
+    content = copy.deepcopy(FILES[kind])
+    place = draw(st.sampled_from(content["layers"])) if kind == "spec" and draw(st.booleans()) else content
+    for key in draw(st.lists(st.sampled_from([*place]), min_size=1, max_size=2)):
+        place[key] = draw(JSON | st.sampled_from([10**9, 10**400, -1, 1e308, [10**6] * 2, "relu"]))
+    return kind, json.dumps(content)
+
+
+def said_in_one_line(words):
+    """Whether a command succeeds, or says in one line why not."""
+    result = diptych(*words)
+    lines = [line for line in result.err.splitlines() if not line.startswith(("Listing", "Hashing"))]
+    assert (result.code, len(lines)) in {(0, len(lines)), (1, 0), (2, 1)}, result
+    assert result.code < 2 or lines[0].startswith("diptych: ")
+
+
+EVERY = settings(
+    max_examples=int(os.environ.get("DIPTYCH_EXAMPLES", "60")),
+    deadline=None,
+    derandomize="DIPTYCH_EXAMPLES" not in os.environ,
+    suppress_health_check=[*HealthCheck],
+)
+
+
+@EVERY
+@given(commands())
+def test_any_command_succeeds_or_says_in_one_line_why_not(folder, drawn):
+    words, environment = drawn
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        said_in_one_line(words)
+
+
+@EVERY
+@given(changed_files())
+def test_any_spec_and_recipe_is_read_or_refused_in_one_line(folder, drawn):
+    kind, text = drawn
+    Path("changed.json").write_text(text)
+    said_in_one_line(["train", "absent", "--model" if kind == "spec" else "--recipe", "changed.json"])

@@ -64,7 +64,7 @@ def main(args: list[str] | None = None) -> int:
         with _remarks_last():
             return _dispatch(given)
     except DiptychError as error:
-        print(f"diptych: {error}", file=sys.stderr)
+        print(_one_line(f"diptych: {error}"), file=sys.stderr)
         return 2
     except (OSError, MemoryError) as error:
         if args is None:  # Python would complain again when it closes standard output
@@ -73,7 +73,7 @@ def main(args: list[str] | None = None) -> int:
             return 128 + signal.SIGPIPE
         place = f" '{path}'" if (path := getattr(error, "filename", None)) else " the output"
         fault = f"Cannot use{place}: {error.strerror}" if isinstance(error, OSError) else f"Not enough memory: {error}"
-        print(f"diptych: {fault}.", file=sys.stderr)
+        print(_one_line(f"diptych: {fault}."), file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
         notes = getattr(interruption, "__notes__", [])
@@ -101,7 +101,12 @@ def _remarks_last() -> Iterator[None]:
     finally:
         warnings.showwarning = show
         for remark in remarks:
-            print(remark, file=sys.stderr)
+            print(_one_line(remark), file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    """Escape line breaks and control characters, which a name may have."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _listen() -> None:

@@ -107,7 +107,7 @@ def find(
 ) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
-    See `datasets.read`; `location` are fields of `SourceOptions`, and `progress` is called while an archive is read.
+    See `datasets.read`; `location` are fields of `SourceOptions`, and `progress` is called meanwhile.
 
     Raises:
         UsageError: there is no such dataset or path, it cannot be searched, or an option does not apply.
@@ -123,7 +123,7 @@ def find(
         return read_named(NAMED[data], _data_dir(options.data_dir))
     path = user_path(data, "DATA")
     if path.is_dir():
-        return Source(path.name, _read_folder(path, options))
+        return Source(path.name, _read_folder(path, options, progress))
     suffix = path.suffix.lower()
     if path.is_file() and (suffix in tables.SUFFIXES or (suffix in tables.LISTS and _may_fit(path))):
         return Source(path.stem, tables.read_shards({"": [path]}, options))
@@ -178,7 +178,7 @@ def absolute(data: str | Path) -> str:
     return str(path) if path.exists() else str(data)
 
 
-def _read_folder(folder: Path, options: SourceOptions) -> Listing:
+def _read_folder(folder: Path, options: SourceOptions, progress: Progress = quiet) -> Listing:
     inside = _unwrap(folder)
     paths, metadata = _find_tables(inside), _find_metadata(inside)
     is_tree = not (paths or metadata) or _is_tree(inside, paths or metadata)
@@ -187,7 +187,7 @@ def _read_folder(folder: Path, options: SourceOptions) -> Listing:
     if paths and not is_tree:
         return tables.read_tables(paths, options)
     tables.refuse_options(str(folder), options)
-    listing = arrays.list_array_files(inside) or class_folders.list_folder(folder)
+    listing = arrays.list_array_files(inside) or class_folders.list_folder(folder, progress)
     unused = [Finding("not-used", f"{path.name}, beside class folders") for path in sorted({*metadata, *paths})]
     return replace(listing, findings=(*listing.findings, *unused))
 

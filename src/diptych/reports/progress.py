@@ -103,8 +103,9 @@ class Progress:
         match kind:
             case "data":
                 doing, done, total = fields["doing"], fields["done"], fields["total"]
+                counted = f"{done:,}/{total:,} images" if total else f"{done:,} files"
                 megabytes = f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB"
-                self._show(doing, done, total, megabytes if doing in IN_BYTES else f"{done:,}/{total:,} images")
+                self._show(doing, done, total, megabytes if doing in IN_BYTES else counted)
             case "dataset":
                 for line in fields["lines"]:
                     if line not in self._said:  # by another run on the same data
@@ -141,7 +142,7 @@ class Progress:
         self.lines.status = f"{name}: {text}"
         if self._bars:
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, total=total, text=text)
+                self._tasks[name] = self._bars.add_task(name, total=total or None, text=text)
             self._bars.update(self._tasks[name], completed=done, text=text)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from diptych.data.archives import Progress, quiet
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.layout import Layout, Parts, find_layout, labels_in, shown
 from diptych.data.readers.remote import read_members
@@ -33,13 +34,17 @@ _META, _TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 _TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "ILSVRC2012")
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     """List the images of class folders, which may be divided into splits, and what is left out.
 
     Raises:
-        DataError: there are not two classes, or it is ambiguous which folders are classes and which are splits.
+        DataError: there are not two classes, hardly any file is an image, or it is ambiguous which folders are
+            classes and which are splits.
     """
-    names, layout, rest = survey(root)
+    names, layout, rest = survey(root, progress)
+    if len(rest.left_out) > max(1000, 20 * len(names)):
+        holds = f"it has {len(names):,} images and {rest.describe(lambda folder: True)}"
+        raise DataError(f"{str(root)!r} is not a dataset: {holds}. Name the folder that contains the class folders.")
     class_names = sorted({label for _, label in layout.places.values()})
     if len(class_names) < 2:
         wanted = "at least 2 class folders, each with the images of one class"
@@ -61,9 +66,9 @@ def list_folder(root: Path) -> Listing:
     return Listing.of(tuple(class_names), splits, inferred=inferred, findings=tuple(findings))
 
 
-def survey(root: Path) -> tuple[list[str], Layout, Rest]:
+def survey(root: Path, progress: Progress = quiet) -> tuple[list[str], Layout, Rest]:
     """Return the paths of all images in a folder, what its folders are, and what else is there."""
-    rest = Rest([os.path.realpath(root) + "/"])
+    rest = Rest([os.path.realpath(root) + "/"], progress=progress)
     names = list(image_names(root, "", rest))
     filled = set(map(_folder, names))
     parents = {folder[:depth] for folder in filled for depth in range(len(folder) + 1)}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from diptych.data.paths import as_text
@@ -27,6 +28,7 @@ class Rest:
     covered: list[str]
     folders: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
+    progress: Callable[[str, int, int], None] = lambda doing, done, total: None
 
     def enters(self, link: str) -> bool:
         """Return whether a link leads to a folder that shares nothing with those covered, which it then joins."""
@@ -63,8 +65,11 @@ def image_names(folder: Path | str, prefix: str = "", rest: Rest | None = None) 
     """
     rest = Rest([os.path.realpath(folder) + "/"]) if rest is None else rest
     waiting = [(entry, prefix) for entry in reversed(visible_entries(folder, "."))]  # may be nested a thousand deep
+    numbers = count(1)
     while waiting:
         entry, prefix = waiting.pop()
+        if (number := next(numbers)) % 1000 == 0:
+            rest.progress("Listing", number, 0)
         name, is_link, noun = prefix + entry.name, entry.is_symlink(), ""
         if entry.is_dir(follow_symlinks=False) or (is_link and os.path.isdir(entry.path)):  # noqa: PTH112
             inside = visible_entries(entry.path, ".")
