@@ -81,7 +81,7 @@ def test_a_root_or_data_directory_that_cannot_be_looked_up_is_a_usage_error(path
     with unreadable(tmp_path / "secret"):
         for option, data in (("root", "pets"), ("data_dir", "mnist")):
             for call in (sources.find, DataSource.of):
-                with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} "):
+                with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} |the path"):
                     call(data, **{option: Path(path)})
         monkeypatch.setenv("DIPTYCH_DATA", path)
         with pytest.raises(UsageError, match="DIPTYCH_DATA"):

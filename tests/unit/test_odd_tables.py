@@ -8,6 +8,7 @@ from data_files import ids_and_labels, listing, random_bytes, write_files, write
 
 from diptych.data import datasets
 from diptych.errors import DataError, UsageError
+from diptych.training.provenance import DataSource
 
 FOUR = dict.fromkeys("abcd", 1)
 TWO = ("cat", "dog")
@@ -39,6 +40,7 @@ READ = {
     "names with spaces": (table("Image Index , Finding Labels", "a.png,cat", "b.png,dog"), TWO, [0, 1]),
     "no header": (table("a.png,cat", "b.png,dog"), TWO, [0, 1]),
     "a name in the first column": (table("name,photo,breed", "Rex,a.png,dog", "Tom,b.png,cat"), TWO, [1, 0]),
+    "names of labels": (table("path,label,label_name", "a.png,1,cat", "b.png,0,dog"), ("dog", "cat"), [1, 0]),
     "diagnoses": (table("image_id,dx,age", "a,cat,3", "b,dog,4"), TWO, [0, 1]),
     "a coarse label beside the label": (table("path,label,coarse_label", "a.png,cat,x", "b.png,dog,x"), TWO, [0, 1]),
 }
@@ -104,6 +106,7 @@ SPLITS = {
     "is_valid": ("False True False True", None, "0,2 1,3 -"),
     "is_train": ("1.0 1.0 0.0 0.0", None, "0,1 - 2,3"),
     "train": ("yes no yes no", None, "0,2 - 1,3"),
+    "dataset": ("Train_set TrainSet test-set ValidationSet", None, "0,1 3 2"),
     "fold": ("0 1 2 3", None, "0,1,2,3"),
     "fold ": ("0 1 2 3", "fold=2", "0,1,3 - 2"),
     "site": ("train val test train", "site", "0,3 1 2"),
@@ -140,6 +143,7 @@ PLACES = {
     "Kaggle": ("/kaggle/input/p/images/7.png /kaggle/input/p/images/8.png", ["images/7.png", "images/8.png"]),
     "Windows": (r"C:\Users\me\images\7.png C:\Users\me\images\8.png", ["images/7.png", "images/8.png"]),
     "backslashes": (r"images\7.png images\8.png", ["images/7.png", "images/8.png"]),
+    "another case": ("images/7.png images/8.png", ["images/7.PNG", "images/8.PNG"]),
     "home": ("~/data/7.png ~/data/8.png", ["7.png", "8.png"]),
     "URLs": ("https://x.org/p/7.png https://x.org/p/8.png", ["p/7.png", "p/8.png"]),
     "the project's folder": ("data/images/7.png data/images/8.png", ["images/7.png", "images/8.png"]),
@@ -184,7 +188,7 @@ def test_repeated_rows_are_used_once_and_those_of_two_splits_refused(tmp_path):
     path = write_table(tmp_path / "data.csv", table("path,label,split", *rows), **FOUR)
     assert ["duplicate", "several-labels"] == [one.kind for one in listing(path).findings]
     assert ["a.png", "b.png", "c.png"] == listing(path).train.ids.tolist()
-    with pytest.raises(DataError, match=r"another label or split than others .data\.csv: line 6, line 7"):
+    with pytest.raises(DataError, match=r"again with another label or split .data\.csv: line 6, line 7"):
         datasets.read(str(path))
 
 
@@ -209,8 +213,8 @@ def test_options_settle_which_column_is_which_and_without_them_it_is_an_error(fo
     options, columns, cells, class_names, labels = OPTIONS[form]
     rows = [f"{name}.png,{cell}" for name, cell in zip("ab", cells, strict=True)]
     path = write_table(tmp_path / "data.csv", table(f"path,{columns}", *rows), **FOUR)
-    found = listing(path, **options)
-    assert (class_names, labels) == (found.class_names, found.train.labels.tolist())
+    read = DataSource.of(path, **options).read()
+    assert (class_names, labels) == (read.class_names, read.train.labels.tolist())
     with pytest.raises(DataError, match=f"may be in .* or .*set --{next(iter(options)).replace('_', '-')}"):
         listing(path)
     with pytest.raises(UsageError, match=r"--label-column 'nope' is not a column of .*: expected 'path'"):
@@ -285,6 +289,21 @@ def test_metadata_without_labels_leaves_class_folders_and_is_named(tmp_path):
     write_table(tmp_path / "metadata.csv", "file_name,caption,words\na/1.png,one,1\nb/2.png,two,2\n")
     found = listing(tmp_path)
     assert (("a", "b"), ["not-used"]) == (found.class_names, [one.kind for one in found.findings])
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata.csv", "labels.csv"])
+def test_folders_that_hold_the_images_of_a_table_are_no_classes(name, tmp_path):
+    for file in ("part_1/a.jpg", "part_2/b.jpg"):
+        write_image(tmp_path / file, 1)
+    write_table(tmp_path / name, "image_id,dx\na,mel\nb,nv\n")
+    write_table(tmp_path / "sample_submission.csv", "image_id,dx\nz,mel\n")
+    assert ("mel", "nv") == listing(tmp_path).class_names
+
+
+def test_lists_named_after_splits_are_tables(tmp_path):
+    write_table(tmp_path / "train.txt", "a.png 0\nb.png 1\n", **FOUR)
+    write_table(tmp_path / "test.txt", "c.png 1\n")
+    assert {"train": 2, "test": 1} == {name: len(split) for name, split in listing(tmp_path).splits.items()}
 
 
 def test_a_table_of_test_images_without_labels_is_not_used_and_named(tmp_path):

@@ -103,7 +103,7 @@ WRONG_PATHS = {
     "a folder as a file": (f"{ROW}.,y\n", "line 3, leaves the folder"),
     "an empty label": (f"{ROW}b.png,\n", r"Without a label.*1 of 2 rows .*data\.csv: line 3"),
     "the same image under two labels": (
-        f"{ROW}b.png,y\nc.png,x\n./a.png,y\n", "2 of 4 rows give an image another label .*line 2, line 5"),
+        f"{ROW}b.png,y\nc.png,x\n./a.png,y\n", "2 of 4 rows name 'a.png' or others again .*line 2, line 5"),
     "a row cut short": (f"{ROW}b.png\n", "line 3, has 1 cells, the header 2"),
     "a NUL": (f"{ROW}b\0.png,y\n", "line 3, .*contains a NUL"),
     "Latin-1": (f"{ROW}b.png,caf\xe9\n".encode("latin-1"), "line 3, is not UTF-8"),

@@ -17,6 +17,7 @@ from diptych.data.paths import folder_named_by, user_path
 from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, parquet, tables, tree
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.csv_table import CsvTable
+from diptych.data.readers.locate import Folder
 from diptych.data.readers.objects import FILE_IMAGE_SIZE
 from diptych.data.rules import Finding
 from diptych.data.signatures import describe_file
@@ -24,7 +25,7 @@ from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions
 from diptych.vocabulary import did_you_mean
 
-_NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs"}
+_NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs", "part", "parts"}
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
     "a folder of such tables, or of IDX, MATLAB (SVHN) or CIFAR files; .npz with images and labels; a zip or tar of "
@@ -205,10 +206,11 @@ def _find_metadata(folder: Path) -> list[Path]:
 
 
 def _find_tables(folder: Path) -> list[Path]:
-    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else CSV files at its top."""
+    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else others or lists at its top."""
     top = _files(folder, tables.SUFFIXES)
     shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
-    return shards or _files(folder / "data", {parquet.SUFFIX}) or top
+    lists = [path for path in _files(folder, tables.LISTS) if tables.split_of(path) and _may_fit(path)]
+    return shards or _files(folder / "data", {parquet.SUFFIX}) or top or lists
 
 
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
@@ -228,12 +230,15 @@ def _is_tree(folder: Path, paths: Sequence[Path]) -> bool:
 
 
 def _may_fit(path: Path) -> bool:
-    """Return whether a table is Parquet, or its first lines name an image file or are pixels, or cannot be read."""
+    """Return whether a table is Parquet, or its first lines name an image or are pixels, or cannot be read."""
     try:
         table = None if path.suffix.lower() == parquet.SUFFIX else CsvTable.open(path)
     except DataError:
         return True
-    return table is None or table.holds_pixels or any(map(tree.is_image, (*table.columns, *table.first)))
+    if table is None or table.holds_pixels or any(map(tree.is_image, (*table.columns, *table.first))):
+        return True
+    cells = dict(zip(table.columns, table.first, strict=False))
+    return any(Folder(path.parent).find(cells.get(column, ""), "") for column in table.likely_images)
 
 
 def _unwrap(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
-from diptych.data.readers.layout import SPLITS
+from diptych.data.readers.layout import SPLITS, split_named
 from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions
 
@@ -72,11 +72,12 @@ def choose_columns(table: Table, options: SourceOptions) -> Columns:
     image = [] if table.levels is not None else [_chosen(table, "image", options.image_column, [*tiers, images])]
     others = [one for one in table.likely_labels if one not in (*image, *splits) and role_of(one) != "index"]
     tiers = [[one for one in others if role_of(one) == role] for role in ("label", "like a label")]
-    names = [one for one in tiers[0] if one.lower() == "class_name" and len(tiers[0]) == 2 and not options.label_column]
-    tiers[0] = [one for one in tiers[0] if one not in names]
+    tiers[0] = [one for one in tiers[0] if one.lower() != "class_name"] or tiers[0]
     rest = [one for one in others if role_of(one) not in ("split", "id")] or others
     flags = [] if options.label_column or any(tiers) or len(rest) == 1 else _one_hot(table, rest)
     labels = flags or [_chosen(table, "label", options.label_column, [*tiers, rest])]
+    known = {"class_name", f"{labels[0]}_name".lower()}
+    names = [one for one in others if one.lower() in known and one not in labels and len(labels) == 1][:1]
     return {"image": image, "label": labels, "split": splits, "class name": names}
 
 
@@ -128,21 +129,22 @@ def _split_words(column: str) -> Mapping[str, str]:
 def _states_splits(table: Table, column: str) -> bool:
     words = _split_words(column)
     if role_of(column) == "split":
-        return any(cell.lower() in words for cell in table.texts(column))
+        return any(cell.lower() in words or split_named(cell) for cell in table.texts(column))
     return len(words) > len(SPLIT_WORDS) and all(whole(cell).lower() in words for cell in table.texts(column))
 
 
 def read_splits(table: Table, column: str, option: str | None) -> list[str]:
     """Return the split of each row; raises DataError for a cell that is none. `option` is --split-column."""
     _, is_value, value = (option or "").partition("=")
-    cells, words = [whole(cell).lower() for cell in table.texts(column)], _split_words(column)
+    cells, words = [whole(cell) for cell in table.texts(column)], _split_words(column)
     if is_value:
-        return ["test" if cell == value.lower() else "train" for cell in cells]
+        return ["test" if cell.lower() == value.lower() else "train" for cell in cells]
+    splits = [words.get(cell.lower()) or split_named(cell) for cell in cells]
     for row, cell in enumerate(cells):
-        if cell not in words:
+        if not splits[row]:
             advice = f"one of {', '.join(SPLITS)}; --split-column {column}=VALUE tests on the rows of a value"
             raise DataError(f"{at(table, row)} has the split {shown(cell)}: expected {advice}.")
-    return [words[cell] for cell in cells]
+    return splits
 
 
 def read_labels(table: Table, columns: Columns, names: dict[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from diptych.data.paths import escape
@@ -25,12 +26,12 @@ class Folder:
         self.files = lru_cache(maxsize=None)(self._files)
 
     def _files(self, folder: str) -> dict[str, list[str]]:
-        """Return the files of a subfolder by name, and its image files also by name without suffix."""
+        """Return the files of a subfolder by name in lower case, and its images also without suffix."""
         found: dict[str, list[str]] = defaultdict(list)
         if os.path.isdir(self.root / folder):  # noqa: PTH112  (false if it cannot be searched)
             for entry in visible_entries(self.root / folder):
                 for key in {entry.name, posixpath.splitext(entry.name)[0]} if is_image(entry.name) else {entry.name}:
-                    found[key] += [entry.name] * entry.is_file()
+                    found[key.lower()] += [entry.name] * entry.is_file()
         return found
 
     def has(self, name: str) -> bool:
@@ -44,14 +45,14 @@ class Folder:
         parent, base = posixpath.split(name)
         tops = [top for top in self._tops if not split or (split_named(top) or split) == split]
         folders = [posixpath.join(top, parent) for top in tops]
-        return [posixpath.join(folder, file) for folder in folders for file in self.files(folder).get(base, ())]
+        return [posixpath.join(folder, file) for folder in folders for file in self.files(folder).get(base.lower(), ())]
 
     def left_out(self, names: Sequence[str]) -> list[str]:
         """Return the images that are not among `names`, in the folders of these."""
         known = set(names)
         folders = sorted({posixpath.dirname(name) for name in names})
-        files = [posixpath.join(folder, file) for folder in folders for file in self.files(folder)]
-        return [file for file in files if is_image(file) and file not in known and self.has(file)]
+        files = [posixpath.join(folder, file) for folder in folders for file in {*chain(*self.files(folder).values())}]
+        return sorted(file for file in files if is_image(file) and file not in known)
 
 
 def locate(folder: Folder, texts: Sequence[str], splits: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -63,6 +63,7 @@ def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
         DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing.
     """
     _check_complete(paths)
+    paths = [path for path in paths if "submission" not in words(path.stem)] or paths
     shards: dict[str, list[Path]] = {}
     for path in paths:
         shards.setdefault(split_of(path) or split_named(path.parent.name) * (path.stem == "metadata"), []).append(path)
@@ -226,7 +227,7 @@ def _locate(rows: _Rows, root: Path) -> list[str]:
         try:
             contained(root, name)
         except DataError as error:
-            raise DataError(f"{at(*rows.places[row])} leaves the folder. {error}") from error
+            raise DataError(f"{at(*rows.places[row])} leaves the folder (see --root). {error}") from error
     if not any(map(folder.has, rows.names)):
         more = f", and so are the other {len(rows.names) - 1:,}" if len(rows.names) > 1 else ""
         missing = f"is not a file below {str(root)!r}{more}: set --root to the folder that the paths begin in"
@@ -263,6 +264,7 @@ def _usable(rows: _Rows, *, is_one_hot: bool) -> list[int]:
         elif first != row:
             repeated.append(row)
     out |= rows.note("duplicate", repeated, "repeat others and are left out")
-    out |= rows.note("several-labels", sorted(contested), "give an image another label or split than others")
+    example = shown(rows.names[min(contested, default=0)])
+    out |= rows.note("several-labels", sorted(contested), f"name {example} or others again with another label or split")
     kept = [row for row in kept if row not in out]
     return [kept[place] for place in by_path([rows.names[row] for row in kept])]
