@@ -1,10 +1,12 @@
 """What diptych decides about data is said once before the first step, with every result, and recorded."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from commands import ONE_THREAD, answered, diptych, write_image
+from odd_data import CASES, write
 
 import diptych as package
 from diptych.artifacts.run import Run
@@ -74,7 +76,28 @@ def test_every_result_says_what_accuracy_hides(trained):
         text in report for text in (f"PyTorch: {said}", LINES[1], "20 training, 3 validation and 22 test images")
     )
     assert 'data-class="1"' in report
+    assert not re.search(r"[> (]nan[<%) ]", report, re.IGNORECASE)
     assert '<button type="button" class="class-button" aria-pressed="false" data-class="2"' not in report  # no images
+
+
+@pytest.mark.parametrize("name", ["train and val", "test without a class", "a cut file, skipped", "an empty file"])
+def test_odd_data_are_trained_on_or_refused_in_one_line(name, tmp_path):
+    case = CASES[name]
+    options = [text for key, value in case.options.items() for text in (f"--{key.replace('_', '-')}", value)]
+    result = diptych("train", write(case, tmp_path / "case"), *SMALL, *options, "--out", tmp_path / "runs", *ONE_THREAD)
+    assert re.search(case.said, result.err)
+    assert (2 if case.refused else 0) == result.code
+    if case.refused:
+        assert (1, []) == (len(result.err.splitlines()), list(tmp_path.glob("runs/*")))
+        return
+    record = Run.open(tmp_path / "runs").read_record()
+    sizes, (learned, tested) = record.split_sizes, case.sizes
+    assert case.classes.split() == list(record.class_names)
+    assert (learned - (tested is None) * sizes.test, tested or sizes.test) == (
+        sizes.train + sizes.validation,
+        sizes.test,
+    )
+    assert result.err.startswith(f"case: 2 classes from folder names: cat, dog; {sizes}; ")
 
 
 def test_resume_and_python_say_it_too_and_json_has_it(flowers, tmp_path):

@@ -4,6 +4,7 @@ A case is written as text: `train/{cat,dog}/{0..11}.png` is 24 images of noise i
 the strong channel, `TABLE` a table with a row for each image.
 """
 
+import gzip
 import io
 import re
 import zlib
@@ -135,8 +136,9 @@ CASES = {
     "classes of one image": refused("Too few images", "{cat,dog,owl}/0.png"),
     "an empty class": refused("owl", TWO, {"owl/notes.txt": "none yet"}),
     "one class": refused("1|at least 2|one class", "cat/{0..11}.png"),
-    "no images": refused("class|image", "", {"cat/notes.txt": "a", "dog/notes.txt": "b"}),
+    "no images": refused("Empty classes", "", {"cat/notes.txt": "a", "dog/notes.txt": "b"}),
     "nested classes": Case("cat/{black,white}/{0..5}.png dog/{0..11}.png"),
+    "names that differ in case": Case("{Cat,cat,dog}/{0..7}.png", classes="Cat cat dog", said="may be one"),
     "names with spaces": Case("{big cat,dog}/{0..11}.png".replace(" ", "~"), classes="big~cat dog"),
     "many of one class": Case("cat/{0..59}.png dog/{0..4}.png", sizes=(65, None), said="12 times as many as dog"),
     "hidden files": Case(TWO, {"cat/.DS_Store": "x", "dog/._1.png": "x", ".git/cat/1.png": "x"}),
@@ -170,9 +172,70 @@ CASES = {
     "paths and labels": listed("path,label", f"{ROW},{{pet}}"),
     "semicolons": listed("path;label", f"{ROW};{{pet}}"),
     "a byte order mark": listed("\ufeffpath,label", f"{ROW},{{pet}}"),
-    "float labels": listed("path,label", f"{ROW},{{y}}.0", 72, y=lambda i: i // 6, classes=12, sizes=(72, None)),
+    "one-hot columns": listed("image_id,cat,dog", "img_{i},{cat},{dog}", cat=lambda i: i % 2, dog=lambda i: 1 - i % 2),
+    "ids without a suffix": listed("id,label", "img_{i},{pet}"),
+    "float labels": listed(
+        "path,label", f"{ROW},{{y}}.0", 72, y=lambda i: i // 6, classes=" ".join(map(str, range(12))), sizes=(72, None)
+    ),
+    "float labels with names": listed(
+        "path,label", f"{ROW},{{y}}.0", y=lambda i: i % 2, others={"classes.txt": "cat\ndog\n"}
+    ),
+    "labels are missing": listed(
+        "path,label",
+        f"{ROW},{{y}}",
+        y=lambda i: ("", "nan", "NaN")[i % 3] if i in (5, 6, 7) else PETS[i % 2],
+        refused=True,
+        said="3.*--bad-images skip|--bad-images skip.*3",
+    ),
+    "labels are missing, skipped": listed(
+        "path,label",
+        f"{ROW},{{y}}",
+        y=lambda i: ("", "nan", "NaN")[i % 3] if i in (5, 6, 7) else PETS[i % 2],
+        options={"bad_images": "skip"},
+        sizes=(21, None),
+        said="3 of 24 rows have no label .* Left out",
+    ),
+    "labels differ in case": listed(
+        "path,label", f"{ROW},{{y}}", y=lambda i: ("cat", "dog", "Cat")[i % 3], classes="Cat cat dog", said="may be one"
+    ),
+    "a column subset": listed(
+        "path,label,subset", f"{ROW},{{pet}},{{s}}", s=lambda i: "train" if i < 18 else "test", sizes=(18, 6)
+    ),
+    "a column usage": listed(
+        "path,label,Usage", f"{ROW},{{pet}},{{s}}", s=lambda i: "Training" if i < 18 else "PrivateTest", sizes=(18, 6)
+    ),
     "a column is_valid": listed("path,label,is_valid", f"{ROW},{{pet}},{{s}}", s=lambda i: i >= 18),
-    "an image twice": listed("path,label", "images/img_0.png,{pet}", refused=True, said="img_0.*again"),
+    "a column is_test": listed("path,label,is_test", f"{ROW},{{pet}},{{s}}", s=lambda i: int(i >= 18), sizes=(18, 6)),
+    "a column fold": listed("path,label,fold", f"{ROW},{{pet}},{{s}}", s=lambda i: i % 5, said="fold"),
+    "two label columns": listed(
+        "path,fine_label,coarse_label", f"{ROW},{{pet}},pet", refused=True, said="fine_label.*coarse_label.*--label-col"
+    ),
+    "the label column is named": listed(
+        "path,fine_label,coarse_label", f"{ROW},{{pet}},pet", options={"label_column": "fine_label"}
+    ),
+    "several labels in a cell": listed(
+        "path,labels",
+        f"{ROW},{{y}}",
+        y=lambda i: ("rust", "scab", "rust|scab", "scab|rot")[i % 4],
+        refused=True,
+        said="rust\\|scab|several|more than one",
+    ),
+    "rows without files": listed(
+        "path,label",
+        "images/img_{n}.png,{pet}",
+        n=lambda i: 90 + i if i < 2 else i,
+        refused=True,
+        said="img_90.*img_91.*--bad-images skip",
+    ),
+    "rows without files, skipped": listed(
+        "path,label",
+        "images/img_{n}.png,{pet}",
+        n=lambda i: 90 + i if i < 2 else i,
+        options={"bad_images": "skip"},
+        sizes=(22, None),
+        said="img_90",
+    ),
+    "an image twice": listed("path,label", "images/img_0.png,{pet}", refused=True, said="give an image another label"),
     "training lacks a class": listed(
         "path,label,split",
         f"{ROW},{{y}},{{s}}",
@@ -196,9 +259,19 @@ CASES = {
         sizes=(18, 6),
     ),
     "metadata.csv": Case("train/{0..23}.png", {"train/metadata.csv": table("file_name,label", "{i}.png,{pet}")}),
+    "metadata.jsonl": Case(
+        "train/{0..23}.png",
+        {"train/metadata.jsonl": table("", '{{"file_name": "{i}.png", "label": "{pet}"}}')},
+    ),
     # Pixels and known files
     "pixels": Case("", {"p.csv": pixels_table(PIXELS)}, "p.csv", classes="0 1"),
     "pixels without a header": Case("", {"p.csv": pixels_table("")}, "p.csv", classes="0 1"),
+    "pixels without a header, label last": Case("", {"p.csv": pixels_table("", last=True)}, "p.csv", classes="0 1"),
+    "idx": Case("", {name.format("-"): one for name, one in IDX.items()}, classes=10, sizes=(60, 20)),
+    "idx with dots": Case("", {name.format("."): one for name, one in IDX.items()}, classes=10, sizes=(60, 20)),
+    "idx, packed": Case(
+        "", {name.format("-"): gzip.compress(one) for name, one in IDX.items()}, classes=10, sizes=(60, 20)
+    ),
     "npz of Keras": Case(
         "", {"mnist.npz": npz(**DIGITS, y_test=NUMBERS[60:])}, "mnist.npz", classes=10, sizes=(60, 20)
     ),

@@ -36,6 +36,9 @@ def test_training_takes_what_it_should_and_the_check_agrees(name, tmp_path, monk
         wanted = (case.classes, case.sizes) if case.sizes[1] else (case.classes, (case.sizes[0] - tested, tested))
         assert wanted == (classes, (learned, tested)), dataset.lines
         assert all(np.unique(split.ids).size == len(split) for split in (dataset.train, dataset.test))
+        held = {one.kind: one.reason for one in report.findings if one.kind in ("imbalance", "alike-classes")}
+        assert all(any(reason in remark for remark in dataset.remarks) for reason in held.values()), dataset.remarks
+        assert report.inferred == dataset.inferred[: len(report.inferred)]
     said = line or " ".join(dataset.lines)
     assert re.search(case.said, said, re.IGNORECASE | re.DOTALL), said
     skips = case.options.get("bad_images") == "skip"

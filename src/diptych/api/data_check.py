@@ -38,6 +38,8 @@ class Report:
     """In the order of `KINDS`."""
     moved: tuple[dict[str, str], ...]
     """Files moved to the quarantine: the entries of its `quarantine.json`."""
+    inferred: tuple[str, ...]
+    """What the reader decided by itself; training says it, too."""
     directory: Path
     """Folder of `report.html` and `findings.json`."""
 
@@ -58,6 +60,7 @@ class Report:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "num_images": self.num_images,
             "num_classes": self.num_classes,
+            "inferred": self.inferred,
             "counts": {severity: self.count(severity) for severity in SEVERITIES},
             "kinds": [{"kind": kind, **vars(KINDS[kind]), "count": count} for kind, count in counts.items()],
             "findings": [finding.to_json() for finding in self.findings],
@@ -105,6 +108,7 @@ def check_data(
         num_images={name: len(split) for name, split in listing.splits.items()},
         num_classes=len(listing.class_names),
         findings=findings,
+        inferred=listing.inferred,
         moved=_move(movable, findings, Path(quarantine)) if movable and quarantine is not None else (),
         directory=Path(out) if out else Path("runs") / f"check-{source.name}",
     )

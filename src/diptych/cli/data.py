@@ -107,7 +107,7 @@ def _print(report: Report) -> None:
     from diptych.reports.page import check_headline
 
     content = report.to_json()
-    print(check_headline(content))
+    print(*filter(None, (check_headline(content), "; ".join(report.inferred))), sep="\n")
     rows = []
     for kind in content["kinds"]:
         examples = []

@@ -48,7 +48,7 @@ KINDS = {
     "duplicate": Kind("warning", "Duplicates", "Repeated images count more, and may end up in a held-out split."),
     "near-leakage": Kind("warning", "Near-duplicates across splits", "Re-encoded, resized or brightened copies."),
     "near-duplicate": Kind("warning", "Near-duplicates", "Re-encoded, resized or brightened copies in one split."),
-    "empty-class": Kind("error", "Empty classes", "A class without an image that can be decoded.", "refuses"),
+    "empty-class": Kind("error", "Empty classes", "Remove the class, or add images that can be decoded.", "refuses"),
     "too-few": Kind("error", "Too few images", "Add images, or a test split.", "refuses"),
     "untrained-class": Kind(
         "error",
@@ -117,8 +117,6 @@ def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int
         most, fewest = trained[largest], trained[smallest]
         ratio = f"{most / fewest:,.0f} times as many"
         yield Finding("imbalance", f"{largest} has {most:,} images, {ratio} as {smallest} ({fewest:,})")
-    if "test" not in counts and max(counts["train"]) < 2:
-        yield Finding("too-few", "no class has two, of which one could be held out for the test")
     for place, name in enumerate(class_names):
         of_class = {split: counts_k[place] for split, counts_k in counts.items()}
         missing = [split for split, count in of_class.items() if not count]
@@ -130,6 +128,8 @@ def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int
             yield Finding("absent-class", f"{name}: none for {' and '.join(missing)}")
         if 0 < of_class["train"] < TINY:
             yield Finding("tiny-class", f"{name}: {of_class['train']} for training")
+    if "test" not in counts and max(counts["train"]) < 2:
+        yield Finding("too-few", "no class has two, of which one could be held out for the test")
     alike: dict[str, list[str]] = {}
     for name in class_names:
         alike.setdefault("".join(name.split()).casefold(), []).append(repr(name))
@@ -153,4 +153,5 @@ def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tupl
         lines.append(f"{kind.title} ({len(found):,}): {first_of(found, joint='; ')}.")
         if kind.training == "refuses" or (kind.training == "bad" and not skip):
             raise DataError(f"{name!r}: {lines[-1]} {kind.meaning}")
+        lines[-1] += " Left out." * (kind.training == "bad")
     return tuple(lines)

@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 
 from diptych.data.paths import read_file
 from diptych.data.readers import Listing, Pixels, labeled
-from diptych.data.readers.layout import shown, split_named
+from diptych.data.readers.layout import split_named
 from diptych.data.readers.objects import read_pixels
 from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
 from diptych.data.readers.tree import is_image, visible_entries
 from diptych.data.rules import Finding
-from diptych.errors import DataError, in_one_line
+from diptych.errors import DataError, first_of, in_one_line
 
 DIGIT_NAMES = tuple("0123456789")
 FASHION_NAMES = (
@@ -118,7 +118,7 @@ def list_array_files(folder: Path) -> Listing | None:
     if not arrays:
         return None
     listing = read_pixels(folder / "arrays", arrays)
-    return replace(listing, inferred=(f"arrays from {shown([*found])}", *turned), findings=tuple(unused))
+    return replace(listing, inferred=(f"arrays from {first_of([*found], 5)}", *turned), findings=tuple(unused))
 
 
 def _start(entry: os.DirEntry[str]) -> bytes:

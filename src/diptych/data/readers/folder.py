@@ -21,11 +21,11 @@ import numpy as np
 
 from diptych.data.archives import Progress, quiet
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
-from diptych.data.readers.layout import Layout, Parts, find_layout, labels_in, shown
+from diptych.data.readers.layout import Layout, Parts, find_layout, labels_in
 from diptych.data.readers.remote import read_members
 from diptych.data.readers.tree import Rest, folder_names, image_names
 from diptych.data.rules import Finding
-from diptych.errors import DataError, DownloadError, in_one_line
+from diptych.errors import DataError, DownloadError, first_of, in_one_line
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 DEVKIT_ARCHIVE = f"{DEVKIT}.tar.gz"
@@ -48,17 +48,15 @@ def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     class_names = sorted({label for _, label in layout.places.values()})
     if len(class_names) < 2:
         wanted = "at least 2 class folders, each with the images of one class"
-        holds = (
-            labels_in(names)
-            or f"In all, it has {len(names):,} images, {rest.describe(lambda _: True) or 'nothing else'}."
-        )
-        raise DataError(f"{str(root)!r} must contain {wanted}, got {shown(class_names) or 'none'}. {holds}")
+        others = rest.describe(lambda _: True) or "nothing else"
+        holds = labels_in(names) or f"In all, it has {len(names):,} images, {others}."
+        raise DataError(f"{str(root)!r} must contain {wanted}, got {first_of(class_names, 5) or 'none'}. {holds}")
     index, start = {name: number for number, name in enumerate(class_names)}, len("/".join((*layout.base, "")))
     found: dict[str, list[list[str]]] = {split: [[] for _ in index] for split, _ in layout.places.values()}
     for folder, inside in groupby(names, key=_folder):
         if place := layout.place_of(folder):
             found[place[0]][index[place[1]]] += (name[start:] for name in inside)
-    inferred = f"{len(class_names)} classes from folder names: {shown(class_names)}", *layout.inferred
+    inferred = f"{len(class_names)} classes from folder names: {first_of(class_names, 5)}", *layout.inferred
     findings = [Finding("not-used", reason) for reason in layout.unused]
     if left_out := rest.describe(lambda folder: layout.place_of(_folder(f"{folder}/")) is not None):
         findings.append(Finding("left-out", left_out))

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from shlex import quote
 from typing import TypeAlias
 
-from diptych.errors import DataError
+from diptych.errors import DataError, first_of
 
 Parts: TypeAlias = tuple[str, ...]
 """A folder below the root."""
@@ -27,7 +27,6 @@ _SPLIT = re.compile(rf"({'|'.join(SPLITS)})(set|data|images?|imgs?)?")
 _UNLABELED = frozenset("unlabeled unlabelled unsup extra pred predict prediction submission sample samples".split())
 _PART = re.compile(r"(fold|part|split|cv|batch|chunk|shard)s?[ _-]?\d+", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.*?[^ ._-])([ ._-]+\(?|(?<!\d)(?=\d))\d+\)?")
-_MAX_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
         return layout
     nested = sorted({*[inside for names in inner.values() for inside in names]} - {""})
     if len({*map(frozenset, inner.values())}) == 1 < len(nested) and all(map(_PART.fullmatch, heads)):
-        wanted = "use one of them as DATA, or move their class folders into train and test"
-        raise DataError(f"{root!r} has the parts {shown([*heads])}, each with the classes {shown(nested)}: {wanted}.")
-    inferred += [f"folders in classes are part of them: {shown(nested)}"] if nested else []
+        wanted = f"{first_of(nested, 5)}: use one as DATA, or move their class folders into train and test"
+        raise DataError(f"{root!r} has the parts {first_of([*heads])}, each with the classes {wanted}.")
+    inferred += [f"folders in classes are part of them: {first_of(nested, 5)}"] if nested else []
     layout.places.update({(*base, name): ("train", name) for name in sorted([*heads, *(path[-1] for path in beside)])})
     return layout
 
@@ -138,8 +137,8 @@ def labels_in(names: Sequence[str]) -> str:
             files, target = quote(place + mark) + ("*" if mark else "[0-9]*"), quote(f"{place}/")
             counts = [f"{count:,} × {PurePath(place).name!r}" for place, count in labels.items()]
             return (
-                f"Their names seem to carry labels ({shown(counts)}, as in {example!r}). In this folder, move each "
-                f"class into its own (mkdir {target} && mv {files} {target}), or write labels.csv, with the rows "
+                f"Their names seem to carry labels ({first_of([*counts], 5)}, as in {example!r}). In this folder, move "
+                f"each class into its own (mkdir {target} && mv {files} {target}), or write labels.csv, with the rows "
                 f"path,label and {example},{label} and so on."
             )
     return ""
@@ -148,11 +147,6 @@ def labels_in(names: Sequence[str]) -> str:
 def _common(paths: Collection[Parts]) -> Parts:
     """Return the folder that all paths are below."""
     return tuple(commonprefix([*paths])[: max(min(map(len, paths), default=0) - 1, 0)])  # noqa: RUF071  (of tuples)
-
-
-def shown(names: Sequence[str]) -> str:
-    """Return the first few of some names."""
-    return ", ".join(names[:_MAX_SHOWN]) + " …" * (len(names) > _MAX_SHOWN)
 
 
 def _words(name: str) -> list[str]:
