@@ -18,9 +18,9 @@ LINES = [
     "flowers: 3 classes from folder names: daisy, rose, tulip; train 20, validation 3, test 22; "
     "no test split: 22 of 45 training images were held out for the test; "
     "no validation split: 3 of 23 training images were held out for validation",
-    "Imbalanced classes (1): daisy has 40 images, 40 times as many as tulip (1).",
+    "Imbalanced classes: daisy has 40 images, 40 times as many as tulip (1).",
     "Tiny classes (2): rose: 4 for training; tulip: 1 for training.",
-    "Classes missing from a split (1): tulip: none for validation and test.",
+    "Classes missing from a split: tulip: none for validation and test.",
 ]
 CLAUSES = LINES[0].removeprefix("flowers: ").split("; ")
 INFERRED = [CLAUSES[0], *CLAUSES[2:]]

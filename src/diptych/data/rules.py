@@ -150,7 +150,7 @@ def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tupl
     lines = []
     for key, found in reasons.items():
         kind = KINDS[key]
-        lines.append(f"{kind.title} ({len(found):,}): {first_of(found, joint='; ')}.")
+        lines.append(f"{kind.title}{f' ({len(found):,})' if len(found) > 1 else ''}: {first_of(found, joint='; ')}.")
         if kind.training == "refuses" or (kind.training == "bad" and not skip):
             raise DataError(f"{name!r}: {lines[-1]} {kind.meaning}")
         lines[-1] += " Left out." * (kind.training == "bad")
