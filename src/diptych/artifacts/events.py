@@ -15,8 +15,7 @@ from diptych.errors import ArtifactError
 def append_event(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
     """Append one event to a log: its `kind`, the `time` in seconds since 1970, and `fields`.
 
-    Raises:
-        ArtifactError: the system refuses to write; earlier events stay complete, and this one is not there.
+    Raises ArtifactError when the system refuses to write; earlier events stay complete, and this one is not there.
     """
     line, written = _line(kind, fields), 0
     try:
@@ -38,15 +37,11 @@ def append_event(path: Path, kind: str, fields: Mapping[str, Any]) -> None:
 
 
 def rewind(path: Path, epochs: Sequence[Mapping[str, Any]]) -> None:
-    """Rewind a log to a checkpoint before the training resumes from it.
+    """Rewind a log, which may be missing, to the records of a checkpoint before the training resumes from it.
 
     The log then has one event for each of the checkpoint's epochs: later epochs and an early stop are removed, missing
     ones are added. Broken lines are removed, too, and counted in a `damaged_events` event. The file is replaced as a
     whole, and only if it changes.
-
-    Args:
-        path: the log, which may be missing.
-        epochs: the checkpoint's records in order, each with its number as `epoch`.
     """
     content = read_bytes(path) if path.exists() else b""
     missing = {record["epoch"]: record for record in epochs}

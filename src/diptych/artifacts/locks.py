@@ -22,17 +22,10 @@ _SECONDS_TO_LOCK = 60
 
 @contextmanager
 def locked(folder: Path, doing: str) -> Iterator[int]:
-    """Hold a folder's lock while the block runs; the file `.lock` in it names the holder.
+    """Hold a folder's lock while the block runs, and yield its descriptor; a process that gets it holds the lock, too.
 
-    Args:
-        folder: an existing folder.
-        doing: the purpose, for the error in other processes, such as `training`.
-
-    Yields:
-        The lock's file descriptor. A process that gets it holds the lock, too, until it closes it.
-
-    Raises:
-        ArtifactError: another process holds the lock; names the process, its machine and the start time.
+    The file `.lock` names the holder and what it is `doing`, such as `training`, as does the ArtifactError that other
+    processes raise meanwhile.
     """
     path = folder / LOCK
     with _opened(path, os.O_RDWR | os.O_CREAT) as (descriptor, is_free):
@@ -54,9 +47,6 @@ def staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder inside `folder`, which is made if missing; remove it afterwards.
 
     `settle` moves finished files out of it. What killed processes left behind is removed first.
-
-    Raises:
-        ArtifactError: the system refuses to write.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,12 +35,7 @@ T = TypeVar("T")
 def atomic_write(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` when the block ends without an error; parent folders are made.
 
-    Args:
-        path: the file.
-        size: bytes that will be written, for the error, if known.
-
-    Raises:
-        ArtifactError: the system refuses to write; names path, bytes and the space that is left.
+    Raises ArtifactError when the system refuses; it names path, bytes (of `size`, if known) and the space that is left.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     written = 0
@@ -182,9 +177,6 @@ def array_parts(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -
 
     The library's own `save` copies all numbers twice, permutes those of transposed arrays, and writes metadata in
     random order. The format: https://github.com/huggingface/safetensors#format
-
-    Raises:
-        ArtifactError: the format does not support a type.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     numbers: list[memoryview] = []

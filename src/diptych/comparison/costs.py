@@ -36,11 +36,7 @@ OTHER_LOAD = 0.25
 
 
 def measure(run: Run, threads: int, seconds: float = SECONDS) -> None:
-    """Measure a finished run's model in the framework that trained it, each speed for `seconds`; write `cost.json`.
-
-    Raises:
-        DiptychError: the measurement failed.
-    """
+    """Measure a finished run's model in the framework that trained it, each speed for `seconds`; write `cost.json`."""
     engine = run.read_record().last_engine
     environment = processes.engine_environment(engine)
     with processes.Worker(f"Measuring '{run.directory}'", env=environment) as worker:

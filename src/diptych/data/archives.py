@@ -47,17 +47,14 @@ _Members: TypeAlias = Iterator[tuple[str, bool, Iterator[bytes]]]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may unpack to; the defaults admit ImageNet's training archive (148 GB).
-
-    Attributes:
-        max_bytes: bytes of all files; for a tar, headers and padding included.
-        max_ratio: these bytes divided by the size of the archive, or by 1 MiB if it is smaller.
-        max_members: number of files and folders.
-    """
+    """How much an archive may unpack to; the defaults admit ImageNet's training archive (148 GB)."""
 
     max_bytes: int = 2**39
+    """Of all files; for a tar, headers and padding included."""
     max_ratio: float = 200.0
+    """These bytes divided by the size of the archive, or by 1 MiB if it is smaller."""
     max_members: int = 5_000_000
+    """Number of files and folders."""
 
 
 LIMITS = Limits()
@@ -72,11 +69,7 @@ class _Fault(Exception):  # noqa: N818  (becomes a DataError, which names the ar
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is an archive, by its first bytes; a compressed file is one if it contains a tar.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
+    """Return whether a file is an archive, by its first bytes; a compressed file is one if it contains a tar."""
     try:
         if not path.is_file():  # opening a named pipe would block
             return False
@@ -90,17 +83,9 @@ def unpack(archive: Path, target: Path, limits: Limits = LIMITS, progress: Progr
     """Unpack an archive completely, or not at all, and return `target`.
 
     All files and folders are new and belong to the user; owners, times and permissions in the archive are ignored.
-    Archives inside the archive stay files. What macOS adds (`__MACOSX/`, `.DS_Store`, `._*`) is skipped.
-
-    Args:
-        archive: a zip or tar; its name does not matter.
-        target: must not exist; it appears by one rename when it is complete.
-        limits: how much the archive may unpack to.
-        progress: called about once per MiB.
-
-    Raises:
-        DataError: the file is not an archive, is damaged, contains a link or an unsafe name, exceeds the limits, or
-            cannot be written.
+    Archives inside the archive stay files. What macOS adds (`__MACOSX/`, `.DS_Store`, `._*`) is skipped. `target` must
+    not exist; it appears by one rename when it is complete. `progress` is called about once per MiB. Raises DataError
+    if the file is no archive, is damaged, contains a link or an unsafe name, or exceeds the limits.
     """
     if os.path.lexists(target):
         raise DataError(f"Cannot unpack {str(archive)!r} into {str(target)!r}: it already exists.")

@@ -98,10 +98,9 @@ def augment(images: Images, recipe: Recipe, draws: Draws, mean_color: Pixels) ->
 def box_mask(
     heights_n: NDArray[np.int64], widths_n: NDArray[np.int64], size: tuple[int, ...], draws: Draws, purpose: str
 ) -> NDArray[np.bool_]:
-    """Mark a box around a random pixel of each image, clipped at the border: bool, (N, H, W), true inside.
+    """Mark a box of cutout (DeVries and Taylor 2017) or cutmix (Yun et al. 2019) around a random pixel of each image.
 
-    This is the box of cutout (DeVries and Taylor 2017) and of cutmix (Yun et al. 2019). Heights and widths, int64,
-    (N,), and the images' size are in pixels; `purpose` names the two random streams.
+    Sizes are in pixels, `purpose` names the two random streams; the result is bool, (N, H, W), true inside.
     """
     rows_nh = _interval(draws.below(f"{purpose} row", size[0]), heights_n, size[0])
     columns_nw = _interval(draws.below(f"{purpose} column", size[1]), widths_n, size[1])

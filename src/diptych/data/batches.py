@@ -29,17 +29,14 @@ _PREFETCH = "diptych-prefetch"
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of one step.
-
-    Attributes:
-        images: uint8, (N, H, W, C), 0–255.
-        targets: float32, (N, K), each row a distribution over the classes.
-        weights: float32, (N,), each sample's share in the loss.
-    """
+    """The samples of one step."""
 
     images: np.ndarray
+    """uint8, (N, H, W, C), 0–255."""
     targets: np.ndarray
+    """float32, (N, K), each row a distribution over the classes."""
     weights: np.ndarray
+    """float32, (N,), each sample's share in the loss."""
 
 
 def epoch_batches(
@@ -52,19 +49,10 @@ def epoch_batches(
     first_step: int = 0,
     workers: int | None = None,
 ) -> Generator[Batch, None, None]:
-    """Yield the batches of one epoch, in order; `close` it to stop early.
+    """Yield the batches of one epoch of the training samples, from `first_step`, in order; `close` it to stop early.
 
-    Args:
-        split: the training samples.
-        recipe: its flip is not "auto".
-        num_classes: K, the width of the targets.
-        seed: the training's seed.
-        epoch: the number of the pass over the split.
-        first_step: the first batch, from 0.
-        workers: threads that prepare batches; with 0, each is prepared when requested; `usual_workers` unless given.
-
-    Raises:
-        SpecError: the recipe's flip is "auto", or its class weights do not fit the classes.
+    `workers` threads, by default `usual_workers`, prepare batches; with 0, each is prepared when requested. Raises
+    SpecError if the recipe's flip is "auto", or its class weights do not fit the `num_classes` targets.
     """
     if recipe.flip == "auto":
         raise SpecError("Recipe: 'flip' must not be auto here, because its meaning depends on the dataset.")
@@ -127,9 +115,7 @@ def class_weights(recipe: Recipe, labels: NDArray[np.int64], num_classes: int) -
     """Return the weight of each class in the loss, float32, (K,).
 
     "balanced" is scikit-learn's rule, samples / (classes · samples of the class); a class without samples weighs 1.
-
-    Raises:
-        SpecError: the recipe's class weights are not K positive numbers.
+    Raises SpecError if the recipe's class weights are not K positive numbers.
     """
     given = recipe.class_weights
     if given == "none":

@@ -118,10 +118,9 @@ class Benchmark:
         return content | {"rows": [row.to_json() for row in self.rows], "best": best}
 
     def shortfalls(self, limits: Mapping[str, float]) -> list[str]:
-        """Return one line for each row that failed or is below a limit; missing packages do not count.
+        """Return one line for each row that failed or has too low an `accuracy` or `agreement`, 0 to 1.
 
-        Args:
-            limits: The smallest allowed `accuracy` or `agreement`, 0 to 1.
+        Missing packages do not count.
         """
         if all(row.status == "absent" for row in self.rows):
             return ["nothing was measured: no package that these formats need is installed"]

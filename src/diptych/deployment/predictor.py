@@ -44,9 +44,7 @@ class Predictor:
     def __call__(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
         """Return logits and probabilities, float32, (N, K), of uint8 images, (N, H, W, C), a few at a time.
 
-        Raises:
-            EngineError: The runtime fails.
-            ArtifactError: The outputs are not what the file's card says.
+        Raises EngineError if the runtime fails, and ArtifactError if the outputs are not what the file's card says.
         """
         shape_nk = (len(images), len(self.artifact.card.class_names))
         logits_nk, probabilities_nk = (np.empty(shape_nk, np.float32) for _ in OUTPUTS)
@@ -110,11 +108,7 @@ class Probes(ExitStack):
         return self._workers[runtime.engine]
 
     def ask(self, path: Path, runtime: Runtime, images: Path, *, form: Format, seconds: float = 0.0) -> Answers:
-        """Run a file on images that `save_images` wrote; with `seconds`, measure each batch size for that long.
-
-        Raises:
-            DiptychError: As raised in the process, or an EngineError if it died.
-        """
+        """Run a file on images that `save_images` wrote; with `seconds`, measure each batch size for that long."""
         arguments = (path.resolve(), runtime.name, images.resolve(), self._threads, seconds)
         title = f"{runtime.title}, running {form.name},"
         if seconds:

@@ -84,12 +84,7 @@ def lost_signal(
 ) -> list[dict[str, Any]]:
     """Measure each layer's signal-to-noise ratio in decibels, and return the layer with the largest loss first.
 
-    Args:
-        form: Format of the integer model.
-        spec: The model.
-        source: File of the float model.
-        exported: File of the integer model.
-        images: uint8, (N, H, W, C); the first 64 are run.
+    The first 64 images, uint8, (N, H, W, C), are run in the float model, `source`, and the integer model, `exported`.
     """
     measure = _onnx if form.made_of else _tflite
     ratios = [("input", _MAX_DECIBELS), *measure(spec, source, exported, images[:_NUM_MEASURED])]

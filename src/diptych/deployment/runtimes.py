@@ -55,16 +55,9 @@ RUNTIMES = {runtime.name: runtime for runtime in _RUNTIMES}
 
 
 def load(artifact: Artifact, runtime: Runtime, threads: int) -> Infer:
-    """Load an exported file into a runtime.
+    """Load a checked file into one of the runtimes of its format; a format that can execute code is executed.
 
-    Args:
-        artifact: The checked file; a format that can execute code is executed.
-        runtime: One of the runtimes of its format.
-        threads: Processor threads.
-
-    Raises:
-        MissingEngine: The runtime is not installed.
-        ArtifactError: The runtime cannot load the file; the message includes its own.
+    Raises MissingEngine if the runtime is not installed, and ArtifactError, with its message, if it cannot load a file.
     """
     check_installed(runtime.title, (runtime.package,))
     try:
@@ -77,16 +70,11 @@ def load(artifact: Artifact, runtime: Runtime, threads: int) -> Infer:
 
 
 def usable(form: Format) -> Runtime:
-    """Return the first installed runtime of a format.
-
-    Raises:
-        MissingEngine: None is installed.
-    """
+    """Return the first installed runtime of a format; raises MissingEngine if none is."""
     choices = [RUNTIMES[name] for name in form.runtimes]
-    installed = [runtime for runtime in choices if not missing((runtime.package,))]
-    if not installed:
-        check_installed(choices[0].title, (choices[0].package,))
-    return installed[0]
+    chosen = next((runtime for runtime in choices if not missing((runtime.package,))), choices[0])
+    check_installed(chosen.title, (chosen.package,))
+    return chosen
 
 
 def load_torch(artifact: Artifact, threads: int) -> Infer:

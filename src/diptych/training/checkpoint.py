@@ -31,27 +31,21 @@ _MANIFEST = re.compile(rb"([0-9a-f]{64}  best\.safetensors\n)?[0-9a-f]{64}  stat
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training.
-
-    Attributes:
-        weights: every array of the model.
-        optimizer: every array of the optimizer's state, `step` included.
-        epochs: a record for each finished epoch.
-        totals: sums over the steps of the current epoch.
-        best: weights of the best epoch so far, if the recipe keeps them.
-        best_epoch: that epoch, from 1.
-        origin: what the training depends on, as JSON; see `provenance`.
-        seconds: how long the steps of the current epoch took.
-    """
+    """The state of a training: every array of the model and of the optimizer, `step` included, and its history."""
 
     weights: Arrays
     optimizer: Arrays
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    """A record for each finished epoch."""
     totals: Totals = NO_STEPS
+    """Sums over the steps of the current epoch."""
     best: Arrays | None = None
+    """Weights of the best epoch so far, if the recipe keeps them."""
     best_epoch: int = 0
     origin: Mapping[str, Any] = field(default_factory=dict)
+    """What the training depends on, as JSON; see `provenance`."""
     seconds: float = 0.0
+    """Duration of the steps of the current epoch."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -60,12 +54,9 @@ class Checkpoint:
 
 
 def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
-    """Write a checkpoint, then remove all but the newest `keep`.
+    """Write a checkpoint, then remove all but the newest `keep`; raises ArtifactError if the system refuses.
 
     Checkpoints of the same or later steps are removed, too: the training did not continue from them.
-
-    Raises:
-        ArtifactError: the system refuses to write; the earlier checkpoints stay.
     """
     folder, step = run.checkpoints_dir, int(checkpoint.optimizer["step"])
     try:
@@ -87,10 +78,8 @@ def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:
 def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | None:
     """Read the newest checkpoint that is not damaged; None if the run has none at all.
 
-    `notify` is called for each damaged newer one, with `damaged_checkpoint`, its `file` and its `fault`.
-
-    Raises:
-        ArtifactError: every checkpoint is damaged, or of another version.
+    `notify` is called for each damaged newer one, with `damaged_checkpoint`, its `file` and its `fault`. Raises
+    ArtifactError if every checkpoint is damaged, or of another version.
     """
     faults = []
     for path in _paths(run.checkpoints_dir):

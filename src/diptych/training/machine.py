@@ -28,14 +28,13 @@ PACKAGES = ("diptych", "torch", "tensorflow", "keras", "numpy", "opencv-python-h
 @cache
 def computes_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16, AMX or ARM's BF16), according to Linux."""
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpuinfo("flags", "Features").split()))
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_proc("cpuinfo", "flags", "Features").split()))
 
 
 def check_memory(spec: ModelSpec, batch_size: int = 0) -> None:
     """Raise SpecError if a model certainly needs more memory than this machine has.
 
-    Counts its weights and, if it is trained, their gradients and momentum in float32, and the outputs of the
-    convolutions of a batch in bfloat16.
+    Counts its weights; in training, also gradients and momentum in float32, and a batch's convolutions in bfloat16.
     """
     of_image = 2 * sum(prod(spec.shapes[layer.name]) for layer in spec.layers if isinstance(layer, Conv))
     if Path("/dev/nvidia0").exists():  # the GPU's memory holds the outputs
@@ -54,7 +53,7 @@ def check_memory(spec: ModelSpec, batch_size: int = 0) -> None:
 def machine() -> dict[str, Any]:
     """Processor, cores and system, for a run's record."""
     return {
-        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "processor": _proc("cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -70,8 +69,9 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def _cpuinfo(*keys: str) -> str:
-    path = Path("/proc/cpuinfo")
+def _proc(name: str, *keys: str) -> str:
+    """Return the first entry with one of these keys in a file of `/proc`; empty if there is none."""
+    path = Path("/proc", name)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     entries = (line.partition(":") for line in lines)
     return next((value.strip() for key, _, value in entries if key.strip() in keys), "")
@@ -95,10 +95,7 @@ def peak_memory() -> int:
 
     Linux's `ru_maxrss` includes the parent's peak, so `/proc/self/status` is read if it exists.
     """
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    if kilobytes:
-        return kilobytes[0] * 1024
+    if peak := _proc("self/status", "VmHWM"):
+        return int(peak.split()[0]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -45,14 +45,10 @@ class Settings:
 def train_in_process(
     process: Worker, run: Run, settings: Settings, dataset: Dataset, notify: Notify, pass_fds: Sequence[int] = ()
 ) -> None:
-    """Train a new or interrupted run in a process; the framework's output goes to `log.txt` in the run.
+    """Train a run in a process, which holds `pass_fds` until it ends; raises as the training, or if its process died.
 
     When this process is interrupted (Ctrl-C, SIGTERM, SIGHUP), the training finishes its step and saves its state. A
-    second interruption kills it. `notify` is called with every event; the process holds `pass_fds`, such as the run's
-    lock, until it ends.
-
-    Raises:
-        DiptychError: as the training raised it, or an EngineError if its process died.
+    second interruption kills it. The framework's output goes to `log.txt` in the run.
     """
     path = run.directory / "log.txt"
     try:
@@ -72,9 +68,7 @@ def train_in_process(
 def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
     """Train a new or interrupted run in this process and, when it is done, evaluate it on the test split.
 
-    Raises:
-        DiptychError: the engine, data or checkpoint does not fit; the run can be resumed.
-        Stopped: SIGTERM arrived; the state is saved.
+    Raises Stopped when SIGTERM arrived, after its state is saved.
     """
     stopping = Stopping()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.request())

@@ -74,20 +74,9 @@ class DataSource(DataSettings, frozen=True):
 
     def read(self, progress: Progress = quiet) -> Dataset:
         """Read the data; no seed changes them."""
-        return datasets.read(
-            self.data,
-            data_dir=self.data_dir,
-            image_size=self.image_size,
-            channels=self.channels,
-            root=self.root,
-            pixel_shape=self.pixel_shape,
-            label_column=self.label_column,
-            image_column=self.image_column,
-            split_column=self.split_column,
-            bad_images=self.bad_images,
-            caching=self.cache,
-            progress=progress,
-        )
+        dividing = ("seed", "validation_fraction", "test_fraction")
+        settings = {name: value for name, value in asdict(self).items() if name not in dividing}
+        return datasets.read(settings.pop("data"), caching=settings.pop("cache"), progress=progress, **settings)
 
 
 def create(
@@ -104,13 +93,10 @@ def create(
     checkpoint_steps: int | None = None,
     keep_checkpoints: int = 2,
 ) -> Run:
-    """Create a run directory with the record of a training that has not started.
+    """Create a run directory, with a number after `name` if it exists; `key` identifies the run in a comparison.
 
-    A number is added to `name` if there is such a run. `key` identifies the run in a comparison.
-
-    Raises:
-        SpecError: the model does not fit the data, or the recipe needs a validation split and there is none.
-        ArtifactError: the directory cannot be created.
+    Raises SpecError if the model does not fit the data or the machine, or if the recipe needs a validation split and
+    there is none.
     """
     check_fit(spec, dataset)
     check_memory(spec, min(recipe.batch_size, len(dataset.train)))

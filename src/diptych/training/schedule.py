@@ -84,14 +84,10 @@ class Saver:
     """Saves the state of a training every so many steps, or as often as it costs little."""
 
     def __init__(self, run: Run, steps: int | None, keep: int, last: Checkpoint | None = None) -> None:
-        """Save nothing yet.
+        """Save after `steps` steps of an epoch and at its end; keep `keep` checkpoints, and resume from `last`.
 
-        Args:
-            run: the run.
-            steps: save after so many steps of an epoch, and at its end. If None, save after 500 steps, five minutes
-                or an epoch, but not before fifty times as long as the last save took.
-            keep: number of checkpoints to keep.
-            last: the checkpoint that the training resumed from.
+        If `steps` is None, save after 500 steps, five minutes or an epoch, but not before fifty times as long as the
+        last save took.
         """
         self.run, self.steps, self.keep = run, steps, keep
         self._saved = last.place if last else None

@@ -41,9 +41,6 @@ def tensorboard(directory: Path, first_epoch: int = 1) -> Iterator[Callable[[Map
     """Yield a function that writes an epoch's record, without fields that are None, to a new event file in `directory`.
 
     TensorBoard then hides the values in earlier files from `first_epoch` on, which is trained again.
-
-    Raises:
-        ArtifactError: the system refuses to write.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -70,17 +70,9 @@ class Trainer:
     ) -> Arrays:
         """Train to the recipe's last epoch or early stop; return the last, averaged or best weights, as it says.
 
-        Args:
-            run: the run, for TensorBoard and `diverged.json`.
-            saver: saves the state.
-            notify: called with every `epoch`, an `early_stop`, and `step` a few times a second; True from `epoch` or
-                `step` ends the training, whose weights so far are returned.
-            stopping: once it is requested, training saves its state and ends.
-            stop_after: stop after this many epochs, to be resumed later.
-
-        Raises:
-            Diverged: loss, weights or the optimizer's state are not finite; the last checkpoint is from before.
-            Stopped: it was requested; the state is saved.
+        `notify` is called with every `epoch`, an `early_stop`, and `step` a few times a second; True from `epoch` or
+        `step` ends the training. After `stop_after` epochs it pauses, to be resumed later. Raises Diverged if the loss,
+        the weights or the optimizer's state are not finite, and Stopped, after saving, if `stopping` was requested.
         """
         from diptych.training.tensorboard import tensorboard  # slow to import
 

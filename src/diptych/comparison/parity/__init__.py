@@ -105,10 +105,7 @@ def verify(
         on_step: called with a description of each step before it starts.
         pair: running workers to use; started for this call unless given.
 
-    Raises:
-        UsageError: an argument is invalid.
-        MissingEngine: a framework is not installed.
-        EngineError: a framework failed.
+    Raises UsageError for an invalid argument, and DiptychError if a framework is not installed or failed.
     """
     for name, values, known in (("optimizer", optimizers, OPTIMIZERS), ("precision", precisions, PRECISIONS)):
         if unknown := [value for value in values if value not in known]:

@@ -38,9 +38,7 @@ class RemoteFile:
 def fetch(files: Sequence[RemoteFile], folder: Path) -> tuple[Path, ...]:
     """Return the paths of files in a folder, and download those that are missing; all have the published digest.
 
-    Raises:
-        DownloadError: a file cannot be downloaded, or the existing file is not the published one.
-        ArtifactError: the folder cannot be written.
+    Raises DownloadError if a file cannot be downloaded, or if the existing file is not the published one.
     """
     paths = tuple(folder / file.name for file in files)
     for file, path in zip(files, paths, strict=True):
