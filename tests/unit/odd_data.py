@@ -235,7 +235,9 @@ CASES = {
         sizes=(22, None),
         said="img_90",
     ),
-    "an image twice": listed("path,label", "images/img_0.png,{pet}", refused=True, said="give an image another label"),
+    "an image twice": listed(
+        "path,label", "images/img_0.png,{pet}", refused=True, said="img_0.*again with another label"
+    ),
     "training lacks a class": listed(
         "path,label,split",
         f"{ROW},{{y}},{{s}}",

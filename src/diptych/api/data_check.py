@@ -38,10 +38,10 @@ class Report:
     """In the order of `KINDS`."""
     moved: tuple[dict[str, str], ...]
     """Files moved to the quarantine: the entries of its `quarantine.json`."""
-    inferred: tuple[str, ...]
-    """What the reader decided by itself; training says it, too."""
     directory: Path
     """Folder of `report.html` and `findings.json`."""
+    inferred: tuple[str, ...] = ()
+    """What the reader decided by itself; training says it, too."""
 
     @property
     def report_path(self) -> Path:
