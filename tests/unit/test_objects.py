@@ -215,7 +215,7 @@ def test_what_could_be_misread_is_refused_with_its_fix(data, message):
 
 
 @pytest.mark.parametrize(
-    ("labels", "found"), [([0, 1, 3], "3: expected one of 0 to 2 or a, b, c"), (["a", "b", "q"], "'q'")]
+    ("labels", "found"), [([0, 1, 3], "'3': expected one of 0 to 2 or a, b, c"), (["a", "b", "q"], "'q'")]
 )
 def test_a_label_without_a_name_is_refused(labels, found):
     with pytest.raises(DiptychError, match=f"Label 2 is {found}"):

@@ -5,7 +5,7 @@ import pytest
 from data_files import ids_and_labels, levels_of, listing, random_bytes, write_image, write_table
 
 from diptych.data import datasets, sources
-from diptych.data.readers.tables import split_of
+from diptych.data.readers.layout import split_named
 from diptych.errors import DataError, UsageError
 
 PETS = "path,label\nb.png,dog\na.png,cat\nc.png,cat\n"
@@ -113,7 +113,7 @@ WRONG_PATHS = {
     "no rows": (HEAD, "has no rows"),
     "a split that is none": (f"{DIVIDED}c.png,y,holdout\n", "line 4, has the split 'holdout'"),
     "one class": (f"{ROW}b.png,x\n", "has 1 class, 'x'"),
-    "a class that training lacks": (f"{DIVIDED}c.png,z,test\n", "missing from training .1.: z: 1 images"),
+    "a class that training lacks": (f"{DIVIDED}c.png,z,test\n", "missing from training: z: 1 images"),
     "a number in two spellings": (
         f"{HEAD}a.png,1\nb.png,01\nc.png,2\n", "has the labels '01' and '1' for the same number"),
     "two columns of labels": (
@@ -272,7 +272,7 @@ def test_ambiguous_tables_are_an_error(names, complaint, tmp_path):
      ("train_test.csv", ""), ("contest.csv", "")],
 )  # fmt: skip
 def test_a_word_of_the_name_is_the_split(name, split, tmp_path):
-    assert split == split_of(tmp_path / name)
+    assert split == split_named(name.partition(".")[0])
 
 
 def test_pixel_shape_is_not_for_paths_nor_root_for_pixels(tmp_path):

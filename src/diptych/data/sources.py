@@ -16,8 +16,8 @@ from diptych.data.cache import unpacked
 from diptych.data.paths import folder_named_by, user_path
 from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, parquet, tables, tree
 from diptych.data.readers import folder as class_folders
+from diptych.data.readers.columns import role_of
 from diptych.data.readers.csv_table import CsvTable
-from diptych.data.readers.locate import Folder
 from diptych.data.readers.objects import FILE_IMAGE_SIZE
 from diptych.data.rules import Finding
 from diptych.data.signatures import describe_file
@@ -209,7 +209,7 @@ def _find_tables(folder: Path) -> list[Path]:
     """Return the tables of a folder: Parquet files at its top, else in its `data/`, else others or lists at its top."""
     top = _files(folder, tables.SUFFIXES)
     shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
-    lists = [path for path in _files(folder, tables.LISTS) if tables.split_of(path) and _may_fit(path)]
+    lists = [path for path in _files(folder, tables.LISTS) if layout.split_named(path.stem) and _may_fit(path)]
     return shards or _files(folder / "data", {parquet.SUFFIX}) or top or lists
 
 
@@ -223,9 +223,9 @@ def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
 def _is_tree(folder: Path, paths: Sequence[Path]) -> bool:
     """Return whether a folder with tables holds two class folders; see docs/data.md for what counts as one."""
     _, found, _ = class_folders.survey(folder)
-    besides = _NO_CLASS if any(map(_may_fit, paths)) else layout.SPLITS.keys()
+    besides = _NO_CLASS if any(map(_may_fit, paths)) else {*layout.SPLITS}
     placed = [(path, place[1]) for path in found.filled if (place := found.place_of(path))]
-    labels = {label for path, label in placed if path[0] != label or not tables.words(label) & besides}
+    labels = {label for path, label in placed if path[0] != label or not besides.intersection(layout.words(label))}
     return len(labels) > 1 and not found.base
 
 
@@ -237,8 +237,8 @@ def _may_fit(path: Path) -> bool:
         return True
     if table is None or table.holds_pixels or any(map(tree.is_image, (*table.columns, *table.first))):
         return True
-    cells = dict(zip(table.columns, table.first, strict=False))
-    return any(Folder(path.parent).find(cells.get(column, ""), "") for column in table.likely_images)
+    names = [cell for one, cell in zip(table.columns, table.first, strict=False) if role_of(one) in ("image", "id")]
+    return any(tree.Folder(path.parent).find(name, "") for name in names)
 
 
 def _unwrap(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""CSV and JSON Lines as columns of texts.
+"""CSV and JSON Lines as columns of texts, or of pixels: a column for each level, or one whose cells hold them all.
 
 Cells are divided by commas, semicolons, tabs or bars, in a list of image files also by spaces; the text is UTF-8, with
 or without a byte order mark, or UTF-16 with one.
@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
-from collections.abc import Generator, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diptych.data.readers.columns import role_of
+from diptych.data.readers.columns import at, column_named, role_of
+from diptych.data.readers.labels import quoted
 from diptych.data.readers.tree import is_image
 from diptych.errors import DataError
 
+Shape: TypeAlias = tuple[int, int, int]
 JSON_LINES = ".jsonl"
-PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
+_PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
 _LONGEST_LINE = 2**24
 _MIN_LEVELS = 4
+_LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
 _LEVELS = re.compile(r"[0-9]{1,3}( +[0-9]{1,3}){3,}")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -68,27 +73,28 @@ class CsvTable:
     @property
     def names_pixels(self) -> bool:
         """Whether the header names most columns like pixels."""
-        num_named = sum(PIXEL_NAME.fullmatch(name.lower()) is not None for name in self.columns)
+        num_named = sum(_PIXEL_NAME.fullmatch(name.lower()) is not None for name in self.columns)
         return self.has_header and num_named > len(self.columns) // 2
 
     @property
     def holds_pixels(self) -> bool:
         """Whether most columns are pixels: by their names or as they are numbers, and none names images."""
         is_wide = len(self.columns) > _MIN_LEVELS and not any(map(is_image, self.first))
-        is_numeric = not self.likely_images and _count_numbers(self.first) > len(self.first) // 2
+        is_numeric = not any(role_of(name) in ("image", "id") for name in self.columns)
+        is_numeric = is_numeric and _count_numbers(self.first) > len(self.first) // 2
         return is_wide and (self.names_pixels or is_numeric)
 
     @property
-    def likely_images(self) -> list[str]:
-        """The columns that hold image files in the first row, or are named like images, or at least like ids."""
-        like = [column for column, cell in zip(self.columns, self.first, strict=False) if is_image(cell)]
-        named, ids = ([one for one in self.columns if role_of(one) == role] for role in ("image", "id"))
-        return [one for one in named if one in like] or like[:1] or named or ids[:1]
+    def image_columns(self) -> list[str]:
+        """The columns whose first cell names an image file."""
+        return [column for column, cell in zip(self.columns, self.first, strict=False) if is_image(cell)]
 
     @property
-    def likely_labels(self) -> tuple[str, ...]:
+    def text_columns(self) -> tuple[str, ...]:
         """All columns."""
         return self.columns
+
+    label_columns = text_columns
 
     @cached_property
     def cells(self) -> dict[str, list[str]]:
@@ -153,6 +159,98 @@ def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     for number, row in rows.items():
         if row:
             yield number, ["" if row.get(name) is None else str(row[name]).strip() for name in names]
+
+
+def read_pixels(table: CsvTable, label: str | None, shape: Shape | None) -> CsvTable:
+    """Read a table whose rows are pixels: its levels, and the cells of the other columns.
+
+    The other columns are those whose names say so; or else the first or the last, by `label`, which is --label-column,
+    or by what is in them.
+
+    Raises:
+        DataError: a level is not an integer from 0 to 255, or it is ambiguous which column is the label.
+    """
+    names = table.columns
+    is_other = [not _PIXEL_NAME.fullmatch(name.lower()) if table.names_pixels else role_of(name) for name in names]
+    others = {place for place in range(len(names)) if table.has_header and is_other[place]}
+    others |= {names.index(column_named(table, "label", label))} if label else set()
+    if not others and not shape and _square(len(names)) and not _square(len(names) - 1):
+        hint = "For images without labels, use `diptych predict`."
+        raise DataError(f"{table} has no label column, only {len(names)} pixels. {hint}")
+    cells, levels = _load(table, others or {_label_end(table)})
+    read = replace(table, columns=tuple(cells), levels=levels)
+    read.__dict__["cells"] = cells
+    return read
+
+
+def as_images(table: CsvTable, column: str, shape: Shape | None) -> NDArray[np.uint8]:
+    """Return the images of a table, (N, H, W, C): of the shape, or else square ones, gray or RGB, of as many levels."""
+    levels = table.levels
+    if levels is None:
+        rows = [text.split() for text in table.texts(column)]
+        for row, cells in enumerate(rows):
+            if len(cells) != len(rows[0]) or not all(map(_LEVEL.fullmatch, cells)):
+                raise DataError(f"{at(table, row)} must have {len(rows[0])} integers from 0 to 255 in {column!r}.")
+        levels = np.array(rows, dtype=np.uint8)
+    num_levels = levels.shape[1]
+    shape = shape or _square(num_levels)
+    if not shape:
+        fault = f"has {num_levels} pixel columns, not those of a square grayscale or RGB image"
+        raise DataError(f"{table} {fault}: set --pixel-shape HxWxC.")
+    if math.prod(shape) != num_levels:
+        raise DataError(f"{table} has {num_levels} pixel columns, which is not {shape}.")
+    return levels.reshape(-1, *shape)
+
+
+def _square(num_levels: int) -> Shape | None:
+    for channels in (1, 3):  # never both: the root of 3 is irrational
+        side = math.isqrt(num_levels // channels)
+        if side * side * channels == num_levels:
+            return side, side, channels
+    return None
+
+
+def _load(table: CsvTable, others: Collection[int]) -> tuple[dict[str, list[str]], NDArray[np.uint8]]:
+    """Read the cells of some columns as texts and those between them as levels: uint8, (N, levels)."""
+    runs = [[*run] for _, run in groupby(range(len(table.columns)), lambda place: place if place in others else -1)]
+    kinds = [(str(run[0]), object) if run[0] in others else (str(run[0]), np.uint8, (len(run),)) for run in runs]
+    try:
+        # NumPy warns if a fraction becomes an integer, and if there are no rows.
+        with closing(read_lines(table.path)) as lines, warnings.catch_warnings(action="error"):
+            below = filter(str.strip, islice(lines, table.has_header, None))
+            rows = np.loadtxt(below, np.dtype(kinds), comments=None, delimiter=table.delimiter, quotechar='"', ndmin=1)
+    except (ValueError, OverflowError, Warning):
+        raise _fault(table, others) from None
+    cells = {table.columns[place]: [text.strip() for text in rows[str(place)]] for place in sorted(others)}
+    return cells, np.concatenate([rows[str(run[0])] for run in runs if run[0] not in others], axis=1)
+
+
+def _fault(table: CsvTable, others: Collection[int]) -> DataError:
+    """Find the cell that NumPy cannot parse."""
+    for place, name in enumerate(table.columns):
+        for row, cell in enumerate(table.texts(name) if place not in others else ()):
+            if not _LEVEL.fullmatch(cell):
+                wanted = "expected an integer from 0 to 255"
+                return DataError(f"{at(table, row)} has {quoted(cell)} in column {name!r}: {wanted}.")
+    if not table.first:
+        return DataError(f"{table} has no rows: expected one per image.")
+    return DataError(f"{table} cannot be read as a table of pixels: write rows of plain numbers from 0 to 255.")
+
+
+def _label_end(table: CsvTable) -> int:
+    """Return the end with the labels: words, or few integers in sequence; the other is constant or varies freely."""
+    cells, _ = _load(table, {0, len(table.columns) - 1})
+    distinct = {table.columns.index(name): {*column} for name, column in cells.items()}
+    varied = [end for end, some in distinct.items() if len(some) > 1]
+    for found in ([end for end in varied if _is_sequence(distinct[end])], varied):
+        if len(found) == 1:
+            return found[0]
+    raise DataError(f"{table}: the labels may be in the first or the last column: set --label-column first or last.")
+
+
+def _is_sequence(cells: set[str]) -> bool:
+    numbers = {int(cell) for cell in cells if _LEVEL.fullmatch(cell)}
+    return len(numbers) < len(cells) or max(numbers) - min(numbers) < len(numbers)
 
 
 def names_beside(path: Path) -> list[str] | None:

@@ -112,7 +112,7 @@ def _add_splits(
         layout.unused.extend([f"images beside the class folders in {name}"] if len(inside) < len(heads[name]) else [])
     for name in [name for name in heads if name not in divided]:
         is_split = known & {path[depth] for path in heads[name] if len(path) > depth}
-        if name not in splits and (is_split or (len(used) < 2 and not {*_words(name)} & _UNLABELED)):
+        if name not in splits and (is_split or (len(used) < 2 and not {*words(name)} & _UNLABELED)):
             wanted = f"name it after a split ({', '.join(SPLITS)}), or move it elsewhere"
             raise DataError(
                 f"'{root}/{'/'.join((*layout.base, name))}' is not a split, but {', '.join(divided)} beside it, with "
@@ -149,11 +149,12 @@ def _common(paths: Collection[Parts]) -> Parts:
     return tuple(commonprefix([*paths])[: max(min(map(len, paths), default=0) - 1, 0)])  # noqa: RUF071  (of tuples)
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
+    """Return the words of a name, in lower case."""
     return [word.lower() for word in _WORD.findall(name)]
 
 
 def split_named(name: str) -> str:
     """Return the split that a word of a name means; "" if none does, or several differ."""
-    splits = {SPLITS[match[1]] for word in _words(name) if (match := _SPLIT.fullmatch(word))}
+    splits = {SPLITS[match[1]] for word in words(name) if (match := _SPLIT.fullmatch(word))}
     return splits.pop() if len(splits) == 1 else ""

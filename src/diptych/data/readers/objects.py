@@ -27,11 +27,11 @@ from diptych.data.decode import decode, from_pillow
 from diptych.data.paths import folder_named_by, read_file, user_path
 from diptych.data.preprocess import as_array, levels, resize, to_channels
 from diptych.data.readers import ListedSplit, Listing
-from diptych.data.readers.columns import ROLES, find_classes
+from diptych.data.readers.columns import ROLES
 from diptych.data.readers.csv_table import CsvTable, names_beside
-from diptych.data.readers.layout import SPLITS
-from diptych.data.readers.tables import words
-from diptych.errors import ArtifactError, DataError, UsageError, in_one_line
+from diptych.data.readers.labels import find_classes, texts_of
+from diptych.data.readers.layout import SPLITS, split_named, words
+from diptych.errors import ArtifactError, DataError, UsageError, first_of, in_one_line
 
 Remark: TypeAlias = Callable[[str], object]
 
@@ -84,7 +84,7 @@ def stored(
         raise UsageError(f"The splits have different class names, such as {names[:3]} and {others[0][:3]}.")
     for split, part in parts.items():
         images, labels = _read(part, image_size, progress, lambda text: remarks.update({text: None}))
-        texts = _labels(labels, len(images), names)
+        texts = _as_indices(texts_of(labels, len(images)), names)
         if isinstance(images, list):
             named = ((text, names[int(text)]) if names else (text,) for text in texts)
             rows += [(path, *cells, split) for path, cells in zip(images, named, strict=True)]
@@ -118,19 +118,19 @@ def read_pixels(path: Path, arrays: dict[str, NDArray[Any]] | None = None) -> Li
     except ArtifactError as error:
         raise DataError(str(error)) from error
     names, inferred = (arrays.pop(name, np.array((), np.str_)).tolist() for name in ("class_names", "inferred"))
-    split_of = {name: next((SPLITS[word] for word in words(name) if word in SPLITS), "train") for name in arrays}
-    images = {split_of[name]: levels(array, name, 4) for name, array in arrays.items() if words(name) & _IMAGES}
-    labels = {split_of[name]: array for name, array in arrays.items() if words(name) & _LABELS}
-    shapes = {image.shape[1:] for image in images.values()}
-    if len(shapes) != 1 or images.keys() != labels.keys():
+    images, labels = (
+        {split_named(name) or "train": array for name, array in arrays.items() if known.intersection(words(name))}
+        for known in (_IMAGES, _LABELS)
+    )
+    images = {split: levels(array, f"The array of {split} images", 4) for split, array in images.items()}
+    if len({image.shape[1:] for image in images.values()}) != 1 or images.keys() != labels.keys():
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise DataError(f"{str(path)!r} has {found}: expected images of one shape, and labels, as x_train and y_train.")
-    texts = {split: _labels(labels[split], len(some)) for split, some in images.items()}
+    texts = {split: texts_of(labels[split], len(some)) for split, some in images.items()}
     named = {str(number): name for number, name in enumerate(names)}
-    class_names, class_of = find_classes({*chain(*texts.values())}, named, names_beside(path), path)
-    labels_of = {split: np.array([class_of[text] for text in some], np.int64) for split, some in texts.items()}
-    listed = {split: ListedSplit.of_pixels(some, labels_of[split]) for split, some in images.items()}
-    return Listing.of(class_names, listed, inferred=tuple(inferred))
+    class_names, encode = find_classes({*chain(*texts.values())}, named, path, names_beside(path))
+    splits = {split: ListedSplit.of_pixels(some, encode(texts[split])) for split, some in images.items()}
+    return Listing.of(class_names, splits, inferred=tuple(inferred))
 
 
 def pixels(image: Any, what: str, remark: Remark = str) -> NDArray[np.uint8]:
@@ -235,27 +235,14 @@ def _names_of(data: Any) -> Sequence[str]:
     return _names_of(data.dataset) if hasattr(data, "dataset") else ()
 
 
-def _labels(labels: Any, count: int, names: Sequence[str] = ()) -> list[str]:
-    """Return labels, numbers or texts, (N,), (N, 1) or one-hot, (N, K), as texts: with names, as indices of them."""
-    array = as_array(labels, "The array of labels")
-    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
-        if not (np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()):
-            raise UsageError(f"Labels of the shape {array.shape} must be one-hot: one 1 in each row.")
-        array = array.argmax(axis=1)
-    if array.size != count:
-        raise UsageError(f"There are {count:,} images, but labels of the shape {array.shape}: expected one per image.")
-    expected = f"one of 0 to {len(names) - 1} or {', '.join(names[:5])}" if names else "a whole number or a name"
-    index, texts = {name: str(number) for number, name in enumerate(names)}, list[str]()
-    for number, value in enumerate(array.ravel().tolist()):
-        if isinstance(value, int | float | np.number):
-            text = str(int(value)) if float(value).is_integer() and (not names or 0 <= value < len(names)) else ""
-        else:
-            text = value.decode(errors="replace") if isinstance(value, bytes) else value
-            text = "" if not isinstance(text, str) else index.get(text, "") if names else text.strip()
-        if not text:
-            raise UsageError(f"Label {number} is {value!r}: expected {expected}.")
-        texts.append(text)
-    return texts
+def _as_indices(texts: list[str], names: Sequence[str]) -> list[str]:
+    """Return labels, indices or names, as indices of the names, if there are any."""
+    index = {text: str(number) for number, name in enumerate(names) for text in (str(number), name)}
+    for number, text in enumerate(texts if names else ()):
+        if text not in index:
+            known = f"one of 0 to {len(names) - 1} or {first_of(names, 5)}"
+            raise UsageError(f"Label {number} is {text!r}: expected {known}.")
+    return [index[text] for text in texts] if names else texts
 
 
 def _relative(paths: Sequence[Any], root: str | Path) -> tuple[str, list[str]]:

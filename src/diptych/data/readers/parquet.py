@@ -29,18 +29,18 @@ class ParquetTable:
     """A Parquet file and what its schema says.
 
     Attributes:
-        likely_images: the columns that Hugging Face's metadata calls images; or else those of bytes or structs, or else
-            those of text.
-        likely_labels: the columns that the metadata calls class labels, or else those of numbers or texts.
+        image_columns: the columns that Hugging Face's metadata calls images, or else those of bytes or structs.
+        text_columns: those of texts, which may be paths.
+        label_columns: those that the metadata calls class labels, or else those of numbers or texts.
         class_names: the names that the metadata gives the classes of each column of class labels.
         group_sizes: the number of rows in each row group.
     """
 
     path: Path
     columns: tuple[str, ...]
-    likely_images: list[str]
-    likely_labels: list[str]
+    image_columns: list[str]
     text_columns: list[str]
+    label_columns: list[str]
     class_names: dict[str, tuple[str, ...]]
     group_sizes: list[int]
     levels: ClassVar[None] = None
@@ -59,12 +59,10 @@ class ParquetTable:
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"Cannot read {str(path)!r} as Parquet: {in_one_line(error)}.") from error
         features = _features(schema)
-        marked = [name for name in schema.names if features.get(name, {}).get("_type") == "Image"]
-        class_names = {
-            name: tuple(map(str, features[name].get("names") or ()))
-            for name in schema.names
-            if features.get(name, {}).get("_type") == "ClassLabel"
-        }
+        marked, classes = (
+            [name for name in schema.names if features.get(name, {}).get("_type") == kind]
+            for kind in ("Image", "ClassLabel")
+        )
         holders = [field.name for field in schema if _is_any(field.type, "struct", "binary", "large_binary")]
         texts = [field.name for field in schema if _is_any(field.type, "string", "large_string")]
         kinds = ("integer", "floating", "boolean", "string", "large_string")
@@ -72,10 +70,10 @@ class ParquetTable:
         return cls(
             path=path,
             columns=tuple(schema.names),
-            likely_images=marked or holders or texts,
-            likely_labels=[*class_names] or labels,
+            image_columns=marked or holders,
             text_columns=texts,
-            class_names=class_names,
+            label_columns=classes or labels,
+            class_names={name: tuple(map(str, features[name].get("names") or ())) for name in classes},
             group_sizes=[metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)],
         )
 

@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,26 +17,12 @@ import numpy as np
 
 from diptych.data.paths import contained
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
-from diptych.data.readers.columns import (
-    are_numbers,
-    at,
-    choose_columns,
-    find_classes,
-    listed,
-    missing_labels,
-    read_labels,
-    read_splits,
-    role_of,
-    several_labels,
-    shown,
-    whole,
-)
-from diptych.data.readers.csv_table import JSON_LINES, CsvTable, names_beside
-from diptych.data.readers.layout import split_named
-from diptych.data.readers.locate import Folder, locate
+from diptych.data.readers.columns import at, choose_columns, listed, read_labels, read_splits, role_of
+from diptych.data.readers.csv_table import JSON_LINES, CsvTable, as_images, names_beside, read_pixels
+from diptych.data.readers.labels import are_numbers, find_classes, missing_labels, quoted, several_labels, whole
+from diptych.data.readers.layout import split_named, words
 from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
-from diptych.data.readers.pixel_table import as_images, read_pixels
-from diptych.data.readers.tree import by_path
+from diptych.data.readers.tree import Folder, by_path, locate
 from diptych.data.rules import Finding, judge
 from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions
@@ -49,7 +36,7 @@ _SHARD = re.compile(r"(.*)-([0-9]+)-of-([0-9]+)(?![0-9])")
 _OPTIONS = {"root": "paths", "pixel_shape": "pixels"} | {
     f"{use}_column": "images" for use in ("label", "image", "split")
 }
-_MAX_LINES = 20
+_MOST_LINES = 20
 
 
 def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
@@ -66,7 +53,8 @@ def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
     paths = [path for path in paths if "submission" not in words(path.stem)] or paths
     shards: dict[str, list[Path]] = {}
     for path in paths:
-        shards.setdefault(split_of(path) or split_named(path.parent.name) * (path.stem == "metadata"), []).append(path)
+        split = split_named(path.parent.name if path.stem == "metadata" else path.stem)
+        shards.setdefault(split, []).append(path)
     if len(paths) == 1 and "train" in shards:
         return read_shards({"": paths}, options)
     unnamed = shards.pop("", []) if len(shards) > 1 else []
@@ -82,16 +70,6 @@ def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
     listing = read_shards(shards, options)
     skipped = [Finding("not-used", f"{path.name}, whose name has no split") for path in unnamed]
     return replace(listing, findings=(*listing.findings, *skipped))
-
-
-def split_of(path: Path) -> str:
-    """Return the split in a file's name; "" if there is none, or more than one."""
-    return split_named(path.stem)
-
-
-def words(name: str) -> set[str]:
-    """Return the words of a name, in lower case."""
-    return set(re.split(r"[^a-z]+", name.lower()))
 
 
 def refuse_options(data: str, options: SourceOptions, names: Iterable[str] = _OPTIONS) -> None:
@@ -133,23 +111,22 @@ def has_labels(path: Path, options: SourceOptions) -> bool:
 
 @dataclass
 class _Rows:
-    """The rows of some tables: where each is, and the texts of its label, split and path."""
+    """The rows of some tables: where each is, its path unless it has pixels, and the texts of its label and split."""
 
     places: list[tuple[Table, int]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def note(self, kind: str, rows: Sequence[int], what: str) -> set[int]:
         """Add a finding about some rows, if there are any; return them."""
-        tables: dict[str, list[str]] = {}
-        for table, place in (self.places[row] for row in rows[:_MAX_LINES]):
-            tables.setdefault(table.path.name, []).append(table.line(place))
-        where = "; ".join(f"{name}: {', '.join(lines)}" for name, lines in tables.items())
         if rows:
-            more = f" and {len(rows) - _MAX_LINES:,} more" if len(rows) > _MAX_LINES else ""
-            self.findings.append(Finding(kind, f"{len(rows):,} of {len(self.labels):,} rows {what} ({where}{more})"))
+            places = groupby((self.places[row] for row in rows[:_MOST_LINES]), key=itemgetter(0))
+            lines = [f"{one.path.name}: {', '.join(one.line(row) for _, row in some)}" for one, some in places]
+            more = f" and {len(rows) - _MOST_LINES:,} more" if len(rows) > _MOST_LINES else ""
+            where = f"{'; '.join(lines)}{more}"
+            self.findings.append(Finding(kind, f"{len(rows):,} of {len(self.labels):,} rows {what} ({where})"))
         return set(rows)
 
 
@@ -159,55 +136,53 @@ def read_shards(shards: Mapping[str, Sequence[Path]], options: SourceOptions) ->
     Paths are relative to `options.root`, or else to the file's folder. Image files are sorted, so that the order of
     rows does not matter; pixels, and images in Parquet, keep it.
     """
-    paths = [(split, path) for split in sorted(shards, key=lambda split: split != "train") for path in shards[split]]
-    first = open_table(paths[0][1], options)
+    files = [(split, path) for split in sorted(shards, key=lambda split: split != "train") for path in shards[split]]
+    first = open_table(files[0][1], options)
     columns = choose_columns(first, options)
-    if paths[0][0] and not options.split_column:
+    if files[0][0] and not options.split_column:
         columns["split"] = []
     if first.levels is not None:
         options = replace(options, label_column=columns["label"][0])
-    root = Path(options.root or os.path.commonpath([path.parent for _, path in paths]))
-    rows, tables, names, image = _Rows(), list[Table](), dict[str, str](), "".join(columns["image"])
-    rows.findings += _unused(first, {*chain(*columns.values())})
-    for number, (split, path) in enumerate(paths):
-        table = open_table(path, options) if number else first
+    used, image = {*chain(*columns.values())}, "".join(columns["image"])
+    root = Path(options.root or os.path.commonpath([path.parent for _, path in files]))
+    rows, tables, names = _Rows(findings=_unused(first, used)), list[Table](), dict[str, str]()
+    for split, path in files:
+        table = first if path == first.path else open_table(path, options)
         if split not in ("", "train") and not {*columns["label"]} & {*table.columns}:
             rows.findings.append(Finding("not-used", f"{path.name}, which has no column {columns['label'][0]!r}"))
             continue
-        if not {*chain(*columns.values())} <= {*table.columns} or table.class_names != first.class_names:
+        if not used <= {*table.columns} or table.class_names != first.class_names:
             raise DataError(f"{table} has other columns or classes than {first}.")
         tables.append(table)
-        read = read_labels(table, columns, names)
-        rows.places += [(table, place) for place in range(len(read))]
-        rows.labels += read
+        labels = read_labels(table, columns, names)
+        rows.labels += labels
+        rows.places += [(table, row) for row in range(len(labels))]
         stated = [read_splits(table, column, options.split_column) for column in columns["split"]]
-        rows.splits += stated[0] if stated else [split] * len(read)
+        rows.splits += stated[0] if stated else [split] * len(labels)
         if table.is_text(image):
             parent = "" if options.root else os.path.relpath(path.parent, root)
-            rows.names += [posixpath.join(parent, text) for text in table.texts(image)]
+            rows.paths += [posixpath.join(parent, text) for text in table.texts(image)]
     if not rows.labels:
         raise DataError(f"{first} has no rows: expected one per image.")
-    csv_tables = [table for table in tables if isinstance(table, CsvTable) and not rows.names]
-    refuse_options(str(first.path), options, ["root"] if csv_tables else ["pixel_shape"])
-    located = _locate(rows, root) if rows.names else []
-    rows.splits = [split or "train" for split in rows.splits]
-    order = _usable(rows, is_one_hot=len(columns["label"]) > 1)
-    labels = {rows.labels[row] for row in order}
-    if len(labels) < 2:
+    pixels = [table for table in tables if isinstance(table, CsvTable) and not rows.paths]
+    refuse_options(str(first.path), options, ["root"] if pixels else ["pixel_shape"])
+    located = _locate(rows, root) if rows.paths else []
+    usable = _usable(rows, is_one_hot=len(columns["label"]) > 1)
+    known = {rows.labels[row] for row in usable}
+    if len(known) < 2:
         judge(rows.findings, str(first.path))  # the labels may be missing, or several at once
-    class_names, class_of = find_classes(labels, names, names_beside(first.path), first.path)
-    pixels = [as_images(table, image, options.pixel_shape) for table in csv_tables]
-    images = np.concatenate(pixels) if pixels else None
+    class_names, encode = find_classes(known, names, first.path, names_beside(first.path))
+    ids_m = as_names(rows.paths or (f"{table.path.name}:{row}" for table, row in rows.places))
+    images = np.concatenate([as_images(table, image, options.pixel_shape) for table in pixels]) if pixels else None
     encoded = ParquetImages.of([table for table in tables if isinstance(table, ParquetTable)], image, root)
-    ids_m = as_names(rows.names or (f"{table.path.name}:{place}" for table, place in rows.places))
     splits = {}
-    for split in sorted({rows.splits[row] for row in order}):
-        chosen = np.array([row for row in order if rows.splits[row] == split], dtype=np.intp)
-        labels_n = np.array([class_of[rows.labels[row]] for row in chosen], dtype=np.int64)
+    for split in sorted({rows.splits[row] for row in usable}):
+        chosen = np.array([row for row in usable if rows.splits[row] == split], dtype=np.intp)
+        labels_n = encode([rows.labels[row] for row in chosen])
         if images is not None:
             splits[split] = ListedSplit.of_pixels(images[chosen], labels_n)
         else:
-            stored = Files(root, ids_m[chosen]) if rows.names else replace(encoded, rows=chosen)
+            stored = Files(root, ids_m[chosen]) if rows.paths else replace(encoded, rows=chosen)
             splits[split] = ListedSplit(stored, labels_n, ids_m[chosen])
     uses = [f"{use} column {listed(some)}" for use, some in columns.items() if some]
     return Listing.of(class_names, splits, inferred=(*uses, *located), findings=tuple(rows.findings))
@@ -222,28 +197,29 @@ def _unused(table: Table, used: set[str]) -> list[Finding]:
 def _locate(rows: _Rows, root: Path) -> list[str]:
     """Find the files of the rows, and their splits if their folders say them; return what was inferred."""
     folder = Folder(root)
-    rows.names, inferred = locate(folder, rows.names, rows.splits)
-    for row, name in enumerate(rows.names):
+    rows.paths, inferred = locate(folder, rows.paths, rows.splits)
+    for row, path in enumerate(rows.paths):
         try:
-            contained(root, name)
+            contained(root, path)
         except DataError as error:
             raise DataError(f"{at(*rows.places[row])} leaves the folder (see --root). {error}") from error
-    if not any(map(folder.has, rows.names)):
-        more = f", and so are the other {len(rows.names) - 1:,}" if len(rows.names) > 1 else ""
+    if not any(map(folder.has, rows.paths)):
+        more = f", and so are the other {len(rows.paths) - 1:,}" if len(rows.paths) > 1 else ""
         missing = f"is not a file below {str(root)!r}{more}: set --root to the folder that the paths begin in"
-        raise DataError(f"{at(*rows.places[0])} names the image {shown(rows.names[0])}, which {missing}.")
-    tops = [split_named(name.split("/")[0]) for name in rows.names]
+        raise DataError(f"{at(*rows.places[0])} names the image {quoted(rows.paths[0])}, which {missing}.")
+    tops = [split_named(path.split("/")[0]) for path in rows.paths]
     if not any(rows.splits) and "train" in tops and "" not in tops and len({*tops}) > 1:
         rows.splits = tops
         inferred.append("splits from the folders in the paths")
-    if others := folder.left_out(rows.names):
+    if others := folder.left_out(rows.paths):
         count = f"{len(others):,} images that no row names"
-        rows.findings.append(Finding("left-out", f"{count}, such as {', '.join(map(repr, others[:3]))}"))
+        rows.findings.append(Finding("left-out", f"{count}, such as {listed(others[:3])}"))
     return inferred
 
 
 def _usable(rows: _Rows, *, is_one_hot: bool) -> list[int]:
     """Return the rows that have one label, each image once and those with paths sorted; note the others."""
+    rows.splits = [split or "train" for split in rows.splits]
     counts = Counter(rows.labels)
     missing = missing_labels(counts)
     several = {label for label in counts if "|" in label} if is_one_hot else several_labels(counts.keys() - missing)
@@ -251,20 +227,19 @@ def _usable(rows: _Rows, *, is_one_hot: bool) -> list[int]:
         rows.labels = [whole(label) for label in rows.labels]
     labels = rows.labels
     out = rows.note("no-label", [row for row, label in enumerate(labels) if label in missing], "have no label")
-    example = f"have several labels, such as {shown(min(several, default=''))}"
+    example = f"have several labels, such as {quoted(min(several, default=''))}"
     out |= rows.note("several-labels", [row for row, label in enumerate(labels) if label in several], example)
-    kept = [row for row in range(len(labels)) if row not in out]
-    if not rows.names:
-        return kept
+    if not rows.paths:
+        return [row for row in range(len(labels)) if row not in out]
     firsts, repeated, contested = dict[str, int](), list[int](), set[int]()
-    for row in kept:
-        first = firsts.setdefault(rows.names[row], row)
+    in_order = by_path(rows.paths)
+    for row in sorted({*in_order} - out):
+        first = firsts.setdefault(rows.paths[row], row)
         if (labels[first], rows.splits[first]) != (labels[row], rows.splits[row]):
             contested |= {first, row}
         elif first != row:
             repeated.append(row)
     out |= rows.note("duplicate", repeated, "repeat others and are left out")
-    example = shown(rows.names[min(contested, default=0)])
+    example = quoted(rows.paths[min(contested, default=0)])
     out |= rows.note("several-labels", sorted(contested), f"name {example} or others again with another label or split")
-    kept = [row for row in kept if row not in out]
-    return [kept[place] for place in by_path([rows.names[row] for row in kept])]
+    return [row for row in in_order if row not in out]
