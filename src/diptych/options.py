@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
-from diptych.spec.typed import Count, Natural, Part, Positive, Threads, Workers, check_types
+from diptych.spec.typed import Count, Natural, Part, Threads, Workers, check_types
 from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
@@ -137,34 +137,6 @@ class ImageOptions(Options):
 
 
 @dataclass(frozen=True)
-class ExportOptions(RunFileOptions):
-    """How a run is exported."""
-
-    out: str | Path | None = None
-    """Folder for the files (default: the run's export/)."""
-    writer: EngineName | None = None
-    """Framework that writes onnx (default: PyTorch if installed)."""
-    verify: bool = True
-    """Compare each file with the trained model on the whole test set; move files that differ to failed/."""
-    threads: Threads | None = None
-    """CPU threads (default: all cores)."""
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions(RunFileOptions):
-    """How exported files are measured."""
-
-    out: str | Path | None = None
-    """Folder for the files (default: the run's export/)."""
-    data_dir: str | Path | None = None
-    """Folder for named datasets."""
-    threads: Threads | None = None
-    """CPU threads (default: all cores)."""
-    seconds: Positive = 1.0
-    """Duration of each speed measurement."""
-
-
-@dataclass(frozen=True)
 class RunOptions(Options):
     """What to train, and where to write it."""
 
@@ -204,6 +176,8 @@ def spec_from_file(model: str | Path) -> ModelSpec | None:
 class TrainOptions(RunOptions):
     """What to train, where to write it, and how to save checkpoints."""
 
+    from_: str | Path | None = option(None, metavar="RUN|FILE")
+    """Start from the weights of a run, or of a file written by `diptych transfer` or `export`."""
     engine: Literal["torch", "tensorflow", "both"] = "torch"
     """Framework to train with; both trains in one after the other, from the same weights on the same batches."""
     name: str | None = None

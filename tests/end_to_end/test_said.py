@@ -117,6 +117,6 @@ def test_resume_and_python_say_it_too_and_json_has_it(flowers, tmp_path):
 def test_an_exported_file_knows_the_share_of_its_test_and_says_on_how_many_images_it_was_verified(trained, tmp_path):
     run = Run.open(next(trained[1].glob("*torch")))
     result = diptych("export", run.directory, "--to", "safetensors", "--out", tmp_path)
-    assert (0, True) == (result.code, "verified on 22 test images\n" in result.out), result
+    assert (0, True) == (result.code, "verified on 22 test images, " in result.out), result
     found = answered("evaluate", next(tmp_path.glob("*.safetensors")), run.read_record().data.data)
     assert ("test split", 22) == (found["data"]["used"], found["num_samples"])

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diptych.api.inference import finished_run, source_like
-from diptych.artifacts.run import Run
+from diptych.api.inference import finished_run, logits_of, open_weights, opened_run, source_like
+from diptych.artifacts.run import Predictions, Run
+from diptych.comparison.parity import samples
+from diptych.data.datasets import Dataset, Split
 from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
 from diptych.deployment.export import Exported, TrainedModel
 from diptych.deployment.export import export as export_run
-from diptych.deployment.file_types import open_artifact
+from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.formats import parse_formats
+from diptych.deployment.options import BenchmarkOptions, ExportOptions
 from diptych.deployment.quantization import Calibration, draw
-from diptych.errors import UsageError
-from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, accepts, split_options
+from diptych.errors import UsageError, first_of, remark
+from diptych.options import OtherDataOptions, accepts, split_options
 from diptych.processes import num_threads
 
 
@@ -31,15 +35,15 @@ def export(
     on_format: Callable[[str], None] = lambda name: None,
     **options: Any,
 ) -> list[Exported]:
-    """Export a run's model; every file maps uint8 images, (N, H, W, C), to logits and probabilities.
+    """Export the model of a run or a file; every file maps uint8 images, (N, H, W, C), to logits and probabilities.
 
     Args:
-        run: a finished run.
+        run: a finished run, or a file with a card, which `transfer` or `export` wrote.
         to: names of formats, or `all`.
         calibration: data, or uint8 images, (N, H, W, C), that give the ranges of integer formats (default: 500 of the
             run's training images, stratified by class).
         on_format: called with the name of each format before it is written.
-        options: fields of `ExportOptions` and `OtherDataOptions`; the latter are for the calibration data.
+        options: fields of `ExportOptions` and `OtherDataOptions`; the latter are for `data` and `calibration`.
 
     Returns:
         The result for each format.
@@ -49,20 +53,21 @@ def export(
     """
     (chosen, reading), _ = split_options("export", options, ExportOptions, OtherDataOptions)
     unused = sorted(reading.given().keys() - {"data_dir"})
-    if unused and not isinstance(calibration, str | Path):
-        raise UsageError(f"'{unused[0]}' is for calibration data; also set 'calibration' to a dataset.")
-    opened, record = finished_run(run, chosen.verify_files)
+    source = calibration if isinstance(calibration, str | Path) else None
+    if unused and not (source or chosen.data):
+        raise UsageError(f"'{unused[0]}' is for other data; also set 'data' or 'calibration' to a dataset.")
     formats = parse_formats(to)
+    trained = trained_model(run, reading, chosen.data, source, chosen.verify_files)
     images = None
     if isinstance(calibration, np.ndarray):
         images = Calibration(calibration, {"dataset": "given as pixels", "num_images": len(calibration)})
-    elif calibration is not None:
-        dataset = source_like(calibration, reading, record.spec, record.data.data_dir).load()
+    elif source is not None:
+        dataset = source_like(source, reading, trained.card.spec).load()
         images = draw(dataset.train, dataset.name)
     return export_run(
-        TrainedModel.of(opened, reading.data_dir),
+        trained,
         formats,
-        Path(chosen.out) if chosen.out else opened.export_dir,
+        Path(chosen.out or export_folder(run)),
         writer=chosen.writer,
         verify=chosen.verify,
         calibrate=images,
@@ -79,12 +84,12 @@ def benchmark(
     on_step: Callable[[str], None] = lambda words: None,
     **options: Any,
 ) -> Benchmark:
-    """Export a run's model, measure each file in each runtime on this machine, and name the best choices.
+    """Export the model of a run or a file, measure each file in each runtime here, and name the best choices.
 
     Writes `benchmark.json`, `benchmark.csv` and `benchmark.png` beside the files.
 
     Args:
-        run: a finished run.
+        run: a finished run, or a file with a card, which `transfer` or `export` wrote.
         to: names of formats, or `all`.
         on_step: called with a description of each step before it starts.
         options: fields of `BenchmarkOptions`.
@@ -98,14 +103,51 @@ def benchmark(
     from diptych.reports import plots
 
     (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
-    opened, _ = finished_run(run, chosen.verify_files)
-    folder = Path(chosen.out) if chosen.out else opened.export_dir
-    threads = chosen.threads or num_threads()
-    model = TrainedModel.of(opened, chosen.data_dir)
+    folder, threads = Path(chosen.out or export_folder(run)), chosen.threads or num_threads()
+    model = trained_model(run, OtherDataOptions(chosen.data_dir), chosen.data, None, chosen.verify_files)
     results = measure(model, parse_formats(to), folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
     write(results, folder)
     plots.benchmark(folder / "benchmark.png", results)
     return results
+
+
+def export_folder(model: str | Path | Run) -> Path:
+    """The default folder for the exported files of a run or a file."""
+    is_file = not isinstance(model, Run) and is_artifact(model)
+    return Path(str(model)).expanduser().parent / "export" if is_file else opened_run(model).export_dir
+
+
+def trained_model(
+    model: str | Path | Run,
+    reading: OtherDataOptions,
+    data: str | Path | None,
+    calibration: str | Path | None,
+    verify_files: bool,
+) -> TrainedModel:
+    """A finished run's or a file's model, with its own data, or else labeled or drawn images to verify with."""
+    is_file = not isinstance(model, Run) and is_artifact(model)
+    if not is_file and data is None:
+        return TrainedModel.of(finished_run(model, verify_files)[0], reading.data_dir)
+    card, weights = open_weights(model, verify_files)
+    source = data or calibration
+    if source is not None:
+        dataset = source_like(source, reading, card.spec).load()
+        if unknown := [name for name in dataset.class_names if name not in card.class_names]:
+            known = f"{first_of(unknown)}; it knows {first_of(card.class_names)}"
+            raise UsageError(f"'{dataset.name}' has classes that '{model}' does not know: {known}.")
+        labels_n = np.array(list(map(card.class_names.index, dataset.class_names)))[dataset.test.labels]
+        dataset = replace(dataset, test=replace(dataset.test, labels=labels_n))
+    else:
+        drawn = np.concatenate([batch.images for batch in samples.batches(card.spec, 4, 64, seed=0)])
+        test = Split(drawn, np.full(len(drawn), -1), np.arange(len(drawn)))
+        dataset = Dataset.of(card.class_names, {"train": test.take(np.arange(0)), "test": test}, "drawn without labels")
+        remark(f"No test images are given (--data DATA): verified with {len(drawn)} drawn ones; accuracy is unknown.")
+
+    def answers() -> Predictions:
+        logits_nk = logits_of(card.spec, weights, dataset.test.images)
+        return Predictions(logits_nk, dataset.test.labels, dataset.test.ids)
+
+    return TrainedModel(weights, card, lambda: dataset, answers)
 
 
 def describe(path: str | Path) -> dict[str, Any]:

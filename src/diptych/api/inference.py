@@ -24,9 +24,12 @@ from diptych.data.images import Images
 from diptych.data.preprocess import levels, resize, to_channels
 from diptych.data.readers import objects
 from diptych.data.readers.tree import image_names
+from diptych.deployment.card import Card, card_of
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.predictor import Predictor
 from diptych.deployment.runtimes import RUNTIMES
+from diptych.deployment.transfer import read_described
+from diptych.engines.contract import Arrays
 from diptych.errors import ArtifactError, DataError, ImageError, UsageError, first_of, remark
 from diptych.evaluation import absent, evaluate_logits, softmax
 from diptych.files import expanded
@@ -205,9 +208,37 @@ def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifie
     return _open_run(model, opening)
 
 
+def opened_run(run: str | Path | Run) -> Run:
+    """A run; raises ArtifactError if it is none."""
+    return run if isinstance(run, Run) else Run.open(Path(run))
+
+
+def open_weights(model: str | Path | Run, verify_files: bool = False) -> tuple[Card, Arrays]:
+    """The card and the weights of a finished run, or of a file with a card that contains weights.
+
+    Raises:
+        ArtifactError: the file has no card, or its weights have changed or cannot be read.
+    """
+    if isinstance(model, Run) or not is_artifact(model):
+        run, record = finished_run(model, verify_files)
+        weights, _ = read_arrays(run.model_path)
+        return card_of(record, weights), weights
+    artifact = open_artifact(model)
+    return artifact.card, read_described(artifact)
+
+
+def logits_of(
+    spec: ModelSpec, weights: Arrays, images_nhwc: Images, engine: str = "", precision: str = "float32"
+) -> np.ndarray:
+    """Logits, (N, K), of a model in an engine, or else in the first one that is installed."""
+    name = engine or next(iter(engines.installed()), engines.NAMES[0])
+    engines.configure(name, num_threads(), "auto")
+    return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
+
+
 def finished_run(run: str | Path | Run, verify_files: bool = False) -> tuple[Run, RunRecord]:
     """A finished run and its record; see `Run.finished`."""
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = opened_run(run)
     return opened, opened.finished(verify_files=verify_files)
 
 
@@ -226,12 +257,8 @@ def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
 
     def logits(images_nhwc: Images) -> np.ndarray:
         weights, _ = read_arrays(run.model_path)
-        installed = engines.installed()
-        last = record.last_engine
-        name = opening.engine or (last if last in installed or not installed else installed[0])
-        precision = evaluation_precision(record.recipe)
-        engines.configure(name, num_threads(), "auto")
-        return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
+        last = record.last_engine if record.last_engine in engines.installed() else ""
+        return logits_of(spec, weights, images_nhwc, opening.engine or last, evaluation_precision(record.recipe))
 
     def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
         own = record.data

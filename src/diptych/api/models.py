@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 from pathlib import Path
 from typing import Any, Literal
 
 from diptych import engines
+from diptych.api.inference import evaluate, finished_run
+from diptych.artifacts.run import is_run
+from diptych.artifacts.store import read_arrays
 from diptych.comparison import parity
 from diptych.comparison.parity.certificate import Certificate
+from diptych.deployment.card import card_of
+from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
 from diptych.engines.contract import Pixels
+from diptych.errors import DiptychError
 from diptych.options import EngineName, ImageOptions, accepts, spec_from_file, split_options
 from diptych.spec import ModelSpec, zoo
 from diptych.spec.init import initial_weights
@@ -78,7 +85,7 @@ def verify(
     return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), **settings)
 
 
-@accepts(ImageOptions)
+@accepts(ImageOptions, CardOptions)
 def transfer(
     source: str | Path,
     target: str | Path,
@@ -96,14 +103,14 @@ def transfer(
     `remarks` of the result say what was chosen, left out or could not be checked.
 
     Args:
-        source: a PyTorch, safetensors or Keras file, with any suffix.
+        source: a PyTorch, safetensors or Keras file, with any suffix; or a finished run.
         target: a file that ends in `.pt`, `.pth`, `.safetensors`, `.keras`, `.h5` or `.weights.h5`.
         model: model name, `spec.json`, or spec (default: the model in the source).
         layer_map: name of each layer of the source to the name of the model's layer.
         key: the state dict to read, where a checkpoint has several.
         ignore: names or patterns of arrays to leave out, such as `criterion.*`.
         force: replace an existing target, and use `model` even if the source contains another.
-        options: fields of `ImageOptions`.
+        options: fields of `ImageOptions` and `CardOptions`.
 
     Raises:
         ArtifactError: the source is damaged, contains another model, or its layers cannot be matched.
@@ -111,18 +118,36 @@ def transfer(
         SpecError: there is no such model, or it does not fit the shape.
         MissingEngine: a framework needed for one of the files is not installed.
     """
-    (images,), _ = split_options("transfer", options, ImageOptions)
-    spec = None if model is None else _spec(model, images)
-    return transfer_weights(
-        Path(source),
-        Path(target),
-        spec=spec,
-        layer_map=layer_map,
-        size=images.input_shape,
-        key=key,
-        ignore=ignore,
-        force=force,
+    (images, described), _ = split_options("transfer", options, ImageOptions, CardOptions)
+    spec, path, card = None if model is None else _spec(model, images), Path(source), None
+    folder = path.parent if path.name == "model.safetensors" else path
+    if is_run(folder):
+        run, record = finished_run(folder)
+        path, card = run.model_path, card_of(record, read_arrays(run.model_path)[0])
+    settings: dict[str, Any] = {"layer_map": layer_map, "key": key, "ignore": ignore, "force": force}
+    settings["size"] = images.input_shape
+    done = transfer_weights(path, Path(target), spec=spec, card=card, described=described, **settings)
+    return done if described.check is None else replace(done, remarks=(*done.remarks, _sanity(target, described.check)))
+
+
+def _sanity(path: str | Path, data: str | Path) -> str:
+    """Return the accuracy of a file on labeled images in one line, which says so if it is not better than chance."""
+    try:
+        metrics = evaluate(path, data, trust=True)  # diptych has just written it
+    except DiptychError as error:
+        raise type(error)(
+            f"'{path}' is written, but cannot be checked (--class-names names its classes): {error}"
+        ) from error
+    count, accuracy, rows = metrics["num_samples"], metrics["accuracy"], metrics["per_class"]
+    most = max(rows, key=lambda row: row["support"])
+    chance = max(most["support"] / count, 1 / len(rows))
+    line = (
+        f"check: {accuracy:.1%} of {count:,} images are right ({metrics['data']['used']} of {metrics['data']['name']})"
     )
+    if accuracy - chance > max(2 * sqrt(chance * (1 - chance) / count), 0.1 * (1 - chance)):
+        return f"{line}; {chance:.1%} would be chance"
+    faults = "the order of the classes (--class-names), the normalization (--mean, --std), the colors or the model"
+    return f"warning: {line}; chance would be {chance:.1%}: {faults} may be wrong"
 
 
 def _spec(model: str | Path | ModelSpec, images: ImageOptions) -> ModelSpec:

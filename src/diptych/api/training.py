@@ -21,6 +21,8 @@ Callbacks: TypeAlias = Notify | Sequence[Notify]
 if TYPE_CHECKING:
     from diptych.artifacts.run import Run
     from diptych.data.datasets import Dataset
+    from diptych.deployment.card import Card
+    from diptych.engines.contract import Arrays
     from diptych.spec import ModelSpec, Recipe
     from diptych.training.process import Settings
     from diptych.training.provenance import DataSource
@@ -63,17 +65,25 @@ def train(
     names = engines.NAMES if chosen.engine == "both" else (chosen.engine,)
     for name in names:
         engines.check_installed(name)
-    recipe, spec = chosen.recipe_with(changes), chosen.spec
+    recipe, spec, card, start = chosen.recipe_with(changes), chosen.spec, None, None
     runs = []
     with _training_process(names[0]) as process, shown(callbacks, progress) as tell:
         from diptych.data.preprocess import channel_statistics
         from diptych.spec import zoo
         from diptych.training import provenance
+        from diptych.training.checkpoint import Start
         from diptych.training.process import Settings
 
+        if chosen.from_ is not None:
+            card, weights = _starting_model(chosen, "model" in options)
+            spec = card.spec
         asked = {"class_names": class_names, "progress": data_progress(tell)}
         source = source_of(data, reading, spec, recipe, chosen.seed, **asked)
         dataset = source.load(data_progress(tell))
+        if card:
+            taken = (str(chosen.from_), card.spec, card.class_names, weights)
+            start = Start.of(*taken, dataset.class_names, chosen.seed)
+            spec = start.spec
         if spec is None:
             mean, std = channel_statistics(dataset.train.images)
             spec = zoo.model(str(chosen.model), dataset.image_shape, dataset.num_classes, mean, std)
@@ -86,7 +96,9 @@ def train(
             if chosen.name is not None:
                 folder = chosen.name + f"-{name}" * (len(names) > 1)
             parent = Path(chosen.out)
-            run = provenance.create(parent, folder, source, dataset, spec, recipe, chosen.seed, name, **saving)
+            run = provenance.create(
+                parent, folder, source, dataset, spec, recipe, chosen.seed, name, start=start, **saving
+            )
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
             complete(run, settings, lambda: dataset, tell, process if name == names[0] else None)
             runs.append(run)
@@ -193,6 +205,21 @@ def complete(
     except KeyboardInterrupt as interruption:
         interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
         raise
+
+
+def _starting_model(chosen: TrainOptions, is_model_given: bool) -> tuple[Card, Arrays]:
+    """The card and the weights that a training starts from; raises UsageError if `model` contradicts them."""
+    from diptych.api.inference import open_weights
+    from diptych.spec import zoo
+
+    card, weights = open_weights(chosen.from_ or "")
+    if is_model_given:
+        spec = card.spec
+        named = chosen.spec or zoo.model(str(chosen.model), spec.input_shape, spec.num_classes)
+        layers = named.with_classes(spec.num_classes).layers
+        if (named.input_shape, layers[1:]) != (spec.input_shape, spec.layers[1:]):
+            raise UsageError(f"'{chosen.from_}' contains the model '{spec.name}', which --model contradicts: omit it.")
+    return card, weights
 
 
 def _training_process(engine: str) -> Worker:

@@ -108,6 +108,14 @@ class EngineStart(msgspec.Struct, frozen=True):
     keras: str | None = None
 
 
+class StartRecord(msgspec.Struct, frozen=True):
+    """The weights that a training started from: their source, the SHA-256 of `start.safetensors`, what is new."""
+
+    source: str
+    sha256: str
+    remark: str
+
+
 class Forced(msgspec.Struct, frozen=True):
     """A resumption with --force, and what had changed."""
 
@@ -134,6 +142,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field=
     versions: dict[str, str]
     checkpoints: CheckpointOptions = CheckpointOptions()
     engines: tuple[EngineStart, ...]
+    start: StartRecord | msgspec.UnsetType = msgspec.UNSET
     key: str | msgspec.UnsetType = msgspec.UNSET
     """Identifies the run in a comparison."""
     forced: tuple[Forced, ...] | msgspec.UnsetType = msgspec.UNSET

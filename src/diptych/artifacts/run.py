@@ -70,6 +70,7 @@ class Run:
     metrics_path = _Inside("metrics.json")
     cost_path = _Inside("cost.json")
     predictions_path = _Inside("predictions.npz")
+    start_path = _Inside("start.safetensors")
     model_path = _Inside("model.safetensors")
     checkpoints_dir = _Inside("checkpoints")
     tensorboard_dir = _Inside("tensorboard")
@@ -150,6 +151,12 @@ class Run:
     def write_record(self, record: RunRecord) -> None:
         """Write `run.json`."""
         write_json(self.record_path, record)
+
+    def read_start(self, sha256: str) -> dict[str, np.ndarray]:
+        """Read `start.safetensors`; raises ArtifactError when it has another digest."""
+        if sha256_of(self.start_path) != sha256:
+            raise ArtifactError(f"'{self.start_path}' has changed: start a new run.")
+        return read_arrays(self.start_path)[0]
 
     def read_metrics(self) -> dict[str, Any]:
         """Read `metrics.json`."""

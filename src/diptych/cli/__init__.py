@@ -89,10 +89,9 @@ def _remarks_last() -> Iterator[None]:
     show, remarks = warnings.showwarning, dict[str, None]()
 
     def hold(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if category is Remark:
-            remarks[f"diptych: {message}"] = None
-        else:
-            show(message, category, *place, **more)
+        if category is not Remark:
+            return show(message, category, *place, **more)
+        return remarks.setdefault(f"diptych: {message}")
 
     warnings.simplefilter("always", Remark)
     warnings.showwarning = hold

@@ -81,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
                 self.add_argument(one.name, **{**settings, "nargs": "*" if many else None if required else "?"})
             else:
                 action = {"action": "extend"} if many else {}
-                group.add_argument(_flag(one), required=required, **settings, **action)
+                group.add_argument(_flag(one), dest=one.name, required=required, **settings, **action)
 
     def known(self, arg: str) -> str:
         """An argument with its dashes in place; raises UsageError for an option that does not exist."""
@@ -119,7 +119,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def _flag(one: Field[Any]) -> str:
-    return f"--{one.name.replace('_', '-')}"
+    return f"--{one.name.rstrip('_').replace('_', '-')}"
 
 
 def _settings(one: Field[Any], hint: Any, default: Any) -> dict[str, Any]:

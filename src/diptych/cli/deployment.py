@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from diptych.cli.arguments import parse, positional
 from diptych.cli.output import framework_silent, print_json, print_table, steps
-from diptych.options import BenchmarkOptions, ExportOptions, OtherDataOptions, option
+from diptych.deployment.options import BenchmarkOptions, ExportOptions
+from diptych.options import OtherDataOptions, option
 from diptych.spec.typed import Fraction
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _limits(text: str) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True)
 class Export:
-    """Export a run's model and verify each file against the trained model.
+    """Export the model of a run or a file, and verify each file against the trained model.
 
     Every file maps uint8 images of shape (N, H, W, C) to logits and probabilities. Formats: all, safetensors,
     state-dict, torchscript, torch-export, onnx, keras, h5, weights-h5, saved-model, tflite, tflite-fp16,
@@ -62,16 +63,16 @@ class Export:
     is not installed. `--to all` skips formats whose packages are not installed.
     """
 
-    run: Path = positional("RUN")
-    """A finished run."""
+    run: Path = positional("RUN|FILE")
+    """A finished run, or a weights file that `diptych transfer` or `diptych export` wrote."""
     to: tuple[str, ...] = option(metavar="FORMAT")
     """Formats, or all."""
     calibration: str | None = option(None, metavar="DATA")
-    """Data whose training split calibrates the integer formats (default: the run's own)."""
+    """Data whose training split calibrates the integer formats (default: that of --data, or else the run's own)."""
     options: ExportOptions = field(default_factory=ExportOptions)
     json: bool = False
     """Print as JSON."""
-    calibration_options: OtherDataOptions = field(default_factory=OtherDataOptions)
+    data_options: OtherDataOptions = field(default_factory=OtherDataOptions)
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Benchmark:
     1 if a measurement failed; skips formats whose packages are not installed.
     """
 
-    run: Path = positional("RUN")
-    """A finished run."""
+    run: Path = positional("RUN|FILE")
+    """A finished run, or a weights file that `diptych transfer` or `diptych export` wrote."""
     to: tuple[str, ...] = option(("all",), metavar="FORMAT")
     """Formats, as for `diptych export`."""
     fail_under: tuple[tuple[Literal["accuracy", "agreement"], Fraction], ...] = option(
@@ -117,16 +118,18 @@ def export(args: list[str]) -> int:
             calibration=parsed.calibration,
             on_format=show,
             **vars(parsed.options),
-            **vars(parsed.calibration_options),
+            **vars(parsed.data_options),
         )
+    from diptych.artifacts.store import read_json
+    from diptych.deployment.export import REPORT
+
     if parsed.json:
         print_json([shipped.to_json() for shipped in results])
     else:
         _print_export(results)
         if parsed.options.verify:
-            from diptych.artifacts.run import Run
-
-            print(f"verified on {Run.open(parsed.run).read_record().split_sizes.test:,} test images")
+            folder = Path(parsed.options.out or deployment.export_folder(parsed.run))
+            print(f"verified on {read_json(folder / REPORT)['verified_on']}")
     faults = {"failed", "impossible"}
     if "all" not in parsed.to:
         faults.add("absent")
@@ -191,10 +194,8 @@ def benchmark(args: list[str]) -> int:
     if parsed.json:
         print_json(results.to_json())
     else:
-        from diptych.artifacts.run import Run
-
         _print_benchmark(results)
-        folder = parsed.options.out or Run.open(parsed.run).export_dir
+        folder = parsed.options.out or deployment.export_folder(parsed.run)
         print(f"written: {Path(folder) / 'benchmark.json'}, .csv and .png")
     shortfalls = results.shortfalls(dict(parsed.fail_under))
     for line in shortfalls:

@@ -7,7 +7,8 @@ from inspect import getdoc
 from pathlib import Path
 
 from diptych.cli.arguments import parse, positional
-from diptych.cli.output import print_json, print_table, steps
+from diptych.cli.output import framework_silent, print_json, print_table, steps
+from diptych.deployment.options import CardOptions
 from diptych.errors import SpecError, UsageError
 from diptych.options import ImageOptions, option
 from diptych.spec import codec, zoo
@@ -59,6 +60,7 @@ class Transfer:
     force: bool = False
     """Replace DST if it exists, and use MODEL even if SRC contains another; what differs is recorded in DST."""
     options: ImageOptions = field(default_factory=ImageOptions)
+    description_options: CardOptions = field(default_factory=CardOptions)
     json: bool = False
     """Print as JSON."""
 
@@ -124,16 +126,18 @@ def transfer(args: list[str]) -> int:
         layer_map[source] = target
     from diptych.api import models as api
 
-    done = api.transfer(
-        parsed.source,
-        parsed.target,
-        model=parsed.model,
-        layer_map=layer_map,
-        key=parsed.key,
-        ignore=parsed.ignore,
-        force=parsed.force,
-        **vars(parsed.options),
-    )
+    with framework_silent():
+        done = api.transfer(
+            parsed.source,
+            parsed.target,
+            model=parsed.model,
+            layer_map=layer_map,
+            key=parsed.key,
+            ignore=parsed.ignore,
+            force=parsed.force,
+            **vars(parsed.options),
+            **vars(parsed.description_options),
+        )
     if parsed.json:
         print_json(done)
         return 0

@@ -64,7 +64,7 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     if parsed.resume is not None:
         options = vars(parsed.training_options)
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
-            flags = [f"--{name.replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
+            flags = [f"--{name.rstrip('_').replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
             refused = "DATA" if unfit[0] == "data" else flags[0]
             raise UsageError(
                 f"{refused} cannot be changed by --resume, which uses the run's data, model, recipe and seed. "
@@ -77,6 +77,8 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
     if parsed.data is None:
         raise UsageError("train requires DATA, such as a folder of class folders or a name from `diptych datasets`.")
     options = {**vars(parsed.training_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
+    if "model" not in given:  # a default contradicts nothing
+        del options["model"]
     runs = train(parsed.data, **options, progress=not parsed.json)
     return runs if isinstance(runs, tuple) else [runs]
 

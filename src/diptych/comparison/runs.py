@@ -238,7 +238,7 @@ def _settings(run: FinishedRun) -> str:
     spec, recipe = model_to_json(record.spec), recipe_to_json(record.recipe)
     # The normalization follows from the training split, and so from the seed.
     spec["layers"] = [layer for layer in spec["layers"] if layer["type"] != "Normalize"]
-    data = [record.data.name, record.split_sizes.train]
+    data = [record.data.name, record.split_sizes.train, record.start.sha256 if record.start else None]
     return json.dumps([run.title, spec, recipe, data], sort_keys=True)
 
 

@@ -88,7 +88,7 @@ class Benchmark:
     model: str
     parity: str
     """The model's digest, equal in all its files."""
-    trained_accuracy: float
+    trained_accuracy: float | None
     time: str
     """UTC, ISO 8601."""
     machine: Mapping[str, Any]
@@ -126,11 +126,11 @@ class Benchmark:
             return ["nothing was measured: no package that these formats need is installed"]
         lines = [f"{row.label}: {row.reason}" for row in self.rows if row.status not in ("ok", "absent")]
         return lines + [
-            f"{row.label}: {name} is {getattr(row, name):.4f}; at least {least:g} is required"
+            f"{row.label}: {name} is {'unknown' if value is None else f'{value:.4f}'}; at least {least:g} is required"
             for row in self.rows
             if row.status == "ok"
             for name, least in limits.items()
-            if getattr(row, name) < least
+            if ((value := getattr(row, name)) or 0) < least
         ]
 
 

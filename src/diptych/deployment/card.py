@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
 from unicodedata import category
 
 import msgspec
@@ -15,14 +16,18 @@ import numpy as np
 
 from diptych import __version__
 from diptych.artifacts.record import RunRecord
-from diptych.artifacts.store import entry_first, json_text
+from diptych.artifacts.store import entry_first, json_text, read_bytes
 from diptych.data import sources
+from diptych.deployment.options import CardOptions
 from diptych.engines.contract import INPUT, MOST_BYTES, OPSET, OUTPUTS
-from diptych.errors import ArtifactError, SpecError, in_one_line
+from diptych.errors import ArtifactError, SpecError, UsageError, in_one_line
 from diptych.spec import ModelSpec
 from diptych.spec.codec import model_from_json, model_to_json
+from diptych.spec.layers import Normalize
 
 _MAX_ACTIVATIONS = 2**28
+UNKNOWN = "unknown"
+"""The dataset of a card that was made for a file without one."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,34 @@ def card_of(record: RunRecord, weights: Mapping[str, np.ndarray]) -> Card:
         test_fingerprint=record.data.test_fingerprint,
         test_fraction=record.data.test_fraction,
     )
+
+
+def with_description(card: Card, described: CardOptions, where: str, *, is_scaled: bool) -> Card:
+    """Return the card of a weights file with the class names and the normalization that the user states.
+
+    `is_scaled` says whether the file itself states how it scales pixels; a model that takes 0 to 255 states nothing.
+
+    Raises:
+        UsageError: They do not fit the model, or contradict the card of a trained model.
+    """
+    spec, normalize, names = card.spec, cast(Normalize, card.spec.layers[0]), described.class_names or card.class_names
+    if isinstance(names, str | Path):
+        path = Path(names)
+        names = tuple(read_bytes(path).decode("utf-8-sig", "replace").splitlines()) if path.is_file() else (str(names),)
+    plain = {name for name in names if name.isprintable() and "\ufffd" not in name}
+    if not len(names) == len(plain) == spec.num_classes:
+        raise UsageError(f"--class-names must have {spec.num_classes} different names, got {len(names)}: {names!s:.60}")
+    repeats = [spec.input_shape[2] if len(numbers) == 1 else 1 for numbers in (described.mean, described.std)]
+    mean, std = described.mean * repeats[0], described.std * repeats[1]
+    if not len(mean) == len(std) in (0, spec.input_shape[2]):
+        raise UsageError(f"--mean and --std must both have {spec.input_shape[2]} numbers, got {mean} and {std}.")
+    stated = replace(normalize, mean=mean, std=std) if mean else normalize
+    new = replace(card, spec=replace(spec, layers=(stated, *spec.layers[1:])), class_names=names)
+    contradicts = is_scaled and stated != normalize and not np.allclose([*normalize.std], 1 / 255)
+    if contradicts or (card.dataset != UNKNOWN and new != card):
+        has = f"mean {normalize.mean}, std {normalize.std} and classes {card.class_names!s:.60}"
+        raise UsageError(f"'{where}' has a card, with {has}; --class-names, --mean and --std are for other files.")
+    return new
 
 
 def parity_digest(spec: ModelSpec, weights: Mapping[str, np.ndarray]) -> str:

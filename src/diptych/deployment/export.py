@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from diptych import engines
 from diptych.artifacts.locks import remove, settle, staging
-from diptych.artifacts.record import RunRecord, read_record
-from diptych.artifacts.run import Run
+from diptych.artifacts.record import read_record
+from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import read_arrays, sha256_of, write_arrays, write_json
 from diptych.data.datasets import Dataset
 from diptych.data.paths import user_path
@@ -39,12 +39,14 @@ Status = Literal["ok", "failed", "impossible", "absent", "unverified", "unrunnab
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A finished run: its weights, its card, and its data, loaded when needed."""
+    """A trained model: its weights, its card, and its data, loaded when needed."""
 
-    run: Run
-    record: RunRecord
     weights: Arrays
     card: Card
+    load: Callable[[], Dataset]
+    """Loads images to verify and to calibrate with."""
+    answers: Callable[[], Predictions]
+    """Returns its predictions for the test images among them."""
 
     @classmethod
     def of(cls, run: Run, data_dir: str | Path | None = None) -> TrainedModel:
@@ -53,20 +55,20 @@ class TrainedModel:
         if data_dir:
             data = msgspec.structs.replace(record.data, data_dir=str(user_path(data_dir, "--data-dir")))
             record = msgspec.structs.replace(record, data=data)
-        return cls(run, record, weights, card_of(record, weights))
+        return cls(weights, card_of(record, weights), partial(provenance.load_data, record), run.read_predictions)
 
     @cached_property
     def data(self) -> Dataset:
         """The data of its training and test."""
-        return provenance.load_data(self.record)
+        return self.load()
 
     @cached_property
     def reference(self) -> Reference:
         """The test set and the model's predictions for it; raises if the set is missing or has changed."""
         try:
-            return Reference.of(self.data.test, self.run.read_predictions(), self.card.class_names)
+            return Reference.of(self.data.test, self.answers(), self.card.class_names)
         except DiptychError as error:
-            hint = "Give its folder (--data-dir), or skip the verification (--no-verify)."
+            hint = "Name other test images (--data), give their folder (--data-dir), or skip it (--no-verify)."
             raise type(error)(f"Cannot verify without the test set: {error} {hint}") from error
 
 
@@ -109,6 +111,8 @@ class ExportReport(msgspec.Struct, frozen=True):
     model: str
     parity: str
     calibration: dict[str, Any] | None = None
+    verified_on: str | None = None
+    """The test images, if files were verified."""
     formats: dict[str, dict[str, Any]] = {}
     """For each format, the result as `Exported.to_json` returns it, with `path` and `sha256`."""
 
@@ -168,6 +172,8 @@ class _Exporter:
     @cached_property
     def calibration(self) -> Calibration:
         data = self.trained.data
+        if not (self.calibrate or len(data.train)):
+            raise UsageError("it needs images to calibrate with: add --calibration DATA, such as training images.")
         images = self.calibrate or quantization.draw(data.train, data.name)
         quantization.check(images.images_nhwc, data.train.images)
         return images
@@ -233,6 +239,8 @@ class _Exporter:
             return replace(exported, status="failed", reason=str(error))
         verdict = judge(form, self.trained.reference, answers.probabilities_nk)
         result = replace(exported, **vars(verdict))
+        if verdict.accuracy is None and form.tolerance == 1:  # its integers need not suit drawn images
+            return replace(exported, reason="drawn images cannot verify it: add --data DATA, labeled test images")
         if not form.is_quantized:
             return result
         result = replace(result, classes=class_changes(self.trained.reference, answers.logits_nk))
@@ -261,5 +269,7 @@ def _write_report(exporter: _Exporter, results: Sequence[Exported]) -> None:
     }
     is_quantized = any(FORMATS[exported.form].is_quantized and exported.path for exported in results)
     record = exporter.calibration.record if is_quantized else before.calibration
-    report = ExportReport(card.spec.name, card.parity, record, before.formats | entries)
+    trained, images = exporter.trained, exporter.images
+    used = f"{len(trained.data.test):,} test images, {trained.data.name}" if images else before.verified_on
+    report = ExportReport(card.spec.name, card.parity, record, used, before.formats | entries)
     write_json(path, msgspec.structs.asdict(report))

@@ -68,6 +68,8 @@ def check(images: np.ndarray, trained_on: Images) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != trained_on.shape[1:] or not len(images):
         span = f" from {images.min():g} to {images.max():g}" if images.size else ""
         raise DataError(f"Calibration images must be {expected}; got {images.dtype} of shape {images.shape}{span}.")
+    if not len(trained_on):
+        return
     statistics = zip(*channel_statistics(images), *channel_statistics(trained_on), strict=True)
     for channel, (mean, std, trained_mean, trained_std) in enumerate(statistics):
         is_like = 1 / _MAX_STD_RATIO < std / trained_std < _MAX_STD_RATIO

@@ -20,7 +20,7 @@ import numpy as np
 from diptych import engines
 from diptych.deployment.file_types import Artifact
 from diptych.deployment.formats import Format, check_installed, missing
-from diptych.deployment.transfer import read_weights
+from diptych.deployment.transfer import read_described
 from diptych.engines.contract import INPUT, OUTPUTS
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, in_one_line
 
@@ -199,7 +199,7 @@ def _loaded(engine: str, artifact: Artifact, threads: int) -> Any:
     """Return an engine's model of the card's spec with the weights in the file."""
     made = engines.get(engine)
     made.configure(threads)
-    weights = read_weights(artifact.path, artifact.card.spec)  # first, because a false card could ask for a huge model
+    weights = read_described(artifact)  # first, because a false card could ask for a huge model
     model = made.build(artifact.card.spec)
     made.load_weights(model, weights)
     return model

@@ -14,10 +14,11 @@ from diptych import engines
 from diptych.artifacts.locks import settle, staging
 from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.data.preprocess import RESIZING
-from diptych.deployment.card import Card, parity_digest
-from diptych.deployment.file_types import file_type_of, find_card
+from diptych.deployment.card import UNKNOWN, Card, parity_digest, with_description
+from diptych.deployment.file_types import Artifact, file_type_of, find_card
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.keras_graph import MODELS, KerasGraph
+from diptych.deployment.options import CardOptions
 from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
 from diptych.engines.session import Session, Sessions
@@ -75,6 +76,8 @@ def transfer(
     target: Path,
     *,
     spec: ModelSpec | None = None,
+    card: Card | None = None,
+    described: CardOptions | None = None,
     layer_map: Mapping[str, str] | None = None,
     size: Shape = (32, 32),
     key: str | None = None,
@@ -86,7 +89,7 @@ def transfer(
     form = _format_of(target)
     if target.is_dir():
         raise UsageError(f"'{target}' is a folder; expected a file name.")
-    found, where = find_card(source), str(source)
+    found, where = card or find_card(source), str(source)
     with Sessions() if workers is None else nullcontext(workers) as processes:
         stored = without(_read_stored(source, processes.__getitem__, key), ignore, where)
         has_graph = found is None and (stored.config or {}).get("class_name") in MODELS
@@ -119,7 +122,8 @@ def transfer(
             weights = (map_weights(stored, own, where).arrays, mapped.arrays)
             worker = processes[(*form.writers, *engines.installed())[0]]
             remarks.append(_compare_logits((own, spec), weights, where, worker, force))
-        card = _card_for(form, found, model)
+        card = with_description(_card_for(form, found, model), described or CardOptions(), where, is_scaled=bool(graph))
+        model = card.spec
         told = tuple(dict.fromkeys((*card.remarks, *remarks)))
         card = replace(card, parity=parity_digest(model, mapped.arrays), remarks=told)
         _write(mapped.arrays, card, form, target, processes)
@@ -133,6 +137,14 @@ def transfer(
 def read_weights(path: Path, spec: ModelSpec) -> Arrays:
     """Read the weights in a file, by canonical name in canonical layout, float32; imports its framework."""
     return map_weights(_read_stored(path, engines.get), spec, str(path)).arrays
+
+
+def read_described(artifact: Artifact) -> Arrays:
+    """Read the weights in a file as `read_weights` does; raise ArtifactError if they are not those of its card."""
+    weights = read_weights(artifact.path, artifact.card.spec)
+    if parity_digest(artifact.card.spec, weights) != artifact.card.parity:
+        raise ArtifactError(f"The weights in '{artifact.path}' have changed since it was written: write it again.")
+    return weights
 
 
 def _format_of(path: Path) -> Format:
@@ -185,7 +197,7 @@ def _card_for(form: Format, card: Card | None, model: ModelSpec) -> Card:
     if card and card.spec.num_classes == model.num_classes:
         return replace(card.for_format(form.name), spec=model)
     names = tuple(map(str, range(model.num_classes)))
-    return Card(form.name, model, names, RESIZING, dataset="unknown", trained_by=(), parity="")
+    return Card(form.name, model, names, RESIZING, dataset=UNKNOWN, trained_by=(), parity="")
 
 
 def _write(arrays: Arrays, card: Card, form: Format, target: Path, workers: Mapping[str, Session]) -> None:

@@ -49,9 +49,13 @@ class Reference:
         return softmax(self.logits_nk)
 
     @property
-    def accuracy(self) -> float:
-        """The trained model's accuracy."""
-        return float(np.mean(self.logits_nk.argmax(1) == self.labels_n))
+    def accuracy(self) -> float | None:
+        """The trained model's accuracy; None if the images have no labels."""
+        return self.accuracy_of(self.logits_nk.argmax(1))
+
+    def accuracy_of(self, classes_n: np.ndarray) -> float | None:
+        """Share of images that get their label; None if they have none, which is label -1."""
+        return None if self.labels_n[0] < 0 else float(np.mean(classes_n == self.labels_n))
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Verdict:
     tolerance: float
     agreement: float
     """Share of test images that get the trained model's class."""
-    accuracy: float
-    """Accuracy of the exported file on the test set."""
-    trained_accuracy: float
+    accuracy: float | None
+    """Accuracy of the exported file on the test set; None if it has no labels."""
+    trained_accuracy: float | None
 
 
 def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> Verdict:
@@ -80,7 +84,7 @@ def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> V
     worst = float(np.abs(probabilities_nk - expected_nk)[reference.golden_g].max())
     classes_n = probabilities_nk.argmax(1)
     same_n = classes_n == expected_nk.argmax(1)
-    agreement, accuracy = float(np.mean(same_n)), float(np.mean(classes_n == reference.labels_n))
+    agreement, accuracy = float(np.mean(same_n)), reference.accuracy_of(classes_n)
     reason = None
     if worst > form.tolerance:
         reason = f"a probability differs by {worst:.2g}; at most {form.tolerance:g} is allowed"

@@ -267,9 +267,10 @@ def benchmark(path: Path, measured: Benchmark) -> None:
         axes.set_xlabel(f"median latency of one image in ms, {measured.threads} threads; ● float32, ■ float16 or int8")
         axes.set_yticks(range(len(passed)), [row.label for _, row in passed])
         accuracies = axes.secondary_yaxis("right")
-        accuracies.set_yticks(range(len(passed)), [f"{row.accuracy:.2%}" for _, row in passed])
-        accuracies.tick_params(length=0)
-        accuracies.set_ylabel(f"accuracy ({measured.trained_accuracy:.2%} as trained)")
+        accuracies.tick_params(length=0, right=False, labelright=measured.trained_accuracy is not None)
+        if measured.trained_accuracy is not None:
+            accuracies.set_yticks(range(len(passed)), [f"{row.accuracy:.2%}" for _, row in passed])
+            accuracies.set_ylabel(f"accuracy ({measured.trained_accuracy:.2%} as trained)")
         for place, (latency, row) in enumerate(passed):
             color = RUNTIME_COLORS[RUNTIMES[row.runtime].engine or row.runtime]
             axes.plot(latency, place, "o" if row.is_lossless else "s", color=color, markersize=9, mec="white")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 from diptych.errors import SpecError
 from diptych.spec import arithmetic
@@ -103,6 +104,20 @@ class ModelSpec:
     def num_classes(self) -> int:
         """Number of logits."""
         return self.shapes[self.layers[-1].name][0]
+
+    @property
+    def head(self) -> tuple[Layer, ...]:
+        """The last layer with a unit for each class, and the layers after it."""
+        places = [place for place, layer in enumerate(self.layers) if isinstance(layer, L.Dense | L.Conv)]
+        return self.layers[places[-1] :]
+
+    def with_classes(self, num_classes: int) -> ModelSpec:
+        """Return the model for another number of classes; raise SpecError if its layers do not end in one head."""
+        first, *rest = self.head
+        size: dict[str, Any] = {"units" if isinstance(first, L.Dense) else "filters": num_classes}
+        if any(after.inputs != (before.name,) for before, after in pairwise(self.head)):
+            raise SpecError(f"Model '{self.name}' has no single last layer; its classes cannot be changed.")
+        return replace(self, layers=(*self.layers[: -len(self.head)], replace(first, **size), *rest))
 
     def layer(self, name: str) -> Layer:
         """Return the layer called `name`."""

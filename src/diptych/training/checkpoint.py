@@ -9,17 +9,19 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import array_parts, make_folder, read_arrays, refusal, sync, write_parts
 from diptych.engines.contract import NO_STEPS, Arrays, Totals
-from diptych.errors import ArtifactError
+from diptych.errors import ArtifactError, first_of
 from diptych.processes import Notify
+from diptych.spec import ModelSpec
+from diptych.spec.init import initial_weights
 
 VERSION = 3
 STATE, BEST, MANIFEST = "state.safetensors", "best.safetensors", "manifest.sha256"
@@ -51,6 +53,39 @@ class Checkpoint:
     def place(self) -> tuple[int, int]:
         """Finished epochs, and steps taken in the next one."""
         return len(self.epochs), self.totals.steps
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model and the weights of another training, for data with these classes."""
+
+    spec: ModelSpec
+    weights: Arrays
+    source: str
+    remark: str
+    """What was taken over, and what is new."""
+
+    @classmethod
+    def of(
+        cls, source: str, spec: ModelSpec, names: Sequence[str], weights: Arrays, wanted: Sequence[str], seed: int
+    ) -> Self:
+        """Return all weights, in the order of the `wanted` classes, or a new last layer if `names` are others.
+
+        Raises:
+            SpecError: the classes differ, and the model has no last layer that could be replaced.
+        """
+        remark = f"started from all weights of '{source}'"
+        if list(names) == list(wanted):
+            return cls(spec, weights, source, remark)
+        made, head = spec.with_classes(len(wanted)), {layer.name for layer in spec.head}
+        if sorted(names) == sorted(wanted):
+            order, remark = list(map(list(names).index, wanted)), f"{remark}, its classes in the order of the data"
+            new = {name: array[order] for name, array in weights.items() if name.rpartition(".")[0] in head}
+        else:
+            new = initial_weights([array for array in made.arrays if made.owner(array).name in head], seed)
+            classes = f"it has the classes {first_of(names)}, the data {first_of(wanted)}"
+            remark = f"started from '{source}' with a new last layer '{spec.head[0].name}': {classes}"
+        return cls(made, weights | new, source, remark)
 
 
 def save(run: Run, checkpoint: Checkpoint, keep: int = 2) -> None:

@@ -78,10 +78,11 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     runtime = engine.runtime()
     recipe = provenance.resolve(record.recipe, dataset, runtime["device"])
     origin = provenance.origin(dataset, record.spec, recipe, runtime, record.seed)
-    job = Job(record.spec, recipe, dataset, record.seed, settings.workers, origin)
 
     messages: list[tuple[str, dict[str, Any]]] = []
     last = checkpoint.load(run, lambda *message: messages.append(message))
+    weights = run.read_start(record.start.sha256) if record.start and not last else None
+    job = Job(record.spec, recipe, dataset, record.seed, settings.workers, weights, origin)
     if changes := _changes(run, record, last, origin, settings.force):
         provenance.check_fit(job.spec, dataset)
         messages.append(("forced", {"differences": changes}))
@@ -99,8 +100,9 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
 
     for message in messages:
         report(*message)
-    said = ("name", "class_names", "sizes", "inferred", "remarks", "lines")
-    notify("dataset", {name: getattr(dataset, name) for name in said})
+    said = ("name", "class_names", "sizes", "inferred", "remarks")
+    lines = (*dataset.lines, *([record.start.remark] if record.start else []))
+    notify("dataset", {"lines": lines, **{name: getattr(dataset, name) for name in said}})
     trainer = Trainer(engine, job, last)
     start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}
     record = change(

@@ -23,8 +23,10 @@ from diptych.artifacts.record import (
     Preprocessing,
     RunRecord,
     Skipped,
+    StartRecord,
 )
 from diptych.artifacts.run import Run
+from diptych.artifacts.store import array_parts, write_parts
 from diptych.data import datasets, sources
 from diptych.data.archives import Progress, quiet
 from diptych.data.datasets import Dataset
@@ -37,6 +39,7 @@ from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.options import EngineName
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
+from diptych.training.checkpoint import Start
 from diptych.training.machine import check_memory, computes_bfloat16, machine, versions
 
 _CHANGED = {
@@ -90,10 +93,11 @@ def create(
     engine: str,
     *,
     key: str | None = None,
+    start: Start | None = None,
     checkpoint_steps: int | None = None,
     keep_checkpoints: int = 2,
 ) -> Run:
-    """Create a run directory, with a number after `name` if it exists; `key` identifies the run in a comparison.
+    """Create a run directory, with a number after `name` if it exists; `key` identifies it in a comparison.
 
     Raises SpecError if the model does not fit the data or the machine, or if the recipe needs a validation split and
     there is none.
@@ -105,6 +109,7 @@ def create(
             f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training); early stopping, keep_best "
             f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
         )
+    parts = array_parts(start.weights, {"format": "pt"}) if start else []
     record = RunRecord(
         version=1,
         status="created",
@@ -120,9 +125,13 @@ def create(
         versions=versions(),
         checkpoints=CheckpointOptions(checkpoint_steps, keep_checkpoints),
         engines=(),
+        start=StartRecord(start.source, sha256(b"".join(parts)).hexdigest(), start.remark) if start else UNSET,
         key=UNSET if key is None else key,
     )
-    return Run.create(parent, name, record)
+    run = Run.create(parent, name, record)
+    if start:
+        write_parts(run.start_path, *parts)
+    return run
 
 
 def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Job:
     dataset: Dataset
     seed: int = 0
     workers: int | None = None
+    weights: Arrays | None = None
+    """Those that it starts from (default: initial ones, drawn from the seed)."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """What checkpoints record of it; see `provenance`."""
 
@@ -55,7 +57,7 @@ class Trainer:
         self.engine, self.job = engine, job
         self.model = engine.build(job.spec, job.recipe.precision)
         self.evaluator = engine.build(job.spec, evaluation_precision(job.recipe))
-        start = last or Checkpoint(initial_weights(job.spec.arrays, job.seed), {})
+        start = last or Checkpoint(job.weights or initial_weights(job.spec.arrays, job.seed), {})
         engine.load_weights(self.model, start.weights)
         self.optimizer = engine.make_optimizer(self.model, job.recipe)
         if last:
