@@ -96,8 +96,8 @@ def results(comparison: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return ids and titles of the sections; those without content are left out."""
+def _sections(comparison: Mapping[str, Any]) -> dict[str, str]:
+    """Return the titles of the sections by id; those without content are left out."""
     titles = {
         "results": "Results",
         "verdict": "Verdict",
@@ -115,7 +115,7 @@ def _sections(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
         "differences": "Known differences",
         "settings": "Settings",
     }
-    return [(key, title) for key, title in titles.items() if comparison.get(key, True)]
+    return {key: title for key, title in titles.items() if comparison.get(key, True)}
 
 
 def _confusions(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> s
         ("page.css", "charts.css", "check.css", "print.css"),
         (),
         c=check,
-        sections=[("verdict", "Overview"), *((kind["kind"], kind["title"]) for kind in check["kinds"])],
+        sections={"verdict": "Overview", **{kind["kind"]: kind["title"] for kind in check["kinds"]}},
         headline=check_headline(check),
         by_kind=by_kind,
         pictures=pictures,
@@ -224,6 +224,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
     )
     names = ("count", "percent", "change", "size", "spread", "interval", "p_value", "headed")
     environment.filters.update({name: getattr(wording, name) for name in names})
