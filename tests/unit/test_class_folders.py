@@ -109,25 +109,19 @@ def test_words_in_folder_names_tell_splits_from_classes(folders, sizes, inferred
 
 
 @pytest.mark.parametrize(
-    ("names", "label", "command"),
+    ("names", "label"),
     [
-        (("cat.0", "cat.1", "dog.0", "dog.1"), "cat", "mkdir train/cat/ && mv train/cat.* train/cat/"),
-        (("cat1", "cat02", "dog3", "dog12"), "cat", "mkdir train/cat/ && mv train/cat[0-9]* train/cat/"),
-        (("a b (1)", "a b (2)", "c (1)", "c (2)"), "a b", "mkdir 'train/a b/' && mv 'train/a b '* 'train/a b/'"),
-        (("n01_26", "n01_7", "n02_1", "n02_2"), "n01", "mkdir train/n01/ && mv train/n01_* train/n01/"),
+        (("cat.0", "cat.1", "dog.0", "dog.1"), "cat"),
+        (("cat1", "cat02", "dog3", "dog12"), "cat"),
+        (("a b (1)", "a b (2)", "c (1)", "c (2)"), "a b"),
+        (("n01_26", "n01_7", "n02_1", "n02_2"), "n01"),
     ],
 )
-def test_labels_in_file_names_are_offered_and_the_offers_can_be_followed(names, label, command, tmp_path):
+def test_labels_in_file_names_are_offered(names, label, tmp_path):
     write_files(tmp_path / "train", {f"{name}.png": png(level) for level, name in enumerate(names)})
     write_images(tmp_path / "test1", 1, 2)
-    with pytest.raises(DataError, match=f"2 × '{label}', 2 × ") as raised:
+    with pytest.raises(DataError, match=rf"carry labels .2 × '{label}', 2 × .*: move .* the columns path,label"):
         listing(tmp_path)
-    row = re.search(r"rows path,label and (.*) and so on", str(raised.value))[1]
-    write_table(tmp_path / "labels.csv", f"path,label\n{row}\ntrain/{names[2]}.png,other\n")
-    assert (label, "other") == listing(tmp_path).class_names
-    assert f"({command})" in str(raised.value)
-    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
-    assert {f"{name}.png" for name in names[:2]} == {path.name for path in (tmp_path / "train" / label).iterdir()}
 
 
 def test_folders_named_images_are_classes_unless_a_table_lists_their_files(tmp_path):

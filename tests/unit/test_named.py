@@ -79,9 +79,9 @@ BINARY_ROWS = {f"{name}.bin": bytes([3]) + bytes(3072) for name in BATCHES}
         (idx_files(x=1), (3, 0), "012"),
         ({**PAIR, "classes.txt": b"a\nb\nc\n"}, (3, 3), "abc"),
         ({**PAIR, "readme.md": b"digits", "sample.png": b"", "more-labels": PAIR["t10k-labels"]}, (3, 3), "012"),
-        (CIFAR10_ROWS, (10, 2), arrays.CIFAR10_NAMES),
-        (BINARY_ROWS, (5, 1), arrays.CIFAR10_NAMES),
-        (cifar100_members(), (2, 2), arrays.CIFAR100_NAMES),
+        (CIFAR10_ROWS, (10, 2), arrays.class_names("cifar10")),
+        (BINARY_ROWS, (5, 1), arrays.class_names("cifar10")),
+        (cifar100_members(), (2, 2), arrays.class_names("cifar100")),
     ],
 )  # fmt: skip
 def test_a_folder_of_arrays_is_data_whatever_the_names_of_its_files(files, sizes, class_names, tmp_path):
@@ -151,7 +151,7 @@ def letters():
     drawn = np.zeros((3, 28, 28), dtype=np.uint8)
     for image, letter in zip(drawn, "F7R", strict=True):
         cv2.putText(image, letter, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
-    return drawn, np.array([arrays.EMNIST_NAMES.index(letter) for letter in "F7R"], dtype=np.uint8)
+    return drawn, np.array([arrays.class_names("emnist").index(letter) for letter in "F7R"], dtype=np.uint8)
 
 
 def emnist_members():

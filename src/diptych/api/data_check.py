@@ -17,8 +17,8 @@ from diptych.data.archives import Progress, quiet
 from diptych.data.check import load
 from diptych.data.check.checks import check
 from diptych.data.readers import Files, Listing, objects
-from diptych.data.rules import KINDS, SEVERITIES, UNUSABLE, Finding
-from diptych.errors import DataError, UsageError
+from diptych.data.rules import KINDS, SEVERITIES, Finding
+from diptych.errors import DataError, ImageError, UsageError
 from diptych.files import expanded
 from diptych.options import SourceOptions, accepts, split_options
 from diptych.reports import page
@@ -101,7 +101,7 @@ def check_data(
     listing = source.listing
     movable = None if quarantine is None else _movable_root(listing, data, Path(quarantine))
     findings = check(listing, progress)
-    shown = page.shown_places([finding for finding in findings if finding.kind not in UNUSABLE])
+    shown = page.shown_places([finding for finding in findings if finding.kind not in ImageError.KINDS])
     pictures = {place: page.picture(load(listing, place)) for place in shown}
     report = Report(
         data=source.name,
@@ -134,7 +134,7 @@ def _movable_root(listing: Listing, data: str, folder: Path) -> Path:
 def _move(root: Path, findings: Sequence[Finding], folder: Path) -> tuple[dict[str, str], ...]:
     """Move the files, not folders, that cannot be decoded to `folder`, after writing their list; return its entries."""
     root, folder = root.absolute(), expanded(folder).absolute()
-    unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in UNUSABLE}
+    unusable = {finding.samples[0].name: finding for finding in findings if finding.kind in ImageError.KINDS}
     moves = {
         folder / name: {"from": str(root / name), "to": str(folder / name), "kind": one.kind, "reason": one.reason}
         for name, one in unusable.items()

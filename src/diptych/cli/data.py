@@ -90,14 +90,14 @@ def datasets(args: list[str]) -> int:
     if parsed.json:
         print_json([
             {field: getattr(one, field) for field in ("name", "image_shape", "mirror", "description")}
-            | {"train": one.num_train, "test": one.num_test, "classes": len(one.class_names)}
+            | {"train": one.num_train, "test": one.num_test, "classes": one.num_classes}
             for one in NAMED.values()
         ])  # fmt: skip
         return 0
     table = []
     for one in NAMED.values():
         size, images = "×".join(map(str, one.image_shape)), one.num_train + one.num_test
-        table.append((one.name, one.description, f"{len(one.class_names):,}", f"{images:,}", size))
+        table.append((one.name, one.description, f"{one.num_classes:,}", f"{images:,}", size))
     print_table(("dataset", "description", "classes", "images", "size"), table)
     print(f"DATA may also be a path: {KINDS}.")
     return 0

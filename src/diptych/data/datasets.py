@@ -115,9 +115,8 @@ class Dataset:
 
     @property
     def _findings(self) -> list[Finding]:
-        held = {name: split for name, split in self.splits.items() if len(split) or name == "train"}
-        counts = {name: np.bincount(split.labels, minlength=self.num_classes) for name, split in held.items()}
-        return [*class_findings(self.class_names, {name: counts_k.tolist() for name, counts_k in counts.items()})]
+        labels = {name: split.labels for name, split in self.splits.items() if len(split) or name == "train"}
+        return [*class_findings(self.class_names, labels)]
 
     @property
     def sizes(self) -> SplitSizes:

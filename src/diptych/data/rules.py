@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from diptych.errors import DataError, ImageError, first_of
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.errors import DataError, first_of
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -36,10 +39,7 @@ KINDS = {
     "unsupported": Kind("error", "Unsupported", "An unsupported variant of the format: convert the image.", "bad"),
     "no-label": Kind("error", "Without a label", "Label these samples, or skip them with --bad-images skip.", "bad"),
     "several-labels": Kind(
-        "error",
-        "Several labels",
-        "One label per image: correct these rows, or skip them with --bad-images skip.",
-        "bad",
+        "error", "Several labels", "Give each one label, or skip them with --bad-images skip.", "bad"
     ),
     "left-out": Kind("warning", "Files left out", "Files or links that are not used; training counts them, too."),
     "mislabeled": Kind("warning", "Wrong extension", "The content can be decoded but has another format."),
@@ -69,8 +69,6 @@ KINDS = {
     "odd-shape": Kind("note", "Odd shapes", "Far wider or taller than most; resizing distorts them."),
 }
 """Every kind, in the order of a report."""
-UNUSABLE = ImageError.KINDS
-"""Kinds of files that cannot be decoded, which a quarantine moves: those of `ImageError`."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +107,22 @@ TINY = 10  # training images below which a class is tiny
 IMBALANCE = 10  # times more training images than the smallest class, above which the largest is too large
 
 
-def class_findings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
-    """Yield the classes with too few images to train on or to measure; `counts` has those of each split, by class."""
+def class_findings(class_names: Sequence[str], labels: Mapping[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Yield the classes with too few images to train on or to measure; `labels` are those of each split."""
+    counts = {split: np.bincount(labels_n, minlength=len(class_names)).tolist() for split, labels_n in labels.items()}
     trained = {name: count for name, count in zip(class_names, counts["train"], strict=True) if count}
     largest, smallest = (choose(trained, key=trained.__getitem__, default="") for choose in (max, min))
     if trained and trained[largest] > IMBALANCE * trained[smallest]:
         most, fewest = trained[largest], trained[smallest]
         ratio = f"{most / fewest:,.0f} times as many"
         yield Finding("imbalance", f"{largest} has {most:,} images, {ratio} as {smallest} ({fewest:,})")
-    for place, name in enumerate(class_names):
-        of_class = {split: counts_k[place] for split, counts_k in counts.items()}
+    for name, *row in zip(class_names, *counts.values(), strict=True):
+        of_class = dict(zip(counts, row, strict=True))
         missing = [split for split, count in of_class.items() if not count]
-        if not any(of_class.values()):
+        if not any(row):
             yield Finding("empty-class", f"{name}: no usable images")
         elif "train" in missing:
-            yield Finding("untrained-class", f"{name}: {sum(of_class.values()):,} images, none of them for training")
+            yield Finding("untrained-class", f"{name}: {sum(row):,} images, none of them for training")
         elif missing:
             yield Finding("absent-class", f"{name}: none for {' and '.join(missing)}")
         if 0 < of_class["train"] < TINY:

@@ -55,7 +55,7 @@ class NamedDataset:
     name: str
     description: str
     image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
+    num_classes: int
     num_train: int
     num_test: int
     read: Callable[[Path], Listing]
@@ -70,32 +70,33 @@ def _read_digits(_folder: Path) -> Listing:
     with np.load(Path(__file__).with_name("digits.npz")) as stored:
         levels_nhwc, labels_n = stored["images"][..., np.newaxis], stored["labels"]
     images_nhwc = (levels_nhwc.astype(np.uint16) * 255 + 8) // 16  # 0–16 to 0–255, rounded
-    return Listing(arrays.DIGIT_NAMES, ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64)))
+    return Listing(
+        arrays.class_names("digits"), ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64))
+    )
 
 
-_GRAY, _COLOR, _DIGITS = (28, 28, 1), (32, 32, 3), arrays.DIGIT_NAMES
+_GRAY, _COLOR = (28, 28, 1), (32, 32, 3)
 NAMED = {
     dataset.name: dataset
     for dataset in (
-        NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1), _DIGITS,
-                     1438, 359, _read_digits),
-        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY, arrays.FASHION_NAMES,
-                     60_000, 10_000, partial(arrays.list_idx, "fashion-mnist", arrays.FASHION_NAMES), mirror=True),
-        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GRAY, _DIGITS,
-                     60_000, 10_000, partial(arrays.list_idx, "mnist", _DIGITS)),
-        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY, arrays.KANA_NAMES,
-                     60_000, 10_000, partial(arrays.list_idx, "kmnist", arrays.KANA_NAMES)),
+        NamedDataset("digits", "handwritten digits (Alpaydin, Kaynak 1998), needs no download", (8, 8, 1),
+                     10, 1438, 359, _read_digits),
+        NamedDataset("fashion-mnist", "articles of clothing (Xiao, Rasul, Vollgraf 2017)", _GRAY,
+                     10, 60_000, 10_000, partial(arrays.list_idx, "fashion-mnist"), mirror=True),
+        NamedDataset("mnist", "handwritten digits (LeCun, Cortes, Burges 1998)", _GRAY,
+                     10, 60_000, 10_000, partial(arrays.list_idx, "mnist")),
+        NamedDataset("kmnist", "cursive Japanese characters, hiragana (Clanuwat et al. 2018)", _GRAY,
+                     10, 60_000, 10_000, partial(arrays.list_idx, "kmnist")),
         NamedDataset("emnist", "handwritten digits and letters, balanced split (Cohen et al. 2017)", _GRAY,
-                     arrays.EMNIST_NAMES, 112_800, 18_800, arrays.list_emnist),
-        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR, arrays.CIFAR10_NAMES,
-                     50_000, 10_000, partial(arrays.list_cifar, (arrays.PYTHON, arrays.BINARY)), mirror=True),
+                     47, 112_800, 18_800, arrays.list_emnist),
+        NamedDataset("cifar10", "animals and vehicles (Krizhevsky 2009)", _COLOR,
+                     10, 50_000, 10_000, partial(arrays.list_cifar, (arrays.PYTHON, arrays.BINARY)), mirror=True),
         NamedDataset("cifar100", "animals, plants, things and people, 100 fine classes (Krizhevsky 2009)", _COLOR,
-                     arrays.CIFAR100_NAMES, 50_000, 10_000, partial(arrays.list_cifar, [arrays.FINE]), mirror=True),
-        NamedDataset("svhn", "house numbers, cropped digits (Netzer et al. 2011)", _COLOR, _DIGITS,
-                     73_257, 26_032, arrays.list_svhn),
+                     100, 50_000, 10_000, partial(arrays.list_cifar, [arrays.FINE]), mirror=True),
+        NamedDataset("svhn", "house numbers, cropped digits (Netzer et al. 2011)", _COLOR,
+                     10, 73_257, 26_032, arrays.list_svhn),
         NamedDataset("imagenet", "ILSVRC2012, 1,000 classes (Russakovsky et al. 2015), requires your own copy",
-                     (224, 224, 3), tuple(class_folders.imagenet_names().values()), 1_281_167, 50_000,
-                     class_folders.list_imagenet, mirror=True),
+                     (224, 224, 3), 1000, 1_281_167, 50_000, class_folders.list_imagenet, mirror=True),
     )
 }  # fmt: skip
 

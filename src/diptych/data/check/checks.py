@@ -50,12 +50,10 @@ def check(listing: Listing, progress: Progress = quiet) -> tuple[Finding, ...]:
 
 
 def _check_classes(listing: Listing, measures: Measures) -> Iterator[Finding]:
-    """Yield classes with too few images to train on or to measure; `train` is the first split, and always there."""
-    num_classes, ends = len(listing.class_names), np.cumsum([len(split) for split in listing.splits.values()])
-    good_labels = np.where(measures["is_good"], listing.labels, num_classes)
-    counted = [np.bincount(labels, minlength=num_classes + 1) for labels in np.split(good_labels, ends[:-1])]
-    counts_sk = np.stack(counted)[:, :num_classes]
-    yield from class_findings(listing.class_names, dict(zip(listing.splits, counts_sk.tolist(), strict=True)))
+    """Yield classes with too few images to train on or to measure."""
+    is_good = np.split(measures["is_good"], np.cumsum([len(split) for split in listing.splits.values()])[:-1])
+    good = {name: split.labels[some] for (name, split), some in zip(listing.splits.items(), is_good, strict=True)}
+    yield from class_findings(listing.class_names, good)
 
 
 def _find_duplicates(listing: Listing, measures: Measures) -> Iterator[Finding]:

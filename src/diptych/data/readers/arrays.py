@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -35,42 +36,27 @@ from diptych.data.readers.tree import is_image, visible_entries
 from diptych.data.rules import Finding
 from diptych.errors import DataError, first_of, in_one_line
 
-DIGIT_NAMES = tuple("0123456789")
-FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
-KANA_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-EMNIST_NAMES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
-"""As in `emnist-balanced-mapping.txt`: letters whose two cases look alike are one class, named by the capital."""
-
 EMNIST_PARTS = tuple(
     f"emnist-balanced-{split}-{what}-ubyte.gz" for split in ("train", "test") for what in ("images-idx3", "labels-idx1")
 )
-CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR100_NAMES = tuple(
-    """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
-    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
-    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
-    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
-    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """.split()
-)
-"""CIFAR-100's 100 fine classes, as in its `meta`."""
 NUM_PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + NUM_PIXEL_BYTES
-_ARRAYS = (b"\0\0\x08", b"MATLAB 5.0 MAT-file")
+_IDX, _MATLAB = b"\0\0\x08", b"MATLAB 5.0 MAT-file"
 
 
-def list_idx(dataset: str, class_names: tuple[str, ...], folder: Path) -> Listing:
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Return the classes of a published dataset, in the order of its labels."""
+    lines = resources.files("diptych.data").joinpath("class_names.txt").read_text(encoding="utf-8").splitlines()
+    return next(tuple(line.split("\t")[1:]) for line in lines if line.startswith(f"{dataset}\t"))
+
+
+def list_idx(dataset: str, folder: Path) -> Listing:
     """Read the four files of a dataset, unpacked if all of them are; download what is missing."""
-    files = published(dataset)
+    files, known = published(dataset), class_names(dataset)
     names = [file.name.removesuffix(".gz") for file in files]
     if not all((folder / name).exists() for name in names):
         names = [path.name for path in fetch(files, folder)]
-    return Listing.of_pixels(class_names, *read_idx_files(folder, names, len(class_names)))
+    return Listing.of_pixels(known, *read_idx_files(folder, names, len(known)))
 
 
 def list_emnist(folder: Path) -> Listing:
@@ -79,11 +65,11 @@ def list_emnist(folder: Path) -> Listing:
     forms += [[name.removesuffix(".gz") for name in form] for form in forms]
     names = next((form for form in forms if all((folder / name).is_file() for name in form)), None)
     source = folder if names else fetch(published("emnist"), folder)[0]
-    samples = read_idx_files(source, names or forms[1], len(EMNIST_NAMES))
+    samples = read_idx_files(source, names or forms[1], len(class_names("emnist")))
     # Stored column by column, as Cohen, Afshar, Tapson and van Schaik did, https://arxiv.org/abs/1702.05373: "inverted
     # horizontally and rotated 90 degrees anti-clockwise", as TensorFlow Datasets puts it.
     upright = ((np.ascontiguousarray(images_nhwc.transpose(0, 2, 1, 3)), labels_n) for images_nhwc, labels_n in samples)
-    return Listing.of_pixels(EMNIST_NAMES, *upright)
+    return Listing.of_pixels(class_names("emnist"), *upright)
 
 
 def list_array_files(folder: Path) -> Listing | None:
@@ -92,33 +78,37 @@ def list_array_files(folder: Path) -> Listing | None:
         members = tuple(PurePath(name).name for name in form.members)
         if (folder / members[0]).is_file():
             return read_cifar(folder, replace(form, members=members))
-    arrays, turned, unused = dict[str, NDArray[Any]](), tuple[str, ...](), list[Finding]()
     entries = visible_entries(folder)
     starts = {} if any(entry.is_dir() for entry in entries) else {entry.name: _start(entry) for entry in entries}
-    found = {name: start for name, start in starts.items() if start.startswith(_ARRAYS)}
+    found = [name for name, start in starts.items() if start.startswith((_IDX, _MATLAB))]
+    found = [name for name in found if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in found]
     splits = {name: split_named(name.replace("t10k", "test-")) for name in found}
-    for name, start in found.items():
-        if name.removesuffix(".gz") != name and name.removesuffix(".gz") in found:  # unpacked beside it
-            continue
-        if any(splits.values()) and not splits[name]:
-            unused.append(Finding("not-used", f"{name}: its name says neither train nor test"))
-            continue
-        if start.startswith(_ARRAYS[0]):
-            role, num_axes = ("labels", 1) if start[3:4] == b"\1" else ("images", 3)
-            array = parse_idx(read_file(folder / name), str(folder / name), num_axes)
-            if "emnist" in name.lower() and role == "images":
-                array, turned = array.transpose(0, 2, 1), ("the images of EMNIST turned upright",)
-            some: dict[str, NDArray[Any]] = {role: array}
-        else:
-            some = {}
-            some["images"], some["labels"] = read_svhn(folder / name)
-        for role, array in some.items():
+    used = [name for name in found if splits[name] or not any(splits.values())]
+    arrays = dict[str, NDArray[Any]]()
+    for name in used:
+        for role, array in _arrays_in(folder / name, starts[name]).items():
             if arrays.setdefault(key := f"{role}_{splits[name] or 'train'}", array) is not array:
                 raise DataError(f"{str(folder)!r} has several files of {key}, one of them {name!r}: keep one of them.")
     if not arrays:
         return None
     listing = read_pixels(folder / "arrays", arrays)
-    return replace(listing, inferred=(f"arrays from {first_of([*found], 5)}", *turned), findings=tuple(unused))
+    turned = ["the images of EMNIST turned upright"] * any(map(_is_turned, used))
+    unused = [
+        Finding("not-used", f"{name}: its name says neither train nor test") for name in found if name not in used
+    ]
+    return replace(listing, inferred=(f"arrays from {first_of(used, 5)}", *turned), findings=tuple(unused))
+
+
+def _is_turned(name: str) -> bool:
+    return "emnist" in name.lower()
+
+
+def _arrays_in(path: Path, start: bytes) -> dict[str, NDArray[Any]]:
+    if start.startswith(_MATLAB):
+        return dict(zip(("images", "labels"), read_svhn(path), strict=True))
+    role, num_axes = ("labels", 1) if start[3:4] == b"\1" else ("images", 3)
+    array = parse_idx(read_file(path), str(path), num_axes)
+    return {role: array.transpose(0, 2, 1) if num_axes == 3 and _is_turned(path.name) else array}
 
 
 def _start(entry: os.DirEntry[str]) -> bytes:
@@ -134,7 +124,7 @@ def _start(entry: os.DirEntry[str]) -> bytes:
 
 def list_svhn(folder: Path) -> Listing:
     """Read SVHN's cropped digits, without `extra`; download what is missing."""
-    return Listing.of_pixels(DIGIT_NAMES, *map(read_svhn, fetch(published("svhn"), folder)))
+    return Listing.of_pixels(class_names("svhn"), *map(read_svhn, fetch(published("svhn"), folder)))
 
 
 def read_idx_files(source: Path, names: Sequence[str], num_classes: int) -> list[Pixels]:
@@ -224,10 +214,10 @@ def parse_binary(content: bytes, name: str) -> Pixels:
     if rest or not num_records:
         raise DataError(f"{name!r} is truncated at byte {len(content)}: a record takes {RECORD_BYTES} bytes.")
     records = np.frombuffer(content, dtype=np.uint8).reshape(num_records, RECORD_BYTES)
-    return labeled(name, _to_nhwc(records[:, 1:]), records[:, 0], range(len(CIFAR10_NAMES)))
+    return labeled(name, _to_nhwc(records[:, 1:]), records[:, 0], range(10))
 
 
-def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = len(CIFAR10_NAMES)) -> Pixels:
+def parse_python(content: bytes, name: str, key: str = "labels", num_classes: int = 10) -> Pixels:
     """Parse a Python batch: a pickled dictionary with `data`, uint8 (N, 3072), and a list of labels under a key."""
     stream = io.BytesIO(content)
     try:
@@ -280,11 +270,11 @@ def _as_array(call: _Call) -> NDArray[np.uint8]:
 _BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 _PYTHON_FILES = tuple(f"cifar-10-batches-py/{name}" for name in _BATCHES)
 _BINARY_FILES = tuple(f"cifar-10-batches-bin/{name}.bin" for name in _BATCHES)
-PYTHON = Form(published("cifar10")[0], _PYTHON_FILES, parse_python, CIFAR10_NAMES)
-BINARY = Form(published("cifar10")[1], _BINARY_FILES, parse_binary, CIFAR10_NAMES)
+PYTHON = Form(published("cifar10")[0], _PYTHON_FILES, parse_python, class_names("cifar10"))
+BINARY = Form(published("cifar10")[1], _BINARY_FILES, parse_binary, class_names("cifar10"))
 FINE = Form(
     published("cifar100")[0],
     ("cifar-100-python/train", "cifar-100-python/test"),
-    partial(parse_python, key="fine_labels", num_classes=len(CIFAR100_NAMES)),
-    CIFAR100_NAMES,
+    partial(parse_python, key="fine_labels", num_classes=100),
+    class_names("cifar100"),
 )

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from pathlib import PurePath
-from shlex import quote
 from typing import TypeAlias
 
 from diptych.errors import DataError, first_of
@@ -31,9 +30,15 @@ _NUMBERED = re.compile(r"(.*?[^ ._-])([ ._-]+\(?|(?<!\d)(?=\d))\d+\)?")
 
 @dataclass(frozen=True)
 class Layout:
-    """The split and class of each class folder, what was decided, and what is not used."""
+    """The split and class of each class folder, what was decided, and what is not used.
 
+    `filled` are the folders below `root` that contain images, `empty` those that contain none, at any depth, and `base`
+    is the one that all images are below.
+    """
+
+    root: str
     filled: Collection[Parts]
+    empty: Collection[Parts]
     base: Parts
     places: dict[Parts, tuple[str, str]] = field(default_factory=dict)
     inferred: list[str] = field(default_factory=list)
@@ -45,16 +50,7 @@ class Layout:
 
 
 def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) -> Layout:
-    """Decide what folders are; docs/data.md has the rules.
-
-    Args:
-        root: the folder, for errors.
-        filled: the folders that contain images.
-        empty: those that contain none, at any depth.
-
-    Raises:
-        DataError: it is ambiguous.
-    """
+    """Decide what the folders below `root` are, or raise DataError if it is ambiguous; docs/data.md has the rules."""
     base = _common(filled)
     if len({split_named(path[len(base)]) for path in filled if len(path) > len(base)} - {""}) < 2:
         base = base[: next((depth for depth, part in enumerate(base) if split_named(part)), None)]
@@ -65,13 +61,13 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     unused = [f"{'/'.join(path)}: no images" for path in empty if len(path) <= depth]
     unused += [f"images beside {', '.join(heads)}"] if heads and base in filled else []
     beside = [path for path in empty if path[:-1] == base]
-    layout = Layout(filled, base, {}, inferred, unused)
+    layout = Layout(root, filled, empty, base, {}, inferred, unused)
     splits = {name: split for name in heads if (split := split_named(name))}
     divided = [name for name in splits if len(heads[name][-1]) > depth + 1]
     if divided or len(splits) == len(heads) > 0 or len({*splits.values()}) > 1:
         unused += [f"{path[-1]}: no images" for path in beside]
         if divided:
-            _add_splits(root, layout, heads, splits, divided, empty)
+            _add_splits(layout, heads, divided)
         return layout
     inner = {name: {path[depth + 1] if len(path) > depth + 1 else "" for path in heads[name]} for name in heads}
     sure = [name for name in heads if len({*map(split_named, inner[name])}) > 1 and all(map(split_named, inner[name]))]
@@ -90,57 +86,41 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     return layout
 
 
-def _add_splits(
-    root: str,
-    layout: Layout,
-    heads: Mapping[str, Sequence[Parts]],
-    splits: Mapping[str, str],
-    divided: Sequence[str],
-    empty: Collection[Parts],
-) -> None:
+def _add_splits(layout: Layout, heads: Mapping[str, Sequence[Parts]], divided: Sequence[str]) -> None:
     """Add the class folders in folders that are named after splits, and say what is beside them."""
     depth, known, used = len(layout.base) + 1, set[str](), dict[str, str]()
-    for name in sorted(divided, key=lambda name: splits[name] != "train"):
+    for name in sorted(divided, key=lambda name: split_named(name) != "train"):
         inside = [path for path in heads[name] if len(path) > depth]
         prefix = _common(inside)
         prefix = prefix[:depth] if known & {*prefix[depth:]} else prefix
-        if (before := used.setdefault(splits[name], name)) != name:
-            raise DataError(f"{root!r} has both {before} and {name}: keep one of them.")
-        for path in (*inside, *(path for path in empty if path[:-1] == prefix)):
-            layout.places[path[: len(prefix) + 1]] = splits[name], path[len(prefix)]
+        if (before := used.setdefault(split_named(name), name)) != name:
+            raise DataError(f"{layout.root!r} has both {before} and {name}: keep one of them.")
+        for path in (*inside, *(path for path in layout.empty if path[:-1] == prefix)):
+            layout.places[path[: len(prefix) + 1]] = split_named(name), path[len(prefix)]
         known |= {path[len(prefix)] for path in inside}
         layout.unused.extend([f"images beside the class folders in {name}"] if len(inside) < len(heads[name]) else [])
     for name in [name for name in heads if name not in divided]:
         is_split = known & {path[depth] for path in heads[name] if len(path) > depth}
-        if name not in splits and (is_split or (len(used) < 2 and not {*words(name)} & _UNLABELED)):
+        if not split_named(name) and (is_split or (len(used) < 2 and not {*words(name)} & _UNLABELED)):
             wanted = f"name it after a split ({', '.join(SPLITS)}), or move it elsewhere"
-            raise DataError(
-                f"'{root}/{'/'.join((*layout.base, name))}' is not a split, but {', '.join(divided)} beside it, with "
-                f"class folders inside, is: {wanted}."
-            )
-        why = " without class folders, so without labels" if name in splits else ", but the name of no split"
+            beside = f"but {', '.join(divided)} beside it, with class folders inside, is: {wanted}"
+            raise DataError(f"'{'/'.join((layout.root, *layout.base, name))}' is not a split, {beside}.")
+        why = " without class folders, so without labels" if split_named(name) else ", but the name of no split"
         layout.unused.append(f"{name}: images{why}")
     layout.inferred.append(f"splits from folders {', '.join(f'{used[split]} ({split})' for split in used)}")
 
 
 def labels_in(names: Sequence[str]) -> str:
-    """Return how files can be sorted into class folders if their names seem to carry labels, or ""."""
+    """Return what to do with files if their names seem to carry labels, or ""."""
     by_folder = dict[str, list[str]]()
     for name in names:
         by_folder.setdefault(name.rpartition("/")[0], []).append(name)
     for some in by_folder.values():
-        found = [match for name in some if (match := _NUMBERED.fullmatch(str(PurePath(name).with_suffix(""))))]
-        labels = Counter(match[1] for match in found)
-        if len(found) >= 0.9 * len(some) and 1 < len(labels) <= len(some) / 2:
-            place, mark = found[0][1], found[0][2][:1]
-            label, example = PurePath(place).name, next(name for name in some if name.startswith(place))
-            files, target = quote(place + mark) + ("*" if mark else "[0-9]*"), quote(f"{place}/")
-            counts = [f"{count:,} × {PurePath(place).name!r}" for place, count in labels.items()]
-            return (
-                f"Their names seem to carry labels ({first_of([*counts], 5)}, as in {example!r}). In this folder, move "
-                f"each class into its own (mkdir {target} && mv {files} {target}), or write labels.csv, with the rows "
-                f"path,label and {example},{label} and so on."
-            )
+        labels = Counter(match[1] for name in some if (match := _NUMBERED.fullmatch(PurePath(name).stem)))
+        if labels.total() >= 0.9 * len(some) and 1 < len(labels) <= len(some) / 2:
+            counts = first_of([f"{count:,} × {label!r}" for label, count in labels.items()], 5)
+            fix = "move those of each label into a folder of its own, or list them in a CSV with the columns path,label"
+            return f"The names of files seem to carry labels ({counts}, as in {some[0]!r}): {fix}."
     return ""
 
 
