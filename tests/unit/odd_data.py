@@ -128,6 +128,22 @@ CASES = {
     "train and val": Case(f"{MANY} val/{{cat,dog}}/{{0..3}}.png", sizes=(32, None), said="no test split: 4 of 24"),
     "names of files carry the labels": refused("cat\\.0|file name", "train/{cat,dog}.{0..11}.jpg test1/{1..6}.jpg"),
     "names of files, without a folder": refused("cat\\.0|file name", "{cat,dog}.{0..11}.jpg"),
+    "names of files, beside a form": refused(
+        "cat\\.0", "train/{cat,dog}.{0..11}.jpg", {"sampleSubmission.csv": "id,label\n1,0"}
+    ),
+    "names of files, beside a folder": refused(
+        "boxer_", "images/{cat,boxer}_{0..11}.jpg", {"annotations/list.txt": "hm"}
+    ),
+    "classes beside a flat test": refused("rename flowers to train", "flowers/{cat,dog}/{0..11}.png test/{0..5}.png"),
+    "splits without classes, doubled": refused(
+        "class folders.*got none", "cars_{train,test}/cars_{train,test}/{0..5}.jpg"
+    ),
+    "a flat validation split": Case(
+        "train/{cat,dog}/images/{0..11}.png val/images/{0..5}.png", said="val: images without class folders"
+    ),
+    "the same classes in several folders": refused("use one of color, gray", "{color,gray}/{cat,dog}/{0..5}.png"),
+    "classes of patients": refused("use one of", "p{1..4}/0/{0..3}.png p{1..3}/1/{0..3}.png"),
+    "the same parts of several classes": Case("{cat,dog}/session{1,2}/{0..5}.png"),
     "test without a class": Case(f"{MANY} test/cat/{{0..5}}.png", sizes=(24, 6), said="dog: none for test"),
     "test with another class": refused("owl", f"{MANY} test/{{cat,dog,owl}}/{{0..5}}.png"),
     "validation without a class": Case(f"{MANY} val/cat/{{0..5}}.png {FEW}", sizes=(30, 12), said="dog: none for val"),
@@ -136,7 +152,7 @@ CASES = {
     "classes of one image": refused("Too few images", "{cat,dog,owl}/0.png"),
     "an empty class": refused("owl", TWO, {"owl/notes.txt": "none yet"}),
     "one class": refused("1|at least 2|one class", "cat/{0..11}.png"),
-    "no images": refused("Empty classes", "", {"cat/notes.txt": "a", "dog/notes.txt": "b"}),
+    "no images": refused("0 images", "", {"cat/notes.txt": "a", "dog/notes.txt": "b"}),
     "nested classes": Case("cat/{black,white}/{0..5}.png dog/{0..11}.png"),
     "names that differ in case": Case("{Cat,cat,dog}/{0..7}.png", classes="Cat cat dog", said="may be one"),
     "names with spaces": Case("{big cat,dog}/{0..11}.png".replace(" ", "~"), classes="big~cat dog"),
@@ -259,6 +275,84 @@ CASES = {
             "sample_submission.csv": "id,label\n1,0\n",
         },
         sizes=(18, 6),
+    ),
+    "a table and a form": Case(
+        "train/{0..23}.png",
+        {"labels.csv": table("id,breed", "{i},{pet}"), "sample_submission.csv": "id,cat,dog\n1,0,0\n"},
+    ),
+    "tables in splits": Case(
+        "train/{0..17}.png valid/{0..5}.png",
+        {
+            f"{split}/_classes.csv": table(
+                "filename, cat, dog", "{i}.png, {y}, {n}", num, y=lambda i: 1 - i % 2, n=lambda i: i % 2
+            )
+            for split, num in (("train", 18), ("valid", 6))
+        },
+        said="label column 'cat', 'dog'",
+    ),
+    "tables of pixels in splits": Case(
+        "",
+        {f"p_{split}/p_{split}.csv": pixels_table(PIXELS) for split in ("train", "test")},
+        classes="0 1",
+        sizes=(24, 24),
+    ),
+    "pixels without labels for the test": Case(
+        "",
+        {"train.csv": pixels_table(PIXELS), "test.csv": PIXELS[6:] + "\n" + "7," * 15 + "7\n"},
+        classes="0 1",
+        said="test.csv, which has no column 'label'",
+    ),
+    "tables of splits beside class folders of one": Case(
+        "Train/{0,1}/{0..11}.png Test/{0..5}.png Meta/{0,1}.png",
+        {
+            "Train.csv": table("Width,ClassId,Path", "9,{y},Train/{y}/{n}.png", y=lambda i: i % 2, n=lambda i: i // 2),
+            "Test.csv": table("Width,ClassId,Path", "9,{y},Test/{i}.png", 6, y=lambda i: i % 2),
+            "Meta.csv": "Path,ClassId\nMeta/0.png,0\nMeta/1.png,1\n",
+        },
+        classes="0 1",
+        sizes=(24, 6),
+        said="Meta.csv",
+    ),
+    "a table beside splits of class folders": Case(
+        f"cars/{MANY} cars/{FEW}", {"anno_train.csv": "0.png,39,116\n1.png,36,116\n"}, sizes=(24, 12), said="anno_train"
+    ),
+    "lists beside class folders": Case(
+        f"images/{TWO}", {"train_test_split.txt": "1 0\n2 1\n"}, said="Not used: train_test_split.txt"
+    ),
+    "a workbook": refused(
+        "Office.*save its table as CSV", "", {"labels.xlsx": b"PK\3\4" + b"\0" * 26 + b"xl/"}, "labels.xlsx"
+    ),
+    "a workbook called csv": refused("got an Office", "", {"l.csv": b"PK\3\4" + b"\0" * 26 + b"xl/"}, "l.csv"),
+    "numbers that are no pixels": refused(
+        "'height', 'Target'; .*--image-column",
+        "",
+        {"t.csv": table("who,x,y,width,height,Target", "{i},1,2,3,4,1")},
+        "t.csv",
+    ),
+    "one of the splits is decomposed": Case(
+        f"train/dog/{{0..11}}.png train/K\xe4fer/{{0..11}}.png {FEW[:5]}Ka\u0308fer/{{0..5}}.png test/dog/{{0..5}}.png",
+        classes="Ka\u0308fer dog",
+        sizes=(24, 12),
+    ),
+    "a column of splits under another name": listed(
+        "path,label,Dataset_type", f"{ROW},{{pet}},{{s}}", s=lambda i: "TRAIN" if i < 18 else "TEST", sizes=(18, 6)
+    ),
+    "class names beside labels": listed("Filename,Label,ClassName", f"{ROW},{{y}},{{pet}}", y=lambda i: i % 2),
+    "rows without any cell": listed("path,label", f"{ROW},{{pet}}\n,"),
+    "float ids": Case("images/{0..23}.png", {"labels.csv": table("id,label", "{i}.0,{pet}")}, "labels.csv"),
+    "suffixes in another case": listed("path,label", "images/img_{i}.PNG,{pet}"),
+    "files two folders below": Case(
+        "images_{1..2}/images/{0..11}_{a,b}.png",
+        {"labels.csv": table("Image Index,Finding", "{n}.png,{pet}", 12, n=lambda i: f"{i}_a")},
+        "labels.csv",
+        refused=True,
+        said="may be 'images_1/images/0_a.png' or",
+    ),
+    "decomposed names": Case(
+        "K\xe4fer_{0..23}.png", {"labels.csv": table("path,label", "Ka\u0308fer_{i}.png,{pet}")}, "labels.csv"
+    ),
+    "decomposed labels": listed(
+        "path,label", f"{ROW},{{y}}", y=lambda i: ("K\xe4fer", "Ka\u0308fer")[i % 2], classes=2, said="may be one"
     ),
     "metadata.csv": Case("train/{0..23}.png", {"train/metadata.csv": table("file_name,label", "{i}.png,{pet}")}),
     "metadata.jsonl": Case(

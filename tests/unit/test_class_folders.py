@@ -92,7 +92,7 @@ def below(*folders, names=AB):
         (below("train", "test", "tset"), None, "tset' is not a split"),
         ([*below("train"), "car/"], None, "car' is not a split"),
         (["a/", "b/", "test/a/", "test/b/"], None, "a' is not a split, but test beside it"),
-        (below("fold_1", "fold_2", "fold_3"), None, "has the parts fold_1, fold_2, fold_3, each with the classes a, b"),
+        (below("fold_1", "fold_2", "fold_3"), None, "has fold_1, fold_2, fold_3, most of them with the folders a, b"),
         (["a/train/", "a/test/", "b/"], None, "splits inside a, but none in b"),
     ],
 )

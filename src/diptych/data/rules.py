@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,9 @@ KINDS = {
     "absent-class": Kind("warning", "Classes missing from a split", "A class without images in some split."),
     "tiny-class": Kind("warning", "Tiny classes", "A class with very few training images."),
     "imbalance": Kind("note", "Imbalanced classes", "Accuracy hides rare classes: use macro F1, or class weights."),
-    "alike-classes": Kind("warning", "Classes that may be one", "Their names differ only in case or spaces."),
+    "alike-classes": Kind(
+        "warning", "Classes that may be one", "Their names differ only in case, spaces or Unicode form."
+    ),
     "not-used": Kind("note", "Not used", "Columns, tables or folders that might have been meant to be used."),
     "placeholder": Kind("warning", "Placeholders", "A card such as 'no image available' in place of the picture."),
     "blank": Kind("warning", "Blank images", "One flat color."),
@@ -131,10 +134,10 @@ def class_findings(class_names: Sequence[str], labels: Mapping[str, NDArray[np.i
         yield Finding("too-few", "no class has two, of which one could be held out for the test")
     alike: dict[str, list[str]] = {}
     for name in class_names:
-        alike.setdefault("".join(name.split()).casefold(), []).append(repr(name))
+        alike.setdefault("".join(normalize("NFKC", name).split()).casefold(), []).append(repr(name))
     for names in alike.values():
         if len(names) > 1:
-            yield Finding("alike-classes", f"{' and '.join(names)} differ only in case or spaces")
+            yield Finding("alike-classes", f"{' and '.join(names)} differ only in case, spaces or form")
 
 
 def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ _OTHERS = {
         "a DICOM image": rb".{128}DICM",
         "a video": rb"....ftyp|....(moov|mdat|wide)|\x1aE\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]",
         "a PDF": rb"%PDF",
+        "an Office document": rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/|mimetype)|\xd0\xcf\x11\xe0",
         "an archive": rb"PK(\x03\x04|\x05\x06)|\x1f\x8b|BZh[1-9]|\xfd7zXZ\0|Rar!\x1a|7z\xbc\xaf\x27\x1c",
         "a NumPy array": rb"\x93NUMPY",
         "a MATLAB file": rb"MATLAB 5\.0 MAT-file",

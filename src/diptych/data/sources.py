@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,8 @@ from diptych.errors import DataError, UsageError
 from diptych.options import SourceOptions
 from diptych.vocabulary import did_you_mean
 
-_NO_CLASS = layout.SPLITS.keys() | {"data", "image", "images", "img", "imgs", "part", "parts"}
+_LISTS = tables.LISTS | {".json", ".mat", ".xls", ".xlsx"}
+_TELLING = re.compile("train|test|val|split|fold|label|class|annotation")
 KINDS = (
     "a folder of class folders; a CSV of paths and labels, or of labels and pixels; Parquet with an image column; "
     "a folder of such tables, or of IDX, MATLAB (SVHN) or CIFAR files; .npz with images and labels; a zip or tar of "
@@ -128,11 +130,13 @@ def find(
         return Source(path.name, _read_folder(path, options, progress))
     suffix = path.suffix.lower()
     if path.is_file() and (suffix in tables.SUFFIXES or (suffix in tables.LISTS and _may_fit(path))):
-        return Source(path.stem, tables.read_shards({"": [path]}, options))
+        split = "train" if layout.split_named(path.stem) == "train" else ""
+        return Source(path.stem, tables.read_shards({split: [path]}, options))
     if path.suffix.lower() == ".npz" and path.is_file():
         tables.refuse_options(data, options)
         return Source(path.stem, objects.read_pixels(path))
-    if is_archive(path):
+    noun = describe_file(str(path)) or "an image"
+    if noun != "an Office document" and is_archive(path):
         folder = unpacked(path, folder_named_by("DIPTYCH_CACHE"), progress=progress)
         try:
             listing = _read_folder(folder, options)
@@ -141,8 +145,8 @@ def find(
         return Source(path.stem.removesuffix(".tar"), listing)
     known = f"DATA is one of {', '.join(NAMED)}, or a path: {KINDS}."
     if path.exists():
-        noun = describe_file(str(path)) or "an image"
         hint = ", so its folder is DATA" if noun in ("an IDX file", "a MATLAB file", "a pickle") else ""
+        hint = ": save its table as CSV UTF-8" if noun == "an Office document" else hint
         raise UsageError(f"Unsupported data source {data!r}: it is {noun}{hint}. {known}")
     if path.parent.parent.name == objects.FOLDER:
         raise UsageError(f"The Python object in {data!r} was removed from the cache: pass it again as `data`.")
@@ -182,16 +186,22 @@ def absolute(data: str | Path) -> str:
 
 def _read_folder(folder: Path, options: SourceOptions, progress: Progress = quiet) -> Listing:
     inside = _unwrap(folder)
-    paths, metadata = _find_tables(inside), _find_metadata(inside)
+    found, metadata = _find_tables(inside), _find_metadata(inside)
+    paths = [path for path in found if "submission" not in path.stem.lower()]  # Kaggle's form for predictions
     is_tree = not (paths or metadata) or _is_tree(inside, paths or metadata)
-    if metadata and (not is_tree or tables.has_labels(metadata[0], options)):
-        return tables.read_tables(metadata, options)
-    if paths and not is_tree:
-        return tables.read_tables(paths, options)
-    tables.refuse_options(str(folder), options)
-    listing = arrays.list_array_files(inside) or class_folders.list_folder(folder, progress)
-    unused = [Finding("not-used", f"{path.name}, beside class folders") for path in sorted({*metadata, *paths})]
-    return replace(listing, findings=(*listing.findings, *unused))
+    use_metadata = metadata and (not is_tree or tables.has_labels(metadata[0], options))
+    chosen = metadata if use_metadata else [] if is_tree else paths
+    unused = {*metadata, *found}.difference(chosen)
+    if chosen:
+        listing = tables.read_tables(chosen, options)
+    else:
+        tables.refuse_options(str(folder), options)
+        if not (pixels := arrays.list_array_files(inside)):
+            unused |= {path for path in _files(inside, _LISTS) if _TELLING.search(path.stem.lower())}
+        listing = pixels or class_folders.list_folder(folder, progress)
+    where = f"beside {chosen[0].name}" if chosen else "beside class folders"
+    findings = [Finding("not-used", f"{path.name}, {where}") for path in sorted(unused)]
+    return replace(listing, findings=(*listing.findings, *findings))
 
 
 def _find_metadata(folder: Path) -> list[Path]:
@@ -199,35 +209,49 @@ def _find_metadata(folder: Path) -> list[Path]:
 
     Source: `datasets`, packaged_modules/folder_based_builder: where there is one, folders are no labels.
     """
-    splits = [name for name in tree.folder_names(folder) if layout.split_named(name)]
-    for parents in ([folder], [folder / name for name in splits]):
+    for parents in ([folder], _split_folders(folder)):
         if found := [path for parent in parents for path in _files(parent, tables.SUFFIXES) if path.stem == "metadata"]:
             return found
     return []
 
 
 def _find_tables(folder: Path) -> list[Path]:
-    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else others or lists at its top."""
+    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else others or lists at its top.
+
+    If there are none, those in the folders of splits count.
+    """
     top = _files(folder, tables.SUFFIXES)
     shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
     lists = [path for path in _files(folder, tables.LISTS) if layout.split_named(path.stem) and _may_fit(path)]
-    return shards or _files(folder / "data", {parquet.SUFFIX}) or top or lists
+    if found := shards or _files(folder / "data", {parquet.SUFFIX}) or top or lists:
+        return found
+    return [path for parent in _split_folders(folder) for path in _files(parent, tables.SUFFIXES)]
+
+
+def _split_folders(folder: Path) -> list[Path]:
+    return [folder / name for name in tree.folder_names(folder) if layout.split_named(name)]
 
 
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
     if not os.path.isdir(folder):  # noqa: PTH112  (false if it cannot be searched)
         return []
-    paths = [Path(entry.path) for entry in tree.visible_entries(folder)]
+    paths = [Path(entry.path) for entry in tree.visible_entries(folder, ".")]
     return [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def _is_tree(folder: Path, paths: Sequence[Path]) -> bool:
     """Return whether a folder with tables holds two class folders; see docs/data.md for what counts as one."""
-    _, found, _ = class_folders.survey(folder)
-    besides = _NO_CLASS if any(map(_may_fit, paths)) else {*layout.SPLITS}
+    fits = any(map(_may_fit, paths))
+    try:
+        _, found, _ = class_folders.survey(folder)
+    except DataError:
+        if not fits:
+            raise
+        return False
+    besides = layout.NO_CLASS if fits else {*layout.SPLITS}
     placed = [(path, place[1]) for path in found.filled if (place := found.place_of(path))]
     labels = {label for path, label in placed if path[0] != label or not besides.intersection(layout.words(label))}
-    return len(labels) > 1 and not found.base
+    return len(labels) > 1 and (not found.base or len({split for split, _ in found.places.values()}) > 1)
 
 
 def _may_fit(path: Path) -> bool:

@@ -8,7 +8,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, TypeAlias
 
 from diptych.data.readers.labels import FLAGS, quoted, whole
-from diptych.data.readers.layout import SPLITS, split_named
+from diptych.data.readers.layout import SPLIT, SPLITS, split_named
 from diptych.errors import DataError, UsageError, first_of
 from diptych.options import SourceOptions
 
@@ -66,12 +66,12 @@ def choose_columns(table: Table, options: SourceOptions) -> Columns:
     image = [] if table.levels is not None else [_chosen(table, "image", options.image_column, tiers)]
     others = [one for one in table.label_columns if one not in (*image, *splits) and role_of(one) != "index"]
     tiers = [_of_role(others, "label"), _of_role(others, "like a label")]
-    tiers[0] = [one for one in tiers[0] if one.lower() != "class_name"] or tiers[0]
+    tiers[0] = [one for one in tiers[0] if _plain(one) != "classname"] or tiers[0]
     rest = [one for one in others if role_of(one) not in ("split", "id")] or others
     flags = [] if options.label_column or any(tiers) or len(rest) == 1 else _one_hot(table, rest)
     labels = flags or [_chosen(table, "label", options.label_column, [*tiers, rest])]
-    known = {"class_name", f"{labels[0]}_name".lower()}
-    names = [one for one in others if one.lower() in known and one not in labels and len(labels) == 1][:1]
+    known = {"classname", _plain(f"{labels[0]}name")}
+    names = [one for one in others if _plain(one) in known and one not in labels and len(labels) == 1][:1]
     return {"image": image, "label": labels, "split": splits, "class name": names}
 
 
@@ -117,7 +117,8 @@ def column_named(table: Table, use: str, option: str) -> str:
 
 def _split_words(column: str) -> Mapping[str, str]:
     """Return what cells of a split column mean; those of `is_valid` or `train` are yes and no in many forms."""
-    yes = SPLITS.get(_plain(column).removeprefix("is"))
+    match = SPLIT.fullmatch(_plain(column).removeprefix("is"))
+    yes = match and SPLITS[match[1]]
     no = "test" if yes == "train" else "train"
     return SPLIT_WORDS | ({cell: yes if is_true else no for cell, is_true in FLAGS.items()} if yes else {})
 
@@ -129,9 +130,14 @@ def _splits_in(table: Table, column: str) -> list[str]:
 
 
 def _states_splits(table: Table, column: str) -> bool:
+    """Return whether a column is named like one of splits and states any, or states nothing else."""
+    words = _split_words(column)
     if role_of(column) == "split":
         return any(_splits_in(table, column))
-    return len(_split_words(column)) > len(SPLIT_WORDS) and all(_splits_in(table, column))
+    is_flag = len(words) > len(SPLIT_WORDS)
+    cells = table.texts(column) if is_flag or table.is_text(column) else [""]
+    splits = {words.get(whole(cell).lower(), "") for cell in cells}
+    return all(splits) and (is_flag or {"train"} < splits)
 
 
 def read_splits(table: Table, column: str, option: str | None) -> list[str]:

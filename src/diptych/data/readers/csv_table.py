@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from diptych.data.readers.columns import at, column_named, role_of
 from diptych.data.readers.labels import quoted
 from diptych.data.readers.tree import is_image
+from diptych.data.signatures import NUM_BYTES, describe
 from diptych.errors import DataError
 
 Shape: TypeAlias = tuple[int, int, int]
@@ -80,8 +81,9 @@ class CsvTable:
     def holds_pixels(self) -> bool:
         """Whether most columns are pixels: by their names or as they are numbers, and none names images."""
         is_wide = len(self.columns) > _MIN_LEVELS and not any(map(is_image, self.first))
-        is_numeric = not any(role_of(name) in ("image", "id") for name in self.columns)
-        is_numeric = is_numeric and _count_numbers(self.first) > len(self.first) // 2
+        is_numeric = _count_numbers(self.first) > len(self.first) // 2
+        is_counted = not self.has_header or sum(name[-1:].isdecimal() for name in self.columns) > len(self.columns) // 2
+        is_numeric = is_numeric and is_counted and not any(role_of(name) in ("image", "id") for name in self.columns)
         return is_wide and (self.names_pixels or is_numeric)
 
     @property
@@ -129,7 +131,7 @@ def _count_numbers(row: tuple[str, ...]) -> int:
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row's last line, from 1, and its cells; skip empty lines, and Excel's `sep=;`."""
+    """Yield the number of each row's last line, from 1, and its cells; skip those without any, and Excel's `sep=;`."""
     if path.suffix.lower() == JSON_LINES:
         yield from _json_rows(path)
         return
@@ -138,7 +140,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         try:
             for row in reader:
                 cells = [cell.strip() for cell in row if cell or delimiter != " "]
-                if cells and not (reader.line_num == 1 and cells[0] == "sep="):
+                if any(cells) and not (reader.line_num == 1 and cells[0] == "sep="):
                     yield reader.line_num, cells
         except csv.Error as error:
             raise DataError(f"{_at(path, reader.line_num)} cannot be read: {error}.") from error
@@ -267,13 +269,15 @@ def names_beside(path: Path) -> list[str] | None:
 def read_lines(path: Path) -> Generator[str]:
     """Yield the lines of a text file; raise DataError at one that cannot belong to a table."""
     try:
-        with path.open("rb") as start:
-            encoding = "utf-16" if start.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        with path.open("rb") as file:
+            start = file.read(NUM_BYTES)
+        encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
         with path.open(encoding=encoding, errors=errors, newline="") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE or "\0" in line:
-                    raise DataError(f"{_at(path, number)} is too long or contains a NUL: expected a CSV file.")
+                    fault = f"is too long or contains a NUL: expected a CSV file, got {describe(start)}"
+                    raise DataError(f"{_at(path, number)} {fault}.")
                 if not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line):
                     raise DataError(f"{_at(path, number)} is not UTF-8: save the table as UTF-8 (in Excel: CSV UTF-8).")
                 yield line

@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib import resources
 from itertools import chain, groupby
 from pathlib import Path, PurePath
+from unicodedata import normalize
 
 import numpy as np
 
@@ -45,17 +46,20 @@ def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     if len(rest.left_out) > max(1000, 20 * len(names)):
         holds = f"it has {len(names):,} images and {rest.describe(lambda folder: True)}"
         raise DataError(f"{str(root)!r} is not a dataset: {holds}. Name the folder that contains the class folders.")
-    class_names = sorted({label for _, label in layout.places.values()})
-    if len(class_names) < 2:
+    labels = sorted({label for _, label in layout.places.values()}, reverse=True)
+    forms = {normalize("NFC", label): label for label in labels}  # may be composed in one split, not in another
+    class_names = sorted(forms.values())
+    filled = sorted({place[1] for folder in layout.filled if (place := layout.place_of(folder))})
+    if len(filled) < 2:
         wanted = "at least 2 class folders, each with the images of one class"
         others = rest.describe(lambda _: True) or "nothing else"
         holds = labels_in(names) or f"In all, it has {len(names):,} images, {others}."
-        raise DataError(f"{str(root)!r} must contain {wanted}, got {first_of(class_names, 5) or 'none'}. {holds}")
+        raise DataError(f"{str(root)!r} must contain {wanted}, got {first_of(filled, 5) or 'none'}. {holds}")
     index, start = {name: number for number, name in enumerate(class_names)}, len("/".join((*layout.base, "")))
     found: dict[str, list[list[str]]] = {split: [[] for _ in index] for split, _ in layout.places.values()}
     for folder, inside in groupby(names, key=_folder):
         if place := layout.place_of(folder):
-            found[place[0]][index[place[1]]] += (name[start:] for name in inside)
+            found[place[0]][index[forms[normalize("NFC", place[1])]]] += (name[start:] for name in inside)
     inferred = f"{len(class_names)} classes from folder names: {first_of(class_names, 5)}", *layout.inferred
     findings = [Finding("not-used", reason) for reason in layout.unused]
     if left_out := rest.describe(lambda folder: layout.place_of(_folder(f"{folder}/")) is not None):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from os.path import commonprefix
 from pathlib import PurePath
 from typing import TypeAlias
@@ -21,10 +22,12 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 """Words for splits, as Hugging Face has them: in names of folders and tables, and in split columns."""
+NO_CLASS = {*SPLITS, "data", "image", "images", "img", "imgs", "part", "parts"}
+"""Names of folders that are not those of classes."""
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_SPLIT = re.compile(rf"({'|'.join(SPLITS)})(set|data|images?|imgs?)?")
+SPLIT = re.compile(rf"({'|'.join(SPLITS)})(set|data|images?|imgs?)?")
 _UNLABELED = frozenset("unlabeled unlabelled unsup extra pred predict prediction submission sample samples".split())
-_PART = re.compile(r"(fold|part|split|cv|batch|chunk|shard)s?[ _-]?\d+", re.IGNORECASE)
+_PART = re.compile(r"(part|batch|chunk|shard|session|camera|cam|day|set|group|series)s?[ _-]?\d+", re.IGNORECASE)
 _NUMBERED = re.compile(r"(.*?[^ ._-])([ ._-]+\(?|(?<!\d)(?=\d))\d+\)?")
 
 
@@ -63,7 +66,7 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     beside = [path for path in empty if path[:-1] == base]
     layout = Layout(root, filled, empty, base, {}, inferred, unused)
     splits = {name: split for name in heads if (split := split_named(name))}
-    divided = [name for name in splits if len(heads[name][-1]) > depth + 1]
+    divided = [name for name in splits if any(_is_class(part) for path in heads[name] for part in path[depth + 1 :])]
     if divided or len(splits) == len(heads) > 0 or len({*splits.values()}) > 1:
         unused += [f"{path[-1]}: no images" for path in beside]
         if divided:
@@ -77,10 +80,20 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
         inferred.append("splits from folders in each class")
         layout.places.update({path[: depth + 2]: (split_named(path[depth + 1]), path[depth]) for path in filled})
         return layout
-    nested = sorted({*[inside for names in inner.values() for inside in names]} - {""})
-    if len({*map(frozenset, inner.values())}) == 1 < len(nested) and all(map(_PART.fullmatch, heads)):
-        wanted = f"{first_of(nested, 5)}: use one as DATA, or move their class folders into train and test"
-        raise DataError(f"{root!r} has the parts {first_of([*heads])}, each with the classes {wanted}.")
+    counts = Counter(chain.from_iterable(inner.values()))
+    nested = sorted({*counts} - {""})
+    trees = [name for name in heads if "" not in inner[name]]
+    flat = [name for name in heads if name not in trees and (name in splits or {*words(name)} & _UNLABELED)]
+    if trees and flat and len(flat) + len(trees) == len(heads):
+        wanted = f"rename {trees[0]} to train, or move {flat[0]} elsewhere"
+        raise DataError(f"{root!r} has class folders in {trees[0]}, but only images in {flat[0]}: {wanted}.")
+    recur = 1 < len(trees) == len(heads) < 2 * min(counts.values())
+    if recur and len(nested) > 1 and not all(map(_PART.fullmatch, nested)):
+        wanted = (
+            f"if {nested[0]} is a class, use one of {first_of(trees)} as DATA, or move its folders into train and "
+            f"test; if {trees[0]} is a class, move the images of its folders into {trees[0]} itself"
+        )
+        raise DataError(f"{root!r} has {first_of(trees)}, most of them with the folders {first_of(nested)}: {wanted}.")
     inferred += [f"folders in classes are part of them: {first_of(nested, 5)}"] if nested else []
     layout.places.update({(*base, name): ("train", name) for name in sorted([*heads, *(path[-1] for path in beside)])})
     return layout
@@ -129,6 +142,11 @@ def _common(paths: Collection[Parts]) -> Parts:
     return tuple(commonprefix([*paths])[: max(min(map(len, paths), default=0) - 1, 0)])  # noqa: RUF071  (of tuples)
 
 
+def _is_class(name: str) -> bool:
+    """Return whether a folder in one of a split may be that of a class."""
+    return name.lower() not in NO_CLASS and not split_named(name)
+
+
 def words(name: str) -> list[str]:
     """Return the words of a name, in lower case."""
     return [word.lower() for word in _WORD.findall(name)]
@@ -136,5 +154,5 @@ def words(name: str) -> list[str]:
 
 def split_named(name: str) -> str:
     """Return the split that a word of a name means; "" if none does, or several differ."""
-    splits = {SPLITS[match[1]] for word in words(name) if (match := _SPLIT.fullmatch(word))}
+    splits = {SPLITS[match[1]] for word in words(name) if (match := SPLIT.fullmatch(word))}
     return splits.pop() if len(splits) == 1 else ""

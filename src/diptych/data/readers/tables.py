@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.columns import at, choose_columns, listed, read_labels, read_splits, role_of
 from diptych.data.readers.csv_table import JSON_LINES, CsvTable, as_images, names_beside, read_pixels
 from diptych.data.readers.labels import are_numbers, find_classes, missing_labels, quoted, several_labels, whole
-from diptych.data.readers.layout import split_named, words
+from diptych.data.readers.layout import split_named
 from diptych.data.readers.parquet import SUFFIX, ParquetImages, ParquetTable
 from diptych.data.readers.tree import Folder, by_path, locate
 from diptych.data.rules import Finding, judge
@@ -50,13 +49,11 @@ def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
         DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing.
     """
     _check_complete(paths)
-    paths = [path for path in paths if "submission" not in words(path.stem)] or paths
     shards: dict[str, list[Path]] = {}
+    are_apart = len({path.parent for path in paths}) > 1  # in the folders of splits
     for path in paths:
-        split = split_named(path.parent.name if path.stem == "metadata" else path.stem)
+        split = split_named(path.stem) or split_named(path.parent.name) * are_apart
         shards.setdefault(split, []).append(path)
-    if len(paths) == 1 and "train" in shards:
-        return read_shards({"": paths}, options)
     unnamed = shards.pop("", []) if len(shards) > 1 else []
     if paths[0].suffix.lower() == SUFFIX:
         if unnamed:
@@ -94,10 +91,14 @@ def _check_complete(paths: Sequence[Path]) -> None:
 
 def open_table(path: Path, options: SourceOptions) -> Table:
     """Open a table by the suffix of its name and what it begins with."""
-    if path.suffix.lower() == SUFFIX:
-        return ParquetTable.open(path)
-    table = CsvTable.open(path)
-    return read_pixels(table, options.label_column, options.pixel_shape) if table.holds_pixels else table
+    table = _open(path)
+    if not isinstance(table, CsvTable) or not table.holds_pixels or options.image_column:
+        return table
+    return read_pixels(table, options.label_column, options.pixel_shape)
+
+
+def _open(path: Path) -> Table:
+    return ParquetTable.open(path) if path.suffix.lower() == SUFFIX else CsvTable.open(path)
 
 
 def has_labels(path: Path, options: SourceOptions) -> bool:
@@ -139,7 +140,7 @@ def read_shards(shards: Mapping[str, Sequence[Path]], options: SourceOptions) ->
     files = [(split, path) for split in sorted(shards, key=lambda split: split != "train") for path in shards[split]]
     first = open_table(files[0][1], options)
     columns = choose_columns(first, options)
-    if files[0][0] and not options.split_column:
+    if len(files) > 1 and files[0][0] and not options.split_column:
         columns["split"] = []
     if first.levels is not None:
         options = replace(options, label_column=columns["label"][0])
@@ -147,10 +148,10 @@ def read_shards(shards: Mapping[str, Sequence[Path]], options: SourceOptions) ->
     root = Path(options.root or os.path.commonpath([path.parent for _, path in files]))
     rows, tables, names = _Rows(findings=_unused(first, used)), list[Table](), dict[str, str]()
     for split, path in files:
-        table = first if path == first.path else open_table(path, options)
-        if split not in ("", "train") and not {*columns["label"]} & {*table.columns}:
+        if split not in ("", "train") and not {*columns["label"]} & {*_open(path).columns}:
             rows.findings.append(Finding("not-used", f"{path.name}, which has no column {columns['label'][0]!r}"))
             continue
+        table = first if path == first.path else open_table(path, options)
         if not used <= {*table.columns} or table.class_names != first.class_names:
             raise DataError(f"{table} has other columns or classes than {first}.")
         tables.append(table)
@@ -160,8 +161,8 @@ def read_shards(shards: Mapping[str, Sequence[Path]], options: SourceOptions) ->
         stated = [read_splits(table, column, options.split_column) for column in columns["split"]]
         rows.splits += stated[0] if stated else [split] * len(labels)
         if table.is_text(image):
-            parent = "" if options.root else os.path.relpath(path.parent, root)
-            rows.paths += [posixpath.join(parent, text) for text in table.texts(image)]
+            parent = "" if options.root or path.parent == root else f"{path.parent.relative_to(root).as_posix()}/"
+            rows.paths += [parent + text for text in table.texts(image)]
     if not rows.labels:
         raise DataError(f"{first} has no rows: expected one per image.")
     pixels = [table for table in tables if isinstance(table, CsvTable) and not rows.paths]
@@ -208,7 +209,7 @@ def _locate(rows: _Rows, root: Path) -> list[str]:
         missing = f"is not a file below {str(root)!r}{more}: set --root to the folder that the paths begin in"
         raise DataError(f"{at(*rows.places[0])} names the image {quoted(rows.paths[0])}, which {missing}.")
     tops = [split_named(path.split("/")[0]) for path in rows.paths]
-    if not any(rows.splits) and "train" in tops and "" not in tops and len({*tops}) > 1:
+    if {*rows.splits} <= {"", "train"} and "train" in tops and "" not in tops and len({*tops}) > 1:
         rows.splits = tops
         inferred.append("splits from the folders in the paths")
     if others := folder.left_out(rows.paths):

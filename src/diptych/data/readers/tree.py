@@ -9,11 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain, count
+from functools import cached_property
+from itertools import count
 from pathlib import Path
+from unicodedata import normalize
 
 from diptych.data.paths import as_text, escape
+from diptych.data.readers.labels import whole
 from diptych.data.readers.layout import split_named
 from diptych.data.signatures import SUFFIXES, describe_file
 from diptych.errors import DataError
@@ -124,20 +126,20 @@ def is_image(name: str) -> bool:
 
 
 class Folder:
-    """A folder of images, and what its subfolders hold, each read once."""
+    """A folder of images, which is searched once, if paths do not name them in full."""
 
     def __init__(self, root: Path) -> None:
-        """Read the names of its subfolders."""
-        self.root, self._tops = root, ["", *folder_names(root)]
-        self.files = lru_cache(maxsize=None)(self._files)
+        """Read nothing yet."""
+        self.root = root
 
-    def _files(self, folder: str) -> dict[str, list[str]]:
-        """Return the files of a subfolder by name in lower case, and its images also without suffix."""
+    @cached_property
+    def images(self) -> dict[str, list[str]]:
+        """The paths of all images by name, with and without suffix, also in lower case; the least deep ones first."""
         found: dict[str, list[str]] = defaultdict(list)
-        if os.path.isdir(self.root / folder):  # noqa: PTH112  (false if it cannot be searched)
-            for entry in visible_entries(self.root / folder):
-                for key in {entry.name, posixpath.splitext(entry.name)[0]} if is_image(entry.name) else {entry.name}:
-                    found[key.lower()] += [entry.name] * entry.is_file()
+        for path in sorted(image_names(self.root), key=lambda path: path.count("/")):
+            base = posixpath.basename(path)
+            for key in {one for name in (base, posixpath.splitext(base)[0]) for one in (name, name.lower())}:
+                found[key].append(path)
         return found
 
     def has(self, name: str) -> bool:
@@ -145,34 +147,37 @@ class Folder:
         return not escape(name) and os.path.isfile(self.root / name)  # noqa: PTH113  (false for a name too long)
 
     def find(self, name: str, split: str) -> list[str]:
-        """Return the files that a path without its suffix, or without its first folder, may mean; see `locate`."""
-        if escape(name):
-            return []
-        parent, base = posixpath.split(name)
-        tops = [top for top in self._tops if not split or (split_named(top) or split) == split]
-        folders = [posixpath.join(top, parent) for top in tops]
-        return [posixpath.join(folder, file) for folder in folders for file in self.files(folder).get(base.lower(), ())]
+        """Return the images that a path without its suffix, or without its first folders, may mean; see `locate`."""
+        parent, _, base = f"/{name}".rpartition("/")
+        for key in (base, base.lower(), whole(base)):
+            paths = [path for path in self.images.get(key, ()) if f"/{path}".rpartition("/")[0].endswith(parent)]
+            paths = [path for path in paths if not split or (split_named(path.split("/")[0]) or split) == split]
+            if paths and not escape(name):
+                return [path for path in paths if path.count("/") == paths[0].count("/")]
+        return []
 
     def left_out(self, names: Sequence[str]) -> list[str]:
         """Return the images that are not among `names`, in the folders of these."""
         known = set(names)
-        folders = sorted({posixpath.dirname(name) for name in names})
-        files = [posixpath.join(folder, file) for folder in folders for file in {*chain(*self.files(folder).values())}]
-        return sorted(file for file in files if is_image(file) and file not in known)
+        folders = [one for one in {*map(posixpath.dirname, names)} if os.path.isdir(self.root / one)]  # noqa: PTH112
+        files = [posixpath.join(one, entry.name) for one in folders for entry in visible_entries(self.root / one)]
+        return sorted(file for file in files if is_image(file) and file not in known and self.has(file))
 
 
 def locate(folder: Folder, texts: Sequence[str], splits: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the path of each image in a folder, in normal form, and what was inferred, as clauses.
 
     Paths are taken as they are if any of them is a file; then a missing file is one that cannot be read. If there is
-    none, all may lack a suffix or a folder (`7` for `images/7.png`; not one of another split), or begin with folders
-    of another machine.
+    none, all may lack a suffix or folders (`7` for `images/7.png`; not one of another split), or begin with folders
+    of another machine. Names may be composed or decomposed Unicode.
 
     Raises:
         DataError: two files fit a path, or no file fits any.
     """
     names = [text.replace("\\", "/") for text in texts]
     names = [name if escape(name) else posixpath.normpath(name) for name in names]
+    forms = {name: [name, normalize("NFC", name), normalize("NFD", name)] for name in names if not name.isascii()}
+    names = [next(filter(folder.has, forms[name]), name) if name in forms else name for name in names]
     if any(map(folder.has, names)):
         return names, []
     found = [folder.find(name, split) for name, split in zip(names, splits, strict=True)]
