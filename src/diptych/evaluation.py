@@ -34,11 +34,6 @@ def evaluate_logits(logits_nk: np.ndarray, labels_n: np.ndarray, class_names: Se
     Macro averages are over the classes that have samples; a score with a zero denominator is 0. Among equal logits
     the first class wins, in top-1 and top-5 alike.
 
-    Args:
-        logits_nk: float, (num_samples, num_classes).
-        labels_n: integers in [0, num_classes), (num_samples,).
-        class_names: one name per class, in the order of the logits.
-
     Returns:
         `num_samples`, `accuracy`, `balanced_accuracy` (mean recall of the classes that have samples), `never_predicted`
         (names of such classes), `top5_accuracy` (top-K when there are K < 5 classes), `loss` (mean cross-entropy in
@@ -152,13 +147,7 @@ class ReliabilityBins:
 
 
 def reliability_bins(probabilities_nk: np.ndarray, labels_n: np.ndarray, num_bins: int = NUM_BINS) -> ReliabilityBins:
-    """Group samples into bins of equal width by the probability of their predicted class.
-
-    Args:
-        probabilities_nk: float, (num_samples, num_classes), rows sum to 1.
-        labels_n: integers, (num_samples,), the true classes.
-        num_bins: number of bins between 0 and 1.
-    """
+    """Group samples into bins of equal width by the probability of their predicted class."""
     confidence_n = probabilities_nk.max(axis=1).astype(np.float64)
     correct_n = probabilities_nk.argmax(axis=1) == labels_n
     bin_n = bin_of(confidence_n, num_bins)

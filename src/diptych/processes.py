@@ -75,13 +75,7 @@ class Worker:
     def __init__(
         self, name: str = "The process", *, imports: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> None:
-        """Start the process without waiting for it.
-
-        Args:
-            name: its name in error messages.
-            imports: modules that it imports before its first call.
-            env: its environment; `engine_environment()` when not given.
-        """
+        """Start the process, which errors call `name`, without waiting; it imports `imports` before its first call."""
         self.name = name
         self._log: BinaryIO = cast(BinaryIO, tempfile.TemporaryFile("a+b"))  # noqa: SIM115  (closed by `close`)
         self._start = 0
@@ -124,16 +118,10 @@ class Worker:
         """Run a function that the process can import with pickled arguments, and return its result.
 
         An exception here, such as KeyboardInterrupt, sends SIGTERM and waits for the function to end; a second one
-        does not wait.
-
-        Args:
-            notify: if given, the function gets a `notify`, too, which calls this one and returns whether it says True.
-            pass_fds: file descriptors that the process keeps open until the function ends.
-            log: a file, opened with `a+b`, for what the process prints from now on and has printed before.
-
-        Raises:
-            DiptychError: as the function raised it, with type, fields and notes.
-            ProcessFailed: the function raised something else, or the process died.
+        does not wait. If `notify` is given, the function gets one, too, which calls this one and returns whether it
+        says True. The process keeps `pass_fds` open until the function ends; `log`, opened with `a+b`, gets what it
+        prints from now on and has printed before. Raises a DiptychError as the function did, and ProcessFailed if it
+        raised something else, or the process died.
         """
         if log:
             self._start = log.seek(0, os.SEEK_END)

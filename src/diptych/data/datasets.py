@@ -32,17 +32,14 @@ TEST_SEED = 20_240_229  # a constant: all runs must be tested on the same sample
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples in a fixed order.
-
-    Attributes:
-        images: uint8, (N, H, W, C), 0–255; RGB for three channels, gray for one.
-        labels: int64, (N,), the index of each sample's class.
-        ids: (N,), each sample's id in its source: a file's path, or a number.
-    """
+    """Samples in a fixed order."""
 
     images: Images
+    """RGB for three channels, gray for one."""
     labels: NDArray[np.int64]
+    """The index of each sample's class, (N,)."""
     ids: NDArray[Any]
+    """Each sample's id in its source, (N,): a file's path, or a number."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,29 +53,23 @@ class Split:
 class Dataset:
     """Everything that training needs to know about its data.
 
-    Pickles with its fingerprints, so that another process reads and hashes nothing again.
-
-    Attributes:
-        name: the named dataset, or the name of the folder or file.
-        class_names: one for each label, in label order.
-        train: samples to learn from; like the others, empty if the source lacks them.
-        validation: samples to choose by.
-        test: samples to measure with.
-        mirror: whether a mirrored image keeps its class.
-        skipped: the images that could not be decoded and were skipped, each with its reason.
-        inferred: what the reader decided by itself, as clauses.
-        remarks: what else to report about the data.
+    A split that the source lacks is empty. Pickles with its fingerprints, so that another process reads nothing again.
     """
 
     name: str
+    """The named dataset, or the name of the folder or file."""
     class_names: tuple[str, ...]
     train: Split
     validation: Split
     test: Split
     mirror: bool = False
+    """Whether a mirrored image keeps its class."""
     skipped: tuple[tuple[str, str], ...] = ()
+    """The images that could not be decoded and were skipped, each with its reason."""
     inferred: tuple[str, ...] = ()
+    """What the reader decided by itself, as clauses."""
     remarks: tuple[str, ...] = ()
+    """What else to report about the data."""
 
     @classmethod
     def of(cls, class_names: tuple[str, ...], splits: Mapping[str, Split], name: str = "", **others: Any) -> Self:
@@ -88,11 +79,7 @@ class Dataset:
         return cls(name, class_names, train, validation, test, **others)
 
     def divide(self, seed: int, validation_fraction: float, test_fraction: float = TEST_FRACTION) -> Self:
-        """Hold out the splits that the source lacks; see `load`.
-
-        Raises:
-            DataError: a class has no training samples, or there are too few to hold some out for the test.
-        """
+        """Hold out the splits that the source lacks; see `load`. Raises DataError if there are too few samples."""
         findings = [one for one in self._findings if one.kind != "absent-class"]
         judge(findings, self.name)
         splits: dict[str, Any] = self.splits
@@ -203,10 +190,6 @@ def read(
     DATA is a name from `sources.NAMED`, or a path to what `sources.KINDS` says; names take precedence. The other
     arguments are the fields of `options.DataOptions`, `location` those of `SourceOptions`. Without a size or channels,
     pixels keep theirs, and image files become RGB of 64 by 64 (ImageNet's 224 by 224).
-
-    Raises:
-        UsageError: see `sources.find`, or the image size is too large.
-        DataError: see the readers.
     """
     if image_size and math.prod(image_size) > MAX_PIXELS:
         raise UsageError(f"The image size must be at most {MAX_PIXELS:,} pixels, got {image_size}.")
@@ -238,11 +221,7 @@ def ingest(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> Dataset:
-    """Put image files into a store, and skip those that cannot be decoded; see `read` and `images.store`.
-
-    Raises:
-        DataError: an image cannot be decoded and is not skipped.
-    """
+    """Put image files into a store, and skip those that cannot be decoded, or raise DataError; see `read`."""
     stored, faults, remarks = store(listing, image_shape, caching, folder, progress)
     skipped = tuple((listing.id_of(index), fault) for index, fault in faults.items())
     if skipped:

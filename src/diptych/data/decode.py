@@ -55,19 +55,11 @@ MAX_PIXELS = _max_pixels()
 
 
 def decode(encoded: bytes, name: str, channels: int = 3) -> Pixels:
-    """Decode an image, the first of several in a file, and apply its EXIF orientation.
+    """Decode an image, the first of several in a file, and apply its EXIF orientation: uint8, (H, W, channels), 0–255.
 
-    Args:
-        encoded: the content of the file.
-        name: what to call the image in an error.
-        channels: 3 for RGB, 1 for gray. Transparent pixels are blended with white; 16-bit samples keep their upper 8.
-
-    Returns:
-        uint8, (H, W, channels), 0–255.
-
-    Raises:
-        ImageError: the format is unknown or unsupported, the file is damaged or truncated, or the image is larger than
-            MAX_PIXELS.
+    Three channels are RGB, one is gray. Transparent pixels are blended with white; 16-bit samples keep their upper 8.
+    Raises ImageError, which calls the image `name`, if the format is unknown or unsupported, the file is damaged or
+    truncated, or the image is larger than MAX_PIXELS.
     """
     if not encoded:
         raise ImageError(f"Cannot decode {name!r}: the file is empty.", "empty")

@@ -35,22 +35,19 @@ class StoredImages:
     """Some image files of a listing at one size: like an array, but they take no memory until they are read.
 
     Pickles small: the cached pixels as a path, streamed images as their listing and digests.
-
-    Attributes:
-        listing: M image files.
-        image_shape: the (height, width, channels) of every image.
-        file_digests: uint8, (M, 32), the SHA-256 of each file.
-        file_moments: int64, (M, 2, C), the sum of each channel's levels, and of their squares.
-        indices: (N,), the file of each image.
-        cached: the cached pixels of all M files; None if images are decoded whenever they are read.
     """
 
     listing: Listing
+    """M image files."""
     image_shape: tuple[int, int, int]
     file_digests: NDArray[np.uint8]
+    """The SHA-256 of each file, (M, 32)."""
     file_moments: NDArray[np.int64]
+    """The sum of each channel's levels, and of their squares, (M, 2, C)."""
     indices: NDArray[np.intp]
+    """The file of each image, (N,)."""
     cached: cache.PixelCache | None = None
+    """The cached pixels of all M files; None if images are decoded whenever they are read."""
 
     @property
     def shape(self) -> tuple[int, ...]:

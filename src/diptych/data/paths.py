@@ -17,16 +17,9 @@ _PARENT = re.compile(r"(^|/)\.\.(/|$)")
 
 
 def user_path(path: str | Path, what: str) -> Path:
-    """Return a path that a user gave, made absolute; it need not exist.
+    """Return a path from a user, absolute, with `~` expanded; raises UsageError, which calls it `what`, if unusable.
 
-    Links are kept: their names and locations are part of what the user asked for.
-
-    Args:
-        path: the path; `~` is expanded.
-        what: what to call the path in an error.
-
-    Raises:
-        UsageError: the path is empty or cannot be looked up.
+    It need not exist. Links are kept: their names and locations are part of what the user asked for.
     """
     absolute = expanded(path, what).absolute()
     if ".." in absolute.parts:  # `..` leads to the parent of a link's target
@@ -45,15 +38,10 @@ def folder_named_by(variable: str) -> Path:
 
 
 def contained(root: Path, name: str) -> Path:
-    """Return the path of `name` inside a folder; it need not exist.
+    """Return the path of `name` inside a folder, which may itself be reached through links; it need not exist.
 
-    Args:
-        root: the folder; it may itself be reached through links.
-        name: a relative path with `/` between its parts.
-
-    Raises:
-        DataError: the name is empty or absolute, contains `..`, a backslash, a drive letter or a NUL, or passes through
-            a link that leads outside the folder.
+    Raises DataError if the name is empty or absolute, contains `..`, a backslash, a drive letter or a NUL, or passes
+    through a link that leads outside the folder.
     """
     fault = escape(name)
     # Without links, a name without `..` stays inside. (A Path for each part would take most of the time.)
@@ -68,11 +56,7 @@ def contained(root: Path, name: str) -> Path:
 
 
 def as_text(path: str, name: str) -> str:
-    """Return `name` if it can be written as UTF-8 to a record or list.
-
-    Raises:
-        DataError: it cannot; the error names `path`.
-    """
+    """Return `name` if it can be written as UTF-8 to a record or list, or raise DataError, which names `path`."""
     if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         raise DataError(f"The name of '{shown:.200}' is not UTF-8: rename it.")
@@ -93,11 +77,7 @@ def escape(name: str) -> str | None:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a regular file; never blocks on a pipe or device.
-
-    Raises:
-        ImageError: the file does not exist, is not a regular file, or is larger than 1 GiB.
-    """
+    """Read a file of up to 1 GiB; raises ImageError for others, such as a pipe or device, on which it never blocks."""
     try:
         with open(path, "rb", opener=regular) as file:
             status = os.fstat(file.fileno())

@@ -36,18 +36,11 @@ RESIZING = "means of whole blocks of pixels, then bilinear"
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image or a batch of images, without keeping the aspect ratio.
+    """Resize images, (H, W, C) or (N, H, W, C), to (height, width), without keeping the aspect ratio.
 
     An axis that shrinks to a half or less is first averaged over blocks of whole pixels; a remainder of less than one
     block is cropped evenly at both ends. Then both axes are interpolated linearly between pixel centers. Averaging over
     fractions of pixels (OpenCV's INTER_AREA) looks hardly better and takes as long as decoding a JPEG.
-
-    Args:
-        images: uint8, (H, W, C) or (N, H, W, C).
-        size: the new (height, width).
-
-    Returns:
-        uint8, (height, width, C) or (N, height, width, C); the argument itself when it has that size.
     """
     if images.shape[-3:-1] == size:
         return images
@@ -116,15 +109,7 @@ def as_array(values: Any, what: str) -> NDArray[Any]:
 
 
 def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np.uint8]:
-    """Make gray images RGB by repeating the channel, or RGB images gray by ITU-R BT.601 luma.
-
-    Args:
-        images_nhwc: uint8, (N, H, W, 1 or 3).
-        num_channels: 1 or 3.
-
-    Returns:
-        uint8, (N, H, W, num_channels); the argument itself when it has that many channels.
-    """
+    """Make gray images RGB by repeating the channel, or RGB images, (N, H, W, 3), gray by ITU-R BT.601 luma."""
     num_images, height, width, given = images_nhwc.shape
     if given == num_channels:
         return images_nhwc
@@ -135,12 +120,9 @@ def to_channels(images_nhwc: NDArray[np.uint8], num_channels: int) -> NDArray[np
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and population standard deviation on a scale of 0–1, exact for any N.
+    """Return each channel's mean and population standard deviation on a scale of 0–1, exact for any N >= 1.
 
     A deviation is at least one gray level, so that a blank channel can be divided by it.
-
-    Args:
-        images: uint8, (N, H, W, C), at least one.
     """
     count = int(np.prod(images.shape[:3]))
     moments = channel_moments(images).tolist()

@@ -91,11 +91,7 @@ _EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "h5py": "tensorflow", "
 
 
 def parse_formats(names: str | Iterable[str]) -> list[Format]:
-    """Return the named formats, each once, in the order of the table; `all` selects every format.
-
-    Raises:
-        UsageError: A name is unknown, or there is none.
-    """
+    """Return the named formats, each once, in the order of the table; `all` selects every format."""
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in FORMATS and name != "all":
@@ -126,11 +122,7 @@ def check_installed(what: str, packages: tuple[str, ...]) -> None:
 
 
 def convert(form: Format, source: Path, target: Path, card: str, calibration: np.ndarray | None) -> None:
-    """Convert a file to the format `form`.
-
-    Raises:
-        EngineError: The conversion tool fails; the message includes its own.
-    """
+    """Convert a file to the format `form`; raises EngineError, with its message, if the conversion tool fails."""
     try:
         if form.name == "onnx-int8" and calibration is not None:
             _onnx_int8(source, target, card, calibration)

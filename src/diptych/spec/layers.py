@@ -23,22 +23,16 @@ Function: TypeAlias = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sig
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of a model, in canonical (PyTorch) layout.
-
-    Attributes:
-        name: canonical name, such as `layer1.0.conv1.weight`.
-        shape: canonical shape, such as OIHW for a convolution's kernel.
-        role: the array's purpose in its layer; running statistics are `mean` and `variance`.
-        initializer: distribution of the initial values.
-        fan_in: number of inputs of one output, for the initializer.
-        fan_out: number of outputs of one input.
-    """
+    """One array of a model, in canonical (PyTorch) layout."""
 
     name: str
+    """Canonical name, such as `layer1.0.conv1.weight`."""
     shape: Shape
     role: Role
+    """The array's purpose in its layer; running statistics are `mean` and `variance`."""
     initializer: Initializer
     fan_in: int = 1
+    """Number of inputs of one output, for the initializer."""
     fan_out: int = 1
 
     @property
