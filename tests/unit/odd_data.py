@@ -143,6 +143,8 @@ CASES = {
     ),
     "the same classes in several folders": refused("use one of color, gray", "{color,gray}/{cat,dog}/{0..5}.png"),
     "classes of patients": refused("use one of", "p{1..4}/0/{0..3}.png p{1..3}/1/{0..3}.png"),
+    "a folder again in itself": refused("cells beside the folders", "{A,B}/{0..5}.png cells/{A,B}/{0..5}.png"),
+    "images and masks": refused("images names no class", "{images,masks}/{0..5}.png"),
     "the same parts of several classes": Case("{cat,dog}/session{1,2}/{0..5}.png"),
     "test without a class": Case(f"{MANY} test/cat/{{0..5}}.png", sizes=(24, 6), said="dog: none for test"),
     "test with another class": refused("owl", f"{MANY} test/{{cat,dog,owl}}/{{0..5}}.png"),
@@ -339,6 +341,18 @@ CASES = {
     ),
     "class names beside labels": listed("Filename,Label,ClassName", f"{ROW},{{y}},{{pet}}", y=lambda i: i % 2),
     "rows without any cell": listed("path,label", f"{ROW},{{pet}}\n,"),
+    "labels in lists": Case(
+        "{0..23}.png", {"a.jsonl": table("", '{{"file_name": "{i}.png", "label": ["{pet}"]}}')}, "a.jsonl"
+    ),
+    "labels in objects": refused(
+        "24 of 24 rows have no label",
+        "{0..23}.png",
+        {"a.jsonl": table("", '{{"image": "{i}.png", "objects": {{"a": 1}}}}')},
+        "a.jsonl",
+    ),
+    "pixels in lists": Case(
+        "", {"a.csv": table("label,pixels", '{pet},"[{i}, 2, 3, 4]"')}, "a.csv", said="image column 'pixels'"
+    ),
     "float ids": Case("images/{0..23}.png", {"labels.csv": table("id,label", "{i}.0,{pet}")}, "labels.csv"),
     "suffixes in another case": listed("path,label", "images/img_{i}.PNG,{pet}"),
     "files two folders below": Case(

@@ -35,7 +35,7 @@ _PIXEL_NAME = re.compile(r"(p|px|pix|pixel)?[_ ]?[0-9]+(x[0-9]+)?")
 _LONGEST_LINE = 2**24
 _MIN_LEVELS = 4
 _LEVEL = re.compile(r"0*(25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})")
-_LEVELS = re.compile(r"[0-9]{1,3}( +[0-9]{1,3}){3,}")
+_LEVELS = re.compile(r"\[? *[0-9]{1,3}([ ,]+[0-9]{1,3}){3,} *\]?")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -147,7 +147,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the names of all entries as a header, and the entries of each line; null is an empty one."""
+    """Yield the names of all entries as a header, and the entries of each line; null is empty, and so is an object."""
     rows = {}
     for number, line in enumerate(read_lines(path), 1):
         try:
@@ -160,7 +160,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     yield 0, [name.strip() for name in names]
     for number, row in rows.items():
         if row:
-            yield number, ["" if row.get(name) is None else str(row[name]).strip() for name in names]
+            cells = [row.get(name) for name in names]
+            cells = [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in cells]
+            yield number, ["" if cell is None or isinstance(cell, dict) else str(cell).strip() for cell in cells]
 
 
 def read_pixels(table: CsvTable, label: str | None, shape: Shape | None) -> CsvTable:
@@ -189,7 +191,7 @@ def as_images(table: CsvTable, column: str, shape: Shape | None) -> NDArray[np.u
     """Return the images of a table, (N, H, W, C): of the shape, or else square ones, gray or RGB, of as many levels."""
     levels = table.levels
     if levels is None:
-        rows = [text.split() for text in table.texts(column)]
+        rows = [text.strip("[]").replace(",", " ").split() for text in table.texts(column)]
         for row, cells in enumerate(rows):
             if len(cells) != len(rows[0]) or not all(map(_LEVEL.fullmatch, cells)):
                 raise DataError(f"{at(table, row)} must have {len(rows[0])} integers from 0 to 255 in {column!r}.")

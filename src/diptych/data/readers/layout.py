@@ -87,13 +87,17 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     if trees and flat and len(flat) + len(trees) == len(heads):
         wanted = f"rename {trees[0]} to train, or move {flat[0]} elsewhere"
         raise DataError(f"{root!r} has class folders in {trees[0]}, but only images in {flat[0]}: {wanted}.")
+    if again := [name for name in heads if not inner[name].isdisjoint({*heads} - {name})]:
+        raise DataError(f"{root!r} has {again[0]} beside the folders that it contains again: move it elsewhere.")
+    if len(heads) > 1 and (odd := [name for name in heads if name.lower() in NO_CLASS and name not in splits]):
+        wanted = "name folders after classes, or use the one that contains class folders as DATA"
+        raise DataError(f"{root!r} has the folders {first_of([*heads])}, and {odd[0]} names no class: {wanted}.")
     recur = 1 < len(trees) == len(heads) < 2 * min(counts.values())
     if recur and len(nested) > 1 and not all(map(_PART.fullmatch, nested)):
-        wanted = (
-            f"if {nested[0]} is a class, use one of {first_of(trees)} as DATA, or move its folders into train and "
-            f"test; if {trees[0]} is a class, move the images of its folders into {trees[0]} itself"
-        )
-        raise DataError(f"{root!r} has {first_of(trees)}, most of them with the folders {first_of(nested)}: {wanted}.")
+        of_inner = f"if {nested[0]} is a class, use one of {first_of(trees)} as DATA, or merge them"
+        of_outer = f"if {trees[0]} is one, move the images of its folders into {trees[0]} itself"
+        most = f"most of them with the folders {first_of(nested)}"
+        raise DataError(f"{root!r} has {first_of(trees)}, {most}: {of_inner}; {of_outer}.")
     inferred += [f"folders in classes are part of them: {first_of(nested, 5)}"] if nested else []
     layout.places.update({(*base, name): ("train", name) for name in sorted([*heads, *(path[-1] for path in beside)])})
     return layout
