@@ -8,23 +8,23 @@ from pathlib import Path
 from diptych.errors import UsageError
 
 
-def expanded(path: str | Path, what: str = "the path") -> Path:
+def expanded(path: str | os.PathLike[str], what: str = "the path") -> Path:
     """Return a path with `~` expanded; it need not exist. `what` is what to call it in an error.
 
     Raises:
         UsageError: the path is empty or cannot be looked up.
     """
-    if not str(path):
+    if not (text := os.fspath(path)):
         raise UsageError(f"{what} is empty; expected a path.")
     try:
-        found = Path(path).expanduser()
+        found = Path(text).expanduser()
         str(found).encode()
         with suppress(FileNotFoundError, NotADirectoryError):
             found.stat()
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         reason = "its name is not UTF-8" if isinstance(error, UnicodeError) else reason
-        raise UsageError(f"Cannot use {what} {str(path)!r:.100}: {reason}. Expected a readable path.") from error
+        raise UsageError(f"Cannot use {what} {text!r:.100}: {reason}. Expected a readable path.") from error
     return found
 
 

@@ -57,7 +57,8 @@ def measure(monkeypatch):
         monkeypatch.setattr(measuring.Probes, "ask", ask)
         monkeypatch.setattr(measuring.runtimes, "usable", lambda form: RUNTIMES[form.runtimes[0]])
         forms = [FORMATS[one.form] for one in exports]
-        return measuring.benchmark(TRAINED, forms, Path("out"), threads=2, seconds=1.0), calls
+        options = measuring.BenchmarkOptions(threads=2, seconds=1.0)
+        return measuring.benchmark(TRAINED, forms, Path("out"), options), calls
 
     return run
 

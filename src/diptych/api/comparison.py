@@ -28,6 +28,7 @@ from diptych.data.images import Images
 from diptych.deployment.export import TrainedModel
 from diptych.deployment.export import export as ship
 from diptych.deployment.formats import FORMATS
+from diptych.deployment.options import ExportOptions
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
 from diptych.processes import Notify
@@ -138,8 +139,7 @@ def compare_runs(
         UsageError: fewer than two groups of runs, groups of unequal size, or different test sets.
     """
     check_margin(margin)
-    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
-    arms = group(opened, verify_files)
+    arms = group([Run.open(run) for run in runs], verify_files)
     names = [arm.name for arm in arms]
     first = arms[0].first
     images, remarks = _pictures(first)
@@ -198,7 +198,8 @@ def _export(run: FinishedRun, threads: int, on_step: OnStep) -> None:
         def tell(form: str) -> None:
             on_step(f"exporting from {TITLES[engine]}: {form}")
 
-        ship(TrainedModel.of(run.run), forms, run.run.export_dir, writer=engine, threads=threads, on_format=tell)
+        options = ExportOptions(writer=engine, threads=threads)
+        ship(TrainedModel.of(run.run), forms, run.run.export_dir, options, on_format=tell)
 
 
 def _arms(experiment: Experiment, runs: Mapping[str, Run], arm: str) -> list[Arm]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.api.inference import finished_run, logits_of, open_weights, opened_run, source_like
+from diptych.api.inference import logits_of, open_weights, source_like
 from diptych.artifacts.run import Predictions, Run
 from diptych.comparison.parity import samples
 from diptych.data.datasets import Dataset, Split
@@ -19,11 +19,11 @@ from diptych.deployment.export import Exported, TrainedModel
 from diptych.deployment.export import export as export_run
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.formats import parse_formats
-from diptych.deployment.options import BenchmarkOptions, ExportOptions
+from diptych.deployment.options import BenchmarkOptions, ExportOptions, FilesOptions
 from diptych.deployment.quantization import Calibration, draw
 from diptych.errors import UsageError, first_of, remark
+from diptych.files import expanded
 from diptych.options import OtherDataOptions, accepts, split_options
-from diptych.processes import num_threads
 
 
 @accepts(ExportOptions, OtherDataOptions)
@@ -56,24 +56,15 @@ def export(
     source = calibration if isinstance(calibration, str | Path) else None
     if unused and not (source or chosen.data):
         raise UsageError(f"'{unused[0]}' is for other data; also set 'data' or 'calibration' to a dataset.")
-    formats = parse_formats(to)
-    trained = trained_model(run, reading, chosen.data, source, chosen.verify_files)
-    images = None
+    formats, images = parse_formats(to), None
+    trained = trained_model(run, reading, chosen, source)
     if isinstance(calibration, np.ndarray):
         images = Calibration(calibration, {"dataset": "given as pixels", "num_images": len(calibration)})
     elif source is not None:
         dataset = source_like(source, reading, trained.card.spec).load()
         images = draw(dataset.train, dataset.name)
-    return export_run(
-        trained,
-        formats,
-        Path(chosen.out or export_folder(run)),
-        writer=chosen.writer,
-        verify=chosen.verify,
-        calibrate=images,
-        threads=chosen.threads or num_threads(),
-        on_format=on_format,
-    )
+    folder = Path(chosen.out or export_folder(run))
+    return export_run(trained, formats, folder, chosen, calibrate=images, on_format=on_format)
 
 
 @accepts(BenchmarkOptions)
@@ -103,9 +94,9 @@ def benchmark(
     from diptych.reports import plots
 
     (chosen,), _ = split_options("benchmark", options, BenchmarkOptions)
-    folder, threads = Path(chosen.out or export_folder(run)), chosen.threads or num_threads()
-    model = trained_model(run, OtherDataOptions(chosen.data_dir), chosen.data, None, chosen.verify_files)
-    results = measure(model, parse_formats(to), folder, threads=threads, seconds=chosen.seconds, on_step=on_step)
+    folder = Path(chosen.out or export_folder(run))
+    model = trained_model(run, OtherDataOptions(chosen.data_dir), chosen)
+    results = measure(model, parse_formats(to), folder, chosen, on_step)
     write(results, folder)
     plots.benchmark(folder / "benchmark.png", results)
     return results
@@ -113,24 +104,19 @@ def benchmark(
 
 def export_folder(model: str | Path | Run) -> Path:
     """The default folder for the exported files of a run or a file."""
-    is_file = not isinstance(model, Run) and is_artifact(model)
-    return Path(str(model)).expanduser().parent / "export" if is_file else opened_run(model).export_dir
+    return expanded(model).parent / "export" if is_artifact(model) else Run.open(model).export_dir
 
 
 def trained_model(
-    model: str | Path | Run,
-    reading: OtherDataOptions,
-    data: str | Path | None,
-    calibration: str | Path | None,
-    verify_files: bool,
+    model: str | Path | Run, reading: OtherDataOptions, files: FilesOptions, calibration: str | Path | None = None
 ) -> TrainedModel:
     """A finished run's or a file's model, with its own data, or else labeled or drawn images to verify with."""
-    is_file = not isinstance(model, Run) and is_artifact(model)
-    if not is_file and data is None:
-        return TrainedModel.of(finished_run(model, verify_files)[0], reading.data_dir)
-    card, weights = open_weights(model, verify_files)
-    source = data or calibration
-    if source is not None:
+    if not is_artifact(model) and files.data is None:
+        run = Run.open(model)
+        run.finished(verify_files=files.verify_files)
+        return TrainedModel.of(run, reading.data_dir)
+    card, weights = open_weights(model, files.verify_files)
+    if source := files.data or calibration:
         dataset = source_like(source, reading, card.spec).load()
         if unknown := [name for name in dataset.class_names if name not in card.class_names]:
             known = f"{first_of(unknown)}; it knows {first_of(card.class_names)}"

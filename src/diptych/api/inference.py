@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from PIL import Image
 
 from diptych import engines
-from diptych.artifacts.record import RunRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
@@ -116,28 +115,23 @@ def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: An
     (opening,), _ = split_options("predict", options, ModelOptions)
     classifier = open_classifier(model, opening)
     height, width, channels = classifier.input_shape
-    pixels, faults = dict[int, np.ndarray](), dict[int, ImageError]()
-    named = list(named_images(images))
-    for number, (name, image) in enumerate(named):
+    pixels, faults, names = dict[int, np.ndarray](), dict[int, ImageError](), list[str]()
+    for number, (name, image) in enumerate(named_images(images)):
+        names.append(name or str(number))
         try:
             image_hwc = objects.pixels(image, name or f"Image {number}", remark)
+            pixels[number] = resize(to_channels(image_hwc[np.newaxis], channels)[0], (height, width))
         except ImageError as error:
             faults[number] = error
-            continue
-        pixels[number] = resize(to_channels(image_hwc[np.newaxis], channels)[0], (height, width))
     if not pixels:
         raise next(iter(faults.values()), DataError(f"No images given: {_EXPECTED}."))
     probabilities_nk = softmax(classifier.logits(np.stack([*pixels.values()])))
     best_nk = np.argsort(-probabilities_nk, axis=1, kind="stable")[:, :top]
-    classes = classifier.class_names
-    found = {
-        number: tuple((classes[k], float(row[k])) for k in best)
+    classes = {
+        number: tuple((classifier.class_names[k], float(row[k])) for k in best)
         for number, row, best in zip(pixels, probabilities_nk, best_nk, strict=True)
     }
-    return [
-        Prediction(name or str(number), found.get(number, ()), str(faults.get(number, "")))
-        for number, (name, _) in enumerate(named)
-    ]
+    return [Prediction(name, classes.get(number, ()), str(faults.get(number, ""))) for number, name in enumerate(names)]
 
 
 def named_images(images: Any) -> Iterator[tuple[str, Any]]:
@@ -158,9 +152,8 @@ def named_images(images: Any) -> Iterator[tuple[str, Any]]:
         for image in images:
             yield from named_images(image)
     else:
-        raise UsageError(
-            f"Unsupported images of type {type(images).__name__}: {_EXPECTED}, a Pillow image or an array."
-        )
+        kind = type(images).__name__
+        raise UsageError(f"Unsupported images of type {kind}: {_EXPECTED}, a Pillow image or an array.")
 
 
 def _image_paths(path: Path) -> list[Path]:
@@ -203,28 +196,17 @@ class Classifier:
 
 def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifier:
     """Open a finished run or an exported file."""
-    if not isinstance(model, Run) and is_artifact(model):
-        return _open_file(Path(model), opening.engine, opening.trust)
-    return _open_run(model, opening)
-
-
-def opened_run(run: str | Path | Run) -> Run:
-    """A run; raises ArtifactError if it is none."""
-    return run if isinstance(run, Run) else Run.open(Path(run))
+    return _open_file(Path(model), opening) if is_artifact(model) else _open_run(Run.open(model), opening)
 
 
 def open_weights(model: str | Path | Run, verify_files: bool = False) -> tuple[Card, Arrays]:
-    """The card and the weights of a finished run, or of a file with a card that contains weights.
-
-    Raises:
-        ArtifactError: the file has no card, or its weights have changed or cannot be read.
-    """
-    if isinstance(model, Run) or not is_artifact(model):
-        run, record = finished_run(model, verify_files)
-        weights, _ = read_arrays(run.model_path)
-        return card_of(record, weights), weights
-    artifact = open_artifact(model)
-    return artifact.card, read_described(artifact)
+    """The card and the weights of a finished run, or of a file with a card that contains weights."""
+    if is_artifact(model):
+        artifact = open_artifact(model)
+        return artifact.card, read_described(artifact)
+    run = Run.open(model)
+    record, (weights, _) = run.finished(verify_files=verify_files), read_arrays(run.model_path)
+    return card_of(record, weights), weights
 
 
 def logits_of(
@@ -236,12 +218,6 @@ def logits_of(
     return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
 
-def finished_run(run: str | Path | Run, verify_files: bool = False) -> tuple[Run, RunRecord]:
-    """A finished run and its record; see `Run.finished`."""
-    opened = opened_run(run)
-    return opened, opened.finished(verify_files=verify_files)
-
-
 def source_like(
     data: Any, reading: OtherDataOptions, spec: ModelSpec, data_dir: str | None = None, class_names: Sequence[str] = ()
 ) -> DataSource:
@@ -251,8 +227,8 @@ def source_like(
     return DataSource.of(data, image_size=(height, width), channels=channels, **settings)
 
 
-def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
-    run, record = finished_run(model, opening.verify_files)
+def _open_run(run: Run, opening: ModelOptions) -> Classifier:
+    record = run.finished(verify_files=opening.verify_files)
     spec = record.spec
 
     def logits(images_nhwc: Images) -> np.ndarray:
@@ -270,17 +246,14 @@ def _open_run(model: str | Path | Run, opening: ModelOptions) -> Classifier:
     return Classifier(spec.input_shape, record.class_names, logits, dataset)
 
 
-def _open_file(path: Path, engine: str | None, trust: bool) -> Classifier:
-    artifact = open_artifact(path, trust=trust)
-    runtime = None
-    if engine:
-        fitting = [name for name in artifact.form.runtimes if RUNTIMES[name].engine == engine]
-        if not fitting:
-            titles = ", ".join(RUNTIMES[name].title for name in artifact.form.runtimes)
-            raise UsageError(f"'{path}' has the format {artifact.form.name}, which runs in {titles}; omit --engine.")
-        runtime = fitting[0]
-    predictor = Predictor.of(artifact, runtime=runtime)
-    card = artifact.card
+def _open_file(path: Path, opening: ModelOptions) -> Classifier:
+    artifact = open_artifact(path, trust=opening.trust)
+    card, form = artifact.card, artifact.form
+    fitting = [name for name in form.runtimes if opening.engine in (None, RUNTIMES[name].engine)]
+    if not fitting:
+        titles = ", ".join(RUNTIMES[name].title for name in form.runtimes)
+        raise UsageError(f"'{path}' has the format {form.name}, which runs in {titles}; omit --engine.")
+    predictor = Predictor.of(artifact, runtime=fitting[0] if opening.engine else None)
 
     def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
         if data is not None:

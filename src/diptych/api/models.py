@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych import engines
-from diptych.api.inference import evaluate, finished_run
-from diptych.artifacts.run import is_run
-from diptych.artifacts.store import read_arrays
+from diptych.api.inference import evaluate, open_weights
+from diptych.artifacts.run import Run, is_run
 from diptych.comparison import parity
 from diptych.comparison.parity.certificate import Certificate
-from diptych.deployment.card import card_of
 from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
@@ -122,8 +120,7 @@ def transfer(
     spec, path, card = None if model is None else _spec(model, images), Path(source), None
     folder = path.parent if path.name == "model.safetensors" else path
     if is_run(folder):
-        run, record = finished_run(folder)
-        path, card = run.model_path, card_of(record, read_arrays(run.model_path)[0])
+        path, (card, _) = Run(folder).model_path, open_weights(folder)
     settings: dict[str, Any] = {"layer_map": layer_map, "key": key, "ignore": ignore, "force": force}
     settings["size"] = images.input_shape
     done = transfer_weights(path, Path(target), spec=spec, card=card, described=described, **settings)

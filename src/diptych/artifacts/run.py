@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,15 +98,18 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, directory: str | Path) -> Self:
+    def open(cls, directory: str | os.PathLike[str]) -> Self:
         """Open a run's folder, or the only run in a folder; raises ArtifactError when it is neither."""
-        directory = expanded(directory)
-        if is_run(directory):
-            return cls(directory)
-        runs = sorted(path.parent for path in Path(directory).glob("*/run.json"))
+        folder = expanded(directory)
+        if is_run(folder):
+            return cls(folder)
+        runs = sorted(path.parent for path in folder.glob("*/run.json"))
         if len(runs) != 1:
-            raise ArtifactError(f"'{directory}' is not a run: {_what_is_there(Path(directory), runs)}")
+            raise ArtifactError(f"'{folder}' is not a run: {_what_is_there(folder, runs)}")
         return cls(runs[0])
+
+    def __fspath__(self) -> str:
+        return str(self.directory)
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from diptych.artifacts.store import atomic_write, write_json
 from diptych.deployment import runtimes
 from diptych.deployment.export import Exported, Status, TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
+from diptych.deployment.options import BenchmarkOptions, ExportOptions
 from diptych.deployment.predictor import LARGE_BATCH, Probes, Speed, save_images
 from diptych.deployment.verify import judge
 from diptych.errors import DiptychError, MissingEngine
+from diptych.processes import num_threads
 from diptych.training.machine import machine, versions
 
 PASSES = 2
@@ -138,13 +140,12 @@ def benchmark(
     trained: TrainedModel,
     forms: Sequence[Format],
     folder: Path,
-    *,
-    threads: int,
-    seconds: float,
+    options: BenchmarkOptions,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Benchmark:
     """Export a model to `folder`, and measure each file in each runtime of its format; see `api.benchmark`."""
-    exports = export(trained, forms, folder, threads=threads, on_format=on_step)
+    threads, seconds = options.threads or num_threads(), options.seconds
+    exports = export(trained, forms, folder, ExportOptions(threads=threads), on_format=on_step)
     with tempfile.TemporaryDirectory(prefix="diptych-") as name, Probes(threads) as probes:
         images = trained.reference.images
         all_images = save_images(Path(name) / "images.npy", images)

@@ -18,17 +18,18 @@ from diptych.artifacts.record import read_record
 from diptych.artifacts.run import Predictions, Run
 from diptych.artifacts.store import read_arrays, sha256_of, write_arrays, write_json
 from diptych.data.datasets import Dataset
-from diptych.data.paths import user_path
 from diptych.deployment import quantization, runtimes
 from diptych.deployment.card import Card, card_of
 from diptych.deployment.file_types import is_artifact, num_bytes
 from diptych.deployment.formats import FORMATS, Format, check_installed, convert
+from diptych.deployment.options import ExportOptions
 from diptych.deployment.predictor import Probes, save_images
 from diptych.deployment.quantization import Calibration
 from diptych.deployment.verify import Reference, class_changes, judge, write_golden
 from diptych.engines.contract import CARD, Arrays
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
+from diptych.processes import num_threads
 from diptych.training import provenance
 
 REPORT = "export.json"
@@ -52,10 +53,8 @@ class TrainedModel:
     def of(cls, run: Run, data_dir: str | Path | None = None) -> TrainedModel:
         """Read a finished run; `data_dir` is the folder of named datasets if it has changed."""
         record, weights = run.read_record(), read_arrays(run.model_path)[0]
-        if data_dir:
-            data = msgspec.structs.replace(record.data, data_dir=str(user_path(data_dir, "--data-dir")))
-            record = msgspec.structs.replace(record, data=data)
-        return cls(weights, card_of(record, weights), partial(provenance.load_data, record), run.read_predictions)
+        load = partial(provenance.load_data, record, **({"data_dir": data_dir} if data_dir else {}))
+        return cls(weights, card_of(record, weights), load, run.read_predictions)
 
     @cached_property
     def data(self) -> Dataset:
@@ -121,17 +120,16 @@ def export(
     trained: TrainedModel,
     forms: Sequence[Format],
     folder: Path,
+    options: ExportOptions,
     *,
-    writer: str | None = None,
-    verify: bool = True,
     calibrate: Calibration | None = None,
-    threads: int,
     on_format: Callable[[str], None] = lambda name: None,
 ) -> list[Exported]:
     """Export a model, and return the result for each format; see `api.export`.
 
     An existing file in `folder` is replaced once its successor is verified.
     """
+    threads, verify = options.threads or num_threads(), options.verify
 
     def prepare(worker: Session) -> None:
         worker.build(trained.card.spec, "float32")
@@ -140,7 +138,7 @@ def export(
     with staging(folder) as staged, Sessions(threads, prepare) as workers, Probes(threads) as probes:
         # Raises for missing test images before anything is exported.
         images = save_images(staged / "images.npy", trained.reference.images) if verify else None
-        exporter = _Exporter(trained, staged, folder, workers, probes, images, writer, calibrate)
+        exporter = _Exporter(trained, staged, folder, workers, probes, images, options.writer, calibrate)
         results = []
         for form in forms:
             on_format(form.name)
@@ -156,7 +154,7 @@ def export(
 
 @dataclass(eq=False)
 class _Exporter:
-    """The state that the formats of one export share."""
+    """The state that the formats of one export share; `images` are a file of test images, if files are verified."""
 
     trained: TrainedModel
     staged: Path
@@ -164,7 +162,6 @@ class _Exporter:
     workers: Sessions
     probes: Probes
     images: Path | None
-    """A file with the test images, if files are verified."""
     writer: str | None
     calibrate: Calibration | None
     written: dict[str, Path] = field(default_factory=dict)

@@ -53,7 +53,7 @@ class Artifact:
     """Whether code in it may run."""
 
 
-def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], *, trust: bool = True) -> Artifact:
     """Check a file or folder that `diptych export` wrote and read its card.
 
     Raises:
@@ -79,7 +79,7 @@ def open_artifact(path: str | Path, *, trust: bool = True) -> Artifact:
     return Artifact(found, form, card, size, trust)
 
 
-def is_artifact(path: str | Path) -> bool:
+def is_artifact(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a file, or a folder in one of the folder formats."""
     found = expanded(path)
     is_file = _exists(found) and found.is_file()
