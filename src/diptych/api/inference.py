@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from diptych import engines
+from diptych.artifacts.record import DataSettings
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
@@ -72,7 +73,7 @@ def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[
     """
     (opening, reading), _ = split_options("evaluate", options, ModelOptions, OtherDataOptions)
     classifier = open_classifier(model, opening)
-    dataset, class_names = classifier.data(data, reading), classifier.class_names
+    dataset, class_names = classifier.data(data, reading), classifier.card.class_names
     used, splits = "test split", [dataset.test]
     if not len(dataset.test):
         used, splits = "every image", [split for split in (dataset.train, dataset.validation) if len(split)]
@@ -114,7 +115,7 @@ def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: An
     """
     (opening,), _ = split_options("predict", options, ModelOptions)
     classifier = open_classifier(model, opening)
-    height, width, channels = classifier.input_shape
+    height, width, channels = classifier.card.spec.input_shape
     pixels, faults, names = dict[int, np.ndarray](), dict[int, ImageError](), list[str]()
     for number, (name, image) in enumerate(named_images(images)):
         names.append(name or str(number))
@@ -128,7 +129,7 @@ def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: An
     probabilities_nk = softmax(classifier.logits(np.stack([*pixels.values()])))
     best_nk = np.argsort(-probabilities_nk, axis=1, kind="stable")[:, :top]
     classes = {
-        number: tuple((classifier.class_names[k], float(row[k])) for k in best)
+        number: tuple((classifier.card.class_names[k], float(row[k])) for k in best)
         for number, row, best in zip(pixels, probabilities_nk, best_nk, strict=True)
     }
     return [Prediction(name, classes.get(number, ()), str(faults.get(number, ""))) for number, name in enumerate(names)]
@@ -168,30 +169,36 @@ def _image_paths(path: Path) -> list[Path]:
     return matches
 
 
-def divided_alike(other: Dataset, name: str, test_fingerprint: str | None, test_fraction: float) -> Dataset:
-    """Other data, with the test split of the training if it turns out to be what the model was trained on.
-
-    `name` and the others are those of the model's data; without a fingerprint, equal names mean equal data.
-    """
-    if not len(other.test):
-        with suppress(DataError):  # data that cannot be divided was not trained on
-            dataset = other.divide(0, validation_fraction=0, test_fraction=test_fraction)
-            if dataset.test_fingerprint == test_fingerprint or (test_fingerprint is None and other.name == name):
-                return dataset
-    return other
-
-
 @dataclass(frozen=True)
 class Classifier:
     """A finished run in an engine, or an exported file in its runtime."""
 
-    input_shape: tuple[int, int, int]
-    """Height, width and channels of its images."""
-    class_names: tuple[str, ...]
+    card: Card
     logits: Callable[[Images], np.ndarray]
     """From uint8 images, (N, H, W, C), to logits, (N, K)."""
-    data: Callable[[Any, OtherDataOptions], Dataset]
-    """Labeled images of the data it was trained on, or of other data."""
+    own_data: Callable[[OtherDataOptions], Dataset]
+    """Read the data it was trained on."""
+    source: DataSettings | None = None
+    """Where they are, if it is a run."""
+
+    def data(self, data: Any, reading: OtherDataOptions) -> Dataset:
+        """Labeled images of the data it was trained on, or of other data.
+
+        If other data turn out to be those it was trained on, they are divided as in training. A file without a
+        fingerprint was trained on data of its dataset's name.
+        """
+        card, source = self.card, self.source
+        if data is None or (source and isinstance(data, str | Path) and sources.absolute(data) == source.data):
+            return self.own_data(reading)
+        data_dir = source.data_dir if source else None
+        other = source_like(data, reading, card.spec, data_dir, card.class_names).read()
+        if not len(other.test):
+            with suppress(DataError):  # data that cannot be divided was not trained on
+                divided = other.divide(0, validation_fraction=0, test_fraction=card.test_fraction)
+                is_alike = card.test_fingerprint is None and other.name == card.dataset
+                if is_alike or divided.test_fingerprint == card.test_fingerprint:
+                    return divided
+        return other
 
 
 def open_classifier(model: str | Path | Run, opening: ModelOptions) -> Classifier:
@@ -228,22 +235,15 @@ def source_like(
 
 
 def _open_run(run: Run, opening: ModelOptions) -> Classifier:
-    record = run.finished(verify_files=opening.verify_files)
-    spec = record.spec
+    card, weights = open_weights(run, opening.verify_files)
+    record = run.read_record()
+    last = record.last_engine if record.last_engine in engines.installed() else ""
+    how = opening.engine or last, evaluation_precision(record.recipe)
 
-    def logits(images_nhwc: Images) -> np.ndarray:
-        weights, _ = read_arrays(run.model_path)
-        last = record.last_engine if record.last_engine in engines.installed() else ""
-        return logits_of(spec, weights, images_nhwc, opening.engine or last, evaluation_precision(record.recipe))
+    def own_data(reading: OtherDataOptions) -> Dataset:
+        return provenance.load_data(record, **reading.given())
 
-    def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
-        own = record.data
-        if data is None or (isinstance(data, str | Path) and sources.absolute(data) == own.data):
-            return provenance.load_data(record, **reading.given())
-        other = source_like(data, reading, spec, own.data_dir, record.class_names).read()
-        return divided_alike(other, own.name, own.test_fingerprint, own.test_fraction)
-
-    return Classifier(spec.input_shape, record.class_names, logits, dataset)
+    return Classifier(card, lambda images: logits_of(card.spec, weights, images, *how), own_data, record.data)
 
 
 def _open_file(path: Path, opening: ModelOptions) -> Classifier:
@@ -255,18 +255,13 @@ def _open_file(path: Path, opening: ModelOptions) -> Classifier:
         raise UsageError(f"'{path}' has the format {form.name}, which runs in {titles}; omit --engine.")
     predictor = Predictor.of(artifact, runtime=fitting[0] if opening.engine else None)
 
-    def dataset(data: Any, reading: OtherDataOptions) -> Dataset:
-        if data is not None:
-            other = source_like(data, reading, card.spec, class_names=card.class_names).read()
-            return divided_alike(other, card.dataset, card.test_fingerprint, card.test_fraction)
+    def own_data(reading: OtherDataOptions) -> Dataset:
         if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
         own = replace(source_like(card.dataset, reading, card.spec), test_fraction=card.test_fraction).load()
         if own.test_fingerprint != card.test_fingerprint:
-            raise ArtifactError(
-                f"'{path}' was tested on a different version of '{card.dataset}': add DATA."
-                f"{provenance.skipped_note(own)}"
-            )
+            other = f"'{path}' was tested on a different version of '{card.dataset}': add DATA."
+            raise ArtifactError(other + provenance.skipped_note(own))
         return own
 
-    return Classifier(card.spec.input_shape, card.class_names, lambda images_nhwc: predictor(images_nhwc)[0], dataset)
+    return Classifier(card, lambda images: predictor(images)[0], own_data)

@@ -132,15 +132,12 @@ def _sanity(path: str | Path, data: str | Path) -> str:
     try:
         metrics = evaluate(path, data, trust=True)  # diptych has just written it
     except DiptychError as error:
-        raise type(error)(
-            f"'{path}' is written, but cannot be checked (--class-names names its classes): {error}"
-        ) from error
+        fault = f"'{path}' is written, but cannot be checked (--class-names names its classes): {error}"
+        raise type(error)(fault) from error
     count, accuracy, rows = metrics["num_samples"], metrics["accuracy"], metrics["per_class"]
-    most = max(rows, key=lambda row: row["support"])
-    chance = max(most["support"] / count, 1 / len(rows))
-    line = (
-        f"check: {accuracy:.1%} of {count:,} images are right ({metrics['data']['used']} of {metrics['data']['name']})"
-    )
+    chance = max(max(row["support"] for row in rows) / count, 1 / len(rows))
+    used = "{used} of {name}".format_map(metrics["data"])
+    line = f"check: {accuracy:.1%} of {count:,} images are right ({used})"
     if accuracy - chance > max(2 * sqrt(chance * (1 - chance) / count), 0.1 * (1 - chance)):
         return f"{line}; {chance:.1%} would be chance"
     faults = "the order of the classes (--class-names), the normalization (--mean, --std), the colors or the model"

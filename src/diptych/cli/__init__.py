@@ -124,18 +124,15 @@ def _listen() -> None:
 
 
 def _dispatch(given: list[str]) -> int:
-    if not given or given[0] in ("-h", "--help", "help"):
+    verb, *rest = given or ["--help"]
+    if verb in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
-        print(
-            HELP.format(verbs="\n".join(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items())),
-            end="",
-            flush=True,
-        )
+        verbs = "\n".join(f"  {one:{width}}  {summary}" for one, summary in VERBS.items())
+        print(HELP.format(verbs=verbs), end="", flush=True)
         return 0
-    if given[0] in ("-V", "--version"):
+    if verb in ("-V", "--version"):
         print(f"diptych {__version__}", flush=True)
         return 0
-    verb, *rest = given
     if verb not in VERBS:
         raise UsageError(f"Unknown command '{verb}'{did_you_mean(verb, VERBS)}. `diptych --help` lists them.")
     module = import_module(f"diptych.cli.{MODULES.get(verb, verb)}")

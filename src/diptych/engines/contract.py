@@ -53,19 +53,13 @@ def chunk_size(spec: ModelSpec) -> int:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the steps of an epoch so far, in float64.
-
-    Attributes:
-        loss: weighted sum of the samples' losses; not finite after a step whose loss is not.
-        weight: sum of the samples' weights.
-        correct: number of samples whose prediction is their largest target.
-        count: number of samples.
-        steps: number of steps.
-    """
+    """Sums over the samples and steps of an epoch so far, in float64."""
 
     loss: float = 0.0
+    """Weighted; not finite after a step whose loss is not."""
     weight: float = 0.0
     correct: int = 0
+    """Samples whose prediction is their largest target."""
     count: int = 0
     steps: int = 0
 
@@ -80,22 +74,18 @@ NO_STEPS = Totals()
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The content of a weights file: float arrays, named and laid out as in a PyTorch state dict.
-
-    Attributes:
-        arrays: `<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, with the file's own layer names.
-        sequences: lists of layers in their order of use; a layer may be in none.
-        permutes: layers that reorder the axes of maps, in a framework that flattens in height, width, channel
-            order; None in one that flattens in channel, height, width order.
-        remarks: what was chosen or left out in reading, one line each.
-        config: the configuration of a Keras model, as data.
-    """
+    """The content of a weights file: float arrays, named and laid out as in a PyTorch state dict."""
 
     arrays: Arrays
+    """`<layer>.weight`, `.bias`, `.running_mean` and `.running_var`, with the file's own layer names."""
     sequences: Sequence[Sequence[str]] = ()
+    """Lists of layers in their order of use; a layer may be in none."""
     permutes: Sequence[str] | None = None
+    """Layers that reorder the axes of maps, in a framework that flattens in height, width, channel order; else None."""
     remarks: tuple[str, ...] = ()
+    """What was chosen or left out in reading, one line each."""
     config: Mapping[str, Any] | None = None
+    """The configuration of a Keras model, as data."""
 
     def __post_init__(self) -> None:
         """Raise for names with control characters."""
@@ -150,12 +140,8 @@ class Engine(Protocol):
     def configure(self, threads: int, device: Device = "auto") -> None:
         """Set device, threads, determinism and logging; call it before anything else.
 
-        Args:
-            threads: processor threads; TensorFlow keeps its own number, with a warning, if it is already in use.
-            device: cpu, cuda, or auto for a GPU if the framework finds one.
-
-        Raises:
-            UsageError: the framework finds no GPU.
+        TensorFlow keeps its own number of threads, with a warning, if it is already in use. The device `auto` is a GPU
+        if the framework finds one; raises UsageError if it finds none for `cuda`.
         """
 
     def runtime(self) -> dict[str, Any]:
@@ -164,11 +150,9 @@ class Engine(Protocol):
     def build(self, spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> Model:
         """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out.
 
-        Args:
-            spec: the model.
-            precision: float32 or float64; bfloat16 or float16 apply to the layers' arithmetic, with float32 weights.
-            plain: build a model for use without the engine, which takes only these images. In TensorFlow it consists of
-                Keras's own layers, so batch norms are slower in training and keep a biased running variance.
+        The precisions bfloat16 and float16 apply to the layers' arithmetic, with float32 weights. A `plain` model is
+        for use without the engine, and takes only these images. In TensorFlow it consists of Keras's own layers, so
+        batch norms are slower in training and keep a biased running variance.
         """
 
     def read_weights(self, model: Model) -> Arrays:
@@ -177,8 +161,7 @@ class Engine(Protocol):
     def load_weights(self, model: Model, arrays: Mapping[str, np.ndarray]) -> None:
         """Load arrays into a model.
 
-        Raises:
-            ArtifactError: Names or shapes do not match.
+        Raises ArtifactError if names or shapes do not match.
         """
 
     def make_optimizer(self, model: Model, recipe: Recipe) -> Optimizer:
@@ -190,8 +173,7 @@ class Engine(Protocol):
     def load_optimizer(self, optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
         """Load a state that either engine returned.
 
-        Raises:
-            ArtifactError: Names or shapes do not match.
+        Raises ArtifactError if names or shapes do not match.
         """
 
     def train_epoch(
@@ -206,20 +188,14 @@ class Engine(Protocol):
     ) -> Totals:
         """Train on each batch with its learning rate; stop at the first loss that is not finite.
 
-        An epoch split into several calls gives the same bits as a single call.
+        Model and optimizer are changed in place. An epoch split into several calls gives the same bits as a single
+        call; the result includes the earlier steps, `so_far`.
 
         Args:
-            model: changed in place.
-            optimizer: changed in place.
             batches: the call ends with `batches` or `rates`, whichever is shorter.
-            rates: learning rate of each step.
             seed: seed of the dropout masks, which depend on it and on the optimizer's step count.
-            so_far: totals of the epoch's earlier steps.
             stops: called before each step or group of steps; if it returns True, the call ends and batches already
                 drawn are dropped.
-
-        Returns:
-            The totals of the epoch, including earlier steps.
         """
 
     def predict(self, model: Model, images: Images) -> np.ndarray:
@@ -234,21 +210,13 @@ class Engine(Protocol):
     def export(self, model: Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
         """Write a model to a file (or folder) of the given format.
 
-        Args:
-            model: a float32 model; it is not changed.
-            form: a format that this framework writes, such as onnx.
-            path: must not exist.
-            card: JSON text that describes the model; stored in the file.
-            calibration: uint8 images, (N, H, W, C), to calibrate integer formats.
+        The model is float32 and stays as it is; `path` must not exist. The `card`, a JSON text, is stored in the file;
+        `calibration`, uint8 images, (N, H, W, C), is for integer formats.
         """
 
     def read_file(self, path: Path, key: str | None = None) -> Stored:
         """Read a weights file of this framework without running code from it.
 
-        Args:
-            path: the file; the sizes in a zip archive have been checked.
-            key: the entry to read, where a PyTorch checkpoint has several state dicts.
-
-        Raises:
-            ArtifactError: The file is corrupt, contains more than weights, or refers to other files.
+        The sizes in a zip archive have been checked; `key` is the entry of a PyTorch checkpoint with several state
+        dicts. Raises ArtifactError if the file is corrupt, contains more than weights, or refers to other files.
         """
