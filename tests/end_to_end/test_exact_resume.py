@@ -7,6 +7,7 @@ import pytest
 from commands import train
 from killing import Moment, assert_same_to_the_last_bit, killed, terminated
 
+from diptych.artifacts.record import CheckpointOptions
 from diptych.spec import Recipe, zoo
 from diptych.training import checkpoint, provenance
 from diptych.training.process import Settings
@@ -27,11 +28,9 @@ def begun(tmp_path_factory):
     dataset = source.load()
     spec = zoo.model("cnn", dataset.image_shape, dataset.num_classes, (0.5,), (0.5,))
 
-    def begin(engine, **settings):
-        settings = {"checkpoint_steps": STEPS, **settings}
-        return provenance.create(
-            tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, 0, engine, **settings
-        )
+    def begin(engine, steps=STEPS):
+        made = tmp_path_factory.mktemp("runs"), "run", source, dataset, spec, RECIPE, engine
+        return provenance.create(*made, checkpoints=CheckpointOptions(steps))
 
     return begin
 
@@ -71,7 +70,7 @@ def test_a_training_killed_twenty_times_ends_bit_for_bit_the_same(begun, unbroke
     ids=str,
 )
 def test_sigterm_ends_a_training_within_one_call_and_one_save(begun, unbroken, engine, moment):
-    run = begun(engine, checkpoint_steps=None)
+    run = begun(engine, steps=None)
     before = terminated(run, Settings(engine, 1), moment)
     state = checkpoint.load(run)
     assert "stopped" == run.read_record().status

@@ -121,5 +121,5 @@ def test_a_recipe_that_needs_a_validation_split_refuses_data_without_one(tmp_pat
     dataset = source.load()
     spec, recipe = zoo.model("mlp", dataset.image_shape, dataset.num_classes), Recipe(keep_best=True)
     with pytest.raises(SpecError, match=r"'digits' has no validation samples .*Raise validation_fraction"):
-        provenance.create(tmp_path / "runs", "run", source, dataset, spec, recipe, 0, "torch")
+        provenance.create(tmp_path / "runs", "run", source, dataset, spec, recipe, "torch")
     assert not (tmp_path / "runs").exists()

@@ -68,6 +68,7 @@ def train(
     recipe, spec, card, start = chosen.recipe_with(changes), chosen.spec, None, None
     runs = []
     with _training_process(names[0]) as process, shown(callbacks, progress) as tell:
+        from diptych.artifacts.record import CheckpointOptions
         from diptych.data.preprocess import channel_statistics
         from diptych.spec import zoo
         from diptych.training import provenance
@@ -81,8 +82,7 @@ def train(
         source = source_of(data, reading, spec, recipe, chosen.seed, **asked)
         dataset = source.load(data_progress(tell))
         if card:
-            taken = (str(chosen.from_), card.spec, card.class_names, weights)
-            start = Start.of(*taken, dataset.class_names, chosen.seed)
+            start = Start.of(str(chosen.from_), card.spec, card.class_names, weights, dataset.class_names, chosen.seed)
             spec = start.spec
         if spec is None:
             mean, std = channel_statistics(dataset.train.images)
@@ -90,15 +90,13 @@ def train(
         threads = chosen.threads or num_threads()
         if chosen.device == "cuda":  # refused before there is a run
             process.call(engines.configure, names[0], threads, chosen.device)
-        saving = {"checkpoint_steps": chosen.checkpoint_steps, "keep_checkpoints": chosen.keep_checkpoints}
+        checkpoints = CheckpointOptions(chosen.checkpoint_steps, chosen.keep_checkpoints)
         for name in names:
             folder = f"{dataset.name}-{spec.name}-{name}"
             if chosen.name is not None:
                 folder = chosen.name + f"-{name}" * (len(names) > 1)
-            parent = Path(chosen.out)
-            run = provenance.create(
-                parent, folder, source, dataset, spec, recipe, chosen.seed, name, start=start, **saving
-            )
+            made = Path(chosen.out), folder, source, dataset, spec, recipe, name
+            run = provenance.create(*made, start=start, checkpoints=checkpoints)
             settings = Settings(name, threads, chosen.workers, chosen.stop_after, device=chosen.device)
             complete(run, settings, lambda: dataset, tell, process if name == names[0] else None)
             runs.append(run)

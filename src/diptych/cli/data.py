@@ -65,6 +65,7 @@ def data(args: list[str]) -> int:
         raise UsageError(f"data has no action '{action}'{did_you_mean(action, ['check'])}. `diptych data` lists them.")
     parsed = parse(Check, "data check", rest)
     from diptych.api.data_check import check_data
+    from diptych.api.training import data_progress
     from diptych.reports.progress import Progress
 
     with Progress() as display:
@@ -73,7 +74,7 @@ def data(args: list[str]) -> int:
             quarantine=parsed.quarantine,
             out=parsed.out,
             **vars(parsed.data_options),
-            progress=lambda doing, done, total: display.notify("data", {"doing": doing, "done": done, "total": total}),
+            progress=data_progress(display.notify),
         )
     if parsed.json:
         print_json(report.to_json())

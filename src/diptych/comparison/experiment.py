@@ -171,7 +171,7 @@ class Experiment:
         """Create the run of a cell."""
         source = msgspec.structs.replace(self.source, seed=cell.seed)
         made = Path(self.options.out), self._name(cell), source, self.data(cell.seed), cell.spec, cell.recipe
-        return provenance.create(*made, cell.seed, cell.engine, key=self.digest(cell))
+        return provenance.create(*made, cell.engine, key=self.digest(cell))
 
     def _name(self, cell: Cell) -> str:
         return f"{self._read.name}-{cell.spec.name}-{cell.engine}-s{cell.seed}-{self.digest(cell)[:10]}"

@@ -15,16 +15,8 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from diptych.artifacts.record import (
-    CheckpointOptions,
-    DataRecord,
-    DataSettings,
-    Machine,
-    Preprocessing,
-    RunRecord,
-    Skipped,
-    StartRecord,
-)
+from diptych.artifacts import record as records
+from diptych.artifacts.record import DataRecord, DataSettings, RunRecord, StartRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import array_parts, write_parts
 from diptych.data import datasets, sources
@@ -89,15 +81,12 @@ def create(
     dataset: Dataset,
     spec: ModelSpec,
     recipe: Recipe,
-    seed: int,
     engine: str,
     *,
-    key: str | None = None,
     start: Start | None = None,
-    checkpoint_steps: int | None = None,
-    keep_checkpoints: int = 2,
+    **entries: Any,
 ) -> Run:
-    """Create a run directory, with a number after `name` if it exists; `key` identifies it in a comparison.
+    """Create a run directory, with a number after `name` if it exists; `entries` are others of its record.
 
     Raises SpecError if the model does not fit the data or the machine, or if the recipe needs a validation split and
     there is none.
@@ -116,17 +105,16 @@ def create(
         created=time.time(),
         command=tuple(sys.argv),
         engine=cast(EngineName, engine),
-        seed=seed,
+        seed=source.seed,
         **described(dataset, source),
-        preprocessing=Preprocessing(*spec.input_shape, RESIZING),
+        preprocessing=records.Preprocessing(*spec.input_shape, RESIZING),
         spec_json=model_to_json(spec),
         recipe_json=recipe_to_json(recipe),
-        machine=Machine(**machine()),
+        machine=records.Machine(**machine()),
         versions=versions(),
-        checkpoints=CheckpointOptions(checkpoint_steps, keep_checkpoints),
         engines=(),
         start=StartRecord(start.source, sha256(b"".join(parts)).hexdigest(), start.remark) if start else UNSET,
-        key=UNSET if key is None else key,
+        **entries,
     )
     run = Run.create(parent, name, record)
     if start:
@@ -142,7 +130,7 @@ def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
             name=dataset.name,
             fingerprint=dataset.fingerprint,
             test_fingerprint=dataset.test_fingerprint,
-            skipped=tuple(Skipped(name, fault) for name, fault in dataset.skipped),
+            skipped=tuple(records.Skipped(name, fault) for name, fault in dataset.skipped),
             inferred=dataset.inferred,
             remarks=dataset.remarks,
         ),
