@@ -202,8 +202,7 @@ def _rows(arms: Sequence[Arm]) -> Iterator[Row]:
         title = f"time to {target:.0%} validation accuracy"
         note = "training time until the end of the first epoch that reaches it; every run does"
         yield Row("seconds_to_target", title, "s", note, lambda run: _seconds_to(run, target))
-    note = "import of the framework and its engine, from a warm file cache"
-    yield Row("import_seconds", "import", "s", note)
+    yield Row("import_seconds", "import", "s", "import of the framework and its engine, from a warm file cache")
     note = "building, tracing or compiling the model, and one step"
     yield Row("first_step_seconds", "first training step", "s", note)
     yield Row("peak_memory", "peak memory of training", "bytes", "of the whole process")

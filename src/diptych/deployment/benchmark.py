@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from diptych.artifacts.store import atomic_write, write_json
+from diptych.artifacts.store import write_json, write_parts
 from diptych.deployment import runtimes
 from diptych.deployment.export import Exported, Status, TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
@@ -199,8 +199,7 @@ def write(result: Benchmark, folder: Path) -> None:
     writer = csv.DictWriter(text, content["rows"][0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(content["rows"])
-    with atomic_write(folder / "benchmark.csv") as file:
-        file.write(text.getvalue().encode())
+    write_parts(folder / "benchmark.csv", text.getvalue().encode())
 
 
 def _rows(exported: Exported) -> list[Row]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.artifacts.store import atomic_write, write_json
+from diptych.artifacts.store import write_json, write_parts
 
 VERSION = 2
 LEGEND = (
@@ -192,6 +192,5 @@ def write(certificate: Certificate, directory: Path) -> tuple[Path, Path]:
     """Write `parity.json` and `parity.txt` into `directory` and return their paths."""
     json_path, text_path = directory / "parity.json", directory / "parity.txt"
     write_json(json_path, certificate.to_json())
-    with atomic_write(text_path) as file:
-        file.write(certificate.to_text().encode())
+    write_parts(text_path, certificate.to_text().encode())
     return json_path, text_path
