@@ -16,8 +16,7 @@ NOTED_GAP = 0.02  # between accuracy and balanced accuracy
 
 def softmax(logits_nk: np.ndarray) -> np.ndarray:
     """Return probabilities, float64, (num_samples, num_classes), of logits of any float dtype."""
-    probabilities_nk: np.ndarray = np.exp(log_softmax(logits_nk))
-    return probabilities_nk
+    return np.asarray(np.exp(log_softmax(logits_nk)))
 
 
 def log_softmax(logits_nk: np.ndarray) -> np.ndarray:
@@ -123,8 +122,7 @@ def _rank_of_label(logits_nk: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
     label_logit_n1 = np.take_along_axis(logits_nk, labels_n[:, None], axis=1)
     comes_earlier_nk = np.arange(logits_nk.shape[1]) < labels_n[:, None]
     tied_before_nk = (logits_nk == label_logit_n1) & comes_earlier_nk
-    rank_n: np.ndarray = np.count_nonzero((logits_nk > label_logit_n1) | tied_before_nk, axis=1)
-    return rank_n
+    return np.asarray(np.count_nonzero((logits_nk > label_logit_n1) | tied_before_nk, axis=1))
 
 
 @dataclass(frozen=True)

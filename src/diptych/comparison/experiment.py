@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from diptych import engines
-from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import ALIGNED, NATIVE
@@ -186,8 +185,7 @@ class Experiment:
     def plan(self) -> list[dict[str, Any]]:
         """Return the arm, seed, engine and status of every run, and an estimate of the seconds left."""
         runs = {cell: self.find(cell) for cell in self.cells}
-        started = {cell: run.events_path for cell, run in runs.items() if run and run.events_path.exists()}
-        epochs = {cell: read_events(started[cell], "epoch") if cell in started else [] for cell in runs}
+        epochs = {cell: run.history if run else [] for cell, run in runs.items()}
         planned = []
         for cell, run in runs.items():
             status, left = "finished", 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,11 +24,6 @@ from diptych.spec.recipe import Flip, Recipe
 Pixels = NDArray[np.uint8]
 Shares = tuple[NDArray[np.float32], NDArray[np.float64]]
 
-_STEP = 0x9E3779B97F4A7C15
-_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
-_DROPPED_BITS = np.uint64(11)
-
 
 def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Hash int64 counters, from 1, to 64 random bits each, uint64, in the stream `key`, below 2**64.
@@ -35,10 +31,10 @@ def words(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
     Word n is the n-th output of SplitMix64 seeded with `key`: Steele, Lea and Flood, "Fast splittable pseudorandom
     number generators" (2014), with the constants of Vigna's https://prng.di.unimi.it/splitmix64.c.
     """
-    state = counters.astype(np.uint64) * np.uint64(_STEP) + np.uint64(key)
-    state = (state ^ (state >> _SHIFTS[0])) * _FACTORS[0]
-    state = (state ^ (state >> _SHIFTS[1])) * _FACTORS[1]
-    return state ^ (state >> _SHIFTS[2])
+    state: NDArray[Any] = counters.astype(np.uint64) * 0x9E3779B97F4A7C15 + key
+    state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9
+    state = (state ^ (state >> 27)) * 0x94D049BB133111EB
+    return np.asarray(state ^ (state >> 31))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +56,7 @@ class Draws:
 
     def uniform(self, purpose: str) -> NDArray[np.float64]:
         """A number in [0, 1) per sample, a multiple of 2**-53: float64, (N,)."""
-        return (self.words(purpose) >> _DROPPED_BITS).astype(np.float64) * 2.0**-53
+        return (self.words(purpose) >> 11).astype(np.float64) * 2.0**-53
 
     def symmetric(self, purpose: str, limit: float) -> NDArray[np.float64]:
         """A number in [-limit, limit) per sample: float64, (N,)."""
@@ -218,5 +214,4 @@ def _beta(alpha: float, uniform_n: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn uniform numbers into Beta(alpha, alpha) ones by the inverse of its distribution function."""
     from scipy.special import betaincinv  # slow to import
 
-    share_n: NDArray[np.float64] = betaincinv(alpha, alpha, uniform_n)
-    return share_n
+    return np.asarray(betaincinv(alpha, alpha, uniform_n))

@@ -252,14 +252,12 @@ def benchmark(path: Path, measured: Benchmark) -> None:
 
     passed = [(1000 * row.speed.latency_p50, row) for row in measured.rows if row.status == "ok" and row.speed]
     passed.sort(key=lambda one: -one[0])
-    title = f"{measured.model}: no format passed"
-    if passed:
-        title = f"{measured.model}: fastest is {passed[-1][1].label} with {passed[-1][0]:.3g} ms"
+    fastest = f"fastest is {passed[-1][1].label} with {passed[-1][0]:.3g} ms" if passed else "no format passed"
     num_places = max(len(passed), 7)
     height = 0.32 * num_places
     with new_figure(path, 10, height + 1.4) as figure:
         axes = add_axes(figure, 3.1, 0.8, 5.7, height)
-        axes.set_title(title, color=INK, x=-0.52, loc="left")
+        axes.set_title(f"{measured.model}: {fastest}", color=INK, x=-0.52, loc="left")
         axes.set(xscale="log", ylim=(-0.5, num_places - 0.5))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")

@@ -249,8 +249,7 @@ def _training_on_digits(pair: Pair, spec: ModelSpec, epochs: int, seed: int) -> 
         for epoch in range(1, epochs + 1):
             batches = list(epoch_batches(train, recipe, num_classes=spec.num_classes, seed=seed, epoch=epoch))
             worker.train(batches, learning_rates(recipe, epoch, len(batches)), seed)
-        logits_nk: np.ndarray = worker.predict(np.asarray(test.images))
-        return logits_nk
+        return np.asarray(worker.predict(np.asarray(test.images)))
 
     ours, theirs = ask(pair, train_and_predict)
     classes = ours.argmax(1), theirs.argmax(1)
