@@ -141,11 +141,7 @@ def class_findings(class_names: Sequence[str], labels: Mapping[str, NDArray[np.i
 
 
 def judge(findings: Iterable[Finding], name: str, *, skip: bool = False) -> tuple[str, ...]:
-    """Return a line for each kind of finding, which training reports; `skip` leaves bad samples out.
-
-    Raises:
-        DataError: training refuses the data.
-    """
+    """Return a line for each kind of finding, or raise DataError if training refuses it; `skip` bad samples."""
     reasons = dict[str, list[str]]()
     for finding in findings:
         reasons.setdefault(finding.kind, []).append(finding.reason)

@@ -111,11 +111,8 @@ def find(
 ) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
-    See `datasets.read`; `location` are fields of `SourceOptions`, and `progress` is called meanwhile.
-
-    Raises:
-        UsageError: there is no such dataset or path, it cannot be searched, or an option does not apply.
-        DataError: files are missing, damaged or contradictory; see the readers.
+    `location` are fields of `SourceOptions`, and `progress` is called meanwhile. Raises UsageError if there is no such
+    dataset or path, or an option does not apply, and what the readers raise.
     """
     options = SourceOptions(**location)
     base = user_path(options.root, "--root") if options.root else None

@@ -53,12 +53,9 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class ListedSplit:
-    """The images of one split.
+    """The images of one split: encoded, or pixels, uint8, (N, H, W, 1 or 3); and their classes, int64, (N,).
 
-    Attributes:
-        images: encoded images, or pixels: uint8, (N, H, W, 1 or 3).
-        labels: int64, (N,), the index of each image's class.
-        ids: (N,), unique within the split and the same on every machine: a path or a number.
+    `ids`, (N,), are unique within the split and the same on every machine: paths or numbers.
     """
 
     images: Files | ParquetImages | NDArray[np.uint8]
@@ -79,11 +76,8 @@ class Listing:
     """Every image of a source, before any is decoded.
 
     A split that the source lacks is None, but `train` is then empty. An index counts the images of all splits, one
-    split after the other.
-
-    Attributes:
-        inferred: what the reader decided by itself, as clauses such as "label column 'label'".
-        findings: what it noticed; whether training accepts it, `rules.KINDS` says.
+    split after the other. `inferred` is what the reader decided by itself, as clauses such as "label column 'label'",
+    `findings` what it noticed; whether training accepts it, `rules.KINDS` says.
     """
 
     class_names: tuple[str, ...]
@@ -117,11 +111,6 @@ class Listing:
     def has_files(self) -> bool:
         """Whether images are encoded; otherwise they are pixels."""
         return not isinstance(self.train.images, np.ndarray)
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """int64, (M,), the class of every image."""
-        return np.concatenate([split.labels for split in self.splits.values()])
 
     def __len__(self) -> int:
         return sum(map(len, self.splits.values()))

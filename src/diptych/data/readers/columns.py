@@ -52,12 +52,7 @@ def at(table: Table, row: int) -> str:
 
 
 def choose_columns(table: Table, options: SourceOptions) -> Columns:
-    """Choose the columns of a table.
-
-    Raises:
-        UsageError: an option names a column that does not exist.
-        DataError: it is ambiguous which columns are meant, or there are none.
-    """
+    """Choose the columns of a table; raises DataError if it is ambiguous which are meant, or there are none."""
     splits = [column for column in table.columns if _states_splits(table, column)]
     if options.split_column or len(splits) > 1:
         splits = [_chosen(table, "split", options.split_column and options.split_column.split("=")[0], [splits])]
@@ -155,12 +150,9 @@ def read_splits(table: Table, column: str, option: str | None) -> list[str]:
 
 
 def read_labels(table: Table, columns: Columns, names: dict[str, str]) -> list[str]:
-    """Read the labels of a table, and add the class names that the schema or a column gives them to `names`.
+    """Read the labels of a table, `rust|scab` for several of a row, and add the class names that it gives to `names`.
 
-    Several labels of a row are divided by bars, as `rust|scab`.
-
-    Raises:
-        DataError: a label is not in the schema, or has two names.
+    Raises DataError for a label that is not in the schema, or has two names.
     """
     if len(columns["label"]) > 1:
         flags = [_flags(table, one) for one in columns["label"]]

@@ -166,13 +166,10 @@ def _json_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_pixels(table: CsvTable, label: str | None, shape: Shape | None) -> CsvTable:
-    """Read a table whose rows are pixels: its levels, and the cells of the other columns.
+    """Read a table whose rows are pixels, integers from 0 to 255: its levels, and the cells of the other columns.
 
-    The other columns are those whose names say so; or else the first or the last, by `label`, which is --label-column,
-    or by what is in them.
-
-    Raises:
-        DataError: a level is not an integer from 0 to 255, or it is ambiguous which column is the label.
+    These are the ones whose names say so; or else the first or the last, by `label`, which is --label-column, or by
+    what is in them.
     """
     names = table.columns
     is_other = [not _PIXEL_NAME.fullmatch(name.lower()) if table.names_pixels else role_of(name) for name in names]

@@ -38,9 +38,7 @@ _TREES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "ILSVRC2012")
 def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     """List the images of class folders, which may be divided into splits, and what is left out.
 
-    Raises:
-        DataError: there are not two classes, hardly any file is an image, or it is ambiguous which folders are
-            classes and which are splits.
+    Raises DataError if there are not two classes, if hardly any file is an image, and see `find_layout`.
     """
     names, layout, rest = survey(root, progress)
     if len(rest.left_out) > max(1000, 20 * len(names)):

@@ -82,10 +82,9 @@ def _bare(label: str) -> str:
 
 
 def texts_of(labels: Any, count: int) -> list[str]:
-    """Return an array of labels, numbers or names, (N,), (N, 1) or one-hot, (N, K), as texts.
+    """Return an array of labels, (N,), (N, 1) or one-hot, (N, K), as texts.
 
-    Raises:
-        UsageError: there is not one label per image, or one is neither a whole number nor a name.
+    Raises UsageError for any but one label per image, and for any but whole numbers and names.
     """
     array = as_array(labels, "The array of labels")
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biuf":
@@ -111,10 +110,8 @@ def find_classes(
 ) -> tuple[tuple[str, ...], Encode]:
     """Return the class names, and what turns labels into classes.
 
-    Labels that are numbers are sorted as such, and named by `names` or by those `beside` the table.
-
-    Raises:
-        DataError: there are fewer than two classes, or the names do not fit.
+    Labels that are numbers are sorted as such, and named by `names` or by those `beside` the table. Raises DataError if
+    there are fewer than two classes, or the names do not fit.
     """
     is_numeric = are_numbers(labels)
     value = {label: Decimal(label.replace(",", ".") if is_numeric else 0) for label in labels}

@@ -57,15 +57,11 @@ def stored(
     """Write an object to the cache; return its path, and the base folder of the paths in it.
 
     Args:
-        data: a name or path, returned as it is; or one of KINDS.
+        data: a name or path, returned as it is; or one of KINDS. Raises UsageError for anything else.
         root: base folder of relative paths (default: the working directory).
         class_names: names of the labels 0, 1, … (default: the dataset's own, or else the labels themselves).
         image_size: (height, width) of the images of a list or dataset (default: theirs if all are equal, or else 64).
         progress: called as images are read.
-
-    Raises:
-        UsageError: the object is of another kind, or its images are not uint8 in 0–255.
-        ArtifactError: the cache cannot be written.
     """
     if isinstance(data, str | os.PathLike):
         return str(data), root

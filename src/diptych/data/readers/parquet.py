@@ -26,14 +26,11 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class ParquetTable:
-    """A Parquet file and what its schema says.
+    """A Parquet file and what its schema says, and in it Hugging Face's metadata.
 
-    Attributes:
-        image_columns: the columns that Hugging Face's metadata calls images, or else those of bytes or structs.
-        text_columns: those of texts, which may be paths.
-        label_columns: those that the metadata calls class labels, or else those of numbers or texts.
-        class_names: the names that the metadata gives the classes of each column of class labels.
-        group_sizes: the number of rows in each row group.
+    `image_columns` are those that the metadata calls images, or else those of bytes or structs; `text_columns` may be
+    paths; `label_columns` are those that the metadata calls class labels, with `class_names`, or else those of numbers
+    or texts; `group_sizes` are the rows of each row group.
     """
 
     path: Path
@@ -115,12 +112,8 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
 class ParquetImages:
     """Some images of Parquet files; the last two row groups stay in memory.
 
-    Attributes:
-        groups: every row group: its file, and its number there.
-        starts: int64, (G,), the first row of each group, counted through all files.
-        column: of the images.
-        root: the folder that paths are relative to.
-        rows: intp, (N,), the row of each image, counted through all files.
+    `groups` are the file and the number there of every row group; `starts`, int64, (G,), the first row of each, and
+    `rows`, intp, (N,), the row of each image, counted through all files; `root` is the folder of paths.
     """
 
     groups: tuple[tuple[Path, int], ...]

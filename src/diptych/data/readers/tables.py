@@ -43,10 +43,6 @@ def read_tables(paths: Sequence[Path], options: SourceOptions) -> Listing:
 
     CSV files whose names contain none are skipped if others contain one; otherwise there must be only one. Parquet
     files must all contain one, or none: then they are one set, which split columns may divide.
-
-    Raises:
-        UsageError: see `refuse_options`.
-        DataError: it is ambiguous which tables are meant, or some of `…-of-00002` are missing.
     """
     _check_complete(paths)
     shards: dict[str, list[Path]] = {}
@@ -78,14 +74,10 @@ def refuse_options(data: str, options: SourceOptions, names: Iterable[str] = _OP
 
 def _check_complete(paths: Sequence[Path]) -> None:
     """Raise an error if a table of a numbered set is missing."""
-    shards: dict[tuple[str, int], set[int]] = {}
-    for path in paths:
-        if shard := _SHARD.match(path.name):
-            shards.setdefault((shard[1], int(shard[3])), set()).add(int(shard[2]))
-    for (name, count), numbers in shards.items():
-        missing = next((number for number in range(count) if number not in numbers), None)
-        if missing is not None:
-            lacking = f"{name}-{missing:05}-of-{count:05}"
+    found = {(shard[1], int(shard[2]), int(shard[3])) for path in paths if (shard := _SHARD.match(path.name))}
+    for name, count in sorted({(name, count) for name, _, count in found}):
+        if missing := [number for number in range(count) if (name, number, count) not in found]:
+            lacking = f"{name}-{missing[0]:05}-of-{count:05}"
             raise DataError(f"{str(paths[0].parent)!r} lacks {lacking}: download it, or use one file as DATA.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -147,13 +146,20 @@ class Folder:
         return not escape(name) and os.path.isfile(self.root / name)  # noqa: PTH113  (false for a name too long)
 
     def find(self, name: str, split: str) -> list[str]:
-        """Return the images that a path without its suffix, or without its first folders, may mean; see `locate`."""
+        """Return the images that a path may mean: as `7` or `/my/images/7.png` may mean `images/7.png`."""
         parent, _, base = f"/{name}".rpartition("/")
         for key in (base, base.lower(), whole(base)):
-            paths = [path for path in self.images.get(key, ()) if f"/{path}".rpartition("/")[0].endswith(parent)]
-            paths = [path for path in paths if not split or (split_named(path.split("/")[0]) or split) == split]
-            if paths and not escape(name):
-                return [path for path in paths if path.count("/") == paths[0].count("/")]
+            ranks = dict[str, tuple[int, int]]()
+            for path in self.images.get(key, ()):
+                ends, num = (f"/{path}".rpartition("/")[0] + "/", f"{parent}/"), path.count("/")
+                is_alike = ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
+                if is_alike and (not split or (split_named(path.split("/")[0]) or split) == split):
+                    ranks[path] = (
+                        -min(num, parent.count("/")),
+                        num,
+                    )  # the most folders in common, then the fewest others
+            if ranks:
+                return [path for path, rank in ranks.items() if rank == min(ranks.values())]
         return []
 
     def left_out(self, names: Sequence[str]) -> list[str]:
@@ -168,11 +174,8 @@ def locate(folder: Folder, texts: Sequence[str], splits: Sequence[str]) -> tuple
     """Return the path of each image in a folder, in normal form, and what was inferred, as clauses.
 
     Paths are taken as they are if any of them is a file; then a missing file is one that cannot be read. If there is
-    none, all may lack a suffix or folders (`7` for `images/7.png`; not one of another split), or begin with folders
-    of another machine. Names may be composed or decomposed Unicode.
-
-    Raises:
-        DataError: two files fit a path, or no file fits any.
+    none, all may lack a suffix or folders (not those of another split), or begin with folders of another machine. Names
+    may be composed or decomposed Unicode. Raises DataError if two files fit a path.
     """
     names = [text.replace("\\", "/") for text in texts]
     names = [name if escape(name) else posixpath.normpath(name) for name in names]
@@ -180,17 +183,10 @@ def locate(folder: Folder, texts: Sequence[str], splits: Sequence[str]) -> tuple
     names = [next(filter(folder.has, forms[name]), name) if name in forms else name for name in names]
     if any(map(folder.has, names)):
         return names, []
-    found = [folder.find(name, split) for name, split in zip(names, splits, strict=True)]
+    found = [[] if ".." in name else folder.find(name, split) for name, split in zip(names, splits, strict=True)]
     fitting = [(name, files) for name, files in zip(names, found, strict=True) if files]
-    if not fitting:
-        for name, split in zip(names, splits, strict=True):
-            for place in [match.end() for match in re.finditer("/", name) if ".." not in name]:
-                if folder.has(name[place:]) or folder.find(name[place:], split):
-                    rest, inferred = locate(folder, [one.removeprefix(name[:place]) for one in names], splits)
-                    return rest, [f"paths without {name[:place]!r}", *inferred]
-        return names, []
     for name, files in fitting:
         if len(files) > 1:
-            raise DataError(f"{name!r} may be {' or '.join(map(repr, files[:3]))}: write the paths in full.")
-    inferred = [f"{name!r} is the file {file!r}" for name, (file,) in fitting[:1]]
+            raise DataError(f"{name!r} may be {' or '.join(map(repr, sorted(files)[:3]))}: write the paths in full.")
+    inferred = [f"{name!r} is the file {files[0]!r}" for name, files in fitting[:1]]
     return [files[0] if files else name for name, files in zip(names, found, strict=True)], inferred
