@@ -183,12 +183,13 @@ def absolute(data: str | Path) -> str:
 
 def _read_folder(folder: Path, options: SourceOptions, progress: Progress = quiet) -> Listing:
     inside = _unwrap(folder)
-    found, metadata = _find_tables(inside), _find_metadata(inside)
-    paths = [path for path in found if "submission" not in path.stem.lower()]  # Kaggle's form for predictions
-    is_tree = not (paths or metadata) or _is_tree(inside, paths or metadata)
+    paths = _find_tables(inside)
+    metadata = [path for path in paths if path.stem == "metadata"]
+    is_tree = not paths or _is_tree(inside, paths)
+    # Where there is metadata, folders are no labels for Hugging Face (`datasets`, folder_based_builder).
     use_metadata = metadata and (not is_tree or tables.has_labels(metadata[0], options))
     chosen = metadata if use_metadata else [] if is_tree else paths
-    unused = {*metadata, *found}.difference(chosen)
+    unused = {*_files(inside, tables.SUFFIXES), *paths}.difference(chosen)
     if chosen:
         listing = tables.read_tables(chosen, options)
     else:
@@ -201,32 +202,18 @@ def _read_folder(folder: Path, options: SourceOptions, progress: Progress = quie
     return replace(listing, findings=(*listing.findings, *findings))
 
 
-def _find_metadata(folder: Path) -> list[Path]:
-    """Return the tables that Hugging Face reads beside images: `metadata.csv` of a folder, or of the folders of splits.
-
-    Source: `datasets`, packaged_modules/folder_based_builder: where there is one, folders are no labels.
-    """
-    for parents in ([folder], _split_folders(folder)):
-        if found := [path for parent in parents for path in _files(parent, tables.SUFFIXES) if path.stem == "metadata"]:
-            return found
-    return []
-
-
 def _find_tables(folder: Path) -> list[Path]:
-    """Return the tables of a folder: Parquet files at its top, else in its `data/`, else others or lists at its top.
+    """Return the Parquet files at the top of a folder or in its `data/`, or else other tables or lists at its top.
 
-    If there are none, those in the folders of splits count.
+    If there are none, those in the folders of splits count. Kaggle's form for predictions is none.
     """
-    top = _files(folder, tables.SUFFIXES)
+    top = [path for path in _files(folder, tables.SUFFIXES) if "submission" not in path.stem.lower()]
     shards = [path for path in top if path.suffix.lower() == parquet.SUFFIX]
     lists = [path for path in _files(folder, tables.LISTS) if layout.split_named(path.stem) and _may_fit(path)]
     if found := shards or _files(folder / "data", {parquet.SUFFIX}) or top or lists:
         return found
-    return [path for parent in _split_folders(folder) for path in _files(parent, tables.SUFFIXES)]
-
-
-def _split_folders(folder: Path) -> list[Path]:
-    return [folder / name for name in tree.folder_names(folder) if layout.split_named(name)]
+    splits = [folder / name for name in tree.folder_names(folder) if layout.split_named(name)]
+    return [path for parent in splits for path in _files(parent, tables.SUFFIXES)]
 
 
 def _files(folder: Path, suffixes: Set[str]) -> list[Path]:
