@@ -169,7 +169,7 @@ FIXED = (IMAGES / 255, LABELS)
         ((IMAGES / 255, LABELS), r"float64 in 0 to 1: expected uint8 .*\(images \* 255\).round\(\).astype\('uint8'\)"),
         ((IMAGES / 127.5 - 1, LABELS), r"in -1 to 1: .*\(\(images \+ 1\) \* 127.5\)"),
         ((IMAGES.astype(np.float32), LABELS), r"float32 in 0 to 255: .*images.round\(\).astype\('uint8'\)"),
-        ((IMAGES.astype(np.uint16) * 257, LABELS), r"uint16 in 0 to 65535: .*images // 257"),
+        ((IMAGES.astype(np.uint16) * 257, LABELS), r"uint16 in 0 to 65535: .*255 / 65535"),
         ((IMAGES > 9, LABELS), r"bool in 0 to 1: .*images.astype\('uint8'\) \* 255"),
         ((IMAGES * np.nan, LABELS), r"float64 in nan to nan: expected uint8"),
         ((IMAGES.transpose(0, 3, 1, 2), LABELS), r"shape \(12, 3, 6, 6\): .*images.transpose\(0, 2, 3, 1\)"),
@@ -196,6 +196,7 @@ FIXED = (IMAGES / 255, LABELS)
         ({"train": Items([], classes=["a", "b"]), "test": Items([], classes=["b", "a"])}, "different class names"),
         (Items([{"img": IMAGES[0], "fine_label": 0}]), "Item 0 has 'img', 'fine_label': expected one 'image' and one"),
         (pd.Series(["a.png"]), "Item 0 is of type str"),
+        (pd.DataFrame({"image": [*IMAGES], "label": LABELS}), "Column 'image' of the DataFrame contains no texts"),
         ([(IMAGES[0], 0), ("a.png", 1)], "Some images are paths, others are pixels"),
         (Items([(IMAGES[0], 0), 1 / 1]), "Item 1 is of type float"),
         (

@@ -27,7 +27,7 @@ _FIXES = (  # the kind, and the least and the highest level of an array; what ma
     ("f", 0, 1, "multiply by 255 and convert to uint8: (images * 255).round().astype('uint8')"),
     ("f", -1, 1, "scale it back: ((images + 1) * 127.5).round().astype('uint8')"),
     ("f", 0, 255, "images.round().astype('uint8')"),
-    ("iuf", 0, 65535, "(images // 257).astype('uint8')"),
+    ("iuf", 0, 65535, "scale it, from 16 bits with (images * (255 / 65535)).astype('uint8')"),
 )
 CHUNK_IMAGES = 1024
 GRAY_LEVEL = 1 / 255

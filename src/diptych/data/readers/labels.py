@@ -118,7 +118,7 @@ def find_classes(
     ordered = sorted(labels, key=lambda label: (value[label], label))
     if len(ordered) < 2:
         found = f"1 class, {quoted(ordered[0])}" if ordered else "no labels"
-        raise DataError(f"{str(path)!r} has {found}: at least 2 classes are needed (see --label-column).")
+        raise DataError(f"{str(path)!r} has {found}: at least 2 classes are needed.")
     class_names = ordered
     if is_numeric:
         class_names = [names[label] for label in ordered] if names else [*(beside or ordered)]

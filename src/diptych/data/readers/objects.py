@@ -69,6 +69,10 @@ def stored(
         base, frame = root or Path.cwd(), data.reset_index() if data.index.name is not None else data.copy()
         for column, series in frame.items():
             cells = series.tolist()
+            if any(isinstance(cell, bytes | dict) or hasattr(cell, "__array_interface__") for cell in cells[:1]):
+                raise UsageError(
+                    f"Column {column!r} of the DataFrame contains no texts or numbers: pass (images, labels)."
+                )
             if cells and all(isinstance(cell, str | os.PathLike) and os.path.isabs(cell) for cell in cells):  # noqa: PTH117
                 base, frame[column] = _relative(cells, base)
         path = _written("frame.csv", text=frame.to_csv(index=False))
