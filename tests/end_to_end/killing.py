@@ -83,7 +83,8 @@ def main(directory, settings, moment, which):
 def _trained(run, settings, moment, which):
     """Exit code and last output of a training that gets a signal."""
     arguments = json.dumps([str(run.directory), asdict(settings), moment, which])
-    command, env = [sys.executable, __file__, arguments], engine_environment(settings.engine)
+    env = engine_environment(settings.engine) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, __file__, arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=SECONDS)
     return done.returncode, done.stderr
 

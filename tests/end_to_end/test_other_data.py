@@ -170,5 +170,5 @@ def test_calibration_data_are_read_with_their_options(table_run, others):
     arguments = ("export", run.directory, "--to", "onnx-int8", "--no-verify", "--out", folder / "out")
     (entry,) = answered(*arguments, "--calibration", table, *reading)
     assert "unverified" == entry["status"]
-    fault = "'bad_images' is for calibration data; also set 'calibration' to a dataset."
+    fault = "'bad_images' is for other data; also set 'data' or 'calibration' to a dataset."
     assert fault in refused(*arguments, *reading)

@@ -36,15 +36,13 @@ def biased_variance():
 
 def shifted_pad():
     """TensorFlow's "same" padding in PyTorch: the odd pixel on the other side."""
-    init = model.Conv2d.__init__
+    init = model.PaddedConv2d.__init__
 
-    def shifted(self, layer, channels):
-        init(self, layer, channels)
-        if self.margins:
-            left, right, top, bottom = self.margins
-            self.margins = (right, left, bottom, top)
+    def shifted(self, margins, *shape, **settings):
+        left, right, top, bottom = margins
+        init(self, (right, left, bottom, top), *shape, **settings)
 
-    patch.setattr(model.Conv2d, "__init__", shifted)
+    patch.setattr(model.PaddedConv2d, "__init__", shifted)
 
 
 def flatten_order():
