@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from diptych import engines
-from diptych.artifacts.record import DataSettings
+from diptych.artifacts.record import DataRecord
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import read_arrays
 from diptych.data import sources
@@ -73,7 +73,7 @@ def evaluate(model: str | Path | Run, data: Any = None, **options: Any) -> dict[
     """
     (opening, reading), _ = split_options("evaluate", options, ModelOptions, OtherDataOptions)
     classifier = open_classifier(model, opening)
-    dataset, class_names = classifier.data(data, reading), classifier.card.class_names
+    dataset, class_names = classifier.data(data, reading), classifier.class_names
     used, splits = "test split", [dataset.test]
     if not len(dataset.test):
         used, splits = "every image", [split for split in (dataset.train, dataset.validation) if len(split)]
@@ -115,7 +115,7 @@ def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: An
     """
     (opening,), _ = split_options("predict", options, ModelOptions)
     classifier = open_classifier(model, opening)
-    height, width, channels = classifier.card.spec.input_shape
+    height, width, channels = classifier.spec.input_shape
     pixels, faults, names = dict[int, np.ndarray](), dict[int, ImageError](), list[str]()
     for number, (name, image) in enumerate(named_images(images)):
         names.append(name or str(number))
@@ -129,7 +129,7 @@ def predict(model: str | Path | Run, images: Any, *, top: int = 3, **options: An
     probabilities_nk = softmax(classifier.logits(np.stack([*pixels.values()])))
     best_nk = np.argsort(-probabilities_nk, axis=1, kind="stable")[:, :top]
     classes = {
-        number: tuple((classifier.card.class_names[k], float(row[k])) for k in best)
+        number: tuple((classifier.class_names[k], float(row[k])) for k in best)
         for number, row, best in zip(pixels, probabilities_nk, best_nk, strict=True)
     }
     return [Prediction(name, classes.get(number, ()), str(faults.get(number, ""))) for number, name in enumerate(names)]
@@ -173,13 +173,14 @@ def _image_paths(path: Path) -> list[Path]:
 class Classifier:
     """A finished run in an engine, or an exported file in its runtime."""
 
-    card: Card
+    spec: ModelSpec
+    class_names: tuple[str, ...]
+    source: DataRecord
+    """The data it was trained on; those of a file have no path."""
+    own_data: Callable[[OtherDataOptions], Dataset]
+    """Read these data."""
     logits: Callable[[Images], np.ndarray]
     """From uint8 images, (N, H, W, C), to logits, (N, K)."""
-    own_data: Callable[[OtherDataOptions], Dataset]
-    """Read the data it was trained on."""
-    source: DataSettings | None = None
-    """Where they are, if it is a run."""
 
     def data(self, data: Any, reading: OtherDataOptions) -> Dataset:
         """Labeled images of the data it was trained on, or of other data.
@@ -187,16 +188,15 @@ class Classifier:
         If other data turn out to be those it was trained on, they are divided as in training. A file without a
         fingerprint was trained on data of its dataset's name.
         """
-        card, source = self.card, self.source
-        if data is None or (source and isinstance(data, str | Path) and sources.absolute(data) == source.data):
+        own = self.source
+        if data is None or (isinstance(data, str | Path) and sources.absolute(data) == own.data):
             return self.own_data(reading)
-        data_dir = source.data_dir if source else None
-        other = source_like(data, reading, card.spec, data_dir, card.class_names).read()
+        other = source_like(data, reading, self.spec, own.data_dir, self.class_names).read()
         if not len(other.test):
             with suppress(DataError):  # data that cannot be divided was not trained on
-                divided = other.divide(0, validation_fraction=0, test_fraction=card.test_fraction)
-                is_alike = card.test_fingerprint is None and other.name == card.dataset
-                if is_alike or divided.test_fingerprint == card.test_fingerprint:
+                divided = other.divide(0, validation_fraction=0, test_fraction=own.test_fraction)
+                is_alike = own.test_fingerprint is None and other.name == own.name
+                if is_alike or divided.test_fingerprint == own.test_fingerprint:
                     return divided
         return other
 
@@ -235,15 +235,18 @@ def source_like(
 
 
 def _open_run(run: Run, opening: ModelOptions) -> Classifier:
-    card, weights = open_weights(run, opening.verify_files)
-    record = run.read_record()
-    last = record.last_engine if record.last_engine in engines.installed() else ""
-    how = opening.engine or last, evaluation_precision(record.recipe)
+    record = run.finished(verify_files=opening.verify_files)
 
     def own_data(reading: OtherDataOptions) -> Dataset:
         return provenance.load_data(record, **reading.given())
 
-    return Classifier(card, lambda images: logits_of(card.spec, weights, images, *how), own_data, record.data)
+    def logits(images_nhwc: Images) -> np.ndarray:
+        weights, _ = read_arrays(run.model_path)
+        last = record.last_engine if record.last_engine in engines.installed() else ""
+        how = opening.engine or last, evaluation_precision(record.recipe)
+        return logits_of(record.spec, weights, images_nhwc, *how)
+
+    return Classifier(record.spec, record.class_names, record.data, own_data, logits)
 
 
 def _open_file(path: Path, opening: ModelOptions) -> Classifier:
@@ -264,4 +267,6 @@ def _open_file(path: Path, opening: ModelOptions) -> Classifier:
             raise ArtifactError(other + provenance.skipped_note(own))
         return own
 
-    return Classifier(card, lambda images: predictor(images)[0], own_data)
+    tested, fraction = card.test_fingerprint, card.test_fraction
+    source = DataRecord("", name=card.dataset, fingerprint="", test_fingerprint=tested, test_fraction=fraction)
+    return Classifier(card.spec, card.class_names, source, own_data, lambda images: predictor(images)[0])
