@@ -15,19 +15,23 @@ from diptych.spec import zoo
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 1116712\n"
 CONTENTS = {  # content and what is said of it
-    "nothing": (b"", "it is empty"),
-    "page": (b"\n <!DOCTYPE html><html><body>Log in", "it is a web page"),
-    "error": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "it is a web page"),
-    "pointer": (LFS, "Git LFS pointer; fetch the file with `git lfs pull`"),
-    "gzip": (b"\x1f\x8b\x08\0" * 9, "it is compressed"),
-    "index": (b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', "it is JSON text"),
+    "nothing": (b"", "it is an empty file"),
+    "page": (b"\n <!DOCTYPE html><html><body>Log in", "it is an HTML page; download the file again"),
+    "error": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "it is an XML file; download the file again"),
+    "pointer": (LFS, r"Git LFS pointer \(run `git lfs pull`\)"),
+    "gzip": (b"\x1f\x8b\x08\0" * 9, "it is an archive; unpack it first"),
+    "tar": (b"a" * 257 + b"ustar", "it is an archive; unpack it first"),
+    "index": (
+        b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+        "it is a JSON file, which contains no weights",
+    ),
     "image": (b"\x89PNG\r\n\x1a\n" + bytes(99), "it is an image"),
-    "array": (b"\x93NUMPY\x01\0" + bytes(99), "a single NumPy array"),
+    "array": (b"\x93NUMPY\x01\0" + bytes(99), "a NumPy array; expected named arrays"),
     "zeros": (bytes(999), "not completely written"),
     "checkpoint": (b"\0\x06\x01" * 30 + struct.pack("<Q", 0xDB4775248B80FB57), "part of a TensorFlow checkpoint"),
-    "noise": (b"\x7fELF" * 9, r"its format is unknown \(first bytes: b'"),
-    "page.onnx": (b"<html>", "it is a web page"),
-    "page.safetensors": (b"<html>", "it is a web page"),
+    "noise": (b"\x7fELF" * 9, r"it is a file that starts with b'"),
+    "page.onnx": (b"<html>", "it is an HTML page; download the file again"),
+    "page.safetensors": (b"<html>", "it is an HTML page; download the file again"),
 }
 
 

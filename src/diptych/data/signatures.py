@@ -37,7 +37,8 @@ _OTHERS = {
         "a video": rb"....ftyp|....(moov|mdat|wide)|\x1aE\xdf\xa3|RIFF....AVI |\0\0\x01[\xb3\xba]",
         "a PDF": rb"%PDF",
         "an Office document": rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/|mimetype)|\xd0\xcf\x11\xe0",
-        "an archive": rb"PK(\x03\x04|\x05\x06)|\x1f\x8b|BZh[1-9]|\xfd7zXZ\0|Rar!\x1a|7z\xbc\xaf\x27\x1c",
+        "an archive": rb"PK(\x03\x04|\x05\x06)|\x1f\x8b|BZh[1-9]|\xfd7zXZ\0|Rar!\x1a|7z\xbc\xaf\x27\x1c"
+        rb"|\x28\xb5\x2f\xfd|.{257}ustar",
         "a NumPy array": rb"\x93NUMPY",
         "a MATLAB file": rb"MATLAB 5\.0 MAT-file",
         "an HDF5 file": rb"\x89HDF\r\n|MATLAB 7\.3|.{512}\x89HDF",

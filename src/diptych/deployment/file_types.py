@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diptych.data.signatures import NUM_BYTES
 from diptych.deployment.card import Card
 from diptych.deployment.formats import FORMATS, Format, check_installed, what_is
 from diptych.engines.contract import CARD, MOST_BYTES
@@ -118,7 +119,7 @@ def file_type_of(path: Path) -> FileType:
         raise ArtifactError(f"'{path}' is not a SavedModel ('1/saved_model.pb') or OpenVINO folder ('model.xml').")
     check_files(path)
     with path.open("rb") as file:
-        head = file.read(512)
+        head = file.read(NUM_BYTES)
         tail = file.read()[-8:] if file.seek(max(0, path.stat().st_size - 8)) else b""
     if head[:2] == b"PK":
         with open_zip(path) as archive:

@@ -4,7 +4,6 @@ conversion of exported files to other formats, with each runtime's own tools.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from diptych.data.signatures import describe, sniff
 from diptych.engines.contract import CARD, INPUT, OPSET
 from diptych.errors import EngineError, MissingEngine, UsageError, in_one_line
 from diptych.vocabulary import did_you_mean
@@ -72,19 +72,14 @@ _FORMATS = (
     Format("openvino", "_openvino", (), ("openvino",), "OpenVINO's folder", "onnx", ("onnx", "openvino")),
 )
 FORMATS = {form.name: form for form in _FORMATS}
-# What people download or save by mistake, by the first 512 bytes and the last 8.
-_OTHERS = {
-    rb"\n$": "it is empty",
-    rb"version https://git-lfs": "it is a Git LFS pointer; fetch the file with `git lfs pull`",
-    rb"\s*<(!doctype|html|head|\?xml|!--)": "it is a web page; download the file again with its direct address",
-    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar": "it is compressed or a tar archive; unpack it first",
-    rb"PK": "it is a zip archive, but not one of PyTorch or Keras; unpack it first",
-    rb"\s*[{\[]": "it is JSON text, which contains no weights; name the file that it describes",
-    rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF": "it is an image",
-    rb"\x93NUMPY": "it is a single NumPy array; expected named arrays, such as a safetensors file",
-    rb"\0{64}": "it starts with zeros; it was not completely written or downloaded",
-    rb"model_checkpoint_path|.*\x57\xfb\x80\x8b\x24\x75\x47\xdb$": "it is part of a TensorFlow checkpoint; load that "
-    "in TensorFlow and call model.save_weights('NAME.weights.h5')",
+# What to do about files that people download or save by mistake, by what `signatures.describe` calls them.
+_ADVICE = {
+    "an HTML page": "; download the file again with its direct address",
+    "an XML file": "; download the file again with its direct address",
+    "an archive": "; unpack it first",
+    "a JSON file": ", which contains no weights; name the file that it describes",
+    "a NumPy array": "; expected named arrays, such as a safetensors file",
+    "a zero-filled file": "; it was not completely written or downloaded",
 }
 _NAMES = ", ".join(FORMATS)
 _EXTRAS = {"torch": "torch", "tensorflow": "tensorflow", "h5py": "tensorflow", "openvino": "openvino"}
@@ -103,8 +98,11 @@ def parse_formats(names: str | Iterable[str]) -> list[Format]:
 
 def what_is(head: bytes, tail: bytes) -> str:
     """Return what a file that is not a model is, by its first bytes and its last eight."""
-    known = (text for form, text in _OTHERS.items() if re.match(form, head + b"\n" + tail, re.DOTALL | re.IGNORECASE))
-    return next(known, f"its format is unknown (first bytes: {head[:8]!r})")
+    if head.startswith(b"model_checkpoint_path") or tail == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
+        load = "load that in TensorFlow and call model.save_weights('NAME.weights.h5')"
+        return f"it is part of a TensorFlow checkpoint; {load}"
+    noun = "an image" if sniff(head) else describe(head)
+    return f"it is {noun}{_ADVICE.get(noun, '')}"
 
 
 def missing(packages: tuple[str, ...]) -> list[str]:
