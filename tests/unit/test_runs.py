@@ -94,7 +94,7 @@ FRUIT = {"data": "fruit", "name": "fruit", "fingerprint": "f", "test_fingerprint
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"record": {"status": "stopped"}}, "stopped, not finished"),
+        ({"record": {"status": "stopped"}}, r"not finished \(stopped\)"),
         ({"record": {"class_names": ("apple", "pear", "fig")}}, "their classes are not the same"),
         ({"labels_n": labels()[:150], "logits_nk": logits(0.9, 0)[:150]}, "200 and 150 of them"),
         ({"labels_n": np.roll(labels(), 1)}, "their labels are not the same"),

@@ -15,25 +15,18 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
+from diptych.artifacts import store
 from diptych.artifacts.events import read_events
 from diptych.artifacts.record import RunRecord, read_record
-from diptych.artifacts.store import (
-    make_folder,
-    read_arrays,
-    read_json,
-    read_npz,
-    sha256_of,
-    sync,
-    write_json,
-    write_npz,
-)
 from diptych.errors import ArtifactError, UsageError, remark
 from diptych.files import expanded
 from diptych.options import EngineName
 
 ALWAYS_VERIFIED = 64 * 2**20
-"""Bytes of a file that `Run.check` always hashes, in about 30 ms."""
+"""Bytes of a file that `Run.finished` always hashes, in about 30 ms."""
 _ADVICE = "Restore it from a copy; or, if the changes are yours, remove manifest.json."
+_ARRAYS = ("logits", "labels", "sample_ids")
+"""The fields of `Predictions` in `predictions.npz`."""
 _READ = ("run.json", "model.safetensors", "metrics.json", "predictions.npz", "events.jsonl", "cost.json")
 
 
@@ -84,13 +77,13 @@ class Run:
     def create(cls, parent: Path, name: str, record: RunRecord) -> Self:
         """Make a new run directory in `parent`: `name` or the first free of `name-2`, `name-3`, …"""
         try:
-            make_folder(parent)
+            store.make_folder(parent)
             for number in count(1):
                 folder = parent / (name if number == 1 else f"{name}-{number}")
                 with suppress(FileExistsError):
                     folder.mkdir()
                     break
-            sync(parent)
+            store.sync(parent)
         except OSError as error:
             raise ArtifactError(f"Cannot make the folder '{error.filename or parent}': {error.strerror}.") from error
         run = cls(folder)
@@ -134,18 +127,28 @@ class Run:
         import diptych
 
         model = diptych.build(self.finished().spec, engine, **options)
-        import_module("diptych.engines").get(engine).load_weights(model, read_arrays(self.model_path)[0])
+        import_module("diptych.engines").get(engine).load_weights(model, store.read_arrays(self.model_path)[0])
         return model
 
     def finished(self, *, verify_files: bool = False) -> RunRecord:
-        """Read the record of a finished run and `check` its files; raises UsageError if it is not finished."""
+        """Read the record of a finished run; raises UsageError if it is not finished.
+
+        Raises ArtifactError if a file that commands read has changed since `seal`, and warns of what is not checked:
+        files of more than `ALWAYS_VERIFIED` bytes, unless `verify_files` is set.
+        """
         record = self.read_record()
         if record.status != "finished":
-            raise UsageError(
-                f"'{self.directory}' is not finished ({record.status}). "
-                f"Resume it with: diptych train --resume {self.directory}"
-            )
-        self.check(verify_files=verify_files)
+            resume = f"Resume it with: diptych train --resume {self.directory}"
+            raise UsageError(f"'{self.directory}' is not finished ({record.status}). {resume}")
+        if not self.manifest_path.exists():
+            remark(f"'{self.directory}' has no manifest.json, so changes of its files would not be noticed.")
+            return record
+        sizes = {name: path.stat().st_size for name in _READ if (path := self.directory / name).is_file()}
+        large = [name for name, size in sizes.items() if size > ALWAYS_VERIFIED and not verify_files]
+        self.verify([name for name in _READ if name not in large])
+        if large:
+            place = f"{', '.join(large)} in '{self.directory}'"
+            remark(f"Not checked for changes (--verify-files), as files of more than 64 MB: {place}.")
         return record
 
     def read_record(self) -> RunRecord:
@@ -154,52 +157,48 @@ class Run:
 
     def write_record(self, record: RunRecord) -> None:
         """Write `run.json`."""
-        write_json(self.record_path, record)
+        store.write_json(self.record_path, record)
 
     def read_start(self, sha256: str) -> dict[str, np.ndarray]:
         """Read `start.safetensors`; raises ArtifactError when it has another digest."""
-        if sha256_of(self.start_path) != sha256:
+        if store.sha256_of(self.start_path) != sha256:
             raise ArtifactError(f"'{self.start_path}' has changed: start a new run.")
-        return read_arrays(self.start_path)[0]
+        return store.read_arrays(self.start_path)[0]
 
     def read_metrics(self) -> dict[str, Any]:
         """Read `metrics.json`."""
-        return read_json(self.metrics_path)
+        return store.read_json(self.metrics_path)
 
     def read_predictions(self) -> Predictions:
         """Read `predictions.npz`; raises ArtifactError when an array is missing or of another length."""
-        arrays = read_npz(self.predictions_path)
-        lengths = {name: len(arrays[name]) for name in ("logits", "labels", "sample_ids") if name in arrays}
-        if len(lengths) < 3 or len(set(lengths.values())) > 1:
-            raise ArtifactError(
-                f"Cannot read '{self.predictions_path}': expected logits, labels and sample_ids of one length, "
-                f"got {lengths}."
-            )
-        return Predictions(arrays["logits"], arrays["labels"], arrays["sample_ids"])
+        arrays = store.read_npz(self.predictions_path)
+        lengths = {name: len(arrays[name]) for name in _ARRAYS if name in arrays}
+        if len(lengths) < len(_ARRAYS) or len(set(lengths.values())) > 1:
+            expected = f"expected logits, labels and sample_ids of one length, got {lengths}"
+            raise ArtifactError(f"Cannot read '{self.predictions_path}': {expected}.")
+        return Predictions(*(arrays[name] for name in lengths))
 
     def write_predictions(self, predictions: Predictions) -> None:
         """Write `predictions.npz`."""
-        logits_nk, labels_n, sample_ids_n = predictions.logits_nk, predictions.labels_n, predictions.sample_ids_n
-        write_npz(self.predictions_path, {"logits": logits_nk, "labels": labels_n, "sample_ids": sample_ids_n})
+        store.write_npz(self.predictions_path, dict(zip(_ARRAYS, vars(predictions).values(), strict=True)))
 
     def read_manifest(self) -> dict[str, str]:
         """SHA-256 by file name; raises ArtifactError when there is no manifest or it is broken."""
         if not self.manifest_path.is_file():
             raise ArtifactError(f"'{self.directory}' has no manifest.json: training has not finished.")
-        content = read_json(self.manifest_path)
+        content = store.read_json(self.manifest_path)
         digests = content.get("sha256")
         own = _digest(digests)
         # Manifests of earlier versions have no 'digest'.
         if not isinstance(digests, dict) or {"digest": own, **content} != {"digest": own, "sha256": digests}:
-            raise ArtifactError(
-                f"Cannot read '{self.manifest_path}': its digests are missing or have changed. {_ADVICE}"
-            )
+            fault = "its digests are missing or have changed"
+            raise ArtifactError(f"Cannot read '{self.manifest_path}': {fault}. {_ADVICE}")
         return digests
 
     def seal(self) -> None:
         """Write the manifest of all its files."""
-        digests = {name: sha256_of(self.directory / name) for name in self._file_names()}
-        write_json(self.manifest_path, {"sha256": digests, "digest": _digest(digests)})
+        digests = {name: store.sha256_of(self.directory / name) for name in self._file_names()}
+        store.write_json(self.manifest_path, {"sha256": digests, "digest": _digest(digests)})
 
     def verify(self, names: Iterable[str] | None = None) -> None:
         """Raise ArtifactError if there is no manifest, or a file in it (or in `names`) changed or went since `seal`."""
@@ -208,27 +207,12 @@ class Run:
             exists, is_listed = (self.directory / name).is_file(), name in digests
             if name == self.cost_path.name and not (exists and is_listed):
                 continue  # deleting it repeats the measurement
-            if exists and sha256_of(self.directory / name) != digests.get(name):
+            if exists and store.sha256_of(self.directory / name) != digests.get(name):
                 faults.append(f"{name} has changed")
             elif is_listed and not exists:
                 faults.append(f"{name} is missing")
         if faults:
             raise ArtifactError(f"'{self.directory}' has been changed: {', '.join(faults)}. {_ADVICE}")
-
-    def check(self, *, verify_files: bool = False) -> None:
-        """Raise ArtifactError if a file that commands read has changed since `seal`; warn of what is not checked.
-
-        Files of more than `ALWAYS_VERIFIED` bytes are checked if `verify_files` says so.
-        """
-        if not self.manifest_path.exists():
-            remark(f"'{self.directory}' has no manifest.json, so changes of its files would not be noticed.")
-            return
-        sizes = {path.name: path.stat().st_size for path in map(self.directory.joinpath, _READ) if path.is_file()}
-        large = [name for name, size in sizes.items() if size > ALWAYS_VERIFIED and not verify_files]
-        self.verify([name for name in _READ if name not in large])
-        if large:
-            place = f"{', '.join(large)} in '{self.directory}'"
-            remark(f"Not checked for changes (--verify-files), as files of more than 64 MB: {place}.")
 
     def _file_names(self) -> list[str]:
         """Return the sorted paths of its files, but for the manifest, temporary files and `export/`."""

@@ -27,6 +27,10 @@ ASCII = str.maketrans(dict(pair.split() for pair in _ASCII.split(",")))
 class _Optional(io.TextIOWrapper):
     """Standard error: progress that cannot be written, as on a full disk, is no reason to stop."""
 
+    def __init__(self, descriptor: int, *, closefd: bool = True) -> None:
+        encoding = getattr(sys.stderr, "encoding", "utf-8")
+        super().__init__(open(descriptor, "wb", 0, closefd=closefd), encoding, "diptych", write_through=True)  # noqa: SIM115
+
     def write(self, text: str) -> int:
         with suppress(OSError):
             super().write(text)
@@ -38,9 +42,7 @@ def own_streams() -> None:
     while (free := os.open(os.devnull, os.O_RDWR)) < 3:  # else the next file that is opened would be a stream
         pass
     os.close(free)
-    codecs.register_error("diptych", _spelled)
-    encoding = getattr(sys.stderr, "encoding", "utf-8")
-    sys.stderr = _Optional(open(2, "wb", 0, closefd=False), encoding, "diptych", write_through=True)  # noqa: SIM115
+    sys.stderr = _Optional(2, closefd=False)
     if sys.stdout is None:
         raise UsageError("Standard output is closed: send it to a file, or to /dev/null.")
     sys.stdout.reconfigure(errors="diptych")  # type: ignore[union-attr]
@@ -51,6 +53,9 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate(ASCII)
     return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error("diptych", _spelled)
 
 
 def print_json(content: Any) -> None:
@@ -84,13 +89,8 @@ def steps(quiet: bool = False) -> Iterator[Callable[[str], None]]:
         return
     from diptych.reports.progress import Lines
 
-    with (
-        _Optional(
-            os.fdopen(os.dup(2), "wb", 0), sys.stderr.encoding, sys.stderr.errors, write_through=True
-        ) as terminal,
-        # open while `framework_silent` holds standard error back
-        Lines(partial(print, file=terminal)) as lines,
-    ):
+    # The copy stays open while `framework_silent` holds standard error back.
+    with _Optional(os.dup(2)) as terminal, Lines(partial(print, file=terminal)) as lines:
         yield lines.step
 
 

@@ -88,13 +88,7 @@ class FinishedRun:
     @classmethod
     def of(cls, run: Run, verify_files: bool = False) -> FinishedRun:
         """Read a run; raises UsageError if it is not finished and ArtifactError if a file is invalid."""
-        record = run.read_record()
-        if record.status != "finished":
-            raise UsageError(
-                f"'{run.directory}' is {record.status}, not finished. Resume it with `diptych train --resume`."
-            )
-        run.check(verify_files=verify_files)
-        predictions = run.read_predictions()
+        record, predictions = run.finished(verify_files=verify_files), run.read_predictions()
         kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
         if kinds[0] != "f" or kinds[1] not in "iu" or predictions.logits_nk.ndim != 2:
             raise ArtifactError(
