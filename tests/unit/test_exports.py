@@ -15,7 +15,7 @@ from diptych.deployment import formats, quantization
 from diptych.deployment.card import Card, parity_digest
 from diptych.deployment.file_types import find_card, open_artifact, open_zip
 from diptych.deployment.formats import FORMATS
-from diptych.deployment.verify import Reference, class_changes, judge, write_golden
+from diptych.deployment.verify import Exported, Reference, class_changes, judge, write_golden
 from diptych.errors import ArtifactError, DataError, MissingEngine
 from diptych.evaluation import softmax
 from diptych.spec import init, zoo
@@ -127,7 +127,7 @@ def reference():
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=lambda form: form.name)
 def test_the_same_probabilities_pass(reference, form):
-    verdict = judge(form, reference, reference.probabilities_nk)
+    verdict = judge(Exported(form.name, "unverified"), reference, reference.probabilities_nk)
     assert (None, 0.0, 1.0) == (verdict.reason, verdict.worst_difference, verdict.agreement)
     assert reference.accuracy == verdict.accuracy
 
@@ -135,8 +135,9 @@ def test_the_same_probabilities_pass(reference, form):
 def test_a_probability_beyond_the_tolerance_of_the_format_fails(reference):
     nudged_nk = reference.probabilities_nk.copy()
     nudged_nk[reference.golden_g[0], 0] += 2e-5
-    assert "differs by 2e-05; at most 1e-05 is allowed" in judge(FORMATS["onnx"], reference, nudged_nk).reason
-    assert judge(FORMATS["tflite-fp16"], reference, nudged_nk).reason is None
+    onnx = judge(Exported("onnx", "unverified"), reference, nudged_nk)
+    assert "differs by 2e-05; at most 1e-05 is allowed" in onnx.reason
+    assert judge(Exported("tflite-fp16", "unverified"), reference, nudged_nk).reason is None
 
 
 @pytest.mark.parametrize(("num_other", "status"), [(0, "ok"), (1, "ok"), (2, "failed")])
@@ -144,14 +145,14 @@ def test_one_image_of_a_small_test_set_may_get_another_class(num_other, status):
     small = reference_of(20, noise=0)
     turned_nk = small.probabilities_nk.copy()
     turned_nk[:num_other] = np.roll(turned_nk[:num_other], 1, axis=1)
-    verdict = judge(FORMATS["tflite-dynamic"], small, turned_nk)
+    verdict = judge(Exported("tflite-dynamic", "unverified"), small, turned_nk)
     assert (status, 1 - num_other / 20) == (verdict.status, verdict.agreement)
     assert (status == "ok") or "90.00% of the images get the trained model's class; at least 97.0%" in verdict.reason
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p[:-1], lambda p: p[:, :3], lambda p: np.where(p > 0.9, np.nan, p)])
 def test_outputs_of_another_shape_or_with_nan_fail(reference, spoil):
-    verdict = judge(FORMATS["tflite-int8"], reference, spoil(reference.probabilities_nk))
+    verdict = judge(Exported("tflite-int8", "unverified"), reference, spoil(reference.probabilities_nk))
     assert "expected finite ones" in verdict.reason
     assert (0.0, 0.0) == (verdict.agreement, verdict.accuracy)
 

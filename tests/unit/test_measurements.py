@@ -17,11 +17,10 @@ from diptych.cli.deployment import Benchmark as BenchmarkOptions
 from diptych.data.datasets import Split, ingest
 from diptych.data.readers.folder import list_folder
 from diptych.deployment import benchmark as measuring
-from diptych.deployment.export import Exported
 from diptych.deployment.formats import FORMATS
 from diptych.deployment.predictor import Answers, save_images
 from diptych.deployment.runtimes import RUNTIMES
-from diptych.deployment.verify import Reference
+from diptych.deployment.verify import Exported, Reference
 from diptych.errors import ArtifactError, EngineError, MissingEngine, UsageError
 
 NUM = 40

@@ -15,12 +15,13 @@ from diptych.comparison.parity import samples
 from diptych.data.datasets import Dataset, Split
 from diptych.deployment.benchmark import Benchmark, write
 from diptych.deployment.benchmark import benchmark as measure
-from diptych.deployment.export import Exported, TrainedModel
+from diptych.deployment.export import TrainedModel
 from diptych.deployment.export import export as export_run
 from diptych.deployment.file_types import is_artifact, open_artifact
 from diptych.deployment.formats import parse_formats
 from diptych.deployment.options import BenchmarkOptions, ExportOptions, FilesOptions
 from diptych.deployment.quantization import Calibration, draw
+from diptych.deployment.verify import Exported
 from diptych.errors import UsageError, first_of, remark
 from diptych.files import expanded
 from diptych.options import OtherDataOptions, accepts, split_options

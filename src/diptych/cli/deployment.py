@@ -18,7 +18,7 @@ from diptych.spec.typed import Fraction
 
 if TYPE_CHECKING:
     from diptych.deployment.benchmark import Benchmark as Results
-    from diptych.deployment.export import Exported
+    from diptych.deployment.verify import Exported
 
 MOST_CLASSES = 20
 WIDE = 100

@@ -19,11 +19,11 @@ from typing import Any
 
 from diptych.artifacts.store import write_json, write_parts
 from diptych.deployment import runtimes
-from diptych.deployment.export import Exported, Status, TrainedModel, export
+from diptych.deployment.export import TrainedModel, export
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.options import BenchmarkOptions, ExportOptions
 from diptych.deployment.predictor import LARGE_BATCH, Probes, Speed, save_images
-from diptych.deployment.verify import judge
+from diptych.deployment.verify import Exported, Status, judge
 from diptych.errors import DiptychError, MissingEngine
 from diptych.processes import num_threads
 from diptych.training.machine import machine, versions
@@ -166,9 +166,9 @@ def benchmark(
                 rows[place] = replace(row, status=status, reason=str(error))
                 return
             assert answers.speed is not None  # it was measured
+            row = replace(row, speeds=(*row.speeds, answers.speed))
             is_whole = images is all_images
-            verdict = vars(judge(form, trained.reference, answers.probabilities_nk)) if is_whole else {}
-            rows[place] = replace(row, speeds=(*row.speeds, answers.speed), **verdict)
+            rows[place] = judge(row, trained.reference, answers.probabilities_nk) if is_whole else row
 
         for place, row in enumerate(rows):
             if row.path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ from diptych.deployment.formats import FORMATS, Format, check_installed, convert
 from diptych.deployment.options import ExportOptions
 from diptych.deployment.predictor import Probes, save_images
 from diptych.deployment.quantization import Calibration
-from diptych.deployment.verify import Reference, class_changes, judge, write_golden
+from diptych.deployment.verify import Exported, Reference, class_changes, judge, write_golden
 from diptych.engines.contract import CARD, Arrays
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, DiptychError, MissingEngine, UsageError, in_one_line
@@ -35,7 +35,6 @@ from diptych.training import provenance
 REPORT = "export.json"
 NOTED_DROP = 0.01
 """Loss of accuracy above which classes and layers are reported."""
-Status = Literal["ok", "failed", "impossible", "absent", "unverified", "unrunnable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,39 +68,6 @@ class TrainedModel:
         except DiptychError as error:
             hint = "Name other test images (--data), give their folder (--data-dir), or skip it (--no-verify)."
             raise type(error)(f"Cannot verify without the test set: {error} {hint}") from error
-
-
-@dataclass(frozen=True)
-class Exported:
-    """The result of exporting to one format."""
-
-    form: str
-    status: Status
-    """ok; failed verification (the file is in `failed/`); could not be written; a package is not installed;
-    written but not verified; could not be run."""
-    reason: str | None = None
-    path: Path | None = None
-    writer: str | None = None
-    num_bytes: int | None = None
-    worst_difference: float | None = None
-    """For this and the next four, see `Verdict`."""
-    tolerance: float | None = None
-    agreement: float | None = None
-    accuracy: float | None = None
-    trained_accuracy: float | None = None
-    classes: list[dict[str, Any]] | None = None
-    """For an integer format: the accuracy of each class, trained and exported."""
-    layers: list[dict[str, Any]] | None = None
-    """For an integer format that lost over a point of accuracy: the layers, largest loss of precision first."""
-
-    @property
-    def drop(self) -> float:
-        """Accuracy lost, 0 to 1."""
-        return 0.0 if self.accuracy is None or self.trained_accuracy is None else self.trained_accuracy - self.accuracy
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry for `export.json`."""
-        return {key: value for key, value in asdict(self).items() if value is not None} | {"drop": self.drop}
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -234,9 +200,8 @@ class _Exporter:
             return replace(exported, reason=str(error))
         except DiptychError as error:
             return replace(exported, status="failed", reason=str(error))
-        verdict = judge(form, self.trained.reference, answers.probabilities_nk)
-        result = replace(exported, **vars(verdict))
-        if verdict.accuracy is None and form.tolerance == 1:  # its integers need not suit drawn images
+        result = judge(exported, self.trained.reference, answers.probabilities_nk)
+        if result.accuracy is None and form.tolerance == 1:  # its integers need not suit drawn images
             return replace(exported, reason="drawn images cannot verify it: add --data DATA, labeled test images")
         if not form.is_quantized:
             return result

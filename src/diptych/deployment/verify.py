@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -14,13 +14,15 @@ from diptych.artifacts.store import atomic_write, write_json
 from diptych.data.datasets import Split
 from diptych.data.images import Images
 from diptych.deployment.card import Card
-from diptych.deployment.formats import FORMATS, Format
+from diptych.deployment.formats import FORMATS
 from diptych.deployment.quantization import stratified
 from diptych.engines.contract import INPUT, OUTPUTS
 from diptych.errors import ArtifactError
 from diptych.evaluation import evaluate_logits, softmax
 
 NUM_GOLDEN = 1000
+Status = Literal["ok", "failed", "impossible", "absent", "unverified", "unrunnable"]
+E = TypeVar("E", bound="Exported")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,40 +61,59 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The result of comparing an exported file with the trained model."""
+class Exported:
+    """The result of exporting to one format."""
 
-    status: Literal["ok", "failed"]
-    reason: str | None
-    """Why the file failed."""
-    worst_difference: float
+    form: str
+    status: Status
+    """ok; failed verification (the file is in `failed/`); could not be written; a package is not installed;
+    written but not verified; could not be run."""
+    reason: str | None = None
+    path: Path | None = None
+    writer: str | None = None
+    num_bytes: int | None = None
+    worst_difference: float | None = None
     """Largest difference of a probability from the trained model's, on the golden images."""
-    tolerance: float
-    agreement: float
+    tolerance: float | None = None
+    agreement: float | None = None
     """Share of test images that get the trained model's class."""
-    accuracy: float | None
-    """Accuracy of the exported file on the test set; None if it has no labels."""
-    trained_accuracy: float | None
+    accuracy: float | None = None
+    """On the test set; None if it has no labels, as for the trained model."""
+    trained_accuracy: float | None = None
+    classes: list[dict[str, Any]] | None = None
+    """For an integer format: the accuracy of each class, trained and exported."""
+    layers: list[dict[str, Any]] | None = None
+    """For an integer format that lost over a point of accuracy: the layers, largest loss of precision first."""
+
+    @property
+    def drop(self) -> float:
+        """Accuracy lost, 0 to 1."""
+        return 0.0 if self.accuracy is None or self.trained_accuracy is None else self.trained_accuracy - self.accuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry for `export.json`."""
+        return {key: value for key, value in asdict(self).items() if value is not None} | {"drop": self.drop}
 
 
-def judge(form: Format, reference: Reference, probabilities_nk: np.ndarray) -> Verdict:
+def judge(exported: E, reference: Reference, probabilities_nk: np.ndarray) -> E:
     """Compare a file's probabilities for the test images with the trained model's, by the limits of its format."""
-    expected_nk = reference.probabilities_nk
+    form, expected_nk, reason = FORMATS[exported.form], reference.probabilities_nk, None
+    found: dict[str, Any] = {"worst_difference": float("inf"), "agreement": 0.0, "accuracy": 0.0}
     if probabilities_nk.shape != expected_nk.shape or not np.isfinite(probabilities_nk).all():
-        fault = f"its probabilities have shape {probabilities_nk.shape}, expected finite ones of {expected_nk.shape}"
-        return Verdict("failed", fault, float("inf"), form.tolerance, 0.0, 0.0, reference.accuracy)
-    worst = float(np.abs(probabilities_nk - expected_nk)[reference.golden_g].max())
-    classes_n = probabilities_nk.argmax(1)
-    same_n = classes_n == expected_nk.argmax(1)
-    agreement, accuracy = float(np.mean(same_n)), reference.accuracy_of(classes_n)
-    reason = None
-    if worst > form.tolerance:
-        reason = f"a probability differs by {worst:.2g}; at most {form.tolerance:g} is allowed"
-    elif (~same_n).sum() > max(1, (1 - form.agreement) * len(same_n)):  # in a small test set, one image may differ
-        share = f"{agreement:.2%} of the images get the trained model's class"
-        reason = f"{share}; at least {form.agreement:.1%} is required"
-    status: Literal["ok", "failed"] = "failed" if reason else "ok"
-    return Verdict(status, reason, worst, form.tolerance, agreement, accuracy, reference.accuracy)
+        reason = f"its probabilities have shape {probabilities_nk.shape}, expected finite ones of {expected_nk.shape}"
+    else:
+        worst = float(np.abs(probabilities_nk - expected_nk)[reference.golden_g].max())
+        classes_n = probabilities_nk.argmax(1)
+        same_n = classes_n == expected_nk.argmax(1)
+        agreement, accuracy = float(np.mean(same_n)), reference.accuracy_of(classes_n)
+        found = {"worst_difference": worst, "agreement": agreement, "accuracy": accuracy}
+        if worst > form.tolerance:
+            reason = f"a probability differs by {worst:.2g}; at most {form.tolerance:g} is allowed"
+        elif (~same_n).sum() > max(1, (1 - form.agreement) * len(same_n)):  # in a small test set, one image may differ
+            share = f"{agreement:.2%} of the images get the trained model's class"
+            reason = f"{share}; at least {form.agreement:.1%} is required"
+    found |= {"tolerance": form.tolerance, "trained_accuracy": reference.accuracy}
+    return replace(exported, status="failed" if reason else "ok", reason=reason, **found)
 
 
 def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str, Any]]:

@@ -141,17 +141,14 @@ def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
 
 def check_unfinished(run: Run, force: bool) -> RunRecord:
     """Return the record; raise UsageError for a run that is finished, or that has diverged unless `force` is given."""
-    record, directory = run.read_record(), run.directory
+    record, fault = run.read_record(), ""
     if record.status == "finished" and run.manifest_path.exists():
-        raise UsageError(
-            f"Cannot resume '{directory}': it finished after {record.recipe.epochs} epochs. "
-            "Start a new run to train longer."
-        )
-    if record.status == "diverged" and not force:
-        raise UsageError(
-            f"Cannot resume '{directory}': it diverged and would diverge again. "
-            "Train a new run with a lower learning rate, or resume with --force."
-        )
+        fault = f"it finished after {record.recipe.epochs} epochs. Start a new run to train longer."
+    elif record.status == "diverged" and not force:
+        advice = "Train a new run with a lower learning rate, or resume with --force."
+        fault = f"it diverged and would diverge again. {advice}"
+    if fault:
+        raise UsageError(f"Cannot resume '{run.directory}': {fault}")
     return record
 
 
@@ -164,11 +161,9 @@ def load_data(record: RunRecord, **changes: Any) -> Dataset:
         hint = f" If the data of this run were moved, {moved}." if "No dataset, file or" in str(error) else ""
         raise UsageError(f"{str(error).partition(' DATA is')[0]}{hint}") from error
     if dataset.fingerprint != record.data.fingerprint:
-        raise ArtifactError(
-            f"The data at '{record.data.data}' has changed since this run began "
-            f"(fingerprint {dataset.fingerprint[:12]}, expected {record.data.fingerprint[:12]}). Start a new run."
-            f"{skipped_note(dataset, len(record.data.skipped))}"
-        )
+        prints = f"fingerprint {dataset.fingerprint[:12]}, expected {record.data.fingerprint[:12]}"
+        fault = f"The data at '{record.data.data}' has changed since this run began ({prints}). Start a new run."
+        raise ArtifactError(fault + skipped_note(dataset, len(record.data.skipped)))
     return dataset
 
 
