@@ -15,7 +15,7 @@ import numpy as np
 from diptych.data.archives import Progress, is_archive, quiet
 from diptych.data.cache import unpacked
 from diptych.data.paths import folder_named_by, user_path
-from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, parquet, tables, tree
+from diptych.data.readers import ListedSplit, Listing, arrays, layout, objects, parquet, remote, tables, tree
 from diptych.data.readers import folder as class_folders
 from diptych.data.readers.columns import role_of
 from diptych.data.readers.csv_table import CsvTable
@@ -73,7 +73,7 @@ def _read_digits(_folder: Path) -> Listing:
         levels_nhwc, labels_n = stored["images"][..., np.newaxis], stored["labels"]
     images_nhwc = (levels_nhwc.astype(np.uint16) * 255 + 8) // 16  # 0–16 to 0–255, rounded
     return Listing(
-        arrays.class_names("digits"), ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64))
+        remote.class_names("digits"), ListedSplit.of_pixels(images_nhwc.astype(np.uint8), labels_n.astype(np.int64))
     )
 
 

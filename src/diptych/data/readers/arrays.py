@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import resources
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,7 +30,7 @@ from diptych.data.paths import read_file
 from diptych.data.readers import Listing, Pixels, labeled
 from diptych.data.readers.layout import split_named
 from diptych.data.readers.objects import read_pixels
-from diptych.data.readers.remote import RemoteFile, fetch, published, read_members
+from diptych.data.readers.remote import RemoteFile, class_names, fetch, published, read_members
 from diptych.data.readers.tree import is_image, visible_entries
 from diptych.data.rules import Finding
 from diptych.errors import DataError, first_of, in_one_line
@@ -42,12 +41,6 @@ EMNIST_PARTS = tuple(
 NUM_PIXEL_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + NUM_PIXEL_BYTES
 _IDX, _MATLAB = b"\0\0\x08", b"MATLAB 5.0 MAT-file"
-
-
-def class_names(dataset: str) -> tuple[str, ...]:
-    """Return the classes of a published dataset, in the order of its labels."""
-    lines = resources.files("diptych.data").joinpath("class_names.txt").read_text(encoding="utf-8").splitlines()
-    return next(tuple(line.split("\t")[1:]) for line in lines if line.startswith(f"{dataset}\t"))
 
 
 def list_idx(dataset: str, folder: Path) -> Listing:

@@ -13,7 +13,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import resources
 from itertools import chain, groupby
 from pathlib import Path, PurePath
 from unicodedata import normalize
@@ -23,7 +22,7 @@ import numpy as np
 from diptych.data.archives import Progress, quiet
 from diptych.data.readers import Files, ListedSplit, Listing, as_names
 from diptych.data.readers.layout import Layout, Parts, find_layout, labels_in
-from diptych.data.readers.remote import read_members
+from diptych.data.readers.remote import read_members, stated
 from diptych.data.readers.tree import Rest, folder_names, image_names
 from diptych.data.rules import Finding
 from diptych.errors import DataError, DownloadError, first_of, in_one_line
@@ -89,8 +88,7 @@ def _split_of(root: Path, names: Sequence[Sequence[str]]) -> ListedSplit:
 
 def imagenet_names() -> dict[str, str]:
     """Return the first lemma of each of the 1,000 synsets, by WordNet id; if two share it, the id follows."""
-    text = resources.files("diptych.data").joinpath("imagenet_synsets.txt").read_text(encoding="utf-8")
-    lemmas = dict(line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+    lemmas = dict(stated("imagenet_synsets.txt"))
     count = Counter(lemmas.values())
     return {wnid: lemma if count[lemma] == 1 else f"{lemma} ({wnid})" for wnid, lemma in lemmas.items()}
 

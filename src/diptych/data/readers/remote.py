@@ -15,14 +15,24 @@ _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30
 
 
+def stated(file: str, mark: str = "\t") -> list[list[str]]:
+    """Return the cells of each line of a text file in `data/`, without comments."""
+    lines = resources.files("diptych.data").joinpath(file).read_text(encoding="utf-8").splitlines()
+    return [line.split(mark) for line in lines if not line.startswith("#")]
+
+
 def published(dataset: str) -> list["RemoteFile"]:
     """Return the files of a published dataset."""
-    lines = resources.files("diptych.data").joinpath("published.txt").read_text(encoding="utf-8").splitlines()
     return [
         RemoteFile(name, int(size), sha256, tuple(folder + name for folder in folders))
-        for owner, name, size, sha256, *folders in map(str.split, lines)
+        for owner, name, size, sha256, *folders in stated("published.txt", " ")
         if owner == dataset
     ]
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """Return the classes of a published dataset, in the order of its labels."""
+    return next(tuple(names) for owner, *names in stated("class_names.txt") if owner == dataset)
 
 
 @dataclass(frozen=True)

@@ -124,12 +124,11 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122  (a Path for every file takes longer)
 
 
+@dataclass
 class Folder:
     """A folder of images, which is searched once, if paths do not name them in full."""
 
-    def __init__(self, root: Path) -> None:
-        """Read nothing yet."""
-        self.root = root
+    root: Path
 
     @cached_property
     def images(self) -> dict[str, list[str]]:
