@@ -143,7 +143,8 @@ CASES = {
     ),
     "the same classes in several folders": refused("use one of color, gray", "{color,gray}/{cat,dog}/{0..5}.png"),
     "classes of patients": refused("use one of", "p{1..4}/0/{0..3}.png p{1..3}/1/{0..3}.png"),
-    "a folder again in itself": refused("cells beside the folders", "{A,B}/{0..5}.png cells/{A,B}/{0..5}.png"),
+    "a folder again in itself": refused("cells' beside folders that", "{A,B}/{0..5}.png cells/{A,B}/{0..5}.png"),
+    "a split again in itself": refused("train/train' beside folders", f"{MANY} train/{MANY}"),
     "images and masks": refused("images names no class", "{images,masks}/{0..5}.png"),
     "the same parts of several classes": Case("{cat,dog}/session{1,2}/{0..5}.png"),
     "test without a class": Case(f"{MANY} test/cat/{{0..5}}.png", sizes=(24, 6), said="dog: none for test"),
@@ -353,6 +354,7 @@ CASES = {
     "pixels in lists": Case(
         "", {"a.csv": table("label,pixels", '{pet},"[{i}, 2, 3, 4]"')}, "a.csv", said="image column 'pixels'"
     ),
+    "thousands": listed("path,label", f'{ROW},"{{y}},000"', y=lambda i: 1 + i % 2, classes="1,000 2,000"),
     "float ids": Case("images/{0..23}.png", {"labels.csv": table("id,label", "{i}.0,{pet}")}, "labels.csv"),
     "suffixes in another case": listed("path,label", "images/img_{i}.PNG,{pet}"),
     "files two folders below": Case(

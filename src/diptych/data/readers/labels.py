@@ -28,7 +28,7 @@ _MISSING = frozenset({"", "nan", "null", "n/a", "#n/a", "<na>", "nat"})
 _MAYBE_MISSING = frozenset({"none", "na", "-", "?"})
 _SEPARATORS = "|;,+&/ "
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}([.,][0-9]*)?")
-_WHOLE = re.compile(r"([+-]?[0-9]{1,19})[.,]0*")
+_WHOLE = re.compile(r"([+-]?[0-9]{1,19})(\.0*|,0{0,2})")
 
 
 def quoted(text: str) -> str:

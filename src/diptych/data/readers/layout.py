@@ -87,8 +87,7 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     if trees and flat and len(flat) + len(trees) == len(heads):
         wanted = f"rename {trees[0]} to train, or move {flat[0]} elsewhere"
         raise DataError(f"{root!r} has class folders in {trees[0]}, but only images in {flat[0]}: {wanted}.")
-    if again := [name for name in heads if not inner[name].isdisjoint({*heads} - {name})]:
-        raise DataError(f"{root!r} has {again[0]} beside the folders that it contains again: move it elsewhere.")
+    _refuse_again(root, [*chain.from_iterable(heads.values())], depth)
     if len(heads) > 1 and (odd := [name for name in heads if name.lower() in NO_CLASS and name not in splits]):
         wanted = "name folders after classes, or use the one that contains class folders as DATA"
         raise DataError(f"{root!r} has the folders {first_of([*heads])}, and {odd[0]} names no class: {wanted}.")
@@ -112,6 +111,7 @@ def _add_splits(layout: Layout, heads: Mapping[str, Sequence[Parts]], divided: S
         prefix = prefix[:depth] if known & {*prefix[depth:]} else prefix
         if (before := used.setdefault(split_named(name), name)) != name:
             raise DataError(f"{layout.root!r} has both {before} and {name}: keep one of them.")
+        _refuse_again(layout.root, inside, len(prefix))
         for path in (*inside, *(path for path in layout.empty if path[:-1] == prefix)):
             layout.places[path[: len(prefix) + 1]] = split_named(name), path[len(prefix)]
         known |= {path[len(prefix)] for path in inside}
@@ -125,6 +125,15 @@ def _add_splits(layout: Layout, heads: Mapping[str, Sequence[Parts]], divided: S
         why = " without class folders, so without labels" if split_named(name) else ", but the name of no split"
         layout.unused.append(f"{name}: images{why}")
     layout.inferred.append(f"splits from folders {', '.join(f'{used[split]} ({split})' for split in used)}")
+
+
+def _refuse_again(root: str, paths: Sequence[Parts], depth: int) -> None:
+    """Raise an error if a class folder contains a folder named like another class."""
+    names = {path[depth] for path in paths}
+    for path in paths:
+        if not names.isdisjoint({*path[depth + 1 : depth + 2]} - {path[depth]}):
+            again = f"'{root}/{'/'.join(path[: depth + 1])}' beside folders that it contains again"
+            raise DataError(f"There is {again}, such as {path[depth + 1]}: move it elsewhere.")
 
 
 def labels_in(names: Sequence[str]) -> str:
