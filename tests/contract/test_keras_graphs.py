@@ -71,6 +71,39 @@ def resnet_stem(images):
     return K.Dense(4)(K.Flatten()(K.AveragePooling2D(3)(K.MaxPooling2D(3, 2)(K.ZeroPadding2D(1)(maps)))))
 
 
+def branches(images):
+    """Layers of one name in two models, in another order than they are numbered in files, and in a third model."""
+
+    def branch(name):
+        layers = [K.Conv2D(4, 3, padding="same", name="conv"), K.DepthwiseConv2D(3, name="deep")]
+        return keras.Sequential([*layers, K.BatchNormalization(name="norm")], name=name)
+
+    first, second, inner = branch("first"), branch("second"), keras.Input((8, 8, 4))
+    outer = keras.Model(inner, branch("third")(inner), name="outer")
+    return K.Dense(4)(K.GlobalAveragePooling2D()(outer(first(second(K.Conv2D(4, 1)(images))))))
+
+
+def of_raw_and_scaled(kind, *places):
+    def build(images):
+        values = [images, K.Rescaling(1 / 255)(images), K.Rescaling(1 / 127.5, -1.0)(images)]
+        return K.Dense(4)(K.Flatten()(kind()([values[place] for place in places])))
+
+    return build
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class ReLU(K.Layer):
+    """Another function under a name of Keras."""
+
+    def call(self, values):
+        return values * values
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class RandomScale(ReLU):
+    """A random layer by its name only."""
+
+
 CONV, HEAD = K.Conv2D, (lambda: [K.Flatten(), K.Dense(4)])
 MODELS = {
     "activations": lambda: [
@@ -90,6 +123,7 @@ MODELS = {
     "same and strides": lambda: [K.Rescaling(1 / 255), CONV(6, 4, 3, padding="same", groups=3), *HEAD()],
     "residual": lambda: residual,
     "nested": lambda: nested,
+    "branches": lambda: branches,
     "resnet_stem": lambda: resnet_stem,
     "two dense": lambda: [K.Flatten(), K.Dense(12, activation="relu"), K.BatchNormalization(), K.Dense(4)],
 }
@@ -248,6 +282,15 @@ FOREIGN = {  # layers, and how the one that specs do not have is called
     "scaled later": ([CONV(4, 3), K.Rescaling(0.5), *HEAD()], "Rescaling"),
     "uneven": ([K.MaxPooling2D(5, 4, padding="same"), *HEAD()], r"MaxPooling2D \(expected equal padding"),
     "shared": (shared, "used twice"),
+    "dropout": (lambda images: K.Dense(4)(K.Dropout(0.5)(K.Flatten()(images), training=True)), "with training=True"),
+    "raw and scaled": (of_raw_and_scaled(K.Concatenate, 1, 0), "Concatenate"),
+    "two scales": (of_raw_and_scaled(K.Add, 1, 2), "Rescaling"),
+    "scaled after padding": ([K.ZeroPadding2D(), K.Rescaling(1 / 255, -0.5), CONV(4, 3), *HEAD()], "Rescaling"),
+    "rows normalized": ([K.Normalization(axis=1, mean=[0.0] * 12, variance=[1.0] * 12), *HEAD()], "Normalization"),
+    "own relu": ([ReLU(), *HEAD()], "mine>ReLU"),
+    "own random": ([RandomScale(), *HEAD()], "mine>RandomScale"),
+    "function": ([CONV(4, 3, activation=lambda maps: 2 * maps), *HEAD()], "a Python function"),
+    "crop": ([K.RandomCrop(8, 8), *HEAD()], "RandomCrop"),
     "two outputs": (lambda images: [K.Dense(4)(K.Flatten()(images)) for _ in range(2)], "several inputs or outputs"),
 }
 

@@ -22,7 +22,9 @@ Entry: TypeAlias = Mapping[str, Any]
 MODELS = ("Sequential", "Functional", "Model")
 _FUNCTIONS = {"relu": "relu", "leakyrelu": "leaky_relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 _FUNCTIONS |= {"tanh": "tanh", "sigmoid": "sigmoid", "linear": "", "identity": ""}
-_WITHOUT_EFFECT = re.compile(r"Random\w+|SpatialDropout2D|Gaussian(Noise|Dropout)|AlphaDropout|ActivityRegularization")
+_WITHOUT_EFFECT = re.compile(
+    r"Random(?!\w*Crop)\w+|SpatialDropout2D|Gaussian(Noise|Dropout)|AlphaDropout|ActivityRegularization"
+)
 # Each class's layer here, and Keras's names of its settings.
 _LAYERS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "Conv2D": (L.Conv, {"filters": "filters", "groups": "groups", "use_bias": "use_bias"}),
@@ -46,6 +48,8 @@ class _Value:
     padding: tuple[int, ...] = (0, 0, 0, 0)
     is_first: bool = False
     is_columns: bool = False
+    num_scaled: int = 0
+    """How many layers have scaled it, if it is the images."""
 
 
 class KerasGraph:
@@ -62,7 +66,7 @@ class KerasGraph:
         """
         self.layers: list[Any] = [None]
         self.remarks: list[str] = []
-        self._scale, self._offset, self._is_scaled = np.ones(1), np.zeros(1), False
+        self._scale, self._offset, self._num_scaled = np.ones(1), np.zeros(1), 0
         self._names: dict[str, str] = {}
         self._orders: set[bool] = set()
         self._arrays = stored.arrays
@@ -70,7 +74,7 @@ class KerasGraph:
             self._read(cast(Entry, stored.config), size)
         except Exception as error:  # a configuration can be anything
             raise ArtifactError(f"Cannot read the layers of '{where}': {in_one_line(error)}.") from error
-        if not self._is_scaled:
+        if not self._num_scaled:
             self.layers[0] = like.layers[0] if like else self.layers[0]
             what = "scales them by itself" if like else "takes pixels from 0 to 255 as they are"
             self.remarks.append(f"not checked: the file does not scale its images, so the model {what}")
@@ -105,7 +109,7 @@ class KerasGraph:
         elif isinstance(last, L.Activation) and last.function == "sigmoid":
             self.layers[-1] = Foreign(last.name, last.inputs, "sigmoid as output, not a logit per class")
 
-    def _model(self, entry: Entry, inputs: list[_Value]) -> _Value:
+    def _model(self, entry: Entry, inputs: list[_Value], path: str = "") -> _Value:
         """Add the layers of a model, which may be inside another; return its output."""
         config, is_chain = entry["config"], entry["class_name"] == "Sequential"
         values: dict[str, _Value] = {}
@@ -113,18 +117,20 @@ class KerasGraph:
         for layer in config["layers"]:
             name, kind, calls = layer["config"]["name"], _kind(layer), layer.get("inbound_nodes", [])
             known = [before] if is_chain else [values[one] for one in _called(calls) if one in values]
+            odd = "used twice" * (len(calls) > 1)
+            odd = odd or "called with training=True" * ('"training": true' in json.dumps(calls))
             if kind == "InputLayer":
                 before = inputs[0]
-            elif len(calls) > 1:
-                before = self._put(Foreign, name, known[0], text=f"{kind} used twice")
+            elif odd:
+                before = self._put(Foreign, path + name, known[0], text=f"{kind} {odd}")
+            elif kind in MODELS:
+                before = self._model(layer, known, f"{path}{name}/")
             else:
-                before = (
-                    self._model(layer, known) if kind in MODELS else self._layer(kind, name, layer["config"], known)
-                )
+                before = self._layer(kind, (path + name).replace("/", "."), layer["config"], known)
             values[name] = before
         ends = [name] if is_chain else [*_called(config["output_layers"])]
         if max(len(ends), sum(_kind(layer) == "InputLayer" for layer in config["layers"])) > 1:
-            return self._put(Foreign, f"{name}_ends", before, text="several inputs or outputs")
+            return self._put(Foreign, f"{path}{name}_ends", before, text="several inputs or outputs")
         return values[ends[0]]
 
     def _layer(self, kind: str, name: str, config: Entry, inputs: list[_Value]) -> _Value:
@@ -132,8 +138,9 @@ class KerasGraph:
         if _WITHOUT_EFFECT.fullmatch(kind):
             self.remarks.append(f"{kind} '{name}' is left out, as it has no effect on predictions")
             return inputs[0]
-        if inputs[0].name == "normalize" and len(self.layers) == 1 and self._scales(kind, name, config):
-            return inputs[0]
+        are_images = inputs[0] == _Value("normalize", is_first=inputs[0].is_first, num_scaled=self._num_scaled)
+        if are_images and len(self.layers) == 1 and self._scales(kind, name, config, inputs[0].is_first):
+            return replace(inputs[0], num_scaled=self._num_scaled)
         try:
             added, why = self._known(kind, name, config, inputs), ""
         except SpecError as error:
@@ -142,11 +149,12 @@ class KerasGraph:
         function = None if kind == "Activation" else config.get("activation")
         return self._activation(f"{name}_activation", function, value) if function else value
 
-    def _scales(self, kind: str, name: str, config: Entry) -> bool:
+    def _scales(self, kind: str, name: str, config: Entry, is_first: bool) -> bool:
         """Apply a layer that scales the images, if it is one."""
+        axis = np.ravel(config.get("axis", -1)).tolist()
         if kind == "Rescaling":
             scale, offset = _numbers(config["scale"]), _numbers(config["offset"])
-        elif kind == "Normalization" and not config.get("invert"):
+        elif kind == "Normalization" and not config.get("invert") and axis in ([], [-1], [1 if is_first else 3]):
             mean, variance = (
                 _numbers(config.get(key) or self._arrays.get(f"{name}.{key}", self._arrays.get(f"{name}.{role}")))
                 for key, role in (("mean", "weight"), ("variance", "bias"))
@@ -157,7 +165,7 @@ class KerasGraph:
         else:
             return False
         self._scale, self._offset = self._scale * scale, self._offset * scale + offset
-        self._is_scaled = True
+        self._num_scaled += 1
         return bool(np.all(scale > 0))
 
     def _known(self, kind: str, name: str, config: Entry, inputs: list[_Value]) -> _Value | None:
@@ -166,16 +174,17 @@ class KerasGraph:
         is_map, is_padded = len(shape) == 3, any(inputs[0].padding)
         axes = ((1,) if value.is_first else (-1, 3)) if is_map else (-1, 1)
         fits = order is None or kind == "Flatten" or not is_map or (order == "channels_first") == value.is_first
-        fits = fits and np.ravel(config.get("axis", axes[0]))[0] in axes
-        if not fits or len({one.is_first for one in inputs}) > 1:
+        fits = fits and np.ravel(config.get("axis", axes[0])).tolist() in [[axis] for axis in axes]
+        is_stale = any(one.name == "normalize" and one.num_scaled < self._num_scaled for one in inputs)
+        if not fits or is_stale or len({one.is_first for one in inputs}) > 1:
             return None
         if kind == "Permute" and tuple(config["dims"]) == ((2, 3, 1) if value.is_first else (3, 1, 2)):
             return replace(value, is_first=not value.is_first)
         if kind == "ZeroPadding2D" and not is_padded:
             return replace(value, padding=tuple(np.ravel(config["padding"]).tolist()))
-        if kind == "Reshape" and value.is_columns and tuple(config["target_shape"][:-1]) == shape[:-1]:
+        if kind == "Reshape" and value.is_columns and tuple(config.get("target_shape", ())[:-1]) == shape[:-1]:
             return self._put(L.PadChannels, name, value, before=value.padding[2], after=value.padding[3])
-        if kind == "Reshape" and is_map and config["target_shape"] == [prod(shape[:2]), shape[-1], 1]:
+        if kind == "Reshape" and is_map and config.get("target_shape") == [prod(shape[:2]), shape[-1], 1]:
             return replace(value, is_columns=True)
         # Padding with zeros is padding with minus infinity after a ReLU.
         before = next((layer for layer in self.layers[1:] if layer.name == value.name), None)
@@ -202,6 +211,8 @@ class KerasGraph:
     def _activation(self, name: str, given: Any, value: _Value) -> _Value:
         """Add an activation, given by its name or as a layer."""
         entry = given if isinstance(given, dict) else {"class_name": given}
+        if "class_name" not in entry:
+            return self._put(Foreign, name, value, text="a Python function")
         config = entry.get("config") or {}
         kind, config = (config, {}) if isinstance(config, str) else (_kind(entry), config)
         function = _FUNCTIONS.get(kind.lower().replace("_", ""))
@@ -241,9 +252,10 @@ class KerasGraph:
 
 
 def _kind(entry: Entry) -> str:
-    """Return the class of a layer, for diptych's own that of Keras."""
-    kind = str(entry["class_name"]).rpartition(">")[2]
-    return "BatchNormalization" if kind == "BatchNorm" else kind
+    """Return the class of a layer, with its package if it is not one of Keras's own."""
+    kind, module = str(entry.get("registered_name") or entry["class_name"]), str(entry.get("module") or "keras")
+    is_own = module.partition(".")[0] in ("keras", "tf_keras", "builtins")
+    return kind if is_own or ">" in kind else f"{module}>{kind}"
 
 
 def _called(entry: Any) -> Iterator[str]:

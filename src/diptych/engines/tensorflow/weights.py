@@ -7,7 +7,7 @@ import json
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,8 +24,8 @@ from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
 
 Variable: TypeAlias = Any
-Kinds: TypeAlias = Sequence[tuple[str, str]]
-"""Name and kind, such as conv2d, of each layer, in order."""
+Layers: TypeAlias = Sequence[tuple[str, str, str]]
+"""Group in Keras 3's files, path such as `base/conv`, and class such as `conv2d` of each layer of a configuration."""
 _ATTRIBUTES = {
     "kernel": "kernel",
     "bias": "bias",
@@ -35,14 +35,6 @@ _ATTRIBUTES = {
     "variance": "moving_variance",
 }
 _OPTIMIZERS = ("optimizer", "_optimizer", "optimizer_weights")
-# Layer classes, and the names under which Keras 3 numbers them in files.
-_KINDS = {
-    "Conv2D": "conv2d",
-    "DepthwiseConv2D": "depthwise_conv2d",
-    "Dense": "dense",
-    "BatchNormalization": "batch_normalization",
-    "Permute": "permute",
-}
 _NUMBERED = re.compile(r"(.+)/vars/(\d+)")
 # Roles of numbered arrays, by the number of axes of a layer's first array, and of named arrays.
 _ROLES = {4: ("weight", "bias"), 2: ("weight", "bias"), 1: ("weight", "bias", "running_mean", "running_var")}
@@ -136,12 +128,11 @@ def read_file(path: Path, key: str | None = None) -> Stored:
         else:
             tree = read_tree(path, str(path), _OPTIMIZERS)
             config = json.loads(tree.attributes[""].get("model_config", "null"))
-        layers = config["config"].get("layers", []) if config else []
-        if any("layers" in layer["config"] for layer in layers):  # nested models number their layers apart
-            layers = []
-        kinds = [(layer["config"]["name"], _KINDS.get(layer["class_name"], "")) for layer in layers]
+        layers = [*_listed(config["config"])] if config else []
         top = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
-        stored = _read_numbered(tree, kinds) if top is None else _read_named(tree, top, kinds)
+        if "theano" in str(tree.attributes[top or ""].get("backend")):
+            raise ArtifactError(f"'{path}' is from Theano, whose kernels are turned by 180°; save it in TensorFlow.")
+        stored = _read_numbered(tree, layers) if top is None else _read_named(tree, top, layers)
         return replace(stored, config=config)
     except ArtifactError:
         raise
@@ -149,23 +140,34 @@ def read_file(path: Path, key: str | None = None) -> Stored:
         raise cannot_read(path, "Keras file", error) from error
 
 
-def _read_numbered(tree: Tree, kinds: Kinds) -> Stored:
+def _listed(config: Mapping[str, Any], inside: str = "", path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the layers of a configuration, nested ones too; Keras 3 numbers their groups by class."""
+    seen: Counter[str] = Counter()
+    for layer in config.get("layers", ()):
+        name = path + layer["config"]["name"]
+        kind = re.sub("(.)([A-Z][a-z]+)|(?<=[a-z])(?=[A-Z])", r"\1_\2", layer["class_name"].rpartition(">")[2]).lower()
+        group = f"{inside}layers/{kind}_{seen[kind]}".removesuffix("_0")
+        seen[kind] += 1
+        yield group, name, kind
+        yield from _listed(layer["config"], f"{group}/", f"{name}/")
+
+
+def _read_numbered(tree: Tree, layers: Layers) -> Stored:
     """Read Keras 3's layout: `layers/conv2d_1/vars/0`, numbered by class in the order of `model.layers`."""
-    names = _names_of_groups(tree, kinds)
-    classes = {group: _class_and_number(group) for group in names}
+    names = _names_of_groups(tree) | {group: name.replace("/", ".") for group, name, _ in layers}
     arrays: Arrays = {}
+    runs: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for path, array in tree.arrays.items():
         if match := _NUMBERED.fullmatch(path):
             group, number = match[1], int(match[2])
+            kind, place = _class_and_number(group)
             first = tree.arrays.get(f"{group}/vars/0", array)
             role = dict(enumerate(_ROLES.get(first.ndim, ()))).get(number, f"array{number}")
-            is_deep = classes[group][0].endswith("depthwise_conv2d")
+            is_deep = kind.endswith("depthwise_conv2d")
             arrays[f"{names[group]}.{role}"] = _canonical(array, is_deep) if role == "weight" else array
-    runs = defaultdict(list)
-    for group in sorted(names, key=lambda group: classes[group][1]):
-        runs[classes[group][0]].append(names[group])
-    permutes = [name for group, name in names.items() if classes[group][0].endswith("permute")]
-    return Stored(arrays, [*runs.values()], permutes)
+            runs[kind].append((place, names[group]))
+    permutes = [name for group, name in names.items() if _class_and_number(group)[0].endswith("permute")]
+    return Stored(arrays, [[*dict.fromkeys(name for _, name in sorted(run))] for run in runs.values()], permutes)
 
 
 def _class_and_number(group: str) -> tuple[str, int]:
@@ -173,40 +175,44 @@ def _class_and_number(group: str) -> tuple[str, int]:
     return (kind, int(number)) if number.isdecimal() else (group, 0)
 
 
-def _names_of_groups(tree: Tree, kinds: Kinds) -> dict[str, str]:
-    """Return the layer name of each group, or the attribute's name if layers are attributes."""
-    names = {}
-    for path, attributes in tree.attributes.items():
+def _names_of_groups(tree: Tree) -> dict[str, str]:
+    """Return the path of each group's layer, or of the attributes if layers are attributes."""
+    names = {"": ""}
+    for path in sorted(tree.attributes, key=lambda path: path.count("/")):
         if path.endswith("/vars"):
             group = path.removesuffix("/vars")
-            is_listed = group.rpartition("/")[0].endswith("layers")
-            names[group] = str((is_listed and attributes.get("name")) or group.replace("/", "."))
-    seen: Counter[str] = Counter()
-    for name, kind in kinds:  # older files do not store names in groups
-        group = f"layers/{kind}_{seen[kind]}".removesuffix("_0")
-        seen[kind] += 1
-        if group in names:
-            names[group] = name
-    is_unique = len(set(names.values())) == len(names)
-    return names if is_unique else {group: group.replace("/", ".") for group in names}
+            outer, listed, last = f"/{group}".rpartition("/layers/")
+            name = tree.attributes[path].get("name") if listed and "/" not in last else None
+            before = names.get(outer.removeprefix("/"), "")
+            names[group] = f"{before}.{name}".lstrip(".") if name else group.replace("/", ".")
+    return names
 
 
-def _read_named(tree: Tree, top: str, kinds: Kinds) -> Stored:
+def _read_named(tree: Tree, top: str, layers: Layers) -> Stored:
     """Read the older layout: `model_weights/conv2d_1/.../kernel`, with lists of names in order."""
-    kind_of = dict(kinds)
+    kinds = {name: kind for _, name, kind in layers}
+    outermost = _texts(tree, top, "layer_names")
     arrays: Arrays = {}
-    layers = _texts(tree, top, "layer_names")
-    for layer in layers:
+    for layer in outermost:
         group = f"{top}/{layer}".lstrip("/")
-        for weight in _texts(tree, group, "weight_names"):
-            *_, name, last = [layer, *weight.partition(":")[0].split("/")]
-            array, role = tree.arrays.get(f"{group}/{weight}"), _NAMES.get(last, last)
-            if f"{name}.{role}" in arrays:
+        weights = _texts(tree, group, "weight_names")
+        parts = [weight.partition(":")[0].split("/") for weight in weights]
+        roles = [_NAMES.get(last, last) for *_, last in parts]
+        inner = [name for name in kinds if name.startswith(f"{layer}/")]
+        for weight, (*path, last), role in zip(weights, parts, roles, strict=True):
+            # A layer may be renamed after its arrays were made, but those of a nested model have its layers' names.
+            name = layer if len(set(roles)) == len(roles) and not inner else f"{layer}/{'/'.join(path)}"
+            if inner:
+                ends = (f"/{'/'.join(path)}", f"/{path[-1]}")
+                name = next((one for end in ends for one in inner if f"/{one}".endswith(end)), name)
+            array = tree.arrays.get(f"{group}/{weight}")
+            is_deep = last == "depthwise_kernel" or kinds.get(name) == "depthwise_conv2d"
+            full = f"{name}.{role}".replace("/", ".")
+            if full in arrays:
                 raise ValueError(f"two layers have the name '{name}'")
             if array is not None:
-                is_deep = last == "depthwise_kernel" or kind_of.get(name) == "depthwise_conv2d"
-                arrays[f"{name}.{role}"] = _canonical(array, is_deep) if role == "weight" else array
-    permutes = [name for name in layers if kind_of.get(name, name).startswith("permute")]
+                arrays[full] = _canonical(array, is_deep) if role == "weight" else array
+    permutes = [name for name in kinds or outermost if kinds.get(name, name).startswith("permute")]
     return Stored(arrays, [list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))], permutes)
 
 
