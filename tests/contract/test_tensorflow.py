@@ -103,7 +103,8 @@ def test_layers_of_an_earlier_keras_are_named_by_counting(tmp_path):
     tiny.assert_same_arrays(engine.read_weights(model), read_weights(path, spec))
 
 
-def test_weights_of_keras_2_are_read(tmp_path):
+@pytest.mark.parametrize("scope", ["{}", "{}_before_it_was_renamed", "model/{}"])
+def test_weights_of_keras_2_are_read_and_those_of_theano_are_refused(scope, tmp_path):
     spec = zoo.model("cifar_sequential")
     model = hand_written_chain()
     weighted = [layer for layer in model.layers if layer.weights]
@@ -113,10 +114,14 @@ def test_weights_of_keras_2_are_read(tmp_path):
         )
         for layer in weighted:
             group = file.create_group(layer.name)
-            group.attrs["weight_names"] = [f"{layer.name}/{role}:0" for role in ("kernel", "bias")]
+            group.attrs["weight_names"] = [f"{scope.format(layer.name)}/{role}:0" for role in ("kernel", "bias")]
             for name, array in zip(group.attrs["weight_names"], layer.get_weights(), strict=True):
                 group[name] = array
     assert_same_logits(spec, tmp_path / "model.h5", model)
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        file.attrs["backend"] = b"theano"
+    with pytest.raises(ArtifactError, match="Theano's kernels are turned by 180°"):
+        read_weights(tmp_path / "model.h5", spec)
 
 
 class Subclassed(keras.Model):

@@ -3,6 +3,9 @@
 import pickle
 from argparse import Namespace
 from collections import OrderedDict
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,6 +159,8 @@ def test_the_order_of_definition_is_no_evidence(tmp_path):
 MATRIX = {"head.weight": torch.ones(3, 4), "head.bias": torch.zeros(3)}
 AVERAGED = {name: tensor + 1 for name, tensor in MATRIX.items()}
 ADAM = {"state": {0: {"exp_avg": torch.ones(3, 4)}, "head.weight": {"exp_avg": torch.ones(3, 4)}}}
+SCRIPT = SimpleNamespace(out=Path("runs"), since=datetime(2026, 1, 1), best=[np.float32(1), np.int64(2), np.bool_(1)])
+SCRIPT.history = np.arange(3.0)
 CHECKPOINTS = {  # content, key, the bias and the remark, or the error
     "lightning": (
         {"state_dict": MATRIX, "optimizer_states": [ADAM], "epoch": 3},
@@ -165,6 +170,7 @@ CHECKPOINTS = {  # content, key, the bias and the remark, or the error
     ),
     "in two folds": ({"model": {"net": MATRIX}, "optimizer": ADAM}, None, 0, "'model.net'; not used: optimizer"),
     "arguments": ({"net": MATRIX, "args": Namespace(lr=0.1), "acc": np.float64(0.9)}, None, 0, "not used: args, acc"),
+    "values": ({"net": MATRIX, "args": SCRIPT}, None, 0, "not used: args"),
     "averaged": ({"state_dict": MATRIX, "state_dict_ema": AVERAGED}, "state_dict_ema", 1, "not used: state_dict"),
     "two": ({"model": MATRIX, "ema": AVERAGED}, None, "2 state dicts: choose with --key model or --key ema", ""),
     "beside": ({**MATRIX, "ema": AVERAGED}, None, "choose with --key . or --key ema", ""),

@@ -116,7 +116,7 @@ def transfer(
             by_name = sum(name == target for name, target in names.items())
             mapped = replace(mapped, by_name=by_name, by_structure=len(names) - by_name, by_map=0)
         unchecked = graph.remarks if graph else [] if found else [_UNCHECKED]
-        remarks = [*stored.remarks, *unchecked, *(f"differs: {fault}" for fault in faults)]
+        remarks = [*stored.remarks, *unchecked, *mapped.remarks, *(f"differs: {fault}" for fault in faults)]
         if spec and own and own != spec:
             remarks += training_differences(own, spec)
             weights = (map_weights(stored, own, where).arrays, mapped.arrays)

@@ -39,6 +39,8 @@ class MappedWeights:
     by_structure: int
     by_map: int
     casts: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    """What is only likely, or no number."""
 
 
 def map_weights(
@@ -72,7 +74,17 @@ def map_weights(
     renamed = {f"{pairs[bare[name]]}.{role}": array for (name, _, role), array in parts}
     mapped = {array.name: renamed[array.name] for array in spec.arrays}
     mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
-    return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts)
+    counts, known = Counter(held.values()), {*given, *(name for sequence in sequences for name in sequence)}
+    numbered = [
+        name
+        for name, target in pairs.items()
+        if counts[held[name]] > 1 and name not in known and _words(name) != _words(target)
+    ]
+    order = f"not checked: that layers are used in the order of their numbers: {', '.join(numbered[:6])}"
+    odd = [name for name, array in mapped.items() if not np.isfinite(array).all()]
+    remarks = [order + ", …" * (len(numbered) > 6)] * bool(numbered)
+    remarks += [f"warning: {len(odd)} arrays contain NaN or infinity, such as '{odd[0]}'"] if odd else []
+    return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts, tuple(remarks))
 
 
 def without(stored: Stored, patterns: Sequence[str], where: str) -> Stored:
@@ -186,7 +198,7 @@ def _numbered(held: Layers) -> list[list[str]]:
     """Names that differ only in their numbers, in ascending order."""
     groups = defaultdict(list)
     for name in held:
-        groups[re.sub(r"\d+", "#", name)].append(name)
+        groups[re.sub(r"\d+", "#", name).removesuffix("_#")].append(name)  # Keras's dense and dense_1
     return [sorted(names, key=lambda name: list(map(int, re.findall(r"\d+", name)))) for names in groups.values()]
 
 
@@ -227,14 +239,16 @@ def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None
     """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
     missing, extra = _first_unpaired(model, held), _first_unpaired(held, model)
     fault = f"unexpected layer '{extra}' ({_text(held[extra])})." if extra is not None else ""
-    top = extra.partition(".")[0] if extra else held[""][0][0] if extra == "" else ""
-    if top and not missing and not any(name.startswith(top) for name in model):
-        fault += f" If the model does without it: --ignore '{top}'."
+    outer = {_WRAPPERS.sub("", f"{name}.{shapes[0][0]}".lstrip(".")): None for name, shapes in held.items()}
+    tops = dict.fromkeys(name.partition(".")[0] for name in outer)
+    unknown = [f"--ignore '{top}'" for top in tops if not any(name.startswith(top) for name in model)]
+    if extra is not None and unknown and not missing:
+        fault += f" If the model does without it: {', '.join(unknown[:6])}."
     if missing:
         near = held.get(missing) or held.get(extra or "", ())
         fault = f"layer '{missing}' must have {_text(model[missing])}; the file has {_text(near) or 'no layer left'}."
         rows, expected = dict(near).get("weight", ()), dict(model[missing]).get("weight", ())
-        if missing == spec.layers[-1].name and rows[1:] == expected[1:] != ():
+        if missing == spec.layers[-1].name and rows[:1] != expected[:1] and rows[1:] == expected[1:] != ():
             fault += f" Was it trained for {rows[0]} classes?"
     if fault:
         raise ArtifactError(f"Cannot load '{where}' into {spec.name}: {fault}")

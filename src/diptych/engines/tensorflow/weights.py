@@ -130,14 +130,15 @@ def read_file(path: Path, key: str | None = None) -> Stored:
             config = json.loads(tree.attributes[""].get("model_config", "null"))
         layers = [*_listed(config["config"])] if config else []
         top = next((group for group in ("model_weights", "") if _texts(tree, group, "layer_names")), None)
-        if "theano" in str(tree.attributes[top or ""].get("backend")):
-            raise ArtifactError(f"'{path}' is from Theano, whose kernels are turned by 180°; save it in TensorFlow.")
+        is_turned = "theano" in str([tree.attributes[group].get("backend") for group in {"", top or ""}])
         stored = _read_numbered(tree, layers) if top is None else _read_named(tree, top, layers)
-        return replace(stored, config=config)
     except ArtifactError:
         raise
     except Exception as error:  # a damaged archive or unexpected JSON can raise anything
         raise cannot_read(path, "Keras file", error) from error
+    if is_turned:
+        raise ArtifactError(f"Cannot read '{path}': Theano's kernels are turned by 180°; save the model in TensorFlow.")
+    return replace(stored, config=config)
 
 
 def _listed(config: Mapping[str, Any], inside: str = "", path: str = "") -> Iterator[tuple[str, str, str]]:
@@ -213,7 +214,7 @@ def _read_named(tree: Tree, top: str, layers: Layers) -> Stored:
             if array is not None:
                 arrays[full] = _canonical(array, is_deep) if role == "weight" else array
     permutes = [name for name in kinds or outermost if kinds.get(name, name).startswith("permute")]
-    return Stored(arrays, [list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))], permutes)
+    return Stored(arrays, permutes=permutes)  # without an order: that of a subclassed model is that of its attributes
 
 
 def _texts(tree: Tree, group: str, key: str) -> list[str]:

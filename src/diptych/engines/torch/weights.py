@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from datetime import datetime, timedelta
+from pathlib import Path, PosixPath, WindowsPath
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ from diptych.errors import ArtifactError, cannot_read
 _EXACT = (torch.float16, torch.float32, torch.float64)
 _REMEDY = "Save only model.state_dict()."
 # Values of training scripts, such as their arguments and an accuracy, whose pickles can only hold data.
-_SCALAR = np.float64(0).__reduce__()[0]
-_PLAIN = [Namespace, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), np.dtype]
-_PLAIN += [type(np.dtype(name)) for name in ("float32", "float64", "int64")]
+_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+_PLAIN = [Namespace, SimpleNamespace, PosixPath, WindowsPath, datetime, timedelta]
+_PLAIN += [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRAY, (_ARRAY, "numpy.core.multiarray._reconstruct")]
+_PLAIN += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in "?bBhHiIlLqQefd")]
 
 
 def read_weights(model: Network) -> Arrays:
