@@ -21,8 +21,9 @@ from diptych.errors import ArtifactError, cannot_read
 _EXACT = (torch.float16, torch.float32, torch.float64)
 _REMEDY = "Save only model.state_dict()."
 # Values of training scripts, such as their arguments and an accuracy, whose pickles can only hold data.
-_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-_PLAIN = [Namespace, SimpleNamespace, PosixPath, WindowsPath, datetime, timedelta]
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_ARRAY: Any = np.zeros(0).__reduce__()[0]
+_PLAIN: list[Any] = [Namespace, SimpleNamespace, PosixPath, WindowsPath, datetime, timedelta]
 _PLAIN += [_SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"), _ARRAY, (_ARRAY, "numpy.core.multiarray._reconstruct")]
 _PLAIN += [np.ndarray, np.dtype, *(type(np.dtype(name)) for name in "?bBhHiIlLqQefd")]
 
