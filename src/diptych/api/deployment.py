@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diptych.api.inference import logits_of, open_weights, source_like
+from diptych.api.inference import logits_of, open_weights
 from diptych.artifacts.run import Predictions, Run
 from diptych.comparison.parity import samples
 from diptych.data.datasets import Dataset, Split
@@ -25,6 +25,7 @@ from diptych.deployment.verify import Exported
 from diptych.errors import UsageError, first_of, remark
 from diptych.files import expanded
 from diptych.options import OtherDataOptions, accepts, split_options
+from diptych.training.provenance import DataSource
 
 
 @accepts(ExportOptions, OtherDataOptions)
@@ -62,7 +63,7 @@ def export(
     if isinstance(calibration, np.ndarray):
         images = Calibration(calibration, {"dataset": "given as pixels", "num_images": len(calibration)})
     elif source is not None:
-        dataset = source_like(source, reading, trained.card.spec).load()
+        dataset = DataSource.of(source, spec=trained.card.spec, **reading.given()).load()
         images = draw(dataset.train, dataset.name)
     folder = Path(chosen.out or export_folder(run))
     return export_run(trained, formats, folder, chosen, calibrate=images, on_format=on_format)
@@ -118,7 +119,7 @@ def trained_model(
         return TrainedModel.of(run, reading.data_dir)
     card, weights = open_weights(model, files.verify_files)
     if source := files.data or calibration:
-        dataset = source_like(source, reading, card.spec).load()
+        dataset = DataSource.of(source, spec=card.spec, **reading.given()).load()
         if unknown := [name for name in dataset.class_names if name not in card.class_names]:
             known = f"{first_of(unknown)}; it knows {first_of(card.class_names)}"
             raise UsageError(f"'{dataset.name}' has classes that '{model}' does not know: {known}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 from PIL import Image
 
 from diptych import engines
@@ -191,7 +190,8 @@ class Classifier:
         own = self.source
         if data is None or (isinstance(data, str | Path) and sources.absolute(data) == own.data):
             return self.own_data(reading)
-        other = source_like(data, reading, self.spec, own.data_dir, self.class_names).read()
+        settings = {"data_dir": own.data_dir, **reading.given(), "spec": self.spec}
+        other = DataSource.of(data, class_names=provenance.class_names(self.class_names), **settings).read()
         if not len(other.test):
             with suppress(DataError):  # data that cannot be divided was not trained on
                 divided = other.divide(0, validation_fraction=0, test_fraction=own.test_fraction)
@@ -225,15 +225,6 @@ def logits_of(
     return provenance.predict_logits(engines.get(name), spec, weights, images_nhwc, precision)
 
 
-def source_like(
-    data: Any, reading: OtherDataOptions, spec: ModelSpec, data_dir: str | None = None, class_names: Sequence[str] = ()
-) -> DataSource:
-    """Other data, with images of a model's size and colors; `data_dir` is the default of the option."""
-    height, width, channels = spec.input_shape
-    settings = {"data_dir": data_dir, **reading.given(), "class_names": provenance.class_names(class_names)}
-    return DataSource.of(data, image_size=(height, width), channels=channels, **settings)
-
-
 def _open_run(run: Run, opening: ModelOptions) -> Classifier:
     record = run.finished(verify_files=opening.verify_files)
 
@@ -261,7 +252,8 @@ def _open_file(path: Path, opening: ModelOptions) -> Classifier:
     def own_data(reading: OtherDataOptions) -> Dataset:
         if not (card.is_published and card.dataset in sources.NAMED):
             raise UsageError(f"'{path}' was trained on '{card.dataset}', which has no public source: add DATA.")
-        own = replace(source_like(card.dataset, reading, card.spec), test_fraction=card.test_fraction).load()
+        settings = {"spec": card.spec, "test_fraction": card.test_fraction, **reading.given()}
+        own = DataSource.of(card.dataset, **settings).load()
         if own.test_fingerprint != card.test_fingerprint:
             other = f"'{path}' was tested on a different version of '{card.dataset}': add DATA."
             raise ArtifactError(other + provenance.skipped_note(own))

@@ -252,17 +252,14 @@ def data_progress(notify: Notify) -> Callable[[str, int, int], None]:
 def source_of(
     data: Any, reading: DataOptions, spec: ModelSpec | None, recipe: Recipe, seed: int, **asked: Any
 ) -> DataSource:
-    """A data source; a model's spec decides on the size and colors of images; `asked` is for Python objects."""
+    """A data source; `asked` are `class_names` and `progress` for Python objects."""
     from diptych.data.readers import objects
     from diptych.training.provenance import DataSource
 
-    options = {**vars(reading), **asked}
     names = asked.get("class_names")
-    if names is not None and (
-        isinstance(names, Mapping | Set) or isinstance(data, str | Path) or objects.is_frame(data)
-    ):
+    has_names = isinstance(data, str | Path) or objects.is_frame(data)
+    if names is not None and (has_names or isinstance(names, Mapping | Set)):
         fit = "is a list of names of the labels 0, 1, … of arrays, lists or datasets; tables have a column 'class_name'"
         raise UsageError(f"'class_names' {fit}, got {names!r:.60}.")
-    if spec:
-        options = {**options, "image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
-    return DataSource.of(data, seed=seed, validation_fraction=recipe.validation_fraction, **options)
+    settings, share = {**vars(reading), **asked}, recipe.validation_fraction
+    return DataSource.of(data, spec=spec, seed=seed, validation_fraction=share, **settings)

@@ -54,10 +54,16 @@ class DataSource(DataSettings, frozen=True):
         data_dir: str | Path | None = None,
         root: str | Path | None = None,
         class_names: Sequence[str] | None = None,
+        spec: ModelSpec | None = None,
         progress: Progress = quiet,
         **settings: Any,
     ) -> Self:
-        """Return a source with absolute paths, so that a run finds its data from any folder; see `objects.stored`."""
+        """Return a source with absolute paths, so that a run finds its data from any folder; see `objects.stored`.
+
+        A model's `spec` decides on the size and colors of images.
+        """
+        if spec:
+            settings |= {"image_size": spec.input_shape[:2], "channels": spec.input_shape[2]}
         data, root = objects.stored(data, root, class_names, settings.get("image_size"), progress)
         directory = str(user_path(data_dir, "--data-dir")) if data_dir else None
         base = str(user_path(root, "--root")) if root else None
