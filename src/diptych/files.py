@@ -9,10 +9,9 @@ from diptych.errors import UsageError
 
 
 def expanded(path: str | os.PathLike[str], what: str = "the path") -> Path:
-    """Return a path with `~` expanded; it need not exist. `what` is what to call it in an error.
+    """Return a path with `~` expanded; it need not exist.
 
-    Raises:
-        UsageError: the path is empty or cannot be looked up.
+    Raises UsageError, which calls the path `what`, if it is empty or cannot be looked up.
     """
     if not (text := os.fspath(path)):
         raise UsageError(f"{what} is empty; expected a path.")

@@ -197,9 +197,8 @@ class TrainOptions(RunOptions):
         """Check every field; raises UsageError."""
         super().__post_init__()
         if self.name is not None and (self.name in {"", ".", ".."} or self.name != Path(self.name).name):
-            raise UsageError(
-                f"'name' must be a folder name without '/', got '{self.name}'; 'out' sets its parent folder."
-            )
+            accepted = "must be a folder name without '/'"
+            raise UsageError(f"'name' {accepted}, got '{self.name}'; 'out' sets its parent folder.")
 
 
 @dataclass(frozen=True)

@@ -183,9 +183,7 @@ def with_description(card: Card, described: CardOptions, where: str, *, is_scale
     """Return the card of a weights file with the class names and the normalization that the user states.
 
     `is_scaled` says whether the file itself states how it scales pixels; a model that takes 0 to 255 states nothing.
-
-    Raises:
-        UsageError: They do not fit the model, or contradict the card of a trained model.
+    Raises UsageError if they do not fit the model, or contradict the card of a trained model.
     """
     spec, normalize, names = card.spec, cast(Normalize, card.spec.layers[0]), described.class_names or card.class_names
     if isinstance(names, str | Path):

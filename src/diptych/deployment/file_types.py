@@ -57,10 +57,8 @@ class Artifact:
 def open_artifact(path: str | os.PathLike[str], *, trust: bool = True) -> Artifact:
     """Check a file or folder that `diptych export` wrote and read its card.
 
-    Raises:
-        ArtifactError: The file is missing, damaged or too large, or has no matching card.
-        UsageError: Its format can execute code, and `trust` is false.
-        MissingEngine: The package that reads its card is not installed.
+    Raises ArtifactError if it is missing, damaged or too large, or has no matching card, UsageError if its format can
+    execute code, and `trust` is false, and MissingEngine if the package that reads its card is not installed.
     """
     found = expanded(path)
     file_type, card = _read(found)
@@ -70,9 +68,8 @@ def open_artifact(path: str | os.PathLike[str], *, trust: bool = True) -> Artifa
     if form is None or form.name not in file_type.formats:
         raise ArtifactError(f"The card in '{path}' says '{card.form:.40}', but it is a {file_type.title}.")
     if form.runs_code and not trust:
-        raise UsageError(
-            f"'{path}' is {form.name}, which can execute code when it is loaded. Add --trust if you trust its source."
-        )
+        fault = f"'{path}' is {form.name}, which can execute code when it is loaded"
+        raise UsageError(f"{fault}. Add --trust if you trust its source.")
     size = num_bytes(found)
     num_weights = sum(array.size for array in card.spec.arrays)
     if num_weights > _MAX_WEIGHTS_PER_BYTE * size:

@@ -113,10 +113,8 @@ def missing(packages: tuple[str, ...]) -> list[str]:
 def check_installed(what: str, packages: tuple[str, ...]) -> None:
     """Raise MissingEngine with the command to install the first missing package."""
     for package in missing(packages):
-        extra = _EXTRAS.get(package, "export")
-        raise MissingEngine(
-            f"{what} needs the package '{package}', which is not installed: pip install 'diptych[{extra}]'."
-        )
+        command = f"pip install 'diptych[{_EXTRAS.get(package, 'export')}]'"
+        raise MissingEngine(f"{what} needs the package '{package}', which is not installed: {command}.")
 
 
 def convert(form: Format, source: Path, target: Path, card: str, calibration: np.ndarray | None) -> None:

@@ -88,9 +88,8 @@ def load_torch_compiled(artifact: Artifact, threads: int) -> Infer:
 
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise MissingEngine(
-            f"torch.compile needs a C++ compiler; '{compiler}' is not installed. Set CXX to another one."
-        )
+        fault = f"torch.compile needs a C++ compiler; '{compiler}' is not installed"
+        raise MissingEngine(f"{fault}. Set CXX to another one.")
     return _torch(torch.compile(_served(artifact, threads), dynamic=False))
 
 

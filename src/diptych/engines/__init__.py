@@ -27,18 +27,12 @@ def configure(name: str, threads: int, device: Device) -> None:
 
 
 def check_installed(name: str) -> None:
-    """Check that an engine's framework is installed, without importing it.
-
-    Raises:
-        UsageError: The name is unknown.
-        MissingEngine: The framework is not installed.
-    """
+    """Raise MissingEngine if an engine's framework is not installed, and UsageError for an unknown name."""
     if name not in NAMES:
         raise UsageError(f"Unknown engine '{name}'{did_you_mean(name, NAMES)}; expected {' or '.join(NAMES)}.")
     if util.find_spec(name) is None:
-        raise MissingEngine(
-            f"The {name} engine needs {name}, which is not installed. Install it with: pip install 'diptych[{name}]'"
-        )
+        command = f"pip install 'diptych[{name}]'"
+        raise MissingEngine(f"The {name} engine needs {name}, which is not installed. Install it with: {command}")
 
 
 def installed() -> tuple[str, ...]:

@@ -116,11 +116,7 @@ def optimizer_arrays(spec: ModelSpec, recipe: Recipe) -> tuple[ArraySpec, ...]:
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], expected: Iterable[ArraySpec], what: str) -> None:
-    """Check that `arrays` have exactly the names and shapes of `expected`.
-
-    Raises:
-        ArtifactError: Arrays are missing, unexpected, or have another shape.
-    """
+    """Raise ArtifactError, which calls them `what`, unless `arrays` have the names and shapes of `expected`."""
     shapes = {array.name: array.shape for array in expected}
     missing = [name for name in shapes if name not in arrays][:3]
     extra = [name for name in arrays if name not in shapes][:3]

@@ -30,16 +30,9 @@ class Tree:
 
 
 def read_tree(source: Path | BinaryIO, where: str, leave_out: tuple[str, ...] = (), arrays: bool = True) -> Tree:
-    """Check and read a whole file.
+    """Check and read a whole file, but for the top-level groups `leave_out`; without `arrays`, only its attributes.
 
-    Args:
-        source: The file.
-        where: Its name in messages.
-        leave_out: Top-level groups to skip.
-        arrays: False to read only the attributes.
-
-    Raises:
-        ArtifactError: It is damaged or too large, or refers to other files.
+    Raises ArtifactError, which calls the file `where`, if it is damaged or too large, or refers to other files.
     """
     try:
         if isinstance(source, Path):

@@ -71,8 +71,7 @@ class Start:
     ) -> Self:
         """Return all weights, in the order of the `wanted` classes, or a new last layer if `names` are others.
 
-        Raises:
-            SpecError: the classes differ, and the model has no last layer that could be replaced.
+        Raises SpecError if the classes differ, and the model has no last layer that could be replaced.
         """
         remark = f"started from all weights of '{source}'"
         if list(names) == list(wanted):
@@ -125,10 +124,8 @@ def load(run: Run, notify: Notify = lambda kind, fields: None) -> Checkpoint | N
         notify("damaged_checkpoint", {"file": file, "fault": fault[1]})
         faults.append(f"{file} {fault[1]}")
     if faults:
-        raise ArtifactError(
-            f"Cannot resume '{run.directory}': every checkpoint is damaged ({'; '.join(faults)}). "
-            "Remove the run and train again."
-        )
+        damage = f"every checkpoint is damaged ({'; '.join(faults)})"
+        raise ArtifactError(f"Cannot resume '{run.directory}': {damage}. Remove the run and train again.")
     if any(path.is_file() for path in run.checkpoints_dir.glob("*")):
         raise _other_version(run, "2 or earlier")
     return None

@@ -59,10 +59,8 @@ def train_in_process(
         try:
             process.call(train_run, run, settings, dataset, notify=notify, pass_fds=pass_fds, log=log)
         except ProcessFailed as error:
-            raise EngineError(
-                f"{str(error).rstrip('.')}. Resume with: diptych train --resume {run.directory}. "
-                f"All its output is in '{path}'."
-            ) from error
+            advice = f"Resume with: diptych train --resume {run.directory}. All its output is in '{path}'."
+            raise EngineError(f"{str(error).rstrip('.')}. {advice}") from error
 
 
 def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
