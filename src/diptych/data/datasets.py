@@ -160,12 +160,7 @@ class Dataset:
 
 
 def load(
-    data: str,
-    *,
-    seed: int = 0,
-    validation_fraction: float = 0.1,
-    test_fraction: float = TEST_FRACTION,
-    **options: Any,
+    data: str, *, seed: int = 0, validation_fraction: float = 0.1, test_fraction: float = TEST_FRACTION, **options: Any
 ) -> Dataset:
     """Load a dataset; `options` are those of `read`.
 

@@ -103,12 +103,7 @@ NAMED = {
 }  # fmt: skip
 
 
-def find(
-    data: str,
-    *,
-    progress: Progress = quiet,
-    **location: Any,
-) -> Source:
+def find(data: str, *, progress: Progress = quiet, **location: Any) -> Source:
     """Find what DATA refers to and list its images; an archive is unpacked into the cache and read like a folder.
 
     `location` are fields of `SourceOptions`, and `progress` is called meanwhile. Raises UsageError if there is no such
