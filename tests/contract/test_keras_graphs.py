@@ -125,6 +125,14 @@ MODELS = {
     "nested": lambda: nested,
     "branches": lambda: branches,
     "resnet_stem": lambda: resnet_stem,
+    "norms": lambda: [
+        K.Rescaling(1 / 255),
+        CONV(4, 3),
+        K.BatchNormalization(scale=False),
+        K.BatchNormalization(center=False),
+        K.BatchNormalization(scale=False, center=False),
+        *HEAD(),
+    ],
     "two dense": lambda: [K.Flatten(), K.Dense(12, activation="relu"), K.BatchNormalization(), K.Dense(4)],
 }
 
@@ -276,7 +284,7 @@ FOREIGN = {  # layers, and how the one that specs do not have is called
     "lambda": ([K.Lambda(lambda maps: maps + 1), *HEAD()], "Lambda"),
     "separable": ([K.SeparableConv2D(4, 3), *HEAD()], "SeparableConv2D"),
     "dilated": ([CONV(4, 3, dilation_rate=2), *HEAD()], "Conv2D"),
-    "unscaled norm": ([CONV(4, 3), K.BatchNormalization(scale=False), *HEAD()], "BatchNormalization"),
+    "convolution after pooling": ([K.GlobalAveragePooling2D(keepdims=True), CONV(4, 1, padding="same")], "Conv2D"),
     "binary": ([K.Flatten(), K.Dense(1, activation="sigmoid")], "sigmoid as output"),
     "zeros before an average": ([K.ZeroPadding2D(), K.AveragePooling2D(2), *HEAD()], "AveragePooling2D"),
     "scaled later": ([CONV(4, 3), K.Rescaling(0.5), *HEAD()], "Rescaling"),
@@ -302,6 +310,19 @@ def test_layers_that_specs_do_not_have_are_named(name, workers, tmp_path):
     with pytest.raises(UsageError, match=f"has layers that specs do not have: .*{fault}") as raised:
         transfer(path, tmp_path / "new.keras", workers=workers)
     assert "\n" not in str(raised.value)
+
+
+class Sequential(keras.Sequential):
+    """Another function of the same layers."""
+
+    def call(self, inputs, training=None, mask=None):
+        return -super().call(inputs)
+
+
+def test_a_subclass_of_a_model_is_not_taken_for_its_layers(workers, tmp_path):
+    Sequential([keras.Input((8, 8, 3)), *HEAD()]).save(tmp_path / "model.keras")
+    with pytest.raises(UsageError, match="contains no model spec"):
+        transfer(tmp_path / "model.keras", tmp_path / "new.keras", workers=workers)
 
 
 @pytest.mark.parametrize("change", ['"inbound_nodes": 7', '"layers": {}', '"filters": -1', '"class_name": null'])

@@ -19,7 +19,7 @@ from diptych.spec.function import Foreign
 from diptych.spec.layers import Shape
 
 Entry: TypeAlias = Mapping[str, Any]
-MODELS = ("Sequential", "Functional", "Model")
+_MODELS = ("Sequential", "Functional", "Model")
 _FUNCTIONS = {"relu": "relu", "leakyrelu": "leaky_relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 _FUNCTIONS |= {"tanh": "tanh", "sigmoid": "sigmoid", "linear": "", "identity": ""}
 _WITHOUT_EFFECT = re.compile(
@@ -69,7 +69,7 @@ class KerasGraph:
         self._scale, self._offset, self._num_scaled = np.ones(1), np.zeros(1), 0
         self._names: dict[str, str] = {}
         self._orders: set[bool] = set()
-        self._arrays = stored.arrays
+        self._arrays = dict(stored.arrays)
         try:
             self._read(cast(Entry, stored.config), size)
         except Exception as error:  # a configuration can be anything
@@ -81,7 +81,7 @@ class KerasGraph:
         self.foreign = [f"{layer.text} ('{layer.name}')" for layer in self.layers if isinstance(layer, Foreign)]
         shape = cast(tuple[int, int, int], self.shapes["input"])
         self.spec = None if self.foreign else ModelSpec(self._name, shape, tuple(self.layers))
-        parts = {path.rpartition("."): array for path, array in stored.arrays.items()}
+        parts = {path.rpartition("."): array for path, array in self._arrays.items()}
         arrays = {f"{self._names.get(one, one)}.{role}": array for (one, _, role), array in parts.items()}
         arrays = {path: array for path, array in arrays.items() if path[0] != "."}
         self.stored = replace(stored, arrays=arrays, permutes=None if True in self._orders else (), sequences=())
@@ -95,6 +95,8 @@ class KerasGraph:
         if None in area:
             area = [*size[:2]]
             self.remarks.append(f"the file leaves the size of its images open; recorded: {area[0]} × {area[1]}")
+        if half := re.search(r'"(mixed_)?b?float16"', text):
+            self.remarks.append(f"the file computes in {half[0][1:-1]}, models here in float32")
         self._name = re.sub(r"[^\w.-]|^(?=\W)", "_", top["config"]["name"], flags=re.ASCII)
         self.shapes: dict[str, Shape] = {"input": (*area, channels), "normalize": (*area, channels)}
         self._model(top, [_Value("normalize", is_first=is_first)])
@@ -123,7 +125,7 @@ class KerasGraph:
                 before = inputs[0]
             elif odd:
                 before = self._put(Foreign, path + name, known[0], text=f"{kind} {odd}")
-            elif kind in MODELS:
+            elif kind in _MODELS:
                 before = self._model(layer, known, f"{path}{name}/")
             else:
                 before = self._layer(kind, (path + name).replace("/", "."), layer["config"], known)
@@ -174,6 +176,7 @@ class KerasGraph:
         is_map, is_padded = len(shape) == 3, any(inputs[0].padding)
         axes = ((1,) if value.is_first else (-1, 3)) if is_map else (-1, 1)
         fits = order is None or kind == "Flatten" or not is_map or (order == "channels_first") == value.is_first
+        fits = fits and (is_map or "padding" not in config)
         fits = fits and np.ravel(config.get("axis", axes[0])).tolist() in [[axis] for axis in axes]
         is_stale = any(one.name == "normalize" and one.num_scaled < self._num_scaled for one in inputs)
         if not fits or is_stale or len({one.is_first for one in inputs}) > 1:
@@ -195,9 +198,11 @@ class KerasGraph:
             return self._activation(name, config.get("activation", {"class_name": kind, "config": config}), value)
         if kind == "DepthwiseConv2D":
             kind, config = "Conv2D", {**config, "filters": config["depth_multiplier"] * shape[-1], "groups": shape[-1]}
-        if kind not in _LAYERS or not (config.get("center", True) and config.get("scale", True)):
+        if kind not in _LAYERS:
             return None
         layer, names = _LAYERS[kind]
+        if layer is L.BatchNorm:
+            self._complete(name, [config["scale"], config["center"]], shape[-1:])
         settings = {ours: config.get(theirs, 1) for ours, theirs in names.items()}
         settings |= {"running_variance": "biased"} if layer is L.BatchNorm else {}
         settings |= self._windows(config, value) if "padding" in config else {}
@@ -207,6 +212,16 @@ class KerasGraph:
             return None
         added = self._put(layer, name, value, inputs=tuple(one.name for one in inputs), **settings)
         return added if len(self.shapes[added.name]) == 3 else replace(added, is_first=False)
+
+    def _complete(self, name: str, given: list[bool], shape: Shape) -> None:
+        """Add the scale of ones or the shift of zeros that a norm lacks; Keras 3 numbers the arrays that there are."""
+        roles = ("weight", "bias", "running_mean", "running_var")
+        held = [self._arrays.pop(path) for role in roles if (path := f"{name}.{role}") in self._arrays]
+        for role, fill, is_given in zip(roles, (1, 0, 0, 1), (*given, True, True), strict=True):
+            filled = np.full(shape, fill, np.float32)
+            self._arrays[f"{name}.{role}"] = held.pop(0) if is_given else filled
+        if not all(given):
+            self.remarks.append(f"the norm '{name}' has no {'scale' if given[1] else 'shift'}; recorded as constants")
 
     def _activation(self, name: str, given: Any, value: _Value) -> _Value:
         """Add an activation, given by its name or as a layer."""
@@ -249,6 +264,11 @@ class KerasGraph:
         self.layers.append(layer)
         self._names[name] = clean
         return _Value(clean, is_first=value.is_first)
+
+
+def has_graph(config: Entry | None) -> bool:
+    """Return whether a Keras file's configuration is that of a Sequential or Functional model, not of a subclass."""
+    return config is not None and _kind(config) in _MODELS
 
 
 def _kind(entry: Entry) -> str:

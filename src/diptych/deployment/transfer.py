@@ -17,7 +17,7 @@ from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import UNKNOWN, Card, parity_digest, with_description
 from diptych.deployment.file_types import Artifact, file_type_of, find_card
 from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.keras_graph import MODELS, KerasGraph
+from diptych.deployment.keras_graph import KerasGraph, has_graph
 from diptych.deployment.options import CardOptions
 from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
@@ -92,8 +92,8 @@ def transfer(
     found, where = card or find_card(source), str(source)
     with Sessions() if workers is None else nullcontext(workers) as processes:
         stored = without(_read_stored(source, processes.__getitem__, key), ignore, where)
-        has_graph = found is None and (stored.config or {}).get("class_name") in MODELS
-        graph = KerasGraph(stored, spec, spec.input_shape if spec else size, where) if has_graph else None
+        is_known = found is None and has_graph(stored.config)
+        graph = KerasGraph(stored, spec, spec.input_shape if spec else size, where) if is_known else None
         stored = graph.stored if graph else stored
         own = found.spec if found else graph.spec if graph else None
         model = spec or own
