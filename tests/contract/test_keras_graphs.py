@@ -11,6 +11,7 @@ from keras import layers as K
 
 from diptych.deployment.file_types import find_card
 from diptych.deployment.keras_graph import KerasGraph
+from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import read_weights, transfer
 from diptych.engines import tensorflow as engine
 from diptych.engines.contract import Stored
@@ -253,14 +254,13 @@ def test_what_differs_only_in_training_is_said(workers, tmp_path):
 
 
 def test_a_file_that_does_not_scale_its_images_says_so(workers, tmp_path):
-    path = (
-        saved(tmp_path, tutorial(None), shape=(None, None, 3))
-        if 0
-        else saved(tmp_path, tutorial(None), shape=(32, 32, 3))
-    )
+    path = saved(tmp_path, tutorial(None), shape=(32, 32, 3))
     done = transfer(path, tmp_path / "own.keras", workers=workers)
     assert (1 / 255, 0.0) == (pytest.approx(done.std[0]), done.mean[0])
     assert "so the model takes pixels from 0 to 255 as they are" in done.remarks[0]
+    stated = CardOptions(mean=(0.5,), std=(0.25,))
+    done = transfer(path, tmp_path / "stated.keras", described=stated, workers=workers)
+    assert ("not checked: the file does not scale its images",) == done.remarks
     done = transfer(path, tmp_path / "named.keras", spec=CIFAR, workers=workers)
     assert "not checked: the file does not scale its images, so the model scales them by itself" in done.remarks
 

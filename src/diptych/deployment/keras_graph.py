@@ -69,6 +69,7 @@ class KerasGraph:
         self._scale, self._offset, self._num_scaled = np.ones(1), np.zeros(1), 0
         self._names: dict[str, str] = {}
         self._orders: set[bool] = set()
+        self._constants: list[str] = []
         self._arrays = dict(stored.arrays)
         try:
             self._read(cast(Entry, stored.config), size)
@@ -78,6 +79,9 @@ class KerasGraph:
             self.layers[0] = like.layers[0] if like else self.layers[0]
             what = "scales them by itself" if like else "takes pixels from 0 to 255 as they are"
             self.remarks.append(f"not checked: the file does not scale its images, so the model {what}")
+        if self._constants:
+            first = ", ".join(self._constants[:3]) + ", …" * (len(self._constants) > 3)
+            self.remarks.append(f"no scale or shift in {len(self._constants)} norms ({first}); recorded: ones or zeros")
         self.foreign = [f"{layer.text} ('{layer.name}')" for layer in self.layers if isinstance(layer, Foreign)]
         shape = cast(tuple[int, int, int], self.shapes["input"])
         self.spec = None if self.foreign else ModelSpec(self._name, shape, tuple(self.layers))
@@ -220,8 +224,7 @@ class KerasGraph:
         for role, fill, is_given in zip(roles, (1, 0, 0, 1), (*given, True, True), strict=True):
             filled = np.full(shape, fill, np.float32)
             self._arrays[f"{name}.{role}"] = held.pop(0) if is_given else filled
-        if not all(given):
-            self.remarks.append(f"the norm '{name}' has no {'scale' if given[1] else 'shift'}; recorded as constants")
+        self._constants += [f"'{name}'"] * (not all(given))
 
     def _activation(self, name: str, given: Any, value: _Value) -> _Value:
         """Add an activation, given by its name or as a layer."""

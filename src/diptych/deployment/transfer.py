@@ -124,6 +124,8 @@ def transfer(
             remarks.append(_compare_logits((own, spec), weights, where, worker, force))
         card = with_description(_card_for(form, found, model), described or CardOptions(), where, is_scaled=bool(graph))
         model = card.spec
+        if described and described.mean:  # the user's, not what the file leaves open
+            remarks = [line.partition(", so the model ")[0] for line in remarks]
         told = tuple(dict.fromkeys((*card.remarks, *remarks)))
         card = replace(card, parity=parity_digest(model, mapped.arrays), remarks=told)
         _write(mapped.arrays, card, form, target, processes)
