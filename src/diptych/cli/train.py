@@ -66,9 +66,9 @@ def _runs(parsed: Train, given: set[str]) -> Sequence[Run]:
         if unfit := sorted(given - {"resume", *BESIDE_RESUME}):
             flags = [f"--{name.rstrip('_').replace('_', '-')}" for name in (unfit[0], *BESIDE_RESUME)]
             refused = "DATA" if unfit[0] == "data" else flags[0]
+            kept = "which uses the run's data, model, recipe and seed"
             raise UsageError(
-                f"{refused} cannot be changed by --resume, which uses the run's data, model, recipe and seed. "
-                f"Options that can: {', '.join(flags[1:])}."
+                f"{refused} cannot be changed by --resume, {kept}. Options that can: {', '.join(flags[1:])}."
             )
         chosen = {name: options[name] for name in given if name in options}
         return [resume(parsed.resume, force=parsed.force, **chosen, progress=not parsed.json)]

@@ -57,10 +57,9 @@ class Predictor:
                 raise EngineError(f"{self.runtime.title} failed: {in_one_line(error)}") from error
             for name, values in zip(OUTPUTS, outputs, strict=True):
                 if values.shape != (len(chunk), shape_nk[1]) or values.dtype != np.float32:
-                    raise ArtifactError(
-                        f"'{self.artifact.path.name}' outputs {values.dtype} '{name}' of shape {values.shape}; "
-                        f"its card says float32 of shape {(len(chunk), shape_nk[1])}."
-                    )
+                    given = f"outputs {values.dtype} '{name}' of shape {values.shape}"
+                    stated = f"its card says float32 of shape {(len(chunk), shape_nk[1])}"
+                    raise ArtifactError(f"'{self.artifact.path.name}' {given}; {stated}.")
             # Copied, because small arrays that stay alive fragment the allocator's memory.
             logits_nk[part], probabilities_nk[part] = outputs
         return logits_nk, probabilities_nk

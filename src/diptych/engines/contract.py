@@ -121,10 +121,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], expected: Iterable[ArraySpec]
     missing = [name for name in shapes if name not in arrays][:3]
     extra = [name for name in arrays if name not in shapes][:3]
     if missing or extra:
-        raise ArtifactError(
-            f"Cannot load {what}: expected {len(shapes)} arrays, got {len(arrays)}. "
-            f"Missing: {', '.join(missing) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
-        )
+        names = f"Missing: {', '.join(missing) or 'none'}. Unexpected: {', '.join(extra) or 'none'}."
+        raise ArtifactError(f"Cannot load {what}: expected {len(shapes)} arrays, got {len(arrays)}. {names}")
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise ArtifactError(f"Cannot load {what}: '{name}' has shape {arrays[name].shape}, expected {shape}.")

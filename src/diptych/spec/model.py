@@ -19,17 +19,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A classifier: `uint8` images in, logits out.
-
-    Attributes:
-        name: letters, digits, `_`, `-` and `.`; also used in file names.
-        input_shape: (height, width, channels) of the images.
-        layers: each layer follows its inputs; the last one returns the logits.
-    """
+    """A classifier: `uint8` images in, logits out."""
 
     name: str
+    """Letters, digits, `_`, `-` and `.`; also used in file names."""
     input_shape: tuple[Count, Count, Count]
+    """(height, width, channels) of the images."""
     layers: tuple[Layer, ...]
+    """Each layer follows its inputs; the last one returns the logits."""
 
     def __post_init__(self) -> None:
         """Check the whole graph; raise SpecError, which names the layer, if it is invalid. Other code relies on it."""

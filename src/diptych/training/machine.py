@@ -44,10 +44,9 @@ def check_memory(spec: ModelSpec, batch_size: int = 0) -> None:
         most = (limit - weights) // of_image if of_image else 0
         advice = f"Set batch_size to {most} or less" if 0 < most < batch_size else "Use fewer filters or units"
         outputs = f", outputs at batch_size {batch_size} {batch_size * of_image / 1e9:,.1f} GB" if batch_size else ""
-        raise SpecError(
-            f"Model '{spec.name}' needs more than the {limit / 1e9:,.1f} GB of memory here: {spec.num_parameters:,} "
-            f"parameters take {weights / 1e9:,.1f} GB{outputs}. {advice}, or use smaller images."
-        )
+        need = f"needs more than the {limit / 1e9:,.1f} GB of memory here"
+        sizes = f"{spec.num_parameters:,} parameters take {weights / 1e9:,.1f} GB{outputs}"
+        raise SpecError(f"Model '{spec.name}' {need}: {sizes}. {advice}, or use smaller images.")
 
 
 def machine() -> dict[str, Any]:

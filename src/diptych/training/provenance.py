@@ -100,10 +100,9 @@ def create(
     check_fit(spec, dataset)
     check_memory(spec, min(recipe.batch_size, len(dataset.train)))
     if recipe.wants_validation and not len(dataset.validation):
-        raise SpecError(
-            f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training); early stopping, keep_best "
-            f"and the plateau schedule need them. Raise validation_fraction, now {recipe.validation_fraction:g}."
-        )
+        none = f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training)"
+        need = "early stopping, keep_best and the plateau schedule need them"
+        raise SpecError(f"{none}; {need}. Raise validation_fraction, now {recipe.validation_fraction:g}.")
     parts = array_parts(start.weights, {"format": "pt"}) if start else []
     record = RunRecord(
         version=1,
