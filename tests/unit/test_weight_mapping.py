@@ -129,7 +129,7 @@ def test_an_order_that_only_numbers_tell_is_said(names):
 def test_arrays_that_are_no_numbers_are_said():
     stored = store(CHAIN)
     stored.arrays[next(iter(stored.arrays))][:] = np.nan
-    assert "1 arrays contain NaN or infinity" in map_weights(stored, CHAIN, "file").remarks[0]
+    assert "arrays contain NaN or infinity: " in map_weights(stored, CHAIN, "file").remarks[0]
 
 
 def test_no_order_of_definition_misleads():

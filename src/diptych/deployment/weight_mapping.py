@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TypeAlias
 
 import numpy as np
@@ -75,15 +75,11 @@ def map_weights(
     mapped = {array.name: renamed[array.name] for array in spec.arrays}
     mapped, casts = _as_float32(_canonical_order(spec, mapped, stored.permutes, where))
     counts, known = Counter(held.values()), {*given, *(name for sequence in sequences for name in sequence)}
-    numbered = [
-        name
-        for name, target in pairs.items()
-        if counts[held[name]] > 1 and name not in known and _words(name) != _words(target)
-    ]
-    order = f"not checked: that layers are used in the order of their numbers: {', '.join(numbered[:6])}"
+    numbered = [name for name in pairs if counts[held[name]] > 1 and name not in known]
+    numbered = [name for name in numbered if _words(name) != _words(pairs[name])]
     odd = [name for name, array in mapped.items() if not np.isfinite(array).all()]
-    remarks = [order + ", …" * (len(numbered) > 6)] * bool(numbered)
-    remarks += [f"warning: {len(odd)} arrays contain NaN or infinity, such as '{odd[0]}'"] if odd else []
+    remarks = [f"not checked: that layers are used in the order of their numbers: {few(numbered)}"] * bool(numbered)
+    remarks += [f"warning: arrays contain NaN or infinity: {few(odd)}"] * bool(odd)
     return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts, tuple(remarks))
 
 
@@ -95,19 +91,18 @@ def without(stored: Stored, patterns: Sequence[str], where: str) -> Stored:
     """
     arrays, remarks = dict(stored.arrays), list(stored.remarks)
     for pattern in patterns:
-        forms = (pattern, f"{pattern}.*")
-        out = [
-            path
-            for path in arrays
-            if any(fnmatchcase(name, form) for name in (path, _WRAPPERS.sub("", path)) for form in forms)
-        ]
+        matches = re.compile(f"{translate(pattern)}|{translate(pattern + '.*')}").match
+        out = [path for path in arrays if matches(path) or matches(_WRAPPERS.sub("", path))]
         if not out:
             raise UsageError(f"--ignore '{pattern}' matches no array of '{where}'{did_you_mean(pattern, arrays)}.")
-        remarks.append(
-            f"left out by --ignore '{pattern}': {len(out)} arrays ({', '.join(out[:3])}{', …' * (len(out) > 3)})"
-        )
+        remarks.append(f"left out by --ignore '{pattern}': {len(out)} arrays ({few(out, 3)})")
         arrays = {path: array for path, array in arrays.items() if path not in out}
     return replace(stored, arrays=arrays, remarks=tuple(remarks))
+
+
+def few(names: Sequence[str], most: int = 6) -> str:
+    """Return the first names and a sign for the others."""
+    return ", ".join(names[:most]) + ", …" * (len(names) > most)
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shapes]:
@@ -154,8 +149,9 @@ def _pairs(
     pairs = {**given, **by_name}
     orders: list[list[str]] = []
     for choice in (sequences, _numbered(held)):
-        closed = [_closed(sequence, held) for sequence in choice]
-        # An order that contradicts the shapes is not the order of definition.
+        outside = [{held[name] for name in held.keys() - set(sequence)} for sequence in choice]
+        closed = [[one for one in names if held[one] not in out] for names, out in zip(choice, outside, strict=True)]
+        # An order that contradicts the shapes is none.
         orders = orders or [order for order in closed if _in_order(order, held, model, ancestors, given)]
     for order in orders:
         placed = _in_order(order, held, model, ancestors, pairs)
@@ -202,12 +198,6 @@ def _numbered(held: Layers) -> list[list[str]]:
     return [sorted(names, key=lambda name: list(map(int, re.findall(r"\d+", name)))) for names in groups.values()]
 
 
-def _closed(sequence: Sequence[str], held: Layers) -> list[str]:
-    """The layers of a sequence that has all layers of their shapes."""
-    outside = {held[name] for name in held.keys() - set(sequence)}
-    return [name for name in sequence if held[name] not in outside]
-
-
 def _in_order(
     order: Sequence[str], held: Layers, model: Layers, ancestors: Mapping[str, set[str]], known: Mapping[str, str]
 ) -> dict[str, str] | None:
@@ -239,11 +229,11 @@ def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None
     """Raise if the file's layers cannot be the model's in any order; name the first that does not fit."""
     missing, extra = _first_unpaired(model, held), _first_unpaired(held, model)
     fault = f"unexpected layer '{extra}' ({_text(held[extra])})." if extra is not None else ""
-    outer = {_WRAPPERS.sub("", f"{name}.{shapes[0][0]}".lstrip(".")): None for name, shapes in held.items()}
-    tops = dict.fromkeys(name.partition(".")[0] for name in outer)
+    paths = (_WRAPPERS.sub("", f"{name}.{shapes[0][0]}".lstrip(".")) for name, shapes in held.items())
+    tops = dict.fromkeys(path.partition(".")[0] for path in paths)
     unknown = [f"--ignore '{top}'" for top in tops if not any(name.startswith(top) for name in model)]
     if extra is not None and unknown and not missing:
-        fault += f" If the model does without it: {', '.join(unknown[:6])}."
+        fault += f" If the model does without it: {few(unknown)}."
     if missing:
         near = held.get(missing) or held.get(extra or "", ())
         fault = f"layer '{missing}' must have {_text(model[missing])}; the file has {_text(near) or 'no layer left'}."
