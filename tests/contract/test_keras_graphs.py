@@ -9,6 +9,7 @@ import pytest
 import tiny
 from keras import layers as K
 
+from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.deployment.file_types import find_card
 from diptych.deployment.keras_graph import KerasGraph
 from diptych.deployment.options import CardOptions
@@ -245,6 +246,18 @@ def test_the_same_model_with_other_names_is_mapped_by_its_graph(workers, tmp_pat
         transfer(
             path, tmp_path / "three.keras", spec=spec, workers=workers, layer_map={"conv1": "conv1", "conv2": "conv2"}
         )
+
+
+def test_weights_that_changed_since_their_card_was_written_are_said(workers, tmp_path):
+    path = saved(tmp_path, tutorial(), shape=(32, 32, 3))
+    transfer(path, tmp_path / "new.safetensors", workers=workers)
+    arrays, metadata = read_arrays(tmp_path / "new.safetensors")
+    arrays = {name: array + 1 for name, array in arrays.items()}
+    write_arrays(tmp_path / "changed.safetensors", arrays, metadata)
+    changed = "warning: the weights have changed since the file's card was written"
+    for name, expected in (("new", False), ("changed", True)):
+        done = transfer(tmp_path / f"{name}.safetensors", tmp_path / f"{name}.keras", workers=workers)
+        assert expected == (changed in done.remarks)
 
 
 def test_what_differs_only_in_training_is_said(workers, tmp_path):

@@ -117,6 +117,8 @@ def transfer(
             mapped = replace(mapped, by_name=by_name, by_structure=len(names) - by_name, by_map=0)
         unchecked = graph.remarks if graph else [] if found else [_UNCHECKED]
         remarks = [*stored.remarks, *unchecked, *mapped.remarks, *(f"differs: {fault}" for fault in faults)]
+        if found and model == own and parity_digest(own, mapped.arrays) != found.parity:
+            remarks.append("warning: the weights have changed since the file's card was written")
         if spec and own and own != spec:
             remarks += training_differences(own, spec)
             weights = (map_weights(stored, own, where).arrays, mapped.arrays)
