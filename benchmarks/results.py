@@ -108,16 +108,17 @@ def speeds() -> list[str]:
     for processor, found in json.loads((HERE / "training.json").read_text()).items():
         speed, ratio = found["images_per_second"], found["ratio_to_plain"]
         for engine, name in NAMES.items():
-            cells = [
-                f"{speed[f'{engine} {way}']:,.0f} ({ratio[f'{engine} {way}']:.2f}×)" for way in ("float32", "auto")
-            ]
+            cells = []
+            for way in ("float32", "auto"):
+                ratios = [one[f"{engine} {way}"] / one[f"{engine} plain"] for one in found["rounds"]]
+                spread = f"{ratio[f'{engine} {way}']:.2f}×; {min(ratios):.2f}–{max(ratios):.2f}"
+                cells.append(f"{speed[f'{engine} {way}']:,.0f} ({spread})")
             lines.append(f"| {processor} | {name} | {speed[f'{engine} plain']:,.0f} | {' | '.join(cells)} |")
     return [
         *lines,
         "",
-        "Images per second on 2 threads; medians over rounds. Ratios are to the plain script in the same round. On an "
-        "AMD EPYC with AVX512-BF16, the ratios were 1.83× (PyTorch) and 1.74× (TensorFlow) in the default precision, "
-        "1.45× and 1.29× in float32.",
+        "Images per second on 2 threads; medians over rounds. Ratios, with their range, are to the plain script in the "
+        "same round.",
     ]
 
 
