@@ -11,11 +11,11 @@ from keras import layers as K
 
 from diptych.artifacts.store import read_arrays, write_arrays
 from diptych.deployment.file_types import find_card
-from diptych.deployment.keras_graph import KerasGraph
 from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import read_weights, transfer
 from diptych.engines import tensorflow as engine
 from diptych.engines.contract import Stored
+from diptych.engines.keras_graph import KerasGraph
 from diptych.engines.session import Session
 from diptych.errors import ArtifactError, SpecError, UsageError
 from diptych.spec import layers as L

@@ -17,10 +17,10 @@ from diptych.data.preprocess import RESIZING
 from diptych.deployment.card import UNKNOWN, Card, parity_digest, with_description
 from diptych.deployment.file_types import Artifact, file_type_of, find_card
 from diptych.deployment.formats import FORMATS, Format
-from diptych.deployment.keras_graph import KerasGraph, has_graph
 from diptych.deployment.options import CardOptions
 from diptych.deployment.weight_mapping import few, map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
+from diptych.engines.keras_graph import KerasGraph, has_graph
 from diptych.engines.session import Session, Sessions
 from diptych.errors import ArtifactError, UsageError
 from diptych.spec import ModelSpec
