@@ -113,7 +113,7 @@ class RunFileOptions(Options):
     """How the files of a finished run are checked."""
 
     verify_files: bool = False
-    """Also verify files of a run larger than 64 MB by its manifest.json; smaller ones always are."""
+    """Also verify a run's files of more than 64 MB against its manifest.json; smaller files always are."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ def read(run, reader):
 @pytest.mark.parametrize("name", ["model.safetensors", "predictions.npz", "metrics.json"])
 def test_a_flipped_bit_is_reported(copy, reader, name):
     flip(copy.directory / name, -100)
-    assert f"'{copy.directory}' has been changed: {name} has changed. Restore it from a copy; or" in read(copy, reader)
+    assert f"'{copy.directory}' differs from its manifest: {name} has changed. Restore it from a copy; or" in read(
+        copy, reader
+    )
 
 
 @pytest.mark.parametrize("mark", ['"digest": "', 'model.safetensors": "', '"predictions.n', '"sha2', '"dig', "{", "}"])
@@ -64,7 +66,7 @@ def test_a_manifest_without_its_own_digest_is_that_of_an_earlier_version(copy):
 def test_a_run_without_a_manifest_is_read_with_a_remark(copy):
     copy.manifest_path.unlink()
     result = diptych("evaluate", copy.directory, "--json")
-    expected = f"diptych: '{copy.directory}' has no manifest.json, so changes of its files would not be noticed.\n"
+    expected = f"diptych: '{copy.directory}' has no manifest.json, so changes to its files cannot be detected.\n"
     assert (0, expected) == (result.code, result.err)
 
 
@@ -72,7 +74,7 @@ def test_large_files_are_verified_by_option_and_a_remark_says_so(copy, monkeypat
     monkeypatch.setattr(run_module, "ALWAYS_VERIFIED", copy.model_path.stat().st_size - 1)
     flip(copy.model_path, -100)
     result = diptych("evaluate", copy.directory, "--json")
-    line = "Not checked for changes (--verify-files), as files of more than 64 MB: model.safetensors in"
+    line = "Not verified, because larger than 64 MB (see --verify-files): model.safetensors in"
     assert (0, f"diptych: {line} '{copy.directory}'.\n") == (result.code, result.err)
     assert "model.safetensors has changed" in refused("evaluate", copy.directory, "--verify-files")
     flip(copy.predictions_path, -100)

@@ -122,15 +122,15 @@ def test_a_transferred_file_is_exported_with_a_test_set(files, made_run, suffix,
     assert "359 test images, digits" == json.loads((tmp_path / "export.json").read_text())["verified_on"]
 
 
-def test_without_test_images_drawn_ones_are_used_and_a_line_says_so(files):
+def test_without_test_images_random_ones_are_used_and_a_line_says_so(files):
     told = diptych("export", files[".pt"], "--to", "onnx", "tflite-dynamic", "tflite-int8", *ONE_THREAD)
-    assert "No test images are given (--data DATA): verified with 256 drawn ones; accuracy is unknown." in told.err
+    assert "No test images (--data DATA): verified with 256 random images; accuracy is unknown." in told.err
     report = json.loads((files[".pt"].parent / "export" / "export.json").read_text())
     entries = report["formats"]
     assert {"onnx": "ok", "tflite-dynamic": "unverified", "tflite-int8": "impossible"} == {
         name: entry["status"] for name, entry in entries.items()
     }
-    assert ("256 test images, drawn without labels", False) == (report["verified_on"], "accuracy" in entries["onnx"])
+    assert ("256 test images, random, without labels", False) == (report["verified_on"], "accuracy" in entries["onnx"])
     assert "add --calibration DATA" in entries["tflite-int8"]["reason"]
     advice = ("--calibration", "digits", *ONE_THREAD)
     assert 0 == diptych("export", files[".pt"], "--to", "tflite-dynamic", "tflite-int8", *advice).code
@@ -140,7 +140,7 @@ def test_calibration_pixels_are_enough_to_write_an_integer_file(files, digits, t
     options = {"calibration": digits.train.images[:99], "out": tmp_path, "threads": 1}
     with pytest.warns(package.errors.Remark, match="No test images"):
         (told,) = package.export(files[".keras"], "tflite-int8", **options)
-    assert ("unverified", True) == (told.status, "add --data DATA" in told.reason)
+    assert ("unverified", True) == (told.status, "with --data DATA" in told.reason)
 
 
 def test_an_exported_file_is_exported_again(made_run, tmp_path):
@@ -222,7 +222,7 @@ def test_an_interrupted_start_resumes_from_the_same_weights(files, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--from", "FILE", "--model", "mlp"), "contains the model 'cnn', which --model contradicts"),
+        (("--from", "FILE", "--model", "mlp"), "contains the model 'cnn', but --model names another"),
         (("--from", "PLAIN"), "has no card"),
         (("--from", "nowhere"), "'nowhere' is not a run"),
         (("--resume", "nowhere", "--from", "FILE"), "cannot be changed by --resume"),

@@ -113,7 +113,7 @@ def test_svhn_and_emnist_are_recognized(tmp_path):
         ({**idx_files(train=1), "b-train-images": PAIR["train-images"]}, "several files of images_train, one of them"),
         ({"train-images": PAIR["train-images"]}, r"images_train \(3, 4, 5\).*expected images of one"),
         ({"train-images": PAIR["train-images"][:40], "train-labels": PAIR["train-labels"]}, "ends at byte 40"),
-        ({"data.h5": b"\x89HDF\r\n"}, r"In all, it has 0 images, 1 HDF5 file \(\.h5\)"),
+        ({"data.h5": b"\x89HDF\r\n"}, r"It contains 0 images, 1 HDF5 file \(\.h5\)"),
     ],
 )  # fmt: skip
 def test_arrays_that_are_incomplete_are_named(files, complaint, tmp_path):

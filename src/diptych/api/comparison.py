@@ -132,7 +132,7 @@ def compare_runs(
         margin: difference in accuracy, in percentage points, that does not matter.
         out: folder for the report (default: `compare-…` beside the first run).
         parity: the certificate of their model, from `verify`, to include in the report.
-        verify_files: also verify files of a run larger than 64 MB by its manifest; smaller ones always are.
+        verify_files: also verify files of more than 64 MB against the manifest; smaller files are always verified.
 
     Raises:
         ArtifactError: a file of a run has changed since its training.

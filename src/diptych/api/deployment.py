@@ -112,7 +112,7 @@ def export_folder(model: str | Path | Run) -> Path:
 def trained_model(
     model: str | Path | Run, reading: OtherDataOptions, files: FilesOptions, calibration: str | Path | None = None
 ) -> TrainedModel:
-    """A finished run's or a file's model, with its own data, or else labeled or drawn images to verify with."""
+    """A finished run's or a file's model, with its own data, or else labeled or random images to verify with."""
     if not is_artifact(model) and files.data is None:
         run = Run.open(model)
         run.finished(verify_files=files.verify_files)
@@ -128,8 +128,10 @@ def trained_model(
     else:
         drawn = np.concatenate([batch.images for batch in samples.batches(card.spec, 4, 64, seed=0)])
         test = Split(drawn, np.full(len(drawn), -1), np.arange(len(drawn)))
-        dataset = Dataset.of(card.class_names, {"train": test.take(np.arange(0)), "test": test}, "drawn without labels")
-        remark(f"No test images are given (--data DATA): verified with {len(drawn)} drawn ones; accuracy is unknown.")
+        dataset = Dataset.of(
+            card.class_names, {"train": test.take(np.arange(0)), "test": test}, "random, without labels"
+        )
+        remark(f"No test images (--data DATA): verified with {len(drawn)} random images; accuracy is unknown.")
 
     def answers() -> Predictions:
         logits_nk = logits_of(card.spec, weights, dataset.test.images)

@@ -216,7 +216,7 @@ def _starting_model(chosen: TrainOptions, is_model_given: bool) -> tuple[Card, A
         named = chosen.spec or zoo.model(str(chosen.model), spec.input_shape, spec.num_classes)
         layers = named.with_classes(spec.num_classes).layers
         if (named.input_shape, layers[1:]) != (spec.input_shape, spec.layers[1:]):
-            raise UsageError(f"'{chosen.from_}' contains the model '{spec.name}', which --model contradicts: omit it.")
+            raise UsageError(f"'{chosen.from_}' contains the model '{spec.name}', but --model names another: omit it.")
     return card, weights
 
 

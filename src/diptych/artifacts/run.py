@@ -141,14 +141,14 @@ class Run:
             resume = f"Resume it with: diptych train --resume {self.directory}"
             raise UsageError(f"'{self.directory}' is not finished ({record.status}). {resume}")
         if not self.manifest_path.exists():
-            remark(f"'{self.directory}' has no manifest.json, so changes of its files would not be noticed.")
+            remark(f"'{self.directory}' has no manifest.json, so changes to its files cannot be detected.")
             return record
         sizes = {name: path.stat().st_size for name in _READ if (path := self.directory / name).is_file()}
         large = [name for name, size in sizes.items() if size > ALWAYS_VERIFIED and not verify_files]
         self.verify([name for name in _READ if name not in large])
         if large:
             place = f"{', '.join(large)} in '{self.directory}'"
-            remark(f"Not checked for changes (--verify-files), as files of more than 64 MB: {place}.")
+            remark(f"Not verified, because larger than 64 MB (see --verify-files): {place}.")
         return record
 
     def read_record(self) -> RunRecord:
@@ -212,7 +212,7 @@ class Run:
             elif is_listed and not exists:
                 faults.append(f"{name} is missing")
         if faults:
-            raise ArtifactError(f"'{self.directory}' has been changed: {', '.join(faults)}. {_ADVICE}")
+            raise ArtifactError(f"'{self.directory}' differs from its manifest: {', '.join(faults)}. {_ADVICE}")
 
     def _file_names(self) -> list[str]:
         """Return the sorted paths of its files, but for the manifest, temporary files and `export/`."""

@@ -39,7 +39,7 @@ class Compare:
     plan: bool = False
     """Print the missing runs and their estimated time without training."""
     verify_files: bool = False
-    """With RUNs: also verify files of a run larger than 64 MB by its manifest.json; smaller ones always are."""
+    """With RUNs: also verify files of more than 64 MB against manifest.json; smaller files always are."""
     json: bool = False
     """Print the result (or plan) as JSON."""
     comparison_options: CompareOptions = field(default_factory=CompareOptions)

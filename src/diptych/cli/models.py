@@ -40,9 +40,10 @@ class Verify:
 class Transfer:
     """Copy weights from one file to another, bit for bit, between PyTorch, Keras and safetensors.
 
-    SRC is told by its content; DST ends in .pt, .pth, .safetensors, .keras, .h5 or .weights.h5. Never executes code in
-    SRC. If SRC contains a model (a card, or Keras's configuration), it is used, and MODEL must be the same. Layers are
-    mapped as that model uses them; else by name, shape and the numbers in their names; if that is ambiguous, use --map.
+    SRC is recognized by its content; DST must end in .pt, .pth, .safetensors, .keras, .h5 or .weights.h5. Never
+    executes code in SRC. A model in SRC (a card, or Keras's configuration) is used, and --model must not contradict
+    it. Layers are mapped as that model uses them; otherwise by name, or by shape and the numbers in their names; if
+    that is ambiguous, use --map.
     """
 
     source: Path = positional("SRC")

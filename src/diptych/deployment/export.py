@@ -201,8 +201,8 @@ class _Exporter:
         except DiptychError as error:
             return replace(exported, status="failed", reason=str(error))
         result = judge(exported, self.trained.reference, answers.probabilities_nk)
-        if result.accuracy is None and form.tolerance == 1:  # its integers need not suit drawn images
-            return replace(exported, reason="drawn images cannot verify it: add --data DATA, labeled test images")
+        if result.accuracy is None and form.tolerance == 1:  # its integers need not suit random images
+            return replace(exported, reason="random images cannot verify it: add labeled test images with --data DATA")
         if not form.is_quantized:
             return result
         result = replace(result, classes=class_changes(self.trained.reference, answers.logits_nk))

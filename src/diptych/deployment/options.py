@@ -18,7 +18,7 @@ class CardOptions(Options):
     mean: tuple[Fraction, ...] = option((), metavar="NUMBER")
     """Mean that the model subtracts from pixels / 255, per channel, as in torchvision's Normalize, if SRC has none."""
     std: tuple[Factor, ...] = option((), metavar="NUMBER")
-    """Standard deviation that it divides by, in the same units, if SRC has none."""
+    """Standard deviation that the model then divides by, in the same units, if SRC has none."""
     check: str | Path | None = option(None, metavar="DATA")
     """Also evaluate DST on labeled images, and compare its accuracy with chance."""
 
@@ -30,7 +30,7 @@ class FilesOptions(RunFileOptions):
     out: str | Path | None = None
     """Folder for the files (default: the run's export/, or export/ beside FILE)."""
     data: str | Path | None = option(None, metavar="DATA")
-    """Data to test on (default: a run's own; for a FILE, that of --calibration, or else drawn images)."""
+    """Data to test on (default: a run's own; for a FILE, that of --calibration, or else random images)."""
     threads: Threads | None = None
     """CPU threads (default: all cores)."""
 

@@ -49,8 +49,8 @@ def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     filled = sorted({place[1] for folder in layout.filled if (place := layout.place_of(folder))})
     if len(filled) < 2:
         wanted = "at least 2 class folders, each with the images of one class"
-        others = rest.describe(lambda _: True) or "nothing else"
-        holds = labels_in(names) or f"In all, it has {len(names):,} images, {others}."
+        others = "".join(f", {found}" for found in filter(None, [rest.describe(lambda _: True)]))
+        holds = labels_in(names) or f"It contains {len(names):,} images{others}."
         raise DataError(f"{str(root)!r} must contain {wanted}, got {first_of(filled, 5) or 'none'}. {holds}")
     index, start = {name: number for number, name in enumerate(class_names)}, len("/".join((*layout.base, "")))
     found: dict[str, list[list[str]]] = {split: [[] for _ in index] for split, _ in layout.places.values()}

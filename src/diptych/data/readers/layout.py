@@ -57,7 +57,7 @@ def find_layout(root: str, filled: Collection[Parts], empty: Collection[Parts]) 
     base = _common(filled)
     if len({split_named(path[len(base)]) for path in filled if len(path) > len(base)} - {""}) < 2:
         base = base[: next((depth for depth, part in enumerate(base) if split_named(part)), None)]
-    depth, inferred = len(base), [f"all below folder {'/'.join(base)}"] if base else []
+    depth, inferred = len(base), [f"read from the folder {'/'.join(base)}"] if base else []
     heads = dict[str, list[Parts]]()
     for path in sorted(path for path in filled if len(path) > depth):
         heads.setdefault(path[depth], []).append(path)
@@ -132,8 +132,8 @@ def _refuse_again(root: str, paths: Sequence[Parts], depth: int) -> None:
     names = {path[depth] for path in paths}
     for path in paths:
         if not names.isdisjoint({*path[depth + 1 : depth + 2]} - {path[depth]}):
-            again = f"'{root}/{'/'.join(path[: depth + 1])}' beside folders that it contains again"
-            raise DataError(f"There is {again}, such as {path[depth + 1]}: move it elsewhere.")
+            again = f"'{root}/{'/'.join(path[: depth + 1])}' is beside folders that it contains again"
+            raise DataError(f"{again}, such as {path[depth + 1]}: move it elsewhere.")
 
 
 def labels_in(names: Sequence[str]) -> str:
