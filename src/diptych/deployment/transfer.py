@@ -18,11 +18,11 @@ from diptych.deployment.card import UNKNOWN, Card, parity_digest, with_descripti
 from diptych.deployment.file_types import Artifact, file_type_of, find_card
 from diptych.deployment.formats import FORMATS, Format
 from diptych.deployment.options import CardOptions
-from diptych.deployment.weight_mapping import few, map_weights, without
+from diptych.deployment.weight_mapping import map_weights, without
 from diptych.engines.contract import CARD, Arrays, Stored
 from diptych.engines.keras_graph import KerasGraph, has_graph
 from diptych.engines.session import Session, Sessions
-from diptych.errors import ArtifactError, UsageError
+from diptych.errors import ArtifactError, UsageError, first_of
 from diptych.spec import ModelSpec
 from diptych.spec.function import differences, pairs, training_differences
 from diptych.spec.layers import Normalize, Shape
@@ -98,7 +98,7 @@ def transfer(
         own = found.spec if found else graph.spec if graph else None
         model = spec or own
         if model is None:
-            raise UsageError(f"'{where}' {_FOREIGN.format(few(graph.foreign, 8)) if graph else _NO_SPEC}.")
+            raise UsageError(f"'{where}' {_FOREIGN.format(first_of(graph.foreign, 8)) if graph else _NO_SPEC}.")
         faults = differences(own or graph, spec) if spec and (own or graph) else []
         if faults and not force:
             listed = "; ".join([*faults[:8], *([f"and {len(faults) - 8} more"] if faults[8:] else [])])

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from diptych.engines.contract import Arrays, Stored
-from diptych.errors import ArtifactError, UsageError
+from diptych.errors import ArtifactError, UsageError, first_of
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
 from diptych.vocabulary import did_you_mean
@@ -78,8 +78,9 @@ def map_weights(
     numbered = [name for name in pairs if counts[held[name]] > 1 and name not in known]
     numbered = [name for name in numbered if _words(name) != _words(pairs[name])]
     odd = [name for name, array in mapped.items() if not np.isfinite(array).all()]
-    remarks = [f"not checked: that layers are used in the order of their numbers: {few(numbered)}"] * bool(numbered)
-    remarks += [f"warning: arrays contain NaN or infinity: {few(odd)}"] * bool(odd)
+    unsure = f"not checked: that layers are used in the order of their numbers: {first_of(numbered, 6)}"
+    remarks = [unsure] if numbered else []
+    remarks += [f"warning: arrays contain NaN or infinity: {first_of(odd, 6)}"] * bool(odd)
     return MappedWeights(mapped, by_name, len(pairs) - by_name - len(given), len(given), casts, tuple(remarks))
 
 
@@ -95,14 +96,9 @@ def without(stored: Stored, patterns: Sequence[str], where: str) -> Stored:
         out = [path for path in arrays if matches(path) or matches(_WRAPPERS.sub("", path))]
         if not out:
             raise UsageError(f"--ignore '{pattern}' matches no array of '{where}'{did_you_mean(pattern, arrays)}.")
-        remarks.append(f"left out by --ignore '{pattern}': {len(out)} arrays ({few(out, 3)})")
+        remarks.append(f"left out by --ignore '{pattern}': {len(out)} arrays ({first_of(out, 3)})")
         arrays = {path: array for path, array in arrays.items() if path not in out}
     return replace(stored, arrays=arrays, remarks=tuple(remarks))
-
-
-def few(names: Sequence[str], most: int = 6) -> str:
-    """Return the first names and a sign for the others."""
-    return ", ".join(names[:most]) + ", …" * (len(names) > most)
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Shapes]:
@@ -233,7 +229,7 @@ def _check_fit(held: Layers, model: Layers, spec: ModelSpec, where: str) -> None
     tops = dict.fromkeys(path.partition(".")[0] for path in paths)
     unknown = [f"--ignore '{top}'" for top in tops if not any(name.startswith(top) for name in model)]
     if extra is not None and unknown and not missing:
-        fault += f" If the model does without it: {few(unknown)}."
+        fault += f" If the model does without it: {first_of(unknown, 6)}."
     if missing:
         near = held.get(missing) or held.get(extra or "", ())
         fault = f"layer '{missing}' must have {_text(model[missing])}; the file has {_text(near) or 'no layer left'}."

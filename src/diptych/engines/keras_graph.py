@@ -11,9 +11,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from diptych.deployment.weight_mapping import few
 from diptych.engines.contract import Stored
-from diptych.errors import ArtifactError, SpecError, in_one_line
+from diptych.errors import ArtifactError, SpecError, first_of, in_one_line
 from diptych.spec import ModelSpec, arithmetic
 from diptych.spec import layers as L
 from diptych.spec.function import Foreign
@@ -81,7 +80,7 @@ class KerasGraph:
             what = "scales them by itself" if like else "takes pixels from 0 to 255 as they are"
             self.remarks.append(f"not checked: the file does not scale its images, so the model {what}")
         if self._constants:
-            names = few(self._constants, 3)
+            names = first_of(self._constants, 3)
             self.remarks.append(f"no scale or shift in {len(self._constants)} norms ({names}); recorded: ones or zeros")
         self.foreign = [f"{layer.text} ('{layer.name}')" for layer in self.layers if isinstance(layer, Foreign)]
         shape = cast(tuple[int, int, int], self.shapes["input"])
