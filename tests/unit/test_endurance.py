@@ -237,11 +237,11 @@ def test_no_file_in_the_working_folder_runs_in_another_process(engine_name, plan
 
 def test_a_tree_of_other_files_is_no_dataset_and_is_listed_with_progress(tmp_path):
     for name in "ab":
-        write_images(tmp_path / name, *range(3))
+        write_images(tmp_path / name, *range(100))
     for number in range(1001):
         (tmp_path / f"{number}.o").write_bytes(b"\x7fELF")
     counts = []
-    with pytest.raises(DataError, match="is not a dataset: it has 6 images and 1,001 "):
+    with pytest.raises(DataError, match="is not a dataset: it has 200 images and 1,001 "):
         list_folder(tmp_path, lambda *progress: counts.append(progress))
     assert [("Listing", 1000, 0)] == counts
 

@@ -40,7 +40,7 @@ def list_folder(root: Path, progress: Progress = quiet) -> Listing:
     Raises DataError if there are not two classes, if hardly any file is an image, and see `find_layout`.
     """
     names, layout, rest = survey(root, progress)
-    if len(rest.left_out) > max(1000, 20 * len(names)):
+    if len(rest.left_out) > max(1000, 5 * len(names)):
         holds = f"it has {len(names):,} images and {rest.describe(lambda folder: True)}"
         raise DataError(f"{str(root)!r} is not a dataset: {holds}. Name the folder that contains the class folders.")
     labels = sorted({label for _, label in layout.places.values()}, reverse=True)
