@@ -92,7 +92,9 @@ def test_the_sandbox_sees_what_an_unguarded_extractor_writes(sandbox):
     before = sandbox.outside()
     content, _ = cases(str(sandbox.elsewhere).encode())["a tar that writes through a hard link"]
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(sandbox.target, filter="fully_trusted")
+        # Python before 3.11.4 has no filters, and trusts every archive.
+        unguarded = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(sandbox.target, **unguarded)
     assert before != sandbox.outside()
 
 
