@@ -25,10 +25,11 @@ UNMIRRORED = {
     "model.py: BatchNorm": "Exported Keras models contain the stock layer instead.",
     "model.py: Network": "In TensorFlow the model is a plain `keras.Model`.",
     "model.py: is_depthwise": "Keras has a separate layer and kernel layout for depthwise convolutions.",
+    "model.py: native_order": "Keras flattens maps in height, width, channel order.",
+    "model.py: set_masks": "TensorFlow traces the step, so seed and step are tensors.",
     "optimizer.py: Optimizer.update": "TensorFlow traces the update, so gradients and step number are arguments.",
     "weights.py: from_numpy": "Keras's layout of an array depends on its layer.",
     "weights.py: native": "Keras wraps TensorFlow's variables.",
-    "weights.py: native_order": "Keras flattens maps in height, width, channel order.",
     "weights.py: to_numpy": "Keras's layout of an array depends on its layer.",
 }
 

@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from diptych.comparison.parity import samples
+from diptych.engines import masks
 from diptych.engines.tensorflow.model import BatchNorm
 from diptych.spec import Recipe
 from diptych.spec import layers as L
@@ -98,17 +99,17 @@ def test_gelu_is_the_exact_one(both):
     tiny.assert_layer(both, tiny.one_layer(L.Activation, function="gelu"), exact_gelu)
 
 
-def test_dropout_masks_differ_but_rate_and_scale_do_not(both):
-    spec = tiny.one_layer(L.Dropout, (64, 64, 1), rate=0.3)
-    images_nhwc = np.full((4, 64, 64, 1), 255, np.uint8)
-    masks = []
-    for engine in both:
-        outputs = engine.layer_outputs(tiny.loaded(engine, spec), images_nhwc, training=True)
-        kept = outputs["layer"] != 0.0
-        assert 0.7 == pytest.approx(kept.mean(), abs=0.02)
-        np.testing.assert_allclose(outputs["layer"][kept], (outputs["normalize"] / 0.7)[kept], rtol=1e-14)
-        masks.append(kept)
-    assert not np.array_equal(*masks)
+@pytest.mark.parametrize("mode", ["element", "channel", "sample"])
+def test_dropout_masks_are_the_same_bits_in_both(both, mode):
+    spec = tiny.one_layer(L.Dropout, (64, 64, 2), rate=0.3, mode=mode)
+    ones_nhwc = np.ones((9, 64, 64, 2))
+    for step in (0, 5):
+        kept = np.broadcast_to(masks.keep(spec.layer("layer"), (64, 64, 2), 9, 0, step), ones_nhwc.shape)
+        for engine in both:
+            model = tiny.loaded(engine, spec)
+            found = engine.layer_alone(model, "layer", {"normalize": ones_nhwc}, ones_nhwc, training=True, step=step)
+            np.testing.assert_allclose(found["output"], kept / 0.7, rtol=1e-15)
+            np.testing.assert_array_equal(found["output"], found["input/normalize"])
 
     spec = tiny.one_layer(L.Dropout, rate=0.0)
     tiny.assert_same_outputs(both, spec, tiny.images(spec, 2), training=True)

@@ -187,7 +187,7 @@ class Engine(Protocol):
 
         Args:
             batches: the call ends with `batches` or `rates`, whichever is shorter.
-            seed: seed of the dropout masks, which depend on it and on the optimizer's step count.
+            seed: seed of the dropout masks, which depend on it and on the optimizer's step count; see `engines.masks`.
             stops: called before each step or group of steps; if it returns True, the call ends and batches already
                 drawn are dropped.
         """
@@ -196,10 +196,32 @@ class Engine(Protocol):
         """Return logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
 
     def gradients(self, model: Model, batch: Batch) -> tuple[float, Arrays]:
-        """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
+        """Return the loss and its gradient for every trainable array, in training mode, without changing a weight.
+
+        The dropout masks are those of seed 0 and step 0, as in `layer_outputs`.
+        """
 
     def layer_outputs(self, model: Model, images: np.ndarray, training: bool) -> Arrays:
         """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
+
+    def layer_alone(
+        self,
+        model: Model,
+        name: str,
+        inputs: Mapping[str, np.ndarray],
+        slopes: np.ndarray,
+        training: bool,
+        step: int = 0,
+    ) -> Arrays:
+        """Run one layer forward and backward; layouts as in `layer_outputs`.
+
+        Returns its `output`, in training its running statistics afterwards, and, given `slopes`, the gradient of its
+        output, those of its trainable arrays and of each of the `inputs` (`input/<name>`). Changes no weight; the
+        dropout masks are those of seed 0 and `step`.
+        """
+
+    def apply_gradients(self, optimizer: Optimizer, gradients: Arrays, rate: float) -> None:
+        """Update the weights once; in float16 the gradients are those of the scaled loss."""
 
     def export(self, model: Model, form: str, path: Path, card: str, calibration: np.ndarray | None) -> None:
         """Write a model to a file (or folder) of the given format.

@@ -45,6 +45,8 @@ def output_shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape:
         case L.PadChannels(before=before, after=after):
             return (*first[:-1], first[-1] + before + after)
         case L.BatchNorm() | L.Activation() | L.Dropout():
+            by_channel = getattr(layer, "mode", "") == "channel"
+            _expect(layer, len(first) == 3 or not by_channel, "a map as input for mode channel", first)
             return first
 
 

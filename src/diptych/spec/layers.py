@@ -18,6 +18,7 @@ Padding: TypeAlias = tuple[Natural, Natural, Natural, Natural]
 Initializer: TypeAlias = Literal["he_normal", "glorot_uniform", "uniform_fan_in", "zeros", "ones"]
 Role: TypeAlias = Literal["kernel", "bias", "scale", "shift", "mean", "variance"]
 RunningVariance: TypeAlias = Literal["unbiased", "biased"]
+DropoutMode: TypeAlias = Literal["element", "channel", "sample"]
 Function: TypeAlias = Literal["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"]
 
 
@@ -137,9 +138,14 @@ class Dense(Node):
 
 @dataclass(frozen=True)
 class Dropout(Node):
-    """In training, zero each element with probability `rate` and scale the others by 1/(1 − rate)."""
+    """In training, zero each element with probability `rate` and scale the others by 1/(1 − rate).
+
+    Mode `channel` drops whole channels of a map (PyTorch's Dropout2d, Keras's SpatialDropout2D), `sample` the whole
+    input of a sample (DropPath, stochastic depth).
+    """
 
     rate: Share = 0.5
+    mode: DropoutMode = "element"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from diptych.engines import masks
 from diptych.engines.contract import INPUT, Pixels
 from diptych.spec import ModelSpec
 from diptych.spec import layers as L
@@ -49,6 +50,22 @@ def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = No
     return model
 
 
+def set_masks(model: keras.Model, seed: Tensor, step: Tensor) -> None:
+    """Choose the dropout masks of the next forward passes in training."""
+    drawn = _mix(tf.bitwise.bitwise_xor(_mix(tf.cast(seed, tf.uint32)), tf.cast(step, tf.uint32)))
+    for layer in model.layers:
+        if isinstance(layer, Dropout):
+            layer.key = _mix(tf.bitwise.bitwise_xor(drawn, tf.constant(masks.layer_word(layer.name), tf.uint32)))
+
+
+def _mix(words: Tensor) -> Tensor:
+    """Return the hash of 32-bit words; see `engines.masks`."""
+    for shift, factor in zip(masks.SHIFTS, (*masks.FACTORS, 1), strict=True):
+        shifted = tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32))
+        words = tf.bitwise.bitwise_xor(words, shifted) * tf.constant(factor, tf.uint32)
+    return words
+
+
 def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> list[Call]:  # noqa: PLR0912  (a table)
     """Return what to call in sequence; the last is a Keras layer with the spec's name."""
     named = {"name": layer.name, "dtype": policy}
@@ -74,7 +91,11 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> 
         case L.AvgPool():
             # differs: avg-pool-padding
             pool = keras.layers.AveragePooling2D(layer.kernel, layer.strides, padding="valid", **named)
-            return [*_padded_mean(layer, shape), keras.layers.Identity(**named)] if any(layer.padding) else [pool]
+            return (
+                [*_padded_mean(layer, shape, pool.compute_dtype), keras.layers.Identity(**named)]
+                if any(layer.padding)
+                else [pool]
+            )
         case L.GlobalAvgPool():
             return [keras.layers.GlobalAveragePooling2D(**named)]
         case L.Flatten():
@@ -84,9 +105,12 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> 
             return [permute, flatten] if len(shape) == 3 and not spec.only_feeds_dense(layer) else [flatten]
         case L.Dense(units=units, use_bias=use_bias):
             return [keras.layers.Dense(units, use_bias=use_bias, **named)]
-        case L.Dropout(rate=rate):
+        case L.Dropout(rate=rate, mode=mode):
             # differs: dropout-stream
-            return [keras.layers.Dropout(rate, seed=spec.layers.index(layer), **named)]
+            if not plain:
+                return [Dropout(layer, shape, native_order(spec, layer.name), **named)]
+            noise = {"channel": (None, 1, 1, None), "sample": (None, *[1] * len(shape))}.get(mode)
+            return [keras.layers.Dropout(rate, noise_shape=noise, seed=spec.layers.index(layer), **named)]
         case L.Add():
             return [lambda *inputs: keras.layers.Add(**named)(list(inputs))]
         case L.Concat():
@@ -115,6 +139,19 @@ def _conv(layer: L.Conv, channels: int, named: dict[str, str]) -> list[Call]:
 def is_depthwise(layer: L.Conv, channels: int) -> bool:
     """Whether the convolution is built as Keras's faster depthwise layer, which has its own kernel layout."""
     return 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]
+
+
+def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
+    """Return the canonical index of each element of the layer's output in Keras; None if the order is the same.
+
+    A Flatten that only feeds Dense layers keeps Keras's height, width, channel order; the kernels' rows are permuted.
+    """
+    # differs: flatten-order
+    flatten = spec.flatten_behind(spec.layer(name))
+    if flatten is None or not spec.only_feeds_dense(flatten):
+        return None
+    height, width, channels = spec.input_shapes(flatten)[0]
+    return np.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0).ravel()
 
 
 def _activation(layer: L.Activation, named: dict[str, str]) -> list[Call]:
@@ -196,6 +233,27 @@ class BatchNorm(keras.layers.BatchNormalization):
         return tf.cast(tf.size(inputs) / inputs.shape[-1], self.moving_variance.dtype)
 
 
+class Dropout(keras.layers.Layer):
+    """Dropout with the masks of `engines.masks`, drawn by `key`."""
+
+    def __init__(self, layer: L.Dropout, shape: L.Shape, order: np.ndarray | None, **named: str) -> None:
+        super().__init__(**named)
+        self.rate, self.key = layer.rate, None
+        self.offsets = masks.offsets(layer, shape)
+        if order is not None and layer.mode == "element":
+            self.offsets = self.offsets[order]
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Return the values with some of them zero and the others scaled, in training."""
+        if not (training and self.rate):
+            return inputs
+        stride = tf.constant(self.offsets.size * masks.STRIDE % masks.BITS, tf.uint32)
+        first_n = tf.cast(tf.range(tf.shape(inputs)[0]), tf.uint32) * stride + self.key
+        words = _mix(tf.reshape(first_n, (-1, *[1] * self.offsets.ndim)) + self.offsets)
+        kept = tf.cast(words >= tf.constant(masks.least(self.rate), tf.uint32), inputs.dtype)
+        return inputs * (kept * tf.constant(1.0 / (1.0 - self.rate), inputs.dtype))
+
+
 def _pads(padding: L.Padding) -> list[tuple[int, int]]:
     top, bottom, left, right = padding
     return [(0, 0), (top, bottom), (left, right), (0, 0)]
@@ -213,14 +271,14 @@ def _pad_channels(layer: L.PadChannels, shape: L.Shape, named: dict[str, str]) -
     ]
 
 
-def _padded_mean(layer: L.AvgPool, shape: L.Shape) -> list[Call]:
+def _padded_mean(layer: L.AvgPool, shape: L.Shape, dtype: str) -> list[Call]:
     """Average pooling without padding in the divisor: pad with zeros, pool, divide by the window's share of the map."""
     pool = partial(ops.average_pool, pool_size=layer.kernel, strides=layer.strides, padding="valid")
     covered = np.pad(np.ones(shape[:2]), _pads(layer.padding)[1:3])
     windows = np.lib.stride_tricks.sliding_window_view(covered, layer.kernel)
     share = windows[:: layer.strides[0], :: layer.strides[1]].mean((2, 3))
     return [
-        partial(ops.pad, pad_width=_pads(layer.padding)),
+        lambda maps: ops.pad(ops.cast(maps, dtype), _pads(layer.padding)),
         pool,
         lambda maps: ops.divide(maps, ops.cast(share[None, :, :, None], maps.dtype)),
     ]

@@ -108,6 +108,17 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
     optimizer.step = int(arrays["step"])
 
 
+def apply_gradients(optimizer: Optimizer, gradients: Arrays, rate: float) -> None:
+    """Update the weights once; in float16 the gradients are those of the scaled loss."""
+    slopes = []
+    for array, parameter in zip(optimizer.spec.trainable, optimizer.parameters, strict=True):
+        slope = tf.Variable(tf.zeros_like(parameter))
+        from_numpy(optimizer.spec, array, slope, gradients[array.name])
+        slopes.append(slope.value())
+    optimizer.step += 1
+    optimizer.update(slopes, tf.constant(rate, optimizer.dtype), tf.constant(optimizer.step, optimizer.dtype))
+
+
 def _array(spec: ModelSpec, slot: str) -> ArraySpec | None:
     """Return the array of a slot; None for a slot of the whole optimizer."""
     _, _, name = slot.partition("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -13,8 +13,9 @@ import tensorflow as tf
 from diptych.data.batches import Batch
 from diptych.data.images import Images
 from diptych.engines.contract import NO_STEPS, Arrays, Totals, chunk_size
+from diptych.engines.tensorflow.model import native_order, set_masks
 from diptych.engines.tensorflow.optimizer import Optimizer
-from diptych.engines.tensorflow.weights import load_weights, native, native_order, read_weights, to_numpy, variables
+from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
 
 Tensor: TypeAlias = Any
 # Signals are handled only between calls.
@@ -34,16 +35,11 @@ def train_epoch(
     """Train on each batch with its learning rate; stop at the first loss that is not finite."""
     if optimizer.train_steps is None:
         optimizer.train_steps = _steps(model, optimizer)
-    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout) and layer.rate]
     sums = np.array([so_far.loss, so_far.weight, so_far.correct])
     count, steps = so_far.count, so_far.steps
     for group, group_rates in _groups(batches, rates, optimizer):
         if stops():
             break
-        # differs: dropout-stream
-        # Each layer's masks are a function of (seed, place, step); Keras increments the counter at each call.
-        for place, layer in enumerate(dropouts):
-            layer.seed_generator.state.assign([(seed * 1009 + place) % 2**31, optimizer.step])
         images, targets, weights = (
             np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")
         )
@@ -51,7 +47,8 @@ def train_epoch(
         arrays = images, tf.cast(targets, dtype), tf.cast(weights, dtype), tf.constant(group_rates, dtype)
         first = tf.cast(optimizer.step + 1, dtype)
         start = time.perf_counter()
-        taken, sums = (value.numpy() for value in optimizer.train_steps(*arrays, first, sums))
+        words = np.array([seed % 2**32, optimizer.step], np.uint32)
+        taken, sums = (value.numpy() for value in optimizer.train_steps(*arrays, first, words, sums))
         fitting = SECONDS_PER_CALL * len(group) / (time.perf_counter() - start)
         optimizer.steps_per_call = max(1, min(STEPS_PER_CALL, int(fitting)))
         optimizer.step += int(taken)
@@ -66,6 +63,7 @@ def train_epoch(
 def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
     """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
     before = read_weights(model)
+    set_masks(model, 0, 0)
     known = variables(model)
     trainable = model.spec.trainable
     dtype = native(known[trainable[0].name]).dtype
@@ -94,14 +92,43 @@ def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arr
     """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
     before = read_weights(model)
     layers = model.spec.layers
+    set_masks(model, 0, 0)
     probe = keras.Model(model.inputs[0], [model.get_layer(layer.name).output for layer in layers])
     values = probe(images, training=training)
     load_weights(model, before)
-    outputs = {}
-    for layer, value in zip(layers, values, strict=True):
-        array, order = np.array(tf.cast(value, tf.float64).numpy()), native_order(model.spec, layer.name)
-        outputs[layer.name] = array if order is None else array[:, np.argsort(order)]
-    return outputs
+    return {layer.name: _inner(model, layer.name, value) for layer, value in zip(layers, values, strict=True)}
+
+
+def layer_alone(
+    model: keras.Model, name: str, inputs: Mapping[str, np.ndarray], slopes: np.ndarray, training: bool, step: int = 0
+) -> Arrays:
+    """Run one layer forward and backward; layouts as in `layer_outputs`."""
+    before = read_weights(model)
+    known = variables(model)
+    layer = model.spec.layer(name)
+    set_masks(model, 0, step)
+    probe = keras.Model([_output(model, source) for source in inputs], _output(model, name))
+    dtype = tf.float64 if model.precision == "float64" else tf.float32
+    given = {}
+    for tensor, (source, array) in zip(probe.inputs, inputs.items(), strict=True):
+        values = tf.constant(_outer(model, source, array))
+        given[source] = values if source == "input" else tf.cast(tf.cast(values, dtype), tensor.dtype)
+    arrays = [array for array in model.spec.arrays if model.spec.owner(array) is layer]
+    watched = {array.name: native(known[array.name]) for array in arrays if array.trainable}
+    watched |= {f"input/{source}": tensor for source, tensor in given.items() if source != "input"}
+    with tf.GradientTape() as tape:
+        tape.watch(list(watched.values()))
+        output = probe(list(given.values()), training=training)
+    found = {"output": _inner(model, name, output)}
+    slope = tf.cast(_outer(model, name, slopes), output.dtype)
+    by_name = tape.gradient(output, watched, slope) if watched else {}
+    for source in given.keys() - {"input"}:
+        found[f"input/{source}"] = _inner(model, source, by_name[f"input/{source}"])
+    after = read_weights(model)
+    for array in arrays:
+        found[array.name] = to_numpy(model.spec, array, by_name[array.name]) if array.trainable else after[array.name]
+    load_weights(model, before)
+    return found
 
 
 def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
@@ -111,10 +138,29 @@ def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
     return tf.reduce_sum(losses_n * weights_n) / tf.reduce_sum(weights_n)
 
 
+def _output(model: keras.Model, name: str) -> Tensor:
+    return model.inputs[0] if name == "input" else model.get_layer(name).output
+
+
+def _outer(model: keras.Model, name: str, values: np.ndarray) -> np.ndarray:
+    """Return the output of a layer in Keras's order."""
+    order = None if name == "input" else native_order(model.spec, name)
+    return values if order is None else values[:, order]
+
+
+def _inner(model: keras.Model, name: str, values: Tensor) -> np.ndarray:
+    """Return the output of a layer in canonical order, in float64."""
+    array, order = np.array(tf.cast(values, tf.float64).numpy()), native_order(model.spec, name)
+    return array if order is None else array[:, np.argsort(order)]
+
+
 def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
     """Return the native training loop over up to `STEPS_PER_CALL` steps, which run without Python."""
 
-    def step(images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor) -> Tensor:
+    def step(
+        images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor, words: Tensor
+    ) -> Tensor:
+        set_masks(model, *tf.unstack(words))
         with tf.GradientTape() as tape:
             # differs: train-mode
             logits_nk = model(images_nhwc, training=True)
@@ -134,20 +180,22 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         tf.TensorSpec((None, None), dtype),
         tf.TensorSpec((None,), dtype),
         tf.TensorSpec((), dtype),
+        tf.TensorSpec((2,), tf.uint32),
         tf.TensorSpec((3,), tf.float64),
     ]
 
     # differs: compile
     @tf.function(input_signature=signature, autograph=False)
     def steps(
-        images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor, so_far: Tensor
+        images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor, words: Tensor, so_far: Tensor
     ) -> tuple[Tensor, Tensor]:
         def goes_on(place: Tensor, sums: Tensor) -> Tensor:
             return (place < tf.shape(rates)[0]) & tf.math.is_finite(sums[0])
 
         def body(place: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-            number = first + tf.cast(place, first.dtype)
-            return place + 1, sums + step(images[place], targets[place], weights[place], rates[place], number)
+            batch = images[place], targets[place], weights[place], rates[place]
+            drawn = words + tf.stack([tf.constant(0, tf.uint32), tf.cast(place, tf.uint32)])
+            return place + 1, sums + step(*batch, first + tf.cast(place, first.dtype), drawn)
 
         return tf.while_loop(goes_on, body, (tf.constant(0), so_far), parallel_iterations=1)
 

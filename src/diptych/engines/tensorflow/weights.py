@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from diptych.engines.contract import Arrays, Stored, check_arrays
 from diptych.engines.hdf5 import Tree, read_tree
-from diptych.engines.tensorflow.model import is_depthwise
+from diptych.engines.tensorflow.model import is_depthwise, native_order
 from diptych.errors import ArtifactError, cannot_read
 from diptych.spec import ArraySpec, ModelSpec
 from diptych.spec import layers as L
@@ -96,19 +96,6 @@ def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, val
             order = native_order(spec, dense.inputs[0])
             values = values.T if order is None else values.T[order]
     native(variable).assign(tf.cast(values, variable.dtype))
-
-
-def native_order(spec: ModelSpec, name: str) -> np.ndarray | None:
-    """Return the canonical index of each element of the layer's output in Keras; None if the order is the same.
-
-    A Flatten that only feeds Dense layers keeps Keras's height, width, channel order; the kernels' rows are permuted.
-    """
-    # differs: flatten-order
-    flatten = spec.flatten_behind(spec.layer(name))
-    if flatten is None or not spec.only_feeds_dense(flatten):
-        return None
-    height, width, channels = spec.input_shapes(flatten)[0]
-    return np.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0).ravel()
 
 
 def native(variable: Variable) -> tf.Variable:

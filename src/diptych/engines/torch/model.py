@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from diptych.engines import masks
 from diptych.engines.contract import Pixels
 from diptych.engines.torch.runtime import device
 from diptych.errors import SpecError
@@ -23,27 +24,36 @@ from diptych.spec.layers import Layer
 class Network(nn.Module):
     """The graph of a spec: modules with the layers' dotted names, run in the spec's order."""
 
-    def __init__(self, spec: ModelSpec, precision: str, pixels: Pixels) -> None:
+    def __init__(self, spec: ModelSpec, precision: str, plain: Pixels | None) -> None:
         super().__init__()
         self.spec = spec
         self.precision, self.reduced = precision, precision in ("bfloat16", "float16")
         for layer in spec.layers:
-            _attach(self, layer.name, _module(layer, spec.input_shapes(layer), pixels))
+            _attach(self, layer.name, _module(layer, spec.input_shapes(layer), plain))
 
     def forward(self, images_nhwc: Tensor) -> Tensor:
         """Return logits, (N, K), of images, (N, H, W, C)."""
         # differs: image-layout
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
+        for layer in self.spec.layers:
+            values[layer.name] = self.run(layer, *[values[name] for name in layer.inputs])
+        return values[self.spec.layers[-1].name]
+
+    def run(self, layer: Layer, *inputs: Tensor) -> Tensor:
+        """Return the output of one layer; in reduced precision, the first and the last one compute in float32."""
+        module: Any = self
+        for part in layer.name.split("."):  # at each call, so that a layer can be replaced
+            module = module._modules[part]
+        if not self.reduced:
+            return cast(Tensor, module(*inputs))
         # differs: mixed-precision
-        with torch.autocast(images_nhwc.device.type, getattr(torch, self.precision)) if self.reduced else nullcontext():
-            for layer in self.spec.layers[:-1]:
-                module: Any = self
-                for part in layer.name.split("."):  # at each call, so that a layer can be replaced
-                    module = module._modules[part]
-                values[layer.name] = module(*[values[name] for name in layer.inputs])
-        head = self.spec.layers[-1]
-        last = [values[name].float() if self.reduced else values[name] for name in head.inputs]
-        return cast(Tensor, self.get_submodule(head.name)(*last))
+        dtype = getattr(torch, self.precision)
+        if layer is self.spec.layers[0]:
+            return cast(Tensor, module(*inputs))
+        if layer is self.spec.layers[-1]:
+            return cast(Tensor, module(*(one.float() for one in inputs)))
+        with torch.autocast(inputs[0].device.type, dtype):
+            return cast(Tensor, module(*(one.to(dtype) for one in inputs)))
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Return the same layers, called one after the other, for `torch.jit.script`."""
@@ -59,7 +69,7 @@ class Network(nn.Module):
 def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> Network:
     """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
     dtype = torch.float64 if precision == "float64" else torch.float32
-    network = Network(spec, precision, plain or "uint8").to(device=device(), dtype=dtype)
+    network = Network(spec, precision, plain).to(device=device(), dtype=dtype)
     return cast(Network, network.to(memory_format=torch.channels_last))
 
 
@@ -73,11 +83,18 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
             raise SpecError(f"Layer '{name}': '{part}' is an attribute of PyTorch's modules; choose another name.")
 
 
-def _module(layer: Layer, inputs: tuple[L.Shape, ...], pixels: Pixels) -> nn.Module:  # noqa: PLR0912  (a table)
+def set_masks(model: Network, seed: int, step: int) -> None:
+    """Choose the dropout masks of the next forward passes in training."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.key = masks.key(seed, step, module.layer.name)
+
+
+def _module(layer: Layer, inputs: tuple[L.Shape, ...], plain: Pixels | None) -> nn.Module:  # noqa: PLR0912  (a table)
     channels = inputs[0][-1]
     match layer:
         case L.Normalize(mean=mean, std=std):
-            return Normalize(mean, std, pixels)
+            return Normalize(mean, std, plain or "uint8")
         case L.Conv():
             return _conv(layer, channels)
         case L.BatchNorm():
@@ -100,9 +117,10 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...], pixels: Pixels) -> nn.Mod
             return nn.Flatten()
         case L.Dense(units=units, use_bias=use_bias):
             return nn.Linear(channels, units, bias=use_bias)
-        case L.Dropout(rate=rate):
+        case L.Dropout():
             # differs: dropout-stream
-            return nn.Dropout(rate)
+            stock = {"element": nn.Dropout, "channel": nn.Dropout2d, "sample": DropPath}
+            return stock[layer.mode](layer.rate) if plain else Dropout(layer, inputs[0])
         case L.Add():
             return Lambda(_sum)
         case L.Concat():
@@ -196,6 +214,49 @@ class BiasedBatchNorm(_BatchNorm):
         share = input.shape[1] / input.numel()
         self.running_var.mul_((1.0 - self.momentum) * share).add_(updated, alpha=1.0 - share)
         return output
+
+
+class Dropout(nn.Module):
+    """Dropout with the masks of `engines.masks`, drawn by `key`."""
+
+    def __init__(self, layer: L.Dropout, shape: L.Shape) -> None:
+        super().__init__()
+        self.layer, self.key = layer, masks.key(0, 0, layer.name)
+        self.offsets = torch.from_numpy(masks.offsets(layer, shape).view(np.int32))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values with some of them zero and the others scaled, in training."""
+        if not (self.training and self.layer.rate):
+            return values
+        # PyTorch has few operations on uint32: int32 wraps alike, but shifts in sign bits and compares with a sign.
+        self.offsets = self.offsets.to(values.device)
+        words = torch.arange(len(values), dtype=torch.int32, device=values.device)
+        words = words.mul_(_signed(self.offsets.numel() * masks.STRIDE)).add_(_signed(self.key))
+        words = words.view(-1, *[1] * self.offsets.ndim) + self.offsets
+        for shift, factor in zip(masks.SHIFTS, (*masks.FACTORS, 1), strict=True):
+            words ^= (words >> shift).bitwise_and_((1 << (32 - shift)) - 1)
+            words *= _signed(factor)
+        kept = (words ^ _signed(1 << 31)) >= _signed(masks.least(self.layer.rate) ^ 1 << 31)
+        factors = kept.to(values.dtype).mul_(1.0 / (1.0 - self.layer.rate))
+        return values * (factors.permute(0, 3, 1, 2) if factors.ndim == 4 else factors)
+
+
+class DropPath(nn.Module):
+    """Dropout of whole samples with PyTorch's own generator, for plain models."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the values with some samples zero and the others scaled, in training."""
+        ones = values.new_ones((len(values), *[1] * (values.ndim - 1)))
+        return values * F.dropout(ones, self.rate, self.training)
+
+
+def _signed(word: int) -> int:
+    """Return the int32 with the bits of a 32-bit word."""
+    return (word + 2**31) % 2**32 - 2**31
 
 
 def _sum(first: Tensor, *others: Tensor) -> Tensor:

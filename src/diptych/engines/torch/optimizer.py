@@ -159,6 +159,14 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
     optimizer._count()
 
 
+def apply_gradients(optimizer: Optimizer, gradients: Arrays, rate: float) -> None:
+    """Update the weights once; in float16 the gradients are those of the scaled loss."""
+    for array, parameter in zip(optimizer.spec.trainable, optimizer.parameters, strict=True):
+        parameter.grad = torch.zeros_like(parameter)
+        from_numpy(parameter.grad, gradients[array.name])
+    optimizer.update(rate)
+
+
 def _rule(decayed: list[Tensor], others: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
     groups = [{"params": decayed, "decays": True}, {"params": others, "decays": False}]
     groups = [group for group in groups if group["params"]]

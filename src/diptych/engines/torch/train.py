@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.data.batches import Batch
 from diptych.data.images import Images
 from diptych.engines.contract import NO_STEPS, Arrays, Totals, chunk_size
-from diptych.engines.torch.model import Network
+from diptych.engines.torch.model import Network, set_masks
 from diptych.engines.torch.optimizer import Optimizer
 from diptych.engines.torch.runtime import device
 from diptych.engines.torch.weights import load_weights, read_weights, to_numpy
@@ -36,9 +36,7 @@ def train_epoch(
     for rate, batch in zip(rates, batches, strict=False):
         if stops():
             break
-        # differs: dropout-stream
-        # PyTorch's CPU generator uses 32 bits of a seed.
-        torch.manual_seed((seed * 2654435761 + optimizer.step) % 2**32)
+        set_masks(model, seed, optimizer.step)
         images_nhwc, targets_nk, weights_n = _tensors(model, batch)
         optimizer.rule.zero_grad()
         logits_nk = model(images_nhwc)
@@ -62,6 +60,7 @@ def gradients(model: Network, batch: Batch) -> tuple[float, Arrays]:
     """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
     before = read_weights(model)
     model.train()
+    set_masks(model, 0, 0)
     model.zero_grad()
     images_nhwc, targets_nk, weights_n = _tensors(model, batch)
     loss = loss_of(model(images_nhwc), targets_nk, weights_n)
@@ -87,17 +86,44 @@ def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
     outputs: Arrays = {}
 
     def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        values = output.permute(0, 2, 3, 1) if output.ndim == 4 else output
-        outputs[name] = np.array(values.double().cpu().numpy(), order="C")
+        outputs[name] = _inner(output)
 
     hooks = [model.get_submodule(one.name).register_forward_hook(partial(keep, one.name)) for one in model.spec.layers]
     model.train(training)
+    set_masks(model, 0, 0)
     with torch.no_grad():
         model(_tensor(images))
     for hook in hooks:
         hook.remove()
     load_weights(model, before)
     return outputs
+
+
+def layer_alone(
+    model: Network, name: str, inputs: Mapping[str, np.ndarray], slopes: np.ndarray, training: bool, step: int = 0
+) -> Arrays:
+    """Run one layer forward and backward; layouts as in `layer_outputs`."""
+    before = read_weights(model)
+    layer = model.spec.layer(name)
+    model.train(training)
+    set_masks(model, 0, step)
+    model.zero_grad()
+    dtype = torch.float64 if model.precision == "float64" else torch.float32
+    given = {source: _outer(_tensor(array)) for source, array in inputs.items()}
+    if layer.inputs != ("input",):
+        given = {source: tensor.to(dtype).requires_grad_() for source, tensor in given.items()}
+    output = model.run(layer, *[given[source] for source in layer.inputs])
+    if output.requires_grad:
+        output.backward(_outer(_tensor(slopes)).to(output.dtype))
+    found = {"output": _inner(output)}
+    found |= {f"input/{source}": _inner(tensor.grad) for source, tensor in given.items() if tensor.grad is not None}
+    after = read_weights(model)
+    for array in model.spec.arrays:
+        if model.spec.owner(array) is layer:
+            slope = model.get_parameter(array.name).grad if array.trainable else None
+            found[array.name] = after[array.name] if slope is None else to_numpy(slope)
+    load_weights(model, before)
+    return found
 
 
 def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
@@ -110,6 +136,17 @@ def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
 def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     dtype = torch.float64 if model.precision == "float64" else torch.float32
     return _tensor(batch.images), _tensor(batch.targets).to(dtype), _tensor(batch.weights).to(dtype)
+
+
+def _outer(values: Tensor) -> Tensor:
+    """Return maps as (N, C, H, W)."""
+    return values.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
+
+
+def _inner(values: Tensor) -> np.ndarray:
+    """Return maps as (N, H, W, C), in float64."""
+    values = values.detach().permute(0, 2, 3, 1) if values.ndim == 4 else values.detach()
+    return np.array(values.double().cpu().numpy(), order="C")
 
 
 def _tensor(array: np.ndarray) -> Tensor:
