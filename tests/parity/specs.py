@@ -79,3 +79,6 @@ def flattened_many_ways():
     model.add(L.Flatten, "again")
     model.add(L.Dense, "head", units=4)
     return model.model("flattened_many_ways")
+
+
+LAYERS = (grouped_and_depthwise, padded_pools, branches, flattened_many_ways)

@@ -1,0 +1,63 @@
+"""No correct model is called different: ordinary, odd and random ones, from any seed, with every optimizer."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from odd_specs import odd_specs
+from random_specs import MAX_CHANNELS, MAX_LAYERS, SPECS, random_spec
+from test_ladder import spec as of_the_zoo
+
+from diptych.comparison.parity import verify
+from diptych.spec import layers as L
+from diptych.spec import zoo
+from diptych.spec.codec import model_from_json, model_to_json
+
+SEEDS = range(5)
+FEW_STEPS = {"steps": 2}
+
+
+def rows():
+    """Every model from every seed: odd and random ones with the default steps, the larger ones of the zoo with two."""
+    models = [(model, {}) for model in (*odd_specs(), *map(random_spec, range(30)))]
+    models += [(of_the_zoo(name), FEW_STEPS) for name in zoo.MODELS]
+    return [pytest.param(model, steps, seed, id=f"{model.name}-{seed}") for model, steps in models for seed in SEEDS]
+
+
+def assert_same(model, **arguments):
+    certificate = verify(model, digits_epochs=0, **arguments)
+    assert certificate.passed, certificate.to_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("model", "steps", "seed"), rows())
+def test_a_correct_model_is_never_called_different(pair, model, steps, seed):
+    assert_same(model, seed=seed, pair=pair, **steps)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("number", [30, 31])
+def test_a_random_model_is_the_same_in_both_frameworks(pair, number, seed):
+    assert_same(random_spec(number), seed=seed, pair=pair, **FEW_STEPS)
+
+
+@given(SPECS)
+@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+def test_a_random_model_is_small_and_survives_json(model):
+    assert model_from_json(model_to_json(model)) == model
+    assert MAX_LAYERS >= len(model.layers)
+    assert all(MAX_CHANNELS >= shape[-1] for shape in model.shapes.values() if len(shape) == 3)
+
+
+def test_random_models_have_every_layer_with_every_option():
+    layers = [layer for seed in range(300) for layer in random_spec(seed).layers]
+    used = {(name, value) for layer in layers for name, value in vars(layer).items()}
+    assert set(get_args(L.Layer)) == {type(layer) for layer in layers}
+    options = {"function": L.Function, "running_variance": L.RunningVariance, "bias_initializer": L.Initializer}
+    for name, values in options.items():
+        assert set(get_args(values)) == {value for field, value in used if field == name}
+    assert {("use_bias", True), ("use_bias", False), ("strides", (1, 1)), ("strides", (2, 1))} <= used
+    assert max(value for name, value in used if name == "groups") > 3  # depthwise
+    assert {L.Conv, L.MaxPool, L.AvgPool} == {type(layer) for layer in layers if any(getattr(layer, "padding", ()))}
+    joined = {(type(layer), len(set(layer.inputs))) for layer in layers if isinstance(layer, L.Add | L.Concat)}
+    assert {(kind, count) for kind in (L.Add, L.Concat) for count in (1, 2, 3)} <= joined
