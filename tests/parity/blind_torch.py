@@ -99,6 +99,17 @@ def epsilon_beside_root():
     patch.setattr(torch.nn.BatchNorm2d, "forward", beside)
 
 
+def momentum_rounded():
+    """Norms of vectors, not of maps, round the running statistics' momentum to bfloat16: 0.1 becomes 0.1001."""
+    import torch
+
+    def init(self, *shape, momentum, **named):
+        stock(self, *shape, momentum=float(torch.tensor(momentum, dtype=torch.bfloat16)), **named)
+
+    stock = torch.nn.BatchNorm1d.__init__
+    patch.setattr(torch.nn.BatchNorm1d, "__init__", init)
+
+
 def grouped_left_in_float32():
     """Convolutions in groups compute in float32 in a model of reduced precision."""
     import torch
@@ -268,6 +279,7 @@ FAULTS = (
     tf32_convolution,
     naive_variance,
     epsilon_beside_root,
+    momentum_rounded,
     grouped_left_in_float32,
     clip_before_unscale,
     soft_targets_lost,
