@@ -72,7 +72,8 @@ class _Draft:
             function = self.one_of(("relu", *get_args(L.Function)))
             self.add(kind, source, function=function, slope=self.one_of((0.01, 0.3, 0.0, 1.5)))
         elif kind is L.Dropout:
-            self.add(kind, source, rate=self.one_of((0.5, 0.1, 0.0)))
+            modes = [mode for mode in get_args(L.DropoutMode) if sides or mode != "channel"]
+            self.add(kind, source, rate=self.one_of((0.5, 0.1, 0.0)), mode=self.one_of(modes))
         elif kind is L.PadChannels:
             before, after = self.whole(0, 2), self.whole(0, 2)
             if channels + before + after <= MAX_CHANNELS or not sides:

@@ -54,6 +54,7 @@ def test_random_models_have_every_layer_with_every_option():
     used = {(name, value) for layer in layers for name, value in vars(layer).items()}
     assert set(get_args(L.Layer)) == {type(layer) for layer in layers}
     options = {"function": L.Function, "running_variance": L.RunningVariance, "bias_initializer": L.Initializer}
+    options |= {"mode": L.DropoutMode}
     for name, values in options.items():
         assert set(get_args(values)) == {value for field, value in used if field == name}
     assert {("use_bias", True), ("use_bias", False), ("strides", (1, 1)), ("strides", (2, 1))} <= used
