@@ -6,7 +6,7 @@ import specs
 
 from diptych.comparison.parity import samples, verify
 from diptych.errors import UsageError
-from diptych.spec import zoo
+from diptych.spec import Recipe, zoo
 
 SHAPES = {
     "mlp": (6, 9, 3),
@@ -22,31 +22,51 @@ def spec(name):
     return zoo.model(name, SHAPES.get(name, (8, 8, 3)))
 
 
-# ResNet-56 has the layers of ResNet-20: two steps of one optimizer here, and every step in the long form.
-EVERY_STEP, FEW_STEPS = {}, {"optimizers": ("sgd",), "steps": 2}
-LADDERS = [(name, FEW_STEPS if "56" in name else EVERY_STEP) for name in zoo.MODELS]
-LADDERS += [pytest.param(name, EVERY_STEP, marks=pytest.mark.long) for name in zoo.MODELS if "56" in name]
-
-
-@pytest.mark.parametrize(("name", "steps"), LADDERS)
-def test_a_model_of_the_zoo_is_the_same_in_float64_and_up_to_its_first_step_in_float32(pair, name, steps):
-    certificate = verify(spec(name), precisions=("float64",), digits_epochs=0, pair=pair, **steps)
+# ResNet-56 has the layers of ResNet-20.
+@pytest.mark.parametrize(
+    "name", [name if "56" not in name else pytest.param(name, marks=pytest.mark.long) for name in zoo.MODELS]
+)
+def test_a_model_of_the_zoo_is_the_same_in_every_format(pair, name):
+    certificate = verify(spec(name), optimizers=("sgd",), digits_epochs=0, pair=pair)
     assert certificate.passed, certificate.to_text()
-    assert {1e-9} == {rung.tolerance for rung in certificate.rungs if rung.tolerance}
-    assert certificate.float64_difference < 1e-9
-    optimizers = ("sgd", "adam", "adamw", "rmsprop") if name in ("mlp", "cnn") else ()
-    certificate = verify(
-        spec(name), optimizers=optimizers, precisions=("float32",), steps=2, digits_epochs=0, pair=pair
-    )
-    assert certificate.passed, certificate.to_text()
+    assert {"float64", "float32", "float16", "bfloat16"} == {rung.precision for rung in certificate.rungs}
 
 
 @pytest.mark.parametrize("write_spec", LAYER_SPECS)
 def test_every_layer_and_option_is_the_same(pair, write_spec):
-    found = verify(write_spec(), precisions=("float64",), steps=20, digits_epochs=0, pair=pair)
+    found = verify(write_spec(), steps=20, digits_epochs=0, pair=pair)
     assert found.passed, found.to_text()
-    found = verify(write_spec(), optimizers=(), precisions=("float32",), digits_epochs=0, pair=pair)
-    assert found.passed, found.to_text()
+
+
+def test_a_whole_ladder_passes_and_leaves_out_only_gpus(pair):
+    steps = []
+    certificate = verify(spec("fashion_cnn"), steps=5, digits_epochs=2, pair=pair, on_step=steps.append)
+    assert certificate.passed, certificate.to_text()
+    assert ("GPUs",) == certificate.not_covered
+    same, total = certificate.predictions
+    assert 300 < same == total
+    assert certificate.float64_difference < 1e-9
+    assert "starting both frameworks" == steps[0]
+    assert "training a small model with dropout" in steps
+
+
+def test_a_recipe_is_tested_for_what_it_uses_and_the_rest_is_named(pair):
+    recipe = Recipe(
+        epochs=1,
+        optimizer="adam",
+        update_form="keras",
+        l2=0.01,
+        label_smoothing=0.1,
+        schedule="constant",
+        crop_padding=0,
+        precision="float32",
+    )
+    certificate = verify(spec("mlp"), recipe=recipe, steps=5, pair=pair)
+    assert certificate.passed, certificate.to_text()
+    trained = [rung.name.removeprefix("training with ") for rung in certificate.rungs if "training with" in rung.name]
+    assert ["L2 decay by role", "label smoothing"] == trained
+    assert {"optimizer sgd", "precision bfloat16", "weight averages", "dropout", "GPUs"} < set(certificate.not_covered)
+    assert not {"optimizer adam", "precision float32", "label smoothing"} & set(certificate.not_covered)
 
 
 def test_samples_hide_no_mistake():
@@ -58,19 +78,9 @@ def test_samples_hide_no_mistake():
 
 
 def test_digits_omit_classes_that_the_model_lacks():
-    train, test = samples.digits(specs.branches())
-    assert (6, 9, 3) == train.images.shape[1:] == test.images.shape[1:]
-    assert {0, 1, 2, 3, 4} == set(train.labels.tolist())
-
-
-def test_every_step_is_announced_and_dropout_is_set_to_0(pair):
-    steps = []
-    settings = {"optimizers": ("sgd",), "precisions": ("float64",), "steps": 2, "digits_epochs": 0}
-    dropping = zoo.model("fashion_cnn", (10, 10, 1))
-    certificate = verify(dropping, **settings, pair=pair, on_step=steps.append)
-    assert certificate.passed, certificate.to_text()
-    announced = ["comparing layers and gradients in float64", "training 2 steps of sgd in float64"]
-    assert ["starting both frameworks", *announced] == steps
+    dataset = samples.digits(specs.branches(), Recipe(), seed=0)
+    assert (6, 9, 3) == dataset.train.images.shape[1:] == dataset.test.images.shape[1:]
+    assert {0, 1, 2, 3, 4} == set(dataset.train.labels.tolist())
 
 
 def test_an_unknown_optimizer_is_rejected_before_workers_start():

@@ -32,6 +32,7 @@ from diptych.deployment.options import ExportOptions
 from diptych.errors import DiptychError, UsageError
 from diptych.options import CompareOptions, DataOptions, accepts, split_options
 from diptych.processes import Notify
+from diptych.spec.codec import recipe_to_json
 from diptych.training import provenance
 from diptych.training.process import Settings
 
@@ -215,12 +216,11 @@ def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> di
     """Return the aligned model's parity certificate, reused from an earlier comparison of the same model and recipe."""
     path = directory / "parity.json"
     known = read_json(path) if path.exists() else {}
-    rule = experiment.recipe.optimizer
-    current = (known.get("version"), known.get("spec_digest")) == (VERSION, parity.digest_of(experiment.spec))
-    if current and rule in known.get("recipes", {}):
+    ours = (VERSION, parity.digest_of(experiment.spec), recipe_to_json(experiment.recipe))
+    if ours == tuple(known.get(name) for name in ("version", "spec_digest", "recipe")):
         return known
     on_step("proving parity")
-    proven = parity.verify(experiment.spec, optimizers=(rule,), precisions=("float64",), digits_epochs=1)
+    proven = parity.verify(experiment.spec, recipe=experiment.recipe, precisions=("float64",))
     write(proven, directory)
     return read_json(path)
 

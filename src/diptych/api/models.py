@@ -17,12 +17,13 @@ from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
 from diptych.engines.contract import Pixels
-from diptych.errors import DiptychError
-from diptych.options import EngineName, ImageOptions, accepts, spec_from_file, split_options
-from diptych.spec import ModelSpec, zoo
+from diptych.errors import DiptychError, UsageError
+from diptych.options import EngineName, ImageOptions, accepts, find_recipe, spec_from_file, split_options
+from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.init import initial_weights
 from diptych.spec.typed import Natural
 from diptych.training.machine import check_memory
+from diptych.training.provenance import load_data
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def build(model: str | Path | ModelSpec, engine: EngineName, **options: Any) -> 
 
 
 def verify(
-    model: str | Path | ModelSpec,
+    model: str | Path | ModelSpec | Run,
     *,
+    recipe: str | Path | Recipe | None = None,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     num_classes: int = 10,
     **settings: Any,
@@ -71,16 +73,27 @@ def verify(
     """Prove that a model is the same in both frameworks; see `comparison.parity.verify` for the settings.
 
     Args:
-        model: model name, `spec.json`, or spec.
+        model: model name, `spec.json`, or spec; or a run, whose model, recipe, seed and data are used.
+        recipe: recipe name, `recipe.json`, or recipe: test what it uses (default: all that a recipe can ask for).
         input_shape: (height, width, channels), for a named model.
         num_classes: number of logits, for a named model.
-        settings: optimizers, precisions, steps, digits_epochs, seed, on_step.
+        settings: optimizers, precisions, steps, digits_epochs, thorough, seed, on_step.
 
     Raises:
-        SpecError: there is no such model, or it does not fit the shape.
+        SpecError: there is no such model or recipe, or it does not fit the shape.
+        ArtifactError: the run cannot be read.
+        DataError: the run's data have changed or are gone.
         MissingEngine: a framework is not installed.
     """
-    return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), **settings)
+    if isinstance(model, Run) or (not isinstance(model, ModelSpec) and is_run(model)):
+        record = Run.open(model).read_record()
+        if recipe is not None:
+            raise UsageError(f"'{model}' is a run, which has its own recipe; omit 'recipe'.")
+        return parity.verify(
+            record.spec, recipe=record.recipe, dataset=load_data(record), **{"seed": record.seed, **settings}
+        )
+    chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+    return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), recipe=chosen, **settings)
 
 
 @accepts(ImageOptions, CardOptions)

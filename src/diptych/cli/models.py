@@ -19,16 +19,20 @@ from diptych.spec.recipe import RECIPES, Rule
 class Verify:
     """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 if it is not."""
 
-    model: str = positional("MODEL")
-    """Model name (see `diptych models`) or a spec.json."""
+    model: str = positional("MODEL|RUN")
+    """Model name (see `diptych models`) or a spec.json; or a run, whose model, recipe, seed and data are used."""
+    recipe: str | None = option(None, metavar="RECIPE")
+    """Test what this recipe uses (see `diptych recipes`), or a recipe.json (default: all that a recipe can ask for)."""
+    thorough: bool = False
+    """Train the model for all steps on all images, also in float32 to show where rounding parts trainings."""
     optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
-    """Optimizers to check."""
-    steps: int = 50
-    """Training steps per optimizer."""
+    """Optimizers to check (without a recipe)."""
+    steps: int = 120
+    """Updates with each optimizer."""
     digits_epochs: int = 3
-    """Epochs of training on digits; 0 skips it."""
+    """Epochs of training on digits without a recipe; 0 skips every training."""
     seed: int = 0
-    """Seed of weights, images and batches."""
+    """Seed of weights, images, batches and dropout masks."""
     out: Path | None = None
     """Folder for parity.json and parity.txt (default: certificates/MODEL)."""
     options: ImageOptions = field(default_factory=ImageOptions)
@@ -100,6 +104,8 @@ def verify(args: list[str]) -> int:
     with steps(quiet=parsed.json) as on_step:
         result = api.verify(
             parsed.model,
+            recipe=parsed.recipe,
+            thorough=parsed.thorough,
             optimizers=parsed.optimizer,
             steps=parsed.steps,
             digits_epochs=parsed.digits_epochs,

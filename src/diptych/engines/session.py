@@ -7,13 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 from diptych import engines
 from diptych.data.batches import Batch
 from diptych.engines.contract import Arrays, Model, Optimizer, Totals
 from diptych.processes import Worker, engine_environment, num_threads
 from diptych.spec import ModelSpec, Recipe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Session:
         function: Callable[..., Any] = getattr(self._engine, name)
         takes_model = next(iter(signature(function).parameters), "") == "model"
         return partial(function, self._model) if takes_model else function
+
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Return the result of a function, which gets the engine and these arguments, in the session's process."""
+        return function(self._engine, *args)
 
     def build(self, spec: ModelSpec, precision: str) -> None:
         """Build the model of all later calls."""

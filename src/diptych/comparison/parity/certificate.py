@@ -12,7 +12,7 @@ import numpy as np
 
 from diptych.artifacts.store import write_json, write_parts
 
-VERSION = 2
+VERSION = 3
 LEGEND = (
     "relative: largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: largest difference of any element."
 )
@@ -21,23 +21,25 @@ NOT_JUDGED = "info: reported without a tolerance, because float32 rounding error
 # An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
 # its own. An array smaller than this share of its group's median is compared with that share instead.
 SMALL = 1e-2
-TINY = 1e-150
+TINY = 1e-30
 
 
 def differences(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str]
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str], small: float = SMALL
 ) -> dict[str, tuple[float, float]]:
     """Return the relative and the absolute difference of each array in `order`.
 
     The relative one is ‖a − b‖ / ‖b‖, or infinity if an array is missing, has another shape or contains NaN; the
-    absolute one is the largest of any element. Names `group/…` form groups, each with its own scale.
+    absolute one is the largest of any element. Names `group/…` form groups, each with its own scale; with `small` 0,
+    every array has its own.
     """
     sizes: dict[str, list[float]] = defaultdict(list)
     for name, array in theirs.items():
         sizes[name.rpartition("/")[0]].append(_rms(array))
     scales = {group: float(np.median(values)) for group, values in sizes.items()}
     return {
-        name: _distance(ours.get(name), theirs.get(name), scales.get(name.rpartition("/")[0], 0.0)) for name in order
+        name: _distance(ours.get(name), theirs.get(name), small * scales.get(name.rpartition("/")[0], 0.0))
+        for name in order
     }
 
 
@@ -49,7 +51,7 @@ def _distance(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) 
         return 0.0, 0.0
     with np.errstate(all="ignore"):
         gap = ours.astype(np.float64) - theirs
-        relative = _rms(gap) / max(_rms(theirs), SMALL * scale, TINY)
+        relative = _rms(gap) / max(_rms(theirs), scale, TINY)
     return relative if np.isfinite(relative) else np.inf, float(np.abs(gap).max())
 
 
@@ -64,7 +66,7 @@ class Rung:
     name: str
     precision: str
     tolerance: float | None
-    """Largest relative difference allowed; None if the difference is reported but not judged."""
+    """Largest relative difference allowed of the worst array; None if it is reported but not judged."""
     relative: float
     absolute: float
     worst: str
@@ -77,13 +79,21 @@ class Rung:
 
     @classmethod
     def judged(
-        cls, name: str, precision: str, tolerance: float | None, apart: Mapping[str, tuple[float, float]], **more: Any
+        cls,
+        name: str,
+        precision: str,
+        tolerance: float | Mapping[str, float] | None,
+        apart: Mapping[str, tuple[float, float]],
+        **more: Any,
     ) -> Rung:
-        """Judge the `differences` of arrays by a tolerance; `more` are further fields."""
-        worst = max(apart, key=lambda array: apart[array][0])
-        beyond = [array for array, (relative, _) in apart.items() if tolerance is not None and relative > tolerance]
+        """Judge the `differences` of arrays by a tolerance, or one for each; `more` are further fields."""
+        each = tolerance if isinstance(tolerance, Mapping) else dict.fromkeys(apart, tolerance)
+        beyond = [
+            array for array, (relative, _) in apart.items() if (most := each[array]) is not None and relative > most
+        ]
+        worst = max(apart, key=lambda array: (array in beyond, apart[array][0] / max(each[array] or 0.0, TINY)))
         absolute = float(np.max([absolute for _, absolute in apart.values()]))
-        return cls(name, precision, tolerance, apart[worst][0], absolute, worst, next(iter(beyond), None), **more)
+        return cls(name, precision, each[worst], apart[worst][0], absolute, worst, next(iter(beyond), None), **more)
 
     @property
     def status(self) -> str:
@@ -102,9 +112,11 @@ class Certificate:
     """SHA-256 of the spec's canonical JSON."""
     seed: int
     steps: int
-    """Number of steps with each optimizer."""
-    recipes: Mapping[str, Mapping[str, Any]]
-    """Each optimizer's settings, as JSON data."""
+    """Updates with each rule."""
+    recipe: Mapping[str, Any] | None
+    """The tested recipe, as JSON data; None if everything was tested that a recipe can ask for."""
+    not_covered: tuple[str, ...]
+    """What a training can use and was not tested."""
     versions: Mapping[str, str]
     processor: str
     time: str
@@ -123,9 +135,9 @@ class Certificate:
 
     @property
     def float64_difference(self) -> float | None:
-        """Largest relative difference of an array after all steps in float64; None if no steps were taken."""
-        taken = [rung for rung in self.rungs if rung.precision == "float64" and f"{self.steps} steps" in rung.name]
-        return max((rung.relative for rung in taken), default=None)
+        """Largest relative difference of an array after the model's own training in float64; None without one."""
+        taken = [rung.relative for rung in self.rungs if rung.total]
+        return max(taken, default=None)
 
     @property
     def summary(self) -> str:
@@ -133,7 +145,7 @@ class Certificate:
         same, total = self.predictions
         parts = [f"same predictions on {same} of {total} test images"] if total else []
         if self.float64_difference is not None:
-            parts.append(f"float64 difference {self.float64_difference:.0e} after {self.steps} steps")
+            parts.append(f"after training in float64, weights differ by {self.float64_difference:.0e}")
         return (
             f"{'The same model' if self.passed else 'NOT the same model'}: {'; '.join(parts) or 'see the certificate'}."
         )
@@ -169,17 +181,17 @@ class Certificate:
     def to_text(self) -> str:
         """Return the certificate as one page of text."""
         shape, width = "×".join(map(str, self.input_shape)), max(len(rung.name) for rung in self.rungs)
-        table = [f"{'':7}  {'':4}  {'':{width}}  relative  absolute  tolerance  worst at"]
+        table = [f"{'':8}  {'':4}  {'':{width}}  relative  absolute  tolerance  worst at"]
         for rung in self.rungs:
             tolerance = "" if rung.tolerance is None else f"{rung.tolerance:.0e}" if rung.tolerance else "equal"
             where = f"starts at {rung.departs_at}" if rung.departs_at else rung.worst if rung.relative else ""
             numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
-            table.append(f"{rung.precision}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
+            table.append(f"{rung.precision:8}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
         notes = [rung.note for rung in self.rungs if rung.note]
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         origin = (
-            f"Weights, images and batches from seed {self.seed}; {self.steps} steps per optimizer; "
-            "dropout rates set to 0.",
+            f"Weights, images, batches and dropout masks from seed {self.seed}; {self.steps} updates with each rule.",
+            f"Not covered: {', '.join(self.not_covered)}.",
             f"Spec sha256 {self.spec_digest}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
             f"{self.processor}, {self.time}",

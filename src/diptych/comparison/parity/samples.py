@@ -8,12 +8,15 @@ import numpy as np
 
 from diptych.data import datasets
 from diptych.data.batches import Batch
-from diptych.data.datasets import Split
+from diptych.data.datasets import Dataset, Split
 from diptych.data.preprocess import resize
-from diptych.spec import ArraySpec, ModelSpec
+from diptych.spec import ArraySpec, ModelSpec, Recipe
 from diptych.spec.init import draw
+from diptych.spec.layers import Layer
 
 NUM_BLOBS = 3
+SAMPLES = 7
+"""Images of a batch: odd, and so few that n/(n − 1) in a running variance shows."""
 
 
 def weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
@@ -31,17 +34,67 @@ def batches(spec: ModelSpec, num_batches: int, batch_size: int, seed: int) -> li
     return drawn
 
 
-def digits(spec: ModelSpec) -> tuple[Split, Split]:
-    """Return the training and test digits, resized to the model's input, without classes that the model lacks."""
-    dataset = datasets.load("digits", validation_fraction=0.0)
+def digits(spec: ModelSpec, recipe: Recipe, seed: int, most: int | None = None) -> Dataset:
+    """Return digits at the model's input size, without classes that it lacks; `most` limits the training images."""
     height, width, num_channels = spec.input_shape
 
-    def resized(split: Split) -> Split:
-        known = split.take(np.flatnonzero(split.labels < spec.num_classes))
+    def resized(split: Split, most: int | None) -> Split:
+        known = split.take(np.flatnonzero(split.labels < spec.num_classes)[:most])
         images_nhwc = np.repeat(resize(np.asarray(known.images), (height, width)), num_channels, axis=3)
         return replace(known, images=images_nhwc)
 
-    return resized(dataset.train), resized(dataset.test)
+    read = datasets.load("digits", validation_fraction=0.0)
+    splits = {"train": resized(read.train, most), "test": resized(read.test, most)}
+    names = tuple(map(str, range(spec.num_classes)))
+    return Dataset.of(names, splits, "digits").divide(
+        seed, recipe.validation_fraction if recipe.wants_validation else 0.0
+    )
+
+
+def layer_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
+    """Return weights that bfloat16 and float16 hold exactly; running variances are about as small as an epsilon."""
+    arrays = weights(spec, seed)
+    for array in spec.arrays:
+        if array.role == "variance":
+            powers = np.random.default_rng([seed, 2, *array.name.encode()]).integers(-16, 1, array.shape)
+            arrays[array.name] = arrays[array.name] * 2.0**powers
+    return {name: _short(array) for name, array in arrays.items()}
+
+
+def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return inputs of one layer, by name, and a gradient of its output, which bfloat16 and float16 hold exactly.
+
+    The channels of an input have sizes from 2⁻⁸ to 2³.
+    """
+    generator = np.random.default_rng([seed, 3, *layer.name.encode()])
+
+    def drawn(name: str) -> np.ndarray:
+        shape = spec.shapes[name]
+        if name == "input":
+            return np.stack([_image(spec.input_shape, generator) for _ in range(SAMPLES)])
+        return _short(generator.normal(size=(SAMPLES, *shape)) * 2.0 ** generator.integers(-8, 4, shape[-1]))
+
+    slopes = _short(generator.normal(size=(SAMPLES, *spec.shapes[layer.name])))
+    return {name: drawn(name) for name in layer.inputs}, slopes
+
+
+def gradients(spec: ModelSpec, seed: int, step: int, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Return gradients of all sizes from 1e-9 to 1, some zero; in float16 of a scaled loss, and infinite in step 2."""
+    found = {}
+    for array in spec.trainable:
+        generator = np.random.default_rng([seed, step, *array.name.encode()])
+        sizes = np.random.default_rng([seed, *array.name.encode()]).uniform(-9.0, 0.0, array.shape)
+        slopes = generator.normal(size=array.shape) * np.where(sizes < -8.5, 0.0, 10.0**sizes)
+        if recipe.precision == "float16":
+            slopes = np.where(step == 2, np.inf, slopes * 2.0**16)
+        found[array.name] = slopes.astype(np.float32)
+    return found
+
+
+def _short(values: np.ndarray) -> np.ndarray:
+    """Round to 8 significant bits."""
+    significands, exponents = np.frexp(values)
+    return np.asarray(np.ldexp(np.rint(significands * 2.0**8) / 2.0**8, exponents))
 
 
 def _noise(array: ArraySpec, seed: int) -> np.ndarray:

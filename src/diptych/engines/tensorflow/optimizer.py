@@ -72,9 +72,9 @@ class Optimizer:
             _RULES[recipe.optimizer](recipe, parameter, slope, rate, step, state)
         if self.averages:
             # differs: weight-average
-            decay = tf.minimum(tf.constant(recipe.average_decay, self.dtype), (1.0 + step) / (10.0 + step))
+            share = tf.maximum(tf.constant(1.0 - recipe.average_decay, self.dtype), 9.0 / (10.0 + step))
             for mean, variable in zip(self.averages, self.tracked, strict=True):
-                mean.assign_add((1.0 - decay) * (variable - mean))
+                mean.assign_add(share * (variable - mean))
 
     def _unscale(self, gradients: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Divide the gradients by the loss scale, adapt the scale, and return whether the gradients are finite."""

@@ -71,8 +71,8 @@ class Optimizer:
         if self.averages:
             with torch.no_grad():
                 # differs: weight-average
-                decay = min(recipe.average_decay, (1.0 + self.step) / (10.0 + self.step))
-                torch._foreach_lerp_(self.averages, self.tracked, 1.0 - decay)
+                share = max(1.0 - recipe.average_decay, 9.0 / (10.0 + self.step))
+                torch._foreach_lerp_(self.averages, self.tracked, share)
 
     def _set_step(self, rate: float) -> None:
         """Set the hyperparameters of this step in `torch.optim`, also those that give SGD and Adam Keras's form."""

@@ -1,0 +1,285 @@
+"""The rungs of the ladder, and what rounding allows each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod, sqrt
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+
+from diptych import engines
+from diptych.comparison.parity import features, samples, worker
+from diptych.comparison.parity.certificate import Rung, differences
+from diptych.comparison.parity.features import FEATURES, PLAIN, small_model, update_recipes
+from diptych.comparison.parity.worker import Training
+from diptych.data.datasets import Dataset
+from diptych.engines import masks
+from diptych.engines.contract import Arrays
+from diptych.engines.session import Session
+from diptych.spec import ModelSpec, Recipe
+from diptych.spec.layers import Dropout
+from diptych.spec.recipe import Rule
+
+T = TypeVar("T")
+Pair: TypeAlias = tuple[Session, Session]
+"""A worker process of each engine, in the order of `engines.NAMES`."""
+
+# In float64, equal mathematics agrees to about 1e-12; different mathematics does not.
+FLOAT64_TOLERANCE = 1e-9
+# Significant bits, and the largest relative error of rounding to them.
+BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+UNITS = {precision: 2.0**-bits for precision, bits in BITS.items()}
+# Rounding a sum of n terms errs by about √n units; the largest difference measured for any layer was 1.1 √n, and 31
+# times the smaller of the engines' distances from their own float64 results.
+OF_TERMS, OF_OWN = 4.0, 8.0
+MASK_STEPS = (0, 1, 2, 70_000)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The inputs of every rung."""
+
+    pair: Pair
+    spec: ModelSpec
+    recipe: Recipe | None
+    """The recipe whose features are tested; None tests all."""
+    dataset: Dataset
+    optimizers: Sequence[Rule]
+    seed: int
+    steps: int
+    on_step: Callable[[str], None]
+
+    def ask(self, verb: Callable[[Session], T]) -> tuple[T, T]:
+        """Call `verb` with each worker at the same time and return both results."""
+        with ThreadPoolExecutor(2) as threads:
+            first, second = threads.map(verb, self.pair)
+        return first, second
+
+    def run(self, function: Callable[..., T], *args: object) -> tuple[T, T]:
+        """Run a function of `worker` with both engines."""
+        return self.ask(lambda session: session.run(function, *args))
+
+
+def exact(name: str, ours: Arrays, theirs: Arrays, order: Iterable[str], small: float | None = None) -> Rung:
+    """Judge what both engines computed in float64."""
+    options = {} if small is None else {"small": small}
+    return Rung.judged(name, "float64", FLOAT64_TOLERANCE, differences(theirs, ours, order, **options))
+
+
+def rounded(
+    name: str,
+    precision: str,
+    results: tuple[Arrays, Arrays],
+    exact_results: tuple[Arrays, Arrays],
+    terms: Callable[[str], float],
+) -> Rung:
+    """Judge what both engines computed in a precision, given what they compute in float64.
+
+    The tolerance of each array follows from the number of `terms` that are rounded, and from the smaller of the
+    engines' distances from their own float64 results.
+    """
+    ours, theirs = results
+    apart = differences(theirs, ours, ours, small=0.0)
+    own = [differences(low, high, ours, small=0.0) for low, high in zip(results, exact_results, strict=True)]
+    tolerances = {
+        array: OF_TERMS * UNITS[precision] * sqrt(terms(array)) + OF_OWN * min(distance[array][0] for distance in own)
+        for array in apart
+    }
+    return Rung.judged(name, precision, tolerances, apart)
+
+
+def forward(ladder: Ladder, weights: Arrays) -> Iterator[Rung]:
+    """Compare layers, loss and gradients of one batch in float64, from equal weights."""
+    ladder.on_step("comparing layers and gradients in float64")
+    spec = ladder.spec
+    ladder.ask(partial(_build, spec, "float64", weights))
+    read = dict(zip(engines.NAMES, ladder.ask(lambda session: session.read_weights()), strict=True))
+    ours = {f"{engine}/{name}": array for engine, arrays in read.items() for name, array in arrays.items()}
+    expected = {f"{engine}/{name}": array for engine in read for name, array in weights.items()}
+    yield Rung.judged("weights round trip", "float64", 0.0, differences(ours, expected, expected))
+    (batch,) = samples.batches(spec, 1, samples.SAMPLES, ladder.seed)
+    order = [layer.name for layer in spec.layers]
+    both = ladder.ask(
+        lambda session: {**session.layer_outputs(batch.images, False), "logits": session.predict(batch.images)}
+    )
+    yield exact("forward pass in evaluation", *both, [*order, "logits"])
+    both = ladder.ask(lambda session: session.layer_outputs(batch.images, True))
+    yield exact("forward pass in training", *both, order)
+    (loss, slopes), (other_loss, other_slopes) = ladder.ask(lambda session: session.gradients(batch))
+    yield exact("loss", {"loss": np.array(loss)}, {"loss": np.array(other_loss)}, ["loss"])
+    # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
+    yield exact("gradients", slopes, other_slopes, [array.name for array in reversed(spec.trainable)])
+
+
+def alone(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
+    """Compare each layer by itself, given the same inputs of many sizes, forward and backward, in each precision."""
+    spec = ladder.spec
+    longest = {layer.name: _longest_sum(spec, layer.name) for layer in spec.layers}
+    both: dict[str, tuple[Arrays, Arrays]] = {}
+
+    def terms(array: str) -> float:
+        return longest[array.partition("/")[0]]
+
+    for precision in dict.fromkeys(("float64", *precisions)):
+        ladder.on_step(f"comparing each layer alone in {precision}")
+        both[precision] = ladder.run(worker.layers_alone, spec, precision, ladder.seed)
+        ours, theirs = both[precision]
+        if precision == "float64":
+            yield exact("each layer alone", ours, theirs, ours, small=0.0)
+        else:
+            yield formats(ladder, precision)
+            yield rounded("each layer alone", precision, both[precision], both["float64"], terms)
+
+
+def _longest_sum(spec: ModelSpec, name: str) -> int:
+    """Return the most terms of a sum that a layer may compute, forward or backward."""
+    layer = spec.layer(name)
+    shapes = [spec.shapes[one] for one in (*layer.inputs, name)]
+    fans = [max(array.fan_in, array.fan_out) for array in spec.arrays if spec.owner(array) is layer]
+    return max(*(samples.SAMPLES * prod(shape[:-1]) for shape in shapes), *(shape[-1] for shape in shapes), *fans)
+
+
+def formats(ladder: Ladder, precision: str) -> Rung:
+    """Check that every layer computes in the format it should: the numbers that it returns show it."""
+    spec = ladder.spec
+    images = samples.batches(spec, 1, samples.SAMPLES, ladder.seed)[0].images
+    found = []
+    for built in (precision, "float64"):
+        ladder.ask(partial(_build, spec, built, samples.weights(spec, ladder.seed)))
+        found.append(ladder.ask(lambda session: session.layer_outputs(images, True)))
+    apart, wrong = {}, []
+    ends = (spec.layers[0].name, spec.layers[-1].name)
+    for layer in spec.layers:
+        expected = "float32" if layer.name in ends else precision
+        apart[layer.name] = (0.0, 0.0)
+        for engine, outputs, exact_outputs in zip(engines.NAMES, *found, strict=True):
+            shorter = [one for one in ("float16", "bfloat16") if BITS[one] < BITS[expected]]
+            used = _formats(outputs[layer.name])
+            informative = not any(one in _formats(exact_outputs[layer.name]) for one in shorter)
+            if expected not in used or (informative and any(one in used for one in shorter)):
+                apart[layer.name] = (np.inf, np.inf)
+                got = min(used, key=lambda one: BITS[one])
+                wrong.append(f"{engine}: '{layer.name}' computes in {got}, expected {expected}.")
+    return Rung.judged("number formats", precision, 0.0, apart, note=" ".join(wrong[:3]))
+
+
+def _build(spec: ModelSpec, precision: str, weights: Arrays, session: Session) -> None:
+    session.build(spec, precision)
+    session.load_weights(weights)
+
+
+def _formats(values: np.ndarray) -> list[str]:
+    """Return the formats that hold all values exactly."""
+    single = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    fits = {
+        "float16": bool(np.array_equal(half, values)),
+        "bfloat16": bool(np.array_equal(single, values) and not (single.view(np.uint32) & 0xFFFF).any()),
+        "float32": bool(np.array_equal(single, values)),
+    }
+    return [name for name, holds in fits.items() if holds] + ["float64"]
+
+
+def dropout(ladder: Ladder, spec: ModelSpec) -> Rung:
+    """Compare the dropout masks of both engines with the reference in NumPy, in several steps."""
+    ours, expected = {}, {}
+    for engine, drawn in zip(engines.NAMES, ladder.run(worker.dropped, spec, MASK_STEPS), strict=True):
+        ours.update({f"{name}: {engine}": array for name, array in drawn.items()})
+    for layer in (layer for layer in spec.layers if isinstance(layer, Dropout)):
+        for step in MASK_STEPS:
+            shape = spec.shapes[layer.name]
+            kept = masks.keep(layer, shape, samples.SAMPLES, 0, step) / (1.0 - layer.rate)
+            for engine in engines.NAMES:
+                for what in ("", "gradient in "):
+                    name = f"{layer.name}/{what}step {step + 1}: {engine}"
+                    expected[name] = np.broadcast_to(kept, (samples.SAMPLES, *shape))
+    return Rung.judged("dropout masks", "float64", FLOAT64_TOLERANCE, differences(ours, expected, expected))
+
+
+def updates(ladder: Ladder, precision: str) -> Iterator[Rung]:
+    """Compare every update rule: twice on the model's own arrays, and for many steps on a small model's."""
+    ladder.on_step(f"comparing updates in {precision}")
+    recipes = update_recipes(ladder.optimizers, ladder.recipe)
+    if precision == "float16":  # the weights are float32
+        recipes = {"sgd with a loss scale": Recipe(optimizer="sgd", precision="float16")}
+    built = "float32" if precision == "float16" else precision
+
+    def compared(name: str, spec: ModelSpec, stages: Sequence[int]) -> Rung:
+        def terms(array: str) -> float:
+            rule, stage, _ = array.split("/", 2)
+            # TensorFlow's fused kernel computes 1 − beta2 in the weights' format; the global norm is a long sum.
+            complement = 1.0 - recipes[rule].beta2 if rule.startswith("adam") else 1.0
+            clipped = spec.num_parameters if recipes[rule].clip_norm else 0
+            return (int(stage.removeprefix("step ")) + 1.0 / complement) ** 2 + clipped
+
+        both = ladder.run(worker.updated, spec, recipes, built, ladder.seed, stages)
+        if built == "float64":
+            return exact(name, *both, both[0], small=0.0)
+        high = both
+        if precision != "float16":
+            high = ladder.run(worker.updated, spec, recipes, "float64", ladder.seed, stages)
+        return replace(rounded(name, built, both, high, terms), precision=precision)
+
+    if recipes:
+        yield compared("two updates", ladder.spec, (1, 2))
+        stages = sorted({1, 2, min(30, ladder.steps), ladder.steps})
+        yield compared(f"{ladder.steps} updates of a small model", small_model(False), stages)
+
+
+def trainings(ladder: Ladder) -> Iterator[Rung]:
+    """Compare trainings of the small model, one for each feature of a recipe."""
+    for feature in FEATURES:
+        if ladder.recipe is None or feature.used(ladder.recipe):
+            ladder.on_step(f"training a small model with {feature.name}")
+            recipe = feature.recipe(ladder.recipe)
+            dataset = samples.digits(small_model(False), recipe, ladder.seed, features.NUM_IMAGES)
+            arguments = small_model(False), recipe, dataset, ladder.seed, 1000, (1, 2)
+            yield _same_training(f"training with {feature.name}", ladder.run(worker.trained, *arguments))
+    if ladder.recipe is None or any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers):
+        ladder.on_step("training a small model with dropout")
+        dataset = samples.digits(small_model(True), PLAIN, ladder.seed, features.NUM_IMAGES)
+        arguments = small_model(True), replace(PLAIN, epochs=8), dataset, ladder.seed, 1000, (1, 2)
+        yield _same_training("training with dropout", ladder.run(worker.trained, *arguments))
+
+
+def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
+    """Judge two trainings in float64: weights by step, history and predictions."""
+    ours, theirs = ({**_arrays(one), "logits": one.logits_nk} for one in both)
+    return Rung.judged(name, "float64", FLOAT64_TOLERANCE, differences(theirs, ours, ours), **more)
+
+
+def _arrays(training: Training) -> Arrays:
+    found = {
+        f"step {step}/{name}": array
+        for step, arrays in training.weights.items()
+        if step
+        for name, array in arrays.items()
+    }
+    for record in training.epochs:
+        for field in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
+            if record[field] is not None:
+                found[f"epoch {record['epoch']}/{field}"] = np.array(record[field])
+    found["best epoch"] = np.array(training.best_epoch)
+    return found | {f"saved/{name}": array for name, array in training.weights[0].items()}
+
+
+def whole(ladder: Ladder, recipe: Recipe, num_steps: int) -> Rung:
+    """Train the model itself in float64 with a whole recipe, and compare everything that it returns."""
+    ladder.on_step(f"training {num_steps} steps on {ladder.dataset.name} in float64")
+    recipe = replace(recipe, precision="float64")
+    arguments = ladder.spec, recipe, ladder.dataset, ladder.seed, num_steps, (1, 2, 16)
+    both = ladder.run(worker.trained, *arguments)
+    classes = [one.logits_nk.argmax(1) for one in both]
+    labels = ladder.dataset.test.labels
+    equal, total = int((classes[0] == classes[1]).sum()), len(labels)
+    accuracies = " and ".join(f"{(predicted == labels).mean():.3f}" for predicted in classes)
+    note = (
+        f"{max(both[0].weights)} steps on {ladder.dataset.name}: {equal} of {total} test predictions are equal, "
+        f"accuracy {accuracies}."
+    )
+    return _same_training(f"training on {ladder.dataset.name}", both, note=note, equal=equal, total=total)
