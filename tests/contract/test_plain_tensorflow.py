@@ -67,13 +67,34 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("make", [tiny.conv_net, tiny.branching])
+@pytest.mark.parametrize("make", [tiny.conv_net, tiny.dropouts, tiny.branching])
 def test_a_built_model_passes_through_kerass_own_tools(make, way):
     model, images_nhwc = diptych.build(make(), "tensorflow"), tiny.images(make(), 4)
     found = WAYS[way](model)
     found.set_weights(model.get_weights())
     assert {"keras"} == {type(layer).__module__.partition(".")[0] for layer in (found, *found.layers)}
     np.testing.assert_array_equal(*(one.predict(images_nhwc, verbose=0) for one in (model, found)))
+
+
+DROPOUTS = {  # the shape of each dropout's input, and whether it drops whole samples and channels
+    "map": ((64, 5, 5, 6), (False, False)),
+    "vector": ((64, 150), (False, True)),
+    "channels": ((64, 5, 5, 6), (False, True)),
+    "path": ((64, 5, 5, 6), (True, True)),
+    "samples": ((64, 150), (True, True)),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_a_built_model_has_kerass_own_dropout(name):
+    shape, whole = DROPOUTS[name]
+    dropout, ones = diptych.build(tiny.dropouts(), "tensorflow").get_layer(name), np.ones(shape, np.float32)
+    dropped = np.array(dropout(ones, training=True))
+    assert keras.layers.Dropout is type(dropout)
+    assert {0.0, np.float32(1 / 0.6)} == set(np.unique(dropped))
+    samples, channels = dropped.reshape(64, -1), dropped.reshape(64, -1, shape[-1])
+    assert whole == ((samples == samples[:, :1]).all(), (channels == channels[:, :1]).all())
+    np.testing.assert_array_equal(ones, dropout(ones, training=False))
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import diptych
+from diptych.engines.torch.model import DropPath
 from diptych.errors import SpecError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TorchScript is deprecated
@@ -40,7 +41,7 @@ def branching():
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("make", [tiny.conv_net, branching])
+@pytest.mark.parametrize("make", [tiny.conv_net, tiny.dropouts, branching])
 def test_a_built_model_passes_through_pytorchs_own_tools(make, way):
     model, images_nhwc = diptych.build(make(), "torch").eval(), torch.from_numpy(tiny.images(make(), 4))
     torch.testing.assert_close(WAYS[way](model, images_nhwc)(images_nhwc), model(images_nhwc))
@@ -62,15 +63,36 @@ def test_what_torchscript_cannot_express_is_an_error(make, precision):
         torch.jit.script(diptych.build(make(), "torch", precision=precision))
 
 
-def test_a_scripted_model_still_switches_between_training_and_inference():
-    model, images_nhwc = (
-        diptych.build(tiny.conv_net(), "torch").eval(),
-        torch.from_numpy(tiny.images(tiny.conv_net(), 6)),
-    )
+@pytest.mark.parametrize("make", [tiny.conv_net, tiny.dropouts])
+def test_a_scripted_model_still_switches_between_training_and_inference(make):
+    model, images_nhwc = diptych.build(make(), "torch").eval(), torch.from_numpy(tiny.images(make(), 6))
     script = torch.jit.script(model)
-    script.train()(images_nhwc)
-    assert 1 == script.stem.norm.num_batches_tracked
+    trained = script.train()(images_nhwc)
+    assert not torch.equal(trained, script(images_nhwc))  # with other masks
+    if make is tiny.conv_net:
+        assert 2 == script.stem.norm.num_batches_tracked
     torch.testing.assert_close(script.eval()(images_nhwc), model(images_nhwc))
+
+
+DROPOUTS = {  # the module of each dropout, the shape of its input, and whether it drops whole samples and channels
+    "map": (nn.Dropout, (64, 6, 5, 5), (False, False)),
+    "vector": (nn.Dropout, (64, 150), (False, True)),
+    "channels": (nn.Dropout2d, (64, 6, 5, 5), (False, True)),
+    "path": (DropPath, (64, 6, 5, 5), (True, True)),
+    "samples": (DropPath, (64, 150), (True, True)),
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_a_built_model_has_pytorchs_own_dropout(name):
+    kind, shape, whole = DROPOUTS[name]
+    dropout, ones = diptych.build(tiny.dropouts(), "torch").get_submodule(name), torch.ones(shape)
+    dropped = dropout.train()(ones)
+    assert kind is type(dropout)
+    assert {0.0, float(torch.tensor(1 / 0.6))} == set(dropped.unique().tolist())
+    samples, channels = dropped.flatten(1), dropped.reshape(*shape[:2], -1)
+    assert whole == (bool((samples == samples[:, :1]).all()), bool((channels == channels[..., :1]).all()))
+    assert torch.equal(ones, dropout.eval()(ones))
 
 
 def test_autocast_and_half_precision_reach_every_layer():

@@ -63,6 +63,21 @@ def conv_net(dropout=0.3):
     return with_head(model)
 
 
+def dropouts(rate=0.4):
+    """A residual block and a head with every kind of dropout."""
+    model = graph()
+    start = model.add(L.Conv, "start", filters=6, kernel=(3, 3))
+    model.add(L.Dropout, "channels", rate=rate, mode="channel")
+    model.add(L.Dropout, "path", rate=rate, mode="sample")
+    model.add(L.Add, "sum", inputs=("path", start))
+    model.add(L.Dropout, "map", rate=rate)
+    model.add(L.Flatten, "flatten")
+    model.add(L.Dropout, "vector", rate=rate)
+    model.add(L.Activation, "tanh", function="tanh")
+    model.add(L.Dropout, "samples", rate=rate, mode="sample")
+    return with_head(model)
+
+
 def branching():
     """A graph with branches and the layers that `conv_net` lacks."""
     model = graph()

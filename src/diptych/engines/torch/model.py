@@ -119,7 +119,7 @@ def _module(layer: Layer, inputs: tuple[L.Shape, ...], plain: Pixels | None) -> 
             return nn.Linear(channels, units, bias=use_bias)
         case L.Dropout():
             # differs: dropout-stream
-            stock = {"element": nn.Dropout, "channel": nn.Dropout2d, "sample": DropPath}
+            stock = {"element": nn.Dropout, "channel": nn.Dropout2d, "sample": partial(DropPath, len(inputs[0]))}
             return stock[layer.mode](layer.rate) if plain else Dropout(layer, inputs[0])
         case L.Add():
             return Lambda(_sum)
@@ -244,14 +244,13 @@ class Dropout(nn.Module):
 class DropPath(nn.Module):
     """Dropout of whole samples with PyTorch's own generator, for plain models."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, num_axes: int, rate: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.shape, self.dropout = (1,) * num_axes, nn.Dropout(rate)
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values with some samples zero and the others scaled, in training."""
-        ones = values.new_ones((len(values), *[1] * (values.ndim - 1)))
-        return values * F.dropout(ones, self.rate, self.training)
+        return values * self.dropout(values.new_ones((values.shape[0], *self.shape)))
 
 
 def _signed(word: int) -> int:
