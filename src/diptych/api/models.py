@@ -86,12 +86,13 @@ def verify(
         MissingEngine: a framework is not installed.
     """
     if isinstance(model, Run) or (not isinstance(model, ModelSpec) and is_run(model)):
-        record = Run.open(model).read_record()
+        run = Run.open(model)
+        record = run.read_record()
         if recipe is not None:
             raise UsageError(f"'{model}' is a run, which has its own recipe; omit 'recipe'.")
-        return parity.verify(
-            record.spec, recipe=record.recipe, dataset=load_data(record), **{"seed": record.seed, **settings}
-        )
+        weights = run.read_start(record.start.sha256) if record.start else None
+        own = {"recipe": record.recipe, "dataset": load_data(record), "weights": weights, "seed": record.seed}
+        return parity.verify(record.spec, **{**own, **settings})
     chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
     return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), recipe=chosen, **settings)
 

@@ -14,11 +14,13 @@ import numpy as np
 
 import diptych
 from diptych import engines
-from diptych.comparison.parity import rungs, samples
-from diptych.comparison.parity.certificate import Certificate, Rung
+from diptych.comparison.parity import rungs, samples, trainings
+from diptych.comparison.parity.certificate import Certificate, Drift, Rung
 from diptych.comparison.parity.features import FEATURES, OPTIMIZERS, small_model
 from diptych.comparison.parity.rungs import BITS, Ladder, Pair
+from diptych.data.batches import batch_bounds
 from diptych.data.datasets import Dataset
+from diptych.engines.contract import Arrays
 from diptych.engines.session import session
 from diptych.errors import UsageError
 from diptych.processes import num_threads
@@ -27,6 +29,7 @@ from diptych.spec.codec import model_to_json, recipe_to_json
 from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
 from diptych.training.machine import machine
+from diptych.training.trainer import Job
 from diptych.vocabulary import did_you_mean
 
 PRECISIONS = tuple(BITS)
@@ -48,6 +51,7 @@ def verify(
     *,
     recipe: Recipe | None = None,
     dataset: Dataset | None = None,
+    weights: Arrays | None = None,
     optimizers: Sequence[Rule] = OPTIMIZERS,
     precisions: Sequence[str] | None = None,
     steps: int = 120,
@@ -63,6 +67,7 @@ def verify(
         spec: the model.
         recipe: test what this recipe uses (default: everything that a recipe can ask for).
         dataset: what the model itself is trained on (default: digits).
+        weights: those that this training starts from (default: initial ones, drawn from the seed).
         optimizers: update rules to test, without a recipe: sgd, adam, adamw, rmsprop.
         precisions: float64, in which equal mathematics is equal, and float32, float16 and bfloat16 (default: all, or
             float64 and the recipe's).
@@ -78,8 +83,8 @@ def verify(
     if precisions is None:
         precisions = PRECISIONS
         if recipe is not None:
-            own = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
-            precisions = tuple(dict.fromkeys(("float64", *own)))
+            used = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
+            precisions = tuple(dict.fromkeys(("float64", *used)))
     for name, values, known in (("optimizer", optimizers, OPTIMIZERS), ("precision", precisions, PRECISIONS)):
         if unknown := [value for value in values if value not in known]:
             meant = did_you_mean(unknown[0], known)
@@ -88,20 +93,22 @@ def verify(
         raise UsageError(f"'steps' must be at least 2 and 'digits_epochs' at least 0, got {steps} and {digits_epochs}.")
     if recipe and recipe.flip == "auto" and dataset is None:  # digits change their class when mirrored
         recipe = replace(recipe, flip="none")
-    whole = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
+    own = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
-    if dataset is None:
-        dataset = samples.digits(spec, whole, seed, most_images)
+    job = Job(spec, own, dataset or samples.digits(spec, own, seed, most_images), seed, workers=0, weights=weights)
+    every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
+    num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
+    drift: tuple[Drift, ...] = ()
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
-        ladder = Ladder(workers, spec, recipe, dataset, optimizers, seed, steps, on_step)
+        ladder = Ladder(workers, spec, recipe, optimizers, seed, steps, on_step)
         found = [*_rungs(ladder, precisions)]
         if digits_epochs:
-            found += rungs.trainings(ladder)
-            steps_left = whole.epochs * -(-len(dataset.train) // whole.batch_size)
-            affordable = max(8, int(USUAL_FLOPS / (3 * spec.flops * whole.batch_size)))
-            found.append(rungs.whole(ladder, whole, steps_left if thorough else min(steps_left, affordable)))
+            found += [*trainings.features(ladder), trainings.whole(ladder, job, num_steps)]
+            if thorough:
+                parted, drift = trainings.drift(ladder, job, num_steps)
+                found.append(parted)
         for runtime in ladder.ask(lambda worker: worker.runtime()):
             versions[runtime["engine"]] = runtime["version"]
             versions |= {"keras": runtime["keras"]} if "keras" in runtime else {}
@@ -113,11 +120,12 @@ def verify(
         seed=seed,
         steps=steps,
         recipe=recipe_to_json(recipe) if recipe else None,
-        not_covered=tuple(_not_covered(recipe, optimizers, precisions, found)),
+        not_covered=tuple(_not_covered(recipe, optimizers, precisions, found, every - num_steps)),
         versions=versions,
         processor=machine()["processor"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         rungs=tuple(found),
+        drift=drift,
     )
 
 
@@ -135,12 +143,13 @@ def _rungs(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
         drops = any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
         if drops or ladder.recipe is None:
             yield rungs.dropout(ladder, ladder.spec if drops else small_model(True))
-    for precision in (one for one in precisions if one != "bfloat16"):
+    weight_formats = {"bfloat16": "float32"}  # the weights that it updates are float32
+    for precision in dict.fromkeys(weight_formats.get(one, one) for one in precisions):
         yield from rungs.updates(ladder, precision)
 
 
 def _not_covered(
-    recipe: Recipe | None, optimizers: Sequence[Rule], precisions: Sequence[str], found: Sequence[Rung]
+    recipe: Recipe | None, optimizers: Sequence[Rule], precisions: Sequence[str], found: Sequence[Rung], num_left: int
 ) -> Iterator[str]:
     """Yield what a training can use and the rungs did not test."""
     names = {rung.name for rung in found}
@@ -149,5 +158,8 @@ def _not_covered(
     yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
     yield from (one.name for one in FEATURES if f"training with {one.name}" not in names)
     yield from () if "training with dropout" in names else ("dropout",)
-    yield from () if any(name.startswith("training on") for name in names) else ("a training of the model itself",)
+    if not any(rung.total for rung in found):
+        yield "a training of the model itself"
+    elif num_left:
+        yield f"the last {num_left:,} steps of the model's own training (--thorough takes them)"
     yield "GPUs"

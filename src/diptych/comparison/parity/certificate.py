@@ -17,6 +17,9 @@ LEGEND = (
     "relative: largest ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of an array; absolute: largest difference of any element."
 )
 NOT_JUDGED = "info: reported without a tolerance, because float32 rounding errors grow from step to step."
+DRIFT_HEAD = (
+    "float32 training: relative difference of all weights\n    step  PyTorch, TensorFlow  PyTorch, other threads"
+)
 
 # An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
 # its own. An array smaller than this share of its group's median is compared with that share instead.
@@ -102,6 +105,17 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far two float32 trainings are apart after some steps: relative differences of all weights."""
+
+    step: int
+    engines: float
+    """Between PyTorch and TensorFlow."""
+    threads: float
+    """Between PyTorch and PyTorch with another number of threads."""
+
+
+@dataclass(frozen=True)
 class Certificate:
     """The result of a parity check."""
 
@@ -122,6 +136,8 @@ class Certificate:
     time: str
     """UTC, ISO 8601."""
     rungs: tuple[Rung, ...]
+    drift: tuple[Drift, ...] = ()
+    """How rounding parts the model's float32 training, if it was measured."""
 
     @property
     def passed(self) -> bool:
@@ -188,6 +204,8 @@ class Certificate:
             numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
             table.append(f"{rung.precision:8}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
         notes = [rung.note for rung in self.rungs if rung.note]
+        rows = [f"{row.step:8,}  {row.engines:19.0e}  {row.threads:22.0e}" for row in self.drift]
+        drift = [DRIFT_HEAD, *rows] if rows else []
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         origin = (
             f"Weights, images, batches and dropout masks from seed {self.seed}; {self.steps} updates with each rule.",
@@ -197,7 +215,8 @@ class Certificate:
             f"{self.processor}, {self.time}",
         )
         title = f"Parity of {self.model} ({shape}, {self.num_parameters:,} parameters)"
-        return "\n\n".join(map("\n".join, ([title], [self.verdict], [*table, *notes], legend, origin))) + "\n"
+        parts = ([title], [self.verdict], [*table, *notes], legend, drift, origin)
+        return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def write(certificate: Certificate, directory: Path) -> tuple[Path, Path]:

@@ -12,11 +12,9 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from diptych import engines
-from diptych.comparison.parity import features, samples, worker
+from diptych.comparison.parity import samples, worker
 from diptych.comparison.parity.certificate import Rung, differences
-from diptych.comparison.parity.features import FEATURES, PLAIN, small_model, update_recipes
-from diptych.comparison.parity.worker import Training
-from diptych.data.datasets import Dataset
+from diptych.comparison.parity.features import small_model, update_recipes
 from diptych.engines import masks
 from diptych.engines.contract import Arrays
 from diptych.engines.session import Session
@@ -47,7 +45,6 @@ class Ladder:
     spec: ModelSpec
     recipe: Recipe | None
     """The recipe whose features are tested; None tests all."""
-    dataset: Dataset
     optimizers: Sequence[Rule]
     seed: int
     steps: int
@@ -229,57 +226,3 @@ def updates(ladder: Ladder, precision: str) -> Iterator[Rung]:
         yield compared("two updates", ladder.spec, (1, 2))
         stages = sorted({1, 2, min(30, ladder.steps), ladder.steps})
         yield compared(f"{ladder.steps} updates of a small model", small_model(False), stages)
-
-
-def trainings(ladder: Ladder) -> Iterator[Rung]:
-    """Compare trainings of the small model, one for each feature of a recipe."""
-    for feature in FEATURES:
-        if ladder.recipe is None or feature.used(ladder.recipe):
-            ladder.on_step(f"training a small model with {feature.name}")
-            recipe = feature.recipe(ladder.recipe)
-            dataset = samples.digits(small_model(False), recipe, ladder.seed, features.NUM_IMAGES)
-            arguments = small_model(False), recipe, dataset, ladder.seed, 1000, (1, 2)
-            yield _same_training(f"training with {feature.name}", ladder.run(worker.trained, *arguments))
-    if ladder.recipe is None or any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers):
-        ladder.on_step("training a small model with dropout")
-        dataset = samples.digits(small_model(True), PLAIN, ladder.seed, features.NUM_IMAGES)
-        arguments = small_model(True), replace(PLAIN, epochs=8), dataset, ladder.seed, 1000, (1, 2)
-        yield _same_training("training with dropout", ladder.run(worker.trained, *arguments))
-
-
-def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
-    """Judge two trainings in float64: weights by step, history and predictions."""
-    ours, theirs = ({**_arrays(one), "logits": one.logits_nk} for one in both)
-    return Rung.judged(name, "float64", FLOAT64_TOLERANCE, differences(theirs, ours, ours), **more)
-
-
-def _arrays(training: Training) -> Arrays:
-    found = {
-        f"step {step}/{name}": array
-        for step, arrays in training.weights.items()
-        if step
-        for name, array in arrays.items()
-    }
-    for record in training.epochs:
-        for field in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
-            if record[field] is not None:
-                found[f"epoch {record['epoch']}/{field}"] = np.array(record[field])
-    found["best epoch"] = np.array(training.best_epoch)
-    return found | {f"saved/{name}": array for name, array in training.weights[0].items()}
-
-
-def whole(ladder: Ladder, recipe: Recipe, num_steps: int) -> Rung:
-    """Train the model itself in float64 with a whole recipe, and compare everything that it returns."""
-    ladder.on_step(f"training {num_steps} steps on {ladder.dataset.name} in float64")
-    recipe = replace(recipe, precision="float64")
-    arguments = ladder.spec, recipe, ladder.dataset, ladder.seed, num_steps, (1, 2, 16)
-    both = ladder.run(worker.trained, *arguments)
-    classes = [one.logits_nk.argmax(1) for one in both]
-    labels = ladder.dataset.test.labels
-    equal, total = int((classes[0] == classes[1]).sum()), len(labels)
-    accuracies = " and ".join(f"{(predicted == labels).mean():.3f}" for predicted in classes)
-    note = (
-        f"{max(both[0].weights)} steps on {ladder.dataset.name}: {equal} of {total} test predictions are equal, "
-        f"accuracy {accuracies}."
-    )
-    return _same_training(f"training on {ladder.dataset.name}", both, note=note, equal=equal, total=total)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from diptych.comparison.parity import samples
-from diptych.data.datasets import Dataset
 from diptych.engines.contract import FIRST_LOSS_SCALE, Arrays, Engine, optimizer_arrays
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import Dropout
@@ -80,14 +79,7 @@ class Training:
 
 
 def trained(
-    engine: Engine,
-    spec: ModelSpec,
-    recipe: Recipe,
-    dataset: Dataset,
-    seed: int,
-    most_steps: int,
-    stages: Sequence[int] = (),
-    threads: int | None = None,
+    engine: Engine, job: Job, most_steps: int, stages: Sequence[int] = (), threads: int | None = None
 ) -> Training:
     """Train as `diptych train` does, without a run folder, for up to `most_steps` steps.
 
@@ -95,7 +87,7 @@ def trained(
     """
     if threads:
         engine.configure(threads)
-    trainer, weights = Trainer(engine, Job(spec, recipe, dataset, seed, workers=0)), dict[int, Arrays]()
+    trainer, recipe, weights = Trainer(engine, job), job.recipe, dict[int, Arrays]()
     while trainer.epoch <= recipe.epochs and not trainer.should_stop and max(weights, default=0) < most_steps:
         first, batches = (trainer.epoch - 1) * trainer.num_steps, trainer.batches()
         last = min(trainer.num_steps, most_steps - first)
@@ -107,4 +99,6 @@ def trained(
         trainer.close_epoch(*trainer.validate())
     weights[0] = trainer.best if trainer.best is not None else trainer.weights()
     engine.load_weights(trainer.evaluator, weights[0])
-    return Training(trainer.epochs, trainer.best_epoch, weights, engine.predict(trainer.evaluator, dataset.test.images))
+    return Training(
+        trainer.epochs, trainer.best_epoch, weights, engine.predict(trainer.evaluator, job.dataset.test.images)
+    )
