@@ -144,8 +144,7 @@ def _rungs(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
         if drops or ladder.recipe is None:
             yield rungs.dropout(ladder, ladder.spec if drops else small_model(True))
     weight_formats = {"bfloat16": "float32"}  # the weights that it updates are float32
-    for precision in dict.fromkeys(weight_formats.get(one, one) for one in precisions):
-        yield from rungs.updates(ladder, precision)
+    yield from rungs.updates(ladder, dict.fromkeys(weight_formats.get(one, one) for one in precisions))
 
 
 def _not_covered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ import numpy as np
 from diptych import engines
 from diptych.comparison.parity import samples, worker
 from diptych.comparison.parity.certificate import Rung, differences
-from diptych.comparison.parity.features import small_model, update_recipes
+from diptych.comparison.parity.features import PLAIN, small_model, update_recipes
 from diptych.engines import masks
 from diptych.engines.contract import Arrays
 from diptych.engines.session import Session
@@ -34,6 +34,7 @@ UNITS = {precision: 2.0**-bits for precision, bits in BITS.items()}
 # Rounding a sum of n terms errs by about √n units; the largest difference measured for any layer was 1.1 √n, and 31
 # times the smaller of the engines' distances from their own float64 results.
 OF_TERMS, OF_OWN = 4.0, 8.0
+SCALED = "sgd with a loss scale"
 MASK_STEPS = (0, 1, 2, 70_000)
 
 
@@ -198,31 +199,31 @@ def dropout(ladder: Ladder, spec: ModelSpec) -> Rung:
     return Rung.judged("dropout masks", "float64", FLOAT64_TOLERANCE, differences(ours, expected, expected))
 
 
-def updates(ladder: Ladder, precision: str) -> Iterator[Rung]:
+def updates(ladder: Ladder, precisions: Iterable[str]) -> Iterator[Rung]:
     """Compare every update rule: twice on the model's own arrays, and for many steps on a small model's."""
-    ladder.on_step(f"comparing updates in {precision}")
-    recipes = update_recipes(ladder.optimizers, ladder.recipe)
-    if precision == "float16":  # the weights are float32
-        recipes = {"sgd with a loss scale": Recipe(optimizer="sgd", precision="float16")}
-    built = "float32" if precision == "float16" else precision
+    rules = update_recipes(ladder.optimizers, ladder.recipe)
+    many = sorted({1, 2, min(30, ladder.steps), ladder.steps})
+    stages = {"two updates": (ladder.spec, [1, 2])} if rules else {}
+    stages |= {f"{ladder.steps} updates of a small model": (small_model(False), many)} if rules else {}
+    for name, (spec, steps) in stages.items():
+        ladder.on_step(f"comparing {name} with each optimizer")
+        exact_results = ladder.run(worker.updated, spec, rules, "float64", ladder.seed, steps)
+        for precision in precisions:
+            if precision == "float64":
+                yield exact(name, *exact_results, exact_results[0], small=0.0)
+                continue
+            # In float16, weights and updates are float32; only the gradients are scaled.
+            recipes = {SCALED: replace(PLAIN, precision="float16")} if precision == "float16" else rules
+            both = ladder.run(worker.updated, spec, recipes, "float32", ladder.seed, steps)
+            high = both if precision == "float16" else exact_results
+            rung = rounded(name, "float32", both, high, partial(_terms_of_update, spec, recipes))
+            yield replace(rung, precision=precision)
 
-    def compared(name: str, spec: ModelSpec, stages: Sequence[int]) -> Rung:
-        def terms(array: str) -> float:
-            rule, stage, _ = array.split("/", 2)
-            # TensorFlow's fused kernel computes 1 − beta2 in the weights' format; the global norm is a long sum.
-            complement = 1.0 - recipes[rule].beta2 if rule.startswith("adam") else 1.0
-            clipped = spec.num_parameters if recipes[rule].clip_norm else 0
-            return (int(stage.removeprefix("step ")) + 1.0 / complement) ** 2 + clipped
 
-        both = ladder.run(worker.updated, spec, recipes, built, ladder.seed, stages)
-        if built == "float64":
-            return exact(name, *both, both[0], small=0.0)
-        high = both
-        if precision != "float16":
-            high = ladder.run(worker.updated, spec, recipes, "float64", ladder.seed, stages)
-        return replace(rounded(name, built, both, high, terms), precision=precision)
-
-    if recipes:
-        yield compared("two updates", ladder.spec, (1, 2))
-        stages = sorted({1, 2, min(30, ladder.steps), ladder.steps})
-        yield compared(f"{ladder.steps} updates of a small model", small_model(False), stages)
+def _terms_of_update(spec: ModelSpec, recipes: Mapping[str, Recipe], array: str) -> float:
+    """Return the square of the number of roundings after some updates; `array` is `<rule>/step <n>/<array>`."""
+    rule, stage, _ = array.split("/", 2)
+    # TensorFlow's fused kernel computes 1 − beta2 in the weights' format; the global norm is a long sum.
+    complement = 1.0 - recipes[rule].beta2 if rule.startswith("adam") else 1.0
+    clipped = spec.num_parameters if recipes[rule].clip_norm else 0
+    return (int(stage.removeprefix("step ")) + 1.0 / complement) ** 2 + clipped

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.comparison.parity import samples, worker
-from diptych.comparison.parity.certificate import Drift, Rung, differences
+from diptych.comparison.parity.certificate import SMALL, Drift, Rung, differences
 from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, small_model
-from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, Ladder
+from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, UNITS, Ladder
 from diptych.comparison.parity.worker import Training
 from diptych.engines.contract import Arrays
 from diptych.spec.layers import Dropout
@@ -18,6 +18,8 @@ from diptych.training.trainer import Job
 
 # Relative difference of weights from which trainings count as parted.
 PARTED = 1e-3
+# Largest error of a gradient, in units of the largest gradient.
+NOISE = 1e2
 
 
 def features(ladder: Ladder) -> Iterator[Rung]:
@@ -39,7 +41,22 @@ def features(ladder: Ladder) -> Iterator[Rung]:
 def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
     """Judge two trainings in float64: weights by step, history and predictions."""
     ours, theirs = ({**_arrays(one), "logits": one.logits_nk} for one in both)
-    return Rung.judged(name, "float64", FLOAT64_TOLERANCE, differences(theirs, ours, ours), **more)
+    tolerance = FLOAT64_TOLERANCE + max(map(_amplified, both))
+    return Rung.judged(name, "float64", tolerance, differences(theirs, ours, ours), **more)
+
+
+def _amplified(training: Training) -> float:
+    """Return the relative error of weights whose gradient is zero but for rounding, such as a bias before a norm.
+
+    Adam and RMSprop divide that gradient by little more than epsilon. Its error is at most NOISE units of the others.
+    """
+    roots = [np.sqrt(array) for name, array in training.state.items() if name.startswith(("second_moment/", "square/"))]
+    if not roots:
+        return 0.0
+    slopes = NOISE * UNITS["float64"] * max(float(np.sqrt(np.mean(root**2))) for root in roots)
+    moved = sum(training.rates) * max(float(np.mean(slopes / (root + training.epsilon))) for root in roots)
+    sizes = [float(np.sqrt(np.mean(array**2))) for array in training.weights[0].values()]
+    return moved / (SMALL * float(np.median(sizes)))
 
 
 def _arrays(training: Training) -> Arrays:

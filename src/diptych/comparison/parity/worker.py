@@ -76,6 +76,11 @@ class Training:
     """By step, counted from 1 over the whole training; 0 holds the saved weights, which may be averages."""
     logits_nk: np.ndarray
     """Of the test images."""
+    state: Arrays
+    """Of the optimizer, at the end."""
+    rates: list[float]
+    """Learning rate of every step."""
+    epsilon: float
 
 
 def trained(
@@ -87,7 +92,8 @@ def trained(
     """
     if threads:
         engine.configure(threads)
-    trainer, recipe, weights = Trainer(engine, job), job.recipe, dict[int, Arrays]()
+    trainer, recipe = Trainer(engine, job), job.recipe
+    weights, rates = dict[int, Arrays](), list[float]()
     while trainer.epoch <= recipe.epochs and not trainer.should_stop and max(weights, default=0) < most_steps:
         first, batches = (trainer.epoch - 1) * trainer.num_steps, trainer.batches()
         last = min(trainer.num_steps, most_steps - first)
@@ -95,10 +101,13 @@ def trained(
             if trainer.totals.steps < stop <= last:
                 trainer.train(batches, stop)
                 weights[first + stop] = engine.read_weights(trainer.model)
+        rates += trainer.rates[:last]
         batches.close()
         trainer.close_epoch(*trainer.validate())
     weights[0] = trainer.best if trainer.best is not None else trainer.weights()
     engine.load_weights(trainer.evaluator, weights[0])
-    return Training(
-        trainer.epochs, trainer.best_epoch, weights, engine.predict(trainer.evaluator, job.dataset.test.images)
+    logits_nk, state = (
+        engine.predict(trainer.evaluator, job.dataset.test.images),
+        engine.read_optimizer(trainer.optimizer),
     )
+    return Training(trainer.epochs, trainer.best_epoch, weights, logits_nk, state, rates, recipe.epsilon)

@@ -44,6 +44,7 @@ class Optimizer:
             self.slots["loss_scale"] = self.loss_scale
         self.dtype = self.parameters[0].dtype
         self.train_steps: Any = None
+        self.given: list[tf.Variable] = []
         self.steps_per_call = 1  # until the duration of a step is known
 
     def scaled(self, loss: Tensor) -> Tensor:
@@ -110,12 +111,11 @@ def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> No
 
 def apply_gradients(optimizer: Optimizer, gradients: Arrays, rate: float) -> None:
     """Update the weights once; in float16 the gradients are those of the scaled loss."""
-    slopes = []
-    for array, parameter in zip(optimizer.spec.trainable, optimizer.parameters, strict=True):
-        slope = tf.Variable(tf.zeros_like(parameter))
+    optimizer.given = optimizer.given or [tf.Variable(parameter) for parameter in optimizer.parameters]
+    for array, slope in zip(optimizer.spec.trainable, optimizer.given, strict=True):
         from_numpy(optimizer.spec, array, slope, gradients[array.name])
-        slopes.append(slope.value())
     optimizer.step += 1
+    slopes = [slope.value() for slope in optimizer.given]
     optimizer.update(slopes, tf.constant(rate, optimizer.dtype), tf.constant(optimizer.step, optimizer.dtype))
 
 
