@@ -155,8 +155,7 @@ def _not_covered(
     tested = {recipe.optimizer} if recipe else set(optimizers)
     yield from (f"optimizer {rule}" for rule in OPTIMIZERS if rule not in tested)
     yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
-    yield from (one.name for one in FEATURES if f"training with {one.name}" not in names)
-    yield from () if "training with dropout" in names else ("dropout",)
+    yield from (name for name in (*FEATURES, "dropout") if f"training with {name}" not in names)
     if not any(rung.total for rung in found):
         yield "a training of the model itself"
     elif num_left:

@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.comparison.parity import samples, worker
 from diptych.comparison.parity.certificate import SMALL, Drift, Rung, differences
-from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, small_model
+from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, recipe_with, small_model, uses
 from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, UNITS, Ladder
 from diptych.comparison.parity.worker import Training
 from diptych.engines.contract import Arrays
@@ -24,18 +24,14 @@ NOISE = 1e2
 
 def features(ladder: Ladder) -> Iterator[Rung]:
     """Compare trainings of the small model, one for each feature of a recipe."""
-    for feature in FEATURES:
-        if ladder.recipe is None or feature.used(ladder.recipe):
-            ladder.on_step(f"training a small model with {feature.name}")
-            recipe = feature.recipe(ladder.recipe)
-            dataset = samples.digits(small_model(False), recipe, ladder.seed, NUM_IMAGES)
-            job = Job(small_model(False), recipe, dataset, ladder.seed, workers=0)
-            yield _same_training(f"training with {feature.name}", ladder.run(worker.trained, job, 1000, (1, 2)))
-    if ladder.recipe is None or any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers):
-        ladder.on_step("training a small model with dropout")
-        dataset = samples.digits(small_model(True), PLAIN, ladder.seed, NUM_IMAGES)
-        job = Job(small_model(True), replace(PLAIN, epochs=8), dataset, ladder.seed, workers=0)
-        yield _same_training("training with dropout", ladder.run(worker.trained, job, 1000, (1, 2)))
+    own, dropout = ladder.recipe, any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
+    recipes = {name: recipe_with(name, own) for name in FEATURES if own is None or uses(own, name)}
+    recipes |= {"dropout": replace(PLAIN, epochs=8)} if own is None or dropout else {}
+    for name, recipe in recipes.items():
+        ladder.on_step(f"training a small model with {name}")
+        spec = small_model(name == "dropout")
+        job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed, workers=0)
+        yield _same_training(f"training with {name}", ladder.run(worker.trained, job, 1000, (1, 2)))
 
 
 def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
@@ -60,18 +56,14 @@ def _amplified(training: Training) -> float:
 
 
 def _arrays(training: Training) -> Arrays:
-    found = {
-        f"step {step}/{name}": array
-        for step, arrays in training.weights.items()
-        if step
-        for name, array in arrays.items()
-    }
+    found = {"best epoch": np.array(training.best_epoch)}
+    for step, arrays in training.weights.items():
+        found |= {f"{f'step {step}' if step else 'saved'}/{name}": array for name, array in arrays.items()}
     for record in training.epochs:
         for field in ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"):
             if record[field] is not None:
                 found[f"epoch {record['epoch']}/{field}"] = np.array(record[field])
-    found["best epoch"] = np.array(training.best_epoch)
-    return found | {f"saved/{name}": array for name, array in training.weights[0].items()}
+    return found
 
 
 def whole(ladder: Ladder, job: Job, num_steps: int) -> Rung:
