@@ -118,6 +118,7 @@ def alone(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
     spec = ladder.spec
     longest = {layer.name: _longest_sum(spec, layer.name) for layer in spec.layers}
     both: dict[str, tuple[Arrays, Arrays]] = {}
+    exact_outputs: tuple[Arrays, Arrays] | None = None
 
     def terms(array: str) -> float:
         return longest[array.partition("/")[0]]
@@ -129,7 +130,8 @@ def alone(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
         if precision == "float64":
             yield exact("each layer alone", ours, theirs, ours, small=0.0)
         else:
-            yield formats(ladder, precision)
+            exact_outputs = exact_outputs or _outputs(ladder, "float64")
+            yield formats(spec, precision, _outputs(ladder, precision), exact_outputs)
             yield rounded("each layer alone", precision, both[precision], both["float64"], terms)
 
 
@@ -141,23 +143,24 @@ def _longest_sum(spec: ModelSpec, name: str) -> int:
     return max(*(samples.SAMPLES * prod(shape[:-1]) for shape in shapes), *(shape[-1] for shape in shapes), *fans)
 
 
-def formats(ladder: Ladder, precision: str) -> Rung:
+def _outputs(ladder: Ladder, precision: str) -> tuple[Arrays, Arrays]:
+    """Return both engines' outputs of every layer in training."""
+    images = samples.batches(ladder.spec, 1, samples.SAMPLES, ladder.seed)[0].images
+    ladder.ask(partial(_build, ladder.spec, precision, samples.weights(ladder.spec, ladder.seed)))
+    return ladder.ask(lambda session: session.layer_outputs(images, True))
+
+
+def formats(spec: ModelSpec, precision: str, both: tuple[Arrays, Arrays], exact_outputs: tuple[Arrays, Arrays]) -> Rung:
     """Check that every layer computes in the format it should: the numbers that it returns show it."""
-    spec = ladder.spec
-    images = samples.batches(spec, 1, samples.SAMPLES, ladder.seed)[0].images
-    found = []
-    for built in (precision, "float64"):
-        ladder.ask(partial(_build, spec, built, samples.weights(spec, ladder.seed)))
-        found.append(ladder.ask(lambda session: session.layer_outputs(images, True)))
     apart, wrong = {}, []
     ends = (spec.layers[0].name, spec.layers[-1].name)
     for layer in spec.layers:
         expected = "float32" if layer.name in ends else precision
         apart[layer.name] = (0.0, 0.0)
-        for engine, outputs, exact_outputs in zip(engines.NAMES, *found, strict=True):
+        for engine, outputs, precise in zip(engines.NAMES, both, exact_outputs, strict=True):
             shorter = [one for one in ("float16", "bfloat16") if BITS[one] < BITS[expected]]
             used = _formats(outputs[layer.name])
-            informative = not any(one in _formats(exact_outputs[layer.name]) for one in shorter)
+            informative = not any(one in _formats(precise[layer.name]) for one in shorter)
             if expected not in used or (informative and any(one in used for one in shorter)):
                 apart[layer.name] = (np.inf, np.inf)
                 got = min(used, key=lambda one: BITS[one])

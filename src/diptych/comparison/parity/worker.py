@@ -11,21 +11,21 @@ import numpy as np
 from diptych.comparison.parity import samples
 from diptych.engines.contract import FIRST_LOSS_SCALE, Arrays, Engine, optimizer_arrays
 from diptych.spec import ModelSpec, Recipe
-from diptych.spec.layers import Dropout
+from diptych.spec.layers import BatchNorm, Dropout
 from diptych.training.trainer import Job, Trainer
 
 
 def layers_alone(engine: Engine, spec: ModelSpec, precision: str, seed: int) -> Arrays:
-    """Return what `layer_alone` does for every layer, as `<layer>/<mode>/<array>`."""
+    """Return what `layer_alone` does for every layer, as `<layer>/<array>` or `<layer>/<mode>/<array>`."""
     model = engine.build(spec, precision)
     engine.load_weights(model, samples.layer_weights(spec, seed))
     found = {}
     for layer in spec.layers:
         inputs, slopes = samples.layer_inputs(spec, layer, seed)
-        for training in (False, True):
+        modes = {"evaluation/": False, "training/": True} if isinstance(layer, BatchNorm | Dropout) else {"": True}
+        for mode, training in modes.items():
             alone = engine.layer_alone(model, layer.name, inputs, slopes, training)
-            mode = "training" if training else "evaluation"
-            found.update({f"{layer.name}/{mode}/{name.removeprefix(layer.name + '.')}": alone[name] for name in alone})
+            found.update({f"{layer.name}/{mode}{name.removeprefix(layer.name + '.')}": alone[name] for name in alone})
     return found
 
 
