@@ -31,9 +31,9 @@ PLAIN = Recipe(
 )
 
 
-# Fields whose values depend on the size of the data,
-OF_THE_SIZE = {"epochs", "step_epochs", "early_stopping", "plateau_patience", "validation_fraction"}
-OF_THE_SIZE |= {"class_weights", "flip"}  # or on the classes
+# Fields of rows that no recipe asks for, and those whose values depend on the size of the data or on the classes.
+GIVEN = {"epochs", "validation_fraction", "learning_rate"}
+OF_THE_DATA = GIVEN | {"step_epochs", "early_stopping", "plateau_patience", "class_weights", "flip"}
 FEATURES: dict[str, dict[str, Any]] = {
     name: {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
     for name, values in tomllib.loads(resources.files(__package__).joinpath("features.toml").read_text("utf-8")).items()
@@ -47,14 +47,14 @@ def uses(recipe: Recipe, feature: str) -> bool:
     if "schedule" in values:
         return bool(recipe.schedule == values["schedule"])
     own = {**vars(recipe), "decoupled_decay": recipe.decay or None}
-    return any(own[field] != getattr(PLAIN, field) for field in values.keys() - {"epochs", "validation_fraction"})
+    return any(own[field] != getattr(PLAIN, field) for field in values.keys() - GIVEN)
 
 
 def recipe_with(feature: str, own: Recipe | None) -> Recipe:
     """Return a small recipe with a feature, with the values of the user's recipe if there is one."""
     values = FEATURES[feature]
     given = {} if own is None else {**vars(own), "decoupled_decay": own.decay}
-    return replace(PLAIN, **{**values, **{name: given[name] for name in (values.keys() & given.keys()) - OF_THE_SIZE}})
+    return replace(PLAIN, **{**values, **{name: given[name] for name in (values.keys() & given.keys()) - OF_THE_DATA}})
 
 
 @cache

@@ -144,27 +144,32 @@ def _longest_sum(spec: ModelSpec, name: str) -> int:
 
 
 def _outputs(ladder: Ladder, precision: str) -> tuple[Arrays, Arrays]:
-    """Return both engines' outputs of every layer in training."""
-    images = samples.batches(ladder.spec, 1, samples.SAMPLES, ladder.seed)[0].images
+    """Return both engines' outputs of every layer in training, and their losses of two batches."""
+    batches = samples.batches(ladder.spec, 2, samples.SAMPLES, ladder.seed)
     ladder.ask(partial(_build, ladder.spec, precision, samples.weights(ladder.spec, ladder.seed)))
-    return ladder.ask(lambda session: session.layer_outputs(images, True))
+    return ladder.ask(
+        lambda session: {
+            **session.layer_outputs(batches[0].images, True),
+            "loss": np.array([session.gradients(batch)[0] for batch in batches]),
+        }
+    )
 
 
 def formats(spec: ModelSpec, precision: str, both: tuple[Arrays, Arrays], exact_outputs: tuple[Arrays, Arrays]) -> Rung:
-    """Check that every layer computes in the format it should: the numbers that it returns show it."""
+    """Check that every layer and the loss are computed in the format they should: their numbers show it."""
     apart, wrong = {}, []
-    ends = (spec.layers[0].name, spec.layers[-1].name)
-    for layer in spec.layers:
-        expected = "float32" if layer.name in ends else precision
-        apart[layer.name] = (0.0, 0.0)
+    ends = (spec.layers[0].name, spec.layers[-1].name, "loss")
+    for name in (*(layer.name for layer in spec.layers), "loss"):
+        expected = "float32" if name in ends else precision
+        apart[name] = (0.0, 0.0)
         for engine, outputs, precise in zip(engines.NAMES, both, exact_outputs, strict=True):
             shorter = [one for one in ("float16", "bfloat16") if BITS[one] < BITS[expected]]
-            used = _formats(outputs[layer.name])
-            informative = not any(one in _formats(precise[layer.name]) for one in shorter)
+            used = _formats(outputs[name])
+            informative = not any(one in _formats(precise[name]) for one in shorter)
             if expected not in used or (informative and any(one in used for one in shorter)):
-                apart[layer.name] = (np.inf, np.inf)
+                apart[name] = (np.inf, np.inf)
                 got = min(used, key=lambda one: BITS[one])
-                wrong.append(f"{engine}: '{layer.name}' computes in {got}, expected {expected}.")
+                wrong.append(f"{engine}: '{name}' is computed in {got}, expected {expected}.")
     return Rung.judged("number formats", precision, 0.0, apart, note=" ".join(wrong[:3]))
 
 

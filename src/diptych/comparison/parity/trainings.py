@@ -30,7 +30,7 @@ def features(ladder: Ladder) -> Iterator[Rung]:
     for name, recipe in recipes.items():
         ladder.on_step(f"training a small model with {name}")
         spec = small_model(name == "dropout")
-        job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed, workers=0)
+        job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed + 1, workers=0)
         yield _same_training(f"training with {name}", ladder.run(worker.trained, job, 1000, (1, 2)))
 
 

@@ -47,8 +47,8 @@ def updated(
 ) -> Arrays:
     """Return weights and optimizer state after some numbers of updates, as `<recipe>/step <n>/<array>`.
 
-    The gradients are drawn, so that nothing but the update rule matters. In float16 they belong to a scaled loss, one
-    of them overflows, and the loss scale is about to grow.
+    The gradients are drawn, so that nothing but the update rule matters; after the first update, a new optimizer loads
+    the state. In float16 the gradients belong to a scaled loss, one overflows, and the loss scale is about to grow.
     """
     model, found = engine.build(spec, precision), {}
     for label, recipe in recipes.items():
@@ -60,6 +60,10 @@ def updated(
         for step in range(1, max(stages) + 1):
             gradients = samples.gradients(spec, seed, step, recipe)
             engine.apply_gradients(optimizer, gradients, recipe.rate / (1.0 + 0.01 * step))
+            if step == 1:  # as a training that resumes
+                state = engine.read_optimizer(optimizer)
+                optimizer = engine.make_optimizer(model, recipe)
+                engine.load_optimizer(optimizer, state)
             if step in stages:
                 arrays = {**engine.read_weights(model), **engine.read_optimizer(optimizer)}
                 found.update({f"{label}/step {step}/{name}": np.asarray(array) for name, array in arrays.items()})
