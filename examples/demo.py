@@ -77,8 +77,8 @@ step("done")
 console.print(results(runs, seconds))
 console.print(f"[bold]{certificate.summary}[/]")
 console.print(
-    "Speeds are for float64. In float32 or bfloat16, or with dropout, two runs drift apart as much as two seeds do; "
-    "`diptych compare` measures by how much.\n"
+    "Speeds are for float64. In float32 or bfloat16, rounding differences grow and the two runs drift apart; "
+    "`diptych compare` measures by how much, and how much of it PyTorch shows alone.\n"
 )
 print(f"report: {report.report_path}")
 for run in runs.values():

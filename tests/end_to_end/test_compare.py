@@ -16,7 +16,7 @@ from diptych.engines import NAMES
 
 QUICK = ("--model", "mlp", "--precision", "float32", "--no-thorough", *ONE_THREAD)
 MEASURED = "train_throughput predict_throughput latency_p50 latency_p95 import_seconds first_step_seconds peak_memory"
-THOROUGH = ("--model", "mlp", "--seeds", 2, "--epochs", 3, "--precision", "float32", *ONE_THREAD)
+THOROUGH = ("--model", "mlp", "--seeds", 2, "--epochs", 3, "--precision", "bfloat16", *ONE_THREAD)
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def test_a_comparison_writes_the_same_numbers_as_html_json_and_markdown(compared
     assert all(f"{100 * mean:.2f}" in text for mean in accuracy for text in (markdown, page))
     assert result["verdict"]["headline"] in markdown
     assert report.stat().st_size < 5_000_000
-    assert 4 == len(list(folder.glob("digits-mlp-*/run.json")))
+    assert 6 == len(list(folder.glob("digits-mlp-*/run.json")))  # two pairs and two of PyTorch alone
 
 
 def test_pairs_start_equal_and_alternate_the_first_framework(compared):
@@ -79,13 +79,60 @@ def test_the_report_has_exports_the_certificate_the_scripts_and_the_relevant_dif
     assert {"adam-epsilon"} <= {row["key"] for row in result["differences"]}
 
 
+def test_a_disagreement_is_measured_beside_that_of_pytorch_with_itself(compared):
+    result, folder = compared
+    predictions, accuracies = {}, {}
+    for run in (Run.open(path.parent) for path in folder.glob("digits-mlp-*-s0-*/run.json")):
+        record = run.read_record()
+        setting = record.last_engine, record.last_threads, record.recipe.precision
+        predictions[setting] = run.read_predictions().logits_nk.argmax(axis=1)
+        accuracies[setting] = run.read_metrics()["accuracy"]
+    base = "torch", 1, "bfloat16"
+    others = {
+        "PyTorch and TensorFlow": ("tensorflow", 1, "bfloat16"),
+        "PyTorch, 1 and 2 threads": ("torch", 2, "bfloat16"),
+        "PyTorch, bfloat16 and float32": ("torch", 1, "float32"),
+    }
+    assert {base, *others.values()} == predictions.keys()
+    drift, page = result["drift"], Path(result["report"]).read_text()
+    assert (0, list(others)) == (drift["seed"], [pair["title"] for pair in drift["pairs"]])
+    for pair, setting in zip(drift["pairs"], others.values(), strict=True):
+        assert (predictions[base] == predictions[setting]).sum() == pair["num_same"]
+        assert len(predictions[base]) == pair["num_images"]
+        assert accuracies[setting] - accuracies[base] == pair["accuracy"]
+        assert f"{pair['num_same']} of {pair['num_images']}" in page
+    assert drift["pairs"][0]["num_same"] < drift["pairs"][0]["num_images"]
+    assert drift["sentence"] in page
+
+
+def test_repeating_a_comparison_trains_and_measures_nothing(compared, tmp_path):
+    result, folder = compared
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    files = {path: path.stat().st_mtime_ns for path in copy.glob("digits-*/**/*") if path.is_file()}
+    again = diptych("compare", "digits", *THOROUGH, "--out", copy, "--json")
+    assert (0, "") == (again.code, again.err), again
+    assert files == {path: path.stat().st_mtime_ns for path in copy.glob("digits-*/**/*") if path.is_file()}
+    assert [result[key] for key in ("drift", "contrasts")] == [again.json[key] for key in ("drift", "contrasts")]
+
+
+def test_runs_that_agree_on_every_image_need_no_other_runs(tmp_path):
+    settings = ("--model", "mlp", "--precision", "float64", "--epochs", 1, "--seeds", 1, *ONE_THREAD, "--out", tmp_path)
+    before = diptych("compare", "digits", *settings, "--plan", "--json").json["runs"]
+    assert ["aligned", "aligned", "threads"] == [run["arm"] for run in before]  # no format is finer than float64
+    output = diptych("compare", "digits", *settings, "--no-thorough", "--json")
+    assert (0, None) == (output.code, output.json["drift"])
+    after = diptych("compare", "digits", *settings, "--plan", "--json").json["runs"]
+    assert ["aligned", "aligned"] == [run["arm"] for run in after]
+
+
 def test_a_plan_shows_the_status_of_every_run_and_trains_none(compared, tmp_path):
     settings = (*THOROUGH, "--out", compared[1])
     done = diptych("compare", "digits", *settings, "--plan", "--json")
     assert ({"finished"}, 0) == ({run["status"] for run in done.json["runs"]}, done.json["seconds"])
     more = diptych("compare", "digits", *settings, "--seeds", 3, "--plan", "--json").json["runs"]
-    assert ["finished"] * 4 + ["new"] * 2 == [run["status"] for run in more]
-    assert [*NAMES, *reversed(NAMES), *NAMES] == [run["engine"] for run in more]
+    assert ["finished"] * 4 + ["new"] * 2 + ["finished"] * 2 == [run["status"] for run in more]
+    assert [*NAMES, *reversed(NAMES), *NAMES, NAMES[0], NAMES[0]] == [run["engine"] for run in more]
+    assert [["aligned", 0], ["threads", 0], ["precision", 0]] == [[more[i]["arm"], more[i]["seed"]] for i in (0, 6, 7)]
     fresh = diptych("compare", "digits", "--out", tmp_path / "none", "--plan")
     assert (0, False) == (fresh.code, (tmp_path / "none").exists())
     assert "nothing was run" in fresh.out

@@ -1,6 +1,7 @@
 """Comparisons of invented runs: the findings on simulated predictions of digits."""
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -75,6 +76,12 @@ def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
         drawn = [ease * true + 1.5 * near + hard + rng.normal(0, 0.5, true.shape) for _ in range(num_seeds)]
         runs = [_run(setup, engine, seed, 1.3 * drawn[seed], labels, names, rng) for seed in range(num_seeds)]
         arms.append(Arm(name, tuple(runs)))
+    near_by = [1.3 * (ease * true + 1.5 * near + hard + rng.normal(0, 0.5, true.shape)) for _ in range(2)]
+    finer = setup[0], replace(setup[1], precision="float32")
+    yardsticks = {
+        "threads": _run(setup, "torch", 0, near_by[0], labels, names, rng, engines=[{"engine": "torch", "threads": 2}]),
+        "precision": _run(finer, "torch", 0, near_by[1], labels, names, rng),
+    }
     is_explained = num_sides == 2 and num_seeds > 1
     content = findings(
         arms,
@@ -84,6 +91,7 @@ def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
         margin=0.005,
         explained=_explained(setup, num_seeds, rng) if is_explained else None,
         parity=Certificate("cnn", (8, 8, 1), 1, "c0ffee" * 10, 0, 50, {}, {}, "abacus", "now", RUNGS).to_json(),
+        yardsticks=yardsticks,
         remarks=["The speeds were measured with 2 threads.", "No image was left out."],
     )
     content["verdict"] |= {"outcome": "equivalent", "headline": "Equivalent: the two differ by less than 0.5 points."}
@@ -92,7 +100,7 @@ def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
     return content
 
 
-def _run(setup, engine, seed, logits, labels, names, rng):
+def _run(setup, engine, seed, logits, labels, names, rng, **entries):
     """A finished run without a folder."""
     spec, recipe = setup
     record = record_of(
@@ -102,6 +110,7 @@ def _run(setup, engine, seed, logits, labels, names, rng):
         split_sizes={"train": 1437, "validation": 0, "test": len(labels)},
         spec=model_to_json(spec),
         recipe=recipe_to_json(recipe),
+        **entries,
     )
     run = FinishedRun(Run(Path(f"runs/digits-cnn-{engine}-s{seed}")), record, logits.astype(np.float32), labels)
     epochs = [

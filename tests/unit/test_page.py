@@ -80,20 +80,27 @@ def test_a_report_of_any_shape_is_valid_and_its_tables_are_even(shape):
     assert not [value for value in attributes if value and re.search(r"\b(nan|inf|None)\b", value)]
     assert len(page) < 2_000_000
     tables = [block.splitlines() for block in markdown(comparison).split("\n\n") if block.startswith("|")]
-    assert len(tables) == 2 * (len(comparison["sides"]) - 1) + 2
+    assert len(tables) == 2 * (len(comparison["sides"]) - 1) + 3
     for lines in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
-def test_the_first_screen_has_results_then_parity_then_drift_and_no_p_value(comparison, page):
+def test_the_first_screen_has_parity_then_results_then_drift_and_no_p_value(comparison, page):
     text = page.text.split("Equivalent: the two")[0]
     medians = {cost["key"]: cost["medians"] for cost in comparison["costs"]}
     accuracy, _, loss, _ = comparison["contrasts"][0]["measures"]
-    wanted = [f" {comparison['title']} "]
+    wanted = [
+        f" {comparison['title']} ",
+        "✓ Proven equal: given the same weights, images and settings, both frameworks",
+    ]
+    wanted.append(comparison["parity"]["summary"].replace("e-", "e‑"))
     for place in (0, 1):
         wanted += [percent(accuracy["means"][place]), f"{loss['means'][place]:.4f}"]
         wanted += [f"{medians['train_throughput'][place]:,.0f}", f"{medians['train_seconds'][place]:.1f}"]
-    wanted += [comparison["parity"]["summary"].replace("e-", "e‑"), *comparison["drift"]]
+    for pair in comparison["drift"]["pairs"]:
+        same = f"{percent(pair['num_same'] / pair['num_images'])} {pair['num_same']} of {pair['num_images']}"
+        wanted.append(f"{pair['title']} {same} {wording.change(pair['accuracy'])} points")
+    wanted.append(comparison["drift"]["sentence"])
     places = [text.rindex(part) for part in wanted]
     assert places == sorted(places)
     assert not re.search(r"\bp\b|95%", text)
@@ -102,14 +109,25 @@ def test_the_first_screen_has_results_then_parity_then_drift_and_no_p_value(comp
 def test_a_busy_machine_leaves_speed_and_time_out_of_the_first_screen_which_shows_failed_parity():
     comparison = make_comparison()
     comparison["disturbed"] = ["The machine was busy."]
-    comparison["parity"] |= {"passed": False, "summary": "NOT the same model: see the certificate."}
+    comparison["parity"] |= {"passed": False, "verdict": "NOT the same model: 1 of 4 comparisons failed."}
     shown = read(render(comparison, {})).text.split("Equivalent: the two")[0]
-    assert "✗ NOT the same model: see the certificate." in shown
+    assert (
+        "✗ Not equal: given the same weights, images and settings, the frameworks compute different numbers." in shown
+    )
+    assert comparison["parity"]["verdict"] in shown
     for text in (shown, markdown(comparison).split("**Equivalent")[0]):
         assert "Speeds and times are omitted. The machine was busy." in text
         for key in ("train_throughput", "train_seconds"):
             medians = next(cost["medians"] for cost in comparison["costs"] if cost["key"] == key)
             assert not any(f"{median:,.1f}" in text or f"{median:,.0f} " in text for median in medians)
+
+
+@pytest.mark.parametrize("names", [[], ["augmentation", "early stopping"]], ids=["nothing", "two"])
+def test_what_a_certificate_does_not_cover_is_beside_what_it_proves(names):
+    comparison = make_comparison()
+    comparison["parity"]["not_covered"] = names
+    for text in (read(render(comparison, {})).text.split("Results on the test set")[0], markdown(comparison)):
+        assert bool(names) == ("Not covered: augmentation, early stopping." in text) == ("Not covered" in text)
 
 
 def test_every_number_is_shown(comparison, page):
@@ -165,7 +183,9 @@ def test_the_gallery_shows_images_with_both_predictions(comparison, page):
 def test_names_cannot_inject_html():
     comparison = make_comparison(num_classes=2, num_images=200)
     comparison["title"] = comparison["command"] = comparison["verdict"]["headline"] = HOSTILE
-    comparison["verdict"]["details"] = comparison["remarks"] = comparison["drift"] = comparison["disturbed"] = [HOSTILE]
+    comparison["verdict"]["details"] = comparison["remarks"] = comparison["disturbed"] = [HOSTILE]
+    comparison["drift"]["sentence"] = comparison["drift"]["pairs"][0]["title"] = HOSTILE
+    comparison["parity"]["not_covered"] = [HOSTILE]
     comparison["subject"]["class_names"][0] = comparison["per_class"][0]["name"] = HOSTILE
     comparison["sides"][1]["name"] = comparison["parity"]["summary"] = HOSTILE
     comparison["settings"]["recipe"]["note"] = HOSTILE
@@ -179,7 +199,7 @@ def test_names_cannot_inject_html():
 
 def test_what_was_not_measured_is_left_out():
     gone = {"explained": None, "parity": None, "code": None, "deployment": None, "differences": [], "costs": []}
-    comparison = make_comparison() | gone | {"drift": []}
+    comparison = make_comparison() | gone | {"drift": None}
     comparison["gallery"] |= {"num_disagreements": 0, "disagreements": [], "num_shared": 0, "shared_mistakes": []}
     comparison["confusion"] = [np.diag([90] * 10).tolist()] * 2
     for side in comparison["curves"]:

@@ -19,7 +19,7 @@ from diptych.artifacts.store import atomic_write, json_text, read_json, write_js
 from diptych.comparison import parity
 from diptych.comparison.costs import measure
 from diptych.comparison.defaults import accuracies, explain, summarize
-from diptych.comparison.experiment import Experiment, is_complete
+from diptych.comparison.experiment import Cell, Experiment, is_complete
 from diptych.comparison.findings import findings
 from diptych.comparison.parity.certificate import VERSION, Certificate, write
 from diptych.comparison.runs import TITLES, Arm, FinishedRun, group, shared_seeds
@@ -71,7 +71,7 @@ def compare(
             for `train`.
         class_names: as for `train`.
         margin: difference in accuracy, in percentage points, that does not matter.
-        thorough: also measure speed and memory, prove parity and export.
+        thorough: also measure speed, memory and why the runs of a seed disagree, prove parity, and export.
         callbacks: as for `train`, but they cannot end a training.
         progress: show progress.
         on_step: called with a description of each step before it starts.
@@ -83,7 +83,10 @@ def compare(
     check_margin(margin)
     experiment = design(data, class_names, **options)
     with shown(callbacks, progress) as notify:
-        runs = _run_all(experiment, thorough, notify, on_step)
+        train = partial(_run_all, experiment, thorough, notify, on_step)
+        runs = train(experiment.cells)
+        yardsticks = experiment.yardsticks() if thorough else ()
+        runs |= train(yardsticks)
     directory = Path(experiment.options.out) / experiment.name
     if thorough:
         for side in _arms(experiment, runs, experiment.arms[0]):
@@ -101,6 +104,7 @@ def compare(
         margin=margin / 100,
         explained=explained,
         parity=_certificate(experiment, directory, on_step) if thorough else None,
+        yardsticks={cell.arm: FinishedRun.of(runs[experiment.digest(cell)]) for cell in yardsticks},
         remarks=() if thorough else ("Speed, memory, parity and exports were skipped (--no-thorough).",),
     )
     if explained:
@@ -167,9 +171,11 @@ def check_margin(margin: float) -> None:
         raise UsageError(f"'margin' must be between 0 and 100 percentage points, got {margin}.")
 
 
-def _run_all(experiment: Experiment, thorough: bool, notify: Notify, on_step: OnStep) -> dict[str, Run]:
+def _run_all(
+    experiment: Experiment, thorough: bool, notify: Notify, on_step: OnStep, cells: Sequence[Cell]
+) -> dict[str, Run]:
     """Train the missing runs in order and measure the reported ones; return all runs by their cell's digest."""
-    cells, runs = experiment.cells, {}
+    runs = {}
 
     def tell(kind: str, fields: dict[str, Any]) -> None:
         if notify(kind, fields):
@@ -181,7 +187,7 @@ def _run_all(experiment: Experiment, thorough: bool, notify: Notify, on_step: On
         if run is None or not is_complete(run):
             on_step(f"training {label}")
             run = run or experiment.create(cell)
-            complete(run, Settings(cell.engine, experiment.threads), partial(experiment.data, cell.seed), tell)
+            complete(run, Settings(cell.engine, cell.threads), partial(experiment.data, cell.seed), tell)
         if thorough and cell.arm == experiment.arms[0] and not run.cost_path.exists():
             on_step(f"measuring {label}")
             measure(run, experiment.threads)

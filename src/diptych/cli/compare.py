@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
 from diptych.cli.output import print_json, print_table
@@ -16,7 +16,6 @@ from diptych.spec import Recipe
 
 if TYPE_CHECKING:
     from diptych.api.comparison import Comparison
-    from diptych.comparison.experiment import Experiment
 
 BESIDE_RUNS = ("margin", "out", "verify_files", "json")
 
@@ -35,7 +34,7 @@ class Compare:
     margin: float = 0.5
     """Largest difference in accuracy, in percentage points, that counts as equivalent."""
     thorough: bool = True
-    """Also measure speed and memory, verify parity and export the models."""
+    """Also measure speed, memory and why the runs of a seed disagree, verify parity, and export the models."""
     plan: bool = False
     """Print the missing runs and their estimated time without training."""
     verify_files: bool = False
@@ -68,7 +67,7 @@ def main(args: list[str]) -> int:
         raise UsageError(f"compare requires DATA or the paths of at least two runs, got only '{parsed.what[0]}'.")
     options = {**vars(parsed.comparison_options), **vars(parsed.data_options), "recipe": parsed.recipe_fields}
     if parsed.plan:
-        _print_plan(comparison.design(parsed.what[0], **options), parsed.json)
+        _print_plan(comparison.design(parsed.what[0], **options).plan(parsed.thorough), parsed.json)
         return 0
     compare = partial(comparison.compare, parsed.what[0], margin=parsed.margin, thorough=parsed.thorough, **options)
     if parsed.json:
@@ -82,8 +81,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def _print_plan(experiment: Experiment, as_json: bool) -> None:
-    rows = experiment.plan()
+def _print_plan(rows: list[dict[str, Any]], as_json: bool) -> None:
     total = sum(row["seconds"] for row in rows)
     if as_json:
         print_json({"runs": rows, "seconds": total})

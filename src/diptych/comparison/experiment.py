@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import escape
 from hashlib import sha256
@@ -21,6 +21,7 @@ from diptych import engines
 from diptych.artifacts.run import Run
 from diptych.comparison import defaults
 from diptych.comparison.defaults import ALIGNED, NATIVE
+from diptych.comparison.runs import FinishedRun
 from diptych.data.datasets import TEST_FRACTION, Dataset
 from diptych.data.preprocess import channel_statistics
 from diptych.errors import ArtifactError, UsageError
@@ -28,6 +29,7 @@ from diptych.options import CompareOptions
 from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.codec import model_to_json, recipe_to_json
+from diptych.spec.recipe import Precision
 from diptych.training import provenance
 from diptych.training.machine import machine, versions
 from diptych.training.provenance import DataSource
@@ -36,17 +38,21 @@ from diptych.training.provenance import DataSource
 USUAL_SHARE = 0.5
 SECONDS_TO_START = 10.0
 
+FINER: dict[str, Precision] = {"bfloat16": "float32", "float16": "float32", "auto": "float32", "float32": "float64"}
+"""The number format that shows how much of a result is the rounding of another."""
+
 
 @dataclass(frozen=True)
 class Cell:
     """One run of a comparison."""
 
     arm: str
-    """aligned, native, or the key of the one switched default."""
+    """aligned, native, the key of the one switched default, or what differs in a yardstick: threads or precision."""
     seed: int
     engine: str
     spec: ModelSpec
     recipe: Recipe
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,25 @@ class Experiment:
         for default in defaults.of(aligned):
             if arm in (NATIVE, default.key):
                 setup = default.switch(setup, engine)
-        return Cell(arm, seed, engine, *setup)
+        return Cell(arm, seed, engine, *setup, self.threads)
+
+    def yardsticks(self) -> tuple[Cell, ...]:
+        """Return runs that show how far PyTorch alone parts: with other threads, and in a finer number format.
+
+        They are of the first seed whose two runs disagree, or may yet disagree, on the class of a test image; if all
+        runs are finished and agree, there are none.
+        """
+        for seed in self.seeds:
+            cells = [self.cell(self.arms[0], seed, engine) for engine in engines.NAMES]
+            pair = [FinishedRun.of(run) for run in map(self.find, cells) if run and is_complete(run)]
+            if len(pair) == len(cells) and np.array_equal(pair[0].predicted_n, pair[1].predicted_n):
+                continue
+            first = cells[0]
+            others = [replace(first, arm="threads", threads=1 if self.threads > 1 else 2)]
+            if finer := FINER.get((pair[0].record if pair else first).recipe.precision):
+                others.append(replace(first, arm="precision", recipe=replace(first.recipe, precision=finer)))
+            return tuple(others)
+        return ()
 
     def digest(self, cell: Cell) -> str:
         """Return the digest of everything a run follows from, except the content of its data."""
@@ -137,7 +161,7 @@ class Experiment:
             "recipe": recipe_to_json(cell.recipe),
             "seed": cell.seed,
             "engine": cell.engine,
-            "threads": self.threads,
+            "threads": cell.threads,
             "world": self._world,
         }
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -153,7 +177,7 @@ class Experiment:
             run = Run.open(path.parent)
             record = run.read_record()
             # `diptych train --resume` can change the engine and the threads.
-            starts = {(start.engine, start.threads) for start in record.engines} - {(cell.engine, self.threads)}
+            starts = {(start.engine, start.threads) for start in record.engines} - {(cell.engine, cell.threads)}
             if record.key != self.digest(cell) or starts:
                 continue
             if record.data.fingerprint != self._fingerprints[cell.seed]:
@@ -182,9 +206,9 @@ class Experiment:
         arms = sha256(" ".join((first, *self.arms)).encode()).hexdigest()[:6]
         return f"compare-{self._read.name}-{self.spec.name}-{self.arms[0]}-{arms}"
 
-    def plan(self) -> list[dict[str, Any]]:
+    def plan(self, thorough: bool = True) -> list[dict[str, Any]]:
         """Return the arm, seed, engine and status of every run, and an estimate of the seconds left."""
-        runs = {cell: self.find(cell) for cell in self.cells}
+        runs = {cell: self.find(cell) for cell in (*self.cells, *(self.yardsticks() if thorough else ()))}
         epochs = {cell: run.history if run else [] for cell, run in runs.items()}
         planned = []
         for cell, run in runs.items():

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from diptych.comparison.costs import costs, disturbances
-from diptych.comparison.runs import Arm, Shipped, shared_seeds
+from diptych.comparison.runs import Arm, FinishedRun, Shipped, shared_seeds
 from diptych.comparison.statistics import contrast, gallery, pairs
-from diptych.comparison.wording import verdict
+from diptych.comparison.wording import attribution, verdict
 from diptych.deployment.formats import FORMATS
 from diptych.engines.differences import LEDGER
 from diptych.evaluation import absent, caution, reliability_bins
@@ -24,12 +24,15 @@ from diptych.spec import layers as L
 VERSION = 1
 COMPILED = {"torch": "eager", "tensorflow": "tf.function"}
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-DRIFT = {
-    "auto": "Rounding: bfloat16, used if the processor supports it, has 8 significant bits.",
-    "bfloat16": "Rounding: bfloat16 has 8 significant bits, and the frameworks sum in different orders.",
-    "float16": "Rounding: float16 has 11 significant bits, and the frameworks sum in different orders.",
-    "float32": "Rounding: float32 results differ in the last bits, and these differences grow from step to step.",
+CHANGED = {
+    "framework": "{0} and {1}",
+    "threads": "{0}, {2.last_threads} and {3.last_threads} threads",
+    "precision": "{0}, {2.recipe.precision} and {3.recipe.precision}",
 }
+NOT_MEASURED = (
+    "The runs of a seed start equal, but the frameworks round differently, and rounding differences grow from step to "
+    "step. How much of the disagreement this explains was not measured."
+)
 
 
 def findings(
@@ -38,14 +41,15 @@ def findings(
     margin: float,
     explained: Mapping[str, Any] | None = None,
     parity: Mapping[str, Any] | None = None,
+    yardsticks: Mapping[str, FinishedRun] | None = None,
     remarks: Sequence[str] = (),
     **entries: str,
 ) -> dict[str, Any]:
     """Compare arms and return everything that the report shows, as plain data.
 
     The arms have the same test set and number of runs; `margin` is the difference in accuracy that does not matter, as
-    a share; `explained` and `parity` are each default's effect and the certificate, if measured; `entries` are the kind
-    (aligned, native or runs), the title and the command that repeats the comparison.
+    a share; `explained` and `parity` are each default's effect and the certificate, if measured; `yardsticks` are those
+    of `drift`; `entries` are the kind (aligned, native or runs), the title and the command that repeats the comparison.
     """
     others = list(enumerate(arms[1:], start=1))
     contrasts = [contrast(arms[0], other, place, margin) for place, other in others]
@@ -99,7 +103,7 @@ def findings(
         },
         "explained": explained,
         "parity": parity,
-        "drift": drift(arms),
+        "drift": drift(arms, yardsticks),
         "disturbed": disturbed,
         "gallery": gallery(arms),
         "code": _code(arms[:2]),
@@ -114,18 +118,34 @@ def findings(
     }
 
 
-def drift(arms: Sequence[Arm]) -> list[str]:
-    """Return the reasons why equal models, trained in both frameworks, end with different weights.
+def drift(arms: Sequence[Arm], yardsticks: Mapping[str, FinishedRun] | None = None) -> dict[str, Any] | None:
+    """Return how many test images get the same class from two frameworks, and from PyTorch with only a setting changed.
 
-    The parity check excludes these causes: it trains in float64, with dropout rates of 0.
+    `yardsticks`, by the name of that setting, repeat the first arm's run of the first seed whose runs disagree. Without
+    them, equal trainings that disagree have a sentence but no numbers; all others have None.
     """
-    if len({run.record.last_engine for arm in arms for run in arm.runs}) < 2:
-        return []
-    layers = [layer for arm in arms for layer in arm.record.spec.layers]
-    dropout = any(isinstance(layer, L.Dropout) and layer.rate > 0 for layer in layers)
-    precisions = sorted({arm.record.recipe.precision for arm in arms} & DRIFT.keys())
-    reasons = ["Dropout: each framework draws its own random masks."] if dropout else []
-    return [*reasons, *(DRIFT[precision] for precision in precisions)]
+    first, second = arms[:2]
+    pairs = zip(first.runs, second.runs, strict=True)
+    apart = [(one, other) for one, other in pairs if not np.array_equal(one.predicted_n, other.predicted_n)]
+    if not apart or first.record.last_engine == second.record.last_engine:
+        return None
+    if not yardsticks:
+        one, other = ((r.spec_json, r.recipe_json, r.data.fingerprint) for r in (first.record, second.record))
+        is_equal = one == other and shared_seeds((first, second))
+        return {"seed": None, "pairs": [], "sentence": NOT_MEASURED} if is_equal else None
+    base, other = apart[0]
+    runs = {"framework": other, **yardsticks}
+    rows = [
+        {
+            "changed": changed,
+            "title": CHANGED[changed].format(base.title, run.title, base.record, run.record),
+            "num_same": int((base.predicted_n == run.predicted_n).sum()),
+            "num_images": len(base.predicted_n),
+            "accuracy": run.value("accuracy") - base.value("accuracy"),
+        }
+        for changed, run in runs.items()
+    ]
+    return {"seed": base.record.seed, "pairs": rows, "sentence": attribution(rows)}
 
 
 def relevance(spec: ModelSpec, recipe: Recipe) -> dict[str, bool]:

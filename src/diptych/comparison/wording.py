@@ -12,6 +12,7 @@ UNITS = {"share": "points", "nats": "nats"}
 """Units of differences, by the unit of the measure."""
 BYTES = ("bytes", "KiB", "MiB", "GiB", "TiB")
 Contrast = Mapping[str, Any]
+CAUSES = {"threads": "the number of threads", "precision": "the number format"}
 OUTCOMES = ("too-few", "different", "undecided", "equivalent")
 
 
@@ -100,6 +101,30 @@ def _single(first: str, second: str, contrast: Contrast, pair: Mapping[str, Any]
         f"The two models predict the same class for {contrast['agreement']:.2%} of the test images.",
         "Another seed may change the accuracy by more than this difference; compare at least two pairs.",
     ]
+
+
+def proof(certificate: Mapping[str, Any]) -> str:
+    """Say in a sentence what a parity certificate shows."""
+    if certificate["passed"]:
+        same = "outputs, gradients and weight updates, up to rounding"
+        return f"Proven equal: given the same weights, images and settings, both frameworks compute the same {same}."
+    return "Not equal: given the same weights, images and settings, the frameworks compute different numbers."
+
+
+def attribution(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Say how much of the disagreement of two frameworks, in the first of the pairs, the other pairs can explain."""
+    total, *counts = (pair["num_images"] - pair["num_same"] for pair in pairs)
+    most = max(counts)
+    reached = [CAUSES[pair["changed"]] for pair, n in zip(pairs[1:], counts, strict=True) if n >= min(most, total)]
+    changed = f"when only {' or '.join(reached)} changes"
+    if not most:
+        return f"PyTorch agrees with itself on every image {changed}, so the frameworks account for the disagreement."
+    if most >= total:
+        return f"PyTorch disagrees with itself on at least as many images {changed}, so rounding alone can explain it."
+    # Two standard deviations of a difference of two counts.
+    rest = "within chance" if total - most <= 2 * (total + most) ** 0.5 else "due to the frameworks"
+    alone = f"PyTorch disagrees with itself on {plural(most, 'image')} {changed}"
+    return f"{alone}, so rounding alone can explain {most} of the {total} disagreements; the rest is {rest}."
 
 
 def _with_other_images(accuracy: Any) -> str:
