@@ -127,7 +127,8 @@ def test_a_drift_has_the_agreement_of_the_frameworks_and_of_pytorch_with_itself(
         ),
         (
             (13, 15, 13),
-            "when only the number of threads or the number format changes, so rounding alone can explain it.",
+            "when only the number of threads or the number format changes, so rounding alone can explain the"
+            " disagreement of the frameworks.",
         ),
         ((13, 8, 11), "on 11 images when only the number format changes, so rounding alone can explain 11 of the 13"),
         ((13, 8, 11), "; the rest is within chance."),

@@ -119,12 +119,13 @@ def attribution(pairs: Sequence[Mapping[str, Any]]) -> str:
     changed = f"when only {' or '.join(reached)} changes"
     if not most:
         return f"PyTorch agrees with itself on every image {changed}, so the frameworks account for the disagreement."
+    images = plural(most, "image") if most < total else "at least as many images"
+    alone = f"PyTorch disagrees with itself on {images} {changed}, so rounding alone can explain"
     if most >= total:
-        return f"PyTorch disagrees with itself on at least as many images {changed}, so rounding alone can explain it."
+        return f"{alone} the disagreement of the frameworks."
     # Two standard deviations of a difference of two counts.
     rest = "within chance" if total - most <= 2 * (total + most) ** 0.5 else "due to the frameworks"
-    alone = f"PyTorch disagrees with itself on {plural(most, 'image')} {changed}"
-    return f"{alone}, so rounding alone can explain {most} of the {total} disagreements; the rest is {rest}."
+    return f"{alone} {most} of the {total} disagreements; the rest is {rest}."
 
 
 def _with_other_images(accuracy: Any) -> str:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from diptych.comparison import wording
 from diptych.data.rules import Finding
+from diptych.errors import first_of
 from diptych.reports import figures, figures_panels, svg
 from diptych.reports.svg import Side, sides_of
 
@@ -229,7 +230,7 @@ def _environment() -> jinja2.Environment:
     names = ("count", "percent", "change", "size", "spread", "interval", "p_value", "headed")
     environment.filters.update({name: getattr(wording, name) for name in names})
     environment.filters["json"] = lambda data: json.dumps(data, indent=2, ensure_ascii=False)
-    environment.filters["highlighted"] = highlighted
+    environment.filters |= {"highlighted": highlighted, "first_of": first_of}
     environment.globals.update(
         words=wording, swatch=svg.swatch, pair_name=figures.pair_name, quantities=figures_panels.QUANTITIES
     )
