@@ -74,7 +74,7 @@ def test_the_report_has_exports_the_certificate_the_scripts_and_the_relevant_dif
     parity = result["parity"]
     assert parity["passed"]
     assert parity["same_predictions"] == parity["num_predictions"] > 300
-    assert (50, True) == (parity["steps"], 0 < parity["float64_difference"] < 1e-9)
+    assert (120, True) == (parity["steps"], 0 < parity["float64_difference"] < 1e-9)
     assert all(compile(script["source"], script["file"], "exec") for script in result["code"]["scripts"])
     assert {"adam-epsilon"} <= {row["key"] for row in result["differences"]}
 
