@@ -130,8 +130,8 @@ def drift(arms: Sequence[Arm], yardsticks: Mapping[str, FinishedRun] | None = No
     if not apart or first.record.last_engine == second.record.last_engine:
         return None
     if not yardsticks:
-        one, other = ((r.spec_json, r.recipe_json, r.data.fingerprint) for r in (first.record, second.record))
-        is_equal = one == other and shared_seeds((first, second))
+        settings = [(r.spec_json, r.recipe_json, r.data.fingerprint) for r in (first.record, second.record)]
+        is_equal = settings[0] == settings[1] and shared_seeds((first, second))
         return {"seed": None, "pairs": [], "sentence": NOT_MEASURED} if is_equal else None
     base, other = apart[0]
     runs = {"framework": other, **yardsticks}
