@@ -68,6 +68,7 @@ def verify(
     recipe: str | Path | Recipe | None = None,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     num_classes: int = 10,
+    seed: int | None = None,
     **settings: Any,
 ) -> Certificate:
     """Prove that a model is the same in both frameworks; see `comparison.parity.verify` for the settings.
@@ -77,7 +78,8 @@ def verify(
         recipe: recipe name, `recipe.json`, or recipe: test what it uses (default: all that a recipe can ask for).
         input_shape: (height, width, channels), for a named model.
         num_classes: number of logits, for a named model.
-        settings: optimizers, precisions, steps, digits_epochs, thorough, seed, on_step.
+        seed: seed of weights, images, batches and dropout masks (default: the run's, or 0).
+        settings: optimizers, precisions, steps, digits_epochs, thorough, on_step.
 
     Raises:
         SpecError: there is no such model or recipe, or it does not fit the shape.
@@ -91,10 +93,12 @@ def verify(
         if recipe is not None:
             raise UsageError(f"'{model}' is a run, which has its own recipe; omit 'recipe'.")
         weights = run.read_start(record.start.sha256) if record.start else None
-        own = {"recipe": record.recipe, "dataset": load_data(record), "weights": weights, "seed": record.seed}
-        return parity.verify(record.spec, **{**own, **settings})
+        settings |= {"recipe": record.recipe, "dataset": load_data(record), "weights": weights}
+        return parity.verify(record.spec, seed=record.seed if seed is None else seed, **settings)
     chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-    return parity.verify(_spec(model, ImageOptions(input_shape, num_classes)), recipe=chosen, **settings)
+    return parity.verify(
+        _spec(model, ImageOptions(input_shape, num_classes)), recipe=chosen, seed=seed or 0, **settings
+    )
 
 
 @accepts(ImageOptions, CardOptions)

@@ -25,14 +25,14 @@ class Verify:
     """Test what this recipe uses (see `diptych recipes`), or a recipe.json (default: all that a recipe can ask for)."""
     thorough: bool = False
     """Train the model for all steps on all images, also in float32 to show where rounding parts trainings."""
-    optimizer: tuple[Rule, ...] = option(("sgd", "adam", "adamw", "rmsprop"), metavar="RULE")
-    """Optimizers to check (without a recipe)."""
+    optimizer: tuple[Rule, ...] | None = option(None, metavar="RULE")
+    """Optimizers to check (default: the recipe's, or all)."""
     steps: int = 120
     """Updates with each optimizer."""
     digits_epochs: int = 3
     """Epochs of training on digits without a recipe; 0 skips every training."""
-    seed: int = 0
-    """Seed of weights, images, batches and dropout masks."""
+    seed: int | None = None
+    """Seed of weights, images, batches and dropout masks (default: the run's, or 0)."""
     out: Path | None = None
     """Folder for parity.json and parity.txt (default: certificates/MODEL)."""
     options: ImageOptions = field(default_factory=ImageOptions)

@@ -52,7 +52,7 @@ def verify(
     recipe: Recipe | None = None,
     dataset: Dataset | None = None,
     weights: Arrays | None = None,
-    optimizers: Sequence[Rule] = OPTIMIZERS,
+    optimizers: Sequence[Rule] | None = None,
     precisions: Sequence[str] | None = None,
     steps: int = 120,
     digits_epochs: int = 3,
@@ -68,7 +68,7 @@ def verify(
         recipe: test what this recipe uses (default: everything that a recipe can ask for).
         dataset: what the model itself is trained on (default: digits).
         weights: those that this training starts from (default: initial ones, drawn from the seed).
-        optimizers: update rules to test, without a recipe: sgd, adam, adamw, rmsprop.
+        optimizers: update rules to test (default: the recipe's, or sgd, adam, adamw and rmsprop).
         precisions: float64, in which equal mathematics is equal, and float32, float16 and bfloat16 (default: all, or
             float64 and the recipe's).
         steps: updates with each rule on given gradients; at least 2.
@@ -80,6 +80,9 @@ def verify(
 
     Raises UsageError for an invalid argument, and DiptychError if a framework is not installed or failed.
     """
+    if recipe and optimizers not in (None, (recipe.optimizer,)):
+        raise UsageError(f"'optimizers' must be omitted with a recipe, whose optimizer is {recipe.optimizer}.")
+    optimizers = OPTIMIZERS if optimizers is None else optimizers
     if precisions is None:
         precisions = PRECISIONS
         if recipe is not None:
