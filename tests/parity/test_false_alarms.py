@@ -13,32 +13,26 @@ from diptych.spec import layers as L
 from diptych.spec import zoo
 from diptych.spec.codec import model_from_json, model_to_json
 
-SEEDS = range(5)
-FEW_STEPS = {"steps": 2}
+MODELS = [*map(of_the_zoo, zoo.MODELS), *odd_specs(), *map(random_spec, range(30))]
 
 
-def rows():
-    """Every model from every seed: odd and random ones with the default steps, the larger ones of the zoo with two."""
-    models = [(model, {}) for model in (*odd_specs(), *map(random_spec, range(30)))]
-    models += [(of_the_zoo(name), FEW_STEPS) for name in zoo.MODELS]
-    return [pytest.param(model, steps, seed, id=f"{model.name}-{seed}") for model, steps in models for seed in SEEDS]
-
-
-def assert_same(model, **arguments):
-    certificate = verify(model, digits_epochs=0, **arguments)
+def assert_same(model, pair, seed):
+    """The ladder finds no difference in any format; further updates are those of a model that is always the same."""
+    certificate = verify(model, steps=2, digits_epochs=0, seed=seed, pair=pair)
     assert certificate.passed, certificate.to_text()
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("model", "steps", "seed"), rows())
-def test_a_correct_model_is_never_called_different(pair, model, steps, seed):
-    assert_same(model, seed=seed, pair=pair, **steps)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
+def test_a_correct_model_is_never_called_different(pair, model, seed):
+    assert_same(model, pair, seed)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("number", [30, 31])
+@pytest.mark.parametrize("number", [31, 32])
 def test_a_random_model_is_the_same_in_both_frameworks(pair, number, seed):
-    assert_same(random_spec(number), seed=seed, pair=pair, **FEW_STEPS)
+    assert_same(random_spec(number), pair, seed)
 
 
 @given(SPECS)
