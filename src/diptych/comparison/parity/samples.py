@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,13 @@ def digits(spec: ModelSpec, recipe: Recipe, seed: int, most: int | None = None) 
     return Dataset.of(names, splits, "digits").divide(
         seed, recipe.validation_fraction if recipe.wants_validation else 0.0
     )
+
+
+def nudged(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return float64 weights that differ in their last bit."""
+    generator = np.random.default_rng(4)
+    steps = {name: generator.choice([-1.0, 1.0], array.shape) for name, array in weights.items()}
+    return {name: np.asarray(array * (1.0 + 2.0**-52 * steps[name])) for name, array in weights.items()}
 
 
 def layer_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:

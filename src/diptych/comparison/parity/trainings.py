@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from diptych.comparison.parity import samples, worker
-from diptych.comparison.parity.certificate import SMALL, Drift, Rung, differences
+from diptych.comparison.parity.certificate import Drift, Rung, differences
 from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, recipe_with, small_model, uses
-from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, UNITS, Ladder
+from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, Ladder, conditioned
 from diptych.comparison.parity.worker import Training
 from diptych.engines.contract import Arrays
+from diptych.spec.init import initial_weights
 from diptych.spec.layers import Dropout
 from diptych.training.trainer import Job
 
 # Relative difference of weights from which trainings count as parted.
 PARTED = 1e-3
-# Largest error of a gradient, in units of the largest gradient.
-NOISE = 1e2
+STAGES = (1, 2, 16)
 
 
 def features(ladder: Ladder) -> Iterator[Rung]:
@@ -36,27 +36,12 @@ def features(ladder: Ladder) -> Iterator[Rung]:
 
 def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
     """Judge two trainings in float64: weights by step, history and predictions."""
-    ours, theirs = ({**_arrays(one), "logits": one.logits_nk} for one in both)
-    tolerance = FLOAT64_TOLERANCE + max(map(_amplified, both))
-    return Rung.judged(name, "float64", tolerance, differences(theirs, ours, ours), **more)
-
-
-def _amplified(training: Training) -> float:
-    """Return the relative error of weights whose gradient is zero but for rounding, such as a bias before a norm.
-
-    Adam and RMSprop divide that gradient by little more than epsilon. Its error is at most NOISE units of the others.
-    """
-    roots = [np.sqrt(array) for name, array in training.state.items() if name.startswith(("second_moment/", "square/"))]
-    if not roots:
-        return 0.0
-    slopes = NOISE * UNITS["float64"] * max(float(np.sqrt(np.mean(root**2))) for root in roots)
-    moved = sum(training.rates) * max(float(np.mean(slopes / (root + training.epsilon))) for root in roots)
-    sizes = [float(np.sqrt(np.mean(array**2))) for array in training.weights[0].values()]
-    return moved / (SMALL * float(np.median(sizes)))
+    ours, theirs = map(_arrays, both)
+    return Rung.judged(name, "float64", FLOAT64_TOLERANCE, differences(theirs, ours, ours), **more)
 
 
 def _arrays(training: Training) -> Arrays:
-    found = {"best epoch": np.array(training.best_epoch)}
+    found = {"best epoch": np.array(training.best_epoch), "logits": training.logits_nk}
     for step, arrays in training.weights.items():
         found |= {f"{f'step {step}' if step else 'saved'}/{name}": array for name, array in arrays.items()}
     for record in training.epochs:
@@ -71,12 +56,21 @@ def whole(ladder: Ladder, job: Job, num_steps: int) -> Rung:
     data = job.dataset
     ladder.on_step(f"training {num_steps} steps on {data.name} in float64")
     exact_job = replace(job, recipe=replace(job.recipe, precision="float64"))
-    both = ladder.run(worker.trained, exact_job, num_steps, (1, 2, 16))
+    both = ladder.run(worker.trained, exact_job, num_steps, STAGES)
     equal, labels = _equal(both), data.test.labels
     accuracies = " and ".join(f"{(one.logits_nk.argmax(1) == labels).mean():.3f}" for one in both)
     total = len(labels)
     note = f"float64: {equal} of {total} test predictions are equal after {num_steps} steps; accuracy {accuracies}."
-    return _same_training(f"training on {data.name}", both, note=note, equal=equal, total=total)
+    rung = _same_training(f"training on {data.name}", both, note=note, equal=equal, total=total)
+
+    def nudged() -> tuple[Arrays, Arrays]:
+        start = initial_weights(job.spec.arrays, job.seed) if job.weights is None else job.weights
+        again = replace(exact_job, weights=samples.nudged(start))
+        ours, theirs = map(_arrays, ladder.run(worker.trained, again, num_steps, STAGES))
+        return ours, theirs
+
+    ours, theirs = map(_arrays, both)
+    return conditioned(rung, (ours, theirs), [*ours], nudged)
 
 
 def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, tuple[Drift, ...]]:

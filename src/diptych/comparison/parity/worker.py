@@ -80,11 +80,6 @@ class Training:
     """By step, counted from 1 over the whole training; 0 holds the saved weights, which may be averages."""
     logits_nk: np.ndarray
     """Of the test images."""
-    state: Arrays
-    """Of the optimizer, at the end."""
-    rates: list[float]
-    """Learning rate of every step."""
-    epsilon: float
 
 
 def trained(
@@ -96,8 +91,7 @@ def trained(
     """
     if threads:
         engine.configure(threads)
-    trainer, recipe = Trainer(engine, job), job.recipe
-    weights, rates = dict[int, Arrays](), list[float]()
+    trainer, recipe, weights = Trainer(engine, job), job.recipe, dict[int, Arrays]()
     while trainer.epoch <= recipe.epochs and not trainer.should_stop and max(weights, default=0) < most_steps:
         first, batches = (trainer.epoch - 1) * trainer.num_steps, trainer.batches()
         last = min(trainer.num_steps, most_steps - first)
@@ -105,13 +99,9 @@ def trained(
             if trainer.totals.steps < stop <= last:
                 trainer.train(batches, stop)
                 weights[first + stop] = engine.read_weights(trainer.model)
-        rates += trainer.rates[:last]
         batches.close()
         trainer.close_epoch(*trainer.validate())
     weights[0] = trainer.best if trainer.best is not None else trainer.weights()
     engine.load_weights(trainer.evaluator, weights[0])
-    logits_nk, state = (
-        engine.predict(trainer.evaluator, job.dataset.test.images),
-        engine.read_optimizer(trainer.optimizer),
-    )
-    return Training(trainer.epochs, trainer.best_epoch, weights, logits_nk, state, rates, recipe.epsilon)
+    logits_nk = engine.predict(trainer.evaluator, job.dataset.test.images)
+    return Training(trainer.epochs, trainer.best_epoch, weights, logits_nk)
