@@ -108,7 +108,11 @@ def verify(
         ladder = Ladder(workers, spec, recipe, optimizers, seed, steps, on_step)
         found = [*_rungs(ladder, precisions)]
         if digits_epochs:
-            found += [*trainings.features(ladder), trainings.whole(ladder, job, num_steps)]
+            found += [
+                *trainings.features(ladder),
+                *trainings.reduced(ladder, precisions),
+                trainings.whole(ladder, job, num_steps),
+            ]
             if thorough:
                 parted, drift = trainings.drift(ladder, job, num_steps)
                 found.append(parted)

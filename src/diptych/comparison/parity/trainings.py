@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from diptych.comparison.parity import samples, worker
 from diptych.comparison.parity.certificate import Drift, Rung, differences
 from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, recipe_with, small_model, uses
-from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, Ladder, conditioned
+from diptych.comparison.parity.rungs import FLOAT64_TOLERANCE, Ladder, conditioned, rounded
 from diptych.comparison.parity.worker import Training
 from diptych.engines.contract import Arrays
 from diptych.spec.init import initial_weights
 from diptych.spec.layers import Dropout
+from diptych.spec.recipe import Precision
 from diptych.training.trainer import Job
 
 # Relative difference of weights from which trainings count as parted.
 PARTED = 1e-3
 STAGES = (1, 2, 16)
+NUM_STEPS = 6
 
 
 def features(ladder: Ladder) -> Iterator[Rung]:
@@ -32,6 +35,21 @@ def features(ladder: Ladder) -> Iterator[Rung]:
         spec = small_model(name == "dropout")
         job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed + 1, workers=0)
         yield _same_training(f"training with {name}", ladder.run(worker.trained, job, 1000, (1, 2)))
+
+
+def reduced(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
+    """Compare how far a training of the small model moves its weights, in other precisions than float64."""
+    found: dict[str, tuple[Arrays, Arrays]] = {}
+    spec, start = small_model(False), initial_weights(small_model(False).arrays, ladder.seed)
+    for precision in dict.fromkeys(("float64", *precisions)):
+        ladder.on_step(f"training a small model in {precision}")
+        recipe = replace(PLAIN, precision=cast(Precision, precision))
+        job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed, workers=0)
+        both = ladder.run(worker.trained, job, NUM_STEPS)
+        ours, theirs = ({name: one.weights[0][name] - start[name] for name in start} for one in both)
+        found[precision] = ours, theirs
+        if precision != "float64":
+            yield rounded("training", precision, found[precision], found["float64"], lambda array: (2 * NUM_STEPS) ** 2)
 
 
 def _same_training(name: str, both: tuple[Training, Training], **more: object) -> Rung:
