@@ -47,9 +47,7 @@ def digits(spec: ModelSpec, recipe: Recipe, seed: int, most: int | None = None) 
     read = datasets.load("digits", validation_fraction=0.0)
     splits = {"train": resized(read.train, most), "test": resized(read.test, most)}
     names = tuple(map(str, range(spec.num_classes)))
-    return Dataset.of(names, splits, "digits").divide(
-        seed, recipe.validation_fraction if recipe.wants_validation else 0.0
-    )
+    return Dataset.of(names, splits, "digits").divide(seed, recipe.validation_fraction)
 
 
 def nudged(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -28,7 +28,8 @@ NUM_STEPS = 6
 def features(ladder: Ladder) -> Iterator[Rung]:
     """Compare trainings of the small model, one for each feature of a recipe."""
     own, dropout = ladder.recipe, any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
-    recipes = {name: recipe_with(name, own) for name in FEATURES if own is None or uses(own, name)}
+    recipes = {"plain SGD": PLAIN}
+    recipes |= {name: recipe_with(name, own) for name in FEATURES if own is None or uses(own, name)}
     recipes |= {"dropout": replace(PLAIN, epochs=8)} if own is None or dropout else {}
     for name, recipe in recipes.items():
         ladder.on_step(f"training a small model with {name}")
