@@ -226,7 +226,7 @@ def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> di
     if ours == tuple(known.get(name) for name in ("version", "spec_digest", "recipe")):
         return known
     on_step("proving parity")
-    proven = parity.verify(experiment.spec, recipe=experiment.recipe, precisions=("float64",))
+    proven = parity.verify(experiment.spec, recipe=experiment.recipe)
     write(proven, directory)
     return read_json(path)
 

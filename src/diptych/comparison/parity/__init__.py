@@ -160,11 +160,11 @@ def _not_covered(
     """Yield what a training can use and the rungs did not test."""
     names = {rung.name for rung in found}
     tested = {recipe.optimizer} if recipe else set(optimizers)
-    yield from (f"optimizer {rule}" for rule in OPTIMIZERS if rule not in tested)
-    yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
-    yield from (name for name in (*FEATURES, "dropout") if f"training with {name}" not in names)
     if not any(rung.total for rung in found):
         yield "a training of the model itself"
     elif num_left:
         yield f"the last {num_left:,} steps of the model's own training (--thorough takes them)"
     yield "GPUs"
+    yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
+    yield from (name for name in (*FEATURES, "dropout") if f"training with {name}" not in names)
+    yield from (f"optimizer {rule}" for rule in OPTIMIZERS if rule not in tested)
