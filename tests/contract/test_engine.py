@@ -10,7 +10,6 @@ from diptych.comparison.parity import samples
 from diptych.engines.contract import NO_STEPS, optimizer_arrays
 from diptych.errors import ArtifactError
 from diptych.spec import Recipe
-from diptych.spec import layers as L
 
 SPECS = {"linear": tiny.linear, "conv_net": tiny.conv_net, "branching": tiny.branching}
 LOGITS = {"float64": "float64", "float32": "float32", "bfloat16": "float32", "float16": "float32"}
@@ -167,34 +166,6 @@ def test_a_state_of_another_rule_is_rejected_by_name(engine):
     adam, sgd = (engine.make_optimizer(model, Recipe(optimizer=rule)) for rule in ("adam", "sgd"))
     with pytest.raises(ArtifactError, match=r"Missing: momentum/head\.weight.* Unexpected: first_moment/head\.weight"):
         engine.load_optimizer(sgd, engine.read_optimizer(adam))
-
-
-def dropped(engine, seed, steps, first=0):
-    """Loss of `steps` training steps that change nothing, from step `first` on, on the same images every time."""
-    spec = tiny.one_layer(L.Dropout, rate=0.5)
-    model = tiny.loaded(engine, spec)
-    optimizer = engine.make_optimizer(model, Recipe(optimizer="sgd", momentum=0.0))
-    engine.load_optimizer(optimizer, {"step": np.array(first)})
-    batches = samples.batches(spec, 1, 6, seed=0) * steps
-    engine.predict(model, batches[0].images)
-    return engine.train_epoch(model, optimizer, batches, [0.0] * steps, seed).loss
-
-
-def test_dropouts_masks_follow_from_seed_and_step(engine):
-    third = dropped(engine, seed=1, steps=1, first=2)
-    assert third == pytest.approx(dropped(engine, seed=1, steps=3) - dropped(engine, seed=1, steps=2), rel=1e-10)
-    assert third != pytest.approx(dropped(engine, seed=1, steps=1, first=3), rel=1e-3)
-    assert third != pytest.approx(dropped(engine, seed=2, steps=1, first=2), rel=1e-3)
-
-
-def test_two_dropouts_in_one_model_have_masks_of_their_own(engine):
-    model = tiny.graph()
-    model.add(L.Dropout, "first", rate=0.5)
-    model.add(L.Dropout, "second", inputs=("normalize",), rate=0.5)
-    model.add(L.Concat, "both", inputs=("first", "second"))
-    spec = tiny.with_head(model)
-    outputs = engine.layer_outputs(tiny.loaded(engine, spec), tiny.images(spec, 2), training=True)
-    assert not np.array_equal(outputs["first"], outputs["second"])
 
 
 @pytest.mark.parametrize("broken", [1, 3, 6])
