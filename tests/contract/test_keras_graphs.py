@@ -119,7 +119,7 @@ MODELS = {
         K.AveragePooling2D(3, 2, padding="same"),
         *HEAD(),
     ],
-    "augmented": lambda: [K.RandomFlip(), K.Rescaling(1 / 255), K.SpatialDropout2D(0.1), *HEAD(), K.Softmax()],
+    "augmented": lambda: [K.RandomFlip(), K.Rescaling(1 / 255), K.GaussianNoise(0.1), *HEAD(), K.Softmax()],
     "normalization": lambda: [K.Normalization(mean=[100.0, 110.0, 120.0], variance=[60.0**2, 9.0, 1.0]), *HEAD()],
     "adapted": lambda: [K.Normalization(), *HEAD()],
     "same and strides": lambda: [K.Rescaling(1 / 255), CONV(6, 4, 3, padding="same", groups=3), *HEAD()],
@@ -292,6 +292,34 @@ def test_channels_first_are_flattened_in_the_files_order(flatten, order, workers
     np.testing.assert_array_equal(kernel, read_weights(tmp_path / "new.keras", spec)[f"{layers[-1].name}.weight"])
 
 
+def first(layer):
+    """A layer between convolutions with channels first."""
+    return [CONV(5, 3, data_format="channels_first"), layer, CONV(4, 3, data_format="channels_first"), *HEAD()]
+
+
+@pytest.mark.parametrize(
+    ("expected", "layers"),
+    [
+        ("element", [CONV(4, 3), K.Dropout(0.1), *HEAD()]),
+        ("element", [CONV(4, 3), K.Dropout(0.1, noise_shape=(None, None, None, None)), *HEAD()]),
+        ("channel", [CONV(4, 3), K.SpatialDropout2D(0.1), *HEAD()]),
+        ("channel", [CONV(4, 3), K.Dropout(0.1, noise_shape=(None, 1, 1, None)), *HEAD()]),
+        ("channel", first(K.SpatialDropout2D(0.1, data_format="channels_first"))),
+        ("channel", first(K.Dropout(0.1, noise_shape=(None, None, 1, 1)))),
+        ("sample", [CONV(4, 3), K.Dropout(0.1, noise_shape=(None, 1, 1, 1)), *HEAD()]),
+        ("sample", first(K.Dropout(0.1, noise_shape=(None, 1, 1, 1)))),
+        ("sample", [K.Flatten(), K.Dropout(0.1, noise_shape=(None, 1)), K.Dense(4)]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_a_dropout_drops_is_read_from_its_noise_shape(expected, layers, suffix, workers, tmp_path):
+    is_first = "channels_first" in str([layer.get_config() for layer in layers])
+    path = saved(tmp_path, layers, suffix, (3, 12, 12) if is_first else (12, 12, 3))
+    transfer(path, tmp_path / "new.safetensors", workers=workers)
+    spec = find_card(tmp_path / "new.safetensors").spec
+    assert [(0.1, expected)] == [(one.rate, one.mode) for one in spec.layers if isinstance(one, L.Dropout)]
+
+
 FOREIGN = {  # layers, and how the one that specs do not have is called
     "elu": ([CONV(4, 3, activation="elu"), *HEAD()], "ELU"),
     "lambda": ([K.Lambda(lambda maps: maps + 1), *HEAD()], "Lambda"),
@@ -304,6 +332,12 @@ FOREIGN = {  # layers, and how the one that specs do not have is called
     "uneven": ([K.MaxPooling2D(5, 4, padding="same"), *HEAD()], r"MaxPooling2D \(expected equal padding"),
     "shared": (shared, "used twice"),
     "dropout": (lambda images: K.Dense(4)(K.Dropout(0.5)(K.Flatten()(images), training=True)), "with training=True"),
+    "dropout of rows": (
+        [K.Dropout(0.5, noise_shape=(None, None, 1, 1)), *HEAD()],
+        r"Dropout \(noise_shape \[None, None, 1",
+    ),
+    "same for all": ([K.Dropout(0.5, noise_shape=(1, 12, 12, 3)), *HEAD()], r"Dropout \(noise_shape \[1, 12"),
+    "dropout of columns": ([K.Permute((3, 1, 2)), K.SpatialDropout2D(0.1), *HEAD()], "SpatialDropout2D"),
     "raw and scaled": (of_raw_and_scaled(K.Concatenate, 1, 0), "Concatenate"),
     "two scales": (of_raw_and_scaled(K.Add, 1, 2), "Rescaling"),
     "scaled after padding": ([K.ZeroPadding2D(), K.Rescaling(1 / 255, -0.5), CONV(4, 3), *HEAD()], "Rescaling"),

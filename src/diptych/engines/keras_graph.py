@@ -22,9 +22,7 @@ Entry: TypeAlias = Mapping[str, Any]
 _MODELS = ("Sequential", "Functional", "Model")
 _FUNCTIONS = {"relu": "relu", "leakyrelu": "leaky_relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 _FUNCTIONS |= {"tanh": "tanh", "sigmoid": "sigmoid", "linear": "", "identity": ""}
-_WITHOUT_EFFECT = re.compile(
-    r"Random(?!\w*Crop)\w+|SpatialDropout2D|Gaussian(Noise|Dropout)|AlphaDropout|ActivityRegularization"
-)
+_WITHOUT_EFFECT = re.compile(r"Random(?!\w*Crop)\w+|Gaussian(Noise|Dropout)|AlphaDropout|ActivityRegularization")
 # Each class's layer here, and Keras's names of its settings.
 _LAYERS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "Conv2D": (L.Conv, {"filters": "filters", "groups": "groups", "use_bias": "use_bias"}),
@@ -34,6 +32,7 @@ _LAYERS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
     "BatchNormalization": (L.BatchNorm, {"decay": "momentum", "epsilon": "epsilon"}),
     "Dense": (L.Dense, {"units": "units", "use_bias": "use_bias"}),
     "Dropout": (L.Dropout, {"rate": "rate"}),
+    "SpatialDropout2D": (L.Dropout, {"rate": "rate"}),
     "Flatten": (L.Flatten, {}),
     "Add": (L.Add, {}),
     "Concatenate": (L.Concat, {}),
@@ -147,8 +146,9 @@ class KerasGraph:
         are_images = inputs[0] == _Value("normalize", is_first=inputs[0].is_first, num_scaled=self._num_scaled)
         if are_images and len(self.layers) == 1 and self._scales(kind, name, config, inputs[0].is_first):
             return replace(inputs[0], num_scaled=self._num_scaled)
+        noise = config.get("noise_shape")
         try:
-            added, why = self._known(kind, name, config, inputs), ""
+            added, why = self._known(kind, name, config, inputs), f" (noise_shape {noise})" if noise else ""
         except SpecError as error:
             added, why = None, f" ({str(error).partition('): ')[2].rstrip('.')})"
         value = added or self._put(Foreign, name, inputs[0], text=kind + why)
@@ -210,9 +210,13 @@ class KerasGraph:
         settings = {ours: config.get(theirs, 1) for ours, theirs in names.items()}
         settings |= {"running_variance": "biased"} if layer is L.BatchNorm else {}
         settings |= self._windows(config, value) if "padding" in config else {}
+        channel, element = ((None, 1, 1, None), (None, None, 1, 1))[value.is_first], (None,) * (len(shape) + 1)
+        noise = tuple(config.get("noise_shape") or (channel if kind == "SpatialDropout2D" else element))
+        modes = {channel: "channel", (None, *[1] * len(shape)): "sample", element: "element"}
+        settings |= {"mode": modes.get(noise)} if layer is L.Dropout else {}
         if layer is L.Flatten and is_map and prod(shape[:2]) > 1 and shape[2] > 1:
             self._orders.add(value.is_first and order != "channels_first")
-        if len(self._orders) > 1 or np.any(np.asarray(config.get("dilation_rate", 1)) > 1):
+        if len(self._orders) > 1 or None in settings.values() or np.any(np.asarray(config.get("dilation_rate", 1)) > 1):
             return None
         added = self._put(layer, name, value, inputs=tuple(one.name for one in inputs), **settings)
         return added if len(self.shapes[added.name]) == 3 else replace(added, is_first=False)
@@ -237,9 +241,8 @@ class KerasGraph:
         slope = _numbers(config.get("negative_slope", config.get("alpha", 0.2 if function == "leaky_relu" else 0.0)))
         odd = [f"{key} {config[key]}" for key in ("max_value", "threshold", "approximate") if config.get(key)]
         if function is None or odd:
-            return self._put(
-                Foreign, name, value, text=" ".join([{"elu": "ELU", "selu": "SELU"}.get(kind, kind), *odd])
-            )
+            text = " ".join([{"elu": "ELU", "selu": "SELU"}.get(kind, kind), *odd])
+            return self._put(Foreign, name, value, text=text)
         if function in ("relu", "leaky_relu") and slope:
             return self._put(L.Activation, name, value, function="leaky_relu", slope=float(slope[0]))
         return self._put(L.Activation, name, value, function=function.replace("leaky_", "")) if function else value
