@@ -56,6 +56,7 @@ def oddly_named():
 SPECS = {
     **{name: zoo_model(name) for name in ("mlp", "cnn", "resnet20")},
     "branching": tiny.branching(),
+    "dropouts": tiny.dropouts(),
     "odd": oddly_named(),
 }
 
@@ -118,6 +119,33 @@ def test_keras_layers_of_equal_shape_start_with_different_weights():
         graph.add(L.Dense, name, units=6, initializer="uniform_fan_in")
     built = defined_by(scripts(graph.model("equal"), Recipe())[1])["build_model"]()
     assert not np.array_equal(built.get_layer("second").kernel, built.get_layer("third").kernel)
+
+
+@pytest.mark.parametrize("mode", ["element", "channel", "sample"])
+def test_a_script_drops_elements_channels_or_samples_in_training_only(engine_name, mode):
+    """Means of channels as logits, of which a share remains."""
+    graph = tiny.graph()
+    graph.add(L.Dropout, "dropout", rate=0.4, mode=mode)
+    graph.add(L.GlobalAvgPool, "pool")
+    spec = tiny.with_head(graph)
+    images, eye = tiny.images(spec, 256), np.eye(3, dtype=np.float32)
+    script = next(script for script in scripts(spec, Recipe()) if script.engine == engine_name)
+    if engine_name == "torch":
+        net = defined_by(script)["Net"]()
+        net.load_state_dict({"head.weight": torch.tensor(eye), "head.bias": torch.zeros(3)})
+        trained, tested = (net.train(on)(torch.tensor(images)).detach().numpy() for on in (True, False))
+    else:
+        built = defined_by(script)["build_model"]()
+        built.get_layer("head").set_weights([eye, np.zeros(3)])
+        trained, tested = (built(images, training=on).numpy() for on in (True, False))
+    means = ((images / 255.0 - tiny.MEAN) / tiny.STD).mean((1, 2))
+    np.testing.assert_allclose(tested, means, atol=1e-5)
+    shares = 0.6 * trained / tested
+    whole = np.isclose(shares, 0.0) | np.isclose(shares, 1.0, rtol=1e-3)
+    equal = np.isclose(shares, shares[:, :1], atol=1e-3)
+    assert (mode != "element", mode == "sample") == (whole.all(), equal.all())
+    if mode != "element":
+        assert 0.6 == pytest.approx(shares.mean(), abs=5 * (0.24 / (768 if mode == "channel" else 256)) ** 0.5)
 
 
 BARE = Recipe(batch_size=32, epochs=6, precision="float32", flip="none", crop_padding=0, class_weights="balanced")

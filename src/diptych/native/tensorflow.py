@@ -125,8 +125,9 @@ def _expression(layer: Layer, inputs: Sequence[str], spec: ModelSpec, recipe: Re
             return apply("GlobalAveragePooling2D")
         case L.Flatten():
             return apply("Flatten")
-        case L.Dropout():
-            return apply("Dropout", number(layer.rate))
+        case L.Dropout(mode=mode):
+            noise = f"(None{', 1' * len(spec.shapes[layer.name])})" if mode == "sample" else ""
+            return apply("SpatialDropout2D" if mode == "channel" else "Dropout", number(layer.rate), noise_shape=noise)
         case L.Add() | L.Concat():
             kind = "Add" if isinstance(layer, L.Add) else "Concatenate"
             return apply(kind, to=f"[{', '.join(inputs)}]")

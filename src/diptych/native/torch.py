@@ -116,8 +116,10 @@ def _expression(layer: Layer, inputs: Sequence[str], module: str, spec: ModelSpe
             return f"{x}.mean((2, 3))"
         case L.Flatten():
             return f"{x}.flatten(1)"
-        case L.Dropout():
-            return f"F.dropout({x}, {number(layer.rate)}, self.training)"
+        case L.Dropout(mode=mode):
+            ones = f"{x}.new_ones(len({x}){', 1' * len(spec.shapes[layer.name])})"
+            kept, product = (ones, f"{x} * ") if mode == "sample" else (x, "")
+            return f"{product}F.dropout{'2d' * (mode == 'channel')}({kept}, {number(layer.rate)}, self.training)"
         case L.Add():
             return " + ".join(inputs)
         case L.Concat():
