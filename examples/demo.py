@@ -38,7 +38,7 @@ def model() -> diptych.ModelSpec:
 def same_predictions(runs: Mapping[EngineName, diptych.Run]) -> Rung:
     """Compare the classes that both runs predict for the test images."""
     ours, theirs = (run.read_predictions().logits_nk.argmax(1) for run in runs.values())
-    apart = differences({"classes": theirs}, {"classes": ours}, ["classes"])
+    apart = differences({"classes": theirs}, {"classes": ours})
     equal = int((ours == theirs).sum())
     return Rung.judged("predictions of the two runs", "float64", 0.0, apart, equal=equal, total=len(ours))
 

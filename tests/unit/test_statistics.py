@@ -93,7 +93,7 @@ def test_identical_runs_are_equivalent_and_not_different():
 
 
 def judged(ours, theirs, tolerance=0.0):
-    return Rung.judged("rung", "float64", tolerance, differences(ours, theirs, theirs))
+    return Rung.judged("rung", "float64", tolerance, differences(ours, theirs))
 
 
 def test_equal_arrays_do_not_differ_even_if_all_are_zero():

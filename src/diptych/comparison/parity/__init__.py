@@ -15,7 +15,7 @@ import numpy as np
 import diptych
 from diptych import engines
 from diptych.comparison.parity import rungs, samples, trainings
-from diptych.comparison.parity.certificate import Certificate, Drift, Rung
+from diptych.comparison.parity.certificate import Certificate, Rung
 from diptych.comparison.parity.features import FEATURES, OPTIMIZERS, small_model
 from diptych.comparison.parity.rungs import BITS, Ladder, Pair
 from diptych.data.batches import batch_bounds
@@ -101,22 +101,22 @@ def verify(
     job = Job(spec, own, dataset or samples.digits(spec, own, seed, most_images), seed, workers=0, weights=weights)
     every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
     num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
-    drift: tuple[Drift, ...] = ()
+    drift: list[dict[str, float]] = []
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
-        ladder = Ladder(workers, spec, recipe, optimizers, seed, steps, on_step)
-        found = [*_rungs(ladder, precisions)]
+        ladder = Ladder(workers, spec, recipe, optimizers, precisions, seed, steps, on_step)
+        found = [*_rungs(ladder)]
         if digits_epochs:
             found += [
                 *trainings.features(ladder),
-                *trainings.reduced(ladder, precisions),
+                *trainings.reduced(ladder),
                 trainings.whole(ladder, job, num_steps),
             ]
             if thorough:
                 parted, drift = trainings.drift(ladder, job, num_steps)
                 found.append(parted)
-        for runtime in ladder.ask(lambda worker: worker.runtime()):
+        for runtime in (worker.runtime() for worker in workers):
             versions[runtime["engine"]] = runtime["version"]
             versions |= {"keras": runtime["keras"]} if "keras" in runtime else {}
     return Certificate(
@@ -132,7 +132,7 @@ def verify(
         processor=machine()["processor"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         rungs=tuple(found),
-        drift=drift,
+        drift=tuple(drift),
     )
 
 
@@ -141,17 +141,14 @@ def digest_of(spec: ModelSpec) -> str:
     return sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest()
 
 
-def _rungs(ladder: Ladder, precisions: Sequence[str]) -> Iterator[Rung]:
+def _rungs(ladder: Ladder) -> Iterator[Rung]:
     """Climb the ladder up to the model's own training."""
-    if "float64" in precisions:
-        yield from rungs.forward(ladder, samples.weights(ladder.spec, ladder.seed))
-    yield from rungs.alone(ladder, precisions)
-    if "float64" in precisions:
+    yield from rungs.model(ladder)
+    if "float64" in ladder.precisions:
         drops = any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
         if drops or ladder.recipe is None:
             yield rungs.dropout(ladder, ladder.spec if drops else small_model(True))
-    weight_formats = {"bfloat16": "float32"}  # the weights that it updates are float32
-    yield from rungs.updates(ladder, dict.fromkeys(weight_formats.get(one, one) for one in precisions))
+    yield from rungs.updates(ladder)
 
 
 def _not_covered(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ TINY = 1e-30
 
 
 def differences(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], order: Iterable[str], small: float = SMALL
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], small: float = SMALL
 ) -> dict[str, tuple[float, float]]:
-    """Return the relative and the absolute difference of each array in `order`.
+    """Return the relative and the absolute difference of each array of `theirs`.
 
     The relative one is ‖a − b‖ / ‖b‖, or infinity if an array is missing, has another shape or contains NaN; the
     absolute one is the largest of any element. Names `group/…` form groups, each with its own scale; with `small` 0,
@@ -41,14 +41,14 @@ def differences(
         sizes[name.rpartition("/")[0]].append(_rms(array))
     scales = {group: float(np.median(values)) for group, values in sizes.items()}
     return {
-        name: _distance(ours.get(name), theirs.get(name), small * scales.get(name.rpartition("/")[0], 0.0))
-        for name in order
+        name: _distance(ours.get(name), array, small * scales[name.rpartition("/")[0]])
+        for name, array in theirs.items()
     }
 
 
-def _distance(ours: np.ndarray | None, theirs: np.ndarray | None, scale: float) -> tuple[float, float]:
+def _distance(ours: np.ndarray | None, theirs: np.ndarray, scale: float) -> tuple[float, float]:
     """Return the relative and the absolute difference of one array."""
-    if ours is None or theirs is None or ours.shape != theirs.shape:
+    if ours is None or ours.shape != theirs.shape:
         return np.inf, np.inf
     if np.array_equal(ours, theirs):
         return 0.0, 0.0
@@ -105,17 +105,6 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Drift:
-    """How far two float32 trainings are apart after some steps: relative differences of all weights."""
-
-    step: int
-    engines: float
-    """Between PyTorch and TensorFlow."""
-    threads: float
-    """Between PyTorch and PyTorch with another number of threads."""
-
-
-@dataclass(frozen=True)
 class Certificate:
     """The result of a parity check."""
 
@@ -136,8 +125,8 @@ class Certificate:
     time: str
     """UTC, ISO 8601."""
     rungs: tuple[Rung, ...]
-    drift: tuple[Drift, ...] = ()
-    """How rounding parts the model's float32 training, if it was measured."""
+    drift: tuple[Mapping[str, float], ...] = ()
+    """Relative differences of all weights in float32 after a step: between engines, and between numbers of threads."""
 
     @property
     def passed(self) -> bool:
@@ -204,7 +193,7 @@ class Certificate:
             numbers = f"{rung.relative:8.1e}  {rung.absolute:8.1e}  {tolerance:9}"
             table.append(f"{rung.precision:8}  {rung.status}  {rung.name:{width}}  {numbers}  {where}".rstrip())
         notes = [rung.note for rung in self.rungs if rung.note]
-        rows = [f"{row.step:8,}  {row.engines:19.0e}  {row.threads:22.0e}" for row in self.drift]
+        rows = ["{step:8,}  {engines:19.0e}  {threads:22.0e}".format_map(row) for row in self.drift]
         drift = [DRIFT_HEAD, *rows] if rows else []
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         origin = (

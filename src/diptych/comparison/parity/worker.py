@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +11,28 @@ from diptych.engines.contract import FIRST_LOSS_SCALE, Arrays, Engine, optimizer
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.layers import BatchNorm, Dropout
 from diptych.training.trainer import Job, Trainer
+
+TRAINING = "forward pass in training"
+COMPUTED = ("forward pass in evaluation", TRAINING, "loss", "gradients")
+HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+
+def whole_model(
+    engine: Engine, spec: ModelSpec, precision: str, weights: Arrays, seed: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return, by name, the weights of a model and what it computes of a batch; in evaluation only in float64."""
+    model, batches = engine.build(spec, precision), samples.batches(spec, 2, samples.SAMPLES, seed)
+    engine.load_weights(model, weights)
+    images = batches[0].images
+    losses, slopes = zip(*(engine.gradients(model, batch) for batch in batches), strict=True)
+    found = {"weights": engine.read_weights(model), "loss": {"loss": np.array(losses)}}
+    # Gradients flow back from the logits, so the last layer that differs is the first that is wrong.
+    found["gradients"] = {array.name: slopes[0][array.name] for array in reversed(spec.trainable)}
+    found[TRAINING] = engine.layer_outputs(model, images, True)
+    if precision == "float64":
+        outputs = engine.layer_outputs(model, images, False)
+        found["forward pass in evaluation"] = {**outputs, "logits": engine.predict(model, images)}
+    return found
 
 
 def layers_alone(engine: Engine, spec: ModelSpec, precision: str, seed: int) -> Arrays:
@@ -50,7 +70,7 @@ def updated(
     The gradients are drawn, so that nothing but the update rule matters; after the first update, a new optimizer loads
     the state. In float16 the gradients belong to a scaled loss, one overflows, and the loss scale is about to grow.
     """
-    model, found = engine.build(spec, precision), {}
+    model, found = engine.build(spec, precision), Arrays()
     for label, recipe in recipes.items():
         engine.load_weights(model, samples.weights(spec, seed))
         optimizer = engine.make_optimizer(model, recipe)
@@ -66,42 +86,36 @@ def updated(
                 engine.load_optimizer(optimizer, state)
             if step in stages:
                 arrays = {**engine.read_weights(model), **engine.read_optimizer(optimizer)}
-                found.update({f"{label}/step {step}/{name}": np.asarray(array) for name, array in arrays.items()})
+                found |= _labeled(f"{label}/step {step}", arrays)
     return found
 
 
-@dataclass(frozen=True)
-class Training:
-    """A training: its epochs, its weights after some steps and at its end, and its predictions."""
-
-    epochs: list[dict[str, Any]]
-    best_epoch: int
-    weights: dict[int, Arrays]
-    """By step, counted from 1 over the whole training; 0 holds the saved weights, which may be averages."""
-    logits_nk: np.ndarray
-    """Of the test images."""
-
-
-def trained(
-    engine: Engine, job: Job, most_steps: int, stages: Sequence[int] = (), threads: int | None = None
-) -> Training:
+def trained(engine: Engine, job: Job, most_steps: int, stages: Sequence[int] = ()) -> Arrays:
     """Train as `diptych train` does, without a run folder, for up to `most_steps` steps.
 
-    `threads` changes PyTorch's number of threads.
+    Returns the best epoch, the logits of the test images, the weights after some steps, counted from 1 over the whole
+    training, as `step <n>/<array>`, and at its end, as `saved/<array>`, and its history, as `epoch <n>/<field>`.
     """
-    if threads:
-        engine.configure(threads)
-    trainer, recipe, weights = Trainer(engine, job), job.recipe, dict[int, Arrays]()
-    while trainer.epoch <= recipe.epochs and not trainer.should_stop and max(weights, default=0) < most_steps:
+    trainer, weights, taken = Trainer(engine, job), Arrays(), 0
+    while trainer.epoch <= job.recipe.epochs and not trainer.should_stop and taken < most_steps:
         first, batches = (trainer.epoch - 1) * trainer.num_steps, trainer.batches()
         last = min(trainer.num_steps, most_steps - first)
         for stop in sorted({last, *(stage - first for stage in stages)}):
             if trainer.totals.steps < stop <= last:
                 trainer.train(batches, stop)
-                weights[first + stop] = engine.read_weights(trainer.model)
+                taken = first + stop
+                weights |= _labeled(f"step {taken}", engine.read_weights(trainer.model))
         batches.close()
         trainer.close_epoch(*trainer.validate())
-    weights[0] = trainer.best if trainer.best is not None else trainer.weights()
-    engine.load_weights(trainer.evaluator, weights[0])
+    saved = trainer.best if trainer.best is not None else trainer.weights()
+    engine.load_weights(trainer.evaluator, saved)
     logits_nk = engine.predict(trainer.evaluator, job.dataset.test.images)
-    return Training(trainer.epochs, trainer.best_epoch, weights, logits_nk)
+    found = {"best epoch": np.array(trainer.best_epoch), "logits": logits_nk, **weights, **_labeled("saved", saved)}
+    for record in trainer.epochs:
+        values = {name: np.array(record[name]) for name in HISTORY if record[name] is not None}
+        found |= _labeled(f"epoch {record['epoch']}", values)
+    return found
+
+
+def _labeled(label: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
+    return {f"{label}/{name}": np.asarray(array) for name, array in arrays.items()}
