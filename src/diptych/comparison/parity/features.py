@@ -16,7 +16,6 @@ from diptych.spec.zoo import Graph
 
 OPTIMIZERS: tuple[Rule, ...] = ("sgd", "adam", "adamw", "rmsprop")
 FORMS: tuple[UpdateForm, ...] = ("torch", "keras")
-ALL_TERMS = "decays, clipping and averages"
 # Batches of 40, and a last one of 36.
 NUM_IMAGES = 116
 PLAIN = Recipe(
@@ -79,12 +78,10 @@ def update_recipes(optimizers: Sequence[Rule], own: Recipe | None) -> dict[str, 
     """Return a recipe for each update rule to test, by name: the user's `own`, or all of them in both forms."""
     if own is not None:
         return {own.optimizer: own}
-    found = {}
-    for rule in optimizers:
-        for form in FORMS:
-            name = rule if form == "torch" else f"{rule} in Keras's form"
-            found[name] = Recipe(optimizer=rule, update_form=form)
-    if "sgd" in optimizers:
-        terms: dict[str, Any] = {"l2": 1e-3, "decoupled_decay": 0.1, "clip_norm": 1.0, "average_decay": 0.9}
-        found[f"sgd with {ALL_TERMS}"] = Recipe(optimizer="sgd", **terms)
-    return found
+    terms: dict[str, Any] = {"l2": 1e-3, "decoupled_decay": 0.1, "clip_norm": 1.0, "average_decay": 0.9}
+    names = {"torch": "{}", "keras": "{} in Keras's form"}
+    return {
+        names[form].format(rule): Recipe(optimizer=rule, update_form=form, **terms)
+        for rule in optimizers
+        for form in FORMS
+    }

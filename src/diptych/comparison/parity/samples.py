@@ -13,7 +13,7 @@ from diptych.data.datasets import Dataset, Split
 from diptych.data.preprocess import resize
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 from diptych.spec.init import draw
-from diptych.spec.layers import Layer
+from diptych.spec.layers import Activation, BatchNorm, Layer
 
 NUM_BLOBS = 3
 SAMPLES = 7
@@ -58,19 +58,20 @@ def nudged(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def layer_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
-    """Return weights that bfloat16 and float16 hold exactly; running variances are about as small as an epsilon."""
+    """Return float32 weights with running variances from 2⁻¹⁶ to 1, some of them about as small as an epsilon."""
     arrays = weights(spec, seed)
     for array in spec.arrays:
         if array.role == "variance":
             powers = np.random.default_rng([seed, 2, *array.name.encode()]).integers(-16, 1, array.shape)
             arrays[array.name] = arrays[array.name] * 2.0**powers
-    return {name: _short(array) for name, array in arrays.items()}
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return inputs of one layer, by name, and a gradient of its output, which bfloat16 and float16 hold exactly.
+    """Return float32 inputs of one layer, by name, and a gradient of its output.
 
-    The channels of an input have sizes from 2⁻⁸ to 2³.
+    The channels of an input have sizes from 2⁻⁸ to 2⁴; those of a norm have means far from zero, and every seventh
+    input of an activation is zero.
     """
     generator = np.random.default_rng([seed, 3, *layer.name.encode()])
 
@@ -78,9 +79,15 @@ def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np
         shape = spec.shapes[name]
         if name == "input":
             return np.stack([_image(spec.input_shape, generator) for _ in range(SAMPLES)])
-        return _short(generator.normal(size=(SAMPLES, *shape)) * 2.0 ** generator.integers(-8, 4, shape[-1]))
+        powers = generator.integers(-8, 4, shape[-1])
+        powers[:2] = (4, -8)[: len(powers)]
+        offsets = generator.choice([0.0, 50.0], shape[-1]) if isinstance(layer, BatchNorm) else 0.0
+        values = (generator.normal(size=(SAMPLES, *shape)) + offsets) * 2.0**powers
+        if isinstance(layer, Activation):
+            values.reshape(-1)[::7] = 0.0
+        return np.asarray(values, np.float32)
 
-    slopes = _short(generator.normal(size=(SAMPLES, *spec.shapes[layer.name])))
+    slopes = generator.normal(size=(SAMPLES, *spec.shapes[layer.name])).astype(np.float32)
     return {name: drawn(name) for name in layer.inputs}, slopes
 
 
@@ -93,19 +100,12 @@ def gradients(spec: ModelSpec, seed: int, step: int, recipe: Recipe) -> dict[str
     for array in spec.trainable:
         generator = np.random.default_rng([seed, step, *array.name.encode()])
         sizes = np.random.default_rng([seed, *array.name.encode()]).uniform(-9.0, 0.0, array.shape)
-        slopes = (
-            generator.normal(size=array.shape) * np.where(sizes < -8.5, 0.0, 10.0**sizes) * (1e-4 if step % 2 else 1.0)
-        )
+        sizes = np.where(sizes < -8.5, 0.0, 10.0**sizes) * (1e-4 if step % 2 else 1.0)
+        slopes = generator.normal(size=array.shape) * sizes
         if recipe.precision == "float16":
             slopes = np.where(step == 2, np.inf, slopes * 2.0**16)
         found[array.name] = slopes.astype(np.float32)
     return found
-
-
-def _short(values: np.ndarray) -> np.ndarray:
-    """Round to 8 significant bits."""
-    significands, exponents = np.frexp(values)
-    return np.asarray(np.ldexp(np.rint(significands * 2.0**8) / 2.0**8, exponents))
 
 
 def _noise(array: ArraySpec, seed: int) -> np.ndarray:
