@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from typing import Any, TypeVar
 
 from diptych import engines
-from diptych.data.batches import Batch
-from diptych.engines.contract import Arrays, Model, Optimizer, Totals
+from diptych.engines.contract import Model
 from diptych.processes import Worker, engine_environment, num_threads
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import ModelSpec
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Weights and optimizer state by canonical name after a training, and its totals."""
-
-    weights: Arrays
-    state: Arrays
-    totals: Totals
-
-
 class Session:
-    """An engine with one model and one optimizer, which stay in the process; all threads by default.
+    """An engine with one model, which stays in the process; all threads by default.
 
     It has every function of `contract.Engine`; those that take a model use the session's.
     """
@@ -37,7 +26,6 @@ class Session:
         self._engine = engines.get(engine)
         self._engine.configure(threads or num_threads())
         self._model: Model = None
-        self._optimizer: Optimizer = None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(self._engine, name)
@@ -51,15 +39,6 @@ class Session:
     def build(self, spec: ModelSpec, precision: str) -> None:
         """Build the model of all later calls."""
         self._model = self._engine.build(spec, precision)
-
-    def make_optimizer(self, recipe: Recipe) -> None:
-        """Make the optimizer for all later training, at step 0."""
-        self._optimizer = self._engine.make_optimizer(self._model, recipe)
-
-    def train(self, batches: Sequence[Batch], rates: Sequence[float], seed: int) -> Trained:
-        """Train on every batch, one step each, at that step's learning rate."""
-        totals = self._engine.train_epoch(self._model, self._optimizer, batches, rates, seed)
-        return Trained(self._engine.read_weights(self._model), self._engine.read_optimizer(self._optimizer), totals)
 
 
 @contextmanager
