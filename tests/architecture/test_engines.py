@@ -30,7 +30,6 @@ UNMIRRORED = {
     "model.py: set_masks": "TensorFlow traces the step, so seed and step are tensors.",
     "optimizer.py: Optimizer.update": "TensorFlow traces the update, so gradients and step number are arguments.",
     "weights.py: from_numpy": "Keras's layout of an array depends on its layer.",
-    "weights.py: native": "Keras wraps TensorFlow's variables.",
     "weights.py: to_numpy": "Keras's layout of an array depends on its layer.",
 }
 

@@ -35,12 +35,8 @@ Pixels: TypeAlias = Literal["uint8", "0-255", "0-1"]
 # differs: loss-scale
 FIRST_LOSS_SCALE = 2.0**16
 STEPS_TO_GROW = 2000
-_SLOTS = {
-    "sgd": ("momentum",),
-    "adam": ("first_moment", "second_moment"),
-    "adamw": ("first_moment", "second_moment"),
-    "rmsprop": ("square", "momentum"),
-}
+_MOMENTS = ("first_moment", "second_moment")
+_SLOTS = {"sgd": ("momentum",), "adam": _MOMENTS, "adamw": _MOMENTS, "rmsprop": ("square", "momentum")}
 # Weights files with more bytes of arrays are not read.
 MOST_BYTES = 8 * 2**30
 
@@ -205,13 +201,7 @@ class Engine(Protocol):
         """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
 
     def layer_alone(
-        self,
-        model: Model,
-        name: str,
-        inputs: Mapping[str, np.ndarray],
-        slopes: np.ndarray,
-        training: bool,
-        step: int = 0,
+        self, model: Model, name: str, inputs: Arrays, slopes: np.ndarray, training: bool, step: int = 0
     ) -> Arrays:
         """Run one layer forward and backward; layouts as in `layer_outputs`.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,10 +19,11 @@ STRIDE = 0x9E3779B1
 FACTORS = (0x7FEB352D, 0x846CA68B)
 SHIFTS = (16, 15, 16)
 BITS = 2**32
+T = TypeVar("T", int, np.ndarray)
 
 
-def mix(word: int) -> int:
-    """Return the hash of a 32-bit word: `lowbias32`."""
+def mix(word: T) -> T:
+    """Return the hash of a 32-bit word, or of each in an array of uint64: `lowbias32`."""
     for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
         word = (word ^ word >> shift) * factor % BITS
     return word
@@ -61,7 +63,4 @@ def keep(layer: Dropout, shape: Shape, num_samples: int, seed: int, step: int) -
     """
     first_n = np.arange(num_samples, dtype=np.uint64) * prod(mask_shape(layer, shape)) * STRIDE
     numbers = first_n.reshape(-1, *(1,) * len(shape)) + offsets(layer, shape) + key(seed, step, layer.name)
-    word = (numbers % BITS).astype(np.uint32)
-    for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
-        word = (word ^ word >> np.uint32(shift)) * np.uint32(factor)
-    return np.asarray(word >= least(layer.rate))
+    return np.asarray(mix(numbers % BITS) >= least(layer.rate))

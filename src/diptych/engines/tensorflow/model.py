@@ -13,9 +13,8 @@ from keras import ops
 
 from diptych.engines import masks
 from diptych.engines.contract import INPUT, Pixels
-from diptych.spec import ModelSpec
+from diptych.spec import Layer, ModelSpec
 from diptych.spec import layers as L
-from diptych.spec.layers import Layer
 
 Tensor: TypeAlias = Any
 Call: TypeAlias = Callable[..., Tensor]
@@ -91,11 +90,8 @@ def _calls(spec: ModelSpec, layer: Layer, policy: str, plain: Pixels | None) -> 
         case L.AvgPool():
             # differs: avg-pool-padding
             pool = keras.layers.AveragePooling2D(layer.kernel, layer.strides, padding="valid", **named)
-            return (
-                [*_padded_mean(layer, shape, pool.compute_dtype), keras.layers.Identity(**named)]
-                if any(layer.padding)
-                else [pool]
-            )
+            padded = [*_padded_mean(layer, shape, pool.compute_dtype), keras.layers.Identity(**named)]
+            return padded if any(layer.padding) else [pool]
         case L.GlobalAvgPool():
             return [keras.layers.GlobalAveragePooling2D(**named)]
         case L.Flatten():
@@ -128,9 +124,8 @@ def _conv(layer: L.Conv, channels: int, named: dict[str, str]) -> list[Call]:
     margins = keras.layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{layer.name}.pad", dtype=named["dtype"])
     settings = {"strides": layer.strides, "padding": "same" if same else "valid", "use_bias": layer.use_bias}
     if is_depthwise(layer, channels):
-        conv = keras.layers.DepthwiseConv2D(
-            layer.kernel, depth_multiplier=layer.filters // channels, **settings, **named
-        )
+        multiplier = layer.filters // channels
+        conv = keras.layers.DepthwiseConv2D(layer.kernel, depth_multiplier=multiplier, **settings, **named)
     else:
         conv = keras.layers.Conv2D(layer.filters, layer.kernel, groups=layer.groups, **settings, **named)
     return [conv] if same or not any(layer.padding) else [margins, conv]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from diptych.engines import contract
 from diptych.engines.contract import Arrays
-from diptych.engines.tensorflow.weights import from_numpy, native, to_numpy, variables
+from diptych.engines.tensorflow.weights import from_numpy, to_numpy, variables
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 
 Tensor: TypeAlias = Any
@@ -22,17 +22,16 @@ class Optimizer:
     """An optimizer of a model's weights with its state, step count and weight average."""
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
-        known = {name: native(variable) for name, variable in variables(model).items()}
+        known = variables(model)
         self.spec = model.spec
         self.recipe = recipe
         self.step = 0
-        self.names = [array.name for array in model.spec.trainable]
-        self.parameters = [known[name] for name in self.names]
+        self.parameters = [known[array.name] for array in model.spec.trainable]
         # differs: weight-decay
         self.decays = [array.role not in recipe.no_decay for array in model.spec.trainable]
         self.slots = {
-            f"{slot}/{name}": tf.Variable(tf.zeros_like(known[name]))
-            for name in self.names
+            f"{slot}/{array.name}": tf.Variable(tf.zeros_like(known[array.name]))
+            for array in model.spec.trainable
             for slot in contract.optimizer_slots(recipe)
         }
         self.tracked = [known[array.name] for array in model.spec.arrays] if recipe.average_decay else []
@@ -65,11 +64,12 @@ class Optimizer:
             # differs: gradient-clipping
             share = recipe.clip_norm / (tf.linalg.global_norm(gradients) + 1e-6)
             gradients = [gradient * tf.minimum(share, 1.0) for gradient in gradients]
-        for name, parameter, gradient, decays in zip(self.names, self.parameters, gradients, self.decays, strict=True):
+        rows = zip(self.spec.trainable, self.parameters, gradients, self.decays, strict=True)
+        for array, parameter, gradient, decays in rows:
             if recipe.decay and decays:
                 parameter.assign_sub(rate * recipe.decay * parameter)
             slope = gradient + recipe.l2 * parameter if recipe.l2 and decays else gradient
-            state = {slot: self.slots[f"{slot}/{name}"] for slot in contract.optimizer_slots(recipe)}
+            state = {slot: self.slots[f"{slot}/{array.name}"] for slot in contract.optimizer_slots(recipe)}
             _RULES[recipe.optimizer](recipe, parameter, slope, rate, step, state)
         if self.averages:
             # differs: weight-average

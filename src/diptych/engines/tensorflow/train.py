@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import keras
@@ -15,7 +16,7 @@ from diptych.data.images import Images
 from diptych.engines.contract import NO_STEPS, Arrays, Totals, chunk_size
 from diptych.engines.tensorflow.model import native_order, set_masks
 from diptych.engines.tensorflow.optimizer import Optimizer
-from diptych.engines.tensorflow.weights import load_weights, native, read_weights, to_numpy, variables
+from diptych.engines.tensorflow.weights import load_weights, read_weights, to_numpy, variables
 
 Tensor: TypeAlias = Any
 # Signals are handled only between calls.
@@ -40,15 +41,13 @@ def train_epoch(
     for group, group_rates in _groups(batches, rates, optimizer):
         if stops():
             break
-        images, targets, weights = (
-            np.stack([getattr(batch, name) for batch in group]) for name in ("images", "targets", "weights")
-        )
+        columns = ("images", "targets", "weights")
+        images, targets, weights = (np.stack([getattr(batch, name) for batch in group]) for name in columns)
         dtype = optimizer.dtype
         arrays = images, tf.cast(targets, dtype), tf.cast(weights, dtype), tf.constant(group_rates, dtype)
-        first = tf.cast(optimizer.step + 1, dtype)
         start = time.perf_counter()
         words = np.array([seed % 2**32, optimizer.step], np.uint32)
-        taken, sums = (value.numpy() for value in optimizer.train_steps(*arrays, first, words, sums))
+        taken, sums = (value.numpy() for value in optimizer.train_steps(*arrays, words, sums))
         fitting = SECONDS_PER_CALL * len(group) / (time.perf_counter() - start)
         optimizer.steps_per_call = max(1, min(STEPS_PER_CALL, int(fitting)))
         optimizer.step += int(taken)
@@ -64,13 +63,12 @@ def gradients(model: keras.Model, batch: Batch) -> tuple[float, Arrays]:
     """Return the loss and its gradient for every trainable array, in training mode, without changing a weight."""
     before = read_weights(model)
     set_masks(model, 0, 0)
-    known = variables(model)
-    trainable = model.spec.trainable
-    dtype = native(known[trainable[0].name]).dtype
+    known, trainable = variables(model), model.spec.trainable
+    dtype = known[trainable[0].name].dtype
     targets_nk, weights_n = tf.cast(batch.targets, dtype), tf.cast(batch.weights, dtype)
     with tf.GradientTape() as tape:
         loss = loss_of(model(batch.images, training=True), targets_nk, weights_n)
-    slopes = tape.gradient(loss, [native(known[array.name]) for array in trainable])
+    slopes = tape.gradient(loss, [known[array.name] for array in trainable])
     load_weights(model, before)
     named = zip(trainable, slopes, strict=True)
     return float(loss), {array.name: to_numpy(model.spec, array, slope) for array, slope in named}
@@ -80,9 +78,7 @@ def predict(model: keras.Model, images: Images) -> np.ndarray:
     """Return logits, (N, K), float32 (float64 for a float64 model), of uint8 images, (N, H, W, C)."""
     if not hasattr(model, "inference"):
         # differs: train-mode
-        model.inference = tf.function(
-            lambda batch: model(batch, training=False), autograph=False, reduce_retracing=True
-        )
+        model.inference = tf.function(partial(model, training=False), autograph=False, reduce_retracing=True)
     size = chunk_size(model.spec)
     chunks = [model.inference(tf.constant(images[start : start + size])) for start in range(0, len(images), size)]
     return np.concatenate(chunks)
@@ -100,7 +96,7 @@ def layer_outputs(model: keras.Model, images: np.ndarray, training: bool) -> Arr
 
 
 def layer_alone(
-    model: keras.Model, name: str, inputs: Mapping[str, np.ndarray], slopes: np.ndarray, training: bool, step: int = 0
+    model: keras.Model, name: str, inputs: Arrays, slopes: np.ndarray, training: bool, step: int = 0
 ) -> Arrays:
     """Run one layer forward and backward; layouts as in `layer_outputs`."""
     before = read_weights(model)
@@ -114,7 +110,7 @@ def layer_alone(
         values = tf.constant(_outer(model, source, array))
         given[source] = values if source == "input" else tf.cast(tf.cast(values, dtype), tensor.dtype)
     arrays = [array for array in model.spec.arrays if model.spec.owner(array) is layer]
-    watched = {array.name: native(known[array.name]) for array in arrays if array.trainable}
+    watched = {array.name: known[array.name] for array in arrays if array.trainable}
     watched |= {f"input/{source}": tensor for source, tensor in given.items() if source != "input"}
     with tf.GradientTape() as tape:
         tape.watch(list(watched.values()))
@@ -157,15 +153,15 @@ def _inner(model: keras.Model, name: str, values: Tensor) -> np.ndarray:
 def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
     """Return the native training loop over up to `STEPS_PER_CALL` steps, which run without Python."""
 
-    def step(
-        images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, number: Tensor, words: Tensor
-    ) -> Tensor:
-        set_masks(model, *tf.unstack(words))
+    def step(images_nhwc: Tensor, targets_nk: Tensor, weights_n: Tensor, rate: Tensor, words: Tensor) -> Tensor:
+        seed, steps_before = tf.unstack(words)
+        set_masks(model, seed, steps_before)
         with tf.GradientTape() as tape:
             # differs: train-mode
             logits_nk = model(images_nhwc, training=True)
             loss = loss_of(logits_nk, targets_nk, weights_n)
             scaled = optimizer.scaled(loss)
+        number = tf.cast(steps_before + 1, optimizer.dtype)
         optimizer.update(tape.gradient(scaled, optimizer.parameters), rate, number)
         # differs: epoch-loss
         weight = tf.reduce_sum(weights_n)
@@ -179,7 +175,6 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         tf.TensorSpec((None, None, spec.num_classes), dtype),
         tf.TensorSpec((None, None), dtype),
         tf.TensorSpec((None,), dtype),
-        tf.TensorSpec((), dtype),
         tf.TensorSpec((2,), tf.uint32),
         tf.TensorSpec((3,), tf.float64),
     ]
@@ -187,7 +182,7 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
     # differs: compile
     @tf.function(input_signature=signature, autograph=False)
     def steps(
-        images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, first: Tensor, words: Tensor, so_far: Tensor
+        images: Tensor, targets: Tensor, weights: Tensor, rates: Tensor, words: Tensor, so_far: Tensor
     ) -> tuple[Tensor, Tensor]:
         def goes_on(place: Tensor, sums: Tensor) -> Tensor:
             return (place < tf.shape(rates)[0]) & tf.math.is_finite(sums[0])
@@ -195,7 +190,7 @@ def _steps(model: keras.Model, optimizer: Optimizer) -> Any:
         def body(place: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
             batch = images[place], targets[place], weights[place], rates[place]
             drawn = words + tf.stack([tf.constant(0, tf.uint32), tf.cast(place, tf.uint32)])
-            return place + 1, sums + step(*batch, first + tf.cast(place, first.dtype), drawn)
+            return place + 1, sums + step(*batch, drawn)
 
         return tf.while_loop(goes_on, body, (tf.constant(0), so_far), parallel_iterations=1)
 

@@ -26,26 +26,14 @@ from diptych.spec import layers as L
 Variable: TypeAlias = Any
 Layers: TypeAlias = Sequence[tuple[str, str, str]]
 """Group in Keras 3's files, path such as `base/conv`, and class such as `conv2d` of each layer of a configuration."""
-_ATTRIBUTES = {
-    "kernel": "kernel",
-    "bias": "bias",
-    "scale": "gamma",
-    "shift": "beta",
-    "mean": "moving_mean",
-    "variance": "moving_variance",
-}
+_ATTRIBUTES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
+_ATTRIBUTES |= {"mean": "moving_mean", "variance": "moving_variance"}
 _OPTIMIZERS = ("optimizer", "_optimizer", "optimizer_weights")
 _NUMBERED = re.compile(r"(.+)/vars/(\d+)")
 # Roles of numbered arrays, by the number of axes of a layer's first array, and of named arrays.
 _ROLES = {4: ("weight", "bias"), 2: ("weight", "bias"), 1: ("weight", "bias", "running_mean", "running_var")}
-_NAMES = {
-    "kernel": "weight",
-    "depthwise_kernel": "weight",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+_NAMES = {"kernel": "weight", "depthwise_kernel": "weight", "gamma": "weight", "beta": "bias"}
+_NAMES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
 def read_weights(model: keras.Model) -> Arrays:
@@ -65,7 +53,7 @@ def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 def variables(model: keras.Model) -> dict[str, Variable]:
     """Return the model's variable of every array, by canonical name."""
     owners = {array: model.get_layer(model.spec.owner(array).name) for array in model.spec.arrays}
-    return {array.name: getattr(layer, _ATTRIBUTES[array.role]) for array, layer in owners.items()}
+    return {array.name: getattr(layer, _ATTRIBUTES[array.role]).value for array, layer in owners.items()}
 
 
 def to_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable) -> np.ndarray:
@@ -95,12 +83,7 @@ def from_numpy(spec: ModelSpec, array: ArraySpec | None, variable: Variable, val
             # differs: dense-kernel-axes
             order = native_order(spec, dense.inputs[0])
             values = values.T if order is None else values.T[order]
-    native(variable).assign(tf.cast(values, variable.dtype))
-
-
-def native(variable: Variable) -> tf.Variable:
-    """Return the TensorFlow variable of a Keras variable."""
-    return variable if isinstance(variable, tf.Variable) else variable.value
+    variable.assign(tf.cast(values, variable.dtype))
 
 
 def read_file(path: Path, key: str | None = None) -> Stored:

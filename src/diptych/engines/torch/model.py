@@ -16,9 +16,8 @@ from diptych.engines import masks
 from diptych.engines.contract import Pixels
 from diptych.engines.torch.runtime import device
 from diptych.errors import SpecError
-from diptych.spec import ModelSpec
+from diptych.spec import Layer, ModelSpec
 from diptych.spec import layers as L
-from diptych.spec.layers import Layer
 
 
 class Network(nn.Module):
@@ -28,30 +27,33 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.precision, self.reduced = precision, precision in ("bfloat16", "float16")
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
         for layer in spec.layers:
             _attach(self, layer.name, _module(layer, spec.input_shapes(layer), plain))
 
     def forward(self, images_nhwc: Tensor) -> Tensor:
         """Return logits, (N, K), of images, (N, H, W, C)."""
+        return self.outputs(images_nhwc)[self.spec.layers[-1].name]
+
+    def outputs(self, images_nhwc: Tensor) -> dict[str, Tensor]:
+        """Return the output of every layer; maps as (N, C, H, W)."""
         # differs: image-layout
         values = {"input": images_nhwc.permute(0, 3, 1, 2)}
         for layer in self.spec.layers:
             values[layer.name] = self.run(layer, *[values[name] for name in layer.inputs])
-        return values[self.spec.layers[-1].name]
+        return values
 
     def run(self, layer: Layer, *inputs: Tensor) -> Tensor:
         """Return the output of one layer; in reduced precision, the first and the last one compute in float32."""
         module: Any = self
         for part in layer.name.split("."):  # at each call, so that a layer can be replaced
             module = module._modules[part]
-        if not self.reduced:
-            return cast(Tensor, module(*inputs))
         # differs: mixed-precision
-        dtype = getattr(torch, self.precision)
-        if layer is self.spec.layers[0]:
+        if not self.reduced or layer is self.spec.layers[0]:
             return cast(Tensor, module(*inputs))
         if layer is self.spec.layers[-1]:
             return cast(Tensor, module(*(one.float() for one in inputs)))
+        dtype = getattr(torch, self.precision)
         with torch.autocast(inputs[0].device.type, dtype):
             return cast(Tensor, module(*(one.to(dtype) for one in inputs)))
 
@@ -68,9 +70,8 @@ class Network(nn.Module):
 
 def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = None) -> Network:
     """Build the model of `spec`: uint8 images, (N, H, W, C), in; float logits, (N, K), out."""
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    network = Network(spec, precision, plain).to(device=device(), dtype=dtype)
-    return cast(Network, network.to(memory_format=torch.channels_last))
+    network = Network(spec, precision, plain)
+    return cast(Network, network.to(device(), network.dtype).to(memory_format=torch.channels_last))
 
 
 def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
@@ -141,20 +142,14 @@ def _conv(layer: L.Conv, channels: int) -> nn.Module:
 
 def _activation(layer: L.Activation) -> nn.Module:
     match layer.function:
-        case "relu":
-            return nn.ReLU()
         case "leaky_relu":
             # differs: leaky-relu
             return nn.LeakyReLU(layer.slope)
         case "gelu":
             # differs: gelu
             return nn.GELU(approximate="none")
-        case "silu":
-            return nn.SiLU()
-        case "tanh":
-            return nn.Tanh()
-        case "sigmoid":
-            return nn.Sigmoid()
+        case "relu" | "silu" | "tanh" | "sigmoid" as name:
+            return {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[name]()
 
 
 class Normalize(nn.Module):

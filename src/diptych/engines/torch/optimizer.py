@@ -16,12 +16,8 @@ from diptych.engines.torch.weights import from_numpy, to_numpy, variables
 from diptych.spec import Recipe
 
 # The name of each slot in the state of `torch.optim`.
-_NATIVE = {
-    "momentum": "momentum_buffer",
-    "first_moment": "exp_avg",
-    "second_moment": "exp_avg_sq",
-    "square": "square_avg",
-}
+_NATIVE = {"momentum": "momentum_buffer", "square": "square_avg"}
+_NATIVE |= {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
 
 
 class Optimizer:

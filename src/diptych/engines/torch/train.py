@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.data.batches import Batch
 from diptych.data.images import Images
@@ -83,35 +82,24 @@ def predict(model: Network, images: Images) -> np.ndarray:
 def layer_outputs(model: Network, images: np.ndarray, training: bool) -> Arrays:
     """Return every layer's output; maps as (N, H, W, C), flattened maps in channel, height, width order."""
     before = read_weights(model)
-    outputs: Arrays = {}
-
-    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        outputs[name] = _inner(output)
-
-    hooks = [model.get_submodule(one.name).register_forward_hook(partial(keep, one.name)) for one in model.spec.layers]
     model.train(training)
     set_masks(model, 0, 0)
     with torch.no_grad():
-        model(_tensor(images))
-    for hook in hooks:
-        hook.remove()
+        outputs = model.outputs(_tensor(images))
     load_weights(model, before)
-    return outputs
+    return {layer.name: _inner(outputs[layer.name]) for layer in model.spec.layers}
 
 
-def layer_alone(
-    model: Network, name: str, inputs: Mapping[str, np.ndarray], slopes: np.ndarray, training: bool, step: int = 0
-) -> Arrays:
+def layer_alone(model: Network, name: str, inputs: Arrays, slopes: np.ndarray, training: bool, step: int = 0) -> Arrays:
     """Run one layer forward and backward; layouts as in `layer_outputs`."""
     before = read_weights(model)
     layer = model.spec.layer(name)
     model.train(training)
     set_masks(model, 0, step)
     model.zero_grad()
-    dtype = torch.float64 if model.precision == "float64" else torch.float32
     given = {source: _outer(_tensor(array)) for source, array in inputs.items()}
     if layer.inputs != ("input",):
-        given = {source: tensor.to(dtype).requires_grad_() for source, tensor in given.items()}
+        given = {source: tensor.to(model.dtype).requires_grad_() for source, tensor in given.items()}
     output = model.run(layer, *[given[source] for source in layer.inputs])
     if output.requires_grad:
         output.backward(_outer(_tensor(slopes)).to(output.dtype))
@@ -134,8 +122,7 @@ def loss_of(logits_nk: Tensor, targets_nk: Tensor, weights_n: Tensor) -> Tensor:
 
 
 def _tensors(model: Network, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    dtype = torch.float64 if model.precision == "float64" else torch.float32
-    return _tensor(batch.images), _tensor(batch.targets).to(dtype), _tensor(batch.weights).to(dtype)
+    return _tensor(batch.images), _tensor(batch.targets).to(model.dtype), _tensor(batch.weights).to(model.dtype)
 
 
 def _outer(values: Tensor) -> Tensor:
