@@ -180,16 +180,9 @@ def benchmark(
             if (rows[place].spread or 0) > NOISY:
                 measure(place, few_images)
     packages = {runtime.package for runtime in runtimes.RUNTIMES.values()}
-    return Benchmark(
-        trained.card.spec.name,
-        trained.card.parity,
-        trained.reference.accuracy,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        machine() | {"versions": versions() | versions(sorted(packages))},
-        threads,
-        seconds,
-        rows,
-    )
+    here = machine() | {"versions": versions() | versions(sorted(packages))}
+    card, time = trained.card, datetime.now(UTC).isoformat(timespec="seconds")
+    return Benchmark(card.spec.name, card.parity, trained.reference.accuracy, time, here, threads, seconds, rows)
 
 
 def write(result: Benchmark, folder: Path) -> None:

@@ -117,16 +117,9 @@ class Card:
 
     def _check(self) -> None:
         """Raise ValueError for text that could control a terminal, and for models that are too large."""
-        texts = (
-            self.form,
-            self.spec.name,
-            *self.class_names,
-            self.resize,
-            self.dataset,
-            *self.trained_by,
-            *self.remarks,
-        )
-        for text in (*texts, self.parity, self.diptych, self.test_fingerprint or ""):
+        texts = (self.form, self.spec.name, self.resize, self.dataset, self.parity, self.diptych)
+        lists = (*self.class_names, *self.trained_by, *self.remarks)
+        for text in (*texts, *lists, self.test_fingerprint or ""):
             if any(category(letter) == "Cc" for letter in text):  # such as an escape sequence
                 raise ValueError(f"{text!r:.40} has a control character")
         names, classes = len(self.class_names), self.spec.num_classes

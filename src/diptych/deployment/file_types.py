@@ -165,6 +165,9 @@ def check_files(path: Path) -> None:
 
 
 def _cards_in_zip(path: Path) -> list[bytes]:
+    """Read the cards of an archive, or of a flatbuffer that an archive may follow."""
+    if not zipfile.is_zipfile(path):
+        return []
     with open_zip(path) as archive:
         entries = [entry for entry in archive.infolist() if entry.filename.rpartition("/")[2] == CARD]
         size = sum(entry.file_size for entry in entries)
@@ -172,10 +175,6 @@ def _cards_in_zip(path: Path) -> list[bytes]:
     if size != sum(map(len, texts)):
         raise ArtifactError(f"The card in '{path}' has more than {_MAX_CARD_BYTES:,} bytes, or its entry is wrong.")
     return texts
-
-
-def _cards_after_flatbuffer(path: Path) -> list[bytes]:
-    return _cards_in_zip(path) if zipfile.is_zipfile(path) else []
 
 
 def _cards_in_hdf5(path: Path) -> list[Any]:
@@ -285,7 +284,7 @@ _TYPES = {
     "pickle": FileType("PyTorch weights file", lambda path: (), ("state-dict",)),  # before 2020, without a card
     "hdf5": FileType("HDF5 file", _cards_in_hdf5, ("h5", "weights-h5"), ("h5py",)),
     "tflite": FileType(
-        "TensorFlow Lite file", _cards_after_flatbuffer, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
+        "TensorFlow Lite file", _cards_in_zip, ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
     ),
     "onnx": FileType("ONNX file", _cards_in_onnx, ("onnx", "onnx-int8"), ("onnx",)),
     "safetensors": FileType("safetensors file", _cards_in_safetensors, ("safetensors",)),

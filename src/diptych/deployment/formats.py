@@ -45,11 +45,7 @@ class Format:
     """Whether loading an untrusted file can execute code."""
 
 
-def _tflite(kind: str, summary: str, **settings: Any) -> Format:
-    names = ("tflite-" + kind, f".{kind}.tflite") if kind else ("tflite", ".tflite")
-    return Format(*names, ("tensorflow",), ("litert",), summary, **settings)
-
-
+_TFLITE = (("tensorflow",), ("litert",))
 _ONNX = ("onnx", "onnxscript", "tf2onnx")
 _QUANTIZER = ("onnx", "onnxruntime", "sympy")
 _INT8: dict[str, Any] = {"tolerance": 1.0, "agreement": 0.9, "is_quantized": True}
@@ -64,10 +60,10 @@ _FORMATS = (
     Format("h5", ".h5", ("tensorflow",), ("keras",), "Keras's older HDF5", runs_code=True),
     Format("weights-h5", ".weights.h5", ("tensorflow",), ("tensorflow",), "weights for `load_weights`"),
     Format("saved-model", "", ("tensorflow",), ("saved-model",), f"TF Serving's folder: {_SIGNATURES}", runs_code=True),
-    _tflite("", "LiteRT (TensorFlow Lite), float32"),
-    _tflite("fp16", "float16 weights", tolerance=5e-3, agreement=0.995),
-    _tflite("dynamic", "int8 weights", tolerance=1.0, agreement=0.97),
-    _tflite("int8", "int8 throughout, uint8 images", **_INT8),
+    Format("tflite", ".tflite", *_TFLITE, "LiteRT (TensorFlow Lite), float32"),
+    Format("tflite-fp16", ".fp16.tflite", *_TFLITE, "float16 weights", tolerance=5e-3, agreement=0.995),
+    Format("tflite-dynamic", ".dynamic.tflite", *_TFLITE, "int8 weights", tolerance=1.0, agreement=0.97),
+    Format("tflite-int8", ".int8.tflite", *_TFLITE, "int8 throughout, uint8 images", **_INT8),
     Format("onnx-int8", ".int8.onnx", (), ("onnxruntime",), "int8, statically quantized", "onnx", _QUANTIZER, **_INT8),
     Format("openvino", "_openvino", (), ("openvino",), "OpenVINO's folder", "onnx", ("onnx", "openvino")),
 )

@@ -118,14 +118,10 @@ def judge(exported: E, reference: Reference, probabilities_nk: np.ndarray) -> E:
 
 def class_changes(reference: Reference, logits_nk: np.ndarray) -> list[dict[str, Any]]:
     """Return the accuracy of each class, of the trained model and of the exported file."""
-    trained, exported = (
-        evaluate_logits(logits, reference.labels_n, reference.class_names)["per_class"]
-        for logits in (reference.logits_nk, logits_nk)
-    )
-    return [
-        {"class": before["name"], "trained": before["recall"], "shipped": after["recall"]}
-        for before, after in zip(trained, exported, strict=True)
-    ]
+    labels_n, names = reference.labels_n, reference.class_names
+    both = (evaluate_logits(one, labels_n, names)["per_class"] for one in (reference.logits_nk, logits_nk))
+    rows = zip(*both, strict=True)
+    return [{"class": one["name"], "trained": one["recall"], "shipped": other["recall"]} for one, other in rows]
 
 
 def write_golden(folder: Path, card: Card, reference: Reference) -> None:

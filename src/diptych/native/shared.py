@@ -8,9 +8,8 @@ from typing import Any
 
 import jinja2
 
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
-from diptych.spec.layers import Layer
 from diptych.training.schedule import START_OF_ONE_CYCLE
 
 FLIPS = {"horizontal": [":, ::-1"], "vertical": ["::-1"], "both": [":, ::-1", "::-1"]}

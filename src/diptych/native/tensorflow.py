@@ -7,9 +7,8 @@ from typing import assert_never
 
 from diptych.native import shared
 from diptych.native.shared import Script, call, number, pair
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
-from diptych.spec.layers import Layer
 
 VARIABLES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
 INITIALIZERS = {

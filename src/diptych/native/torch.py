@@ -8,9 +8,8 @@ from typing import assert_never
 
 from diptych.native import shared
 from diptych.native.shared import Script, call, number, pair
-from diptych.spec import ModelSpec, Recipe
+from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
-from diptych.spec.layers import Layer
 
 INITIALIZERS = {
     "he_normal": 'nn.init.kaiming_normal_(module.{field}, nonlinearity="relu")',

@@ -132,9 +132,8 @@ def _lines(file: Sequence[_Term], model: Sequence[_Term]) -> list[str]:
     for place, other in (row for _, i, j, k, m in codes for row in zip_longest(range(i, j), range(k, m))):
         mine = [] if place is None else file[place].parts
         theirs = [] if other is None else model[other].parts
-        named = (
-            f"before layer {(other or 0) + 1}" if place is None else f"layer {place + 1} ('{file[place].layer.name}')"
-        )
+        before = f"before layer {(other or 0) + 1}"
+        named = before if place is None else f"layer {place + 1} ('{file[place].layer.name}')"
         is_same_kind = mine[:1] == theirs[:1]
         texts = [
             ", ".join(part for part in one if not is_same_kind or part not in both) or "none"

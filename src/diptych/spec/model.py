@@ -47,16 +47,15 @@ class ModelSpec:
     def _check_names(self) -> None:
         known = {"input"}
         for layer in self.layers:
+            where = f"Layer '{layer.name}'"
             if missing := [name for name in layer.inputs if name not in known]:
-                raise SpecError(f"Layer '{layer.name}': its input '{missing[0]}' is not a preceding layer.")
+                raise SpecError(f"{where}: its input '{missing[0]}' is not a preceding layer.")
             if layer.name in known or not all(part.isidentifier() or part.isdigit() for part in layer.name.split(".")):
-                raise SpecError(
-                    f"Layer '{layer.name}': names must be unique and consist of letters, digits, '_' and '.'."
-                )
+                raise SpecError(f"{where}: names must be unique and consist of letters, digits, '_' and '.'.")
             if layer.name == "images":
-                raise SpecError("Layer 'images': this name is reserved for the model's input.")
+                raise SpecError(f"{where}: this name is reserved for the model's input.")
             if isinstance(layer, Normalize) != (layer.inputs == ("input",)):
-                raise SpecError(f"Layer '{layer.name}': 'input' must be the input of the Normalize layer only.")
+                raise SpecError(f"{where}: 'input' must be the input of the Normalize layer only.")
             known.add(layer.name)
         used = {name for layer in self.layers for name in layer.inputs}
         if dangling := [layer.name for layer in self.layers[:-1] if layer.name not in used]:
