@@ -233,7 +233,7 @@ class Dropout(keras.layers.Layer):
 
     def __init__(self, layer: L.Dropout, shape: L.Shape, order: np.ndarray | None, **named: str) -> None:
         super().__init__(**named)
-        self.rate, self.key = layer.rate, None
+        self.rate, self.key = layer.rate, np.uint32(masks.key(0, 0, layer.name))
         self.offsets = masks.offsets(layer, shape)
         if order is not None and layer.mode == "element":
             self.offsets = self.offsets[order]
