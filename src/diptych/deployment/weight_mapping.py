@@ -87,8 +87,7 @@ def map_weights(
 def without(stored: Stored, patterns: Sequence[str], where: str) -> Stored:
     """Leave out the arrays and layers whose names match a pattern such as `criterion.*`, and say how many.
 
-    Raises:
-        UsageError: A pattern matches nothing.
+    Raises UsageError if a pattern matches nothing.
     """
     arrays, remarks = dict(stored.arrays), list(stored.remarks)
     for pattern in patterns:

@@ -149,10 +149,7 @@ class Engine(Protocol):
         """Return every array of a model, running statistics included, by canonical name in canonical layout."""
 
     def load_weights(self, model: Model, arrays: Mapping[str, np.ndarray]) -> None:
-        """Load arrays into a model.
-
-        Raises ArtifactError if names or shapes do not match.
-        """
+        """Load arrays into a model; raise ArtifactError if names or shapes do not match."""
 
     def make_optimizer(self, model: Model, recipe: Recipe) -> Optimizer:
         """Create the optimizer of `recipe` for the weights of `model`, at step 0."""
@@ -161,10 +158,7 @@ class Engine(Protocol):
         """Return the optimizer's state: `step`, and `<slot>/<array name>` for each slot, in canonical layout."""
 
     def load_optimizer(self, optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-        """Load a state that either engine returned.
-
-        Raises ArtifactError if names or shapes do not match.
-        """
+        """Load a state that either engine returned; raise ArtifactError if names or shapes do not match."""
 
     def train_epoch(
         self,

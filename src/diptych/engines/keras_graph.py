@@ -60,8 +60,7 @@ class KerasGraph:
     def __init__(self, stored: Stored, like: ModelSpec | None, size: Shape, where: str) -> None:
         """Read the model of the file `where`; where it leaves them open, images are scaled as in `like` and of `size`.
 
-        Raises:
-            ArtifactError: The configuration is not one of Keras; SpecError: the model is not a classifier.
+        Raises ArtifactError if the configuration is not one of Keras, and SpecError if the model is not a classifier.
         """
         self.layers: list[Any] = [None]
         self.remarks: list[str] = []

@@ -101,7 +101,7 @@ def read_optimizer(optimizer: Optimizer) -> Arrays:
 
 
 def load_optimizer(optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
-    """Load a state that either engine returned."""
+    """Load a state that either engine returned; raise ArtifactError if names or shapes do not match."""
     recipe = optimizer.recipe
     contract.check_arrays(arrays, contract.optimizer_arrays(optimizer.spec, recipe), f"the state of {recipe.optimizer}")
     for name, variable in optimizer.slots.items():

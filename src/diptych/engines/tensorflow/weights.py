@@ -43,7 +43,7 @@ def read_weights(model: keras.Model) -> Arrays:
 
 
 def load_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Load arrays into a model."""
+    """Load arrays into a model; raise ArtifactError if names or shapes do not match."""
     check_arrays(arrays, model.spec.arrays, f"the weights of {model.spec.name}")
     known = variables(model)
     for array in model.spec.arrays:

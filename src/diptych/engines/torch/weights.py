@@ -35,7 +35,7 @@ def read_weights(model: Network) -> Arrays:
 
 
 def load_weights(model: Network, arrays: Mapping[str, np.ndarray]) -> None:
-    """Load arrays into a model."""
+    """Load arrays into a model; raise ArtifactError if names or shapes do not match."""
     check_arrays(arrays, model.spec.arrays, f"the weights of {model.spec.name}")
     tensors = variables(model)
     for array in model.spec.arrays:
