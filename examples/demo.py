@@ -11,6 +11,7 @@ from rich.table import Table
 
 import diptych
 from diptych.artifacts.events import read_events
+from diptych.artifacts.store import read_arrays
 from diptych.comparison.parity.certificate import Rung, differences
 from diptych.options import EngineName
 from diptych.spec import zoo
@@ -35,12 +36,16 @@ def model() -> diptych.ModelSpec:
     return diptych.ModelSpec("small_cnn", (8, 8, 1), tuple(narrow))
 
 
-def same_predictions(runs: Mapping[EngineName, diptych.Run]) -> Rung:
-    """Compare the classes that both runs predict for the test images."""
-    ours, theirs = (run.read_predictions().logits_nk.argmax(1) for run in runs.values())
-    apart = differences({"classes": theirs}, {"classes": ours})
-    equal = int((ours == theirs).sum())
-    return Rung.judged("predictions of the two runs", "float64", 0.0, apart, equal=equal, total=len(ours))
+def same_results(runs: Mapping[EngineName, diptych.Run]) -> Rung:
+    """Compare the weights of both runs, and the classes that they predict for the test images."""
+    ours, theirs = (
+        {**read_arrays(run.model_path)[0], "classes": run.read_predictions().logits_nk.argmax(1)}
+        for run in runs.values()
+    )
+    tolerances = dict.fromkeys(ours, 1e-9) | {"classes": 0.0}
+    equal, total = int((ours["classes"] == theirs["classes"]).sum()), len(ours["classes"])
+    apart = differences(theirs, ours)
+    return Rung.judged("the two runs", "float64", tolerances, apart, equal=equal, total=total)
 
 
 def results(runs: Mapping[EngineName, diptych.Run], seconds: Mapping[EngineName, float]) -> Table:
@@ -65,7 +70,7 @@ for engine, title in TITLES.items():
     seconds[engine] = time.perf_counter() - begin
 step("comparing the two models layer by layer and step by step")
 certificate = diptych.verify(spec, optimizers=("adamw",), precisions=("float64",), digits_epochs=0)
-certificate = replace(certificate, rungs=(*certificate.rungs, same_predictions(runs)))
+certificate = replace(certificate, rungs=(*certificate.rungs, same_results(runs)))
 report = diptych.compare_runs(list(runs.values()), parity=certificate)
 step("done")
 
