@@ -201,12 +201,9 @@ def _export(run: FinishedRun, threads: int, on_step: OnStep) -> None:
     engine, known = run.record.last_engine, run.shipped
     forms = [f for f in FORMATS.values() if f.name not in known and (not f.writers or engine in f.writers)]
     if forms:
-
-        def tell(form: str) -> None:
-            on_step(f"exporting from {TITLES[engine]}: {form}")
-
-        options = ExportOptions(writer=engine, threads=threads)
-        ship(TrainedModel.of(run.run), forms, run.run.export_dir, options, on_format=tell)
+        trained, options = TrainedModel.of(run.run), ExportOptions(writer=engine, threads=threads)
+        step = f"exporting from {TITLES[engine]}: "
+        ship(trained, forms, run.run.export_dir, options, on_format=lambda form: on_step(step + form))
 
 
 def _arms(experiment: Experiment, runs: Mapping[str, Run], arm: str) -> list[Arm]:

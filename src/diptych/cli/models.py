@@ -101,18 +101,10 @@ def verify(args: list[str]) -> int:
     from diptych.api import models as api
     from diptych.comparison.parity import certificate
 
+    names = ("recipe", "thorough", "steps", "digits_epochs", "seed")
+    settings = {name: getattr(parsed, name) for name in names} | vars(parsed.options)
     with steps(quiet=parsed.json) as on_step:
-        result = api.verify(
-            parsed.model,
-            recipe=parsed.recipe,
-            thorough=parsed.thorough,
-            optimizers=parsed.optimizer,
-            steps=parsed.steps,
-            digits_epochs=parsed.digits_epochs,
-            seed=parsed.seed,
-            on_step=on_step,
-            **vars(parsed.options),
-        )
+        result = api.verify(parsed.model, optimizers=parsed.optimizer, on_step=on_step, **settings)
     paths = certificate.write(result, parsed.out or Path("certificates") / result.model)
     if parsed.json:
         print_json(result.to_json())

@@ -16,7 +16,7 @@ import diptych
 from diptych import engines
 from diptych.comparison.parity import rungs, samples, trainings
 from diptych.comparison.parity.certificate import Certificate, Rung
-from diptych.comparison.parity.features import FEATURES, OPTIMIZERS, small_model
+from diptych.comparison.parity.features import FEATURES, OPTIMIZERS
 from diptych.comparison.parity.rungs import BITS, Ladder, Pair
 from diptych.data.batches import batch_bounds
 from diptych.data.datasets import Dataset
@@ -26,7 +26,6 @@ from diptych.errors import UsageError
 from diptych.processes import num_threads
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec.codec import model_to_json, recipe_to_json
-from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Rule
 from diptych.training.machine import machine
 from diptych.training.trainer import Job
@@ -106,13 +105,9 @@ def verify(
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
         ladder = Ladder(workers, spec, recipe, optimizers, precisions, seed, steps, on_step)
-        found = [*_rungs(ladder)]
+        found = [*rungs.model(ladder), *rungs.dropout(ladder), *rungs.updates(ladder)]
         if digits_epochs:
-            found += [
-                *trainings.features(ladder),
-                *trainings.reduced(ladder),
-                trainings.whole(ladder, job, num_steps),
-            ]
+            found += [*trainings.small(ladder), trainings.whole(ladder, job, num_steps)]
             if thorough:
                 parted, drift = trainings.drift(ladder, job, num_steps)
                 found.append(parted)
@@ -139,16 +134,6 @@ def verify(
 def digest_of(spec: ModelSpec) -> str:
     """Return the SHA-256 of the spec's canonical JSON."""
     return sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest()
-
-
-def _rungs(ladder: Ladder) -> Iterator[Rung]:
-    """Climb the ladder up to the model's own training."""
-    yield from rungs.model(ladder)
-    if "float64" in ladder.precisions:
-        drops = any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
-        if drops or ladder.recipe is None:
-            yield rungs.dropout(ladder, ladder.spec if drops else small_model(True))
-    yield from rungs.updates(ladder)
 
 
 def _not_covered(

@@ -141,19 +141,17 @@ class Certificate:
     @property
     def float64_difference(self) -> float | None:
         """Largest relative difference of an array after the model's own training in float64; None without one."""
-        taken = [rung.relative for rung in self.rungs if rung.total]
-        return max(taken, default=None)
+        return max((rung.relative for rung in self.rungs if rung.total), default=None)
 
     @property
     def summary(self) -> str:
         """The result in one line."""
-        same, total = self.predictions
-        parts = [f"same predictions on {same} of {total} test images"] if total else []
-        if self.float64_difference is not None:
-            parts.append(f"after training in float64, weights differ by {self.float64_difference:.0e}")
-        return (
-            f"{'The same model' if self.passed else 'NOT the same model'}: {'; '.join(parts) or 'see the certificate'}."
-        )
+        (same, total), difference = self.predictions, self.float64_difference
+        details = "see the certificate"
+        if total:
+            details = f"same predictions on {same} of {total} test images"
+            details += f"; after training in float64, weights differ by {difference:.0e}"
+        return f"{'The same model' if self.passed else 'NOT the same model'}: {details}."
 
     @property
     def verdict(self) -> str:

@@ -14,43 +14,38 @@ from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, reci
 from diptych.comparison.parity.rungs import Both, Ladder, exact, rounded
 from diptych.engines.contract import Arrays
 from diptych.spec.init import initial_weights
-from diptych.spec.layers import Dropout
 from diptych.spec.recipe import Precision
 from diptych.training.trainer import Job
 
 # Relative difference of weights from which trainings count as parted.
 PARTED = 1e-3
 STAGES = (1, 2, 16)
+MOST_STEPS = 1000
+# Those of `PLAIN`.
 NUM_STEPS = 6
 
 
-def features(ladder: Ladder) -> Iterator[Rung]:
-    """Compare trainings of the small model, one for each feature of a recipe."""
-    own, dropout = ladder.recipe, any(isinstance(layer, Dropout) and layer.rate for layer in ladder.spec.layers)
-    recipes = {"plain SGD": PLAIN}
-    recipes |= {name: recipe_with(name, own) for name in FEATURES if own is None or uses(own, name)}
-    recipes |= {"dropout": replace(PLAIN, epochs=8)} if own is None or dropout else {}
+def small(ladder: Ladder) -> Iterator[Rung]:
+    """Compare trainings of a small model: with each feature of a recipe, and how far other precisions move weights."""
+    own = ladder.recipe
+    used = [name for name in FEATURES if own is None or uses(own, name)]
+    recipes = {"with plain SGD": PLAIN, **{f"with {name}": recipe_with(name, own) for name in used}}
+    recipes |= {"with dropout": replace(PLAIN, epochs=8)} if own is None or ladder.drops else {}
+    others = [cast(Precision, precision) for precision in ladder.precisions if precision != "float64"]
+    recipes |= {f"in {precision}": replace(PLAIN, precision=precision) for precision in others}
+    start, moved = initial_weights(small_model(False).arrays, ladder.seed + 1), dict[str, Both]()
     for name, recipe in recipes.items():
-        ladder.on_step(f"training a small model with {name}")
-        spec = small_model(name == "dropout")
+        ladder.on_step(f"training a small model {name}")
+        spec = small_model(name == "with dropout")
         job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed + 1, workers=0)
-        yield exact(f"training with {name}", ladder.run(worker.trained, job, 1000, (1, 2)))
-
-
-def reduced(ladder: Ladder) -> Iterator[Rung]:
-    """Compare how far a training of the small model moves its weights, in other precisions than float64."""
-    spec, moved = small_model(False), dict[str, Both]()
-    start = initial_weights(spec.arrays, ladder.seed)
-    for precision in dict.fromkeys(("float64", *ladder.precisions)):
-        ladder.on_step(f"training a small model in {precision}")
-        recipe = replace(PLAIN, precision=cast(Precision, precision))
-        job = Job(spec, recipe, samples.digits(spec, recipe, ladder.seed, NUM_IMAGES), ladder.seed, workers=0)
-        both = ladder.run(worker.trained, job, NUM_STEPS)
-        ours, theirs = ({name: one[f"saved/{name}"] - start[name] for name in start} for one in both)
-        moved[precision] = ours, theirs
-        if precision != "float64":
+        both = ladder.run(worker.trained, job, MOST_STEPS, (1, 2))
+        ours, theirs = ({array: one[f"saved/{array}"] - start[array] for array in start} for one in both)
+        moved[name] = ours, theirs
+        if recipe.precision == "float64":
+            yield exact(f"training {name}", both)
+        else:
             terms = dict.fromkeys(start, (2.0 * NUM_STEPS) ** 2)
-            yield rounded("training", precision, moved[precision], moved["float64"], terms)
+            yield rounded("training", recipe.precision, moved[name], moved["with plain SGD"], terms)
 
 
 def whole(ladder: Ladder, job: Job, num_steps: int) -> Rung:
