@@ -16,15 +16,15 @@ from diptych.spec.layers import Dropout, Shape
 
 # Elements are numbered in steps of 2³² divided by the golden ratio, modulo 2³².
 STRIDE = 0x9E3779B1
-FACTORS = (0x7FEB352D, 0x846CA68B)
-SHIFTS = (16, 15, 16)
+# The shift and the factor of each round of the hash.
+ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1))
 BITS = 2**32
 T = TypeVar("T", int, np.ndarray)
 
 
 def mix(word: T) -> T:
     """Return the hash of a 32-bit word, or of each in an array of uint64: `lowbias32`."""
-    for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
+    for shift, factor in ROUNDS:
         word = (word ^ word >> shift) * factor % BITS
     return word
 

@@ -51,17 +51,16 @@ def build(spec: ModelSpec, precision: str = "float32", plain: Pixels | None = No
 
 def set_masks(model: keras.Model, seed: Tensor, step: Tensor) -> None:
     """Choose the dropout masks of the next forward passes in training."""
-    drawn = _mix(tf.bitwise.bitwise_xor(_mix(tf.cast(seed, tf.uint32)), tf.cast(step, tf.uint32)))
+    drawn = _mix(_mix(tf.cast(seed, tf.uint32)) ^ tf.cast(step, tf.uint32))
     for layer in model.layers:
         if isinstance(layer, Dropout):
-            layer.key = _mix(tf.bitwise.bitwise_xor(drawn, tf.constant(masks.layer_word(layer.name), tf.uint32)))
+            layer.key = _mix(drawn ^ masks.layer_word(layer.name))
 
 
 def _mix(words: Tensor) -> Tensor:
     """Return the hash of 32-bit words; see `engines.masks`."""
-    for shift, factor in zip(masks.SHIFTS, (*masks.FACTORS, 1), strict=True):
-        shifted = tf.bitwise.right_shift(words, tf.constant(shift, tf.uint32))
-        words = tf.bitwise.bitwise_xor(words, shifted) * tf.constant(factor, tf.uint32)
+    for shift, factor in masks.ROUNDS:
+        words = (words ^ tf.bitwise.right_shift(words, shift)) * factor
     return words
 
 

@@ -228,7 +228,7 @@ class Dropout(nn.Module):
         words = torch.arange(len(values), dtype=torch.int32, device=values.device)
         words = words.mul_(_signed(self.offsets.numel() * masks.STRIDE)).add_(_signed(self.key))
         words = words.view(-1, *[1] * self.offsets.ndim) + self.offsets
-        for shift, factor in zip(masks.SHIFTS, (*masks.FACTORS, 1), strict=True):
+        for shift, factor in masks.ROUNDS:
             words ^= (words >> shift).bitwise_and_((1 << (32 - shift)) - 1)
             words *= _signed(factor)
         kept = (words ^ _signed(1 << 31)) >= _signed(masks.least(self.layer.rate) ^ 1 << 31)
