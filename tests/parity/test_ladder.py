@@ -64,7 +64,7 @@ def test_a_recipe_is_tested_for_what_it_uses_and_the_rest_is_named(pair):
     certificate = verify(spec("mlp"), recipe=recipe, steps=5, pair=pair)
     assert certificate.passed, certificate.to_text()
     trained = [rung.name.removeprefix("training with ") for rung in certificate.rungs if "training with" in rung.name]
-    assert ["L2 decay by role", "label smoothing"] == trained
+    assert ["plain SGD", "L2 decay by role", "label smoothing"] == trained
     assert {"optimizer sgd", "precision bfloat16", "weight averages", "dropout", "GPUs"} < set(certificate.not_covered)
     assert not {"optimizer adam", "precision float32", "label smoothing"} & set(certificate.not_covered)
 

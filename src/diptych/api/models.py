@@ -96,9 +96,8 @@ def verify(
         settings |= {"recipe": record.recipe, "dataset": load_data(record), "weights": weights}
         return parity.verify(record.spec, seed=record.seed if seed is None else seed, **settings)
     chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-    return parity.verify(
-        _spec(model, ImageOptions(input_shape, num_classes)), recipe=chosen, seed=seed or 0, **settings
-    )
+    spec = _spec(model, ImageOptions(input_shape, num_classes))
+    return parity.verify(spec, recipe=chosen, seed=seed or 0, **settings)
 
 
 @accepts(ImageOptions, CardOptions)

@@ -68,14 +68,9 @@ def data(args: list[str]) -> int:
     from diptych.api.training import data_progress
     from diptych.reports.progress import Progress
 
+    options = {"quarantine": parsed.quarantine, "out": parsed.out, **vars(parsed.data_options)}
     with Progress() as display:
-        report = check_data(
-            parsed.data,
-            quarantine=parsed.quarantine,
-            out=parsed.out,
-            **vars(parsed.data_options),
-            progress=data_progress(display.notify),
-        )
+        report = check_data(parsed.data, progress=data_progress(display.notify), **options)
     if parsed.json:
         print_json(report.to_json())
     else:

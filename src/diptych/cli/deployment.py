@@ -109,17 +109,11 @@ class Benchmark:
 def export(args: list[str]) -> int:
     """Export, verify, and print the result for each format."""
     parsed = parse(Export, "export", args)
+    options = {"calibration": parsed.calibration, **vars(parsed.options), **vars(parsed.data_options)}
     with steps(quiet=parsed.json) as show, framework_silent():
         from diptych.api import deployment
 
-        results = deployment.export(
-            parsed.run,
-            parsed.to,
-            calibration=parsed.calibration,
-            on_format=show,
-            **vars(parsed.options),
-            **vars(parsed.data_options),
-        )
+        results = deployment.export(parsed.run, parsed.to, on_format=show, **options)
     from diptych.artifacts.store import read_json
     from diptych.deployment.export import REPORT
 

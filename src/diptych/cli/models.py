@@ -125,18 +125,10 @@ def transfer(args: list[str]) -> int:
         layer_map[source] = target
     from diptych.api import models as api
 
+    settings = {name: getattr(parsed, name) for name in ("model", "key", "ignore", "force")}
+    settings |= {**vars(parsed.options), **vars(parsed.description_options)}
     with framework_silent():
-        done = api.transfer(
-            parsed.source,
-            parsed.target,
-            model=parsed.model,
-            layer_map=layer_map,
-            key=parsed.key,
-            ignore=parsed.ignore,
-            force=parsed.force,
-            **vars(parsed.options),
-            **vars(parsed.description_options),
-        )
+        done = api.transfer(parsed.source, parsed.target, layer_map=layer_map, **settings)
     if parsed.json:
         print_json(done)
         return 0
