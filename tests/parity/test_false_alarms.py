@@ -8,10 +8,11 @@ from odd_specs import odd_specs
 from random_specs import MAX_CHANNELS, MAX_LAYERS, SPECS, random_spec
 from test_ladder import spec as of_the_zoo
 
-from diptych.comparison.parity import verify
+from diptych.comparison.parity import start, verify
 from diptych.spec import layers as L
 from diptych.spec import zoo
 from diptych.spec.codec import model_from_json, model_to_json
+from diptych.spec.recipe import RECIPES
 
 MODELS = [*map(of_the_zoo, zoo.MODELS), *odd_specs(), *map(random_spec, range(30))]
 
@@ -27,6 +28,21 @@ def assert_same(model, pair, seed):
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
 def test_a_correct_model_is_never_called_different(pair, model, seed):
     assert_same(model, pair, seed)
+
+
+@pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda threads: f"{threads} threads")
+def threaded(request):
+    """A pair of workers with this number of threads each."""
+    with start(request.param) as workers:
+        yield workers
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("model", zoo.MODELS)
+def test_a_model_of_the_zoo_passes_with_every_recipe_and_number_of_threads(threaded, model, recipe):
+    certificate = verify(of_the_zoo(model), recipe=RECIPES[recipe](), steps=30, pair=threaded)
+    assert certificate.passed, certificate.to_text()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
