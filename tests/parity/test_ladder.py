@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import specs
 
-from diptych.comparison.parity import samples, verify
+from diptych.comparison.parity import rungs, samples, verify
+from diptych.comparison.parity.features import FEATURES, recipe_with, update_recipes, uses
 from diptych.errors import UsageError
 from diptych.spec import Recipe, zoo
 
@@ -81,6 +82,35 @@ def test_digits_omit_classes_that_the_model_lacks():
     dataset = samples.digits(specs.branches(), Recipe(), seed=0)
     assert (6, 9, 3) == dataset.train.images.shape[1:] == dataset.test.images.shape[1:]
     assert {0, 1, 2, 3, 4} == set(dataset.train.labels.tolist())
+
+
+def test_a_model_may_have_more_classes_than_digits():
+    dataset = samples.digits(zoo.model("mlp", (4, 4, 1), 100), Recipe(), seed=0)
+    assert 100 == dataset.num_classes
+    assert (1295, 143, 359) == (dataset.sizes.train, dataset.sizes.validation, dataset.sizes.test)
+
+
+def test_a_nan_in_one_engine_allows_no_difference():
+    both = {"loss": np.ones(2)}, {"loss": np.full(2, np.nan)}
+    assert "FAIL" == rungs.exact("loss", both, lambda: both).status
+
+
+def test_a_decay_of_zero_is_not_tested_as_a_decay():
+    recipe = Recipe(optimizer="sgd", no_decay=(), l2=0.01)
+    assert ["L2 decay by role"] == [name for name in FEATURES if "decay by role" in name and uses(recipe, name)]
+
+
+def test_the_averages_of_a_short_training_depend_on_their_decay():
+    first_steps = 1 - 9 / (10 + 2)  # a lower decay in any case
+    decay = recipe_with("weight averages", Recipe(average_decay=0.999)).average_decay
+    assert 0 < decay < first_steps
+
+
+def test_updates_in_float64_have_no_loss_scale():
+    assert {"adam": "float32"} == {
+        name: recipe.precision
+        for name, recipe in update_recipes((), Recipe(optimizer="adam", precision="float16")).items()
+    }
 
 
 def test_an_unknown_optimizer_is_rejected_before_workers_start():

@@ -23,7 +23,7 @@ from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.init import initial_weights
 from diptych.spec.typed import Natural
 from diptych.training.machine import check_memory
-from diptych.training.provenance import load_data
+from diptych.training.provenance import load_data, resolve
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def verify(
 
     Raises:
         SpecError: there is no such model or recipe, or it does not fit the shape.
-        ArtifactError: the run cannot be read.
-        DataError: the run's data have changed or are gone.
+        ArtifactError: the run cannot be read, or its data have changed.
+        UsageError: the run's data are gone, or an argument is invalid.
         MissingEngine: a framework is not installed.
     """
     if isinstance(model, Run) or (not isinstance(model, ModelSpec) and is_run(model)):
@@ -93,7 +93,8 @@ def verify(
         if recipe is not None:
             raise UsageError(f"'{model}' is a run, which has its own recipe; omit 'recipe'.")
         weights = run.read_start(record.start.sha256) if record.start else None
-        settings |= {"recipe": record.recipe, "dataset": load_data(record), "weights": weights}
+        data = load_data(record)
+        settings |= {"recipe": resolve(record.recipe, data, "cpu"), "dataset": data, "weights": weights}
         return parity.verify(record.spec, seed=record.seed if seed is None else seed, **settings)
     chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
     spec = _spec(model, ImageOptions(input_shape, num_classes))

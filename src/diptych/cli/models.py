@@ -13,6 +13,7 @@ from diptych.errors import SpecError, UsageError
 from diptych.options import ImageOptions, option
 from diptych.spec import codec, zoo
 from diptych.spec.recipe import RECIPES, Rule
+from diptych.spec.typed import Natural
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class Verify:
     recipe: str | None = option(None, metavar="RECIPE")
     """Test what this recipe uses (see `diptych recipes`), or a recipe.json (default: all that a recipe can ask for)."""
     thorough: bool = False
-    """Train the model for all steps on all images, also in float32 to show where rounding parts trainings."""
+    """Train the model for all steps on all images; also in float32, to show how rounding drives trainings apart."""
     optimizer: tuple[Rule, ...] | None = option(None, metavar="RULE")
-    """Optimizers to check (default: the recipe's, or all)."""
+    """Optimizers to test (default: the recipe's, or all)."""
     steps: int = 120
     """Updates with each optimizer."""
-    digits_epochs: int = 3
-    """Epochs of training on digits without a recipe; 0 skips every training."""
-    seed: int | None = None
+    digits_epochs: Natural = 3
+    """Epochs of training on digits if there is no recipe; 0 skips all trainings, also with one."""
+    seed: Natural | None = None
     """Seed of weights, images, batches and dropout masks (default: the run's, or 0)."""
     out: Path | None = None
     """Folder for parity.json and parity.txt (default: certificates/MODEL)."""

@@ -18,7 +18,7 @@ from diptych.comparison.parity import rungs, samples, trainings
 from diptych.comparison.parity.certificate import Certificate, Rung
 from diptych.comparison.parity.features import FEATURES, OPTIMIZERS
 from diptych.comparison.parity.rungs import BITS, Ladder, Pair
-from diptych.data.batches import batch_bounds
+from diptych.data.batches import batch_bounds, class_weights
 from diptych.data.datasets import Dataset
 from diptych.engines.contract import Arrays
 from diptych.engines.session import session
@@ -80,24 +80,26 @@ def verify(
     Raises UsageError for an invalid argument, and DiptychError if a framework is not installed or failed.
     """
     if recipe and optimizers not in (None, (recipe.optimizer,)):
-        raise UsageError(f"'optimizers' must be omitted with a recipe, whose optimizer is {recipe.optimizer}.")
+        raise UsageError(f"A recipe has its own optimizer, here {recipe.optimizer}; omit 'optimizers'.")
     optimizers = OPTIMIZERS if optimizers is None else optimizers
     if precisions is None:
         precisions = PRECISIONS
         if recipe is not None:
-            used = ("float32", "bfloat16") if recipe.precision == "auto" else (recipe.precision,)
-            precisions = tuple(dict.fromkeys(("float64", *used)))
+            used = {"auto": ("float32", "bfloat16"), "float16": ("float32", "float16")}
+            precisions = tuple(dict.fromkeys(("float64", *used.get(recipe.precision, (recipe.precision,)))))
     for name, values, known in (("optimizer", optimizers, OPTIMIZERS), ("precision", precisions, PRECISIONS)):
         if unknown := [value for value in values if value not in known]:
             meant = did_you_mean(unknown[0], known)
             raise UsageError(f"Unknown {name} '{unknown[0]}'{meant}; choose {', '.join(known)}.")
-    if steps < 2 or digits_epochs < 0:
-        raise UsageError(f"'steps' must be at least 2 and 'digits_epochs' at least 0, got {steps} and {digits_epochs}.")
-    if recipe and recipe.flip == "auto" and dataset is None:  # digits change their class when mirrored
-        recipe = replace(recipe, flip="none")
+    if steps < 2 or digits_epochs < 0 or seed < 0:
+        got = f"{steps}, {digits_epochs} and {seed}"
+        raise UsageError(f"'steps' must be at least 2, 'digits_epochs' and 'seed' at least 0, got {got}.")
     own = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
+    if own.flip == "auto" and dataset is None:  # digits change their class when mirrored
+        own = replace(own, flip="none")
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
     job = Job(spec, own, dataset or samples.digits(spec, own, seed, most_images), seed, workers=0, weights=weights)
+    class_weights(own, job.dataset.train.labels, spec.num_classes)  # before minutes of work, if they do not fit
     every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
     num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
     drift: list[dict[str, float]] = []

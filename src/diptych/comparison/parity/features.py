@@ -33,6 +33,7 @@ PLAIN = Recipe(
 # Fields of rows that no recipe asks for, and those whose values depend on the size of the data or on the classes.
 GIVEN = {"epochs", "validation_fraction", "learning_rate"}
 OF_THE_DATA = GIVEN | {"step_epochs", "early_stopping", "plateau_patience", "class_weights", "flip"}
+OF_THE_DATA |= {"warmup_epochs", "average_decay"}
 FEATURES: dict[str, dict[str, Any]] = {
     name: {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
     for name, values in tomllib.loads(resources.files(__package__).joinpath("features.toml").read_text("utf-8")).items()
@@ -46,7 +47,7 @@ def uses(recipe: Recipe, feature: str) -> bool:
     if "schedule" in values:
         return bool(recipe.schedule == values["schedule"])
     own = {**vars(recipe), "decoupled_decay": recipe.decay or None}
-    return any(own[field] != getattr(PLAIN, field) for field in values.keys() - GIVEN)
+    return any(own[field] != getattr(PLAIN, field) for field in values.keys() - GIVEN - {"no_decay"})
 
 
 def recipe_with(feature: str, own: Recipe | None) -> Recipe:
@@ -77,7 +78,7 @@ def small_model(with_dropout: bool) -> ModelSpec:
 def update_recipes(optimizers: Sequence[Rule], own: Recipe | None) -> dict[str, Recipe]:
     """Return a recipe for each update rule to test, by name: the user's `own`, or all of them in both forms."""
     if own is not None:
-        return {own.optimizer: own}
+        return {own.optimizer: replace(own, precision="float32")}  # float16 adds the loss scale
     terms: dict[str, Any] = {"l2": 1e-3, "decoupled_decay": 0.1, "clip_norm": 1.0, "average_decay": 0.9}
     names = {"torch": "{}", "keras": "{} in Keras's form"}
     return {

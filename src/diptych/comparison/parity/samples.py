@@ -9,7 +9,7 @@ import numpy as np
 
 from diptych.data import datasets
 from diptych.data.batches import Batch
-from diptych.data.datasets import Dataset, Split
+from diptych.data.datasets import Dataset, Split, cut
 from diptych.data.preprocess import resize
 from diptych.spec import ArraySpec, ModelSpec, Recipe
 from diptych.spec.init import draw
@@ -45,9 +45,10 @@ def digits(spec: ModelSpec, recipe: Recipe, seed: int, most: int | None = None) 
         return replace(known, images=images_nhwc)
 
     read = datasets.load("digits", validation_fraction=0.0)
-    splits = {"train": resized(read.train, most), "test": resized(read.test, most)}
-    names = tuple(map(str, range(spec.num_classes)))
-    return Dataset.of(names, splits, "digits").divide(seed, recipe.validation_fraction)
+    # Not `divide`, which refuses a model with more classes than digits have.
+    train, validation = cut(resized(read.train, most), recipe.validation_fraction, seed, spec.num_classes)
+    splits = {"train": train, "validation": validation, "test": resized(read.test, most)}
+    return Dataset.of(tuple(map(str, range(spec.num_classes))), splits, "digits")
 
 
 def nudged(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
