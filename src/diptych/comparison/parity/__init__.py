@@ -34,6 +34,7 @@ from diptych.vocabulary import did_you_mean
 PRECISIONS = tuple(BITS)
 # Operations of a training in float64 that takes a few seconds.
 USUAL_FLOPS = 6e10
+PREDICTED = ("validation", "test")
 USUAL_RECIPE = Recipe(batch_size=16, flip="none")
 
 
@@ -98,18 +99,26 @@ def verify(
     if own.flip == "auto" and dataset is None:  # digits change their class when mirrored
         own = replace(own, flip="none")
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
-    job = Job(spec, own, dataset or samples.digits(spec, own, seed, most_images), seed, workers=0, weights=weights)
+    data = dataset or samples.digits(spec, own, seed, most_images)
+    few = {name: getattr(data, name).take(np.arange(len(getattr(data, name)))[:most_images]) for name in PREDICTED}
+    job = Job(spec, own, data if thorough else replace(data, **few), seed, workers=0, weights=weights)
     class_weights(own, job.dataset.train.labels, spec.num_classes)  # before minutes of work, if they do not fit
     every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
     num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
-    drift: list[dict[str, float]] = []
+    drift, left_out = list[dict[str, float]](), list[str]()
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
         ladder = Ladder(workers, spec, recipe, optimizers, precisions, seed, steps, on_step)
         found = [*rungs.model(ladder), *rungs.dropout(ladder), *rungs.updates(ladder)]
         if digits_epochs:
-            found += [*trainings.small(ladder), trainings.whole(ladder, job, num_steps)]
+            found += trainings.small(ladder)
+            whole, taken = trainings.whole(ladder, job, num_steps)
+            found.append(whole)
+            if taken == num_steps < every:
+                left_out.append(f"the last {every - num_steps:,} steps of the model's own training (use --thorough)")
+            if untested := len(data.test) - len(job.dataset.test):
+                left_out.append(f"{untested:,} of the test images (use --thorough)")
             if thorough:
                 parted, drift = trainings.drift(ladder, job, num_steps)
                 found.append(parted)
@@ -124,7 +133,7 @@ def verify(
         seed=seed,
         steps=steps,
         recipe=recipe_to_json(recipe) if recipe else None,
-        not_covered=tuple(_not_covered(recipe, optimizers, precisions, found, every - num_steps)),
+        not_covered=(*left_out, *_not_covered(recipe, optimizers, precisions, found)),
         versions=versions,
         processor=machine()["processor"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -139,15 +148,13 @@ def digest_of(spec: ModelSpec) -> str:
 
 
 def _not_covered(
-    recipe: Recipe | None, optimizers: Sequence[Rule], precisions: Sequence[str], found: Sequence[Rung], num_left: int
+    recipe: Recipe | None, optimizers: Sequence[Rule], precisions: Sequence[str], found: Sequence[Rung]
 ) -> Iterator[str]:
     """Yield what a training can use and the rungs did not test."""
     names = {rung.name for rung in found}
     tested = {recipe.optimizer} if recipe else set(optimizers)
     if not any(rung.total for rung in found):
         yield "a training of the model itself"
-    elif num_left:
-        yield f"the last {num_left:,} steps of the model's own training (--thorough takes them)"
     yield "GPUs"
     yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
     yield from (name for name in (*FEATURES, "dropout") if f"training with {name}" not in names)

@@ -88,7 +88,7 @@ def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np
             values.reshape(-1)[::7] = 0.0
         return np.asarray(values, np.float32)
 
-    slopes = generator.normal(0.5, size=(SAMPLES, *spec.shapes[layer.name])).astype(np.float32)
+    slopes = generator.normal(0.1, size=(SAMPLES, *spec.shapes[layer.name])).astype(np.float32)
     return {name: drawn(name) for name in layer.inputs}, slopes
 
 

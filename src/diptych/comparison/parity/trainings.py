@@ -13,6 +13,7 @@ from diptych.comparison.parity.certificate import Rung, differences
 from diptych.comparison.parity.features import FEATURES, NUM_IMAGES, PLAIN, recipe_with, small_model, uses
 from diptych.comparison.parity.rungs import Both, Ladder, exact, rounded
 from diptych.engines.contract import Arrays
+from diptych.errors import EngineError
 from diptych.spec.init import initial_weights
 from diptych.spec.recipe import Precision
 from diptych.training.trainer import Job
@@ -44,26 +45,32 @@ def small(ladder: Ladder) -> Iterator[Rung]:
         if recipe.precision == "float64":
             yield exact(f"training {name}", both)
         else:
-            terms = dict.fromkeys(start, (2.0 * NUM_STEPS) ** 2)
+            terms = dict.fromkeys(start, (8.0 * NUM_STEPS) ** 2)
             yield rounded("training", recipe.precision, moved[name], moved["with plain SGD"], terms)
 
 
-def whole(ladder: Ladder, job: Job, num_steps: int) -> Rung:
-    """Train the model itself in float64 with a whole recipe, and compare everything that it returns."""
+def whole(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, int]:
+    """Train the model itself in float64 with a whole recipe, and compare everything that it returns.
+
+    Also returns the number of steps taken, which early stopping may end. Raises EngineError if both trainings diverge.
+    """
     data = job.dataset
     ladder.on_step(f"training {num_steps} steps on {data.name} in float64")
+    start = initial_weights(job.spec.arrays, job.seed) if job.weights is None else job.weights
 
-    def train(weights: Arrays) -> Both:
+    def train(nudged: bool) -> Both:
+        weights = samples.nudged(start) if nudged else start
         exact_job = replace(job, recipe=replace(job.recipe, precision="float64"), weights=weights)
         return ladder.run(worker.trained, exact_job, num_steps, STAGES)
 
-    start = initial_weights(job.spec.arrays, job.seed) if job.weights is None else job.weights
-    both = train(start)
-    equal, total = _equal(both), len(data.test)
+    both = train(False)
+    if not any(np.isfinite(one["logits"]).all() for one in both):
+        raise EngineError("The training diverges in both frameworks; choose a lower learning rate or clip gradients.")
+    equal, total, taken = _equal(both), len(data.test), _steps(both[0])[-1]
     accuracies = " and ".join(f"{(one['logits'].argmax(1) == data.test.labels).mean():.3f}" for one in both)
-    note = f"float64: {equal} of {total} test predictions are equal after {num_steps} steps; accuracy {accuracies}."
+    note = f"float64: {equal} of {total} test predictions are equal after {taken} steps; accuracy {accuracies}."
     more: dict[str, Any] = {"note": note, "equal": equal, "total": total}
-    return exact(f"training on {data.name}", both, lambda: train(samples.nudged(start)), **more)
+    return exact(f"training on {data.name}", both, train, **more), taken
 
 
 def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str, float]]]:
@@ -78,7 +85,7 @@ def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str
     torch.configure(others)
     pairs = both, (both[0], torch.run(worker.trained, job, num_steps, stages))
     torch.configure(threads)
-    taken = sorted({int(name.split("/")[0].removeprefix("step ")) for name in both[0] if name.startswith("step ")})
+    taken = _steps(both[0])
     gaps = [[_distance(step, *arrays) for step in taken] for arrays in pairs]
     rows = [{"step": step, "engines": one, "threads": other} for step, one, other in zip(taken, *gaps, strict=True)]
     parted = [f", and by more than {PARTED:.0e} from step {row['step']}" for row in rows if row["engines"] > PARTED]
@@ -90,6 +97,11 @@ def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str
     )
     apart = {"weights": (gaps[0][-1], 0.0)}
     return Rung.judged(f"training on {job.dataset.name}", "float32", None, apart, note=note), rows
+
+
+def _steps(arrays: Arrays) -> list[int]:
+    """Return the steps after which there are weights."""
+    return sorted({int(name.split("/")[0].removeprefix("step ")) for name in arrays if name.startswith("step ")})
 
 
 def _equal(both: Both) -> int:

@@ -99,7 +99,9 @@ def layer_alone(model: Network, name: str, inputs: Arrays, slopes: np.ndarray, t
     model.zero_grad()
     given = {source: _outer(_tensor(array)) for source, array in inputs.items()}
     if layer.inputs != ("input",):
-        given = {source: tensor.to(model.dtype).requires_grad_() for source, tensor in given.items()}
+        first, reduced = model.spec.layers[0].name, getattr(torch, model.precision)
+        formats = {source: model.dtype if source == first else reduced for source in given}
+        given = {source: tensor.to(formats[source]).requires_grad_() for source, tensor in given.items()}
     output = model.run(layer, *[given[source] for source in layer.inputs])
     if output.requires_grad:
         output.backward(_outer(_tensor(slopes)).to(output.dtype))
