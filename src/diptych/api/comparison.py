@@ -223,7 +223,8 @@ def _certificate(experiment: Experiment, directory: Path, on_step: OnStep) -> di
     if ours == tuple(known.get(name) for name in ("version", "spec_digest", "recipe")):
         return known
     on_step("proving parity")
-    proven = parity.verify(experiment.spec, recipe=experiment.recipe)
+    seed = experiment.seeds[0]
+    proven = parity.verify(experiment.spec, recipe=experiment.recipe, dataset=experiment.data(seed), seed=seed)
     write(proven, directory)
     return read_json(path)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from inspect import getdoc
 from pathlib import Path
 
-from diptych.cli.arguments import parse, positional
+from diptych.cli.arguments import parse, parse_given, positional
 from diptych.cli.output import framework_silent, print_json, print_table, steps
 from diptych.deployment.options import CardOptions
 from diptych.errors import SpecError, UsageError
@@ -35,7 +35,7 @@ class Verify:
     seed: Natural | None = None
     """Seed of weights, images, batches and dropout masks (default: the run's, or 0)."""
     out: Path | None = None
-    """Folder for parity.json and parity.txt (default: certificates/MODEL)."""
+    """Folder for parity.json and parity.txt (default: certificates/MODEL, with -RECIPE, or certificates/RUN)."""
     options: ImageOptions = field(default_factory=ImageOptions)
     json: bool = False
     """Print the certificate as JSON."""
@@ -98,15 +98,23 @@ class Differences:
 
 def verify(args: list[str]) -> int:
     """Run every test, write the certificate, print the verdict."""
-    parsed = parse(Verify, "verify", args)
+    parsed, given = parse_given(Verify, "verify", args)
     from diptych.api import models as api
+    from diptych.artifacts.run import is_run
     from diptych.comparison.parity import certificate
 
+    run = is_run(parsed.model)
+    unused = {"digits_epochs"} & given if parsed.digits_epochs and (run or parsed.recipe) else set[str]()
+    unused |= {"input_shape", "num_classes"} & given if run or parsed.model.endswith(".json") else set()
+    if unused:
+        raise UsageError(f"--{min(unused).replace('_', '-')} has no effect here: the run, recipe or spec decides.")
+    name = Path(parsed.model).resolve().name if run else Path(parsed.model).stem
+    name += f"-{Path(parsed.recipe).stem}" if parsed.recipe else ""
     names = ("recipe", "thorough", "steps", "digits_epochs", "seed")
     settings = {name: getattr(parsed, name) for name in names} | vars(parsed.options)
     with steps(quiet=parsed.json) as on_step:
         result = api.verify(parsed.model, optimizers=parsed.optimizer, on_step=on_step, **settings)
-    paths = certificate.write(result, parsed.out or Path("certificates") / result.model)
+    paths = certificate.write(result, parsed.out or Path("certificates") / name)
     if parsed.json:
         print_json(result.to_json())
     else:

@@ -117,8 +117,10 @@ def attribution(pairs: Sequence[Mapping[str, Any]]) -> str:
     most = max(counts)
     reached = [CAUSES[pair["changed"]] for pair, n in zip(pairs[1:], counts, strict=True) if n >= min(most, total)]
     changed = f"when only {' or '.join(reached)} changes"
-    if not most:
+    if not most and total > 4:  # more than two standard deviations, as below
         return f"PyTorch agrees with itself on every image {changed}, so the frameworks account for the disagreement."
+    if not most:
+        return f"PyTorch agrees with itself on every image {changed}; so few disagreements are within chance."
     images = plural(most, "image") if most < total else "at least as many images"
     alone = f"PyTorch disagrees with itself on {images} {changed}, so rounding alone can explain"
     if most >= total:

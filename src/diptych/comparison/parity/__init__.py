@@ -96,8 +96,8 @@ def verify(
         got = f"{steps}, {digits_epochs} and {seed}"
         raise UsageError(f"'steps' must be at least 2, 'digits_epochs' and 'seed' at least 0, got {got}.")
     own = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
-    if own.flip == "auto" and dataset is None:  # digits change their class when mirrored
-        own = replace(own, flip="none")
+    if own.flip == "auto":
+        own = replace(own, flip="horizontal" if dataset and dataset.mirror else "none")
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
     data = dataset or samples.digits(spec, own, seed, most_images)
     few = {name: getattr(data, name).take(np.arange(len(getattr(data, name)))[:most_images]) for name in PREDICTED}

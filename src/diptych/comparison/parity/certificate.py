@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from diptych.artifacts.store import write_json, write_parts
+from diptych.spec import Recipe
+from diptych.spec.codec import recipe_to_json
 
 VERSION = 3
 LEGEND = (
@@ -182,6 +184,15 @@ class Certificate:
             "rungs": [{**asdict(rung), "status": rung.status} for rung in self.rungs],
         }
 
+    @property
+    def _recipe(self) -> str:
+        """The recipe in a line: the fields that differ from the default recipe."""
+        if self.recipe is None:
+            return "everything that a recipe can ask for"
+        usual = recipe_to_json(Recipe())
+        fields = [f"{name} {value}" for name, value in self.recipe.items() if usual[name] != value]
+        return ", ".join(["the default", *fields])
+
     def to_text(self) -> str:
         """Return the certificate as one page of text."""
         shape, width = "×".join(map(str, self.input_shape)), max(len(rung.name) for rung in self.rungs)
@@ -197,6 +208,7 @@ class Certificate:
         legend = [LEGEND, NOT_JUDGED] if any(rung.status == "info" for rung in self.rungs) else [LEGEND]
         origin = (
             f"Weights, images, batches and masks are from seed {self.seed}; {self.steps} updates with each optimizer.",
+            f"Recipe: {self._recipe}.",
             f"Not covered: {', '.join(self.not_covered)}.",
             f"Spec sha256 {self.spec_digest}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
