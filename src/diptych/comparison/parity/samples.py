@@ -71,7 +71,7 @@ def layer_weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:
 def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return float32 inputs of one layer, by name, and a gradient of its output.
 
-    Means are positive, so that sums do not cancel; some channels of a norm's input have means far from zero. The
+    Means are positive, so that sums do not cancel; some channels of a norm's input have larger ones. The
     channels have sizes from 2⁻⁸ to 2⁴, and every seventh input of an activation is zero.
     """
     generator = np.random.default_rng([seed, 3, *layer.name.encode()])
@@ -82,7 +82,7 @@ def layer_inputs(spec: ModelSpec, layer: Layer, seed: int) -> tuple[dict[str, np
             return np.stack([_image(spec.input_shape, generator) for _ in range(SAMPLES)])
         powers = generator.integers(-8, 4, shape[-1])
         powers[:2] = (4, -8)[: len(powers)]
-        offsets = generator.choice([0.0, 50.0], shape[-1]) if isinstance(layer, BatchNorm) else 0.0
+        offsets = generator.choice([0.0, 4.0], shape[-1]) if isinstance(layer, BatchNorm) else 0.0
         values = (generator.normal(0.5, size=(SAMPLES, *shape)) + offsets) * 2.0**powers
         if isinstance(layer, Activation):
             values.reshape(-1)[::7] = 0.0
