@@ -56,7 +56,7 @@ def test_a_command_is_valid(args):
     if verb == "train" and not rest[0].startswith("-"):
         assert rest[0] in {*NAMED, "DATA"}
     if verb == "verify":
-        assert rest[0] in {*zoo.MODELS, "runs/digits-cnn-torch", "MODEL"}
+        assert rest[0] in {*zoo.MODELS, "runs/digits-cnn-torch", "MODEL", "RUN"}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command[0] == "make"], ids=" ".join)

@@ -101,7 +101,7 @@ def test_a_comparison_says_how_to_continue_without_the_checkpoints_of_a_run(tmp_
     advice = f"remove the run and train again, or resume anyway with `diptych train --resume {begun.directory} "
     assert f"{advice}--force`." in err
     train("--resume", begun.directory, "--force")
-    assert ["finished", "new"] == [run["status"] for run in designed.plan()]
+    assert ["finished", "new"] == [run["status"] for run in designed.plan() if run["arm"] == "aligned"]
 
 
 def test_a_diverged_run_without_its_details_is_refused(run):

@@ -92,7 +92,7 @@ def test_a_model_may_have_more_classes_than_digits():
 
 def test_a_nan_in_one_engine_allows_no_difference():
     both = {"loss": np.ones(2)}, {"loss": np.full(2, np.nan)}
-    assert "FAIL" == rungs.exact("loss", both, lambda: both).status
+    assert "FAIL" == rungs.exact("loss", both, lambda nudged: both).status
 
 
 def test_a_decay_of_zero_is_not_tested_as_a_decay():

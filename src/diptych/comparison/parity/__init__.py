@@ -109,7 +109,7 @@ def verify(
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
-        ladder = Ladder(workers, spec, recipe, optimizers, precisions, seed, steps, on_step)
+        ladder = Ladder(workers, spec, own if recipe else None, optimizers, precisions, seed, steps, on_step)
         found = [*rungs.model(ladder), *rungs.dropout(ladder), *rungs.updates(ladder)]
         if digits_epochs:
             found += trainings.small(ladder)
