@@ -81,4 +81,42 @@ def flattened_many_ways():
     return model.model("flattened_many_ways")
 
 
-LAYERS = (grouped_and_depthwise, padded_pools, branches, flattened_many_ways)
+def everything():
+    """Every kind of layer with every option, at the size at which all of `verify` takes seconds."""
+    model = graph((9, 8, 3))
+    model.conv("stem", 6, padding=1)
+    model.add(L.BatchNorm, "norm1")
+    silu = model.add(L.Activation, "silu", function="silu")
+    model.conv("grouped", 6, padding=1, groups=3)
+    model.add(L.Activation, "gelu", function="gelu")
+    model.add(L.Dropout, "elements", rate=0.2)
+    model.conv("depthwise", 12, padding=1, groups=6)
+    model.add(L.BatchNorm, "norm2", decay=0.7, running_variance="biased")
+    model.relu("relu")
+    model.add(L.Dropout, "channels", rate=0.1, mode="channel")
+    model.add(L.Conv, "uneven", filters=10, kernel=(3, 3), strides=(2, 2), padding=(1, 0, 1, 0), use_bias=False)
+    model.add(L.Activation, "tanh", function="tanh")
+    model.add(L.MaxPool, "largest", kernel=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
+    path = model.add(L.Dropout, "path", rate=0.2, mode="sample")
+    average = model.add(L.AvgPool, "average", inputs=(silu,), kernel=(3, 3), strides=(5, 5), padding=(1, 1, 1, 1))
+    model.add(L.PadChannels, "widened", before=1, after=3)
+    shortcut = model.relu("dead")  # its padding is 0
+    both = model.add(L.Add, "sum", inputs=(path, shortcut))
+    model.add(L.Concat, "maps", inputs=(both, average, path))
+    joined = model.conv("joined", 6, kernel=1)
+    pooled = model.add(L.GlobalAvgPool, "pool")
+    model.add(L.Flatten, "flatten", inputs=(both,))
+    model.add(L.Dropout, "features", rate=0.3)
+    model.add(L.Activation, "leaky", function="leaky_relu", slope=0.2)
+    dense = model.add(L.Dense, "dense", units=7)
+    model.add(L.Flatten, "shared", inputs=(joined,))
+    normed = model.add(L.BatchNorm, "norm3")
+    model.add(L.Concat, "vectors", inputs=(pooled, dense, normed))
+    model.add(L.Dense, "hidden", units=8)
+    model.add(L.Activation, "sigmoid", function="sigmoid")
+    model.add(L.Dropout, "units", rate=0.5)
+    model.add(L.Dense, "head", units=10)
+    return model.model("everything")
+
+
+LAYERS = (grouped_and_depthwise, padded_pools, branches, flattened_many_ways, everything)

@@ -16,7 +16,6 @@ SHAPES = {
     "cnn": (8, 12, 3),
     "resnet20_b": (8, 9, 3),
 }
-LAYER_SPECS = (specs.grouped_and_depthwise, specs.padded_pools, specs.branches, specs.flattened_many_ways)
 
 
 def spec(name):
@@ -33,7 +32,7 @@ def test_a_model_of_the_zoo_is_the_same_in_every_format(pair, name):
     assert {"float64", "float32", "float16", "bfloat16"} == {rung.precision for rung in certificate.rungs}
 
 
-@pytest.mark.parametrize("write_spec", LAYER_SPECS)
+@pytest.mark.parametrize("write_spec", specs.LAYERS)
 def test_every_layer_and_option_is_the_same(pair, write_spec):
     found = verify(write_spec(), steps=20, digits_epochs=0, pair=pair)
     assert found.passed, found.to_text()
