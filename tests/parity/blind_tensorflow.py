@@ -266,28 +266,3 @@ def statistics_frozen():
 
     first, predict = {}, engine.predict
     patch.setattr(engine, "predict", frozen)
-
-
-FAULTS = (
-    relu_to_six,
-    max_pool_pads_zeros,
-    multiplier_first,
-    pad_channels_swapped,
-    flatten_rows_first,
-    silu_gate_constant,
-    gelu_fast,
-    slope_rounded,
-    variance_by_samples,
-    statistics_in_bfloat16,
-    hidden_dense_in_float32,
-    probabilities_clipped,
-    group_keeps_rate,
-    grouped_without_decay,
-    epsilon_raised,
-    clip_without_constant,
-    slots_in_wrong_order,
-    average_of_step_before,
-    overflow_keeps_count,
-    partial_batch_filled,
-    statistics_frozen,
-)

@@ -268,28 +268,3 @@ def last_chunk_shifted():
 
     predict = engine.predict
     patch.setattr(engine, "predict", filled)
-
-
-FAULTS = (
-    relu_passes_at_zero,
-    sigmoid_clamped,
-    pool_backward_counts_pad,
-    concat_rotated,
-    shortcut_detached,
-    tf32_convolution,
-    naive_variance,
-    epsilon_beside_root,
-    momentum_rounded,
-    grouped_left_in_float32,
-    clip_before_unscale,
-    soft_targets_lost,
-    loss_of_full_batches,
-    bias_correction_ends,
-    step_count_not_loaded,
-    rate_of_first_group,
-    keras_form_l2_unscaled,
-    gradients_pile_up,
-    decay_after_update,
-    statistics_not_averaged,
-    last_chunk_shifted,
-)

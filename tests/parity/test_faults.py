@@ -1,31 +1,39 @@
-"""An engine that is broken on purpose is caught, and the certificate names where."""
+"""An engine that is broken on purpose is caught by `verify` alone, and the certificate names where."""
 
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import tiny
+import specs
+from faults import FAULTS
 from faulty_worker import faulty_session
 
 from diptych.comparison.parity import verify
 from diptych.engines import NAMES
 from diptych.processes import Worker, engine_environment
-from diptych.spec import layers as L
+from diptych.spec import Recipe
 
-FORWARD, STATISTICS = "forward pass in evaluation", "running statistics after one step"
-CAUGHT = {
-    "norm_epsilon": ((), FORWARD, "norm1"),
-    "shifted_pad": ((), FORWARD, "conv2"),
-    "tanh_gelu": ((), FORWARD, "gelu"),
-    "pad_in_divisor": ((), FORWARD, "pool"),
-    "flatten_order": ((), FORWARD, "flatten"),
-    "mean_by_count": ((), "loss", "loss"),
-    "wrong_backward": ((), "gradients", "norm2.bias"),
-    "clip_each": (("sgd",), "one step of sgd", "conv1.weight"),
-    "rate_in_momentum": (("sgd",), "one step of sgd", "momentum/conv1.weight"),
-    "decay_everything": (("adam",), "one step of adam", "conv1.bias"),
-    "biased_variance": (("adam",), STATISTICS, "adam/norm1.running_var"),
+LAYERS = {"precisions": ("float64",), "optimizers": (), "digits_epochs": 0}
+SGD = {**LAYERS, "optimizers": ("sgd",)}
+# Some faults, with arguments that leave out most of what they do not show in.
+SOME = {
+    ("torch", "flatten_order"): LAYERS,
+    ("torch", "mask_not_in_gradient"): LAYERS,
+    ("torch", "mean_by_count"): LAYERS,
+    ("torch", "momentum_rounded"): LAYERS,
+    ("torch", "head_in_bfloat16"): {**LAYERS, "precisions": ("bfloat16",)},
+    ("torch", "nesterov_ends"): SGD,
+    ("torch", "rate_of_step_before"): {
+        "recipe": Recipe(optimizer="sgd", schedule="step", warmup_epochs=0.5, precision="float64"),
+        "steps": 2,
+    },
+    ("tensorflow", "multiplier_first"): LAYERS,
+    ("tensorflow", "same_mask_at_every_step"): LAYERS,
+    ("tensorflow", "fused_epsilon"): {**LAYERS, "precisions": ("float32",)},
+    ("tensorflow", "rate_in_momentum"): {**SGD, "steps": 2},
+    ("tensorflow", "average_of_step_before"): {**SGD, "steps": 2},
 }
 
 
@@ -41,29 +49,37 @@ def environment_of(engine):
     return {**env, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), env["PYTHONPATH"]])}
 
 
-def spec():
-    """Every layer that a fault below is about."""
-    graph = tiny.graph((9, 7, 3))
-    graph.conv("conv1", 4, padding=1)
-    graph.add(L.BatchNorm, "norm1")
-    graph.add(L.Conv, "conv2", filters=6, kernel=(3, 3), strides=(2, 2), padding=(1, 0, 1, 0), use_bias=False)
-    graph.add(L.BatchNorm, "norm2")
-    graph.add(L.Activation, "gelu", function="gelu")
-    graph.add(L.AvgPool, "pool", kernel=(2, 2), strides=(2, 2), padding=(1, 1, 1, 1))
-    graph.add(L.Flatten, "flatten")
-    graph.add(L.Dense, "head", units=5)
-    return graph.model("fault_finder")
-
-
-@pytest.mark.parametrize("fault", CAUGHT)
-def test_a_fault_is_caught_where_it_begins(pair, processes, fault):
-    engine = "tensorflow" if fault == "rate_in_momentum" else "torch"
+def assert_caught(engine, fault, pair, processes, **arguments):
     faulty = processes[engine].create(faulty_session, fault, engine)
     broken = tuple(faulty if name == engine else sound for name, sound in zip(NAMES, pair, strict=True))
-    optimizers, *where = CAUGHT[fault]
-    settings = {"optimizers": optimizers, "precisions": ("float64",), "steps": 2, "digits_epochs": 0}
-    found = verify(spec(), pair=broken, **settings)
+    found = verify(specs.everything(), pair=broken, **arguments)
+    assert not found.passed
     first = next(rung for rung in found.rungs if rung.departs_at)
-    assert where == [first.name, first.departs_at], found.to_text()
-    assert f"starting at '{first.departs_at}'" in found.verdict
+    where = f"{first.precision}: {first.name}: {first.departs_at}"
+    assert re.fullmatch(FAULTS[engine, fault], where), f"expected {FAULTS[engine, fault]}, got {found.to_text()}"
+    assert f"'{first.name}' in {first.precision}, starting at '{first.departs_at}'" in found.verdict
     assert "NOT the same model" in found.to_text()
+
+
+@pytest.mark.parametrize(("engine", "fault"), SOME)
+def test_some_faults_are_caught_where_they_begin(pair, processes, engine, fault):
+    assert_caught(engine, fault, pair, processes, **SOME[engine, fault])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("engine", "fault"), FAULTS)
+def test_a_fault_is_caught_where_it_begins(pair, processes, engine, fault):
+    assert_caught(engine, fault, pair, processes)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_fault_everything_is_the_same(pair, seed):
+    certificate = verify(specs.everything(), seed=seed, pair=pair)
+    assert certificate.passed, certificate.to_text()
+
+
+def test_the_corpus_has_sixty_faults_and_as_many_in_each_engine():
+    counts = [sum(name == engine for name, _ in FAULTS) for engine in NAMES]
+    assert min(counts) >= 30
+    assert SOME.keys() < FAULTS.keys()
