@@ -23,6 +23,7 @@ UNMIRRORED = {
     "export.py: Served": "Keras builds the exported model from layers, without a class.",
     "export.py: pixels_of": "Only a SavedModel decodes images, in its second signature.",
     "model.py: BatchNorm": "Exported Keras models contain the stock layer instead.",
+    "model.py: Dropout": "A layer of a framework has the methods of its base class.",
     "model.py: DropPath": "Keras's Dropout takes the shape of its mask.",
     "model.py: Network": "In TensorFlow the model is a plain `keras.Model`.",
     "model.py: is_depthwise": "Keras has a separate layer and kernel layout for depthwise convolutions.",
