@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import specs
-from faults import FAULTS
 from faulty_worker import faulty_session
+from planted_faults import FAULTS
 
 from diptych.comparison.parity import verify
 from diptych.engines import NAMES
