@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from diptych import engines
 from diptych.api.inference import evaluate, open_weights
@@ -87,8 +87,10 @@ def verify(
         UsageError: the run's data are gone, or an argument is invalid.
         MissingEngine: a framework is not installed.
     """
-    if isinstance(model, Run) or (not isinstance(model, ModelSpec) and is_run(model)):
-        run = Run.open(model)
+    run = model if isinstance(model, Run) else None
+    if isinstance(model, str | Path) and (path := Path(model)).suffix != ".json" and (path.parts[1:] or is_run(path)):
+        run = Run.open(path)
+    if run:
         record = run.read_record()
         if recipe is not None:
             raise UsageError(f"'{model}' is a run, which has its own recipe; omit 'recipe'.")
@@ -97,7 +99,7 @@ def verify(
         settings |= {"recipe": resolve(record.recipe, data, "cpu"), "dataset": data, "weights": weights}
         return parity.verify(record.spec, seed=record.seed if seed is None else seed, **settings)
     chosen = find_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-    spec = _spec(model, ImageOptions(input_shape, num_classes))
+    spec = _spec(cast(str | Path | ModelSpec, model), ImageOptions(input_shape, num_classes))
     return parity.verify(spec, recipe=chosen, seed=seed or 0, **settings)
 
 

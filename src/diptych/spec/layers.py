@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeAlias
 
-from diptych.spec.typed import Count, Natural, Positive, Share
+from diptych.spec.typed import Count, Natural, NonNegative, Positive, Share
 
 Shape: TypeAlias = tuple[int, ...]
 Pair: TypeAlias = tuple[Count, Count]
@@ -94,7 +94,7 @@ class Activation(Node):
     """An elementwise function; `slope` is for negative inputs of `leaky_relu`. `gelu` is exact."""
 
     function: Function = "relu"
-    slope: float = 0.01
+    slope: NonNegative = 0.01
 
 
 @dataclass(frozen=True)

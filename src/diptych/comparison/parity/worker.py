@@ -96,10 +96,11 @@ def updated(
 def trained(engine: Engine, job: Job, most_steps: int, stages: Sequence[int] = ()) -> Arrays:
     """Train as `diptych train` does, without a run folder, for up to `most_steps` steps.
 
-    Returns the best epoch, the logits of the test images, the weights after some steps, counted from 1 over the whole
-    training, as `step <n>/<array>`, and at its end, as `saved/<array>`, and its history, as `epoch <n>/<field>`.
+    Returns, in this order, the weights after some steps, counted from 1 over the whole training, as `step <n>/<array>`,
+    and its history, as `epoch <n>/<field>`; then the best epoch, the final weights, as `saved/<array>`, and the logits
+    of the test images.
     """
-    trainer, weights, taken = Trainer(engine, job), Arrays(), 0
+    trainer, found, taken = Trainer(engine, job), Arrays(), 0
     while trainer.epoch <= job.recipe.epochs and not trainer.should_stop and taken < most_steps:
         first, batches = (trainer.epoch - 1) * trainer.num_steps, trainer.batches()
         last = min(trainer.num_steps, most_steps - first)
@@ -107,17 +108,15 @@ def trained(engine: Engine, job: Job, most_steps: int, stages: Sequence[int] = (
             if trainer.totals.steps < stop <= last:
                 trainer.train(batches, stop)
                 taken = first + stop
-                weights |= _labeled(f"step {taken}", engine.read_weights(trainer.model))
+                found |= _labeled(f"step {taken}", engine.read_weights(trainer.model))
         batches.close()
-        trainer.close_epoch(*trainer.validate())
+        record = trainer.close_epoch(*trainer.validate())
+        values = {name: np.array(record[name]) for name in HISTORY if record[name] is not None}
+        found |= _labeled(f"epoch {record['epoch']}", values)
     saved = trainer.best if trainer.best is not None else trainer.weights()
     engine.load_weights(trainer.evaluator, saved)
     logits_nk = engine.predict(trainer.evaluator, job.dataset.test.images)
-    found = {"best epoch": np.array(trainer.best_epoch), "logits": logits_nk, **weights, **_labeled("saved", saved)}
-    for record in trainer.epochs:
-        values = {name: np.array(record[name]) for name in HISTORY if record[name] is not None}
-        found |= _labeled(f"epoch {record['epoch']}", values)
-    return found
+    return found | {"best epoch": np.array(trainer.best_epoch), **_labeled("saved", saved), "logits": logits_nk}
 
 
 def _labeled(label: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
