@@ -106,6 +106,10 @@ class Worker:
         self._socket.close()
         self._log.close()
 
+    def terminate(self) -> None:
+        """Send SIGTERM: a function that saves its state does so, and the call of it fails."""
+        self._process.terminate()
+
     def call(
         self,
         function: Callable[..., R],
@@ -125,10 +129,11 @@ class Worker:
         """
         if log:
             self._start = log.seek(0, os.SEEK_END)
-            self._log.seek(0)
-            log.write(self._log.read())
-            log.flush()
-            self._log.close()
+            if not self._log.closed:  # as that of an earlier call may be
+                self._log.seek(0)
+                log.write(self._log.read())
+                log.flush()
+                self._log.close()
             self._log = log
         fds = [*pass_fds, *([log.fileno()] if log else [])]
         try:

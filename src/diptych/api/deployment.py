@@ -22,9 +22,11 @@ from diptych.deployment.formats import parse_formats
 from diptych.deployment.options import BenchmarkOptions, ExportOptions, FilesOptions
 from diptych.deployment.quantization import Calibration, draw
 from diptych.deployment.verify import Exported
+from diptych.engines.contract import Arrays
 from diptych.errors import UsageError, first_of, remark
 from diptych.files import expanded
 from diptych.options import OtherDataOptions, accepts, split_options
+from diptych.spec import ModelSpec
 from diptych.training.provenance import DataSource
 
 
@@ -115,8 +117,10 @@ def trained_model(
     """A finished run's or a file's model, with its own data, or else labeled or random images to verify with."""
     if not is_artifact(model) and files.data is None:
         run = Run.open(model)
-        run.finished(verify_files=files.verify_files)
-        return TrainedModel.of(run, reading.data_dir)
+        record, trained = run.finished(verify_files=files.verify_files), TrainedModel.of(run, reading.data_dir)
+        if record.evaluates == "test":
+            return trained
+        return replace(trained, answers=lambda: _predictions(record.spec, trained.weights, trained.data.test))
     card, weights = open_weights(model, files.verify_files)
     if source := files.data or calibration:
         dataset = DataSource.of(source, spec=card.spec, **reading.given()).load()
@@ -132,12 +136,11 @@ def trained_model(
             card.class_names, {"train": test.take(np.arange(0)), "test": test}, "random, without labels"
         )
         remark(f"No test images (--data DATA): verified with {len(drawn)} random images; accuracy is unknown.")
+    return TrainedModel(weights, card, lambda: dataset, lambda: _predictions(card.spec, weights, dataset.test))
 
-    def answers() -> Predictions:
-        logits_nk = logits_of(card.spec, weights, dataset.test.images)
-        return Predictions(logits_nk, dataset.test.labels, dataset.test.ids)
 
-    return TrainedModel(weights, card, lambda: dataset, answers)
+def _predictions(spec: ModelSpec, weights: Arrays, split: Split) -> Predictions:
+    return Predictions(logits_of(spec, weights, split.images), split.labels, split.ids)
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def complete(
             if run.read_record().status == "finished":
                 from diptych.reports import plots
 
-                plots.draw(run, dataset.test)
+                plots.draw(run, dataset.splits[record.evaluates])
                 run.seal()
     except KeyboardInterrupt as interruption:
         interruption.add_note(f"Resume with: diptych train --resume {run.directory}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import socket
@@ -18,17 +19,18 @@ from diptych.errors import ArtifactError
 LOCK = ".lock"
 _STAGING = ".staging-"
 _SECONDS_TO_LOCK = 60
+_SECONDS_BETWEEN_TRIES = 0.02
 
 
 @contextmanager
-def locked(folder: Path, doing: str) -> Iterator[int]:
+def locked(folder: Path, doing: str, patience: float = 0.0) -> Iterator[int]:
     """Hold a folder's lock while the block runs, and yield its descriptor; a process that gets it holds the lock, too.
 
     The file `.lock` names the holder and what it is `doing`, such as `training`, as does the ArtifactError that other
-    processes raise meanwhile.
+    processes raise meanwhile, after `patience` seconds.
     """
     path = folder / LOCK
-    with _opened(path, os.O_RDWR | os.O_CREAT) as (descriptor, is_free):
+    with _opened(path, os.O_RDWR | os.O_CREAT, patience) as (descriptor, is_free):
         if not is_free:
             # The holder may not have written who it is yet.
             holder = os.pread(descriptor, 1000, 0).decode(errors="replace") or "another process"
@@ -40,6 +42,14 @@ def locked(folder: Path, doing: str) -> Iterator[int]:
         except OSError as error:
             raise refusal(path, error, 0, len(holder)) from error
         yield descriptor
+
+
+@contextmanager
+def held(path: Path, patience: float = math.inf) -> Iterator[bool]:
+    """Hold a file's lock while the block runs; yield False if another thread or process has it after `patience` s."""
+    make_folder(path.parent)
+    with _opened(path, os.O_RDWR | os.O_CREAT, patience) as (_, is_free):
+        yield is_free
 
 
 @contextmanager
@@ -77,23 +87,29 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[tuple[int, bool]]:
-    """Open a file or folder and lock it if it is free; yield the descriptor and whether it was free."""
+def _opened(path: Path, flags: int = os.O_RDONLY, patience: float = 0.0) -> Iterator[tuple[int, bool]]:
+    """Open a file or folder and lock it if it gets free in time; yield the descriptor and whether it did."""
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         raise refusal(path, error) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = True
-        except BlockingIOError:
-            is_free = False
-        except OSError as error:
-            raise ArtifactError(f"Cannot lock '{path}': {error.strerror}. Use a file system with locks.") from error
+        end = time.monotonic() + patience
+        while not (is_free := _is_locked_now(path, descriptor)) and time.monotonic() < end:
+            time.sleep(_SECONDS_BETWEEN_TRIES)
         yield descriptor, is_free
     finally:
         os.close(descriptor)
+
+
+def _is_locked_now(path: Path, descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ArtifactError(f"Cannot lock '{path}': {error.strerror}. Use a file system with locks.") from error
+    return True
 
 
 def _sweep(folder: Path) -> None:

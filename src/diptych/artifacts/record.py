@@ -141,6 +141,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, dict=True, tag_field=
     machine: Machine
     versions: dict[str, str]
     checkpoints: CheckpointOptions = CheckpointOptions()
+    evaluates: Literal["test", "validation"] = "test"
+    """The split of `metrics.json` and `predictions.npz`: the trials of a study never see the test split."""
     engines: tuple[EngineStart, ...]
     start: StartRecord | msgspec.UnsetType = msgspec.UNSET
     key: str | msgspec.UnsetType = msgspec.UNSET

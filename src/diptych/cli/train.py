@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diptych.cli.arguments import parse_given, positional, recipe_named
 from diptych.cli.output import print_json, print_table
@@ -48,7 +48,8 @@ def main(args: list[str]) -> int:
         for run in runs:
             record = run.read_record()
             metrics = run.read_metrics() if record.status == "finished" else None
-            facts = {"status": record.status, "engine": record.engines[-1], "metrics": metrics}
+            facts: dict[str, Any] = {"status": record.status, "engine": record.engines[-1], "metrics": metrics}
+            facts |= {"evaluates": record.evaluates}
             about = {"data": {"inferred": record.data.inferred, "remarks": record.data.remarks}}
             summaries.append({"run": str(run.directory), **facts, **about, "split_sizes": record.split_sizes})
         print_json(summaries)
@@ -89,7 +90,7 @@ def _print_table(runs: Sequence[Run]) -> None:
     from diptych.artifacts.events import read_events
     from diptych.evaluation import caution
 
-    rows, cautions = [], []
+    rows, cautions, split = [], [], runs[0].read_record().evaluates
     for run in runs:
         record = run.read_record()
         epochs = read_events(run.events_path, "epoch")
@@ -100,9 +101,9 @@ def _print_table(runs: Sequence[Run]) -> None:
             accuracy, loss = f"{metrics['accuracy']:.2%}", f"{metrics['loss']:.4f}"
         engines = " → ".join(dict.fromkeys(start.engine for start in record.engines))
         if record.status == "finished" and (more := caution(metrics)):
-            cautions.append(f"{engines}: test accuracy {accuracy}{more}")
+            cautions.append(f"{engines}: {split} accuracy {accuracy}{more}")
         rows.append((engines, record.recipe.precision, accuracy, loss, f"{speed:,.0f}", str(len(epochs))))
-    print_table(("engine", "precision", "test accuracy", "test loss", "images/s", "epochs"), rows)
+    print_table(("engine", "precision", f"{split} accuracy", f"{split} loss", "images/s", "epochs"), rows)
     print(*cautions, f"images: {runs[0].read_record().split_sizes}", sep="\n")
 
 

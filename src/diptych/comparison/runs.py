@@ -87,8 +87,13 @@ class FinishedRun:
 
     @classmethod
     def of(cls, run: Run, verify_files: bool = False) -> FinishedRun:
-        """Read a run; raises UsageError if it is not finished and ArtifactError if a file is invalid."""
+        """Read a run; raises UsageError if it is not finished or not tested, and ArtifactError if a file is invalid."""
         record, predictions = run.finished(verify_files=verify_files), run.read_predictions()
+        if record.evaluates != "test":
+            raise UsageError(
+                f"'{run.directory}' was evaluated on its {record.evaluates} split; only runs that were evaluated on "
+                "the test split can be compared. Train its recipe and model anew with `diptych train` or `compare`."
+            )
         kinds = predictions.logits_nk.dtype.kind, predictions.labels_n.dtype.kind
         if kinds[0] != "f" or kinds[1] not in "iu" or predictions.logits_nk.ndim != 2:
             raise ArtifactError(

@@ -55,10 +55,10 @@ class Answers:
     class_names: Sequence[str]
 
 
-def draw(run: Run, test: Split) -> None:
-    """Draw the plots of a finished run, which predicted the test split, into its `plots/` folder."""
+def draw(run: Run, split: Split) -> None:
+    """Draw the plots of a finished run, which predicted this split, into its `plots/` folder."""
     metrics, predictions, record = run.read_metrics(), run.read_predictions(), run.read_record()
-    answers = Answers(test.images, predictions.labels_n, softmax(predictions.logits_nk), record.class_names)
+    answers = Answers(split.images, predictions.labels_n, softmax(predictions.logits_nk), record.class_names)
     color = ENGINE_COLORS[record.engines[-1].engine]
     curves(run.plots_dir / "curves.png", read_events(run.events_path, "epoch"), color=color)
     confusion_matrix(run.plots_dir / "confusion_matrix.png", metrics["confusion_matrix"], record.class_names)

@@ -64,9 +64,10 @@ def train_in_process(
 
 
 def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
-    """Train a new or interrupted run in this process and, when it is done, evaluate it on the test split.
+    """Train a new or interrupted run in this process and, when it is done, evaluate it on the split of its record.
 
-    Raises Stopped when SIGTERM arrived, after its state is saved.
+    `notify` may also return True for a `resume`, which ends the training where its checkpoint was saved. Raises Stopped
+    when SIGTERM arrived, after its state is saved.
     """
     stopping = Stopping()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.request())
@@ -113,7 +114,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     remove_files([run.manifest_path])  # before its files change
     run.write_record(record)
     if last:
-        report("resume", start)
+        trainer.is_ended = report("resume", start) is True
     saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, last)
     with _recorded_failure(run, record, report):
         remove_files([run.divergence_path, *leftovers(run.directory)])
@@ -121,10 +122,10 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
         if settings.stop_after and settings.stop_after <= trainer.epoch - 1 < recipe.epochs and not trainer.is_ended:
             run.write_record(change(record, status="stopped"))
             return
-        test, precision = dataset.test, provenance.evaluation_precision(recipe)
-        logits_nk = provenance.predict_logits(engine, job.spec, weights, test.images, precision)
-        write_json(run.metrics_path, evaluate_logits(logits_nk, test.labels, dataset.class_names))
-        run.write_predictions(Predictions(logits_nk, test.labels, test.ids))
+        split, precision = dataset.splits[record.evaluates], provenance.evaluation_precision(recipe)
+        logits_nk = provenance.predict_logits(engine, job.spec, weights, split.images, precision)
+        write_json(run.metrics_path, evaluate_logits(logits_nk, split.labels, dataset.class_names))
+        run.write_predictions(Predictions(logits_nk, split.labels, split.ids))
         facts = {"format": "pt", "model": job.spec.name, "classes": "\n".join(dataset.class_names)}
         write_arrays(run.model_path, weights, facts)
         run.write_record(change(record, status="finished", finished=time.time()))
