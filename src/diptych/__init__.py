@@ -23,6 +23,7 @@ _NAMES = {
     "api.inference": "Prediction evaluate predict",
     "api.models": "build transfer verify",
     "api.training": "resume train",
+    "api.tuning": "tune",
     "artifacts.run": "Run load",
     "errors": "DiptychError",
     "spec": "ModelSpec Recipe",
@@ -47,6 +48,7 @@ __all__ = [
     "resume",
     "train",
     "transfer",
+    "tune",
     "verify",
 ]
 
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from diptych.api.inference import Prediction, evaluate, predict
     from diptych.api.models import build, transfer, verify
     from diptych.api.training import resume, train
+    from diptych.api.tuning import tune
     from diptych.artifacts.run import Run, load
     from diptych.errors import DiptychError
     from diptych.spec import ModelSpec, Recipe

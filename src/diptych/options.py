@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from diptych.errors import UsageError
 from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
-from diptych.spec.typed import Count, Natural, Part, Threads, Workers, check_types
+from diptych.spec.typed import Count, Natural, Part, Positive, Threads, Workers, check_types
 from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
@@ -213,6 +213,34 @@ class CompareOptions(RunOptions):
     """Use the same mathematics in both frameworks, or each framework's own defaults."""
     explain: bool = False
     """Also measure the effect of each framework default on accuracy, by switching one at a time."""
+
+
+@dataclass(frozen=True)
+class TuneOptions(RunOptions):
+    """A study of hyperparameters."""
+
+    seed: Natural = 0
+    """Random seed of the sampler and of every trial; the finalists' trainings use the next ones."""
+    threads: Threads | None = None
+    """CPU threads of all workers together (default: all cores)."""
+    engine: EngineName = "torch"
+    """Framework of the trials; the finalists are trained in every one that is installed."""
+    trials: Count | None = None
+    """Number of trials, those of earlier calls included (default: 40, or no limit with --hours)."""
+    hours: Positive | None = None
+    """Start no trial after this many hours, less the estimated time of the finalists."""
+    workers: Count = 1
+    """Number of trials at a time; each has an equal share of the threads."""
+    max_params: Count | None = None
+    """Train no model with more parameters."""
+    max_flops: Count | None = None
+    """Train no model with more floating-point operations per image."""
+    max_latency_ms: Positive | None = None
+    """Choose no model that takes longer for one image, in milliseconds."""
+    finalists: Natural = 3
+    """Number of best trials to train again beside the default recipe; 0 skips this and the test."""
+    seeds: Count = 3
+    """Number of fresh seeds for each finalist."""
 
 
 def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple[list[Any], dict[str, Any]]:

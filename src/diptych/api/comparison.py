@@ -100,7 +100,7 @@ def compare(
         by_arm[experiment.arms[0]],
         kind=experiment.arms[0],
         title=f"{dataset.name}, {experiment.spec.name}: {' and '.join(TITLES.values())}",
-        command=_command(),
+        command=command_line(),
         margin=margin / 100,
         explained=explained,
         parity=_certificate(experiment, directory, on_step) if thorough else None,
@@ -154,7 +154,7 @@ def compare_runs(
         arms,
         kind="runs",
         title=f"{first.record.data.name}: {', '.join(names[:-1])} and {names[-1]}",
-        command=_command(),
+        command=command_line(),
         margin=margin / 100,
         parity=parity.to_json() if parity else None,
         remarks=remarks,
@@ -258,7 +258,7 @@ def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | Non
     return Comparison(directory, content)
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command line of this process."""
     program = Path(sys.argv[0]).name
     return shlex.join(["diptych" if program == "__main__.py" else program, *sys.argv[1:]])

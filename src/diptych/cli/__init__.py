@@ -26,6 +26,7 @@ VERBS = {
     "describe": "print the model card of an exported file",
     "benchmark": "measure accuracy, latency and size of every format in every runtime",
     "compare": "compare PyTorch and TensorFlow on your data, or compare finished runs",
+    "tune": "search for a better recipe and model, and test what was found in both frameworks",
     "transfer": "copy weights between PyTorch and Keras files",
     "verify": "prove that a model is the same in both frameworks",
     "data": "check a dataset for damaged files, duplicates, leakage and outliers",
@@ -77,7 +78,7 @@ def main(args: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interruption:
         notes = getattr(interruption, "__notes__", [])
-        hints = ["Repeat the command to resume."] if given[:1] == ["compare"] else notes
+        hints = ["Repeat the command to resume."] if given[:1] in (["compare"], ["tune"]) else notes
         with suppress(OSError):  # the terminal may be gone
             print(" ".join(["diptych: interrupted.", *hints]), file=sys.stderr, flush=True)
         return 128 + (interruption.args[0] if interruption.args else signal.SIGINT)

@@ -111,6 +111,20 @@ class Progress:
                     if line not in self._said:  # by another run on the same data
                         self._print(line)
                 self._said.update(fields["lines"])
+            case "study" | "trial":
+                if self._bars and (task := self._tasks.pop(fields.get("name", ""), None)) is not None:
+                    self._bars.remove_task(task)
+                self.lines.status = ""
+                self._print(fields["line"])
+            case "trial_step" | "trial_epoch":
+                done = float(fields["epoch"])
+                done += fields["step"] / fields["steps"] - 1 if kind == "trial_step" else 0
+                measured = (
+                    _measured(fields) if kind == "trial_epoch" else f"{fields['images_per_second']:,.0f} images/s"
+                )
+                self._show(
+                    fields["name"], done, fields["epochs"], f"epoch {fields['epoch']}/{fields['epochs']}, {measured}"
+                )
             case "start":
                 self._engine, self._epochs = fields["engine"], fields["epochs"]
                 self._tasks.pop(self._engine, None)

@@ -95,25 +95,26 @@ def fashion_cnn(graph: Graph, num_classes: int) -> None:
     graph.add(L.Dense, "fc2", units=num_classes)
 
 
-def cnn(graph: Graph, num_classes: int) -> None:
+def cnn(graph: Graph, num_classes: int, *, width: float = 1.0, depth: int = 2) -> None:
     """The default for images of 28 to 64 pixels: three stages of two Conv-BatchNorm-ReLU blocks, pooled, then dense.
 
     A stage halves maps of at least 4 pixels, so smaller images work too. It pools before its last ReLU: the two
-    commute, and pooling leaves a quarter of the elements.
+    commute, and pooling leaves a quarter of the elements. `width` scales filters and units, `depth` is the number of
+    blocks in a stage.
     """
-    side = min(graph.input_shape[:2])
-    for stage, filters in enumerate((32, 64, 128), start=1):
-        for block in (1, 2):
+    side, scaled = min(graph.input_shape[:2]), [max(1, round(width * size)) for size in (32, 64, 128)]
+    for stage, filters in enumerate(scaled, start=1):
+        for block in range(1, depth + 1):
             name = f"stage{stage}.{block}"
             graph.conv(f"{name}.conv", filters, padding=1, use_bias=False)
             graph.add(L.BatchNorm, f"{name}.norm")
-            if block == 2 and side >= 4:
+            if block == depth and side >= 4:
                 graph.max_pool(f"stage{stage}.pool")
                 side //= 2
             graph.relu(f"{name}.relu")
     graph.add(L.Flatten, "flatten")
     graph.add(L.Dropout, "dropout1", rate=0.3)
-    graph.add(L.Dense, "fc1", units=128)
+    graph.add(L.Dense, "fc1", units=scaled[-1])
     graph.relu("relu")
     graph.add(L.Dropout, "dropout2", rate=0.3)
     graph.add(L.Dense, "fc2", units=num_classes)
@@ -175,17 +176,18 @@ def model(
     num_classes: int = 10,
     mean: Floats | None = None,
     std: Floats | None = None,
+    **settings: Any,
 ) -> ModelSpec:
     """Return a built-in model for images of `input_shape` (height, width, channels).
 
-    `mean` and `std` are per channel, in units of 0 to 1. Raise SpecError if the name is unknown, or the images are too
-    small for a layer of the model.
+    `mean` and `std` are per channel, in units of 0 to 1; `settings` are the model's own, see `cnn`. Raise SpecError if
+    the name is unknown, or the images are too small for a layer of the model.
     """
     if name not in MODELS:
         raise SpecError(f"Unknown model '{name}'{did_you_mean(name, MODELS)}. `diptych models` lists them.")
     height, width, channels = input_shape
     graph = Graph((height, width, channels), mean or (0.5,) * channels, std or (0.25,) * channels)
-    MODELS[name][0](graph, num_classes)
+    MODELS[name][0](graph, num_classes, **settings)
     try:
         return graph.model(name)
     except SpecError as error:

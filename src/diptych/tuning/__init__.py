@@ -1,0 +1,1 @@
+"""Search for better hyperparameters: studies, their trials and finalists, and what they found."""
