@@ -1,4 +1,4 @@
-"""Proofs of the ledger's rows on data: where the frameworks' readers part, and that here there is only one of each."""
+"""Proofs of the ledger's rows on data: where the frameworks' readers differ, and that diptych has only one of each."""
 
 import io
 

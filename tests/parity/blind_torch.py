@@ -1,6 +1,7 @@
 """Faults in the PyTorch engine: slips of hand-written code, or of a framework.
 
-Each breaks it in this process until `patch.undo()`. A docstring says what is wrong, and where alone it shows.
+Each breaks it in this process until `patch.undo()`. Its docstring says what is wrong and, after a colon, the only
+cases in which it shows.
 """
 
 from dataclasses import replace

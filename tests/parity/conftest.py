@@ -5,6 +5,6 @@ from diptych.comparison.parity import start
 
 @pytest.fixture(scope="session")
 def pair():
-    """A PyTorch and a TensorFlow worker for every climb; a missing framework fails the tests that ask for them."""
+    """A PyTorch and a TensorFlow worker for all parity checks; if a framework is missing, the tests fail."""
     with start() as workers:
         yield workers

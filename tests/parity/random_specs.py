@@ -37,7 +37,7 @@ class _Draft:
         shape = (*self.drawn.integers(6, 13, 2).tolist(), channels)
         self.graph = Graph(shape, tuple(mean.round(3).tolist()), tuple(std.round(4).tolist()))
         self.shapes, self.unread = {"normalize": shape}, ["normalize"]
-        # A layer may be one more that no layer reads; at the end each is made a vector, and they are joined.
+        # A new layer may leave another one unread; at the end, all unread outputs become vectors and are joined.
         most = self.drawn.integers(8, MAX_LAYERS + 1)
         while len(self.shapes) + len(self.unread) + 4 <= most:
             source = self.one_of(self.unread if self.chance(0.75) else list(self.shapes))

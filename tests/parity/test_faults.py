@@ -1,4 +1,4 @@
-"""An engine that is broken on purpose is caught by `verify` alone, and the certificate names where."""
+"""`verify` alone detects an engine that is broken on purpose, and its certificate names the place."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from diptych.spec import Recipe
 
 LAYERS = {"precisions": ("float64",), "optimizers": (), "digits_epochs": 0}
 SGD = {**LAYERS, "optimizers": ("sgd",)}
-# Some faults, with arguments that leave out most of what they do not show in.
+# A few faults, with arguments that skip most of the comparisons in which they do not show.
 SOME = {
     ("torch", "flatten_order"): LAYERS,
     ("torch", "mask_not_in_gradient"): LAYERS,

@@ -1,4 +1,4 @@
-"""Ten epochs with the default recipe, dropout and augmentation included: what is equal, and where rounding parts."""
+"""Ten epochs of the default recipe, with dropout and augmentation: equal in float64, except for rounding in float32."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def pair_of(request):
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
-def test_a_whole_training_is_equal_in_float64_and_parted_by_rounding_alone_in_float32(pair_of, seed):
+def test_a_whole_training_is_equal_in_float64_and_differs_only_by_rounding_in_float32(pair_of, seed):
     found = verify(
         zoo.model("cnn", (8, 8, 1)), recipe=default(), precisions=("float64",), thorough=True, seed=seed, pair=pair_of
     )

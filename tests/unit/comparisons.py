@@ -91,7 +91,7 @@ def _made(num_sides, num_seeds, num_classes, num_epochs, num_images, gap):
         margin=0.005,
         explained=_explained(setup, num_seeds, rng) if is_explained else None,
         parity=Certificate(
-            "cnn", (8, 8, 1), 1, "c0ffee" * 10, 0, 50, None, ("GPUs",), {}, "abacus", "now", RUNGS
+            "cnn", (8, 8, 1), 1, "c0ffee" * 10, 0, 50, None, ("GPUs",), (), {}, "abacus", "now", RUNGS
         ).to_json(),
         yardsticks=yardsticks,
         remarks=["The speeds were measured with 2 threads.", "No image was left out."],

@@ -1,7 +1,7 @@
-"""Dropout masks are random in every direction that a training can see, and the same for ever.
+"""Dropout masks are random in every respect that matters to training, and they never change.
 
-Each bound is five standard deviations of what independent coin tosses give. By chance, one number in a million is
-beyond it, and these tests look at about 25,000. Everything is seeded, so they pass always or never.
+Each bound is five standard deviations of independent coin tosses. By chance, one number in a million exceeds it, and
+these tests check about 25,000. Everything is seeded, so a test passes always or never.
 """
 
 from itertools import combinations, pairwise, product

@@ -126,12 +126,14 @@ def test_a_busy_machine_leaves_speed_and_time_out_of_the_first_screen_which_show
     ("names", "first"),
     [([], ""), (["GPUs"], "GPUs"), (["SGD", "mixup", "cutout", "GPUs"], "SGD, mixup, cutout, and 1 more")],
 )
-def test_what_a_certificate_does_not_cover_is_beside_what_it_proves(names, first):
+def test_what_a_certificate_does_not_show_is_beside_what_it_proves(names, first):
     comparison = make_comparison()
-    comparison["parity"]["not_covered"] = names
-    page, listed = read(render(comparison, {})).text, f"Not covered: {', '.join(names)}."
-    assert bool(names) == (f"Not covered: {first}." in page.split("Results on the test set")[0])
-    assert [bool(names)] * 3 == [listed in page, listed in markdown(comparison), "Not covered" in page]
+    comparison["parity"] |= {"not_tested": names, "not_used": names}
+    page, text = read(render(comparison, {})).text, markdown(comparison)
+    assert bool(names) == (f"Not tested: {first}." in page.split("Results on the test set")[0])
+    for label in ("Not tested", "Not used by the recipe or the model"):
+        listed = f"{label}: {', '.join(names)}."
+        assert [bool(names)] * 3 == [listed in page, listed in text, label in page]
 
 
 def test_every_number_is_shown(comparison, page):
@@ -189,7 +191,7 @@ def test_names_cannot_inject_html():
     comparison["title"] = comparison["command"] = comparison["verdict"]["headline"] = HOSTILE
     comparison["verdict"]["details"] = comparison["remarks"] = comparison["disturbed"] = [HOSTILE]
     comparison["drift"]["sentence"] = comparison["drift"]["pairs"][0]["title"] = HOSTILE
-    comparison["parity"]["not_covered"] = [HOSTILE]
+    comparison["parity"] |= {"not_tested": [HOSTILE], "not_used": [HOSTILE]}
     comparison["subject"]["class_names"][0] = comparison["per_class"][0]["name"] = HOSTILE
     comparison["sides"][1]["name"] = comparison["parity"]["summary"] = HOSTILE
     comparison["settings"]["recipe"]["note"] = HOSTILE

@@ -17,13 +17,14 @@ from diptych.deployment.options import CardOptions
 from diptych.deployment.transfer import Transfer
 from diptych.deployment.transfer import transfer as transfer_weights
 from diptych.engines.contract import Pixels
-from diptych.errors import DiptychError, UsageError
+from diptych.errors import DiptychError, SpecError, UsageError
 from diptych.options import EngineName, ImageOptions, accepts, find_recipe, spec_from_file, split_options
 from diptych.spec import ModelSpec, Recipe, zoo
 from diptych.spec.init import initial_weights
 from diptych.spec.typed import Natural
 from diptych.training.machine import check_memory
 from diptych.training.provenance import load_data, resolve
+from diptych.vocabulary import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def verify(
     """Prove that a model is the same in both frameworks; see `comparison.parity.verify` for the settings.
 
     Args:
-        model: model name, `spec.json`, or spec; or a run, whose model, recipe, seed and data are used.
-        recipe: recipe name, `recipe.json`, or recipe: test what it uses (default: all that a recipe can ask for).
+        model: model name, `spec.json`, or spec; or a run, to use its model, recipe, seed, data and initial weights.
+        recipe: recipe name, `recipe.json`, or recipe: test the options that it uses (default: all recipe options).
         input_shape: (height, width, channels), for a named model.
         num_classes: number of logits, for a named model.
         seed: seed of weights, images, batches and dropout masks (default: the run's, or 0).
@@ -83,13 +84,17 @@ def verify(
 
     Raises:
         SpecError: there is no such model or recipe, or it does not fit the shape.
-        ArtifactError: the run cannot be read, or its data have changed.
-        UsageError: the run's data are gone, or an argument is invalid.
+        ArtifactError: the run cannot be read, or its data has changed.
+        UsageError: the run's data no longer exists, or an argument is invalid.
         MissingEngine: a framework is not installed.
     """
     run = model if isinstance(model, Run) else None
-    if isinstance(model, str | Path) and (path := Path(model)).suffix != ".json" and (path.parts[1:] or is_run(path)):
-        run = Run.open(path)
+    name = "" if isinstance(model, ModelSpec | Run) else str(model)
+    if name and not name.endswith(".json") and (is_run(name) or name not in zoo.MODELS):
+        if "/" not in name and not Path(name).exists():
+            meant = did_you_mean(name, zoo.MODELS)
+            raise SpecError(f"No model, run or file '{name}'{meant}. `diptych models` lists the models.")
+        run = Run.open(name)
     if run:
         record = run.read_record()
         if recipe is not None:

@@ -21,17 +21,17 @@ class Verify:
     """Prove that a model is the same in PyTorch and in TensorFlow; exits with 1 if it is not."""
 
     model: str = positional("MODEL|RUN")
-    """Model name (see `diptych models`) or a spec.json; or a run, whose model, recipe, seed and data are used."""
+    """Model name (see `diptych models`) or spec.json; or a run, to use its recipe, seed, data and initial weights."""
     recipe: str | None = option(None, metavar="RECIPE")
-    """Test what this recipe uses (see `diptych recipes`), or a recipe.json (default: all that a recipe can ask for)."""
+    """Test only what this recipe uses: a name (see `diptych recipes`) or recipe.json (default: all options)."""
     thorough: bool = False
-    """Train the model for all steps on all images; also in float32, to show how rounding drives trainings apart."""
+    """Train the model for all steps on all images; also in float32, to show how far training runs drift apart."""
     optimizer: tuple[Rule, ...] | None = option(None, metavar="RULE")
     """Optimizers to test (default: the recipe's, or all)."""
     steps: int = 120
     """Updates with each optimizer."""
     digits_epochs: Natural = 3
-    """Epochs of training on digits if there is no recipe; 0 skips all trainings, also with one."""
+    """Without a recipe: epochs of training on digits. 0 skips all training, also with a recipe."""
     seed: Natural | None = None
     """Seed of weights, images, batches and dropout masks (default: the run's, or 0)."""
     out: Path | None = None
@@ -107,7 +107,9 @@ def verify(args: list[str]) -> int:
     unused = {"digits_epochs"} & given if parsed.digits_epochs and (run or parsed.recipe) else set[str]()
     unused |= {"input_shape", "num_classes"} & given if run or parsed.model.endswith(".json") else set()
     if unused:
-        raise UsageError(f"--{min(unused).replace('_', '-')} has no effect here: the run, recipe or spec decides.")
+        raise UsageError(
+            f"--{min(unused).replace('_', '-')} has no effect here; the run, recipe or spec determines it."
+        )
     name = Path(parsed.model).resolve().name if run else Path(parsed.model).stem
     name += f"-{Path(parsed.recipe).stem}" if parsed.recipe else ""
     names = ("recipe", "thorough", "steps", "digits_epochs", "seed")

@@ -132,10 +132,10 @@ class Experiment:
         return Cell(arm, seed, engine, *setup, self.threads)
 
     def yardsticks(self) -> tuple[Cell, ...]:
-        """Return runs that show how far PyTorch alone parts: with other threads, and in a finer number format.
+        """Return runs that show how far PyTorch's runs drift apart: with other threads, and in a finer number format.
 
-        They are of the first seed whose two runs disagree, or may yet disagree, on the class of a test image; if all
-        runs are finished and agree, there are none.
+        They repeat the first seed whose two runs disagree on the class of a test image or are not finished; there are
+        none if all runs are finished and agree.
         """
         for seed in self.seeds:
             cells = [self.cell(self.arms[0], seed, engine) for engine in engines.NAMES]

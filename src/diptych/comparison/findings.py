@@ -30,8 +30,8 @@ CHANGED = {
     "precision": "{0}, {2.recipe.precision} and {3.recipe.precision}",
 }
 NOT_MEASURED = (
-    "The runs of a seed start equal, but the frameworks round differently, and rounding differences grow from step to "
-    "step. How much of the disagreement this explains was not measured."
+    "The runs of a seed start from the same weights, but the frameworks round differently, and rounding differences "
+    "grow from step to step. How much of the disagreement this explains was not measured."
 )
 
 
@@ -119,10 +119,10 @@ def findings(
 
 
 def drift(arms: Sequence[Arm], yardsticks: Mapping[str, FinishedRun] | None = None) -> dict[str, Any] | None:
-    """Return how many test images get the same class from two frameworks, and from PyTorch with only a setting changed.
+    """Return how many test images get the same class from both frameworks, and from PyTorch with one setting changed.
 
     `yardsticks`, by the name of that setting, repeat the first arm's run of the first seed whose runs disagree. Without
-    them, equal trainings that disagree have a sentence but no numbers; all others have None.
+    them, returns a sentence without numbers if runs with equal settings disagree, and None otherwise.
     """
     first, second = arms[:2]
     pairs = zip(first.runs, second.runs, strict=True)

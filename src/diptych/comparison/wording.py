@@ -104,7 +104,7 @@ def _single(first: str, second: str, contrast: Contrast, pair: Mapping[str, Any]
 
 
 def proof(certificate: Mapping[str, Any]) -> str:
-    """Say in a sentence what a parity certificate shows."""
+    """Return a sentence that says what a parity certificate shows."""
     if certificate["passed"]:
         same = "outputs, gradients and weight updates, up to rounding"
         return f"Proven equal: given the same weights, images and settings, both frameworks compute the same {same}."
@@ -112,22 +112,23 @@ def proof(certificate: Mapping[str, Any]) -> str:
 
 
 def attribution(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Say how much of the disagreement of two frameworks, in the first of the pairs, the other pairs can explain."""
+    """Return a sentence on how much of the frameworks' disagreement, the first pair, the other pairs can explain."""
     total, *counts = (pair["num_images"] - pair["num_same"] for pair in pairs)
     most = max(counts)
     reached = [CAUSES[pair["changed"]] for pair, n in zip(pairs[1:], counts, strict=True) if n >= min(most, total)]
     changed = f"when only {' or '.join(reached)} changes"
-    if not most and total > 4:  # more than two standard deviations, as below
-        return f"PyTorch agrees with itself on every image {changed}, so the frameworks account for the disagreement."
-    if not most:
-        return f"PyTorch agrees with itself on every image {changed}; so few disagreements are within chance."
+    if not most:  # more than 4 are more than two standard deviations, as below
+        why = (
+            "so the frameworks account for the disagreement" if total > 4 else "but so few disagreements may be chance"
+        )
+        return f"PyTorch agrees with itself on every image {changed}, {why}."
     images = plural(most, "image") if most < total else "at least as many images"
     alone = f"PyTorch disagrees with itself on {images} {changed}, so rounding alone can explain"
     if most >= total:
         return f"{alone} the disagreement of the frameworks."
     # Two standard deviations of a difference of two counts.
-    rest = "within chance" if total - most <= 2 * (total + most) ** 0.5 else "due to the frameworks"
-    return f"{alone} {most} of the {total} disagreements; the rest is {rest}."
+    rest = "may be chance" if total - most <= 2 * (total + most) ** 0.5 else "is due to the frameworks"
+    return f"{alone} {most} of the {total} disagreements; the rest {rest}."
 
 
 def _with_other_images(accuracy: Any) -> str:

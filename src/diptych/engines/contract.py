@@ -199,8 +199,8 @@ class Engine(Protocol):
     ) -> Arrays:
         """Run one layer forward and backward; layouts as in `layer_outputs`.
 
-        Returns its `output`, in training its running statistics afterwards, and, given `slopes`, the gradient of its
-        output, those of its trainable arrays and of each of the `inputs` (`input/<name>`). Changes no weight; the
+        Returns its `output`; its running statistics, updated in training; and, given `slopes`, the gradient of its
+        output, the gradients of its trainable arrays and of the `inputs` (`input/<name>`). Changes no weight. The
         dropout masks are those of seed 0 and `step`.
         """
 

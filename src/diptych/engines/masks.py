@@ -1,7 +1,7 @@
-"""Dropout masks: a hash of seed, step, layer and element, so that every engine drops the same elements.
+"""Dropout masks: a hash of seed, step, layer and element, so all engines drop the same elements.
 
-No generator has a state, so a training resumes anywhere with the same masks. The hash's last five operations are
-`lowbias32` (Christopher Wellons 2018, https://nullprogram.com/blog/2018/07/31/).
+There is no generator state, so training can resume at any step with the same masks. `mix` is `lowbias32` (Christopher
+Wellons 2018, https://nullprogram.com/blog/2018/07/31/).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def mix(word: T) -> T:
 
 
 def layer_word(name: str) -> int:
-    """Return the word that stands for a layer in its keys."""
+    """Return the word that identifies a layer in its keys."""
     return zlib.crc32(name.encode())
 
 

@@ -1,10 +1,10 @@
-"""Parity: whether one spec is the same model in both frameworks, by a ladder of comparisons of workers' arrays."""
+"""The parity check: comparisons (*rungs*) of what both frameworks compute, from single layers to whole trainings."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ import numpy as np
 import diptych
 from diptych import engines
 from diptych.comparison.parity import rungs, samples, trainings
-from diptych.comparison.parity.certificate import Certificate, Rung
-from diptych.comparison.parity.features import FEATURES, OPTIMIZERS
+from diptych.comparison.parity.certificate import Certificate
+from diptych.comparison.parity.features import FEATURES, OPTIMIZERS, uses
 from diptych.comparison.parity.rungs import BITS, Ladder, Pair
 from diptych.data.batches import batch_bounds, class_weights
 from diptych.data.datasets import Dataset
@@ -32,15 +32,16 @@ from diptych.training.trainer import Job
 from diptych.vocabulary import did_you_mean
 
 PRECISIONS = tuple(BITS)
-# Operations of a training in float64 that takes a few seconds.
+# Floating-point operations of a float64 training that takes a few seconds.
 USUAL_FLOPS = 6e10
 PREDICTED = ("validation", "test")
+HOW = "tested by diptych verify --thorough"
 USUAL_RECIPE = Recipe(batch_size=16, flip="none")
 
 
 @contextmanager
 def start(threads: int | None = None) -> Iterator[Pair]:
-    """Start a pair of workers, which share the processor evenly unless each has `threads`, and stop them afterwards."""
+    """Start a worker per framework, with `threads` each (default: half of all), and stop both afterwards."""
     each = threads or max(1, num_threads() // 2)
     with session(engines.NAMES[0], each) as first, session(engines.NAMES[1], each) as second:
         yield first, second
@@ -61,33 +62,28 @@ def verify(
     on_step: Callable[[str], None] = lambda words: None,
     pair: Pair | None = None,
 ) -> Certificate:
-    """Compare a model's two implementations, from equal weights to equal predictions after training.
+    """Compare a model's implementations in both frameworks, from loading weights to predictions after training.
 
     Args:
         spec: the model.
-        recipe: test what this recipe uses (default: everything that a recipe can ask for).
-        dataset: what the model itself is trained on (default: digits).
-        weights: those that this training starts from (default: initial ones, drawn from the seed).
+        recipe: test the options that this recipe uses (default: all recipe options).
+        dataset: data to train the model on (default: digits).
+        weights: initial weights of this training (default: drawn from the seed).
         optimizers: update rules to test (default: the recipe's, or sgd, adam, adamw and rmsprop).
-        precisions: float64, in which equal mathematics is equal, and float32, float16 and bfloat16 (default: all, or
-            float64 and the recipe's).
-        steps: updates with each rule on given gradients; at least 2.
-        digits_epochs: epochs of the model's own training without a recipe; 0 skips every training.
-        thorough: train the model itself for all steps on all images, also in float32, where rounding parts trainings.
+        precisions: number formats: float64, float32, float16, bfloat16 (default: all, or float64 and the recipe's).
+        steps: updates with each rule from given gradients; at least 2.
+        digits_epochs: epochs of training the model without a recipe; 0 skips all training.
+        thorough: train the model for all steps on all images; also in float32, to measure how far runs drift apart.
         seed: seed of the weights, images, batches, their order and dropout masks.
         on_step: called with a description of each step before it starts.
-        pair: running workers to use; started for this call unless given.
+        pair: running workers to use (default: start a pair for this call).
 
-    Raises UsageError for an invalid argument, and DiptychError if a framework is not installed or failed.
+    Raises UsageError for an invalid argument, and DiptychError if a framework is not installed or fails.
     """
     if recipe and optimizers not in (None, (recipe.optimizer,)):
-        raise UsageError(f"A recipe has its own optimizer, here {recipe.optimizer}; omit 'optimizers'.")
+        raise UsageError(f"The recipe already sets the optimizer ({recipe.optimizer}); omit 'optimizers'.")
     optimizers = OPTIMIZERS if optimizers is None else optimizers
-    if precisions is None:
-        precisions = PRECISIONS
-        if recipe is not None:
-            used = {"auto": ("float32", "bfloat16"), "float16": ("float32", "float16")}
-            precisions = tuple(dict.fromkeys(("float64", *used.get(recipe.precision, (recipe.precision,)))))
+    precisions = _precisions(recipe) if precisions is None else precisions
     for name, values, known in (("optimizer", optimizers, OPTIMIZERS), ("precision", precisions, PRECISIONS)):
         if unknown := [value for value in values if value not in known]:
             meant = did_you_mean(unknown[0], known)
@@ -102,10 +98,10 @@ def verify(
     data = dataset or samples.digits(spec, own, seed, most_images)
     few = {name: getattr(data, name).take(np.arange(len(getattr(data, name)))[:most_images]) for name in PREDICTED}
     job = Job(spec, own, data if thorough else replace(data, **few), seed, workers=0, weights=weights)
-    class_weights(own, job.dataset.train.labels, spec.num_classes)  # before minutes of work, if they do not fit
+    class_weights(own, job.dataset.train.labels, spec.num_classes)  # raises an error now, not after minutes
     every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
     num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
-    drift, left_out = list[dict[str, float]](), list[str]()
+    drift, not_tested = list[dict[str, float]](), list[str]()
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
     with nullcontext(pair) if pair else start() as workers:
@@ -116,15 +112,18 @@ def verify(
             whole, taken = trainings.whole(ladder, job, num_steps)
             found.append(whole)
             if taken == num_steps < every:
-                left_out.append(f"the last {every - num_steps:,} steps of the model's own training (use --thorough)")
+                not_tested.append(f"the last {every - num_steps:,} of {every:,} training steps of this model ({HOW})")
             if untested := len(data.test) - len(job.dataset.test):
-                left_out.append(f"{untested:,} of the test images (use --thorough)")
+                not_tested.append(f"{untested:,} of {len(data.test):,} test images ({HOW})")
             if thorough:
-                parted, drift = trainings.drift(ladder, job, num_steps)
-                found.append(parted)
+                in_float32, drift = trainings.drift(ladder, job, num_steps)
+                found.append(in_float32)
+        else:
+            not_tested.append("training this model")
         for runtime in (worker.runtime() for worker in workers):
             versions[runtime["engine"]] = runtime["version"]
             versions |= {"keras": runtime["keras"]} if "keras" in runtime else {}
+    used, unused = _options(recipe, ladder.drops, optimizers, precisions, {rung.name for rung in found})
     return Certificate(
         model=spec.name,
         input_shape=spec.input_shape,
@@ -133,7 +132,8 @@ def verify(
         seed=seed,
         steps=steps,
         recipe=recipe_to_json(recipe) if recipe else None,
-        not_covered=(*left_out, *_not_covered(recipe, optimizers, precisions, found)),
+        not_tested=(*not_tested, "GPUs", *used),
+        not_used=tuple(unused),
         versions=versions,
         processor=machine()["processor"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -147,15 +147,24 @@ def digest_of(spec: ModelSpec) -> str:
     return sha256(json.dumps(model_to_json(spec), sort_keys=True).encode()).hexdigest()
 
 
-def _not_covered(
-    recipe: Recipe | None, optimizers: Sequence[Rule], precisions: Sequence[str], found: Sequence[Rung]
-) -> Iterator[str]:
-    """Yield what a training can use and the rungs did not test."""
-    names = {rung.name for rung in found}
-    tested = {recipe.optimizer} if recipe else set(optimizers)
-    if not any(rung.total for rung in found):
-        yield "a training of the model itself"
-    yield "GPUs"
-    yield from (f"precision {precision}" for precision in PRECISIONS if precision not in precisions)
-    yield from (name for name in (*FEATURES, "dropout") if f"training with {name}" not in names)
-    yield from (f"optimizer {rule}" for rule in OPTIMIZERS if rule not in tested)
+def _precisions(recipe: Recipe | None) -> tuple[str, ...]:
+    """Return the number formats that a recipe uses, and float64; all without a recipe."""
+    if recipe is None:
+        return PRECISIONS
+    used = {"auto": ("float32", "bfloat16"), "float16": ("float32", "float16")}
+    return tuple(dict.fromkeys(("float64", *used.get(recipe.precision, (recipe.precision,)))))
+
+
+def _options(
+    recipe: Recipe | None, drops: bool, optimizers: Sequence[Rule], precisions: Sequence[str], rungs: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Return the options that were not tested: those that the recipe or the model uses, and the others.
+
+    Without a recipe, every option counts as used; `drops` is whether the model has dropout.
+    """
+    used = {one: recipe is None or uses(recipe, one) for one in FEATURES} | {"dropout": recipe is None or drops}
+    untested = {f"precision {one}": one in _precisions(recipe) for one in PRECISIONS if one not in precisions}
+    untested |= {one: is_used for one, is_used in used.items() if f"training with {one}" not in rungs}
+    tested = {recipe.optimizer} if recipe else optimizers
+    untested |= {f"optimizer {one}": recipe is None for one in OPTIMIZERS if one not in tested}
+    return [one for one in untested if untested[one]], [one for one in untested if not untested[one]]

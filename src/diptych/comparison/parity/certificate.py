@@ -14,11 +14,11 @@ from diptych.artifacts.store import write_json, write_parts
 from diptych.spec import Recipe
 from diptych.spec.codec import recipe_to_json
 
-VERSION = 3
+VERSION = 4
 LEGEND = (
-    "relative: ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of the array closest to its tolerance, or farthest beyond; absolute: "
-    "largest difference of any element of any array.\n"
-    "Training on a dataset is that of this model; training with or in something is that of a small model on digits."
+    "relative: ‖PyTorch − TensorFlow‖ / ‖PyTorch‖ of the array closest to its tolerance, or farthest beyond it; "
+    "absolute: largest difference of any element of any array.\n"
+    "“training on DATA” trains this model; all other trainings use a small model on digits."
 )
 NOT_JUDGED = "info: reported without a tolerance, because float32 rounding errors grow from step to step."
 DRIFT_HEAD = (
@@ -26,7 +26,7 @@ DRIFT_HEAD = (
 )
 
 # An array that is zero except for rounding, such as the gradient of a bias before a normalization, has no scale of
-# its own. An array smaller than this share of its group's median is compared with that share instead.
+# its own. If an array is smaller than this share of its group's median, its difference is relative to that share.
 SMALL = 1e-2
 TINY = 1e-30
 
@@ -68,12 +68,12 @@ def _rms(array: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Rung:
-    """One comparison of the two engines."""
+    """One comparison of the two engines, from single layers to whole trainings."""
 
     name: str
     precision: str
     tolerance: float | None
-    """Largest relative difference allowed of the worst array; None if it is reported but not judged."""
+    """Largest relative difference allowed for the worst array; None if the comparison is reported but not judged."""
     relative: float
     absolute: float
     worst: str
@@ -93,7 +93,7 @@ class Rung:
         apart: Mapping[str, tuple[float, float]],
         **more: Any,
     ) -> Rung:
-        """Judge the `differences` of arrays by a tolerance, or one for each; `more` are further fields."""
+        """Judge the `differences` of arrays by one tolerance, or by one per array; `more` are other fields."""
         each = tolerance if isinstance(tolerance, Mapping) else dict.fromkeys(apart, tolerance)
         beyond = [
             array for array, (relative, _) in apart.items() if (most := each[array]) is not None and relative > most
@@ -121,9 +121,11 @@ class Certificate:
     steps: int
     """Updates with each optimizer."""
     recipe: Mapping[str, Any] | None
-    """The tested recipe, as JSON data; None if everything was tested that a recipe can ask for."""
-    not_covered: tuple[str, ...]
-    """What a training can use and was not tested."""
+    """The tested recipe, as JSON data; None if all recipe options were tested."""
+    not_tested: tuple[str, ...]
+    """What the certificate does not show: hardware, steps, images and options that were not tested."""
+    not_used: tuple[str, ...]
+    """Options that were not tested because neither the recipe nor the model uses them."""
     versions: Mapping[str, str]
     processor: str
     time: str
@@ -139,12 +141,12 @@ class Certificate:
 
     @property
     def predictions(self) -> tuple[int, int]:
-        """Number of test images that both models classify the same after training in float64, and their total, or 0."""
+        """Number of test images with equal predictions after training in float64, of how many; 0 without training."""
         return sum(rung.equal for rung in self.rungs), sum(rung.total for rung in self.rungs)
 
     @property
     def float64_difference(self) -> float | None:
-        """Largest relative difference of an array after the model's own training in float64; None without one."""
+        """Relative difference of the worst array in the float64 training of the model; None without training."""
         return max((rung.relative for rung in self.rungs if rung.total), default=None)
 
     @property
@@ -186,9 +188,9 @@ class Certificate:
 
     @property
     def _recipe(self) -> str:
-        """The recipe in a line: the fields that differ from the default recipe."""
+        """The recipe in one line: the fields that differ from the default recipe."""
         if self.recipe is None:
-            return "everything that a recipe can ask for"
+            return "none given (all recipe options)"
         usual = recipe_to_json(Recipe())
         fields = [f"{name} {value}" for name, value in self.recipe.items() if usual[name] != value]
         return ", ".join(["the default", *fields])
@@ -209,7 +211,8 @@ class Certificate:
         origin = (
             f"Weights, images, batches and masks are from seed {self.seed}; {self.steps} updates with each optimizer.",
             f"Recipe: {self._recipe}.",
-            f"Not covered: {', '.join(self.not_covered)}.",
+            f"Not tested: {', '.join(self.not_tested)}.",
+            *([f"Not used by the recipe or the model: {', '.join(self.not_used)}."] if self.not_used else []),
             f"Spec sha256 {self.spec_digest}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
             f"{self.processor}, {self.time}",

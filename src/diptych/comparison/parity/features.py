@@ -1,4 +1,4 @@
-"""What a recipe can say, as rungs of the ladder: trainings and updates of a small model, in float64 a second each."""
+"""The options of a recipe as trainings and updates of a small model, each about a second in float64."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAIN = Recipe(
 )
 
 
-# Fields of rows that no recipe asks for, and those whose values depend on the size of the data or on the classes.
+# Fields of rows that are not features, and those whose values depend on the size of the data or on the classes.
 GIVEN = {"epochs", "validation_fraction", "learning_rate"}
 OF_THE_DATA = GIVEN | {"step_epochs", "early_stopping", "plateau_patience", "class_weights", "flip"}
 OF_THE_DATA |= {"warmup_epochs", "average_decay"}
@@ -38,11 +38,11 @@ FEATURES: dict[str, dict[str, Any]] = {
     name: {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
     for name, values in tomllib.loads(resources.files(__package__).joinpath("features.toml").read_text("utf-8")).items()
 }
-"""Features of recipes by name, each with fields and the values that it is tested with."""
+"""Features of recipes by name, each with the recipe fields that test it."""
 
 
 def uses(recipe: Recipe, feature: str) -> bool:
-    """Whether a recipe asks for a feature."""
+    """Whether a recipe uses a feature."""
     values = FEATURES[feature]
     if "schedule" in values:
         return bool(recipe.schedule == values["schedule"])
@@ -59,7 +59,7 @@ def recipe_with(feature: str, own: Recipe | None) -> Recipe:
 
 @cache
 def small_model(with_dropout: bool) -> ModelSpec:
-    """Return a model of 8×8 digits with each kind of array, and with dropout of each mode, or with rates of 0."""
+    """Return a model for 8×8 digits with every kind of array and mode of dropout; without dropout, rates are 0."""
     graph, drops = Graph((8, 8, 1), (0.3,), (0.4,)), float(with_dropout)
     graph.conv("conv", 4, padding=1)
     graph.add(L.BatchNorm, "norm")

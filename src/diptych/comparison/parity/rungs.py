@@ -1,4 +1,4 @@
-"""The rungs of the ladder, and what rounding allows each of them."""
+"""The comparisons of layers, gradients and updates, and the tolerances that rounding requires."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Both: TypeAlias = tuple[Arrays, Arrays]
 """What both engines computed."""
 Computed: TypeAlias = tuple[Mapping[str, Arrays], Mapping[str, Arrays]]
 
-# In float64, equal mathematics agrees to about 1e-12; different mathematics does not.
+# In float64, correct implementations differ by 1e-15 to 1e-11, and incorrect ones by far more.
 FLOAT64_TOLERANCE = 1e-9
 # Significant bits, and the largest relative error of rounding to them.
 BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 UNITS = {precision: 2.0**-bits for precision, bits in BITS.items()}
-# Rounding a sum of n terms errs by about √n units. The largest differences measured for a layer of the zoo were 1.1 √n
-# in float32 and 0.24 √n in the others, and 31 times the smaller of the engines' distances from float64.
+# The rounding error of a sum of n terms is about √n units. The largest differences measured for a layer of the zoo were
+# 1.1 √n in float32 and 0.24 √n in the others, and 31 times the smaller of the engines' distances from float64.
 OF_TERMS, OF_OWN = {"float32": 8.0}, 16.0
 OF_NUDGE = 100.0
 CERTAIN_BITS = 24
@@ -49,7 +49,7 @@ class Ladder:
     pair: Pair
     spec: ModelSpec
     recipe: Recipe | None
-    """The recipe whose features are tested; None tests all."""
+    """The recipe whose features are tested; None to test all."""
     optimizers: Sequence[Rule]
     precisions: Sequence[str]
     seed: int
@@ -73,10 +73,10 @@ def exact(
 ) -> Rung:
     """Judge what both engines computed in float64.
 
-    A model may turn rounding errors into large differences, so if the comparison failed, `repeated` computes the arrays
-    again: from the same weights, which must change nothing, and from weights that differ in their last bit. The
-    tolerance of each array is then OF_NUDGE times what the bit changes in one engine: the gradient of a bias before a
-    norm, for example, is mere rounding.
+    A model can amplify rounding errors. If the comparison fails, `repeated` therefore computes the arrays twice more:
+    from the same weights, which must give the same arrays, and from weights that differ in their last bit. The
+    tolerance of each array is then OF_NUDGE times the change that this bit causes in one engine. (The gradient of a
+    bias before a norm, for example, consists of rounding errors.)
     """
     apart = differences(both[1], both[0], small)
     rung = Rung.judged(name, "float64", FLOAT64_TOLERANCE, apart, **more)
@@ -84,10 +84,10 @@ def exact(
         return rung
     again = [differences(repeat, arrays) for repeat, arrays in zip(repeated(False), both, strict=True)]
     if any(gap for changes in again for gap, _ in changes.values()):
-        return replace(rung, note=f"{rung.note} {name}: repeated, a framework returned something else.".strip())
+        return replace(rung, note=f"{rung.note} {name}: a framework returned different arrays when repeated.".strip())
     own = [differences(again, arrays) for again, arrays in zip(repeated(True), both, strict=True)]
     changes = {array: max(one[array][0] for one in own) for array in apart}
-    # A NaN, which may be the fault of one engine, allows nothing.
+    # A NaN can come from a fault in one engine, so it does not raise the tolerance.
     changes = {array: change if np.isfinite(change) else 0.0 for array, change in changes.items()}
     largest = max(changes, key=lambda array: changes[array])
     note = (
@@ -98,7 +98,7 @@ def exact(
 
 
 def rounded(name: str, precision: str, results: Both, exact_results: Both, terms: Mapping[str, float]) -> Rung:
-    """Judge what both engines computed in a precision, given what they compute in float64.
+    """Judge what both engines computed in a number format, given what they compute in float64.
 
     The tolerance of each array follows from the number of `terms` that are rounded, and from the smaller of the
     engines' distances from their own float64 results.
@@ -112,7 +112,7 @@ def rounded(name: str, precision: str, results: Both, exact_results: Both, terms
 
 
 def reference(name: str, both: Both, expected: Arrays, label: str, tolerance: float) -> Rung:
-    """Judge what each engine returned by what it should return; `label` names an {array} of an {engine}."""
+    """Compare each engine's arrays with the expected ones; `label` names an {array} of an {engine}."""
     apart = {
         label.format(engine=engine, array=array): gap
         for engine, arrays in zip(engines.NAMES, both, strict=True)
@@ -122,7 +122,7 @@ def reference(name: str, both: Both, expected: Arrays, label: str, tolerance: fl
 
 
 def model(ladder: Ladder) -> Iterator[Rung]:
-    """Compare the whole model on one batch, in float64, and each layer by itself, in every precision."""
+    """Compare the whole model on one batch in float64, and each layer alone in every number format."""
     spec, weights = ladder.spec, samples.weights(ladder.spec, ladder.seed)
 
     def whole(precision: str, weights: Arrays) -> Computed:
@@ -152,7 +152,7 @@ def _of(computed: Computed, name: str) -> Both:
 
 
 def _length(spec: ModelSpec, array: str, precision: str) -> float:
-    """Return the number of terms of the sums in an array of `layers_alone` that are rounded in a precision."""
+    """Return the number of terms in the sums of an array of `layers_alone` that are rounded to a number format."""
     name, _, what = array.partition("/")
     layer = spec.layer(name)
     areas = [samples.SAMPLES * prod(spec.shapes[one][:-1]) for one in (*layer.inputs, name)]
@@ -171,7 +171,7 @@ def _length(spec: ModelSpec, array: str, precision: str) -> float:
 def formats(
     spec: ModelSpec, precision: str, computed: Computed, exact_computed: Computed, alone: tuple[Both, Both]
 ) -> Rung:
-    """Check that layers, running statistics and the loss are in the format they should: their numbers show it."""
+    """Check from their values that layers, running statistics and the loss are computed in the right format."""
     both, precise_both = (
         [found[worker.TRAINING] | {"loss": found["loss"]["loss"]} | _statistics(arrays) for found, arrays in pairs]
         for pairs in (zip(computed, alone[0], strict=True), zip(exact_computed, alone[1], strict=True))
@@ -185,7 +185,7 @@ def formats(
         apart[name] = (0.0, 0.0)
         for engine, outputs, precise in zip(engines.NAMES, both, precise_both, strict=True):
             used = _formats(outputs[name])
-            # A number fits a shorter format by chance once in 2 to the bits that it lacks.
+            # A number fits a format with n fewer bits by chance with probability 2⁻ⁿ.
             spare = BITS[expected] - max(map(BITS.__getitem__, shorter), default=0)
             by_chance = np.unique(precise[name]).size * spare < CERTAIN_BITS
             informative = not by_chance and not shorter & _formats(precise[name])
@@ -229,7 +229,7 @@ def dropout(ladder: Ladder) -> Iterator[Rung]:
 
 
 def updates(ladder: Ladder) -> Iterator[Rung]:
-    """Compare every update rule: twice on the model's own arrays, and for many steps on a small model's."""
+    """Compare every update rule: two updates of the model, and many updates of a small model."""
     rules = update_recipes(ladder.optimizers, ladder.recipe)
     many = sorted({1, 2, min(30, ladder.steps), ladder.steps})
     stages = {"two updates": (ladder.spec, [1, 2])} if rules else {}

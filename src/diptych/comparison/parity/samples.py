@@ -17,7 +17,7 @@ from diptych.spec.layers import Activation, BatchNorm, Layer
 
 NUM_BLOBS = 3
 SAMPLES = 7
-"""Images of a batch: odd, and so few that n/(n − 1) in a running variance shows."""
+"""Images per batch: odd, and so few that the factor n/(n − 1) of a running variance is far from 1."""
 
 
 def weights(spec: ModelSpec, seed: int) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Trainings on the ladder: of a small model for each feature of a recipe, and of the model itself."""
+"""Comparisons of trainings: of a small model for each feature of a recipe, and of the model itself."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from diptych.spec.init import initial_weights
 from diptych.spec.recipe import Precision
 from diptych.training.trainer import Job
 
-# Relative difference of weights from which trainings count as parted.
-PARTED = 1e-3
+# Relative difference of weights beyond which trainings have drifted apart.
+DRIFTED = 1e-3
 STAGES = (1, 2, 16)
 MOST_STEPS = 1000
 # Those of `PLAIN`.
@@ -27,7 +27,7 @@ NUM_STEPS = 6
 
 
 def small(ladder: Ladder) -> Iterator[Rung]:
-    """Compare trainings of a small model: with each feature of a recipe, and how far other precisions move weights."""
+    """Compare trainings of a small model: with each feature of a recipe, and changes of weights in other formats."""
     own = ladder.recipe
     used = [name for name in FEATURES if own is None or uses(own, name)]
     recipes = {"with plain SGD": PLAIN, **{f"with {name}": recipe_with(name, own) for name in used}}
@@ -35,7 +35,7 @@ def small(ladder: Ladder) -> Iterator[Rung]:
     others = [cast(Precision, precision) for precision in ladder.precisions if precision != "float64"]
     recipes |= {f"in {precision}": replace(PLAIN, precision=precision) for precision in others}
     start, moved = initial_weights(small_model(False).arrays, ladder.seed + 1), dict[str, Both]()
-    del start["conv.bias"]  # before a norm, so that its gradient is mere rounding
+    del start["conv.bias"]  # before a norm: its gradient consists of rounding errors
     for name, recipe in recipes.items():
         ladder.on_step(f"training a small model {name}")
         spec = small_model(name == "with dropout")
@@ -51,9 +51,9 @@ def small(ladder: Ladder) -> Iterator[Rung]:
 
 
 def whole(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, int]:
-    """Train the model itself in float64 with a whole recipe, and compare everything that it returns.
+    """Train the model in float64 with a whole recipe, and compare everything that this returns.
 
-    Also returns the number of steps taken, which early stopping may end. Raises EngineError if both trainings diverge.
+    Also returns the number of steps, which early stopping can reduce. Raises EngineError if both trainings diverge.
     """
     data = job.dataset
     ladder.on_step(f"training {num_steps} steps on {data.name} in float64")
@@ -66,7 +66,7 @@ def whole(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, int]:
 
     both = train(False)
     if not any(np.isfinite(one["logits"]).all() for one in both):
-        raise EngineError("The training diverges in both frameworks; choose a lower learning rate or clip gradients.")
+        raise EngineError("Training diverges in both frameworks; lower the learning rate or clip gradients.")
     equal, total, taken = _equal(both), len(data.test), _steps(both[0])[-1]
     accuracies = " and ".join(f"{(one['logits'].argmax(1) == data.test.labels).mean():.3f}" for one in both)
     note = f"float64: {equal} of {total} test predictions are equal after {taken} steps; accuracy {accuracies}."
@@ -75,7 +75,7 @@ def whole(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, int]:
 
 
 def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str, float]]]:
-    """Train the model itself in float32, where rounding alone parts trainings; PyTorch twice, with other threads."""
+    """Measure how far float32 trainings drift apart: between frameworks, and in PyTorch between numbers of threads."""
     ladder.on_step(f"training {num_steps} steps on {job.dataset.name} in float32, PyTorch twice")
     job = replace(job, recipe=replace(job.recipe, precision="float32"))
     stages = (*(2**power for power in range(num_steps.bit_length())), num_steps)
@@ -89,10 +89,10 @@ def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str
     taken = _steps(both[0])
     gaps = [[_distance(step, *arrays) for step in taken] for arrays in pairs]
     rows = [{"step": step, "engines": one, "threads": other} for step, one, other in zip(taken, *gaps, strict=True)]
-    parted = [f", and by more than {PARTED:.0e} from step {row['step']}" for row in rows if row["engines"] > PARTED]
+    since = [f", and by more than {DRIFTED:.0e} from step {row['step']}" for row in rows if row["engines"] > DRIFTED]
     note = (
         f"float32: {_equal(pairs[0])} of {len(job.dataset.test)} test predictions are equal; weights differ by "
-        f"{gaps[0][0]:.0e} after step 1, {gaps[0][-1]:.0e} after {taken[-1]}{''.join(parted[:1])}. PyTorch with "
+        f"{gaps[0][0]:.0e} after step 1, {gaps[0][-1]:.0e} after {taken[-1]}{''.join(since[:1])}. PyTorch with "
         f"{threads} and {others} threads: {_equal(pairs[1])} are equal; weights differ by {gaps[1][0]:.0e} and "
         f"{gaps[1][-1]:.0e}."
     )
@@ -101,7 +101,7 @@ def drift(ladder: Ladder, job: Job, num_steps: int) -> tuple[Rung, list[dict[str
 
 
 def _steps(arrays: Arrays) -> list[int]:
-    """Return the steps after which there are weights."""
+    """Return the steps after which weights were recorded."""
     return sorted({int(name.split("/")[0].removeprefix("step ")) for name in arrays if name.startswith("step ")})
 
 

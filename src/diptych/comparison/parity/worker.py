@@ -1,4 +1,4 @@
-"""What an engine computes for the ladder: functions for `Session.run`, which run in the engine's process."""
+"""What an engine computes for the parity check: functions for `Session.run`, which run in the engine's process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accura
 def whole_model(
     engine: Engine, spec: ModelSpec, precision: str, weights: Arrays, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return, by name, the weights of a model and what it computes of a batch; in evaluation only in float64."""
+    """Return, by name, the weights of a model and what it computes for a batch; in evaluation only in float64."""
     model, batches = engine.build(spec, precision), samples.batches(spec, 2, samples.SAMPLES, seed)
     engine.load_weights(model, weights)
     images = batches[0].images
@@ -39,7 +39,7 @@ def whole_model(
 
 
 def layers_alone(engine: Engine, spec: ModelSpec, precision: str, seed: int) -> Arrays:
-    """Return what `layer_alone` does for every layer, as `<layer>/<array>` or `<layer>/<mode>/<array>`."""
+    """Return the results of `layer_alone` for every layer, as `<layer>/<array>` or `<layer>/<mode>/<array>`."""
     model = engine.build(spec, precision)
     engine.load_weights(model, samples.layer_weights(spec, seed))
     found = {}
@@ -70,8 +70,8 @@ def updated(
 ) -> Arrays:
     """Return weights and optimizer state after some numbers of updates, as `<recipe>/step <n>/<array>`.
 
-    The gradients are drawn, so that nothing but the update rule matters; after the first update, a new optimizer loads
-    the state. In float16 the gradients belong to a scaled loss, one overflows, and the loss scale is about to grow.
+    The gradients are random, so only the update rule matters. After the first update, a new optimizer loads the state.
+    In float16, the gradients are those of a scaled loss, one of them overflows, and the loss scale is about to grow.
     """
     model, found = engine.build(spec, precision), Arrays()
     for label, recipe in recipes.items():
@@ -83,7 +83,7 @@ def updated(
         for step in range(1, max(stages) + 1):
             gradients = samples.gradients(spec, seed, step, recipe)
             engine.apply_gradients(optimizer, gradients, recipe.rate / (1.0 + 0.01 * step))
-            if step == 1:  # as a training that resumes
+            if step == 1:  # as when training resumes
                 state = engine.read_optimizer(optimizer)
                 optimizer = engine.make_optimizer(model, recipe)
                 engine.load_optimizer(optimizer, state)

@@ -223,7 +223,7 @@ class Dropout(nn.Module):
         """Return the values with some of them zero and the others scaled, in training."""
         if not (self.training and self.layer.rate):
             return values
-        # PyTorch has few operations on uint32: int32 wraps alike, but shifts in sign bits and compares with a sign.
+        # PyTorch has few operations on uint32. int32 wraps around alike, but its shifts and comparisons are signed.
         self.offsets = self.offsets.to(values.device)
         words = torch.arange(len(values), dtype=torch.int32, device=values.device)
         words = words.mul_(_signed(self.offsets.numel() * masks.STRIDE)).add_(_signed(self.key))
