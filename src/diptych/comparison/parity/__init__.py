@@ -123,7 +123,7 @@ def verify(
         for runtime in (worker.runtime() for worker in workers):
             versions[runtime["engine"]] = runtime["version"]
             versions |= {"keras": runtime["keras"]} if "keras" in runtime else {}
-    used, unused = _options(recipe, ladder.drops, optimizers, precisions, {rung.name for rung in found})
+    used, unused = _untested_options(ladder, {rung.name for rung in found})
     return Certificate(
         model=spec.name,
         input_shape=spec.input_shape,
@@ -155,16 +155,12 @@ def _precisions(recipe: Recipe | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("float64", *used.get(recipe.precision, (recipe.precision,)))))
 
 
-def _options(
-    recipe: Recipe | None, drops: bool, optimizers: Sequence[Rule], precisions: Sequence[str], rungs: Collection[str]
-) -> tuple[list[str], list[str]]:
-    """Return the options that were not tested: those that the recipe or the model uses, and the others.
-
-    Without a recipe, every option counts as used; `drops` is whether the model has dropout.
-    """
-    used = {one: recipe is None or uses(recipe, one) for one in FEATURES} | {"dropout": recipe is None or drops}
-    untested = {f"precision {one}": one in _precisions(recipe) for one in PRECISIONS if one not in precisions}
+def _untested_options(ladder: Ladder, rungs: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the untested options: those that the recipe (without one: any) or the model uses, and the others."""
+    recipe = ladder.recipe
+    used = {one: recipe is None or uses(recipe, one) for one in FEATURES} | {"dropout": recipe is None or ladder.drops}
+    untested = {f"precision {one}": one in _precisions(recipe) for one in PRECISIONS if one not in ladder.precisions}
     untested |= {one: is_used for one, is_used in used.items() if f"training with {one}" not in rungs}
-    tested = {recipe.optimizer} if recipe else optimizers
+    tested = {recipe.optimizer} if recipe else ladder.optimizers
     untested |= {f"optimizer {one}": recipe is None for one in OPTIMIZERS if one not in tested}
     return [one for one in untested if untested[one]], [one for one in untested if not untested[one]]
