@@ -1,6 +1,7 @@
 """`diptych transfer` and `diptych verify` on the command line."""
 
 import json
+import re
 
 import pytest
 from commands import answered, diptych, refused
@@ -69,7 +70,9 @@ def test_a_run_is_proved_with_its_own_recipe_seed_and_data(digits_runs, tmp_path
     tested = {rung["name"] for rung in certificate["rungs"]}
     assert {"training with dropout", "training on digits"} <= tested
     assert not {"training with label smoothing", "training with weight averages"} & tested
-    assert ["GPUs"] == certificate["not_tested"]
+    steps, gpus = certificate["not_tested"]
+    assert "GPUs" == gpus
+    assert re.fullmatch(r"the last \d+ of \d+ training steps .* --thorough\)", steps)
     assert {"label smoothing", "weight averages"} <= {*certificate["not_used"]}
     assert "has its own recipe" in refused("verify", digits_runs["torch"].directory, "--recipe", "sgd")
 
