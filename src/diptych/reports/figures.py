@@ -187,7 +187,7 @@ def strip_axis(across: Scale) -> Markup:
     texts = []
     for tick in across.ticks(MAX_CLASS_TICKS):
         anchor = "end" if across(tick) > 90 else "start" if across(tick) < 10 else "middle"
-        texts.append(svg.words(_place(across, tick), 13, f"{100 * tick:.6g}%", anchor))
+        texts.append(svg.words(_place(across, tick), 13, svg.percent(tick), anchor))
     return _strip(18, *texts)
 
 

@@ -89,7 +89,7 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
         "; ".join(ends),
         WIDTH,
         HEIGHT,
-        svg.left_axis(up, LEFT, RIGHT, _percent if unit == "share" else "{:.6g}".format),
+        svg.left_axis(up, LEFT, RIGHT, svg.percent if unit == "share" else "{:.6g}".format),
         svg.bottom_axis(across, ticks, BOTTOM, "{:.0f}".format, "epoch"),
         *(_curve(side, curve, across, up) for side, curve in zip(sides, curves, strict=True)),
         *_columns(unit, epochs, curves, across, sides),
@@ -99,10 +99,6 @@ def _panel(quantity: str, curves: Sequence[Curve], up: Scale, sides: Sequence[Si
 
 def _titled(title: str, picture: Markup) -> Markup:
     return svg.tag("div", svg.tag("p", title, class_="panel-title"), picture, class_="panel")
-
-
-def _percent(tick: float) -> str:
-    return f"{100 * tick:.6g}%"
 
 
 def _curve(side: Side, curve: Curve, across: Scale, up: Scale) -> Markup:
@@ -151,11 +147,11 @@ def reliability_panel(side: Side, bins: Mapping[str, Any]) -> Markup:
         f"Expected calibration error {error} over {wording.count(sum(bins['counts']))} predictions.",
         SQUARE_WIDTH,
         foot + 42,
-        svg.left_axis(up, left, right, _percent),
+        svg.left_axis(up, left, right, svg.percent),
         svg.line(across(0), up(0), across(1), up(1), "diagonal"),
         svg.line(left, bottom, right, bottom, "axis"),
         svg.tag("g", *_bins(side, bins, across, up, foot), class_=side.color),
-        svg.bottom_axis(across, across.ticks(6), foot, _percent, "probability of the predicted class"),
+        svg.bottom_axis(across, across.ticks(6), foot, svg.percent, "probability of the predicted class"),
         svg.words(left - 7, foot - COUNTS_HEIGHT / 2 + 4, "count", "end"),
     )
     return _titled(f"{side.name}: expected error {error}", picture)

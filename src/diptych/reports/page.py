@@ -45,7 +45,7 @@ SEVERITY_MARKS = {"error": "✗", "warning": "!", "note": "·"}
 def render(comparison: Mapping[str, Any], images: Mapping[int, np.ndarray]) -> str:
     """Return the report of a comparison as HTML, with these test images by id, uint8, (H, W, 1 or 3)."""
     sides, curves = sides_of(comparison), figures_panels.curves_of(comparison)
-    return _page(
+    return compose(
         "report.html.j2",
         ("page.css", "charts.css", "print.css"),
         ("report.js",),
@@ -145,7 +145,7 @@ def _classes(comparison: Mapping[str, Any], sides: Sequence[Side]) -> dict[str, 
 def render_check(check: Mapping[str, Any], pictures: Mapping[int, Picture]) -> str:
     """Return the report of a data check as HTML, without scripts, with the available pictures, by place."""
     by_kind = {key: list(group) for key, group in groupby(check["findings"], key=lambda finding: finding["kind"])}
-    return _page(
+    return compose(
         "check.html.j2",
         ("page.css", "charts.css", "check.css", "print.css"),
         (),
@@ -208,7 +208,7 @@ def highlighted(source: str) -> Markup:
     return Markup(highlight(source, PythonLexer(stripnl=False, ensurenl=False), HtmlFormatter(nowrap=True)))
 
 
-def _page(template: str, styles: Sequence[str], scripts: Sequence[str], **view: Any) -> str:
+def compose(template: str, styles: Sequence[str], scripts: Sequence[str], **view: Any) -> str:
     """Render a template with its style and script inline, and the hashes by which the page admits only these."""
     for kind, names in ("style", styles), ("script", scripts):
         text = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)

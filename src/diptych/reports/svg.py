@@ -58,6 +58,11 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
+def percent(tick: float) -> str:
+    """Format a share on an axis."""
+    return f"{100 * tick:.6g}%"
+
+
 def drawing(title: str, description: str, width: float, height: float, *content: Markup, kind: str = "") -> Markup:
     """Return a chart of `width` by `height` units whose marks the page's script can reach by keyboard."""
     box = f"0 0 {number(width)} {number(height)}"

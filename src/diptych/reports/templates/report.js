@@ -135,6 +135,7 @@
 
   function classes() {
     const picked = one(".picked");
+    if (!picked) return;
     const select = one("#gallery-class");
     const buttons = all(".class-button");
     const shots = all(".shot");
