@@ -1,4 +1,4 @@
-"""One headless Chromium for all pages, and reports of several shapes."""
+"""One headless Chromium for all pages, and reports of comparisons and studies of several shapes."""
 
 import shutil
 import sys
@@ -9,7 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from comparisons import SHAPES, make_pictures
+from studies import STUDIES
 
+from diptych.reports import study
 from diptych.reports.page import render
 
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
@@ -58,8 +60,12 @@ def pages(tmp_path_factory):
     def address(shape):
         if shape not in written:
             path = folder / f"{shape}.html"
-            comparison = SHAPES[shape]()
-            path.write_text(render(comparison, make_pictures(comparison)), encoding="utf-8")
+            if shape in STUDIES:
+                text = study.render(STUDIES[shape]())
+            else:
+                comparison = SHAPES[shape]()
+                text = render(comparison, make_pictures(comparison))
+            path.write_text(text, encoding="utf-8")
             written[shape] = path.as_uri()
         return written[shape]
 

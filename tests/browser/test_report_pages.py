@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from comparisons import SHAPES
 from planted import write_every_kind, write_good
+from studies import STUDIES
 
 from diptych import check_data
 
 pytestmark = pytest.mark.browser
 
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-SHAPES_AND_VIEWS = [*((shape, *view) for shape in ("two", "long") for view in VIEWS)]
+SHAPES_AND_VIEWS = [*((shape, *view) for shape in ("two", "long", "study") for view in VIEWS)]
 SHAPES_AND_VIEWS += [("three", 1280, "dark"), ("hundred", 390, "light")]
+SHAPES_AND_VIEWS += [("study of failures", 390, "dark"), ("study with long names", 390, "light")]
 WIDTHS = (1280, 1000, 768, 390, 320)
 INTERACTIVE = "a[href], button, select, summary, [tabindex='0']"
 
@@ -61,7 +63,7 @@ CONTRAST = """([kind, name, ground, ink]) => {
 }"""
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *STUDIES])
 def test_a_page_of_any_shape_loads_nothing_and_fits_every_width(visit, pages, shape):
     page = visit(shape)
     for width in WIDTHS:
@@ -181,6 +183,19 @@ def test_values_are_told_on_hover_and_by_arrow_keys(visit):
     assert "images/s" in tip.inner_text()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("section", "first"), [("history", "Trial 0 (default recipe), finished: "), ("front", "Trial ")]
+)
+def test_the_trials_of_a_study_are_reached_by_arrow_keys_in_the_chart_of_this_width(visit, section, first, width):
+    page = visit("study", width)
+    plots = page.locator(f"#{section} .plot").filter(visible=True)
+    assert plots.count() == 1
+    plots.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".tip").inner_text().startswith(first)
+
+
 def test_the_theme_is_switched_and_nothing_moves_for_those_who_want_no_motion(visit):
     page = visit()
     moving = "[...document.querySelectorAll('*')].filter(p => parseFloat(getComputedStyle(p).transitionDuration) > 0)"
@@ -215,7 +230,7 @@ def test_a_page_reads_without_scripts(visit):
     assert page.locator("#settings details table").first.is_visible()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *STUDIES])
 def test_paper_is_light_and_holds_everything(visit, shape):
     page = visit(shape, 700, "dark")
     page.emulate_media(media="print")
