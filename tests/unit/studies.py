@@ -186,6 +186,19 @@ def default_chosen():
     return study | {"changes": []}
 
 
+def one_framework():
+    """A study whose finalists were trained with one seed, in one framework."""
+    study = make_study(12)
+    for side in (study["result"]["tuned"], study["result"]["default"]):
+        side |= {"std": None, "n": 1, "torch": side["torch"][:1]}
+        del side["tensorflow"]
+    study["result"] |= {"difference": None, "engines_p": None}
+    study["finalists"][0] |= {"trial": "default", "validation": {"mean": 0.93, "std": None, "n": 1}}
+    study["costs"] |= {"overhead": None, "share_saved": None}
+    study["subject"]["machine"]["cores"] = None
+    return study
+
+
 STUDIES = {
     "study": make_study,
     "study with latency": lambda: make_study(40, with_latency=True),
@@ -194,6 +207,7 @@ STUDIES = {
     "study of failures": lambda: unfinished(5),
     "study without result": without_result,
     "study that chose the default": default_chosen,
+    "study in one framework": one_framework,
     "study of 200 trials": lambda: make_study(200),
     "study with long names": long_names,
 }

@@ -89,6 +89,15 @@ def test_the_front_holds_the_trials_that_no_other_one_beats():
     assert [1, 2, 0, 4] == [trial["number"] for trial in figures_settings.front_of(study, "latency_ms")]
 
 
+def test_accuracies_far_below_most_leave_the_scale_but_not_that_of_the_default_recipe():
+    study = make_study()
+    default, other = study["trials"][0], next(t for t in study["trials"][1:] if t["state"] == "finished")
+    other["accuracy"] = 0.1
+    assert 0.9 < figures_trials.final_scale(figures_trials.measured(study), 0, 1).low
+    default["accuracy"] = 0.2
+    assert 0.2 > figures_trials.final_scale(figures_trials.measured(study), 0, 1).low > 0.1
+
+
 def test_latency_is_drawn_if_it_was_measured_and_flops_if_not(page):
     assert "FLOPs per image" in page.text
     assert "latency of one image (ms)" in read(render(make_study(40, with_latency=True))).text

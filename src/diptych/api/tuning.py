@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -154,7 +153,8 @@ def _silent_optuna() -> Iterator[None]:
 
 
 def _written(session: Session, finals: Mapping[str, Any]) -> Tuned:
-    """Write study.json, the recipe and the model that were found, and the page if this version has one."""
+    """Write study.json, its page and table, and the recipe and the model that were found."""
+    from diptych.reports import study as page
     from diptych.tuning.findings import setup_of
 
     spec, data = session.settings.base.spec, session.dataset.name
@@ -164,8 +164,7 @@ def _written(session: Session, finals: Mapping[str, Any]) -> Tuned:
     write_json(directory / "recipe.json", recipe_to_json(recipe))
     write_json(directory / "spec.json", model_to_json(model))
     write_json(directory / "study.json", content)
-    if find_spec("diptych.reports.study"):
-        importlib.import_module("diptych.reports.study").write(directory, content)
+    page.write(directory, content)
     return Tuned(directory, content, session.study.optuna, recipe, model)
 
 

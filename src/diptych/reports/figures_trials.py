@@ -41,11 +41,13 @@ def measured(study: Study) -> list[Trial]:
 def final_scale(trials: Sequence[Trial], start: float, end: float) -> Scale:
     """Return a scale from the best accuracy down to the worst, or three times as far as the median.
 
-    Only finished trials count, if there are any.
+    Only finished trials count, if there are any; the default recipe is always on the scale.
     """
     accuracies = _accuracies(trials, [trial["accuracy"] for trial in trials])
     best, middle = accuracies[-1], accuracies[len(accuracies) // 2]
-    return _share_scale(max(accuracies[0], best - 3 * (best - middle)), best, start, end)
+    low = max(accuracies[0], best - 3 * (best - middle))
+    defaults = [trial["accuracy"] for trial in trials if is_default(trial) and trial["state"] == "finished"]
+    return _share_scale(min([low, *defaults]), best, start, end)
 
 
 def _accuracies(trials: Sequence[Trial], values: Sequence[float]) -> list[float]:
