@@ -132,37 +132,41 @@ def test_a_trial_in_a_warm_process_is_that_of_a_fresh_one(engine_name, space, tm
         np.testing.assert_array_equal(array, weights[name], strict=True)
 
 
-def killed(arguments, moments, out, worker=False):
-    """Run a command that is killed with -9 at moments after its first file, and once more to its end."""
+def killed(arguments, moments, out, workers=False):
+    """Run a command that is killed with -9 at moments after it has opened its study, and once more to its end.
+
+    With `workers`, its process that trains is killed first, and it itself as much later. Returns the number of kills.
+    """
     command = [sys.executable, "-m", "diptych", *map(str, arguments), "--out", str(out), "--json"]
-    deaths = 0
+    kills, pipes = 0, {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for seconds in moments:
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        end = time.monotonic() + SECONDS
-        while process.poll() is None and not list(out.glob("*/trials/*/run.json")) and time.monotonic() < end:
-            time.sleep(0.02)
-        time.sleep(seconds)
-        if worker and process.poll() is None:
-            children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
-            for child in children.stdout.split():
-                os.kill(int(child), signal.SIGKILL)
-            deaths += bool(children.stdout)
+        before, end = journal_size(out), time.monotonic() + SECONDS
+        process = subprocess.Popen(command, start_new_session=True, **pipes)
+        while process.poll() is None and journal_size(out) <= before and time.monotonic() < end:
+            time.sleep(0.01)
+        for is_worker in (True, False) if workers else (False,):
             time.sleep(seconds)
-        deaths += process.poll() is None
-        process.kill()
-        process.communicate()
+            children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+            for pid in map(int, children.stdout.split() if is_worker else [process.pid]):
+                kills += process.poll() is None
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
-    return deaths
+    return kills
+
+
+def journal_size(out):
+    return sum(path.stat().st_size for path in out.glob("*/journal.log"))
 
 
 def test_a_study_that_is_killed_is_the_undisturbed_one(found, space, tmp_path):
     _, folder = found
     moments = np.random.default_rng().uniform(0, 3, 2)
     options = ("--trials", 4, "--finalists", 0, "--space", space)
-    deaths = killed(("tune", *TINY, *options), moments, tmp_path)
+    kills = killed(("tune", *TINY, *options), moments, tmp_path)
     (again,) = tmp_path.iterdir()
-    assert trials(folder)[:4] == trials(again), (deaths, moments)
+    assert trials(folder)[:4] == trials(again), (kills, moments)
     assert ["0000", "0001", "0002", "0003"] == sorted(path.name for path in (again / "trials").iterdir())
 
 
@@ -212,3 +216,39 @@ def test_a_study_that_cannot_be_is_refused_in_a_line(options, fault, tmp_path):
     result = diptych("tune", *TINY, *options, "--trials", 2, "--out", tmp_path)
     assert 2 == result.code
     assert fault in result.err.splitlines()[-1]
+
+
+@pytest.mark.long
+def test_a_study_whose_processes_are_killed_twenty_times_is_the_undisturbed_one(space, tmp_path):
+    options = ("tune", *TINY, "--epochs", 6, "--trials", 30, "--finalists", 0, "--space", space)
+    assert 0 == diptych(*options, "--out", tmp_path / "one").code
+    moments = np.random.default_rng(int(time.time())).uniform(0, 2.5, 12)
+    kills = killed(options, moments, tmp_path / "two", workers=True)
+    assert kills >= 20
+    print(f"{kills} kills at {moments.round(1)}")
+    (undisturbed,), (other,) = ([*(tmp_path / name).iterdir()] for name in ("one", "two"))
+    assert trials(undisturbed) == trials(other)
+    assert [f"{number:04}" for number in range(30)] == sorted(path.name for path in (other / "trials").iterdir())
+
+
+@pytest.mark.long
+def test_two_processes_share_a_study_and_one_takes_over_what_the_other_leaves(space, tmp_path):
+    options = ("tune", *TINY, "--trials", 8, "--finalists", 1, "--seeds", 1, "--space", space, "--out", tmp_path)
+    with started(*options, until=lambda: any(tmp_path.glob("*/trials/0000/run.json"))) as first:
+        with started(*options, until=lambda: any(tmp_path.glob("*/trials/0002/run.json"))) as second:
+            os.killpg(second.pid, signal.SIGKILL)
+        out, err = first.communicate(timeout=10 * SECONDS)
+        assert 0 == first.returncode, err
+    (folder,) = tmp_path.iterdir()
+    content = json.loads((folder / "study.json").read_text())
+    assert [*range(8)] == [row["number"] for row in content["trials"]]
+    assert {"finished", "pruned"} >= {row["state"] for row in content["trials"]}
+    assert content["result"]["sentence"] in out
+
+
+@pytest.mark.long
+def test_several_trials_at_a_time_end_with_every_trial_once(space, tmp_path):
+    options = ("tune", *TINY, "--trials", 6, "--finalists", 0, "--workers", 2, "--space", space, "--out", tmp_path)
+    rows = answered(*options)["trials"]
+    assert [*range(6)] == [row["number"] for row in rows]
+    assert 6 == len({row["run"] for row in rows})

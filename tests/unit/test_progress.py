@@ -59,6 +59,26 @@ def test_between_epochs_a_line_is_printed_every_30_seconds(clock, capsys):
     ]
 
 
+def test_a_trial_is_a_line_and_a_reminder_every_30_seconds(clock, capsys):
+    with progress.Progress() as shown:
+        shown.notify("study", {"line": "study: 2 trials"})
+        for clock.now in (0, 15, 31):
+            shown.notify("trial_step", {**step(1, clock.now + 1), "name": "trial 7", "epochs": 2})
+            shown.lines.remind()
+        shown.notify("trial_epoch", {**epoch_of(2), "name": "trial 7", "epochs": 2})
+        clock.now = 62
+        shown.lines.remind()
+        shown.notify("trial", {"line": "trial 7: finished", "name": "trial 7"})
+        clock.now = 93
+        shown.lines.remind()
+    assert capsys.readouterr().err.splitlines() == [
+        "study: 2 trials",
+        "trial 7: epoch 1/2, 1,234 images/s (0:31 elapsed)",
+        "trial 7: epoch 2/2, validation loss 0.5500, accuracy 65.00% (1:02 elapsed)",
+        "trial 7: finished",
+    ]
+
+
 def test_work_that_reports_nothing_prints_lines_too(monkeypatch, capsys):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.03)
     with progress.Progress() as shown:

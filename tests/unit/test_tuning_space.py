@@ -33,7 +33,7 @@ def _silent_optuna():
 @pytest.mark.parametrize("recipe", [{}, {"epochs": 1}, {"optimizer": "rmsprop", "schedule": "step"}])
 def test_every_sample_of_the_default_space_is_a_valid_recipe_and_model(model, recipe):
     start = base(model=model, **recipe)
-    space = spaces.default_space(start)
+    space = spaces.space_for(start)
     recipes, models = zip(*(spaces.setup(start, values) for values in samples(space, 150)), strict=True)
     assert {start.recipe.epochs} == {one.epochs for one in recipes}
     assert len(recipes) == len(set(recipes))
@@ -43,7 +43,7 @@ def test_every_sample_of_the_default_space_is_a_valid_recipe_and_model(model, re
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_values_of_what_is_in_force_mean_it(shape):
     start = base(shape)
-    values = spaces.defaults(spaces.default_space(start), start)
+    values = spaces.defaults(spaces.space_for(start), start)
     recipe, model = spaces.setup(start, values)
     assert start.spec == model
     known = {"learning_rate": start.recipe.rate, "decoupled_decay": start.recipe.decay}
@@ -63,7 +63,7 @@ IN_FORCE = [
 @pytest.mark.parametrize(("recipe", "missing"), IN_FORCE)
 def test_what_the_space_lacks_of_the_recipe_in_force_has_no_value(recipe, missing):
     start = base(**recipe)
-    space = spaces.default_space(start)
+    space = spaces.space_for(start)
     names = {one.name for one in space if not one.when}
     assert missing == names - {*spaces.defaults(space, start)} - ({"step_decay"} - missing)
 
@@ -101,10 +101,8 @@ def test_the_cnn_is_what_it_was():
 def test_what_the_space_leaves_out_is_said():
     start = base(model="mlp")
     only = "only the built-in cnn has a width and a depth; this is 'mlp'"
-    assert f"The space leaves out width, depth, dropout ({only})." == spaces.left_out(
-        spaces.default_space(start), start
-    )
-    assert "" == spaces.left_out(spaces.default_space(base()), base())
+    assert f"The space leaves out width, depth, dropout ({only})." == spaces.left_out(spaces.space_for(start), start)
+    assert "" == spaces.left_out(spaces.space_for(base()), base())
 
 
 def written(*parameters):
@@ -128,12 +126,19 @@ def test_a_space_is_read_from_a_file_or_a_dict(tmp_path):
     assert {1, 2, 3, 4} == {values["depth"] for values in drawn}
 
 
+@pytest.mark.parametrize(("model", "name"), [("mlp", "depth"), ("resnet20", "dropout")])
+def test_a_parameter_that_does_not_apply_to_the_model_is_refused(model, name):
+    space = written({"name": name, "kind": "float", "low": 0, "high": 0.5})
+    with pytest.raises(UsageError, match=f"parameter '{name}' does not apply to the model '{model}'"):
+        spaces.space_for(base((32, 32, 3), model=model), space)
+
+
 WRONG = [
     ([{**RATE, "name": "lerning_rate"}], "parameter 'lerning_rate' is unknown (did you mean 'learning_rate'?)"),
     ([{**RATE, "name": "epochs"}], "parameter 'epochs' is fixed in a study"),
     ([{**RATE, "low": 1}], "needs low < high"),
     ([{**RATE, "low": 0}], "low > 0 if it is log; got [0, 0.1]"),
-    ([{**RATE, "step": 0.1}], "'step' must be > 0, and a log parameter has none"),
+    ([{**RATE, "step": 0.1}], "has a 'step', which must be > 0, and which a log parameter has not"),
     ([{**RULE, "choices": []}], "parameter 'optimizer' needs 'choices'"),
     ([{**RATE, "when": {"optimizer": ["sgd"]}}, RULE], "depends on 'optimizer', which must come before it"),
     ([RATE, RATE], "parameter 'learning_rate' is there twice"),

@@ -30,7 +30,7 @@ def _silent_optuna():
 
 def settings(seed=0, epochs=EPOCHS, **limits):
     base = Base(Recipe(epochs=epochs), zoo.model("cnn", (28, 28, 1)), 5000, is_cnn=True)
-    return Settings(DataSource.of("digits"), base, spaces.default_space(base), "torch", seed, **limits)
+    return Settings(DataSource.of("digits"), base, spaces.space_for(base), "torch", seed, **limits)
 
 
 def accuracy(trial, epoch):
@@ -119,11 +119,11 @@ def test_a_trial_that_nobody_works_on_is_taken_over_before_a_new_one_starts(tmp_
 
 def test_half_an_entry_at_the_journals_end_is_removed(tmp_path):
     study = run(opened(tmp_path), 2)
-    path = study.directory / JOURNAL
-    with path.open("ab") as file:
-        file.write(b'{"op_code":5,"worker_')
-    assert content(study) == content(opened(tmp_path))
-    assert 4 == len(run(opened(tmp_path), 4).trials)
+    for number, other in enumerate((study, opened(tmp_path)), start=3):
+        with (study.directory / JOURNAL).open("ab") as file:
+            file.write(b'{"op_code":5,"worker_')
+        assert content(study) == content(opened(tmp_path))
+        assert number == len(run(other, number).trials)
 
 
 def test_models_over_a_limit_are_rejected_and_do_not_count(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,14 +71,17 @@ def tune(
         DiptychError: bad options or data, Optuna is missing, or no trial could be trained.
     """
     with shown(callbacks, progress) as notify, _session(data, space, class_names, notify, options) as session:
+        from diptych.tuning.finalists import finals_of
+
         try:
             session.run_trials()
-            tuned = _written(session, session.run_finals())
+            return _written(session, finals_of(session))
         except KeyboardInterrupt:
-            tuned = _written(session, {"remarks": ["The study was interrupted; repeat the command to resume it."]})
-            notify("study", {"line": _best(tuned)})
+            remark = "The study was interrupted; repeat the command to resume it."
+            best = _written(session, {"remarks": [remark]}).content["best_so_far"]
+            found = f"{best[-1][1]:.2%} on validation (trial {best[-1][0]})" if best else "none yet"
+            notify("study", {"line": f"best so far: {found}; {session.directory}"})
             raise
-        return tuned
 
 
 def plan(
@@ -106,35 +109,30 @@ def _session(
         raise UsageError("Tuning needs Optuna, which is not installed. Install it with: pip install 'diptych[tune]'")
     recipe, asked = chosen.recipe_with(changes), {"class_names": class_names, "progress": data_progress(notify)}
     source = source_of(data, reading, chosen.spec, recipe, chosen.seed, **asked)
-    with _silent_optuna():
+    with ExitStack() as stack:
+        stack.enter_context(_silent_optuna())
         from diptych.tuning import space as spaces
         from diptych.tuning.session import Session
         from diptych.tuning.study import Settings
-        from diptych.tuning.trials import Trainer
+        from diptych.tuning.trainer import Trainer
 
-        searched = None if space is None else spaces.read_space(space)
-        threads = max(1, (chosen.threads or num_threads()) // chosen.workers)
-        first = Trainer(chosen.engine, threads, Event())
+        first = Trainer(chosen.engine, max(1, (chosen.threads or num_threads()) // chosen.workers), Event())
+        stack.callback(first.close)
         first.start()  # imports its framework meanwhile
-        try:
-            undivided = source.read(data_progress(notify))
-            dataset = undivided.divide(source.seed, source.validation_fraction, source.test_fraction)
-            notify("dataset", {"lines": dataset.lines})
-            if not len(dataset.validation):
-                raise UsageError(f"'{dataset.name}' has no validation split to tune on: raise validation_fraction.")
-            named = str(chosen.model), dataset.image_shape, dataset.num_classes
-            spec = chosen.spec or zoo.model(*named, *channel_statistics(dataset.train.images))
-            base = spaces.Base(recipe, spec, len(dataset.train), chosen.spec is None and chosen.model == "cnn")
-            found = searched or spaces.default_space(base)
-            limits = chosen.max_params, chosen.max_flops
-            settings = Settings(source, base, found, chosen.engine, chosen.seed, *limits)
-            session = Session(chosen, settings, undivided, dataset, first, notify)
-            try:
-                yield session
-            finally:
-                session.close()
-        finally:
-            first.close()
+        undivided = source.read(data_progress(notify))
+        dataset = undivided.divide(source.seed, source.validation_fraction, source.test_fraction)
+        notify("dataset", {"lines": dataset.lines})
+        if not len(dataset.validation):
+            raise UsageError(f"'{dataset.name}' has no validation split to tune on: raise validation_fraction.")
+        mean, std = channel_statistics(dataset.train.images)
+        named = str(chosen.model), dataset.image_shape, dataset.num_classes, mean, std
+        spec = chosen.spec or zoo.model(*named)
+        base = spaces.Base(recipe, spec, len(dataset.train), chosen.spec is None and chosen.model == "cnn")
+        limits = chosen.max_params, chosen.max_flops
+        settings = Settings(source, base, spaces.space_for(base, space), chosen.engine, chosen.seed, *limits)
+        session = Session(chosen, settings, undivided, dataset, first, notify)
+        stack.callback(session.close)
+        yield session
 
 
 @contextmanager
@@ -155,21 +153,12 @@ def _silent_optuna() -> Iterator[None]:
 def _written(session: Session, finals: Mapping[str, Any]) -> Tuned:
     """Write study.json, its page and table, and the recipe and the model that were found."""
     from diptych.reports import study as page
-    from diptych.tuning.findings import setup_of
+    from diptych.tuning.findings import setup_of, summarize
 
-    spec, data = session.settings.base.spec, session.dataset.name
-    content = session.content(f"{data}, {spec.name}: {session.study.num_started} trials", command_line(), finals)
-    recipe, model = setup_of(session.study, content["chosen"])
-    directory = session.directory
+    content, directory = summarize(session, command_line(), finals), session.directory
+    recipe, spec = setup_of(session.study, content["chosen"])
     write_json(directory / "recipe.json", recipe_to_json(recipe))
-    write_json(directory / "spec.json", model_to_json(model))
+    write_json(directory / "spec.json", model_to_json(spec))
     write_json(directory / "study.json", content)
     page.write(directory, content)
-    return Tuned(directory, content, session.study.optuna, recipe, model)
-
-
-def _best(tuned: Tuned) -> str:
-    """Return the line that an interrupted study ends with."""
-    best = tuned.content["best_so_far"]
-    found = f"{best[-1][1]:.2%} on validation (trial {best[-1][0]})" if best else "none yet"
-    return f"best so far: {found}; {tuned.directory}"
+    return Tuned(directory, content, session.study.optuna, recipe, spec)

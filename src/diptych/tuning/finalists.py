@@ -5,9 +5,9 @@ They are judged on validation; only then is the test split opened, once, for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,169 +15,174 @@ import msgspec
 import numpy as np
 
 from diptych import engines
+from diptych.artifacts.locks import held
 from diptych.artifacts.run import Run
 from diptych.comparison.runs import TITLES
 from diptych.comparison.statistics import LEVEL, paired_difference
 from diptych.data.datasets import Dataset
 from diptych.errors import EngineError
-from diptych.processes import Notify
-from diptych.training.provenance import DataSource
-from diptych.tuning import space as spaces
-from diptych.tuning.study import Study
-from diptych.tuning.trials import Trainer, accuracy, latency, run_of
+from diptych.tuning.findings import setup_of
+from diptych.tuning.session import Session
+from diptych.tuning.trainer import accuracy, latency, run_of
 
 Name: TypeAlias = int | Literal["default"]
 DEFAULT: Literal["default"] = "default"
+ByEngine: TypeAlias = dict[str, list[float]]
 
 
-@dataclass(frozen=True)
-class Finals:
-    """What the finalists are trained on and by."""
+def finals_of(session: Session) -> dict[str, Any]:
+    """Train and test the finalists as far as that was not done.
 
-    study: Study
-    source: DataSource
-    data: Callable[[int], Dataset]
-    """The data, split for a seed."""
-    seeds: Sequence[int]
-    trainers: Mapping[str, Trainer]
-    """By engine."""
-    notify: Notify
+    Returns the entries `finalists` and `result` of study.json, and `remarks`.
+    """
+    options, study, remarks = session.options, session.study, list[str]()
+    with held(session.directory / ".finalists.lock"):  # the others wait, and find everything done
+        measure_latencies(session)
+        if not options.finalists:
+            return {"remarks": ["There were no finalists (--finalists 0), so the test split was not opened."]}
+        done = [trial for trial in study.complete if trial.number]
+        if most := options.max_latency_ms:
+            done = [trial for trial in done if study.latencies_ms[trial.number] <= most]
+        best = sorted(done, key=lambda trial: (-trial.value, trial.number))[: options.finalists]
+        if len(best) < options.finalists:
+            remarks.append(f"Only {len(best)} trials besides the default recipe could be finalists.")
+        if missing := [title for name, title in TITLES.items() if name not in engines.installed()]:
+            remarks.append(f"{missing[0]} is not installed, so the finalists were trained in one framework.")
+        names: list[Name] = [*(trial.number for trial in best), DEFAULT]
+        seeds = "fresh seeds" if options.seeds > 1 else "fresh seed"
+        line = (
+            f"finalists: trials {', '.join(map(str, names[:-1]))} and the default recipe, {options.seeds} {seeds} each"
+        )
+        session.notify("study", {"line": line})
+        found = _Finals(session).decide(names)
+    return {**found, "remarks": [*remarks, *found["remarks"]]}
+
+
+def measure_latencies(session: Session) -> None:
+    """Measure the latency of every complete trial that has none; trials with the same model share one."""
+    study, trainer = session.study, session.first
+    known, by_model = study.latencies_ms, dict[str, float]()
+    for trial in study.complete:
+        run = Run.open(session.directory / trial.user_attrs["run"])
+        model = str(run.read_record().spec.layers)
+        if trial.number not in known:
+            if model not in by_model:
+                process = trainer.keeping(session.dataset)
+                by_model[model] = process.call(latency, run, trainer.engine, trainer.threads)
+            known[trial.number] = by_model[model]
+        by_model[model] = known[trial.number]
+    study.optuna.set_user_attr("latencies_ms", known)
+
+
+class _Finals:
+    """The runs of the finalists."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.study, self.source = session, session.study, session.settings.source
+        first = session.settings.seed + 1
+        self.seeds = range(first, first + session.options.seeds)
+
+        @lru_cache(maxsize=1)
+        def data(seed: int) -> Dataset:
+            return session.undivided.divide(seed, self.source.validation_fraction, self.source.test_fraction)
+
+        self.data = data
 
     def folder(self, name: Name, engine: str, seed: int) -> Path:
         """Return the folder of a run."""
-        return self.study.directory / "finalists" / f"{_label(name)}-{engine}-s{seed}"
+        return self.session.directory / "finalists" / f"{_label(name)}-{engine}-s{seed}"
+
+    def decide(self, names: Sequence[Name]) -> dict[str, Any]:
+        """Train the finalists, choose one by its mean validation accuracy, and test it and the default."""
+        scores: dict[Name, ByEngine] = {name: {} for name in names}
+        remarks: dict[Name, str] = {}
+        for engine, seed, name in product(engines.installed(), self.seeds, names):
+            try:
+                if name not in remarks:
+                    score = self.trained(name, engine, seed).read_metrics()["accuracy"]
+                    scores[name].setdefault(engine, []).append(float(score))
+            except EngineError as error:
+                if name == DEFAULT:
+                    raise
+                remarks[name] = f"Trial {name} is no finalist: with seed {seed}, {error}"
+                del scores[name]
+        chosen = max(scores, key=lambda name: (float(np.mean([*scores[name].values()])), name == DEFAULT))
+        tested = self.study.optuna.user_attrs.get("tested", {})
+        if any(not run.startswith((_label(chosen), DEFAULT)) for run in tested):
+            remarks[DEFAULT] = "The test split had been opened before, for the choice among fewer trials."
+        rows = [{"trial": name, "validation": summary(one), "runs": self.runs(name)} for name, one in scores.items()]
+        result = result_of(self.tested(chosen), chosen, 1 / len(self.data(self.seeds[0]).test))
+        return {"finalists": rows, "result": result, "remarks": list(remarks.values())}
+
+    def runs(self, name: Name) -> list[str]:
+        """Return the folders of a finalist, relative to the study's."""
+        folders = (self.folder(name, *one) for one in product(engines.installed(), self.seeds))
+        return [str(folder.relative_to(self.session.directory)) for folder in folders]
+
+    def trained(self, name: Name, engine: str, seed: int) -> Run:
+        """Return the finished run of a finalist."""
+        recipe, spec = setup_of(self.study, 0 if name == DEFAULT else int(name))
+        source, dataset = msgspec.structs.replace(self.source, seed=seed), self.data(seed)
+        run, notify = (
+            run_of(self.folder(name, engine, seed), source, dataset, (spec, recipe, engine)),
+            self.session.notify,
+        )
+        if not run.manifest_path.exists():
+            label = f"finalist {name}, {TITLES[engine]}, seed {seed}"
+
+            def follow(kind: str, fields: dict[str, Any]) -> None:
+                if kind in ("step", "epoch"):
+                    notify(f"trial_{kind}", {**fields, "trial": name, "name": label, "epochs": recipe.epochs})
+
+            self.session.finals_trainers[engine].train(run, dataset, follow)
+            score = f"{run.read_metrics()['accuracy']:.2%}"
+            notify("study", {"name": label, "line": f"{label}: validation accuracy {score}"})
+        return run
+
+    def tested(self, chosen: Name) -> dict[Name, ByEngine]:
+        """Return the test accuracies of the chosen one and the default; tested once, then recorded."""
+        known: dict[str, float] = self.study.optuna.user_attrs.get("tested", {})
+        found: dict[Name, ByEngine] = {chosen: {}, DEFAULT: {}}
+        for engine, seed, name in product(engines.installed(), self.seeds, tuple(found)):
+            folder, trainer = self.folder(name, engine, seed), self.session.finals_trainers[engine]
+            if folder.name not in known:
+                process = trainer.keeping(self.data(seed))
+                known[folder.name] = process.call(accuracy, Run.open(folder), engine, trainer.threads)
+            found[name].setdefault(engine, []).append(known[folder.name])
+        self.study.optuna.set_user_attr("tested", known)
+        return found
 
 
 def _label(name: Name) -> str:
     return name if isinstance(name, str) else f"{name:04}"
 
 
-def candidates(study: Study, most: int, max_latency_ms: float | None) -> list[int]:
-    """Return the best complete trials, the best first, without the recipe in force and those that are too slow."""
-    done = [trial for trial in study.complete if trial.number]
-    if max_latency_ms:
-        done = [trial for trial in done if study.latencies_ms[trial.number] <= max_latency_ms]
-    return [trial.number for trial in sorted(done, key=lambda trial: (-trial.value, trial.number))[:most]]
-
-
-def measure_latencies(study: Study, trainer: Trainer, dataset: Dataset) -> None:
-    """Measure the latency of every complete trial that has none; trials with the same model share one."""
-    known, by_model = study.latencies_ms, dict[str, float]()
-    for trial in study.complete:
-        run = Run.open(study.directory / trial.user_attrs["run"])
-        model = str(run.read_record().spec.layers)
-        if trial.number not in known:
-            if model not in by_model:
-                by_model[model] = trainer.keeping(dataset).call(latency, run, trainer.engine, trainer.threads)
-            known[trial.number] = by_model[model]
-        by_model[model] = known[trial.number]
-    study.optuna.set_user_attr("latencies_ms", known)
-
-
-def decide(finals: Finals, names: Sequence[int]) -> dict[str, Any]:
-    """Train the finalists, choose one by its mean validation accuracy, and test it and the default.
-
-    Returns the entries `finalists` and `result` of study.json, and `remarks`. Finished runs and tests are reused.
-    """
-    entrants: list[Name] = [*names, DEFAULT]
-    scores: dict[Name, dict[str, list[float]]] = {name: {} for name in entrants}
-    remarks: dict[Name, str] = {}
-    for engine, seed, name in product(engines.installed(), finals.seeds, entrants):
-        try:
-            if name not in remarks:
-                run = _trained(finals, name, engine, seed)
-                scores[name].setdefault(engine, []).append(float(run.read_metrics()["accuracy"]))
-        except EngineError as error:
-            if name == DEFAULT:
-                raise
-            remarks[name] = f"Trial {name} is no finalist: with seed {seed}, {error}"
-            del scores[name]
-    chosen = max(scores, key=lambda name: (float(np.mean([*scores[name].values()])), name == DEFAULT))
-    tested = finals.study.optuna.user_attrs.get("tested", {})
-    if any(not key.startswith((_label(chosen), DEFAULT)) for key in tested):
-        remarks[DEFAULT] = "The test split had been opened before, for the choice among fewer trials."
-    return {
-        "finalists": [
-            {
-                "trial": name,
-                "validation": summary(by_engine),
-                "runs": [_relative(finals, name, engine, seed) for engine in by_engine for seed in finals.seeds],
-            }
-            for name, by_engine in scores.items()
-        ],
-        "result": _result(finals, chosen, _tested(finals, chosen)),
-        "remarks": list(remarks.values()),
-    }
-
-
-def _relative(finals: Finals, name: Name, engine: str, seed: int) -> str:
-    return str(finals.folder(name, engine, seed).relative_to(finals.study.directory))
-
-
-def _trained(finals: Finals, name: Name, engine: str, seed: int) -> Run:
-    """Return the finished run of a finalist."""
-    base = finals.study.settings.base
-    trial = None if name == DEFAULT else finals.study.trials[int(name)]
-    recipe, spec = spaces.setup(base, trial.params) if trial else (base.recipe, base.spec)
-    source, dataset = msgspec.structs.replace(finals.source, seed=seed), finals.data(seed)
-    run = run_of(finals.folder(name, engine, seed), source, dataset, (spec, recipe, engine))
-    if not run.manifest_path.exists():
-        label = f"finalist {name}, {TITLES[engine]}, seed {seed}"
-
-        def follow(kind: str, fields: dict[str, Any]) -> None:
-            if kind in ("step", "epoch"):
-                finals.notify(f"trial_{kind}", {**fields, "trial": name, "name": label, "epochs": recipe.epochs})
-
-        finals.trainers[engine].train(run, dataset, follow)
-        score = f"{run.read_metrics()['accuracy']:.2%}"
-        finals.notify("study", {"name": label, "line": f"{label}: validation accuracy {score}"})
-    return run
-
-
-def _tested(finals: Finals, chosen: Name) -> dict[str, dict[str, list[float]]]:
-    """Return the test accuracies of the chosen one and the default by engine; tested once, then recorded."""
-    known: dict[str, float] = finals.study.optuna.user_attrs.get("tested", {})
-    found: dict[str, dict[str, list[float]]] = {}
-    for engine, seed, name in product(engines.installed(), finals.seeds, dict.fromkeys((chosen, DEFAULT))):
-        folder = finals.folder(name, engine, seed)
-        if folder.name not in known:
-            trainer = finals.trainers[engine]
-            process = trainer.keeping(finals.data(seed))
-            known[folder.name] = process.call(accuracy, Run.open(folder), engine, trainer.threads)
-        found.setdefault(str(name), {}).setdefault(engine, []).append(known[folder.name])
-    finals.study.optuna.set_user_attr("tested", known)
-    return found
-
-
 def summary(by_engine: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return mean, standard deviation and number of accuracies, and those of each engine."""
-    values = [value for one in by_engine.values() for value in one]
+    values = [*chain(*by_engine.values())]
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "std": deviation, "n": len(values), **by_engine}
 
 
-def _result(finals: Finals, chosen: Name, tested: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
-    tuned, default = tested[str(chosen)], tested[DEFAULT]
-    ours, theirs = ([value for one in each.values() for value in one] for each in (tuned, default))
-    resolution = 1 / len(finals.data(finals.seeds[0]).test)
+def result_of(tested: Mapping[Name, ByEngine], chosen: Name, resolution: float) -> dict[str, Any]:
+    """Return the test accuracies, their difference, and whether the engines are alike, with a sentence."""
+    tuned, default = tested[chosen], tested[DEFAULT]
     result: dict[str, Any] = {"tuned": summary(tuned), "default": summary(default), "chosen": chosen}
-    result |= {"difference": None, "engines_p": None}
-    if len(ours) > 1:
-        difference = paired_difference(theirs, ours, resolution if chosen != DEFAULT else 0.0)
-        result["difference"] = {name: getattr(difference, name) for name in ("mean", "low", "high")}
-    pairs = [[value for each in {str(chosen): tuned, DEFAULT: default}.values() for value in each[e]] for e in tuned]
-    if len(pairs) == len(engines.NAMES) and len(pairs[0]) > 1:
-        result["engines_p"] = paired_difference(pairs[0], pairs[1], resolution).p_value
+    ours, theirs = ([*chain(*one.values())] for one in (tuned, default))
+    difference = paired_difference(theirs, ours, resolution if chosen != DEFAULT else 0.0) if len(ours) > 1 else None
+    ends = ("mean", "low", "high")
+    result["difference"] = difference and {name: getattr(difference, name) for name in ends}
+    pairs = [[*chain(*(one[engine] for one in tested.values()))] for engine in tuned]
+    is_paired = len(pairs) > 1 and len(pairs[0]) > 1
+    result["engines_p"] = paired_difference(pairs[0], pairs[1], resolution).p_value if is_paired else None
     return {**result, "sentence": sentence(result)}
 
 
 def sentence(result: Mapping[str, Any]) -> str:
     """Return the result in a sentence, with test accuracies."""
-    parts = [f"default {_percent(result['default'])}"]
+    parts = [f"tuned {_percent(result['tuned'])}", f"default {_percent(result['default'])}"]
     if result["chosen"] == DEFAULT:
-        parts.insert(0, "no trial beat the default recipe on validation")
-    else:
-        parts.insert(0, f"tuned {_percent(result['tuned'])}")
+        parts[0] = "no trial beat the default recipe on validation"
     names = [title for engine, title in TITLES.items() if engine in result["default"]]
     if (p_value := result["engines_p"]) is not None:
         parts.append(f"{' and '.join(names)} {'alike' if p_value >= LEVEL else 'differ'} (p = {p_value:.2g})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import optuna
@@ -14,12 +14,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from diptych.artifacts.events import read_events
 from diptych.artifacts.run import Run
-from diptych.data.datasets import Dataset
 from diptych.spec.codec import recipe_to_json
 from diptych.training.machine import machine
 from diptych.tuning import space as spaces
 from diptych.tuning.space import Setup
 from diptych.tuning.study import Study
+
+if TYPE_CHECKING:
+    from diptych.tuning.session import Session
 
 FEWEST_FOR_IMPORTANCE = 10
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
@@ -57,19 +59,23 @@ def setup_of(study: Study, number: int) -> Setup:
     return spaces.setup(base, study.trials[number].params) if number else (base.recipe, base.spec)
 
 
-def summarize(
-    study: Study, *, about: Mapping[str, Any], finals: Mapping[str, Any], remarks: Sequence[str]
-) -> dict[str, Any]:
-    """Return the content of `study.json`; `finals` are the finalists and the result, or empty."""
+def summarize(session: Session, command: str, finals: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of `study.json`; `finals` are the finalists, the result and remarks, as far as there are."""
+    study, settings, dataset = session.study, session.settings, session.dataset
     rows = [trial_row(study, trial) for trial in study.trials if trial.state != TrialState.RUNNING]
-    best = best_trial(study)
-    result = finals.get("result")
-    chosen = result["chosen"] if result else best.number if best else 0
-    chosen = 0 if chosen == "default" else chosen
+    best, result, spec = best_trial(study), finals.get("result"), settings.base.spec
+    number = result["chosen"] if result else best.number if best else 0
+    chosen = 0 if number == "default" else number
+    usual: dict[str, Any] = {"low": None, "high": None, "log": False, "choices": [], "meaning": ""}
+    subject: dict[str, Any] = {"data": dataset.name, "num_classes": dataset.num_classes}
+    subject |= {f"num_{name}": len(split) for name, split in dataset.splits.items()}
+    subject |= {"model": spec.name, "engine": settings.engine, "machine": machine(), "threads": session.first.threads}
     return {
         "version": 1,
-        **about,
-        "space": [{**_described(one), "meaning": one.meaning or one.name} for one in study.settings.space],
+        "title": f"{dataset.name}, {spec.name}: {study.num_started} trials",
+        "command": command,
+        "subject": {**subject, "epochs": settings.epochs, "seed": settings.seed},
+        "space": [{**usual, **msgspec.to_builtins(one)} for one in settings.space],
         "trials": rows,
         "best": best.number if best else None,
         "chosen": chosen,
@@ -79,29 +85,8 @@ def summarize(
         "result": result,
         "changes": changes(study, chosen),
         "costs": costs(study, rows),
-        "remarks": [*remarks, *finals.get("remarks", [])],
+        "remarks": [*filter(None, [spaces.left_out(settings.space, settings.base)]), *finals.get("remarks", [])],
     }
-
-
-def subject(study: Study, dataset: Dataset, threads: int) -> dict[str, Any]:
-    """Return what was tuned, on what."""
-    settings, spec = study.settings, study.settings.base.spec
-    return {
-        "data": dataset.name,
-        "num_classes": dataset.num_classes,
-        **{f"num_{name}": len(split) for name, split in dataset.splits.items()},
-        "model": spec.name,
-        "engine": settings.engine,
-        "machine": machine(),
-        "threads": threads,
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-    }
-
-
-def _described(parameter: spaces.Parameter) -> dict[str, Any]:
-    content: dict[str, Any] = msgspec.to_builtins(parameter)
-    return {"low": None, "high": None, "log": False, "choices": [], **content}
 
 
 def best_so_far(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
@@ -179,14 +164,14 @@ def seconds_per_epoch(study: Study) -> float:
     return mean(spent) if spent else 0.0
 
 
-def line(study: Study, number: int, left: str) -> str:
+def line(study: Study, row: Mapping[str, Any], left: str) -> str:
     """Return the line that is printed when a trial has ended."""
-    row, best = trial_row(study, study.trials[number]), best_trial(study)
+    best = best_trial(study)
     accuracy = "" if row["accuracy"] is None else f" {row['accuracy']:.2%}"
     usual = spaces.defaults(study.settings.space, study.settings.base)
     others = ", ".join(f"{name} {_brief(value)}" for name, value in row["params"].items() if value != usual.get(name))
-    parts = [f"trial {number}: {row['state']}{accuracy}", f"{row['epochs']}/{row['of_epochs']} epochs"]
-    parts += [row["note"] or others] if row["state"] != "failed" else [row["note"]]
+    parts = [f"trial {row['number']}: {row['state']}{accuracy}", f"{row['epochs']}/{row['of_epochs']} epochs"]
+    parts.append(row["note"] or others)
     if best is not None:
         parts.append(f"best {best.value:.2%} (trial {best.number})")
     return "; ".join(filter(None, [*parts, left]))

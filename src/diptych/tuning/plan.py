@@ -16,7 +16,7 @@ from diptych.training import provenance
 from diptych.training.machine import times
 from diptych.tuning.session import DEFAULT_TRIALS, Session
 from diptych.tuning.study import REDUCTION, Settings
-from diptych.tuning.trials import kept
+from diptych.tuning.trainer import kept
 
 SECONDS_OF_TRIAL = 2.0
 """Time of a trial that is not spent in epochs: building the model, checkpoints, the last evaluation."""
@@ -54,23 +54,16 @@ def expected_share(settings: Settings) -> float:
 def rows(session: Session) -> list[dict[str, Any]]:
     """Return trainings, epochs and seconds of the trials, and of the finalists in each engine; trains nothing."""
     settings, options, first = session.settings, session.options, session.first
-    found, num = [], (options.finalists + 1) * options.seeds if options.finalists else 0
-    measured = {engine: trainer for engine, trainer in session.finals_trainers.items() if num or trainer is first}
-    for engine, trainer in measured.items():
-        seconds = trainer.keeping(session.dataset).call(epoch_seconds, settings, engine, trainer.threads)
-        if engine == first.engine:
-            trials = options.trials or DEFAULT_TRIALS
-            epochs = trials * settings.epochs * expected_share(settings)
-            found.append(_row(f"trials, {engine}", trials, epochs, seconds))
-        if num:
-            found.append(_row(f"finalists, {engine}", num, num * settings.epochs, seconds))
+    trials = options.trials or DEFAULT_TRIALS
+    finalists = (options.finalists + 1) * options.seeds if options.finalists else 0
+    wanted = [("trials", first, trials, expected_share(settings))]
+    wanted += [("finalists", one, finalists, 1.0) for one in session.finals_trainers.values() if finalists]
+    found, seconds = [], dict[str, float]()
+    for what, trainer, num, share in wanted:
+        if trainer.engine not in seconds:
+            process = trainer.keeping(session.dataset)
+            seconds[trainer.engine] = process.call(epoch_seconds, settings, trainer.engine, trainer.threads)
+        epochs = round(num * settings.epochs * share)
+        total = epochs * seconds[trainer.engine] + num * SECONDS_OF_TRIAL
+        found.append({"what": f"{what}, {trainer.engine}", "trainings": num, "epochs": epochs, "seconds": total})
     return found
-
-
-def _row(what: str, num: int, epochs: float, seconds: float) -> dict[str, Any]:
-    return {
-        "what": what,
-        "trainings": num,
-        "epochs": round(epochs),
-        "seconds": epochs * seconds + num * SECONDS_OF_TRIAL,
-    }

@@ -1,29 +1,31 @@
-"""A call of `tune`: the study's trials, then its finalists, as far as they are missing."""
+"""A call of `tune`: the trials and the finalists of a study that are missing, in one or several processes."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from threading import Event
+from threading import Thread
 from typing import Any
 
+from optuna.trial import TrialState
+
 from diptych import engines
-from diptych.artifacts.locks import held
-from diptych.comparison.runs import TITLES
+from diptych.artifacts.run import Run
 from diptych.data.datasets import Dataset
-from diptych.errors import UsageError
+from diptych.errors import EngineError, UsageError
 from diptych.options import TuneOptions
 from diptych.processes import Notify, num_threads
 from diptych.tuning import findings, space
-from diptych.tuning.finalists import Finals, candidates, decide, measure_latencies
 from diptych.tuning.study import Settings, Study
-from diptych.tuning.trials import Trainer, Work, run_trials
+from diptych.tuning.trainer import Interrupted, Trainer, run_of
 
 DEFAULT_TRIALS = 40
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass
@@ -39,11 +41,7 @@ class Session:
     """The first process, which was started while the data were read."""
     notify: Notify
     start: float = field(default_factory=time.monotonic)
-
-    @property
-    def stopping(self) -> Event:
-        """Set when the session is asked to stop."""
-        return self.first.stopping
+    _errors: list[BaseException] = field(default_factory=list)
 
     @property
     def directory(self) -> Path:
@@ -59,16 +57,15 @@ class Session:
     @cached_property
     def trainers(self) -> list[Trainer]:
         """A process for each trial at a time."""
-        others = range(1, self.options.workers)
-        return [self.first, *(Trainer(self.first.engine, self.first.threads, self.stopping) for _ in others)]
+        first, others = self.first, range(1, self.options.workers)
+        return [first, *(Trainer(first.engine, first.threads, first.stopping) for _ in others)]
 
     @cached_property
     def finals_trainers(self) -> dict[str, Trainer]:
         """A process with all threads for each engine that finalists are trained in."""
-        threads = self.options.threads or num_threads()
-        names = [name for name in engines.installed() if name != self.first.engine or self.options.workers > 1]
-        others = {name: Trainer(name, threads, self.stopping) for name in names}
-        return {self.first.engine: self.first, **others}
+        first, threads = self.first, self.options.threads or num_threads()
+        names = [name for name in engines.installed() if name != first.engine or first.threads != threads]
+        return {first.engine: first, **{name: Trainer(name, threads, first.stopping) for name in names}}
 
     def close(self) -> None:
         """Kill all processes."""
@@ -77,40 +74,117 @@ class Session:
             trainer.close()
 
     def run_trials(self) -> None:
-        """Run the missing trials, with a line about each."""
-        for line in self._opening():
-            self.notify("study", {"line": line})
-        study = self.study  # opened before threads share it
-        run_trials(
-            Work(study, self.settings.source, self.dataset, self.notify, self._may_start, self._ended), self.trainers
-        )
-        for trainer in self.trainers[1:]:
-            trainer.close()
-        if findings.best_trial(study) is None:
-            faults = [findings.trial_row(study, trial)["note"] for trial in study.trials]
-            raise UsageError(f"No trial of '{self.directory}' was trained to its end; the last one: {faults[-1]}")
+        """Run trials until none may start and all are finished, with a line about each.
 
-    def _opening(self) -> list[str]:
-        """Return what there is to do, and what is not searched."""
-        known = self.study.num_started
+        A KeyboardInterrupt saves the state of every trial; a second one does not wait. Raises what has stopped a trial
+        but is not its own, such as a full disk, and UsageError if there is no complete trial.
+        """
+        self._announce()
+        threads = [Thread(target=self._work, args=(trainer,), daemon=True) for trainer in self.trainers]
+        for thread in threads:
+            thread.start()
+        try:
+            self._join(threads)
+        except KeyboardInterrupt:
+            self.first.stopping.set()
+            self._join(threads)
+            raise
+        if self._errors:
+            raise self._errors[0]
+        if not self.study.complete:
+            notes = [findings.trial_row(self.study, trial)["note"] for trial in self.study.trials]
+            raise UsageError(f"No trial of '{self.directory}' was trained to its end; the last one: {notes[-1]}")
+
+    def _announce(self) -> None:
         most = f"{self._most_trials} trials" if self._most_trials < math.inf else f"{self.options.hours:g} hours"
-        so_far = f"{known} trials so far" if known else "new"
+        so_far = f"{self.study.num_started} trials so far" if self.study.trials else "new"
         lines = [f"study: {self.directory} ({so_far}, up to {most} of {self.settings.epochs} epochs)"]
-        lines += [text] if (text := space.left_out(self.settings.space, self.settings.base)) else []
-        if not self.settings.rungs:
-            lines.append("Trials of one epoch are not pruned.")
-        return lines
+        lines.append(space.left_out(self.settings.space, self.settings.base))
+        lines.append("" if self.settings.rungs else "Trials of one epoch are not pruned.")
+        for line in filter(None, lines):
+            self.notify("study", {"line": line})
+
+    def _join(self, threads: list[Thread]) -> None:
+        """Wait for the threads; end what their processes do once the study is asked to stop."""
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            for trainer in self.trainers if self.first.stopping.is_set() else ():
+                trainer.stop()
+
+    def _work(self, trainer: Trainer) -> None:
+        """Run trials in a thread; wait for those of other threads and processes, which may die."""
+        has_waited = False
+        try:
+            while not trainer.stopping.is_set():
+                with self.study.claimed(self._may_start) as number:
+                    if number is not None:
+                        self._run_trial(trainer, number)
+                if number is None:
+                    if not (numbers := [str(trial.number) for trial in self.study.running]):
+                        return
+                    if not has_waited and len(numbers) >= self.options.workers:
+                        self.notify("study", {"line": f"waiting for other processes (trials {', '.join(numbers)})"})
+                    has_waited = True
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        except Interrupted:
+            pass
+        except BaseException as error:  # raised again by `run_trials`
+            self._errors.append(error)
+            trainer.stopping.set()
+
+    def _run_trial(self, trainer: Trainer, number: int) -> None:
+        """Train a trial, from the start or from its last checkpoint, and finish it in the study."""
+        study, trial = self.study, self.study.trials[number]
+        recipe, spec = findings.setup_of(study, number)
+        folder = self.directory / trial.user_attrs["run"]
+        run = run_of(folder, self.settings.source, self.dataset, (spec, recipe, trainer.engine))
+        try:
+            with self._timed(number):
+                trainer.train(run, self.dataset, lambda kind, fields: self._follow(number, run, kind, fields))
+                # Epochs that a killed process had not reported are judged now.
+                is_pruned = self._is_pruned(number, run.history)
+        except EngineError as error:
+            study.note(number, failed=True, note=str(error).partition(" Resume with:")[0])
+            study.finish(number, TrialState.PRUNED)
+        else:
+            values = [epoch["validation_accuracy"] for epoch in run.history]
+            value = None if is_pruned else max(values) if recipe.keep_best else values[-1]
+            study.finish(number, TrialState.PRUNED if is_pruned else TrialState.COMPLETE, value)
+        row = findings.trial_row(study, study.trials[number])
+        line = findings.line(study, row, self._time_left())
+        self.notify("trial", {**row, "name": f"trial {number}", "line": line})
+
+    @contextmanager
+    def _timed(self, number: int) -> Iterator[None]:
+        """Add the time of the block to a trial's."""
+        start, before = time.monotonic(), self.study.trials[number].user_attrs.get("seconds", 0.0)
+        try:
+            yield
+        finally:
+            self.study.note(number, seconds=before + time.monotonic() - start)
+
+    def _is_pruned(self, number: int, epochs: list[dict[str, Any]]) -> bool:
+        """Report epochs; return whether the last one ends the trial."""
+        judged = [self.study.judge(number, one["epoch"], one["validation_accuracy"]) for one in epochs]
+        return any(judged)
+
+    def _follow(self, number: int, run: Run, kind: str, fields: dict[str, Any]) -> bool:
+        """Report an epoch, or all epochs of a checkpoint; return whether the trial ends there."""
+        if kind in ("step", "epoch"):
+            told = {**fields, "trial": number, "name": f"trial {number}", "epochs": self.settings.epochs}
+            self.notify(f"trial_{kind}", told)
+        epochs = {"resume": lambda: run.history, "epoch": lambda: [fields]}.get(kind, list)()
+        return self._is_pruned(number, epochs)
 
     @property
     def _most_trials(self) -> float:
-        unlimited = math.inf if self.options.hours else DEFAULT_TRIALS
-        return self.options.trials or unlimited
+        return self.options.trials or (math.inf if self.options.hours else DEFAULT_TRIALS)
 
     def _may_start(self) -> bool:
         """Whether another trial may start: their number and the time are limited."""
-        return self.study.num_started < self._most_trials and self._seconds_left() > 0
+        return self.study.num_started < self._most_trials and self._seconds_for_trials() > 0
 
-    def _seconds_left(self) -> float:
+    def _seconds_for_trials(self) -> float:
         """Return the time left for trials; that of the finalists is reserved."""
         if not self.options.hours:
             return math.inf
@@ -118,57 +192,14 @@ class Session:
 
     def _finals_seconds(self) -> float:
         """Return an estimate of the time that the finalists take."""
-        if not self.options.finalists:
-            return 0.0
         num = (self.options.finalists + 1) * self.options.seeds * len(engines.installed())
-        return num * self.settings.epochs * findings.seconds_per_epoch(self.study) / self.options.workers
+        each = self.settings.epochs * findings.seconds_per_epoch(self.study) / self.options.workers
+        return num * each if self.options.finalists else 0.0
 
-    def _ended(self, number: int) -> None:
-        """Print the line of a trial that has ended."""
-        study, seconds = self.study, self._seconds_left()
-        trials = [trial for trial in study.trials if "seconds" in trial.user_attrs]
-        if self._most_trials < math.inf and trials:
-            each = sum(trial.user_attrs["seconds"] for trial in trials) / len(trials) / self.options.workers
-            seconds = min(seconds, each * (self._most_trials - study.num_started + len(study.running)))
-        left = f"about {_clock(seconds + self._finals_seconds())} left" if seconds < math.inf else ""
-        text = findings.line(study, number, left)
-        self.notify(
-            "trial", {**findings.trial_row(study, study.trials[number]), "name": f"trial {number}", "line": text}
-        )
-
-    def run_finals(self) -> dict[str, Any]:
-        """Train and test the finalists, or find that it was done; return the parts of study.json and remarks."""
-        study, options, remarks = self.study, self.options, list[str]()
-        with held(self.directory / ".finalists.lock"):
-            measure_latencies(study, self.first, self.dataset)
-            names = candidates(study, options.finalists, options.max_latency_ms)
-            if not options.finalists:
-                return {"remarks": ["There were no finalists (--finalists 0), so the test split was not opened."]}
-            if len(names) < options.finalists:
-                remarks.append(f"Only {len(names)} trials besides the default recipe could be finalists.")
-            if missing := [TITLES[name] for name in engines.NAMES if name not in engines.installed()]:
-                remarks.append(f"{missing[0]} is not installed, so the finalists were trained in one framework.")
-            seeds = range(self.settings.seed + 1, self.settings.seed + 1 + options.seeds)
-            source = self.settings.source
-
-            @lru_cache(maxsize=1)
-            def data(seed: int) -> Dataset:
-                return self.undivided.divide(seed, source.validation_fraction, source.test_fraction)
-
-            entrants = ", ".join([*(f"trial {name}" for name in names), "the default recipe"])
-            self.notify("study", {"line": f"finalists: {entrants}; {len(seeds)} fresh seeds each"})
-            found = decide(Finals(study, source, data, seeds, self.finals_trainers, self.notify), names)
-        return {**found, "remarks": [*remarks, *found["remarks"]]}
-
-    def content(self, title: str, command: str, finals: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content of study.json."""
-        threads = self.first.threads
-        subject = findings.subject(self.study, self.dataset, threads)
-        about = {"title": title, "command": command, "subject": subject}
-        remarks = [text for text in (space.left_out(self.settings.space, self.settings.base),) if text]
-        return findings.summarize(self.study, about=about, finals=finals, remarks=remarks)
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(max(seconds, 0.0) / 60)
-    return f"{minutes // 60}:{minutes % 60:02} h" if minutes >= 60 else f"{max(minutes, 1)} min"
+    def _time_left(self) -> str:
+        """Say how long the study will take, finalists included."""
+        spent = [trial.user_attrs["seconds"] for trial in self.study.trials if "seconds" in trial.user_attrs]
+        missing = self._most_trials - self.study.num_started + len(self.study.running)
+        seconds = min(self._seconds_for_trials(), missing * sum(spent) / len(spent) / self.options.workers)
+        minutes = max(1, round((max(0.0, seconds) + self._finals_seconds()) / 60))
+        return f"about {minutes // 60} h {minutes % 60} min left" if minutes >= 60 else f"about {minutes} min left"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -22,6 +22,10 @@ Number: TypeAlias = int | float
 Value: TypeAlias = bool | int | float | str
 Setup: TypeAlias = tuple[Recipe, ModelSpec]
 # They change how long a trial is, or the images that it is judged on.
+DERIVED = (
+    "rate_factor", "step_decay", "warmup_share", "average_share", "augmentation", "dropout", "width", "depth"
+)  # fmt: skip
+"""Parameters that stand for several fields, or depend on the optimizer or the data."""
 FIXED = ("epochs", "validation_fraction", "early_stopping", "keep_best")
 
 
@@ -42,16 +46,18 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
     def __post_init__(self) -> None:
         """Raise ValueError for a name that is unknown or fixed, or for an empty range."""
         known = [*DERIVED, *(one.name for one in fields(Recipe) if one.name not in FIXED)]
+        fault = ""
         if self.name not in known:
-            fault = "is fixed in a study" if self.name in FIXED else f"is unknown{did_you_mean(self.name, known)}"
-            raise ValueError(f"parameter '{self.name}' {fault}; use a field of the recipe or {', '.join(DERIVED)}.")
-        if self.kind == "choice" and not self.choices:
-            raise ValueError(f"parameter '{self.name}' needs 'choices'.")
-        if self.kind != "choice" and not (self.low < self.high and (not self.log or self.low > 0)):
-            range_ = f"[{self.low}, {self.high}]"
-            raise ValueError(f"parameter '{self.name}' needs low < high, and low > 0 if it is log; got {range_}.")
-        if self.step is not None and (self.step <= 0 or self.log):
-            raise ValueError(f"parameter '{self.name}': 'step' must be > 0, and a log parameter has none.")
+            is_ = "is fixed in a study" if self.name in FIXED else f"is unknown{did_you_mean(self.name, known)}"
+            fault = f"{is_}; use a field of the recipe or {', '.join(DERIVED)}"
+        elif self.kind == "choice" and not self.choices:
+            fault = "needs 'choices'"
+        elif self.kind != "choice" and not (self.low < self.high and (not self.log or self.low > 0)):
+            fault = f"needs low < high, and low > 0 if it is log; got [{self.low}, {self.high}]"
+        elif self.step is not None and (self.step <= 0 or self.log):
+            fault = "has a 'step', which must be > 0, and which a log parameter has not"
+        if fault:
+            raise ValueError(f"parameter '{self.name}' {fault}.")
 
     def suggest(self, trial: Any) -> Value:
         """Return an Optuna trial's value."""
@@ -103,10 +109,9 @@ class Base:
     is_cnn: bool = False
     """Whether the model is the built-in `cnn`, which can be wider and deeper."""
 
-
-def steps_of(recipe: Recipe, num_train: int) -> int:
-    """Return the steps of a whole training."""
-    return recipe.epochs * -(-num_train // recipe.batch_size)
+    def steps(self, recipe: Recipe) -> int:
+        """Return the steps of a whole training."""
+        return recipe.epochs * -(-self.num_train // recipe.batch_size)
 
 
 def read_space(space: str | Path | Mapping[str, Any]) -> Space:
@@ -136,64 +141,59 @@ def applies(parameter: Parameter, values: Mapping[str, Value]) -> bool:
 
 def defaults(space: Space, base: Base) -> dict[str, Value]:
     """Return the values that stand for the recipe and the model in force, without those that the space lacks."""
-    values: dict[str, Value] = {}
-    value: Any
+    recipe, values = base.recipe, dict[str, Value]()
+    current: dict[str, Any] = {
+        **vars(recipe),
+        "rate_factor": 1.0,
+        "step_decay": recipe.decay * own_rate(recipe.optimizer),
+        "warmup_share": recipe.warmup_epochs / recipe.epochs,
+        "average_share": 1 / ((1 - recipe.average_decay) * base.steps(recipe)) if recipe.average_decay else 0.0,
+        "augmentation": _strength(base),
+        "dropout": dropout_of(base.spec),
+        **({"width": 1.0, "depth": 2} if base.is_cnn else {"width": None, "depth": None}),
+    }
     for one in space:
-        value = DERIVED[one.name].current(base) if one.name in DERIVED else getattr(base.recipe, one.name)
-        if applies(one, values) and one.allows(value):
-            values[one.name] = value
+        if applies(one, values) and one.allows(current[one.name]):
+            values[one.name] = current[one.name]
     return values
 
 
 def setup(base: Base, values: Mapping[str, Value]) -> Setup:
     """Return the recipe and the model of a trial; raises SpecError if they are invalid."""
-    recipe = base.recipe
-    if values.get("optimizer", recipe.optimizer) != recipe.optimizer:  # whose rates are no measure for another one
+    recipe, spec, given = base.recipe, base.spec, cast(dict[str, Any], values)
+    if given.get("optimizer", recipe.optimizer) != recipe.optimizer:  # whose rates are no measure for another one
         recipe = replace(recipe, learning_rate=None, decoupled_decay=None)
-    plain: dict[str, Any] = {name: value for name, value in values.items() if name not in DERIVED}
-    made = replace(recipe, **plain), base.spec
-    if base.is_cnn and {"width", "depth"} & values.keys():
-        mean, std = (getattr(base.spec.layers[0], name) for name in ("mean", "std"))
-        shape = {name: values[name] for name in ("width", "depth") if name in values}
-        made = made[0], zoo.model("cnn", base.spec.input_shape, base.spec.num_classes, mean, std, **shape)
-        made = made[0], with_dropout(made[1], dropout_of(base.spec))
-    for name, derived in DERIVED.items():
-        if name in values:
-            made = derived.apply(base, made, values[name])
-    return made
+    recipe = replace(recipe, **{name: value for name, value in given.items() if name not in DERIVED})
+    if base.is_cnn and (shape := {name: given[name] for name in ("width", "depth") if name in given}):
+        mean, std = (getattr(spec.layers[0], name) for name in ("mean", "std"))
+        spec = zoo.model("cnn", spec.input_shape, spec.num_classes, mean, std, **shape)
+    fields: dict[str, Any] = {}
+    if "rate_factor" in given:
+        fields["learning_rate"] = given["rate_factor"] * recipe.rate
+    if "step_decay" in given:
+        fields["decoupled_decay"] = given["step_decay"] / own_rate(recipe.optimizer)
+    if "warmup_share" in given:
+        fields["warmup_epochs"] = given["warmup_share"] * recipe.epochs
+    if "average_share" in given:
+        span = given["average_share"] * base.steps(recipe)
+        fields["average_decay"] = 1 - 1 / span if span > 1 else 0.0
+    if "augmentation" in given:
+        fields |= augmentation(given["augmentation"], spec.input_shape)
+    return replace(recipe, **fields), with_dropout(spec, given.get("dropout", dropout_of(base.spec)))
 
 
-def default_space(base: Base) -> Space:
-    """Return what is worth searching around any recipe and model."""
-    model = []
-    if base.is_cnn:
-        model += [
-            Parameter(
-                "width", "choice", choices=(0.5, 0.75, 1.0, 1.5), meaning="factor of the cnn's filters and units"
-            ),
-            Parameter("depth", "int", 1, 3, meaning="blocks in each of the cnn's stages"),
-        ]
-    if dropout_of(base.spec) is not None:
-        model.append(Parameter("dropout", "float", 0.0, 0.6, 0.1, meaning="rate of every dropout layer"))
-    return (
-        Parameter("optimizer", "choice", choices=("adamw", "sgd"), meaning="optimizer"),
-        Parameter(
-            "rate_factor", "float", 0.1, 10.0, log=True, meaning="learning rate, relative to the optimizer's own"
-        ),
-        Parameter("step_decay", "float", 1e-6, 1e-3, log=True, meaning="share of a weight that a step takes away"),
-        Parameter("schedule", "choice", choices=("one_cycle", "cosine", "constant"), meaning="learning-rate schedule"),
-        Parameter(
-            "warmup_share", "float", 0.0, 0.2, when={"schedule": ("cosine", "constant")}, meaning="share of warmup"
-        ),
-        Parameter("batch_size", "choice", choices=(32, 64, 128, 256), meaning="images per step"),
-        Parameter("augmentation", "float", 0.0, 2.0, meaning="up to 1: crops; above: rotation, color and cutout, too"),
-        Parameter("mixup", "float", 0.0, 0.4, 0.1, meaning="alpha of mixup"),
-        Parameter("label_smoothing", "float", 0.0, 0.2, 0.05, meaning="share of each target spread over all classes"),
-        Parameter(
-            "average_share", "float", 0.0, 0.1, 0.02, meaning="share of the training that the weights' mean spans"
-        ),
-        *model,
-    )
+def space_for(base: Base, given: str | Path | Mapping[str, Any] | None = None) -> Space:
+    """Return the given space, or the default one as far as it fits the model; raises UsageError for one that does not.
+
+    The default space is `space.json` in this folder.
+    """
+    space = read_space(Path(__file__).with_name("space.json") if given is None else given)
+    unfit = [] if base.is_cnn else ["width", "depth"]
+    unfit += [] if dropout_of(base.spec) is not None else ["dropout"]
+    if given is not None and (wrong := [one.name for one in space if one.name in unfit]):
+        fault = f"parameter '{wrong[0]}' does not apply to the model '{base.spec.name}'"
+        raise UsageError(f"Invalid 'space': {fault}; only the built-in cnn has a width and a depth.")
+    return tuple(one for one in space if one.name not in unfit)
 
 
 def left_out(space: Space, base: Base) -> str:
@@ -203,39 +203,9 @@ def left_out(space: Space, base: Base) -> str:
     return f"The space leaves out {', '.join(missing)}{why}." if missing else ""
 
 
-@dataclass(frozen=True)
-class _Derived:
-    """A parameter that stands for several fields, or depends on the optimizer or the data."""
-
-    apply: Callable[[Base, Setup, Any], Setup]
-    current: Callable[[Base], Value | None]
-    """Its value for what is in force; None if it has none."""
-
-
 def own_rate(optimizer: Rule) -> float:
     """Return an optimizer's own learning rate."""
     return Recipe(optimizer=optimizer).rate
-
-
-def _with_rate(base: Base, made: Setup, factor: float) -> Setup:
-    return replace(made[0], learning_rate=factor * made[0].rate), made[1]
-
-
-def _with_decay(base: Base, made: Setup, share: float) -> Setup:
-    return replace(made[0], decoupled_decay=share / own_rate(made[0].optimizer)), made[1]
-
-
-def _with_warmup(base: Base, made: Setup, share: float) -> Setup:
-    return replace(made[0], warmup_epochs=share * made[0].epochs), made[1]
-
-
-def _with_average(base: Base, made: Setup, share: float) -> Setup:
-    span = share * steps_of(made[0], base.num_train)
-    return replace(made[0], average_decay=1 - 1 / span if span > 1 else 0.0), made[1]
-
-
-def _with_augmentation(base: Base, made: Setup, strength: float) -> Setup:
-    return replace(made[0], **augmentation(strength, base.spec.input_shape)), made[1]
 
 
 def augmentation(strength: float, image_shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -252,16 +222,11 @@ def augmentation(strength: float, image_shape: tuple[int, int, int]) -> dict[str
     }
 
 
-def _current_augmentation(base: Base) -> float | None:
-    """Return the middle of the strengths that give the recipe's fields."""
-    recipe, shape, strengths = vars(base.recipe), base.spec.input_shape, np.linspace(0, 2, 201).tolist()
-    found = [one for one in strengths if {**recipe, **augmentation(one, shape)} == recipe]
+def _strength(base: Base) -> float | None:
+    """Return the middle of the strengths that give the recipe's augmentation; None if there is none."""
+    recipe, strengths = vars(base.recipe), [step / 100 for step in range(201)]
+    found = [one for one in strengths if {**recipe, **augmentation(one, base.spec.input_shape)} == recipe]
     return found[len(found) // 2] if found else None
-
-
-def _current_average(base: Base) -> float:
-    decay, steps = base.recipe.average_decay, steps_of(base.recipe, base.num_train)
-    return 1 / ((1 - decay) * steps) if decay else 0.0
 
 
 def dropout_of(spec: ModelSpec) -> float | None:
@@ -276,15 +241,3 @@ def with_dropout(spec: ModelSpec, rate: float | None) -> ModelSpec:
         return spec
     layers = (replace(one, rate=rate) if isinstance(one, Dropout) else one for one in spec.layers)
     return replace(spec, layers=tuple(layers))
-
-
-DERIVED: dict[str, _Derived] = {
-    "rate_factor": _Derived(_with_rate, lambda base: 1.0),
-    "step_decay": _Derived(_with_decay, lambda base: base.recipe.decay * own_rate(base.recipe.optimizer)),
-    "warmup_share": _Derived(_with_warmup, lambda base: base.recipe.warmup_epochs / base.recipe.epochs),
-    "average_share": _Derived(_with_average, _current_average),
-    "augmentation": _Derived(_with_augmentation, _current_augmentation),
-    "dropout": _Derived(lambda base, made, rate: (made[0], with_dropout(made[1], rate)), lambda b: dropout_of(b.spec)),
-    "width": _Derived(lambda base, made, factor: made, lambda base: 1.0 if base.is_cnn else None),
-    "depth": _Derived(lambda base, made, blocks: made, lambda base: 2 if base.is_cnn else None),
-}

@@ -7,8 +7,10 @@ lock for each trial that it works on, and takes over those that nobody holds.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -79,14 +81,9 @@ class Settings:
             check_memory(spec, min(recipe.batch_size, self.base.num_train))
         except SpecError as error:
             return {}, str(error)
-        sizes = {"num_parameters": spec.num_parameters, "flops": spec.flops}
-        limits = {"num_parameters": self.max_params, "flops": self.max_flops}
-        over = [
-            f"{sizes[name]:,} {name.replace('num_', '')}"
-            for name, most in limits.items()
-            if most and sizes[name] > most
-        ]
-        return sizes, ", ".join(over)
+        limits = ("parameters", spec.num_parameters, self.max_params), ("FLOPs", spec.flops, self.max_flops)
+        over = [f"{size:,} {name}" for name, size, most in limits if most and size > most]
+        return {"num_parameters": spec.num_parameters, "flops": spec.flops}, ", ".join(over)
 
 
 class Study:
@@ -97,7 +94,6 @@ class Study:
         self.directory, self.settings = directory, settings
         path = directory / JOURNAL
         with held(directory / ".lock"):
-            _mend(path)
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(path)))
             self.optuna: optuna.Study = optuna.create_study(
                 storage=storage,
@@ -183,16 +179,16 @@ class Study:
 
     def _sampled(self, trials: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
         """Return the parameters of the next trial, sampled in a copy of the study."""
-        copy = optuna.create_study(direction="maximize", sampler=self._sampler(len(trials)))
-        if not trials:
-            copy.enqueue_trial(spaces.defaults(self.settings.space, self.settings.base))
-        copy.add_trials(trials)
-        trial = copy.ask()
+        past = optuna.create_study(direction="maximize", sampler=self._sampler(len(trials)))
+        in_force = {} if trials else spaces.defaults(self.settings.space, self.settings.base)
+        if in_force:
+            past.enqueue_trial(in_force)
+        past.add_trials(trials)
+        trial = past.ask()
         params = spaces.sample(self.settings.space, trial)
-        distributions = dict(trial.distributions)
         if not trials:  # what the space lacks of the recipe in force has no value
-            params = spaces.defaults(self.settings.space, self.settings.base)
-        return params, {name: distributions[name] for name in params}
+            params = in_force
+        return params, {name: trial.distributions[name] for name in params}
 
     def judge(self, number: int, epoch: int, accuracy: float) -> bool:
         """Report the validation accuracy of an epoch, once; return whether the trial ends there."""
@@ -203,27 +199,22 @@ class Study:
             optuna.trial.Trial(self.optuna, trial._trial_id).report(accuracy, epoch)
         if epoch not in self.settings.rungs:
             return False
-        copy = optuna.create_study(direction="maximize", pruner=self._pruner())
-        for other in self.trials:
-            copy.add_trial(self._before(other, epoch) if other.number == number else other)
-        copied = copy.get_trials(deepcopy=False)[number]
-        is_pruned = bool(copy.pruner.prune(copy, copied))
-        for key, value in copy.trials[number].system_attrs.items():
+        past = optuna.create_study(direction="maximize", pruner=self._pruner())
+        past.add_trials([self._before(one, epoch) if one.number == number else one for one in self.trials])
+        is_pruned = bool(past.pruner.prune(past, past.get_trials(deepcopy=False)[number]))
+        for key, value in past.trials[number].system_attrs.items():
             if key not in trial.system_attrs:
                 self.optuna._storage.set_trial_system_attr(trial._trial_id, key, value)
         return is_pruned
 
     def _before(self, trial: FrozenTrial, epoch: int) -> FrozenTrial:
         """Return a trial as it was before it was judged after an epoch."""
-        attributes = {
+        before, rungs = copy(trial), self.settings.rungs
+        before.system_attrs = {
             key: value
             for key, value in trial.system_attrs.items()
-            if not key.startswith(_RUNG) or self.settings.rungs[int(key.removeprefix(_RUNG))] < epoch
+            if not key.startswith(_RUNG) or rungs[int(key.removeprefix(_RUNG))] < epoch
         }
-        parts = {
-            name: getattr(trial, name) for name in ("params", "distributions", "user_attrs", "intermediate_values")
-        }
-        before: FrozenTrial = create_trial(state=TrialState.RUNNING, system_attrs=attributes, **parts)
         return before
 
     def note(self, number: int, **attributes: Any) -> None:
@@ -233,10 +224,8 @@ class Study:
             if trial.user_attrs.get(name) != value:
                 optuna.trial.Trial(self.optuna, trial._trial_id).set_user_attr(name, value)
 
-    def finish(self, number: int, state: TrialState, accuracy: float | None = None, note: str = "") -> None:
+    def finish(self, number: int, state: TrialState, accuracy: float | None = None) -> None:
         """End a trial; one that failed is stored as pruned, so that the sampler avoids its neighbors."""
-        if note:
-            self.note(number, note=note)
         self.optuna.tell(number, accuracy, state)
 
     def _sampler(self, number: int) -> TPESampler:
@@ -251,31 +240,20 @@ class Study:
 class _Lock:
     """A lock of the journal that the kernel releases when its holder is killed; Optuna's own would block for 30 s."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path.with_name(f".{path.name}.lock")
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
         self._stack = ExitStack()
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
+        """Wait for the lock, and remove an entry at the journal's end that a killed process has not written whole."""
         stack = ExitStack()
-        stack.enter_context(held(self._path))
+        stack.enter_context(held(self._journal.with_name(f".{self._journal.name}.lock")))
         self._stack = stack
+        content = self._journal.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(self._journal, content.rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         """Release it."""
         self._stack.close()
-
-
-def _mend(path: Path) -> None:
-    """Remove the entry at a journal's end that a killed process has not written whole."""
-    if not path.exists():
-        return
-    lock = _Lock(path)
-    lock.acquire()
-    try:
-        with path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-    finally:
-        lock.release()
