@@ -76,9 +76,13 @@ class Remark(UserWarning):
     """What a result does not show, such as a check that was left out; the command line prints it in one line."""
 
 
-def remark(text: str) -> None:
+class UrgentRemark(Remark):
+    """A remark that the command line prints at once."""
+
+
+def remark(text: str, kind: type[Remark] = Remark) -> None:
     """Warn with a `Remark`."""
-    warnings.warn(text, Remark, stacklevel=3)
+    warnings.warn(text, kind, stacklevel=3)
 
 
 def cannot_read(path: object, kind: str, error: Exception) -> ArtifactError:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
+from importlib import util
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -24,6 +25,7 @@ from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+TrackerName: TypeAlias = Literal["mlflow", "wandb", "tensorboard"]
 BadImages: TypeAlias = Literal["fail", "skip"]
 Caching: TypeAlias = Literal["auto", "always", "never"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -150,6 +152,17 @@ class RunOptions(Options):
     """Folder for all runs."""
     threads: Threads | None = None
     """CPU threads (default: all cores)."""
+    log: tuple[TrackerName, ...] = ()
+    """Also log to MLflow or W&B, or add the recipe and the test metrics to the curves that every run has for
+    TensorBoard (see docs/training.md)."""
+
+    def __post_init__(self) -> None:
+        """Check every field; raises UsageError, also for a tracker that is not installed."""
+        if isinstance(self.log, str):  # `log="mlflow"`
+            object.__setattr__(self, "log", (self.log,))
+        super().__post_init__()
+        if why := next(filter(None, map(why_not_installed, self.log)), ""):
+            raise UsageError(why)
 
     @property
     def spec(self) -> ModelSpec | None:
@@ -159,6 +172,15 @@ class RunOptions(Options):
     def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with some fields changed."""
         return replace(self.recipe if isinstance(self.recipe, Recipe) else find_recipe(self.recipe), **changes)
+
+
+def why_not_installed(tracker: str) -> str:
+    """Return why a tracker cannot be used; empty if it can."""
+    found = None if tracker == "tensorboard" else util.find_spec(tracker)
+    if tracker == "tensorboard" or (found and found.origin):  # W&B's folder `wandb` looks like a package without one
+        return ""
+    command = f"pip install 'diptych[{tracker}]'"
+    return f"Logging to {tracker} needs the package {tracker}, which is not installed. Install it with: {command}"
 
 
 def find_recipe(recipe: str | Path) -> Recipe:

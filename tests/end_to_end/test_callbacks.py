@@ -26,7 +26,9 @@ def test_a_callback_that_returns_true_ends_the_training_which_is_then_finished(k
     assert EPOCH <= {*next(fields for kind, fields in told if kind == "epoch")}
     step = [fields for kind, fields in told if kind == "step"][-1]
     assert {"epoch", "step", "steps", "images_per_second"} == {*step}
-    assert [*dict.fromkeys(kind for kind, _ in told)][:3] == ["start", "dataset", "step"]
+    kinds = [*dict.fromkeys(kind for kind, _ in told)]
+    assert ["start", "dataset", "parameters", "step"] == kinds[:4]
+    assert ("end", run.read_metrics()) == (kinds[-1], told[-1][1]["metrics"])
     assert run.build(engine_name) is not None
 
 
@@ -52,6 +54,15 @@ def test_what_is_no_function_is_refused_before_there_is_a_run(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_comparison_cannot_be_ended_by_a_callback(tmp_path):
+def test_a_comparison_names_the_group_of_its_trainings_which_a_callback_cannot_end(tmp_path):
+    told = []
+
+    def ends_an_epoch(kind, fields):
+        told.append((kind, fields))
+        return kind == "epoch"
+
     with pytest.raises(diptych.DiptychError, match="A callback cannot end a training of a comparison"):
-        diptych.compare("digits", out=tmp_path, seeds=1, callbacks=lambda kind, fields: kind == "epoch", **MANY_STEPS)
+        diptych.compare("digits", out=tmp_path, seeds=1, callbacks=ends_an_epoch, **MANY_STEPS)
+    (start,) = [fields for kind, fields in told if kind == "start"]
+    assert start["group"].startswith("compare-digits-cnn-aligned-")
+    assert ("end", "stopped") == (told[-1][0], told[-1][1]["status"])

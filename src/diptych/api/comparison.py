@@ -82,7 +82,7 @@ def compare(
     """
     check_margin(margin)
     experiment = design(data, class_names, **options)
-    with shown(callbacks, progress) as notify:
+    with shown(callbacks, progress, experiment.options.log) as notify:
         train = partial(_run_all, experiment, thorough, notify, on_step)
         runs = train(experiment.cells)
         yardsticks = experiment.yardsticks() if thorough else ()
@@ -178,7 +178,7 @@ def _run_all(
     runs = {}
 
     def tell(kind: str, fields: dict[str, Any]) -> None:
-        if notify(kind, fields):
+        if notify(kind, {**fields, "group": experiment.name} if kind == "start" else fields):
             raise UsageError("A callback cannot end a training of a comparison, whose runs take equally many steps.")
 
     for place, cell in enumerate(cells, start=1):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from diptych import engines
 from diptych.errors import ArtifactError, UsageError
 from diptych.files import expanded
-from diptych.options import DataOptions, Device, EngineName, TrainOptions, accepts, split_options
+from diptych.options import DataOptions, Device, EngineName, TrackerName, TrainOptions, accepts, split_options
 from diptych.processes import Notify, Worker, engine_environment, num_threads
 
 # Everything else is imported when a training's own process has started, and imports its framework meanwhile.
@@ -67,7 +67,7 @@ def train(
         engines.check_installed(name)
     recipe, spec, card, start = chosen.recipe_with(changes), chosen.spec, None, None
     runs = []
-    with _training_process(names[0]) as process, shown(callbacks, progress) as tell:
+    with _training_process(names[0]) as process, shown(callbacks, progress, chosen.log) as tell:
         from diptych.artifacts.record import CheckpointOptions
         from diptych.data.preprocess import channel_statistics
         from diptych.spec import zoo
@@ -114,6 +114,7 @@ def resume(
     workers: int | None = None,
     stop_after: int | None = None,
     force: bool = False,
+    log: Sequence[TrackerName] | TrackerName = (),
     callbacks: Callbacks = (),
     progress: bool = True,
 ) -> Run:
@@ -132,6 +133,7 @@ def resume(
         stop_after: stop after this many epochs in total.
         force: resume even if the data, classes, model, recipe or framework's major version changed, or the training
             diverged; the run records it.
+        log: as for `train`, besides the trackers that logged the run before.
         callbacks: as for `train`.
         progress: show progress.
 
@@ -139,7 +141,9 @@ def resume(
         ArtifactError: there is no such run, another process trains it, or what it depends on has changed.
         UsageError: the run is finished or has diverged.
     """
-    TrainOptions(threads=threads, workers=workers, stop_after=stop_after, device=device)  # checks them
+    checked = {"threads": threads, "workers": workers, "stop_after": stop_after, "device": device, "log": log}
+    names = TrainOptions(**checked).log  # type: ignore[arg-type]
+    from diptych.api import tracking
     from diptych.training import provenance
     from diptych.training.process import Settings
 
@@ -149,7 +153,7 @@ def resume(
     engines.check_installed(name)
     settings = Settings(name, threads or record.last_threads or num_threads(), workers, stop_after, force, device)
     changes = {} if data is None else {"data": data, "root": None}
-    with shown(callbacks, progress) as tell:
+    with shown(callbacks, progress, tracking.resumed(names, opened)) as tell:
         source = provenance.source_of(record, **changes)
         complete(opened, settings, lambda: source.load(data_progress(tell)), tell)
     return opened
@@ -193,16 +197,35 @@ def complete(
             Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
             epochs = settings.stop_after or record.recipe.epochs
             notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": epochs})
-            train_in_process(process, run, settings, dataset, notify, [lock])
-            process.close()
-            if run.read_record().status == "finished":
-                from diptych.reports import plots
+            with _end_reported(run, notify):
+                train_in_process(process, run, settings, dataset, notify, [lock])
+                process.close()
+                if run.read_record().status == "finished":
+                    from diptych.reports import plots
 
-                plots.draw(run, dataset.splits[record.evaluates])
+                    plots.draw(run, dataset.splits[record.evaluates])
+            if run.read_record().status == "finished":
                 run.seal()
     except KeyboardInterrupt as interruption:
         interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
         raise
+
+
+@contextmanager
+def _end_reported(run: Run, notify: Notify) -> Iterator[None]:
+    """Report the `end` of a training, however it ends."""
+    status = "failed"  # if its process has died
+    try:
+        yield
+    except KeyboardInterrupt:
+        status = "stopped"
+        raise
+    finally:
+        record = run.read_record()
+        metrics = run.read_metrics() if record.status == "finished" else None
+        status = status if record.status in ("created", "running") else record.status
+        failure = str(record.failure or "")
+        notify("end", {"run": str(run.directory), "status": status, "failure": failure, "metrics": metrics})
 
 
 def _starting_model(chosen: TrainOptions, is_model_given: bool) -> tuple[Card, Arrays]:
@@ -227,8 +250,11 @@ def _training_process(engine: str) -> Worker:
 
 
 @contextmanager
-def shown(callbacks: Callbacks, progress: bool) -> Iterator[Notify]:
-    """A function that passes an event to the progress display and all callbacks; True if one of them says so."""
+def shown(callbacks: Callbacks, progress: bool, log: Sequence[str] = ()) -> Iterator[Notify]:
+    """A function that passes an event to the progress display, all callbacks and the trackers in `log`.
+
+    It returns True if one of them does.
+    """
     calls = [callbacks] if callable(callbacks) else [*callbacks]
     if unfit := [call for call in calls if not callable(call)]:
         raise UsageError(f"A callback must be a function of an event's kind and fields, got {unfit[0]!r:.60}.")
@@ -237,6 +263,10 @@ def shown(callbacks: Callbacks, progress: bool) -> Iterator[Notify]:
             from diptych.reports.progress import Progress
 
             calls.insert(0, stack.enter_context(Progress()).notify)
+        if log:
+            from diptych.api.tracking import Tracker
+
+            calls += [stack.enter_context(Tracker(name)) for name in dict.fromkeys(log)]
         yield lambda kind, fields: sum(call(kind, fields) is True for call in calls) > 0
 
 

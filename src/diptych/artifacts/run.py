@@ -70,6 +70,7 @@ class Run:
     tensorboard_dir = _Inside("tensorboard")
     plots_dir = _Inside("plots")
     export_dir = _Inside("export")
+    tracking_path = _Inside("tracking.json")
     report_path = _Inside("report.html")
     manifest_path = _Inside("manifest.json")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from diptych import __version__
 from diptych.cli.output import own_streams
-from diptych.errors import DiptychError, Remark, UsageError
+from diptych.errors import DiptychError, Remark, UrgentRemark, UsageError
 from diptych.vocabulary import did_you_mean
 
 VERBS = {
@@ -90,6 +90,8 @@ def _remarks_last() -> Iterator[None]:
     show, remarks = warnings.showwarning, dict[str, None]()
 
     def hold(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category is UrgentRemark:
+            return print(_one_line(f"diptych: {message}"), file=sys.stderr, flush=True)
         if category is not Remark:
             return show(message, category, *place, **more)
         return remarks.setdefault(f"diptych: {message}")

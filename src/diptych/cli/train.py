@@ -16,7 +16,7 @@ from diptych.spec import Recipe
 if TYPE_CHECKING:
     from diptych.artifacts.run import Run
 
-BESIDE_RESUME = ("out", "engine", "device", "threads", "workers", "stop_after", "force", "json")
+BESIDE_RESUME = ("out", "engine", "device", "threads", "workers", "stop_after", "log", "force", "json")
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,14 @@ def _print_table(runs: Sequence[Run]) -> None:
 
 
 def _print_next_steps(runs: Sequence[Run]) -> None:
+    from diptych.api.tracking import tracked
+
     for run in runs:
         print(f"run:   {run.directory}")
         if run.plots_dir.exists():
             print(f"plots: {run.plots_dir}")
+        for name, one in sorted(tracked(run).items()):
+            print(f"log:   {name}: {one.get('place') or 'failed'}")
     folder = shlex.quote(str(runs[0].directory))
     commands = [f"evaluate {folder}", f"predict {folder} IMAGE...", f"export {folder} --to onnx"]
     if runs[0].read_record().status != "finished":

@@ -113,6 +113,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     )
     remove_files([run.manifest_path])  # before its files change
     run.write_record(record)
+    notify("parameters", provenance.parameters(record))
     if last:
         trainer.is_ended = report("resume", start) is True
     saver = Saver(run, record.checkpoints.steps, record.checkpoints.keep, last)

@@ -144,6 +144,19 @@ def described(dataset: Dataset, source: DataSource) -> dict[str, Any]:
     }
 
 
+def parameters(record: RunRecord) -> dict[str, Any]:
+    """Return what a training depends on, by name and not nested, for trackers."""
+    sizes = {f"num_{split}": size for split, size in asdict(record.split_sizes).items()}
+    runtime = {name: getattr(record.engines[-1], name) for name in ("engine", "device", "threads")}
+    recipe = vars(record.recipe).items()
+    return {
+        **{name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in recipe},
+        **{"model": record.spec.name, "num_parameters": record.spec.num_parameters, "data": record.data.name},
+        **{"num_classes": len(record.class_names), **sizes, "seed": record.seed, **runtime},
+        **{f"{package}_version": version for package, version in record.versions.items()},
+    }
+
+
 def check_unfinished(run: Run, force: bool) -> RunRecord:
     """Return the record; raise UsageError for a run that is finished, or that has diverged unless `force` is given."""
     record, fault = run.read_record(), ""

@@ -20,7 +20,7 @@ _modules["torch"] = _torch  # None raises ImportError, which tensorboardX expect
 try:
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
-    from tensorboardX.summary import scalar
+    from tensorboardX.summary import hparams, scalar
 finally:
     if _torch is None:
         del _modules["torch"]
@@ -42,6 +42,31 @@ def tensorboard(directory: Path, first_epoch: int = 1) -> Iterator[Callable[[Map
 
     TensorBoard then hides the values in earlier files from `first_epoch` on, which is trained again.
     """
+    with _writer(directory) as write:
+
+        def write_epoch(epoch: Mapping[str, Any]) -> None:
+            values = {tag: epoch[field] for field, tag in TAGS.items() if epoch[field] is not None}
+            write(*(Event(step=epoch["epoch"], summary=scalar(tag, value)) for tag, value in values.items()))
+
+        write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
+        yield write_epoch
+
+
+def write_result(directory: Path, parameters: Mapping[str, Any], metrics: Mapping[str, float], epoch: int) -> None:
+    """Write the parameters and test metrics of a finished training, for TensorBoard's tab HParams.
+
+    Its files there are read in the order of their names, so this one comes after the curves.
+    """
+    values = {name.replace("_", "/", 1): value for name, value in metrics.items()}  # test/accuracy
+    plain = {name: one if isinstance(one, bool | int | float) else str(one) for name, one in parameters.items()}
+    with _writer(directory) as write:
+        write(*(Event(summary=summary) for summary in hparams(plain, {"validation/accuracy": None, **values})))
+        write(*(Event(step=epoch, summary=scalar(tag, value)) for tag, value in values.items()))
+
+
+@contextmanager
+def _writer(directory: Path) -> Iterator[Callable[..., None]]:
+    """Yield a function that writes events to a new file in `directory`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a folder in the order of their names, which are new every second.
@@ -58,13 +83,8 @@ def tensorboard(directory: Path, first_epoch: int = 1) -> Iterator[Callable[[Map
         except OSError as error:
             raise refusal(directory, error) from error
 
-    def write_epoch(epoch: Mapping[str, Any]) -> None:
-        values = {tag: epoch[field] for field, tag in TAGS.items() if epoch[field] is not None}
-        write(*(Event(step=epoch["epoch"], summary=scalar(tag, value)) for tag, value in values.items()))
-
     try:
-        write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
-        yield write_epoch
+        yield write
     finally:
         with suppress(OSError):  # closing writes again what could not be written
             writer.close()
