@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from commands import ONE_THREAD, SECONDS, diptych, started, wait_until_all_ended
 
-from diptych.api import tracking
-from diptych.api.tracking import tracked
 from diptych.artifacts.run import Run
+from diptych.training import tracking
 from diptych.training.provenance import parameters
+from diptych.training.tracking import tracked
 
 # Reading MLflow's store and TensorBoard's files back happens in this process.
 pytestmark = [

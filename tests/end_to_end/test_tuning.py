@@ -43,7 +43,7 @@ def space(tmp_path_factory):
 def found(tmp_path_factory, space):
     """The result of a study with finalists, and its folder."""
     out = tmp_path_factory.mktemp("runs")
-    content = answered("tune", *TINY, *FINALS, "--space", space, "--out", out)
+    content = answered("tune", *TINY, *FINALS, "--space", space, "--out", out, "--log", "tensorboard")
     (folder,) = out.iterdir()
     return content, folder
 
@@ -75,6 +75,11 @@ def test_a_study_has_trials_finalists_and_a_result_that_name_their_runs(found):
         values = [Run.open(folder / run).metrics["accuracy"] for run in one["runs"]]
         assert (2, pytest.approx(np.mean(values))) == (one["validation"]["n"], one["validation"]["mean"])
     assert "PyTorch and TensorFlow" in content["result"]["sentence"]
+    for row in content["trials"]:
+        files = [path.read_bytes() for path in sorted((folder / row["run"] / "tensorboard").iterdir())]
+        assert [False, True] == [
+            b"_hparams_" in content and b"final_validation/accuracy" in content for content in files
+        ]
     costs = content["costs"]
     assert sum(row["epochs"] for row in content["trials"]) == costs["epochs"] == 8 - costs["epochs_saved"]
     assert 0 < costs["training_seconds"] < costs["seconds"]

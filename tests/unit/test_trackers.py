@@ -9,10 +9,10 @@ import time
 import pytest
 from finished import amend, epoch_of, finished
 
-from diptych.api import tracking
-from diptych.api.tracking import Tracker, tracked
 from diptych.errors import UrgentRemark
+from diptych.training import tracking
 from diptych.training.provenance import parameters
+from diptych.training.tracking import Tracker, tracked
 
 # MLflow reads its store back in this process.
 pytestmark = [pytest.mark.filterwarnings("ignore:::sqlalchemy"), pytest.mark.filterwarnings("ignore:The ``noload``")]

@@ -143,8 +143,7 @@ def resume(
     """
     checked = {"threads": threads, "workers": workers, "stop_after": stop_after, "device": device, "log": log}
     names = TrainOptions(**checked).log  # type: ignore[arg-type]
-    from diptych.api import tracking
-    from diptych.training import provenance
+    from diptych.training import provenance, tracking
     from diptych.training.process import Settings
 
     opened = unfinished_run(run, out)
@@ -188,7 +187,7 @@ def complete(
     try:
         from diptych.artifacts.locks import locked
         from diptych.training import provenance
-        from diptych.training.process import train_in_process
+        from diptych.training.process import reported, train_in_process
 
         with locked(run.directory, "training") as lock, ExitStack() as stack:
             record = provenance.check_unfinished(run, settings.force)
@@ -196,36 +195,17 @@ def complete(
             dataset = load()
             Thread(target=import_module, args=("seaborn",), daemon=True).start()  # for the plots, meanwhile
             epochs = settings.stop_after or record.recipe.epochs
-            notify("start", {"engine": settings.engine, "run": str(run.directory), "epochs": epochs})
-            with _end_reported(run, notify):
+            with reported(run, notify, engine=settings.engine, epochs=epochs):
                 train_in_process(process, run, settings, dataset, notify, [lock])
                 process.close()
                 if run.read_record().status == "finished":
                     from diptych.reports import plots
 
                     plots.draw(run, dataset.splits[record.evaluates])
-            if run.read_record().status == "finished":
-                run.seal()
+                    run.seal()
     except KeyboardInterrupt as interruption:
         interruption.add_note(f"Resume with: diptych train --resume {run.directory}")
         raise
-
-
-@contextmanager
-def _end_reported(run: Run, notify: Notify) -> Iterator[None]:
-    """Report the `end` of a training, however it ends."""
-    status = "failed"  # if its process has died
-    try:
-        yield
-    except KeyboardInterrupt:
-        status = "stopped"
-        raise
-    finally:
-        record = run.read_record()
-        metrics = run.read_metrics() if record.status == "finished" else None
-        status = status if record.status in ("created", "running") else record.status
-        failure = str(record.failure or "")
-        notify("end", {"run": str(run.directory), "status": status, "failure": failure, "metrics": metrics})
 
 
 def _starting_model(chosen: TrainOptions, is_model_given: bool) -> tuple[Card, Arrays]:
@@ -264,7 +244,7 @@ def shown(callbacks: Callbacks, progress: bool, log: Sequence[str] = ()) -> Iter
 
             calls.insert(0, stack.enter_context(Progress()).notify)
         if log:
-            from diptych.api.tracking import Tracker
+            from diptych.training.tracking import Tracker
 
             calls += [stack.enter_context(Tracker(name)) for name in dict.fromkeys(log)]
         yield lambda kind, fields: sum(call(kind, fields) is True for call in calls) > 0

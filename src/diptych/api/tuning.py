@@ -116,7 +116,8 @@ def _session(
         from diptych.tuning.study import Settings
         from diptych.tuning.trainer import Trainer
 
-        first = Trainer(chosen.engine, max(1, (chosen.threads or num_threads()) // chosen.workers), Event())
+        threads = max(1, (chosen.threads or num_threads()) // chosen.workers)
+        first = Trainer(chosen.engine, threads, Event(), chosen.log)
         stack.callback(first.close)
         first.start()  # imports its framework meanwhile
         undivided = source.read(data_progress(notify))

@@ -216,12 +216,12 @@ class Run:
             raise ArtifactError(f"'{self.directory}' differs from its manifest: {', '.join(faults)}. {_ADVICE}")
 
     def _file_names(self) -> list[str]:
-        """Return the sorted paths of its files, but for the manifest, temporary files and `export/`."""
+        """Return the sorted paths of its files without the manifest, `tracking.json`, temporary files and `export/`."""
         files = (path.relative_to(self.directory) for path in self.directory.rglob("*") if path.is_file())
         return sorted(
             path.as_posix()
             for path in files
-            if path.name != self.manifest_path.name
+            if path.name not in (self.manifest_path.name, self.tracking_path.name)
             and path.parts[0] != self.export_dir.name
             and not any(part.startswith(".") for part in path.parts)
         )

@@ -108,7 +108,7 @@ def _print_table(runs: Sequence[Run]) -> None:
 
 
 def _print_next_steps(runs: Sequence[Run]) -> None:
-    from diptych.api.tracking import tracked
+    from diptych.training.tracking import tracked
 
     for run in runs:
         print(f"run:   {run.directory}")

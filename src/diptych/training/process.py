@@ -63,6 +63,24 @@ def train_in_process(
             raise EngineError(f"{str(error).rstrip('.')}. {advice}") from error
 
 
+@contextmanager
+def reported(run: Run, notify: Notify, **start: Any) -> Iterator[None]:
+    """Report the `start` of a training, with these fields, and its `end`, however it ends."""
+    notify("start", {"run": str(run.directory), **start})
+    status = "failed"  # if its process has died
+    try:
+        yield
+    except KeyboardInterrupt:
+        status = "stopped"
+        raise
+    finally:
+        record = run.read_record()
+        metrics = run.read_metrics() if record.status == "finished" else None
+        status = status if record.status in ("created", "running") else record.status
+        failure = str(record.failure or "")
+        notify("end", {"run": str(run.directory), "status": status, "failure": failure, "metrics": metrics})
+
+
 def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) -> None:
     """Train a new or interrupted run in this process and, when it is done, evaluate it on the split of its record.
 

@@ -4,6 +4,7 @@ tensorboardX's SummaryWriter writes from a thread, so that a killed training lac
 unnoticed; its EventsWriter, one layer below, writes at once.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,7 @@ def write_result(directory: Path, parameters: Mapping[str, Any], metrics: Mappin
 
     Its files there are read in the order of their names, so this one comes after the curves.
     """
-    values = {name.replace("_", "/", 1): value for name, value in metrics.items()}  # test/accuracy
+    values = {re.sub("(test|validation)_", r"\1/", name): value for name, value in metrics.items()}  # test/accuracy
     plain = {name: one if isinstance(one, bool | int | float) else str(one) for name, one in parameters.items()}
     with _writer(directory) as write:
         write(*(Event(summary=summary) for summary in hparams(plain, {"validation/accuracy": None, **values})))

@@ -58,14 +58,14 @@ class Session:
     def trainers(self) -> list[Trainer]:
         """A process for each trial at a time."""
         first, others = self.first, range(1, self.options.workers)
-        return [first, *(Trainer(first.engine, first.threads, first.stopping) for _ in others)]
+        return [first, *(Trainer(first.engine, first.threads, first.stopping, first.log) for _ in others)]
 
     @cached_property
     def finals_trainers(self) -> dict[str, Trainer]:
         """A process with all threads for each engine that finalists are trained in."""
         first, threads = self.first, self.options.threads or num_threads()
         names = [name for name in engines.installed() if name != first.engine or first.threads != threads]
-        return {first.engine: first, **{name: Trainer(name, threads, first.stopping) for name in names}}
+        return {first.engine: first, **{name: Trainer(name, threads, first.stopping, first.log) for name in names}}
 
     def close(self) -> None:
         """Kill all processes."""

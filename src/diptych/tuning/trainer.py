@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -21,8 +21,9 @@ from diptych.spec import ModelSpec, Recipe
 from diptych.training import provenance
 from diptych.training.machine import times
 from diptych.training.process import Settings as TrainSettings
-from diptych.training.process import train_in_process
+from diptych.training.process import reported, train_in_process
 from diptych.training.provenance import DataSource
+from diptych.training.tracking import Tracker
 
 MAX_DEATHS = 5
 # The process of a killed parent saves the state of its training before it ends.
@@ -55,8 +56,9 @@ class Interrupted(Exception):  # noqa: N818  (what happened)
 class Trainer:
     """A warm process for trainings in an engine; it is started again if it dies, or the dataset changes."""
 
-    def __init__(self, engine: str, threads: int, stopping: Event) -> None:
-        self.engine, self.threads, self.stopping = engine, threads, stopping
+    def __init__(self, engine: str, threads: int, stopping: Event, log: Sequence[str] = ()) -> None:
+        self.engine, self.threads, self.stopping, self.log = engine, threads, stopping, log
+        self._trackers = [Tracker(name) for name in log]
         self._process: Worker | None = None
         self._dataset: Dataset | None = None
 
@@ -76,7 +78,12 @@ class Trainer:
             process.terminate()
 
     def close(self) -> None:
-        """Kill the process, if there is one."""
+        """Kill the process, if there is one, and those of the trackers."""
+        self._close()
+        for tracker in self._trackers:
+            tracker.close()
+
+    def _close(self) -> None:
         if self._process:
             self._process.close()
         self._process = self._dataset = None
@@ -91,6 +98,17 @@ class Trainer:
 
     def train(self, run: Run, dataset: Dataset, notify: Notify) -> None:
         """Train a new or unfinished run to its end; raises EngineError if it fails, or its process dies too often."""
+
+        def tell(kind: str, fields: dict[str, Any]) -> bool:
+            for tracker in self._trackers:
+                tracker(kind, fields)
+            return notify(kind, fields) is True
+
+        epochs, study = run.read_record().recipe.epochs, run.directory.parents[1].name
+        with reported(run, tell, engine=self.engine, epochs=epochs, group=study):
+            self._train(run, dataset, tell)
+
+    def _train(self, run: Run, dataset: Dataset, notify: Notify) -> None:
         deaths, num_epochs = 0, -1
         while True:
             try:
@@ -104,7 +122,7 @@ class Trainer:
                         run.seal()
                 break
             except EngineError:
-                self.close()
+                self._close()
                 if self.stopping.is_set():
                     raise Interrupted from None
                 deaths = deaths + 1 if len(run.history) == num_epochs else 1

@@ -84,7 +84,8 @@ class _MLflow:
         self._mlflow.log_metrics(metrics, step=len(run.history))
         if metrics:
             self._mlflow.log_artifact(str(run.metrics_path))
-            self._mlflow.log_artifacts(str(run.plots_dir), "plots")
+            if run.plots_dir.exists():  # the trials of a study have none
+                self._mlflow.log_artifacts(str(run.plots_dir), "plots")
         self._mlflow.end_run({"finished": "FINISHED", "stopped": "KILLED"}.get(status, "FAILED"))
 
 
@@ -110,7 +111,7 @@ class _WandB:
     def end(self, run: Run, status: str, failure: str, metrics: Mapping[str, float]) -> None:
         self._run.summary.update({**metrics, "status": status, "failure": failure})
         if metrics:
-            for path in (run.metrics_path, *sorted(run.plots_dir.iterdir())):
+            for path in (run.metrics_path, *sorted(run.plots_dir.glob("*"))):
                 self._run.save(str(path), base_path=str(run.directory), policy="now", glob=False)
         self._run.finish(exit_code={"finished": 0, "stopped": 128 + signal.SIGINT}.get(status, 1))
         import_module("wandb").teardown()  # ends its own process
@@ -196,6 +197,10 @@ class Tracker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and the thread."""
         self._close()
         self._thread.shutdown()
 
@@ -220,14 +225,14 @@ class Tracker:
             self._process = Worker(self.name, imports=[__name__], env=env)
             self._logger = self._process.create(_LOGGERS[self.name])
             self._send(training, partial(self._process.call, prepare, self.name))
-        elif kind == "parameters":
+        elif kind == "parameters" and not training.is_begun:  # it is, if the training's process died and is replaced
             history = training.run.history  # before there are more
             training.is_begun = True
             self._send(training, partial(training.begin, self._logger, fields, history))
         elif kind == "epoch":
             self._send(training, partial(self._logger.epoch, fields["epoch"], _numbers(fields)))
         elif kind == "end" and training.is_begun:
-            status, ending = fields["status"], (_clean(fields["failure"]), _test_metrics(fields["metrics"]))
+            status, ending = fields["status"], (_clean(fields["failure"]), _metrics(training.run, fields["metrics"]))
             self._send(training, partial(self._logger.end, training.run, status, *ending))
             seconds = SECONDS_IF_STOPPED if status == "stopped" else SECONDS_TO_FINISH
             if any(wait([step], seconds).not_done for step in training.steps):
@@ -280,9 +285,11 @@ def _numbers(fields: Fields) -> dict[str, float]:
     return {name: one for name, one in fields.items() if isinstance(one, int | float) and name != "epoch"}
 
 
-def _test_metrics(metrics: Fields | None) -> dict[str, float]:
+def _metrics(run: Run, metrics: Fields | None) -> dict[str, float]:
     """Return the numbers of `metrics.json` by name, such as `test_accuracy` and `test_macro_f1`."""
     if not metrics:
         return {}
+    split = run.read_record().evaluates
+    start = split if split == "test" else f"final_{split}"  # epochs have a `validation_accuracy`, too
     means = {f"{mean}_{name}": one for mean in ("macro", "weighted") for name, one in metrics[mean].items()}
-    return {f"test_{name}": one for name, one in {**metrics, **means}.items() if isinstance(one, float)}
+    return {f"{start}_{name}": one for name, one in {**metrics, **means}.items() if isinstance(one, float)}
