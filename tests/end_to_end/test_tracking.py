@@ -158,5 +158,5 @@ def test_an_interrupted_training_ends_its_tracker_and_leaves_no_process(sent, co
             if (path := Path(f"/proc/{pid}/stat")).exists()
         ]
         assert {"Z"} >= {*states}
-    (file,) = store.glob(f"wandb/*/run-{tracked(again)['wandb']['id']}.wandb")
+    (file,) = store.glob(f"wandb/offline-run-*/run-{tracked(again)['wandb']['id']}.wandb")
     assert ending == [one.exit.exit_code for one in records(file) if one.HasField("exit")]

@@ -77,9 +77,7 @@ def test_a_study_has_trials_finalists_and_a_result_that_name_their_runs(found):
     assert "PyTorch and TensorFlow" in content["result"]["sentence"]
     for row in content["trials"]:
         files = [path.read_bytes() for path in sorted((folder / row["run"] / "tensorboard").iterdir())]
-        assert [False, True] == [
-            b"_hparams_" in content and b"final_validation/accuracy" in content for content in files
-        ]
+        assert [False, True] == [b"_hparams_" in x and b"final_validation/accuracy" in x for x in files]
     costs = content["costs"]
     assert sum(row["epochs"] for row in content["trials"]) == costs["epochs"] == 8 - costs["epochs_saved"]
     assert 0 < costs["training_seconds"] < costs["seconds"]
