@@ -12,12 +12,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from threading import Lock
 from typing import Any, Protocol, Self, TypeAlias
 
 from diptych.artifacts.run import Run
@@ -30,7 +29,6 @@ SECONDS_TO_FINISH, SECONDS_IF_STOPPED = 60.0, 15.0
 """How long to wait at the end of a training for each answer of a tracker; an interrupted command must end soon."""
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 """Defaults of the environment: report nothing to the makers of a tracker."""
-_writing = Lock()
 Fields: TypeAlias = Mapping[str, Any]
 Tracked: TypeAlias = dict[str, str]
 
@@ -156,32 +154,28 @@ def prepare(name: str) -> None:
 class _Training:
     """A training that one tracker logs."""
 
-    tracker: str
     run: Run
     group: str | None
-    failure: str = ""
-    is_reported: bool = False
+    entry: Tracked
+    """What `tracking.json` is to record: `id` and `place` of the tracked run, `failure`."""
+    written: Tracked = field(default_factory=dict)
     is_begun: bool = False
     steps: list[Future[None]] = field(default_factory=list)
 
     def begin(self, logger: Logger, parameters: Fields, history: Sequence[Fields]) -> None:
-        """Start or continue the tracked run, record it, and log earlier epochs in a new one."""
-        known = tracked(self.run).get(self.tracker, {}).get("id")
-        record, is_new = logger.begin(self.run, known, self.group, parameters)
-        _record(self.run, self.tracker, record)
+        """Start or continue the tracked run, and log earlier epochs in a new one."""
+        self.entry, is_new = logger.begin(self.run, self.entry.get("id"), self.group, parameters)
         for row in history if is_new else ():
             logger.epoch(row["epoch"], _numbers(row))
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Keep an error as the failure, and in the record of the run."""
+        """Keep the first error as the failure."""
         try:
             yield
         except Exception as error:
-            if not self.failure:
-                self.failure = _clean(str(error) if isinstance(error, DiptychError) else in_one_line(error))
-                with suppress(DiptychError):  # the disk may be full
-                    _record(self.run, self.tracker, {"failure": self.failure}, keep=True)
+            text = str(error) if isinstance(error, DiptychError) else in_one_line(error)
+            self.entry = {"failure": text.rstrip("."), **self.entry}
 
 
 class Tracker:
@@ -201,33 +195,46 @@ class Tracker:
 
     def close(self) -> None:
         """End the process and the thread."""
-        self._close()
+        self._end_process()
         self._thread.shutdown()
 
     def __call__(self, kind: str, fields: dict[str, Any]) -> None:
         """Pass on an event: `start`, `parameters`, `epoch` or `end`."""
         if kind == "start":
-            self._training = _Training(self.name, Run(Path(fields["run"])), fields.get("group"))
-        if not (training := self._training):
+            self._training = self._started(Run(Path(fields["run"])), fields.get("group"))
+        if (training := self._training) is None:
             return
         with training.caught():
             self._pass_on(training, kind, fields)
-        if training.failure and not training.is_reported:
-            training.is_reported = True
-            self._close()
-            remark(
-                f"Logging to {self.name} stopped, which does not affect the training: {training.failure}", UrgentRemark
-            )
+        self._record(training)
+
+    def _record(self, training: _Training) -> None:
+        """Write what has changed to `tracking.json`, while the training waits: its folder has one writer at a time."""
+        before, now = training.written, {name: _clean(text) for name, text in training.entry.items()}
+        if now != before:
+            training.written = now
+            with training.caught():
+                write_json(training.run.tracking_path, {**tracked(training.run), self.name: now})
+        if "failure" in now.keys() - before.keys():
+            self._end_process()
+            text = f"Logging to {self.name} stopped, which does not affect the training: {now['failure']}"
+            remark(text, UrgentRemark)
+
+    def _started(self, run: Run, group: str | None) -> _Training:
+        training = _Training(run, group, {})
+        with training.caught():
+            known = tracked(run).get(self.name, {})
+            training.entry = {name: text for name, text in known.items() if name != "failure"}
+            if not self._process:
+                self._process = Worker(self.name, imports=[__name__], env={**_QUIET, **engine_environment()})
+                self._logger = self._process.create(_LOGGERS[self.name])
+                self._send(training, partial(self._process.call, prepare, self.name))
+        return training
 
     def _pass_on(self, training: _Training, kind: str, fields: dict[str, Any]) -> None:
-        if kind == "start" and not self._process:
-            env = {**_QUIET, **engine_environment()}
-            self._process = Worker(self.name, imports=[__name__], env=env)
-            self._logger = self._process.create(_LOGGERS[self.name])
-            self._send(training, partial(self._process.call, prepare, self.name))
-        elif kind == "parameters" and not training.is_begun:  # it is, if the training's process died and is replaced
-            history = training.run.history  # before there are more
+        if kind == "parameters" and not training.is_begun:  # it is if the training's process died and was replaced
             training.is_begun = True
+            history = training.run.history  # before there are more epochs
             self._send(training, partial(training.begin, self._logger, fields, history))
         elif kind == "epoch":
             self._send(training, partial(self._logger.epoch, fields["epoch"], _numbers(fields)))
@@ -243,12 +250,12 @@ class Tracker:
 
         def take() -> None:
             with training.caught():
-                if not training.failure:
+                if "failure" not in training.entry:
                     step()
 
         training.steps.append(self._thread.submit(take))
 
-    def _close(self) -> None:
+    def _end_process(self) -> None:
         if self._process:
             self._process.close()
         self._process = None
@@ -268,17 +275,9 @@ def resumed(names: Sequence[str], run: Run) -> list[str]:
     return [*names, *(name for name in before if not why_not_installed(name))]
 
 
-def _record(run: Run, tracker: str, entries: Tracked, *, keep: bool = False) -> None:
-    """Write a tracker's entries to `tracking.json`; add to them if `keep`."""
-    clean = {name: _clean(text) for name, text in entries.items()}
-    with _writing:
-        others = tracked(run)
-        write_json(run.tracking_path, {**others, tracker: {**(others.get(tracker, {}) if keep else {}), **clean}})
-
-
 def _clean(text: str) -> str:
     """Remove names and passwords from URLs, also from one that is cut off."""
-    return re.sub(r"//[^/\s@]+@|//[^/\s@:]+:(?!\d+$)[^/\s@]+$", "//***@", text.rstrip("."))
+    return re.sub(r"//[^/\s@]+@|//[^/\s@:]+:(?!\d+$)[^/\s@]+$", "//***@", text)
 
 
 def _numbers(fields: Fields) -> dict[str, float]:
