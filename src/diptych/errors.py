@@ -18,6 +18,7 @@ import errno
 import re
 import warnings
 from collections.abc import Sequence
+from importlib import util
 
 _MAX_LENGTH = 200
 
@@ -83,6 +84,15 @@ class UrgentRemark(Remark):
 def remark(text: str, kind: type[Remark] = Remark) -> None:
     """Warn with a `Remark`."""
     warnings.warn(text, kind, stacklevel=3)
+
+
+def why_not_installed(tracker: str) -> str:
+    """Return why a tracker cannot be used; empty if it can."""
+    found = util.find_spec({"tensorboard": "tensorboardX"}.get(tracker, tracker))
+    if found and found.origin:  # the folder `wandb` of W&B's files looks like a package without one
+        return ""
+    needs = f"Logging to {tracker} needs the package {tracker}, which is not installed."
+    return f"{needs} Install it with: pip install 'diptych[{tracker}]'"
 
 
 def cannot_read(path: object, kind: str, error: Exception) -> ArtifactError:

@@ -5,22 +5,17 @@ A field's docstring is its help text. Whatever can be checked without reading a 
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
-from importlib import util
-from itertools import pairwise
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from diptych.errors import UsageError
+from diptych.errors import UsageError, why_not_installed
 from diptych.spec import ModelSpec, Recipe, codec
 from diptych.spec.recipe import recipe_named
-from diptych.spec.typed import Count, Natural, Part, Positive, Threads, Workers, check_types
+from diptych.spec.typed import Count, Natural, Part, Positive, Threads, Workers, check_types, field_docs
 from diptych.vocabulary import unknown_option
 
 EngineName: TypeAlias = Literal["torch", "tensorflow"]
@@ -174,15 +169,6 @@ class RunOptions(Options):
         return replace(self.recipe if isinstance(self.recipe, Recipe) else find_recipe(self.recipe), **changes)
 
 
-def why_not_installed(tracker: str) -> str:
-    """Return why a tracker cannot be used; empty if it can."""
-    found = None if tracker == "tensorboard" else util.find_spec(tracker)
-    if tracker == "tensorboard" or (found and found.origin):  # W&B's folder `wandb` looks like a package without one
-        return ""
-    command = f"pip install 'diptych[{tracker}]'"
-    return f"Logging to {tracker} needs the package {tracker}, which is not installed. Install it with: {command}"
-
-
 def find_recipe(recipe: str | Path) -> Recipe:
     """The recipe in a JSON file, or with a name."""
     is_file = str(recipe).endswith(".json")
@@ -279,22 +265,6 @@ def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple
             raise unknown_option(f"{where}()", name, known)
     made = [kind(**{name: value for name, value in options.items() if name in names[kind]}) for kind in kinds]
     return made, {name: value for name, value in options.items() if name not in taken}
-
-
-def field_docs(kind: type) -> dict[str, str]:
-    """The docstring of each field of a dataclass, on one line."""
-    docs: dict[str, str] = {}
-    for base in reversed([one for one in kind.__mro__ if is_dataclass(one)]):
-        for one, doc in pairwise(_classes(base.__module__)[base.__name__].body):
-            if isinstance(one, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-                docs[ast.unparse(one.target)] = " ".join(str(doc.value.value).split())
-    return docs
-
-
-@cache
-def _classes(module: str) -> dict[str, ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def accepts(*kinds: type) -> Callable[[F], F]:

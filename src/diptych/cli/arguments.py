@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_ori
 
 from diptych.cli.output import NARROWEST
 from diptych.errors import UsageError
-from diptych.options import field_docs, find_recipe, option
+from diptych.options import find_recipe, option
 from diptych.spec import Recipe
-from diptych.spec.typed import convert, hints
+from diptych.spec.typed import convert, field_docs, hints
 from diptych.vocabulary import unknown_option
 
 T = TypeVar("T")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import sys
 from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import cache
+from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -101,3 +106,19 @@ def brief(value: Any) -> str:
     """Format a value as JSON of at most 60 characters, a text in single quotes."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """The docstring of each field of a dataclass, on one line."""
+    docs: dict[str, str] = {}
+    for base in reversed([one for one in kind.__mro__ if is_dataclass(one)]):
+        for one, doc in pairwise(_classes(base.__module__)[base.__name__].body):
+            if isinstance(one, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+                docs[ast.unparse(one.target)] = " ".join(str(doc.value.value).split())
+    return docs
+
+
+@cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}

@@ -21,8 +21,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from diptych.artifacts.run import Run
 from diptych.artifacts.store import parse_json, read_bytes, write_json
-from diptych.errors import DiptychError, UrgentRemark, in_one_line, remark
-from diptych.options import why_not_installed
+from diptych.errors import DiptychError, UrgentRemark, in_one_line, remark, why_not_installed
 from diptych.processes import Worker, engine_environment
 
 SECONDS_TO_FINISH, SECONDS_IF_STOPPED = 60.0, 15.0
