@@ -89,9 +89,7 @@ def plan(
 ) -> list[dict[str, Any]]:
     """Return trainings, epochs and estimated seconds of a study's trials and finalists; options as of `tune`."""
     with shown((), progress) as notify, _session(data, space, None, notify, options) as session:
-        from diptych.tuning import plan as plans
-
-        return plans.rows(session)
+        return session.plan()
 
 
 @contextmanager
@@ -146,6 +144,7 @@ def _silent_optuna() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.filterwarnings("ignore", module="optuna")
             yield
     finally:
         optuna.logging.set_verbosity(before)

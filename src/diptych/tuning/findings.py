@@ -133,19 +133,18 @@ def changes(study: Study, number: int) -> list[tuple[str, Any, Any]]:
 
 def costs(study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the time of all trials, the share of it that was not spent in epochs, and the epochs that were saved."""
-    trained = [row for row in rows if row["curve"]]
+    trained = [row for row in rows if row["curve"] and row["state"] != "failed"]
     seconds = sum(row["seconds"] for row in trained)
     training = sum(_seconds_in_epochs(Run(study.directory / row["run"])) for row in trained)
     epochs = sum(row["epochs"] for row in trained)
-    possible = sum(row["of_epochs"] for row in trained if row["state"] in ("finished", "pruned"))
-    saved = possible - sum(row["epochs"] for row in trained if row["state"] in ("finished", "pruned"))
+    possible = sum(row["of_epochs"] for row in trained)
     return {
         "seconds": seconds,
         "training_seconds": training,
         "overhead": max(0.0, 1 - training / seconds) if seconds else None,
         "epochs": epochs,
-        "epochs_saved": saved,
-        "share_saved": saved / possible if possible else None,
+        "epochs_saved": possible - epochs,
+        "share_saved": 1 - epochs / possible if possible else None,
     }
 
 

@@ -22,10 +22,12 @@ from diptych.options import TuneOptions
 from diptych.processes import Notify, num_threads
 from diptych.tuning import findings, space
 from diptych.tuning.study import Settings, Study
-from diptych.tuning.trainer import Interrupted, Trainer, run_of
+from diptych.tuning.trainer import Interrupted, Trainer, epoch_seconds, run_of
 
 DEFAULT_TRIALS = 40
 SECONDS_BETWEEN_LOOKS = 0.2
+SECONDS_OF_TRIAL = 2.0
+"""Estimate of what a trial takes besides its epochs: building the model, checkpoints, the last evaluation."""
 
 
 @dataclass
@@ -175,6 +177,22 @@ class Session:
             self.notify(f"trial_{kind}", told)
         epochs = {"resume": lambda: run.history, "epoch": lambda: [fields]}.get(kind, list)()
         return self._is_pruned(number, epochs)
+
+    def plan(self) -> list[dict[str, Any]]:
+        """Return trainings, epochs and seconds of the trials, and of the finalists in each engine; trains nothing."""
+        options, base, found = self.options, self.settings.base, list[dict[str, Any]]()
+        finalists = (options.finalists + 1) * options.seeds if options.finalists else 0
+        wanted = [("trials", self.first, options.trials or DEFAULT_TRIALS, self.settings.expected_share)]
+        wanted += [("finalists", one, finalists, 1.0) for one in self.finals_trainers.values() if finalists]
+        seconds = {}
+        for trainer in {trainer.engine: trainer for _, trainer, *_ in wanted}.values():
+            made = base.recipe, base.spec, trainer.engine, trainer.threads
+            seconds[trainer.engine] = trainer.keeping(self.dataset).call(epoch_seconds, *made)
+        for what, trainer, num, share in wanted:
+            epochs = round(num * self.settings.epochs * share)
+            total = epochs * seconds[trainer.engine] + num * SECONDS_OF_TRIAL
+            found.append({"what": f"{what}, {trainer.engine}", "trainings": num, "epochs": epochs, "seconds": total})
+        return found
 
     @property
     def _most_trials(self) -> float:

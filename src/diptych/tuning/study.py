@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,17 @@ class Settings:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which a trial may be pruned: a quarter of them, and three times as many."""
-        first = max(1, round(self.epochs / 4))
-        return tuple(one for one in (first, REDUCTION * first) if one < self.epochs)
+        """The epochs after which a trial may be pruned: an eighth of them, three and nine times as many."""
+        first = max(1, round(self.epochs / 8))
+        return tuple(one for one in (first, REDUCTION * first, REDUCTION**2 * first) if one < self.epochs)
+
+    @property
+    def expected_share(self) -> float:
+        """The share of all epochs that are trained if each rung stops as many trials as the pruner means to."""
+        ends, left = (*self.rungs, self.epochs), [1 / REDUCTION**rung for rung in range(len(self.rungs) + 1)]
+        stopped = [before - after for before, after in pairwise([*left, 0.0])]
+        epochs: float = sum(share * end for share, end in zip(stopped, ends, strict=True))
+        return epochs / self.epochs
 
     @property
     def digest(self) -> str:
@@ -234,7 +243,7 @@ class Study:
         return TPESampler(seed=seed, n_startup_trials=10, multivariate=True, group=True, constant_liar=True)
 
     def _pruner(self) -> SuccessiveHalvingPruner:
-        return SuccessiveHalvingPruner(min_resource=max(1, round(self.settings.epochs / 4)), reduction_factor=REDUCTION)
+        return SuccessiveHalvingPruner(min_resource=(*self.settings.rungs, 1)[0], reduction_factor=REDUCTION)
 
 
 class _Lock:

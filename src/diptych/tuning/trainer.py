@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -14,10 +16,13 @@ from diptych.artifacts.locks import locked, remove
 from diptych.artifacts.record import CheckpointOptions
 from diptych.artifacts.run import Run, is_run
 from diptych.artifacts.store import read_arrays
+from diptych.comparison.costs import MAX_IMAGES, STEPS, full_batches
+from diptych.data.batches import batch_bounds
 from diptych.data.datasets import Dataset
 from diptych.errors import EngineError
 from diptych.processes import Notify, Worker, engine_environment
 from diptych.spec import ModelSpec, Recipe
+from diptych.spec.init import initial_weights
 from diptych.training import provenance
 from diptych.training.machine import times
 from diptych.training.process import Settings as TrainSettings
@@ -28,7 +33,7 @@ from diptych.training.tracking import Tracker
 MAX_DEATHS = 5
 # The process of a killed parent saves the state of its training before it ends.
 SECONDS_TO_SAVE = 120
-SECONDS_OF_LATENCY = 0.3
+SECONDS_OF_MEASUREMENT = 0.3
 _KEPT: list[Dataset] = []
 
 
@@ -138,7 +143,26 @@ def latency(run: Run, engine_name: str, threads: int) -> float:
     model = engine.build(record.spec, provenance.evaluation_precision(record.recipe))
     engine.load_weights(model, read_arrays(run.model_path)[0])
     image_1hwc = kept().validation.images[:1]
-    return 1e3 * float(np.median(times(lambda: engine.predict(model, image_1hwc), SECONDS_OF_LATENCY)))
+    return 1e3 * float(np.median(times(lambda: engine.predict(model, image_1hwc), SECONDS_OF_MEASUREMENT)))
+
+
+def epoch_seconds(recipe: Recipe, spec: ModelSpec, engine_name: str, threads: int) -> float:
+    """Measure a few steps and a prediction in this process, on the data it keeps; return the time of an epoch."""
+    engine, dataset = engines.get(engine_name), kept()
+    engine.configure(threads)
+    recipe = provenance.resolve(recipe, dataset, engine.runtime()["device"])
+    model = engine.build(spec, recipe.precision)
+    engine.load_weights(model, initial_weights(spec.arrays, 0))
+    optimizer, batches = engine.make_optimizer(model, recipe), full_batches(dataset, recipe, 0)
+    seconds = []
+    for _ in range(3):  # the first one compiles
+        start = time.perf_counter()
+        engine.train_epoch(model, optimizer, islice(batches, STEPS), [1e-9] * STEPS, 0)
+        seconds.append((time.perf_counter() - start) / STEPS)
+    images = dataset.validation.images[:MAX_IMAGES]
+    predicting = float(np.median(times(lambda: engine.predict(model, images), SECONDS_OF_MEASUREMENT))) / len(images)
+    num_steps = len(batch_bounds(len(dataset.train), recipe.batch_size))
+    return min(seconds[1:]) * num_steps + predicting * len(dataset.validation)
 
 
 def accuracy(run: Run, engine_name: str, threads: int) -> float:
