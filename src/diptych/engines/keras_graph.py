@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +23,7 @@ Entry: TypeAlias = Mapping[str, Any]
 _MODELS = ("Sequential", "Functional", "Model")
 _FUNCTIONS = {"relu": "relu", "leakyrelu": "leaky_relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
 _FUNCTIONS |= {"tanh": "tanh", "sigmoid": "sigmoid", "linear": "", "identity": ""}
+_ZEROS = re.compile('"mode": "constant".*"constant_values": null')
 _WITHOUT_EFFECT = re.compile(r"Random(?!\w*Crop)\w+|Gaussian(Noise|Dropout)|AlphaDropout|ActivityRegularization")
 # Each class's layer here, and Keras's names of its settings.
 _LAYERS: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
@@ -65,9 +67,7 @@ class KerasGraph:
         self.layers: list[Any] = [None]
         self.remarks: list[str] = []
         self._scale, self._offset, self._num_scaled = np.ones(1), np.zeros(1), 0
-        self._names: dict[str, str] = {}
-        self._orders: set[bool] = set()
-        self._constants: list[str] = []
+        self._names, self._orders, self._constants = dict[str, str](), set[bool](), list[str]()
         self._arrays = dict(stored.arrays)
         try:
             self._read(cast(Entry, stored.config), size)
@@ -123,6 +123,7 @@ class KerasGraph:
             known = [before] if is_chain else [values[one] for one in _called(calls) if one in values]
             odd = "used twice" * (len(calls) > 1)
             odd = odd or "called with training=True" * ('"training": true' in json.dumps(calls))
+            odd = odd or "not of zeros" * (kind == "Pad" and not _ZEROS.search(json.dumps(layer)))
             if kind == "InputLayer":
                 before = inputs[0]
             elif odd:
@@ -145,9 +146,9 @@ class KerasGraph:
         are_images = inputs[0] == _Value("normalize", is_first=inputs[0].is_first, num_scaled=self._num_scaled)
         if are_images and len(self.layers) == 1 and self._scales(kind, name, config, inputs[0].is_first):
             return replace(inputs[0], num_scaled=self._num_scaled)
-        noise = config.get("noise_shape")
         try:
-            added, why = self._known(kind, name, config, inputs), f" (noise_shape {noise})" if noise else ""
+            why = f" (noise_shape {noise})" if (noise := config.get("noise_shape")) else ""
+            added = self._known(kind, name, config, inputs)
         except SpecError as error:
             added, why = None, f" ({str(error).partition('): ')[2].rstrip('.')})"
         value = added or self._put(Foreign, name, inputs[0], text=kind + why)
@@ -188,8 +189,10 @@ class KerasGraph:
             return replace(value, is_first=not value.is_first)
         if kind == "ZeroPadding2D" and not is_padded:
             return replace(value, padding=tuple(np.ravel(config["padding"]).tolist()))
-        if kind == "Reshape" and value.is_columns and tuple(config.get("target_shape", ())[:-1]) == shape[:-1]:
-            return self._put(L.PadChannels, name, value, before=value.padding[2], after=value.padding[3])
+        is_end = kind == "Reshape" and value.is_columns and tuple(config.get("target_shape", ())[:-1]) == shape[:-1]
+        if is_end or (kind == "Pad" and not value.is_first and not any(map(any, config["pad_width"][:-1]))):
+            before, after = value.padding[2:] if is_end else config["pad_width"][-1]
+            return self._put(L.PadChannels, name, value, before=before, after=after)
         if kind == "Reshape" and is_map and config.get("target_shape") == [prod(shape[:2]), shape[-1], 1]:
             return replace(value, is_columns=True)
         # Padding with zeros is padding with minus infinity after a ReLU.
@@ -225,8 +228,7 @@ class KerasGraph:
         roles = ("weight", "bias", "running_mean", "running_var")
         held = [self._arrays.pop(path) for role in roles if (path := f"{name}.{role}") in self._arrays]
         for role, fill, is_given in zip(roles, (1, 0, 0, 1), (*given, True, True), strict=True):
-            filled = np.full(shape, fill, np.float32)
-            self._arrays[f"{name}.{role}"] = held.pop(0) if is_given else filled
+            self._arrays[f"{name}.{role}"] = held.pop(0) if is_given else np.full(shape, fill, np.float32)
         self._constants += [f"'{name}'"] * (not all(given))
 
     def _activation(self, name: str, given: Any, value: _Value) -> _Value:
@@ -291,8 +293,7 @@ def _called(entry: Any) -> Iterator[str]:
     elif isinstance(entry, list) and len(entry) > 2 and isinstance(entry[0], str) and isinstance(entry[1], int):
         yield entry[0]
     elif isinstance(entry, list):
-        for inner in entry:
-            yield from _called(inner)
+        yield from chain.from_iterable(map(_called, entry))
 
 
 def _numbers(value: Any) -> Any:
