@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # `typing` imports modules before `__main__` has protecte
 __version__ = "0.2.0.dev0"
 
 _NAMES = {
+    "api.code": "code",
     "api.comparison": "compare compare_runs",
     "api.data_check": "check_data",
     "api.deployment": "benchmark describe export",
@@ -38,6 +39,7 @@ __all__ = [
     "benchmark",
     "build",
     "check_data",
+    "code",
     "compare",
     "compare_runs",
     "describe",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from diptych.api.code import code
     from diptych.api.comparison import compare, compare_runs
     from diptych.api.data_check import check_data
     from diptych.api.deployment import benchmark, describe, export

@@ -258,7 +258,7 @@ def split_options(where: str, options: Mapping[str, Any], *kinds: type) -> tuple
     """
     names = {kind: {one.name for one in fields(kind)} for kind in kinds}
     taken = set[str]().union(*names.values())
-    takes_recipe = any(issubclass(kind, RunOptions) for kind in kinds)
+    takes_recipe = any(hasattr(kind, "recipe") for kind in kinds)
     known = taken | ({one.name for one in fields(Recipe)} if takes_recipe else set())
     for name in options:
         if name not in known:
@@ -280,7 +280,7 @@ def accepts(*kinds: type) -> Callable[[F], F]:
             for one in fields(kind):
                 shown.append(inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default))
                 lines.append(f"{one.name}: {field_docs(kind)[one.name]}")
-        if any(issubclass(kind, RunOptions) for kind in kinds):
+        if any(hasattr(kind, "recipe") for kind in kinds):
             shown.append(inspect.Parameter("recipe_fields", inspect.Parameter.VAR_KEYWORD))
             lines.append("recipe_fields: fields of the recipe, by name, such as `epochs=5`.")
         function.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]

@@ -5,11 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from commands import golden
 from images_corpus import corpus
 
 from diptych import cli
@@ -20,7 +22,8 @@ from diptych.data.sources import NAMED
 from diptych.deployment.formats import FORMATS
 from diptych.engines import NAMES
 from diptych.errors import ImageError
-from diptych.spec import zoo
+from diptych.native.projects import project
+from diptych.spec import Recipe, zoo
 from diptych.spec.codec import model_from_json, recipe_from_json
 from diptych.spec.layers import Layer
 
@@ -57,6 +60,17 @@ def test_a_command_is_valid(args):
         assert rest[0] in {*NAMED, "DATA"}
     if verb == "verify":
         assert rest[0] in {*zoo.MODELS, "runs/digits-cnn-torch", "MODEL", "RUN"}
+
+
+def test_the_page_on_native_code_shows_what_is_written():
+    """`DIPTYCH_UPDATE_GOLDEN=1` writes it into the page."""
+    spec, page = zoo.model("fashion_cnn", (28, 28, 1), mean=(0.286,), std=(0.353,)), PAGES["code"]
+    for engine, start in (("torch", "self.layers = nn.Sequential("), ("tensorflow", "return keras.Sequential(")):
+        source = project(spec, Recipe(), engine).files["model.py"]
+        code = re.search(rf"^( +){re.escape(start)}.*?\n\1\)$", source, re.DOTALL | re.MULTILINE)[0]
+        block = re.compile(rf"(?<=<!-- {engine} -->\n```python\n).*?(?=```)", re.DOTALL)
+        page = block.sub(lambda _, code=code: textwrap.dedent(code) + "\n", page)
+    assert page == golden("../../docs/code.md", page)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command[0] == "make"], ids=" ".join)

@@ -169,7 +169,7 @@ def test_every_number_is_shown(comparison, page):
     explained, script = comparison["explained"], comparison["code"]["scripts"][0]
     wanted += [wording.headed(row["title"]) for row in explained["defaults"]]
     wanted += [wording.change(explained["native"]["mean"]), "impossible", "agreement 97.1%", "137 KiB"]
-    wanted += [f"{script['model_lines']} lines of model, {script['training_lines']} lines of training"]
+    wanted += [f"{script['lines']} lines of code"]
     wanted += comparison["code"]["left_out"]
     assert [text for text in wanted if text not in page.text] == []
 

@@ -27,6 +27,7 @@ VERBS = {
     "benchmark": "measure accuracy, latency and size of every format in every runtime",
     "compare": "compare PyTorch and TensorFlow on your data, or compare finished runs",
     "tune": "search for a better recipe and model, and test what was found in both frameworks",
+    "code": "write a model and its training as native PyTorch and Keras code",
     "transfer": "copy weights between PyTorch and Keras files",
     "verify": "prove that a model is the same in both frameworks",
     "data": "check a dataset for damaged files, duplicates, leakage and outliers",

@@ -17,7 +17,8 @@ from diptych.comparison.wording import attribution, verdict
 from diptych.deployment.formats import FORMATS
 from diptych.engines.differences import LEDGER
 from diptych.evaluation import absent, caution, reliability_bins
-from diptych.native import scripts
+from diptych.native.projects import project
+from diptych.native.shared import code_lines
 from diptych.spec import ModelSpec, Recipe
 from diptych.spec import layers as L
 
@@ -247,16 +248,20 @@ def _reliability(arm: Arm) -> dict[str, Any]:
 
 
 def _code(arms: Sequence[Arm]) -> dict[str, Any] | None:
-    """Return the training as native scripts, if the arms are of different frameworks."""
+    """Return the training as native code, if the arms are of different frameworks."""
     by_engine = {str(arm.record.last_engine): arm.record for arm in arms}
     if len(by_engine) < 2:
         return None
     records = [by_engine[engine] for engine in COMPILED]
-    both = [scripts(record.spec, record.recipe)[place] for place, record in enumerate(records)]
-    kept = ("engine", "file", "source", "model_lines", "training_lines")
+    both = [project(record.spec, record.recipe, record.last_engine) for record in records]
+    files = [(name, one) for name in ("model.py", "train.py") for one in both]
     return {
-        "scripts": [{name: getattr(script, name) for name in kept} for script in both],
-        "left_out": list(dict.fromkeys(reason for script in both for reason in script.left_out)),
+        "scripts": [
+            {"engine": one.engine, "file": f"{one.engine}/{name}", "source": source, "lines": code_lines(source)}
+            for name, one in files
+            for source in [one.files[name]]
+        ],
+        "left_out": list(dict.fromkeys(reason for one in both for reason in one.left_out)),
     }
 
 

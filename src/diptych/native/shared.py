@@ -1,48 +1,52 @@
-"""The parts of both scripts: numbers as text, layers as statements, and what a script leaves out."""
+"""What both frameworks' code shares: values as text, lines that fit, comments of the ledger, and what is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from textwrap import wrap
 from typing import Any
 
 import jinja2
 
+from diptych.engines.differences import LEDGER
 from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
-from diptych.training.schedule import START_OF_ONE_CYCLE
 
-FLIPS = {"horizontal": [":, ::-1"], "vertical": ["::-1"], "both": [":, ::-1", "::-1"]}
+WIDTH = 88
+_NOTHING = "\0"
 RANDOM = ("he_normal", "glorot_uniform")
+ROWS = {row.key: row for row in LEDGER}
 
 
 @dataclass(frozen=True)
-class Script:
-    """A training script that needs one framework and NumPy."""
+class Unit:
+    """Layers that the code applies in one statement; most often a single layer."""
 
-    engine: str
-    file: str
-    source: str
-    left_out: tuple[str, ...]
-    """Settings of the recipe that the script does not follow, as sentences."""
+    layers: tuple[Layer, ...]
 
     @property
-    def model_lines(self) -> int:
-        """Number of lines of code that define the model."""
-        model = ("class Net", "def build_model", "def average_pool")
-        return sum(_code_lines(block) for block in self.source.split("\n\n\n") if block.startswith(model))
+    def inputs(self) -> tuple[str, ...]:
+        """The layers that it reads."""
+        return self.layers[0].inputs
 
     @property
-    def training_lines(self) -> int:
-        """Number of other lines of code, without imports."""
-        code = self.source.split('"""', 2)[2]
-        imports = sum(line.startswith(("import ", "from ")) for line in code.splitlines())
-        return _code_lines(code) - imports - self.model_lines
+    def name(self) -> str:
+        """The layer that others read."""
+        return self.layers[-1].name
 
 
 def number(value: float) -> str:
     """Write a number with up to seven digits, the precision of float32."""
     return str(value) if isinstance(value, int) else repr(float(f"{value:.7g}")).replace("e-0", "e-")
+
+
+def numbers(values: Iterable[float]) -> str:
+    """Write a list of numbers."""
+    return f"[{', '.join(map(number, values))}]"
 
 
 def pair(values: tuple[int, int]) -> str:
@@ -51,9 +55,17 @@ def pair(values: tuple[int, int]) -> str:
     return str(height) if height == width else f"({height}, {width})"
 
 
-def numbers(values: Iterable[float]) -> str:
-    """Write a list of numbers."""
-    return f"[{', '.join(map(number, values))}]"
+def text(value: str) -> str:
+    """Write a string, in double quotes unless single ones need fewer backslashes."""
+    literal, doubles = repr(value), value.count('"')
+    if literal[0] == '"' or doubles > value.count("'"):
+        return literal
+    return '"' + literal[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+
+
+def plain(value: str) -> str:
+    """Return a name as it may be part of a docstring, a comment or Markdown."""
+    return re.sub(r"[^\w .,:;/()+&'%=@~-]", "_", value) or "_"
 
 
 def call(function: str, /, *arguments: str, **settings: str) -> str:
@@ -61,99 +73,170 @@ def call(function: str, /, *arguments: str, **settings: str) -> str:
     return f"{function}({', '.join([*arguments, *(f'{key}={value}' for key, value in settings.items() if value)])})"
 
 
-def statements(spec: ModelSpec, write: Callable[[Layer, Sequence[str]], str]) -> list[str]:
-    """Write one assignment for each layer and a return statement; variables are reused when free.
+def fitted(code: str, indent: int = 0) -> str:
+    """Indent a statement; if it is too long, write each part of its longest brackets on a line of its own."""
+    line = " " * indent + code
+    groups = [] if len(line) <= WIDTH else [*_brackets(code)]
+    if not groups:
+        return line
+    start, end, commas = max(groups, key=lambda group: group[1] - group[0])
+    bounds = [start, *commas, end]
+    parts = [code[first + 1 : last].strip() for first, last in pairwise(bounds)]
+    inside = "".join(f"{fitted(f'{part},', indent + 4)}\n" for part in parts if part)
+    return f"{' ' * indent}{code[: start + 1]}\n{inside}{' ' * indent}{code[end:]}"
 
-    `write` returns the expression of a layer, given its inputs' variables.
+
+def _brackets(code: str) -> Iterator[tuple[int, int, list[int]]]:
+    """Yield the start, the end and the commas of each outermost pair of brackets with content."""
+    depth, quote, start, commas, place = 0, "", 0, list[int](), 0
+    while place < len(code):
+        sign = code[place]
+        if quote:
+            place += sign == "\\"
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+            start, commas = (place, []) if depth == 1 else (start, commas)
+        elif sign == "," and depth == 1:
+            commas.append(place)
+        elif sign in ")]}":
+            depth -= 1
+            if not depth and place > start + 1:
+                yield start, place, commas
+        place += 1
+
+
+class Notes:
+    """Comments in the words of the ledger, each once in a file."""
+
+    def __init__(self) -> None:
+        self.seen = set[str]()
+
+    def __call__(self, *keys: str, indent: int = 0) -> str:
+        """Return the comments of those keys that are new, each ended by a line break."""
+        new = [key for key in dict.fromkeys(keys) if key not in self.seen]
+        self.seen.update(new)
+        texts = (f"{key}. PyTorch: {ROWS[key].torch} Keras: {ROWS[key].tensorflow}" for key in new)
+        lines = (line for one in texts for line in wrap(one.replace("`", ""), WIDTH - indent - 2))
+        return "".join(f"{' ' * indent}# {line}\n" for line in lines)
+
+
+def _lines(block: str) -> str:
+    """Return a block of lines for a line of a template, which disappears if the block is empty."""
+    return block.removesuffix("\n") or _NOTHING
+
+
+def keys_of(layer: Layer, spec: ModelSpec) -> list[str]:
+    """Return the rows of the ledger that a layer is an example of."""
+    keys: dict[str, object] = {
+        "image-layout": isinstance(layer, L.Normalize),
+        "conv-kernel-axes": isinstance(layer, L.Conv),
+        "same-padding": isinstance(layer, L.Conv) and any(layer.padding),
+        "max-pool-padding": isinstance(layer, L.MaxPool) and any(layer.padding),
+        "avg-pool-padding": isinstance(layer, L.AvgPool) and any(layer.padding),
+        "dense-kernel-axes": isinstance(layer, L.Dense),
+        "flatten-order": isinstance(layer, L.Flatten) and len(spec.input_shapes(layer)[0]) == 3,
+        "norm-epsilon": isinstance(layer, L.BatchNorm),
+        "norm-momentum": isinstance(layer, L.BatchNorm),
+        "norm-running-variance": isinstance(layer, L.BatchNorm),
+        "leaky-relu": layer == L.Activation(layer.name, layer.inputs, "leaky_relu", getattr(layer, "slope", 0.0)),
+        "gelu": isinstance(layer, L.Activation) and layer.function == "gelu",
+        "dropout-stream": isinstance(layer, L.Dropout),
+    }
+    return [key for key, applies in keys.items() if applies]
+
+
+def statements(
+    units: Sequence[Unit], write: Callable[[Unit, Sequence[str]], Sequence[str]], result: str
+) -> list[list[str]]:
+    """Write the assignments of each unit; variables are reused when free.
+
+    `write` returns the expressions of a unit, given its inputs' variables; those before the last are assigned to `y`.
+    `result` is the statement with the last expression, such as `return {}`.
     """
-    last_use = {name: layer for layer in spec.layers for name in layer.inputs}
+    last_use = {name: unit for unit in units for name in unit.inputs}
     variables = {"input": "images"}
     free: list[str] = []
     lines = []
-    for layer in spec.layers:
-        expression = write(layer, [variables[name] for name in layer.inputs])
-        done = [name for name in dict.fromkeys(layer.inputs) if last_use[name] is layer and name != "input"]
+    for unit in units:
+        *before, expression = write(unit, [variables[name] for name in unit.inputs])
+        done = [name for name in dict.fromkeys(unit.inputs) if last_use[name] is unit and name != "input"]
         free = [variables[name] for name in done] + free
         if not free:
             num_variables = len(set(variables.values()))
             free = ["x" if num_variables == 1 else f"x{num_variables}"]
-        variables[layer.name] = free.pop(0)
-        lines.append(f"{variables[layer.name]} = {expression}")
-    return [*lines[:-1], f"return {lines[-1].partition(' = ')[2]}"]
+        variables[unit.name] = free.pop(0)
+        assigned = result.format(expression) if unit is units[-1] else f"{variables[unit.name]} = {expression}"
+        lines.append([*(f"y = {one}" for one in before), assigned])
+    return lines
 
 
-def render(
-    engine: str, file: str, array: str, spec: ModelSpec, recipe: Recipe, left_out: Sequence[str], **context: Any
-) -> Script:
-    """Render a script from the template of its name; `array` is the framework's way to write an array."""
-    normalize = spec.layers[0]
-    assert isinstance(normalize, L.Normalize)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("diptych.native"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
-    weights = "" if isinstance(recipe.class_weights, str) else numbers(recipe.class_weights)
-    if recipe.class_weights == "balanced":
-        k = spec.num_classes
-        weights = f"len(labels) / ({k} * np.maximum(np.bincount(labels, minlength={k}), 1))"
-    shape = ", ".join(map(str, spec.input_shape))
-    source = environment.get_template(f"{file}.j2").render(
-        spec=spec,
-        recipe=recipe,
-        left_out=left_out,
-        docstring=f"{spec.name}: uint8 images, (N, {shape}), in; logits, (N, {spec.num_classes}), out.",
-        changes=recipe.schedule not in ("constant", "plateau") or recipe.warmup_epochs > 0,
-        mean=array.format(numbers(normalize.mean)),
-        std=array.format(numbers(normalize.std)),
-        start_divisor=round(1 / START_OF_ONE_CYCLE),
-        augments=augments(recipe),
-        flips=FLIPS.get(recipe.flip, []),
-        weights=weights,
-        **context,
-    )
-    return Script(engine, file, source, tuple(left_out))
+def optimizer_keys(recipe: Recipe) -> list[str]:
+    """Return the rows of the ledger on the optimizer of a recipe."""
+    has_velocity = recipe.momentum > 0 and recipe.optimizer in ("sgd", "rmsprop")
+    key = {"sgd": "", "rmsprop": "rmsprop-epsilon"}.get(recipe.optimizer, "adam-epsilon")
+    return [*filter(None, [key]), *["sgd-velocity"] * has_velocity]
 
 
-def augments(recipe: Recipe) -> bool:
-    """Whether the script flips or shifts images."""
-    return recipe.flip in FLIPS or recipe.crop_padding > 0
+def render(template: str, **context: Any) -> str:
+    """Render a template of this package; a comment or block that is empty leaves no line."""
+    notes = Notes()
+    context["note"] = lambda *keys, indent=0: _lines(notes(*keys, indent=indent))
+    return _environment().get_template(f"{template}.j2").render(**context).replace(f"{_NOTHING}\n", "")
 
 
-def left_out(spec: ModelSpec, recipe: Recipe, own: Mapping[str, object]) -> list[str]:
-    """List what the script does not do; `own` are one framework's sentences and whether each applies."""
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("diptych.native")
+    spacing = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **spacing)  # type: ignore[arg-type]
+    environment.filters |= {"number": number, "numbers": numbers, "text": text, "plain": plain, "fitted": fitted}
+    environment.filters["lines"] = _lines
+    return environment
+
+
+def left_out(spec: ModelSpec, recipe: Recipe, own: Mapping[str, object]) -> tuple[str, ...]:
+    """List what the code does not do; `own` are one framework's sentences and whether each applies."""
     convolutions = [layer for layer in spec.layers if isinstance(layer, L.Conv)]
     grouped = any(layer.groups > 1 and layer.initializer == "glorot_uniform" for layer in convolutions)
     biased = any(array.role == "bias" and array.initializer in RANDOM for array in spec.arrays)
-    dropout = any(isinstance(layer, L.Dropout) for layer in spec.layers)
-    drawn = {"initial weights": True, "order": True, "augmentation": augments(recipe), "dropout": dropout}
+    mixes = recipe.mixup or recipe.cutmix
+    drawn = {
+        "initial weights": True,
+        "held-out splits": True,
+        "order": True,
+        "augmentation": augments(recipe),
+        "dropout": any(isinstance(layer, L.Dropout) for layer in spec.layers),
+    }
     random = ", ".join(name for name, applies in drawn.items() if applies)
     candidates: dict[str, object] = {
-        "a validation split: this script trains on every training image": recipe.validation_fraction,
-        "the plateau schedule: here the learning rate does not drop": recipe.schedule == "plateau",
-        f"early stopping after {recipe.early_stopping} epochs without a lower loss": recipe.early_stopping,
-        "the weights of the best validation accuracy: this script keeps the last ones": recipe.keep_best,
-        f"a running average of the weights (decay {recipe.average_decay})": recipe.average_decay,
+        "bfloat16 where the processor supports it (precision auto): this code computes in float32": recipe.precision
+        == "auto",
+        f"{recipe.precision}: this code computes in float32": recipe.precision in ("float16", "float64"),
         "flips, if the dataset's classes allow them": recipe.flip == "auto",
-        f"rotation by up to {number(recipe.rotation)} degrees": recipe.rotation,
-        f"brightness changes of up to {number(recipe.brightness)}": recipe.brightness,
-        f"contrast changes of up to {number(recipe.contrast)}": recipe.contrast,
-        f"saturation changes of up to {number(recipe.saturation)}": recipe.saturation,
-        f"cutout ({recipe.cutout} pixels)": recipe.cutout,
-        f"mixup (alpha {number(recipe.mixup)})": recipe.mixup,
-        f"cutmix (alpha {number(recipe.cutmix)})": recipe.cutmix,
-        "float64: this script computes in float32": recipe.precision == "float64",
+        "mixtures with any training image: here both images are of one batch": mixes,
+        "a choice between mixup and cutmix for each image: here it is made for each batch": recipe.mixup
+        and recipe.cutmix,
+        "class weights of both images of a mixture": mixes and recipe.class_weights != "none",
         "glorot_uniform with the outputs of one group for grouped convolutions": grouped,
         "random initial biases: here they are zero": biased,
         **own,
         f"the same random numbers in both frameworks ({random})": True,
     }
-    return [sentence for sentence, applies in candidates.items() if applies]
+    return tuple(sentence for sentence, applies in candidates.items() if applies)
 
 
-def _code_lines(source: str) -> int:
-    lines = [line.strip() for line in source.splitlines()]
-    return sum(bool(line) and not line.startswith(("#", '"""')) for line in lines)
+def augments(recipe: Recipe) -> bool:
+    """Whether training images are changed at random."""
+    geometry = recipe.flip in ("horizontal", "vertical", "both") or recipe.crop_padding or recipe.rotation
+    color = recipe.brightness or recipe.contrast or recipe.saturation
+    return bool(geometry or color or recipe.cutout or recipe.mixup or recipe.cutmix)
+
+
+def code_lines(source: str) -> int:
+    """Count the lines of code without imports, comments, docstrings and blank lines."""
+    code = re.sub(r'"""[^"]*"""', "", source)
+    lines = [line.strip() for line in code.splitlines()]
+    return sum(bool(line) and not line.startswith(("#", "import ", "from ")) for line in lines)

@@ -1,163 +1,246 @@
-"""A training script as a Keras user writes it; its layers have the spec's names."""
+"""A model and its training as a Keras user writes them; named layers have the spec's names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from diptych.native import shared
-from diptych.native.shared import Script, call, number, pair
+from diptych.native.shared import Notes, Unit, call, fitted, number, pair
 from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
 
 VARIABLES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
 INITIALIZERS = {
-    "he_normal": '"he_normal"',
+    "he_normal": "HE_NORMAL",
     "glorot_uniform": "",
     "uniform_fan_in": "UNIFORM",
     "zeros": '"zeros"',
     "ones": '"ones"',
 }
+DRAWN = {
+    "HE_NORMAL": 'initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal", seed=SEEDS)',
+    "UNIFORM": 'initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=SEEDS)',
+}
 
 
-def script(spec: ModelSpec, recipe: Recipe) -> Script:
-    """Return the script of a model and its training."""
+def model(spec: ModelSpec, recipe: Recipe) -> str:
+    """Return the source of the model."""
+    notes, is_chain = Notes(), _is_chain(spec)
+    partials = _partials(spec, recipe)
+    units = [Unit((layer,)) for layer in spec.layers]
+    used = " ".join(value for layer in spec.layers for value in _weights(layer, spec, recipe).values())
+    drawn = {name: code for name, code in DRAWN.items() if name in used}
+    initial = notes("initial-weights") + "".join(f"{fitted(f'{name} = {code}')}\n" for name, code in drawn.items())
+    # With a seed generator, because layers of equal shape would start equal with a fixed seed.
+    initial = f"SEEDS = keras.random.SeedGenerator(0)\n{initial}" if drawn else initial
+    indent = 12 if is_chain else 4
+
+    def write(unit: Unit, inputs: Sequence[str]) -> list[str]:
+        return _expressions(unit.layers[0], inputs, spec, recipe, partials)
+
+    written = shared.statements(units, write, "logits = {}")
+    definitions = ""
+    for layer, lines in zip(spec.layers, written, strict=True):
+        definitions += notes(*shared.keys_of(layer, spec), indent=indent)
+        listed = [f"{one}," for one in _layers(layer, spec, recipe, partials)] if is_chain else lines
+        definitions += "".join(f"{fitted(line, indent)}\n" for line in listed)
+    return shared.render(
+        "model_keras",
+        spec=spec,
+        normalize=spec.layers[0],
+        is_chain=is_chain,
+        definitions=definitions,
+        initializers=initial if drawn or "initializers." in definitions else "",
+        partials=[f"{kind} = {call('partial', f'layers.{kind}', **shown)}" for kind, shown in partials.items()],
+        l2=recipe.l2 if "L2" in f"{definitions}{partials}" else 0.0,
+        averages="average_pool(" in definitions,
+    )
+
+
+def train(spec: ModelSpec, recipe: Recipe, validates: bool, title: str) -> str:
+    """Return the source of the training."""
     roles = {array.role for array in spec.trainable} & set(recipe.no_decay) if recipe.decay else set()
     return shared.render(
-        "tensorflow",
-        "train_keras.py",
-        "np.array({})",
-        spec,
-        recipe,
-        _left_out(spec, recipe),
-        statements=shared.statements(spec, lambda layer, inputs: _expression(layer, inputs, spec, recipe)),
+        "train_keras",
+        spec=spec,
+        recipe=recipe,
+        title=title,
+        validates=validates,
+        optimizer_keys=shared.optimizer_keys(recipe),
         excluded=[f'"{name}"' for role, name in VARIABLES.items() if role in roles],
         optimizer=_optimizer(recipe),
     )
 
 
-def _left_out(spec: ModelSpec, recipe: Recipe) -> list[str]:
+def left_out(spec: ModelSpec, recipe: Recipe) -> tuple[str, ...]:
+    """List what the code does not do."""
     forms = {
         "rmsprop": "Keras adds epsilon inside the root",
         "sgd": "Keras keeps the learning rate inside the momentum",
     }
     form = forms.get(recipe.optimizer, "Keras adds epsilon before the bias correction")
     differs = recipe.update_form == "torch" and (recipe.optimizer != "sgd" or recipe.momentum > 0)
-    policy = "keras.mixed_precision.set_global_policy"
-    he_normal = any(array.initializer == "he_normal" for array in spec.trainable)
     grouped = [layer for layer in spec.layers if isinstance(layer, L.Conv) and layer.groups > 1]
     depthwise = any(layer.initializer == "he_normal" for layer in grouped)
     unbiased = any(isinstance(layer, L.BatchNorm) and layer.running_variance == "unbiased" for layer in spec.layers)
+    watches = recipe.early_stopping or recipe.schedule == "plateau"
     own = {
-        f'float16, with {policy}("mixed_float16")': recipe.precision == "float16",
-        f'bfloat16 if the processor supports it: {policy}("mixed_bfloat16")': recipe.precision == "auto",
         f"PyTorch's form of {recipe.optimizer}: {form}": differs,
-        "a test in float32: Keras also tests in bfloat16": recipe.precision == "bfloat16",
         "PyTorch's unbiased running variance: batch norm keeps the biased one": unbiased,
-        "he_normal without truncation: Keras cuts it at two standard deviations": he_normal,
         "he_normal with the fan-in of one group for grouped convolutions": depthwise,
         "the loss without the L2 penalty: Keras adds the penalty to the loss it prints": recipe.l2,
+        "a validation loss without label smoothing: Keras smooths both": recipe.label_smoothing and watches,
         "the L2 term after the other decay: Keras computes it first": recipe.l2 and recipe.decay,
         "clipping before the L2 term is added: Keras clips the sum": recipe.l2 and recipe.clip_norm,
+        "averages of running statistics, and a lower decay in the first steps": recipe.average_decay,
+        "crops by whole pixels: images are moved by random fractions, rounded": recipe.crop_padding,
     }
     return shared.left_out(spec, recipe, own)
 
 
-def _expression(layer: Layer, inputs: Sequence[str], spec: ModelSpec, recipe: Recipe) -> str:  # noqa: PLR0912  (a table)
-    """Write a layer's output, given its inputs' variables."""
-    x = inputs[0]
-    exact = recipe.precision == "bfloat16" and layer in (spec.layers[0], spec.layers[-1])
-    last = {"name": f'"{layer.name}"', "dtype": '"float32"' if exact else ""}
+def _is_chain(spec: ModelSpec) -> bool:
+    """Whether each layer is one or several of Keras's own, applied one after the other."""
+    padded = [layer for layer in spec.layers if isinstance(layer, L.MaxPool | L.AvgPool) and any(layer.padding)]
+    others = any(isinstance(layer, L.PadChannels) for layer in spec.layers)
+    return spec.is_chain and not others and all(map(_is_same, padded))
 
-    def apply(kind: str, *arguments: str, to: str = x, **settings: str) -> str:
-        return f"{call(f'layers.{kind}', *arguments, **settings, **last)}({to})"
+
+def _layers(  # noqa: PLR0912  (a table)
+    layer: Layer, spec: ModelSpec, recipe: Recipe, partials: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Write the Keras layers of a layer, without inputs."""
+    exact = recipe.precision == "bfloat16" and layer in (spec.layers[0], spec.layers[-1])
+    named = {} if _is_chain(spec) or not _has_weights(layer) else {"name": shared.text(layer.name)}
+    last = {**named, "dtype": '"float32"' if exact else ""}
+
+    def make(kind: str, *arguments: str, **settings: str) -> str:
+        known = partials.get(kind, {})
+        own = {key: value for key, value in settings.items() if known.get(key) != value}
+        return call(kind if known else f"layers.{kind}", *arguments, **own, **last)
 
     match layer:
         case L.Normalize():
-            return apply("Rescaling", "1 / 255 / STD", "-MEAN / STD")
-        case L.Conv():
-            channels = spec.input_shapes(layer)[0][-1]
+            return [make("Rescaling", "1 / 255 / STD", "-MEAN / STD")]
+        case L.Conv(padding=(top, bottom, left, right)):
+            is_same, channels = any(layer.padding) and _is_same(layer), spec.input_shapes(layer)[0][-1]
+            even = (top, left) == (bottom, right)
+            margins = pair((top, left)) if even else f"(({top}, {bottom}), ({left}, {right}))"
+            pads = [f"layers.ZeroPadding2D({margins})"] if any(layer.padding) and not is_same else []
             settings = {
                 "strides": "" if layer.strides == (1, 1) else pair(layer.strides),
-                "padding": '"same"' if any(layer.padding) and _is_same(layer) else "",
+                "padding": '"same"' if is_same else "",
             }
-            if any(layer.padding) and not _is_same(layer):
-                top, bottom, left, right = layer.padding
-                even = top == bottom and left == right
-                margins = pair((top, left)) if even else f"(({top}, {bottom}), ({left}, {right}))"
-                x = f"layers.ZeroPadding2D({margins})({x})"
-            if 1 < layer.groups == channels and layer.strides[0] == layer.strides[1]:
+            if _is_depthwise(layer, spec):
                 settings["depth_multiplier"] = str(layer.filters // channels) if layer.filters > channels else ""
-                settings |= _weights(layer, "depthwise", spec, recipe)
-                return apply("DepthwiseConv2D", pair(layer.kernel), to=x, **settings)
+                return [*pads, make("DepthwiseConv2D", pair(layer.kernel), **settings, **_weights(layer, spec, recipe))]
             settings["groups"] = "" if layer.groups == 1 else str(layer.groups)
-            settings |= _weights(layer, "kernel", spec, recipe)
-            return apply("Conv2D", str(layer.filters), pair(layer.kernel), to=x, **settings)
+            arguments = str(layer.filters), pair(layer.kernel)
+            return [*pads, make("Conv2D", *arguments, **settings, **_weights(layer, spec, recipe))]
         case L.Dense():
-            return apply("Dense", str(layer.units), **_weights(layer, "kernel", spec, recipe))
+            return [make("Dense", str(layer.units), **_weights(layer, spec, recipe))]
         case L.BatchNorm():
-            return apply(
-                "BatchNormalization",
-                momentum="" if layer.decay == 0.99 else number(layer.decay),
-                epsilon="" if layer.epsilon == 1e-3 else number(layer.epsilon),
-                gamma_regularizer=_l2(recipe, "scale"),
-                beta_regularizer=_l2(recipe, "shift"),
-            )
-        case L.Activation(function="relu"):
-            return apply("ReLU")
-        case L.Activation(function="leaky_relu"):
-            return apply("LeakyReLU", number(layer.slope))
-        case L.Activation():
-            return apply("Activation", f'"{layer.function}"')
+            settings = {"momentum": number(layer.decay), "epsilon": number(layer.epsilon)}
+            return [make("BatchNormalization", **settings, **_weights(layer, spec, recipe))]
+        case L.Activation(function=function):
+            kinds = {"relu": "ReLU", "leaky_relu": "LeakyReLU"}
+            slope = [number(layer.slope)] if function == "leaky_relu" else []
+            return [make(kinds[function], *slope) if function in kinds else make("Activation", f'"{function}"')]
         case L.MaxPool() | L.AvgPool():
             kind = "MaxPooling2D" if isinstance(layer, L.MaxPool) else "AveragePooling2D"
-            size, strides = pair(layer.kernel), pair(layer.strides)
-            if any(layer.padding) and _is_same(layer):
-                return apply(kind, size, strides=strides, padding='"same"')
-            rows, _, columns, _ = layer.padding
-            margins = f"((0, 0), ({rows}, {rows}), ({columns}, {columns}), (0, 0))"
-            if any(layer.padding) and isinstance(layer, L.AvgPool):
-                return f"average_pool({x}, {size}, {strides}, {margins})"
-            to = f"ops.pad({x}, {margins}, constant_values=-np.inf)" if any(layer.padding) else x
-            return apply(kind, size, to=to, strides="" if layer.strides == layer.kernel else strides)
+            is_same = any(layer.padding) and _is_same(layer)
+            strides = pair(layer.strides) if is_same or layer.strides != layer.kernel else ""
+            return [make(kind, pair(layer.kernel), strides=strides, padding='"same"' if is_same else "")]
         case L.GlobalAvgPool():
-            return apply("GlobalAveragePooling2D")
+            return [make("GlobalAveragePooling2D")]
         case L.Flatten():
-            return apply("Flatten")
+            # PyTorch's order, unless only Dense layers depend on it: their rows can be permuted instead.
+            mixes = len(spec.input_shapes(layer)[0]) == 3 and not spec.only_feeds_dense(layer)
+            return [*["layers.Permute((3, 1, 2))"] * mixes, make("Flatten")]
         case L.Dropout(mode=mode):
             noise = f"(None{', 1' * len(spec.shapes[layer.name])})" if mode == "sample" else ""
-            return apply("SpatialDropout2D" if mode == "channel" else "Dropout", number(layer.rate), noise_shape=noise)
-        case L.Add() | L.Concat():
-            kind = "Add" if isinstance(layer, L.Add) else "Concatenate"
-            return apply(kind, to=f"[{', '.join(inputs)}]")
+            return [make("SpatialDropout2D" if mode == "channel" else "Dropout", number(layer.rate), noise_shape=noise)]
+        case L.Add():
+            return [make("Add")]
+        case L.Concat():
+            return [make("Concatenate")]
         case L.PadChannels():
-            area = "(0, 0), " * len(spec.shapes[layer.name])
-            return f"ops.pad({x}, ({area}({layer.before}, {layer.after})))"
+            return []
         case _:
             assert_never(layer)
 
 
-def _weights(layer: L.Conv | L.Dense, kernel: str, spec: ModelSpec, recipe: Recipe) -> dict[str, str]:
-    """Write the initializers and regularizers that are not Keras's own."""
-    bias = ""
+def _expressions(
+    layer: Layer, inputs: Sequence[str], spec: ModelSpec, recipe: Recipe, partials: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Write a layer's output, given its inputs' variables; padding comes first."""
+    x = inputs[0]
+    if isinstance(layer, L.PadChannels):
+        area = "(0, 0), " * len(spec.shapes[layer.name])
+        return [f"ops.pad({x}, ({area}({layer.before}, {layer.after})))"]
+    *pads, made = _layers(layer, spec, recipe, partials)
+    if isinstance(layer, L.MaxPool | L.AvgPool) and any(layer.padding) and not _is_same(layer):
+        rows, _, columns, _ = layer.padding
+        margins = f"((0, 0), ({rows}, {rows}), ({columns}, {columns}), (0, 0))"
+        if isinstance(layer, L.AvgPool):
+            return [f"average_pool({x}, {layer.kernel}, {layer.strides}, {margins})"]
+        return [f"ops.pad({x}, {margins}, constant_values=-np.inf)", f"{made}(y)"]
+    if isinstance(layer, L.Add | L.Concat):
+        return [f"{made}([{', '.join(inputs)}])"]
+    return [*(f"{pad}({x})" for pad in pads), f"{made}({'y' if pads else x})"]
+
+
+def _partials(spec: ModelSpec, recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Return the settings that all layers of a kind have, where there are several."""
+    kinds: dict[str, list[dict[str, str]]] = {}
+    for layer in spec.layers:
+        if isinstance(layer, L.Conv | L.Dense | L.BatchNorm):
+            kind = "BatchNormalization" if isinstance(layer, L.BatchNorm) else type(layer).__name__
+            kind = {"Conv": "DepthwiseConv2D" if _is_depthwise(layer, spec) else "Conv2D"}.get(kind, kind)
+            kinds.setdefault(kind, []).append(_weights(layer, spec, recipe))
+    common = {
+        kind: {key: value for key, value in every[0].items() if value and all(one.get(key) == value for one in every)}
+        for kind, every in kinds.items()
+        if len(every) > 1
+    }
+    return {kind: settings for kind, settings in common.items() if settings}
+
+
+def _weights(layer: Layer, spec: ModelSpec, recipe: Recipe) -> dict[str, str]:
+    """Write the initializers and regularizers of a layer that are not Keras's own."""
+
+    def l2(role: str) -> str:
+        # Keras's form of a decay that is part of the gradient.
+        return "L2" if recipe.l2 and role not in recipe.no_decay else ""
+
+    if isinstance(layer, L.BatchNorm):
+        return {"gamma_regularizer": l2("scale"), "beta_regularizer": l2("shift")}
+    if not isinstance(layer, L.Conv | L.Dense):
+        return {}
+    bias, kernel = "", "depthwise" if _is_depthwise(layer, spec) else "kernel"
     if layer.use_bias and layer.bias_initializer == "uniform_fan_in":
         fan_in = next(array.fan_in for array in spec.arrays if array.name == f"{layer.name}.bias")
-        limit = number(fan_in**-0.5)
-        bias = f"keras.initializers.RandomUniform(-{limit}, {limit})"
+        bias = f"initializers.RandomUniform(-{number(fan_in**-0.5)}, {number(fan_in**-0.5)})"
     elif layer.use_bias and layer.bias_initializer == "ones":
         bias = '"ones"'
     return {
         "use_bias": "" if layer.use_bias else "False",
         f"{kernel}_initializer": INITIALIZERS[layer.initializer],
         "bias_initializer": bias,
-        f"{kernel}_regularizer": _l2(recipe, "kernel"),
-        "bias_regularizer": _l2(recipe, "bias") if layer.use_bias else "",
+        f"{kernel}_regularizer": l2("kernel"),
+        "bias_regularizer": l2("bias") if layer.use_bias else "",
     }
 
 
-def _l2(recipe: Recipe, role: str) -> str:
-    """Write an L2 penalty, Keras's form of a decay that is part of the gradient."""
-    return "L2" if recipe.l2 and role not in recipe.no_decay else ""
+def _has_weights(layer: Layer) -> bool:
+    return isinstance(layer, L.Conv | L.Dense | L.BatchNorm)
+
+
+def _is_depthwise(layer: Layer, spec: ModelSpec) -> bool:
+    """Whether Keras has a layer of its own for a convolution: one group a channel, and equal strides."""
+    if not isinstance(layer, L.Conv):
+        return False
+    return 1 < layer.groups == spec.input_shapes(layer)[0][-1] and layer.strides[0] == layer.strides[1]
 
 
 def _is_same(layer: L.Conv | L.MaxPool | L.AvgPool) -> bool:
@@ -178,4 +261,6 @@ def _optimizer(recipe: Recipe) -> str:
     settings = others.get(recipe.optimizer, adam)
     settings["weight_decay"] = number(recipe.decay) if recipe.decay or recipe.optimizer == "adamw" else ""
     settings["global_clipnorm"] = number(recipe.clip_norm) if recipe.clip_norm else ""
+    if recipe.average_decay:
+        settings |= {"use_ema": "True", "ema_momentum": number(recipe.average_decay)}
     return call(f"keras.optimizers.{name}", "LEARNING_RATE", **settings)

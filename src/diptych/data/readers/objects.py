@@ -108,6 +108,15 @@ def is_frame(data: Any) -> bool:
     return hasattr(data, "to_csv") and hasattr(data, "columns")
 
 
+def array_names(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the names of the arrays of images, and of labels, by split."""
+    images, labels = (
+        {split_named(name) or "train": name for name in names if known.intersection(words(name))}
+        for known in (_IMAGES, _LABELS)
+    )
+    return images, labels
+
+
 def read_pixels(path: Path, arrays: dict[str, NDArray[Any]] | None = None) -> Listing:
     """List the images of an `.npz`, as `stored` or Keras writes it, or of arrays read from elsewhere.
 
@@ -118,10 +127,7 @@ def read_pixels(path: Path, arrays: dict[str, NDArray[Any]] | None = None) -> Li
     except ArtifactError as error:
         raise DataError(str(error)) from error
     names, inferred = (arrays.pop(name, np.array((), np.str_)).tolist() for name in ("class_names", "inferred"))
-    images, labels = (
-        {split_named(name) or "train": array for name, array in arrays.items() if known.intersection(words(name))}
-        for known in (_IMAGES, _LABELS)
-    )
+    images, labels = ({split: arrays[name] for split, name in named.items()} for named in array_names([*arrays]))
     images = {split: levels(array, f"The array of {split} images", 4) for split, array in images.items()}
     if len({image.shape[1:] for image in images.values()}) != 1 or images.keys() != labels.keys():
         found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
