@@ -1,4 +1,6 @@
-"""Ten epochs of the default recipe, with dropout and augmentation: equal in float64, except for rounding in float32."""
+"""Ten epochs of the default recipe, dropout and crops: equal in float64, except for rounding in float32."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -17,9 +19,8 @@ def pair_of(request):
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_a_whole_training_is_equal_in_float64_and_differs_only_by_rounding_in_float32(pair_of, seed):
-    found = verify(
-        zoo.model("cnn", (8, 8, 1)), recipe=default(), precisions=("float64",), thorough=True, seed=seed, pair=pair_of
-    )
+    model, recipe = zoo.model("cnn", (8, 8, 1)), replace(default(), crop_padding=2)
+    found = verify(model, recipe=recipe, precisions=("float64",), thorough=True, seed=seed, pair=pair_of)
     assert found.passed, found.to_text()
     assert (359, 359) == found.predictions
     assert found.float64_difference < 1e-9

@@ -117,8 +117,9 @@ def test_balanced_class_weights_are_those_of_scikit_learn():
 def test_a_recipe_that_does_not_fit_the_data_is_an_error(weights):
     with pytest.raises(SpecError, match=r"one number > 0 for each of the 4 classes, got \(1.0, 2.0, 3.0"):
         stream(replace(PLAIN, class_weights=weights))
-    with pytest.raises(SpecError, match="'flip' must not be auto"):
-        stream(replace(PLAIN, flip="auto"))
+    for unset in ({"flip": "auto"}, {"crop_padding": None}):
+        with pytest.raises(SpecError, match="'flip' and 'crop_padding' must be set here"):
+            stream(replace(PLAIN, **unset))
 
 
 def test_a_mixed_sample_is_weighted_by_its_classes_before_smoothing():

@@ -137,6 +137,23 @@ def test_default_rate_and_decay_depend_on_the_optimizer(optimizer, rate, decay):
     assert (0.25, 0.0) == (given.rate, given.decay)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "image_shape", "mirror", "flip", "crop_padding"),
+    [
+        (15, (32, 32, 3), True, "none", 0),
+        (16, (32, 32, 3), True, "horizontal", 2),
+        (16, (28, 28, 1), False, "none", 2),
+        (20, (96, 64, 3), True, "horizontal", 4),
+        (20, (8, 8, 1), False, "none", 0),
+    ],
+)
+def test_only_long_trainings_change_images_by_default(epochs, image_shape, mirror, flip, crop_padding):
+    recipe = Recipe(epochs=epochs).for_data(image_shape, mirror)
+    assert (flip, crop_padding) == (recipe.flip, recipe.crop_padding)
+    given = Recipe(epochs=epochs, flip="both", crop_padding=3).for_data(image_shape, mirror)
+    assert ("both", 3) == (given.flip, given.crop_padding)
+
+
 @pytest.mark.parametrize("field", [{"early_stopping": 2}, {"keep_best": True}, {"schedule": "plateau"}], ids=str)
 def test_some_fields_need_a_validation_split(field):
     assert Recipe(**field).wants_validation

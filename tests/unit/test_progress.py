@@ -1,5 +1,6 @@
 """Progress without a terminal is a line an epoch and one every 30 seconds; TensorBoard reads the curves."""
 
+import re
 import subprocess
 import sys
 import time
@@ -86,7 +87,7 @@ def test_work_that_reports_nothing_prints_lines_too(monkeypatch, capsys):
         time.sleep(0.5)
     lines = capsys.readouterr().err.splitlines()
     assert "measuring torch ..." == lines[0]
-    assert {"measuring torch (0:00 elapsed)"} == set(lines[1:])
+    assert re.fullmatch(r"(measuring torch \(0:0\d elapsed\)\n?)+", "\n".join(lines[1:]))
 
 
 EXACT = {"train_accuracy": 0.75, "validation_loss": 0.625, "validation_accuracy": 0.5, "learning_rate": 0.125}

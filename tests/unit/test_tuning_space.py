@@ -16,7 +16,9 @@ SHAPES = [(8, 8, 1), (28, 28, 1), (64, 64, 3)]
 
 
 def base(shape=(28, 28, 1), model="cnn", num_train=5000, **recipe):
-    return Base(Recipe(**recipe), zoo.model(model, shape), num_train, is_cnn=model == "cnn")
+    return Base(
+        Recipe(**recipe).for_data(shape, mirror=False), zoo.model(model, shape), num_train, is_cnn=model == "cnn"
+    )
 
 
 def samples(space, number):

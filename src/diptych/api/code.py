@@ -59,8 +59,9 @@ def code(model: str | Path | ModelSpec | Run, *, progress: bool = True, **option
         spec, known = _of_run(record, chosen, reading)
     else:
         spec, known = _of_model(model, chosen, reading, recipe, progress)  # type: ignore[arg-type]
-    if recipe.flip == "auto" and known.mirror is not None:
-        recipe = replace(recipe, flip="horizontal" if known.mirror else "none")
+    flip = recipe.flip if known.mirror is None else None
+    recipe = recipe.for_data(spec.input_shape, bool(known.mirror))
+    recipe = replace(recipe, flip=flip or recipe.flip)
     names: tuple[EngineName, ...] = ("torch", "tensorflow") if chosen.to == "both" else (chosen.to,)
     out = expanded(chosen.out)
     written = [

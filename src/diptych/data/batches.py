@@ -52,10 +52,13 @@ def epoch_batches(
     """Yield the batches of one epoch of the training samples, from `first_step`, in order; `close` it to stop early.
 
     `workers` threads, by default `usual_workers`, prepare batches; with 0, each is prepared when requested. Raises
-    SpecError if the recipe's flip is "auto", or its class weights do not fit the `num_classes` targets.
+    SpecError if flips or crops are yet to be resolved (`Recipe.for_data`), or if class weights do not fit the
+    `num_classes` targets.
     """
-    if recipe.flip == "auto":
-        raise SpecError("Recipe: 'flip' must not be auto here, because its meaning depends on the dataset.")
+    if recipe.flip == "auto" or recipe.crop_padding is None:
+        raise SpecError(
+            "Recipe: 'flip' and 'crop_padding' must be set here, because their defaults depend on the data."
+        )
     draws = Draws(seed, epoch, order(len(split.labels), seed, epoch))
     weights_k = class_weights(recipe, split.labels, num_classes)
     mean_color = np.zeros(split.images.shape[-1], dtype=np.uint8)

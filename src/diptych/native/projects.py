@@ -49,7 +49,7 @@ def project(
 
     Args:
         spec: the model.
-        recipe: the training; `auto` flips are none.
+        recipe: the training; without flips and crops if they are not set (`Recipe.for_data`).
         engine: torch or tensorflow.
         reading: the data (default: arrays in `data.npz`).
         title: the training's name for people (default: those of the model and the data).

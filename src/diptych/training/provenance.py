@@ -226,11 +226,10 @@ def check_fit(spec: ModelSpec, dataset: Dataset) -> None:
 
 def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
     """Return the recipe with every `auto` and every default resolved for this data and machine."""
-    flip = recipe.flip if recipe.flip != "auto" else ("horizontal" if dataset.mirror else "none")
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if device != "cpu" or computes_bfloat16() else "float32"
-    return replace(recipe, flip=flip, precision=precision, learning_rate=recipe.rate, decoupled_decay=recipe.decay)
+    return replace(recipe.for_data(dataset.image_shape, dataset.mirror), precision=precision)
 
 
 def evaluation_precision(recipe: Recipe) -> str:

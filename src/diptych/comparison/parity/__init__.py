@@ -36,7 +36,7 @@ PRECISIONS = tuple(BITS)
 USUAL_FLOPS = 6e10
 PREDICTED = ("validation", "test")
 HOW = "tested by diptych verify --thorough"
-USUAL_RECIPE = Recipe(batch_size=16, flip="none")
+USUAL_RECIPE = Recipe(batch_size=16, flip="none", crop_padding=2)
 
 
 @contextmanager
@@ -92,8 +92,7 @@ def verify(
         got = f"{steps}, {digits_epochs} and {seed}"
         raise UsageError(f"'steps' must be at least 2, 'digits_epochs' and 'seed' at least 0, got {got}.")
     own = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
-    if own.flip == "auto":
-        own = replace(own, flip="horizontal" if dataset and dataset.mirror else "none")
+    own = own.for_data(spec.input_shape, bool(dataset and dataset.mirror))
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
     data = dataset or samples.digits(spec, own, seed, most_images)
     few = {name: getattr(data, name).take(np.arange(len(getattr(data, name)))[:most_images]) for name in PREDICTED}
