@@ -132,7 +132,7 @@ def test_a_space_is_read_from_a_file_or_a_dict(tmp_path):
 def test_a_parameter_that_does_not_apply_to_the_model_is_refused(model, name):
     space = written({"name": name, "kind": "float", "low": 0, "high": 0.5})
     with pytest.raises(UsageError, match=f"parameter '{name}' does not apply to the model '{model}'"):
-        spaces.space_for(base((32, 32, 3), model=model), space)
+        spaces.space_for(base((32, 32, 3), model=model), spaces.read_space(space))
 
 
 WRONG = [

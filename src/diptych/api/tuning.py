@@ -114,6 +114,7 @@ def _session(
         from diptych.tuning.study import Settings
         from diptych.tuning.trainer import Trainer
 
+        given = None if space is None else spaces.read_space(space)  # before minutes of reading data
         threads = max(1, (chosen.threads or num_threads()) // chosen.workers)
         first = Trainer(chosen.engine, threads, Event(), chosen.log)
         stack.callback(first.close)
@@ -129,7 +130,7 @@ def _session(
         recipe = recipe.for_data(dataset.image_shape, dataset.mirror)
         base = spaces.Base(recipe, spec, len(dataset.train), chosen.spec is None and chosen.model == "cnn")
         limits = chosen.max_params, chosen.max_flops
-        settings = Settings(source, base, spaces.space_for(base, space), chosen.engine, chosen.seed, *limits)
+        settings = Settings(source, base, spaces.space_for(base, given), chosen.engine, chosen.seed, *limits)
         session = Session(chosen, settings, undivided, dataset, first, notify)
         stack.callback(session.close)
         yield session

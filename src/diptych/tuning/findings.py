@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import mean, median
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from diptych.artifacts.events import read_events
@@ -103,6 +103,8 @@ def importance(study: Study) -> list[tuple[str, float]]:
 
     A pruned trial counts with its last accuracy, which is that of a trial that was worse.
     """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # slow to import
+
     copy = optuna.create_study(direction="maximize")
     for trial in study.trials:
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.intermediate_values:
@@ -111,7 +113,9 @@ def importance(study: Study) -> list[tuple[str, float]]:
             copy.add_trial(create_trial(value=value, **parts))
     if len(copy.trials) < FEWEST_FOR_IMPORTANCE:
         return []
-    found = get_param_importances(copy, evaluator=PedAnovaImportanceEvaluator())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Some regimes for parameter")  # of parameters that few trials have
+        found = get_param_importances(copy, evaluator=PedAnovaImportanceEvaluator())
     return sorted(((name, float(value)) for name, value in found.items()), key=lambda item: -item[1])
 
 

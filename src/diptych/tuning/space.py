@@ -182,12 +182,12 @@ def setup(base: Base, values: Mapping[str, Value]) -> Setup:
     return replace(recipe, **fields), with_dropout(spec, given.get("dropout", dropout_of(base.spec)))
 
 
-def space_for(base: Base, given: str | Path | Mapping[str, Any] | None = None) -> Space:
+def space_for(base: Base, given: Space | None = None) -> Space:
     """Return the given space, or the default one as far as it fits the model; raises UsageError for one that does not.
 
     The default space is `space.json` in this folder.
     """
-    space = read_space(Path(__file__).with_name("space.json") if given is None else given)
+    space = read_space(Path(__file__).with_name("space.json")) if given is None else given
     unfit = [] if base.is_cnn else ["width", "depth"]
     unfit += [] if dropout_of(base.spec) is not None else ["dropout"]
     if given is not None and (wrong := [one.name for one in space if one.name in unfit]):
