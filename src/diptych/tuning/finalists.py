@@ -185,7 +185,8 @@ def sentence(result: Mapping[str, Any]) -> str:
         parts[0] = "no trial beat the default recipe on validation"
     names = [title for engine, title in TITLES.items() if engine in result["default"]]
     if (p_value := result["engines_p"]) is not None:
-        parts.append(f"{' and '.join(names)} {'alike' if p_value >= LEVEL else 'differ'} (p = {p_value:.2g})")
+        shown = f"p = {p_value:.2g}" if p_value >= 0.001 else "p < 0.001"
+        parts.append(f"{' and '.join(names)} {'alike' if p_value >= LEVEL else 'differ'} ({shown})")
     elif len(names) == 1:
         parts.append(f"in {names[0]} only, as no other framework is installed")
     return ", ".join(parts)

@@ -127,12 +127,15 @@ class Trainer:
                         run.seal()
                 break
             except EngineError:
+                status = run.read_record().status
+                if status == "diverged":  # the process is well
+                    raise
                 self._close()
                 if self.stopping.is_set():
                     raise Interrupted from None
                 deaths = deaths + 1 if len(run.history) == num_epochs else 1
                 num_epochs = len(run.history)
-                if run.read_record().status in ("failed", "diverged") or deaths >= MAX_DEATHS:
+                if status == "failed" or deaths >= MAX_DEATHS:
                     raise
 
 
