@@ -74,7 +74,7 @@ def test_a_study_has_trials_finalists_and_a_result_that_name_their_runs(found):
     for one in content["finalists"]:
         values = [Run.open(folder / run).metrics["accuracy"] for run in one["runs"]]
         assert (2, pytest.approx(np.mean(values))) == (one["validation"]["n"], one["validation"]["mean"])
-    assert "PyTorch and TensorFlow" in content["result"]["sentence"]
+    assert "default " in content["result"]["sentence"]
     for row in content["trials"]:
         files = [path.read_bytes() for path in sorted((folder / row["run"] / "tensorboard").iterdir())]
         assert [False, True] == [b"_hparams_" in x and b"final_validation/accuracy" in x for x in files]
