@@ -16,7 +16,9 @@ from diptych.engines import NAMES
 
 QUICK = ("--model", "mlp", "--precision", "float32", "--no-thorough", *ONE_THREAD)
 MEASURED = "train_throughput predict_throughput latency_p50 latency_p95 import_seconds first_step_seconds peak_memory"
-THOROUGH = ("--model", "mlp", "--seeds", 2, "--epochs", 3, "--precision", "bfloat16", *ONE_THREAD)
+# With crops, which digits are too small for, the runs of the first seed disagree.
+HARD = ("--epochs", 3, "--crop-padding", 2)
+THOROUGH = ("--model", "mlp", "--seeds", 2, *HARD, "--precision", "bfloat16", *ONE_THREAD)
 
 
 @pytest.fixture(scope="session")
