@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from itertools import pairwise
 from textwrap import wrap
 from typing import Any
@@ -183,13 +184,28 @@ def optimizer_keys(recipe: Recipe) -> list[str]:
 def render(template: str, **context: Any) -> str:
     """Render a template of this package; a comment or block that is empty leaves no line."""
     notes = Notes()
-    context["note"] = lambda *keys, indent=0: _lines(notes(*keys, indent=indent))
+    context["note"] = lambda keys, indent=0: _lines(notes(*filter(None, keys.split(", ")), indent=indent))
     return _environment().get_template(f"{template}.j2").render(**context).replace(f"{_NOTHING}\n", "")
+
+
+def _source(name: str) -> str:
+    """Return a template: `{# if X #}` ends a line that is written if X is true, `{# note KEY #}` one below a note."""
+    template = resources.files("diptych.native").joinpath("templates", name).read_text(encoding="utf-8")
+    return re.sub(r"^(.*?) *\{#(?: note ([\w, -]+?))?(?: if (.*))? #\}$", _line, template, flags=re.MULTILINE)
+
+
+def _line(found: re.Match[str]) -> str:
+    code, keys, condition = found.groups()
+    if keys:
+        fits = re.search(r"fitted\((\d+)\)", code)
+        indent = int(fits[1]) if fits else len(code) - len(code.lstrip())
+        code = f"{{{{ note('{keys}', indent={indent}) }}}}\n{code}"
+    return f"{{% if {condition} %}}\n{code}\n{{% endif %}}" if condition else code
 
 
 @cache
 def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("diptych.native")
+    loader = jinja2.FunctionLoader(_source)
     spacing = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **spacing)  # type: ignore[arg-type]
     environment.filters |= {"number": number, "numbers": numbers, "text": text, "plain": plain, "fitted": fitted}

@@ -67,7 +67,7 @@ def train(spec: ModelSpec, recipe: Recipe, validates: bool, title: str) -> str:
         recipe=recipe,
         title=title,
         validates=validates,
-        optimizer_keys=shared.optimizer_keys(recipe),
+        optimizer_keys=", ".join(shared.optimizer_keys(recipe)),
         excluded=[f'"{name}"' for role, name in VARIABLES.items() if role in roles],
         optimizer=_optimizer(recipe),
     )

@@ -261,7 +261,7 @@ def train(spec: ModelSpec, recipe: Recipe, validates: bool, title: str) -> str:
         recipe=recipe,
         title=title,
         validates=validates,
-        optimizer_keys=shared.optimizer_keys(recipe),
+        optimizer_keys=", ".join(shared.optimizer_keys(recipe)),
         excluded=names,
         vectors=excluded == [array for array in spec.trainable if len(array.shape) == 1],
         decay=decay,
