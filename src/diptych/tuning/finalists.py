@@ -50,10 +50,8 @@ def finals_of(session: Session) -> dict[str, Any]:
             remarks.append(f"{missing[0]} is not installed, so the finalists were trained in one framework.")
         names: list[Name] = [*(trial.number for trial in best), DEFAULT]
         seeds = "fresh seeds" if options.seeds > 1 else "fresh seed"
-        line = (
-            f"finalists: trials {', '.join(map(str, names[:-1]))} and the default recipe, {options.seeds} {seeds} each"
-        )
-        session.notify("study", {"line": line})
+        chosen = ", ".join([*(f"trial {name}" for name in names[:-1]), "the default recipe"])
+        session.notify("study", {"line": f"finalists: {chosen}; {options.seeds} {seeds} each"})
         found = _Finals(session).decide(names)
     return {**found, "remarks": [*remarks, *found["remarks"]]}
 
