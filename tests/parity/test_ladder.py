@@ -72,7 +72,7 @@ def test_a_recipe_is_tested_for_what_it_uses_and_the_rest_is_listed(pair):
 
 
 def test_options_of_a_recipe_that_were_left_out_are_not_tested_rather_than_not_used(pair):
-    recipe = Recipe(mixup=0.1, precision="float32")
+    recipe = Recipe(mixup=0.1, crop_padding=2, precision="float32")
     certificate = verify(spec("cnn"), recipe=recipe, precisions=("float64",), steps=2, digits_epochs=0, pair=pair)
     left_out = ("precision float32", "mixup and cutmix", "augmentation", "one_cycle schedule", "dropout")
     assert {"training this model", "GPUs", *left_out} < set(certificate.not_tested)
