@@ -100,7 +100,13 @@ def test_accuracies_far_below_most_leave_the_scale_but_not_that_of_the_default_r
 
 def test_latency_is_drawn_if_it_was_measured_and_flops_if_not(page):
     assert "FLOPs per image" in page.text
-    assert "latency of one image (ms)" in read(render(make_study(40, with_latency=True))).text
+    study = make_study(40, with_latency=True)
+    assert "latency of one image (ms)" in read(render(study)).text
+    assert "Not shown: " not in read(render(study)).text
+    finished = [trial for trial in study["trials"] if trial["state"] == "finished"]
+    finished[3]["latency_ms"] = None
+    unmeasured = f"Not shown: trial {finished[3]['number']}, without a measured latency of one image."
+    assert unmeasured in read(render(study)).text
 
 
 AXES = [

@@ -151,16 +151,18 @@ def _npz(path: Path, listing: Listing) -> Reading | None:
     return Reading("npz", str(path), listing.class_names, shape, splits, encodes=encodes)
 
 
-def source(reading: Reading, spec: ModelSpec, recipe: Recipe, engine: str) -> str:
-    """Return the source of `data.py`."""
+def source(
+    reading: Reading, spec: ModelSpec, recipe: Recipe, template: str, has_datasets: bool, smooths_classes: bool
+) -> str:
+    """Return the source of `data.py` for a framework; see `native.torch`."""
     kind = reading.kind
-    if kind == "keras" and engine == "torch":
+    if kind == "keras" and not has_datasets:
         kind = "cifar" if reading.place.startswith("cifar") else "idx"
     address = remote.published(reading.place)[0].urls[0].rpartition("/")[0] if kind in ("idx", "cifar") else ""
     height, width, channels = spec.input_shape
     native = (*(reading.shape or spec.input_shape), 1)[:3]
     return shared.render(
-        f"data_{ {'torch': 'torch', 'tensorflow': 'keras'}[engine] }",
+        template,
         reading=reading,
         kind=kind,
         keras_name=KERAS.get(reading.place, ""),
@@ -174,7 +176,7 @@ def source(reading: Reading, spec: ModelSpec, recipe: Recipe, engine: str) -> st
         recolors=not reading.is_files and native[2] != channels,
         augments=shared.augments(recipe),
         mixes=bool(recipe.mixup or recipe.cutmix),
-        soft=bool(recipe.mixup or recipe.cutmix or (engine == "tensorflow" and recipe.label_smoothing)),
+        soft=bool(recipe.mixup or recipe.cutmix or (recipe.label_smoothing and not smooths_classes)),
         num_classes=spec.num_classes,
         norms=any(type(layer).__name__ == "BatchNorm" for layer in spec.layers),
         has_test="test" in reading.splits,

@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 from diptych.native import data, shared, tensorflow, torch
 from diptych.native.data import Reading
 from diptych.options import EngineName
 from diptych.spec import ModelSpec, Recipe
 
-FRAMEWORKS: Mapping[EngineName, str] = {"torch": "PyTorch", "tensorflow": "Keras"}
-_WEIGHTS: Mapping[EngineName, str] = {"torch": "model.pt", "tensorflow": "model.keras"}
+_WRITERS: Mapping[EngineName, ModuleType] = {"torch": torch, "tensorflow": tensorflow}
 _REQUIREMENTS = {
     "keras": "keras>=3.8",
     "numpy": "numpy>=2.0",
@@ -39,7 +39,7 @@ class Project:
     @property
     def weights(self) -> str:
         """The file that `train.py` writes."""
-        return _WEIGHTS[self.engine]
+        return str(_WRITERS[self.engine].WEIGHTS)
 
 
 def project(
@@ -57,23 +57,23 @@ def project(
     recipe = plain(spec, recipe)
     known = data.default(spec) if reading is None else reading
     validates = data.validates(known, recipe)
-    writer = {"torch": torch, "tensorflow": tensorflow}[engine]
+    writer = _WRITERS[engine]
     title = title or f"{spec.name} on {known.title}"
     left_out = (*writer.left_out(spec, recipe), *data.left_out(known, spec))
     code = {
-        "model.py": torch.model(spec) if engine == "torch" else tensorflow.model(spec, recipe),
+        "model.py": writer.model(spec, recipe),
         "train.py": writer.train(spec, recipe, validates, title),
-        "data.py": data.source(known, spec, recipe, engine),
+        "data.py": data.source(known, spec, recipe, writer.DATA, writer.HAS_DATASETS, writer.SMOOTHS_CLASSES),
     }
     imported = re.findall(r"^(?:import|from) (\w+)", "\n".join(code.values()), re.MULTILINE)
     required = sorted({*_ALWAYS, *(_REQUIREMENTS[name] for name in imported if name in _REQUIREMENTS)})
     readme = shared.render(
         "README",
         title=title,
-        framework=FRAMEWORKS[engine],
+        framework=writer.FRAMEWORK,
         reading=known,
         kind=known.kind,
-        weights=_WEIGHTS[engine],
+        weights=writer.WEIGHTS,
         holds_out=not {"test", *["validation"] * validates} <= {*known.splits},
         augments=shared.augments(recipe),
         left_out=left_out,

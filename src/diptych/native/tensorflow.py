@@ -10,6 +10,10 @@ from diptych.native.shared import Notes, Unit, call, fitted, number, pair
 from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
 
+FRAMEWORK, WEIGHTS, DATA = "Keras", "model.keras", "data_keras"
+"""The framework's name, the file that `train.py` writes, and the template of `data.py`."""
+HAS_DATASETS, SMOOTHS_CLASSES = True, False
+"""Whether the framework reads named data itself, and whether its loss smooths labels that are numbers of classes."""
 VARIABLES = {"kernel": "kernel", "bias": "bias", "scale": "gamma", "shift": "beta"}
 INITIALIZERS = {
     "he_normal": "HE_NORMAL",

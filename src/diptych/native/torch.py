@@ -12,6 +12,10 @@ from diptych.native.shared import Notes, Unit, call, fitted, number, pair
 from diptych.spec import Layer, ModelSpec, Recipe
 from diptych.spec import layers as L
 
+FRAMEWORK, WEIGHTS, DATA = "PyTorch", "model.pt", "data_torch"
+"""The framework's name, the file that `train.py` writes, and the template of `data.py`."""
+HAS_DATASETS, SMOOTHS_CLASSES = False, True
+"""Whether the framework reads named data itself, and whether its loss smooths labels that are numbers of classes."""
 INITIALIZERS = {
     "he_normal": 'nn.init.kaiming_normal_(module.{field}, nonlinearity="relu")',
     "glorot_uniform": "nn.init.xavier_uniform_(module.{field})",
@@ -26,8 +30,8 @@ RESERVED = frozenset(
 """Attributes of `nn.Module` and `nn.Sequential` that a layer's name may hide."""
 
 
-def model(spec: ModelSpec) -> str:
-    """Return the source of the model."""
+def model(spec: ModelSpec, recipe: Recipe) -> str:
+    """Return the source of the model, which does not depend on the recipe here."""
     units, notes = _units(spec), Notes()
     names = _attributes(units)
     if spec.is_chain:

@@ -188,10 +188,14 @@ def cost_of(study: Study) -> str | None:
     return next((key for key in COSTS if _placed(study, key)), None)
 
 
+def finished(study: Study) -> list[Trial]:
+    """Return the trials that were trained to their end."""
+    return [trial for trial in study["trials"] if trial["state"] == "finished"]
+
+
 def _placed(study: Study, cost: str) -> list[Trial]:
     """Return the finished trials that have a cost, the largest first."""
-    finished = [trial for trial in study["trials"] if trial["state"] == "finished"]
-    placed = [t for t in finished if None not in (t["accuracy"], t[cost], t["num_parameters"])]
+    placed = [t for t in finished(study) if None not in (t["accuracy"], t[cost], t["num_parameters"])]
     return sorted(placed, key=lambda trial: -trial["num_parameters"])
 
 

@@ -79,6 +79,7 @@ def render(study: Mapping[str, Any]) -> str:
         ramp=figures_trials.ramp(),
         cost=figures_settings.COSTS.get(cost or "", ""),
         front=figures_settings.front_of(study, cost) if cost else [],
+        unmeasured=[t["number"] for t in figures_settings.finished(study) if cost and t[cost] is None],
         largest=max((trial["num_parameters"] or 0 for trial in study["trials"]), default=0),
         setting=figures_settings.setting,
         clock=lambda seconds: str(timedelta(seconds=round(seconds))),

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 
 from diptych import engines
 from diptych.artifacts.run import Run
+from diptych.comparison.wording import plural
 from diptych.data.datasets import Dataset
 from diptych.errors import EngineError, UsageError
 from diptych.options import TuneOptions
@@ -98,9 +99,11 @@ class Session:
             raise UsageError(f"No trial of '{self.directory}' was trained to its end; the last one: {notes[-1]}")
 
     def _announce(self) -> None:
-        most = f"{self._most_trials} trials" if self._most_trials < math.inf else f"{self.options.hours:g} hours"
-        so_far = f"{self.study.num_started} trials so far" if self.study.trials else "new"
-        lines = [f"study: {self.directory} ({so_far}, up to {most} of {self.settings.epochs} epochs)"]
+        most = f"at most {self.options.hours:g} hours"
+        if self._most_trials < math.inf:
+            most = f"up to {plural(int(self._most_trials), 'trial')} of {plural(self.settings.epochs, 'epoch')}"
+        so_far = f"{plural(self.study.num_started, 'trial')} so far" if self.study.trials else "new"
+        lines = [f"study: {self.directory} ({so_far}, {most})"]
         lines.append(space.left_out(self.settings.space, self.settings.base))
         lines.append("" if self.settings.rungs else "Trials of one epoch are not pruned.")
         for line in filter(None, lines):
