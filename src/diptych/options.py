@@ -148,8 +148,8 @@ class RunOptions(Options):
     threads: Threads | None = None
     """CPU threads (default: all cores)."""
     log: tuple[TrackerName, ...] = ()
-    """Also log to MLflow or W&B, or add the recipe and the test metrics to the curves that every run has for
-    TensorBoard (see docs/training.md)."""
+    """Also log to MLflow or W&B; tensorboard adds hyperparameters and test metrics to the curves that every run writes
+    (see docs/training.md)."""
 
     def __post_init__(self) -> None:
         """Check every field; raises UsageError, also for a tracker that is not installed."""
@@ -232,21 +232,21 @@ class TuneOptions(RunOptions):
     threads: Threads | None = None
     """CPU threads of all workers together (default: all cores)."""
     engine: EngineName = "torch"
-    """Framework of the trials; the finalists are trained in every one that is installed."""
+    """Framework of the trials; the finalists are trained in every installed framework."""
     trials: Count | None = None
-    """Number of trials, those of earlier calls included (default: 40, or no limit with --hours)."""
+    """Number of trials, including those of earlier calls (default: 40, or no limit with --hours)."""
     hours: Positive | None = None
-    """Start no trial after this many hours, less the estimated time of the finalists."""
+    """Stop starting trials after this many hours, minus the estimated time for the finalists."""
     workers: Count = 1
-    """Number of trials at a time; each has an equal share of the threads."""
+    """Number of trials to run at once; each gets an equal share of the threads."""
     max_params: Count | None = None
-    """Train no model with more parameters."""
+    """Skip models with more parameters."""
     max_flops: Count | None = None
-    """Train no model with more floating-point operations per image."""
+    """Skip models with more floating-point operations per image."""
     max_latency_ms: Positive | None = None
-    """Choose no model that takes longer for one image, in milliseconds."""
+    """Exclude models with a higher latency for one image, in milliseconds, from the finalists."""
     finalists: Natural = 3
-    """Number of best trials to train again beside the default recipe; 0 skips this and the test."""
+    """Number of best trials to train again, along with the default recipe; 0 skips this and the test."""
     seeds: Count = 3
     """Number of fresh seeds for each finalist."""
 

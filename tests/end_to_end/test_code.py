@@ -128,7 +128,7 @@ def test_the_code_of_a_run_has_its_recipe_and_data(made_run, tmp_path, monkeypat
     ("arguments", "said"),
     [
         ((), "code requires MODEL or RUN"),
-        (("mlp", "--data", "digits", "--num-classes", 3), "--num-classes has no effect here"),
+        (("mlp", "--data", "digits", "--num-classes", 3), "--num-classes cannot be combined with --data"),
         (("mpl",), "Unknown model 'mpl'"),
         (("mlp", "--data", "nothing"), "No dataset, file or folder 'nothing'"),
         (("mlp", "--to", "jax"), "--to must be one of torch, tensorflow, both"),

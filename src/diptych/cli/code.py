@@ -38,7 +38,7 @@ def main(args: list[str]) -> int:
     from diptych.api.code import code
 
     if parsed.code_options.data and (unused := {"input_shape", "num_classes"} & given):
-        raise UsageError(f"--{min(unused).replace('_', '-')} has no effect here: the data decide.")
+        raise UsageError(f"--{min(unused).replace('_', '-')} cannot be combined with --data, which determines it.")
     changes = {one.name: getattr(parsed.recipe_fields, one.name) for one in fields(Recipe) if one.name in given}
     options = {**vars(parsed.code_options), **vars(parsed.data_options), **changes}
     projects = code(parsed.model, **options, progress=not parsed.json)
@@ -49,7 +49,7 @@ def main(args: list[str]) -> int:
     for one in projects:
         print(f"{one.folder}/")
         print(*(f"  {name:16}  {text.count(chr(10)):,} lines" for name, text in one.files.items()), sep="\n")
-        print(f"  {len(one.left_out)} settings are not followed or done in another way: see README.md")
+        print(f"  {len(one.left_out)} settings are ignored or implemented differently: see README.md")
     for one in projects:
         folder = shlex.quote(str(one.folder))
         print(f"next: (cd {folder} && pip install -r requirements.txt && python train.py)")

@@ -23,7 +23,7 @@ class Tune:
     """Search for a recipe and a model with a higher validation accuracy, and test what was found in both frameworks.
 
     Each trial is a run of its own. To resume an interrupted study, or to let another process help, repeat the command;
-    with more --trials, it continues. Each recipe field is an option; they are those of the first trial.
+    with more --trials, it continues. Each recipe field is an option; together they are the recipe of the first trial.
     """
 
     data: str | None = positional("DATA", None)

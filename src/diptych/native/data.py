@@ -58,7 +58,7 @@ class Reading:
 
 
 def default(spec: ModelSpec, class_names: tuple[str, ...] = (), reason: str = "") -> Reading:
-    """Return the reading of `data.npz`, for data that have no reader of their own or are not known."""
+    """Return how to read `data.npz`, for unknown data and data without a reader."""
     names = class_names or tuple(map(str, range(spec.num_classes)))
     said = f"{reason}: data.py reads x_train, y_train, x_test and y_test from data.npz" if reason else ""
     splits = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -191,7 +191,7 @@ def validates(reading: Reading | None, recipe: Recipe) -> bool:
 
 
 def left_out(reading: Reading, spec: ModelSpec) -> tuple[str, ...]:
-    """List what reading the data does otherwise."""
+    """List how reading the data differs from diptych's."""
     resizes = reading.is_files or reading.shape[:2] != spec.input_shape[:2]  # type: ignore[index]
     said = "resizing by averages of whole blocks: here bilinear, with antialiasing"
     return (*reading.left_out, *[said] * resizes)

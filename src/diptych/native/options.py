@@ -15,7 +15,7 @@ class CodeOptions(ImageOptions):
     """What code to write, and where."""
 
     to: Literal["torch", "tensorflow", "both"] = "both"
-    """Framework of the code; both are written into folders of their names."""
+    """Framework to write code for; with both, each gets a folder of its name."""
     out: str | Path = "code"
     """Folder for the code."""
     data: str | Path | None = option(None, metavar="DATA")

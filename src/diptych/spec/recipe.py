@@ -79,9 +79,9 @@ class Recipe:
     """Weight of each class in the loss; balanced is inversely proportional to its frequency in the training split."""
 
     flip: Flip = "auto"
-    """Random flips; auto is horizontal from 16 epochs on if the classes are known not to change, else none."""
+    """Random flips; auto is horizontal for 16 or more epochs if the dataset is known to allow it, else none."""
     crop_padding: Natural | None = None
-    """Pixels of padding before a random crop (default: from 16 epochs on a 16th of the shorter side, else 0)."""
+    """Pixels of padding before a random crop (default: 1/16 of the shorter side for 16 or more epochs, else 0)."""
     rotation: NonNegative = 0.0
     """Maximum random rotation in degrees, in either direction."""
     brightness: Fraction = 0.0
@@ -154,7 +154,7 @@ _DEFAULT_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "
 
 
 def default() -> Recipe:
-    """AdamW with a one-cycle schedule; ten epochs. From 16 epochs on also crops, and flips if the dataset allows them.
+    """AdamW with a one-cycle schedule; ten epochs. With 16 or more, also crops, and flips if the dataset allows them.
 
     Measured: digits 97.21 ± 0.48% over 3 seeds, 4 s a run (cnn, 2 threads of AMD EPYC).
     """

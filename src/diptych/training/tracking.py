@@ -133,7 +133,7 @@ _LOGGERS: dict[str, type[Logger]] = {"mlflow": _MLflow, "wandb": _WandB, "tensor
 
 
 def prepare(name: str) -> None:
-    """Import a tracker in this process, which gives way to the training and ends with its parent, not with its group.
+    """Import a tracker in this process, which has a lower priority than the training and ends with its parent.
 
     PyTorch's threads become many times slower if another process competes for their cores.
     """
@@ -178,7 +178,7 @@ class _Training:
 
 
 class Tracker:
-    """A callback that logs to one tracker; instead of raising an error it warns, once a training."""
+    """A callback that logs to one tracker; a failure is a warning, once per training."""
 
     def __init__(self, name: str) -> None:
         self.name = name
