@@ -9,8 +9,8 @@ from studies import STUDIES, make_study
 from test_page import HOSTILE, percent, read
 
 from diptych.comparison import wording
-from diptych.reports import figures_settings, figures_trials
-from diptych.reports.figures_settings import setting
+from diptych.reports import figures_hyperparameters, figures_trials
+from diptych.reports.figures_hyperparameters import setting
 from diptych.reports.study import COLUMNS, render, table, write
 
 
@@ -85,8 +85,8 @@ def test_the_front_holds_the_trials_that_no_other_one_beats():
     for trial, (accuracy, latency, size) in zip(study["trials"], values, strict=False):
         trial |= {"state": "finished", "accuracy": accuracy, "latency_ms": latency, "num_parameters": size}
     study["trials"] = study["trials"][: len(values)]
-    assert "latency_ms" == figures_settings.cost_of(study)
-    assert [1, 2, 0, 4] == [trial["number"] for trial in figures_settings.front_of(study, "latency_ms")]
+    assert "latency_ms" == figures_hyperparameters.cost_of(study)
+    assert [1, 2, 0, 4] == [trial["number"] for trial in figures_hyperparameters.front_of(study, "latency_ms")]
 
 
 def test_accuracies_far_below_most_leave_the_scale_but_not_that_of_the_default_recipe():
@@ -121,18 +121,18 @@ AXES = [
 
 @pytest.mark.parametrize(("parameter", "labels", "value", "place"), AXES)
 def test_an_axis_has_round_ticks_and_is_logarithmic_if_the_space_is(parameter, labels, value, place):
-    axis = figures_settings.axis_of({"name": "x", **parameter}, [], 0.0, 300.0)
+    axis = figures_hyperparameters.axis_of({"name": "x", **parameter}, [], 0.0, 300.0)
     assert labels == [axis.label(tick) for tick in axis.ticks]
     assert place == pytest.approx(axis(value))
 
 
 def test_an_axis_contains_values_outside_the_space():
     trials = [{"params": {"x": value}} for value in (0.5, 2.0)]
-    axis = figures_settings.axis_of(
+    axis = figures_hyperparameters.axis_of(
         {"name": "x", "kind": "float", "low": 0.0, "high": 1.0, "log": False}, trials, 0, 100
     )
     assert 100 == axis(2.0)
-    axis = figures_settings.axis_of({"name": "x", "kind": "choice", "choices": [0.5]}, trials, 0, 100)
+    axis = figures_hyperparameters.axis_of({"name": "x", "kind": "choice", "choices": [0.5]}, trials, 0, 100)
     assert (25, 75) == (axis(0.5), axis(2.0))
 
 

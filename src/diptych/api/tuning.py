@@ -110,13 +110,13 @@ def _session(
     with ExitStack() as stack:
         stack.enter_context(_silent_optuna())
         from diptych.tuning import space as spaces
+        from diptych.tuning.process import WarmProcess
         from diptych.tuning.session import Session
         from diptych.tuning.study import Settings
-        from diptych.tuning.trainer import Trainer
 
         given = None if space is None else spaces.read_space(space)  # before minutes of reading data
         threads = max(1, (chosen.threads or num_threads()) // chosen.workers)
-        first = Trainer(chosen.engine, threads, Event(), chosen.log)
+        first = WarmProcess(chosen.engine, threads, Event(), chosen.log)
         stack.callback(first.close)
         first.start()  # imports its framework meanwhile
         undivided = source.read(data_progress(notify))

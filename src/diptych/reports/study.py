@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from diptych.artifacts.store import write_parts
 from diptych.comparison.runs import TITLES
-from diptych.reports import figures_settings, figures_trials, svg
+from diptych.reports import figures_hyperparameters, figures_trials, svg
 from diptych.reports.page import compose
 
 COLUMNS = "number state accuracy epochs seconds num_parameters flops latency_ms".split()
@@ -61,14 +61,14 @@ def render(study: Mapping[str, Any]) -> str:
     default = next(filter(figures_trials.is_default, study["trials"]), None)
     empty = {key for key, chart in charts.items() if not chart}
     empty |= {key for key in ("finalists", "trials") if not study[key]}
-    cost = figures_settings.cost_of(study)
+    cost = figures_hyperparameters.cost_of(study)
     return compose(
         "study.html.j2",
         ("page.css", "charts.css", "study.css", "print.css"),
         ("report.js",),
         c=study,
         charts=charts,
-        importance=figures_settings.importance(study) if study["importance"] else None,
+        importance=figures_hyperparameters.importance(study) if study["importance"] else None,
         sections={key: title for key, title in SECTIONS.items() if key not in empty},
         names=parameters(study),
         by_number={trial["number"]: trial for trial in study["trials"]},
@@ -77,11 +77,11 @@ def render(study: Mapping[str, Any]) -> str:
         counts=counts,
         looks=[figures_trials.DEFAULT] * bool(default) + [figures_trials.LOOKS[state] for state in counts],
         ramp=figures_trials.ramp(),
-        cost=figures_settings.COSTS.get(cost or "", ""),
-        front=figures_settings.front_of(study, cost) if cost else [],
-        unmeasured=[t["number"] for t in figures_settings.finished(study) if cost and t[cost] is None],
+        cost=figures_hyperparameters.COSTS.get(cost or "", ""),
+        front=figures_hyperparameters.front_of(study, cost) if cost else [],
+        unmeasured=[t["number"] for t in figures_hyperparameters.finished(study) if cost and t[cost] is None],
         largest=max((trial["num_parameters"] or 0 for trial in study["trials"]), default=0),
-        setting=figures_settings.setting,
+        setting=figures_hyperparameters.setting,
         clock=lambda seconds: str(timedelta(seconds=round(seconds))),
     )
 
@@ -92,8 +92,8 @@ def _charts(study: Mapping[str, Any]) -> dict[str, Markup | None]:
     wanted = {
         "history": (figures_trials.history, trials),
         "curves": (figures_trials.curves, any(trial["curve"] for trial in trials)),
-        "parameters": (figures_settings.parallel, trials and study["space"]),
-        "front": (figures_settings.front, figures_settings.cost_of(study)),
+        "parameters": (figures_hyperparameters.parallel, trials and study["space"]),
+        "front": (figures_hyperparameters.front, figures_hyperparameters.cost_of(study)),
     }
     drawn = {}
     for key, (draw, has_data) in wanted.items():

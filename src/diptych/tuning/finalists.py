@@ -22,8 +22,8 @@ from diptych.comparison.statistics import LEVEL, paired_difference
 from diptych.data.datasets import Dataset
 from diptych.errors import EngineError
 from diptych.tuning.findings import setup_of
+from diptych.tuning.process import accuracy, latency, run_of
 from diptych.tuning.session import Session
-from diptych.tuning.trainer import accuracy, latency, run_of
 
 Name: TypeAlias = int | Literal["default"]
 DEFAULT: Literal["default"] = "default"

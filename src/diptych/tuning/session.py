@@ -22,8 +22,8 @@ from diptych.errors import EngineError, UsageError
 from diptych.options import TuneOptions
 from diptych.processes import Notify, num_threads
 from diptych.tuning import findings, space
+from diptych.tuning.process import Interrupted, WarmProcess, epoch_seconds, run_of
 from diptych.tuning.study import Settings, Study
-from diptych.tuning.trainer import Interrupted, Trainer, epoch_seconds, run_of
 
 DEFAULT_TRIALS = 40
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -40,7 +40,7 @@ class Session:
     undivided: Dataset
     """The data, which each seed of the finalists divides anew."""
     dataset: Dataset
-    first: Trainer
+    first: WarmProcess
     """The first process, which was started while the data were read."""
     notify: Notify
     start: float = field(default_factory=time.monotonic)
@@ -58,17 +58,17 @@ class Session:
         return Study(self.directory, self.settings, self.dataset.fingerprint)
 
     @cached_property
-    def trainers(self) -> list[Trainer]:
+    def trainers(self) -> list[WarmProcess]:
         """A process for each trial at a time."""
         first, others = self.first, range(1, self.options.workers)
-        return [first, *(Trainer(first.engine, first.threads, first.stopping, first.log) for _ in others)]
+        return [first, *(WarmProcess(first.engine, first.threads, first.stopping, first.log) for _ in others)]
 
     @cached_property
-    def finals_trainers(self) -> dict[str, Trainer]:
+    def finals_trainers(self) -> dict[str, WarmProcess]:
         """A process with all threads for each engine that finalists are trained in."""
         first, threads = self.first, self.options.threads or num_threads()
         names = [name for name in engines.installed() if name != first.engine or first.threads != threads]
-        return {first.engine: first, **{name: Trainer(name, threads, first.stopping, first.log) for name in names}}
+        return {first.engine: first, **{name: WarmProcess(name, threads, first.stopping, first.log) for name in names}}
 
     def close(self) -> None:
         """Kill all processes."""
@@ -116,7 +116,7 @@ class Session:
             for trainer in self.trainers if self.first.stopping.is_set() else ():
                 trainer.stop()
 
-    def _work(self, trainer: Trainer) -> None:
+    def _work(self, trainer: WarmProcess) -> None:
         """Run trials in a thread; wait for those of other threads and processes, which may die."""
         has_waited = False
         try:
@@ -137,7 +137,7 @@ class Session:
             self._errors.append(error)
             trainer.stopping.set()
 
-    def _run_trial(self, trainer: Trainer, number: int) -> None:
+    def _run_trial(self, trainer: WarmProcess, number: int) -> None:
         """Train a trial, from the start or from its last checkpoint, and finish it in the study."""
         study, trial = self.study, self.study.trials[number]
         recipe, spec = findings.setup_of(study, number)

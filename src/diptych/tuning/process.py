@@ -58,7 +58,7 @@ class Interrupted(Exception):  # noqa: N818  (what happened)
     """The study was asked to stop; the training's state is saved."""
 
 
-class Trainer:
+class WarmProcess:
     """A warm process for trainings in an engine; it is started again if it dies, or the dataset changes."""
 
     def __init__(self, engine: str, threads: int, stopping: Event, log: Sequence[str] = ()) -> None:
@@ -72,7 +72,7 @@ class Trainer:
         if self.stopping.is_set():
             raise Interrupted
         if self._process is None:
-            imports = [f"diptych.engines.{self.engine}", "diptych.training.tensorboard", "diptych.tuning.trainer"]
+            imports = [f"diptych.engines.{self.engine}", "diptych.training.tensorboard", "diptych.tuning.process"]
             name = f"The {self.engine} training"
             self._process = Worker(name, imports=imports, env=engine_environment(self.engine))
         return self._process
