@@ -5,7 +5,7 @@ import re
 from io import StringIO
 
 import pytest
-from studies import STUDIES, make_study
+from studies import STUDIES, default_chosen, make_study
 from test_page import HOSTILE, percent, read
 
 from diptych.comparison import wording
@@ -45,6 +45,13 @@ def test_the_first_screen_has_the_result_the_command_and_the_changes(study, page
     wanted += [f"{name} {setting(default)} {setting(tuned)}" for name, default, tuned in study["changes"]]
     places = [text.rindex(part) for part in wanted]
     assert places == sorted(places)
+
+
+def test_a_default_recipe_that_wins_is_not_shown_as_tuned(page):
+    text = read(render(default_chosen())).text
+    assert "Mean PyTorch TensorFlow Default " in text
+    assert " Difference " not in text
+    assert "Mean PyTorch TensorFlow Tuned " in page.text
 
 
 def test_every_number_is_shown(study, page):

@@ -19,6 +19,7 @@ from diptych.artifacts.locks import held
 from diptych.artifacts.run import Run
 from diptych.comparison.runs import TITLES
 from diptych.comparison.statistics import LEVEL, paired_difference
+from diptych.comparison.wording import plural
 from diptych.data.datasets import Dataset
 from diptych.errors import EngineError
 from diptych.tuning.findings import setup_of
@@ -45,7 +46,10 @@ def finals_of(session: Session) -> dict[str, Any]:
             done = [trial for trial in done if study.latencies_ms[trial.number] <= most]
         best = sorted(done, key=lambda trial: (-trial.value, trial.number))[: options.finalists]
         if len(best) < options.finalists:
-            remarks.append(f"Only {len(best)} trials besides the default recipe could be finalists.")
+            count = plural(len(best), "trial") if best else "no trial"
+            remarks.append(
+                f"Besides the default recipe, {count} could be a finalist: the others were pruned or excluded."
+            )
         if missing := [title for name, title in TITLES.items() if name not in engines.installed()]:
             remarks.append(f"{missing[0]} is not installed, so the finalists were trained in one framework.")
         names: list[Name] = [*(trial.number for trial in best), DEFAULT]
