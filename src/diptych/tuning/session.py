@@ -99,11 +99,12 @@ class Session:
             raise UsageError(f"No trial of '{self.directory}' was trained to its end; the last one: {notes[-1]}")
 
     def _announce(self) -> None:
-        most = f"at most {self.options.hours:g} hours"
+        known = [f"{plural(self.study.num_started, 'trial')} so far" if self.study.trials else "new"]
         if self._most_trials < math.inf:
-            most = f"up to {plural(int(self._most_trials), 'trial')} of {plural(self.settings.epochs, 'epoch')}"
-        so_far = f"{plural(self.study.num_started, 'trial')} so far" if self.study.trials else "new"
-        lines = [f"study: {self.directory} ({so_far}, {most})"]
+            known.append(f"up to {plural(int(self._most_trials), 'trial')} of {plural(self.settings.epochs, 'epoch')}")
+        if self.options.hours:
+            known.append(f"at most {self.options.hours:g} hours")
+        lines = [f"study: {self.directory} ({', '.join(known)})"]
         lines.append(space.left_out(self.settings.space, self.settings.base))
         lines.append("" if self.settings.rungs else "Trials of one epoch are not pruned.")
         for line in filter(None, lines):
