@@ -12,6 +12,8 @@ import re
 import shutil
 from pathlib import Path
 
+from defaults import tables as budgets
+
 from diptych.artifacts.store import read_json, write_json
 from diptych.comparison.defaults import DEFAULTS
 from diptych.engines.differences import LEDGER
@@ -217,7 +219,7 @@ BLOCKS = {
         "shipping": shipping,
         "ledger": ledger,
     },
-    "docs/training.md": {"durability": durability},
+    "docs/training.md": {"budgets": budgets, "durability": durability},
     "docs/comparing.md": {"defaults": defaults},
 }
 
