@@ -139,7 +139,7 @@ def _first_loss(code, model, pairs):
                 (torch.tensor(images.transpose(0, 3, 1, 2).copy()), torch.tensor(labels)) for images, labels in pairs
             ]
             return train["train_epoch"](model, train["make_optimizer"](model), data, 1, 1)[0]
-        return train["fit"](model, _dataset(pairs), _dataset(pairs[:1]), 1)[0]
+        return train["fit"](model, _dataset(pairs), _dataset(pairs[:1]), 1)["loss"][0]
 
 
 def _dataset(pairs):
@@ -180,7 +180,7 @@ def test_a_project_trains_to_the_engines_weights(engine_name, engine, recipe, tm
     weights = class_weights(recipe, labels, 3)
     with modules(code) as made:
         batches = made["data"].make_batches(images, labels, 32)
-        found = made["train"].fit(built, batches, batches, recipe.epochs, weights)
+        found = made["train"].fit(built, batches, batches, recipe.epochs, weights)["loss"]
     for name, array in variables(ours).items():
         np.testing.assert_allclose(variables(built)[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
     if engine_name == "torch":  # Keras adds the penalty

@@ -114,6 +114,21 @@ def test_code_is_not_overwritten_without_force(tmp_path, monkeypatch):
     assert sorted(FILES) == sorted(path.name for path in Path("code/torch").iterdir())
 
 
+def test_notebooks_are_written_in_place_of_projects_and_need_jupytext(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = answered("code", "mlp", "--notebook", "--out", "notebooks")
+    assert [["notebook.ipynb", "notebook.py", "requirements.txt"]] * 2 == [one["files"] for one in written]
+    assert (
+        "(cd notebooks/torch && pip install -r requirements.txt && jupyter lab notebook.ipynb)"
+        in diptych("code", "mlp", "--notebook", "--out", "notebooks", "--force").out
+    )
+    monkeypatch.delitem(sys.modules, "diptych.native.notebooks")
+    monkeypatch.setitem(sys.modules, "jupytext", None)
+    line = refused("code", "mlp", "--notebook", "--out", "others")
+    assert "Notebooks need jupytext, which is not installed. Install it with: pip install 'diptych[notebooks]'" in line
+    assert not Path("others").exists()
+
+
 def test_the_code_of_a_run_has_its_recipe_and_data(made_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = answered("code", made_run.directory, "--epochs", 7, "--label-smoothing", 0.1)

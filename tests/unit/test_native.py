@@ -1,6 +1,7 @@
 """The text of native projects: formatted, linted, and with only what the training needs."""
 
 import ast
+import json
 import math
 import re
 import subprocess
@@ -9,12 +10,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import jupytext
 import pytest
 import random_specs
 from native_recipes import BARE, NAMES, READINGS, RECIPES
 
 from diptych.engines.differences import LEDGER
 from diptych.native.data import Reading
+from diptych.native.notebooks import notebook
 from diptych.native.projects import project
 from diptych.native.shared import code_lines
 from diptych.spec import Recipe
@@ -23,7 +26,7 @@ from diptych.training.schedule import learning_rates
 
 ROOT = Path(__file__).parents[2]
 ENGINES = ("torch", "tensorflow")
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PACKAGES = {"PIL": "pillow", "ai_edge_litert": "ai-edge-litert", "sklearn": "scikit-learn"}
 HOSTILE = '"""\n\\\'); import os  # {{ 1 }} <b>'
 
 
@@ -41,6 +44,17 @@ def projects():
     ]
 
 
+@cache
+def notebooks():
+    """The same as notebooks, without the random models."""
+    return [
+        (f"{name}_notebook", notebook(one, recipe, engine, reading))
+        for name, one, recipe, reading in _trainings()
+        if not name.startswith("random")
+        for engine in ENGINES
+    ]
+
+
 def _trainings():
     names = list(MODELS)
     for place, (name, recipe) in enumerate(RECIPES.items()):
@@ -54,12 +68,13 @@ def _trainings():
 
 
 def test_every_file_is_formatted_and_ruff_finds_nothing(tmp_path):
-    for name, written in projects():
+    for name, written in [*projects(), *notebooks()]:
         folder = tmp_path / f"{name}_{written.engine}"
         folder.mkdir()
         for file, text in written.files.items():
             (folder / file).write_text(text, encoding="utf-8")
-    own = ["check", "--config", ROOT / "pyproject.toml", "--ignore", "PLR0915"]  # a long model is a long function
+    # A long model is a long function; a notebook has a heading for a docstring.
+    own = ["check", "--config", ROOT / "pyproject.toml", "--ignore", "PLR0915,D100"]
     for command in (["format", "--isolated", "--diff"], ["check", "--isolated"], own):
         sources = [] if command[0] == "format" else ["--config", 'src=["*"]', "--output-format", "concise"]
         ruff = [sys.executable, "-m", "ruff", *command, *sources, "."]
@@ -75,8 +90,19 @@ def test_projects_do_not_name_diptych_but_in_the_last_line_of_their_readme():
         assert "diptych" not in others.lower()
 
 
+def test_notebooks_name_diptych_in_their_last_line_only_and_both_files_have_the_same_cells():
+    for name, written in notebooks():
+        cells = json.loads(written.files["notebook.ipynb"])["cells"]
+        texts = ["".join(cell["source"]) for cell in cells]
+        assert texts[-1].endswith("Written by diptych."), name
+        assert 1 == "\n".join(texts).lower().count("diptych")
+        script = jupytext.reads(written.files["notebook.py"], fmt="py:percent")
+        assert texts == [cell.source for cell in script.cells]
+        assert all(texts)
+
+
 def test_requirements_are_what_is_imported_and_tensorboard():
-    for _, written in projects():
+    for _, written in [*projects(), *notebooks()]:
         trees = [ast.parse(text) for name, text in written.files.items() if name.endswith(".py")]
         nodes = [node for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         modules = {getattr(node, "module", None) or node.names[0].name for node in nodes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,21 @@ def code(model: str | Path | ModelSpec | Run, *, progress: bool = True, **option
     recipe = replace(recipe, flip=flip or recipe.flip)
     names: tuple[EngineName, ...] = ("torch", "tensorflow") if chosen.to == "both" else (chosen.to,)
     out = expanded(chosen.out)
+    write = _notebook_writer() if chosen.notebook else project
     written = [
-        replace(project(spec, recipe, name, known), folder=out / name if len(names) > 1 else out) for name in names
+        replace(write(spec, recipe, name, known), folder=out / name if len(names) > 1 else out) for name in names
     ]
     _write(written, out, chosen.force)
     return tuple(written)
+
+
+def _notebook_writer() -> Callable[..., Project]:
+    try:
+        from diptych.native.notebooks import notebook
+    except ImportError as error:
+        needs = f"Notebooks need {error.name}, which is not installed."
+        raise UsageError(f"{needs} Install it with: pip install 'diptych[notebooks]'") from error
+    return notebook
 
 
 def _write(projects: Sequence[Project], out: Path, force: bool) -> None:

@@ -49,8 +49,10 @@ def main(args: list[str]) -> int:
     for one in projects:
         print(f"{one.folder}/")
         print(*(f"  {name:16}  {text.count(chr(10)):,} lines" for name, text in one.files.items()), sep="\n")
-        print(f"  {len(one.left_out)} settings are ignored or implemented differently: see README.md")
+        place = "the end of the notebook" if parsed.code_options.notebook else "README.md"
+        print(f"  {len(one.left_out)} settings are ignored or implemented differently: see {place}")
     for one in projects:
         folder = shlex.quote(str(one.folder))
-        print(f"next: (cd {folder} && pip install -r requirements.txt && python train.py)")
+        run = "jupyter lab notebook.ipynb" if parsed.code_options.notebook else "python train.py"
+        print(f"next: (cd {folder} && pip install -r requirements.txt && {run})")
     return 0

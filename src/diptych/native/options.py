@@ -22,5 +22,7 @@ class CodeOptions(ImageOptions):
     """Data that the code reads (default: the run's, or else arrays in data.npz)."""
     recipe: str | Path | Recipe | None = option(None, metavar="RECIPE")
     """Recipe name (see `diptych recipes`) or a recipe.json (default: the run's, or else `default`)."""
+    notebook: bool = False
+    """Write notebooks instead: notebook.ipynb, and notebook.py with the same cells."""
     force: bool = False
     """Replace files that exist."""

@@ -15,10 +15,13 @@ from diptych.spec import ModelSpec, Recipe
 
 _WRITERS: Mapping[EngineName, ModuleType] = {"torch": torch, "tensorflow": tensorflow}
 _REQUIREMENTS = {
+    "ai_edge_litert": "ai-edge-litert>=1.0",
     "keras": "keras>=3.8",
+    "matplotlib": "matplotlib>=3.8",
     "numpy": "numpy>=2.0",
     "pandas": "pandas>=2.2",
     "PIL": "pillow>=10.3",
+    "seaborn": "seaborn>=0.13",
     "sklearn": "scikit-learn>=1.5",
     "tensorflow": "tensorflow>=2.18",
     "torch": "torch>=2.6",
@@ -33,6 +36,7 @@ class Project:
     engine: EngineName
     files: Mapping[str, str]
     left_out: tuple[str, ...]
+    title: str
     folder: Path = Path()
     """Where the files are, once they are written."""
 
@@ -65,8 +69,6 @@ def project(
         "train.py": writer.train(spec, recipe, validates, title),
         "data.py": data.source(known, spec, recipe, writer.DATA, writer.HAS_DATASETS, writer.SMOOTHS_CLASSES),
     }
-    imported = re.findall(r"^(?:import|from) (\w+)", "\n".join(code.values()), re.MULTILINE)
-    required = sorted({*_ALWAYS, *(_REQUIREMENTS[name] for name in imported if name in _REQUIREMENTS)})
     readme = shared.render(
         "README",
         title=title,
@@ -78,7 +80,14 @@ def project(
         augments=shared.augments(recipe),
         left_out=left_out,
     )
-    return Project(engine, {**code, "README.md": readme, "requirements.txt": "\n".join([*required, ""])}, left_out)
+    required = "\n".join([*requirements("\n".join(code.values())), ""])
+    return Project(engine, {**code, "README.md": readme, "requirements.txt": required}, left_out, title)
+
+
+def requirements(code: str) -> list[str]:
+    """Return the packages that code imports, as pip names them."""
+    imported = re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE)
+    return sorted({*_ALWAYS, *(_REQUIREMENTS[name] for name in imported if name in _REQUIREMENTS)})
 
 
 def plain(spec: ModelSpec, recipe: Recipe) -> Recipe:
