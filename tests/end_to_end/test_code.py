@@ -119,7 +119,7 @@ def test_notebooks_are_written_in_place_of_projects_and_need_jupytext(tmp_path, 
     written = answered("code", "mlp", "--notebook", "--out", "notebooks")
     assert [["notebook.ipynb", "notebook.py", "requirements.txt"]] * 2 == [one["files"] for one in written]
     assert (
-        "(cd notebooks/torch && pip install -r requirements.txt && jupyter lab notebook.ipynb)"
+        "(cd notebooks/torch && pip install jupyterlab -r requirements.txt && jupyter lab notebook.ipynb)"
         in diptych("code", "mlp", "--notebook", "--out", "notebooks", "--force").out
     )
     monkeypatch.delitem(sys.modules, "diptych.native.notebooks")

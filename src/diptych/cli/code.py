@@ -53,6 +53,8 @@ def main(args: list[str]) -> int:
         print(f"  {len(one.left_out)} settings are ignored or implemented differently: see {place}")
     for one in projects:
         folder = shlex.quote(str(one.folder))
-        run = "jupyter lab notebook.ipynb" if parsed.code_options.notebook else "python train.py"
-        print(f"next: (cd {folder} && pip install -r requirements.txt && {run})")
+        steps = "pip install -r requirements.txt && python train.py"
+        if parsed.code_options.notebook:
+            steps = "pip install jupyterlab -r requirements.txt && jupyter lab notebook.ipynb"
+        print(f"next: (cd {folder} && {steps})")
     return 0

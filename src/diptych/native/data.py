@@ -60,7 +60,7 @@ class Reading:
 def default(spec: ModelSpec, class_names: tuple[str, ...] = (), reason: str = "") -> Reading:
     """Return how to read `data.npz`, for unknown data and data without a reader."""
     names = class_names or tuple(map(str, range(spec.num_classes)))
-    said = f"{reason}: data.py reads x_train, y_train, x_test and y_test from data.npz" if reason else ""
+    said = f"{reason}: this code reads x_train, y_train, x_test and y_test from data.npz" if reason else ""
     splits = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
     return Reading("npz", "data.npz", names, spec.input_shape, splits, left_out=(said,) * bool(said))
 
@@ -119,7 +119,7 @@ def _table(path: Path, listing: Listing, options: SourceOptions) -> Reading | No
         return None
     kept = {name: tuple(some) for name, some in columns.items()}
     kept["others"] = tuple(name for name in table.columns if name != columns["label"][0])
-    said = tuple(f"the splits in column '{name}': data.py divides at random" for name in columns["split"])
+    said = tuple(f"the splits in column '{name}': this code divides at random" for name in columns["split"])
     settings = {"columns": kept, "encodes": True, "left_out": said, "suffixes": (table.delimiter,)}
     if table.levels is not None and isinstance(listing.train.images, np.ndarray):
         return Reading("csv", str(path), listing.class_names, listing.train.images.shape[1:], **settings)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from textwrap import dedent
 import jupytext
 import nbformat
 
+from diptych.errors import SpecError
 from diptych.native import data, projects, shared
 from diptych.native.data import Reading, default
 from diptych.native.projects import Project
@@ -18,8 +19,17 @@ from diptych.options import EngineName
 from diptych.spec import ModelSpec, Recipe
 
 _IMPORT = re.compile(r"^(?:import|from) .*\n", re.MULTILINE)
-_STEPS = ("read_data", "make_batches", "set_random_seed", "fit", "predict", "report")
-"""What `main` of a project calls, in order; each begins a step."""
+_STEPS = {
+    "read": "read_data",
+    "batch": "make_batches",
+    "build": "set_random_seed|manual_seed",
+    "fit": "fit",
+    "predict": "predict",
+    "end": "report",
+}
+"""The steps of a project's `main`, and the function that the first statement of each calls."""
+_WORKERS = "        num_workers=2,\n"
+_FORKED = '        multiprocessing_context="fork",  # what a notebook defines cannot be pickled\n'
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
@@ -29,7 +39,12 @@ def notebook(
     """Write a training as a notebook, `notebook.ipynb`, and the same cells as a script, `notebook.py`.
 
     The arguments are those of `projects.project`.
+
+    Raises:
+        SpecError: the images have neither 1 nor 3 channels.
     """
+    if (channels := spec.input_shape[2]) not in (1, 3):
+        raise SpecError(f"A notebook shows images of 1 or 3 channels; model '{spec.name}' has {channels}.")
     written = projects.project(spec, recipe, engine, reading, title)
     known = default(spec) if reading is None else reading
     sources = {name: written.files[f"{name}.py"] for name in ("data", "model", "train")}
@@ -39,8 +54,11 @@ def notebook(
         left_out=written.left_out,
         keras=engine == "tensorflow",
         spec=spec,
+        recipe=recipe,
+        reading=known,
         is_files=known.is_files,
         augments=shared.augments(recipe),
+        mixes=bool(recipe.mixup or recipe.cutmix),
         stored_channels=(*(known.shape or spec.input_shape), 1)[2],
         validates=data.validates(known, recipe),
         **_blocks(**{name: _IMPORT.sub("", source.partition("\n\n")[2]).strip() for name, source in sources.items()}),
@@ -60,22 +78,18 @@ def _blocks(data: str, model: str, train: str) -> dict[str, object]:
     settings, functions = train.partition("\n\n\ndef report(")[0].split("\n\n\n", 1)
     head, _, rest = data.partition("def read_data(")
     reader, _, batches = rest.partition("\n\n\n")
+    main = dedent(train.partition(".parse_args().epochs\n\n")[2].partition("\n\n\n")[0])
     steps, step = dict.fromkeys(_STEPS, ""), ""
-    main = (
-        train.partition(".parse_args().epochs\n\n")[2].partition("\n\n\n")[0].replace("manual_seed", "set_random_seed")
-    )
-    for line in dedent(main).splitlines(keepends=True):
-        step = next((name for name in _STEPS if f"{name}(" in line), step)
+    for line in main.splitlines(keepends=True):
+        step = next((name for name, call in _STEPS.items() if re.search(rf"\b({call})\(", line)), step)
         steps[step] += re.sub(r"\bepochs\b", "EPOCHS", line)
     return {
         "settings": settings,
         "read_data": f"{head}def read_data({reader}",
-        "make_batches": batches,
+        "make_batches": batches.replace(_WORKERS, _WORKERS + _FORKED),
         "model": model,
         "fit": functions,
-        "steps": {
-            name: text.strip().replace("torch.set_random_seed", "torch.manual_seed") for name, text in steps.items()
-        },
+        "steps": {name: text.strip() for name, text in steps.items()},
     }
 
 

@@ -66,7 +66,7 @@ def text(value: str) -> str:
 
 def plain(value: str) -> str:
     """Return a name as it may be part of a docstring, a comment or Markdown."""
-    return re.sub(r"[^\w .,:;/()+&'%=@~-]", "_", value) or "_"
+    return re.sub(r"[^\w .,:;/()+&'%=@~-]|%(?=%)", "_", value) or "_"
 
 
 def call(function: str, /, *arguments: str, **settings: str) -> str:
