@@ -16,7 +16,7 @@ import pandas as pd
 import diptych
 
 DATA = "digits"
-TRIALS = 12
+TRIALS = 24
 EPOCHS = 8
 
 # %% [markdown]
