@@ -156,7 +156,7 @@ _DEFAULT_RATES: dict[Rule, float] = {"sgd": 0.05, "adam": 2e-3, "adamw": 2e-3, "
 def default() -> Recipe:
     """AdamW with a one-cycle schedule; ten epochs. With 16 or more, also crops, and flips if the dataset allows them.
 
-    Measured: digits 97.21 ± 0.48% over 3 seeds, 4 s a run (cnn, 2 threads of AMD EPYC).
+    Measured: digits 98.94 ± 0.23% over 5 seeds, 9 s a run (cnn, 2 threads of AMD EPYC).
     """
     return Recipe()
 
@@ -164,7 +164,7 @@ def default() -> Recipe:
 def sgd() -> Recipe:
     """SGD with Nesterov momentum and a cosine schedule, flips but no crops; ten epochs.
 
-    Measured: digits 98.61 ± 0.28% over 3 seeds, 4 s a run (cnn, 2 threads of AMD EPYC).
+    Measured: digits 98.83 ± 0.31% over 5 seeds, 9 s a run (cnn, 2 threads of AMD EPYC).
     """
     return Recipe(optimizer="sgd", learning_rate=0.05, schedule="cosine", warmup_epochs=0.5, l2=1e-4, crop_padding=0)
 
@@ -192,7 +192,7 @@ def resnet_cifar() -> Recipe:
 def quick() -> Recipe:
     """The default recipe in three epochs.
 
-    Measured: digits 77.25 ± 4.35% over 3 seeds, 3 s a run (cnn, 2 threads of AMD EPYC).
+    Measured: digits 97.38 ± 0.42% over 5 seeds, 8 s a run (cnn, 2 threads of AMD EPYC).
     """
     return Recipe(epochs=3)
 
