@@ -2,12 +2,14 @@
 
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from comparisons import SHAPES, make_comparison, make_pictures
 
+from diptych.api.comparison import command_line
 from diptych.api.data_check import Report
 from diptych.comparison import wording
 from diptych.data.rules import Finding, Sample
@@ -307,3 +309,16 @@ def test_files_without_images_are_listed_and_no_findings_are_stated(tmp_path, pi
     assert 60 == len(re.findall(r"<li><code class=\"breaks\">cat/9\d\d\.png</code>", page))
     assert "<img " not in page
     assert "No problems in 1,200 images" in render_check(check(tmp_path), {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["/venv/bin/diptych", "compare", "my data"], "diptych compare 'my data'"),
+        (["/src/diptych/__main__.py", "compare", "digits"], "diptych compare digits"),
+        (["/venv/ipykernel_launcher.py", "-f", "kernel.json"], "# run in a notebook"),
+    ],
+)
+def test_the_command_of_a_report_is_that_of_its_user(arguments, shown, monkeypatch):
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert shown == command_line()

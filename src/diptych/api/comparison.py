@@ -259,6 +259,8 @@ def _written(directory: Path, content: dict[str, Any], images_nhwc: Images | Non
 
 
 def command_line() -> str:
-    """The command line of this process."""
+    """The command line of this process; a notebook has none of its own."""
     program = Path(sys.argv[0]).name
+    if program.startswith("ipykernel"):
+        return "# run in a notebook"
     return shlex.join(["diptych" if program == "__main__.py" else program, *sys.argv[1:]])

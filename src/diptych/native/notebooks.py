@@ -94,7 +94,7 @@ def _blocks(data: str, model: str, train: str) -> dict[str, object]:
 
 
 def _imports(lines: Iterable[str], code: str) -> str:
-    """Return the imports that the code uses, sorted: the standard library, then packages; modules, then their names."""
+    """Return the imports that the code uses, sorted as Ruff sorts them."""
     names: dict[str, set[str]] = {}
     for line in lines:
         module, _, imported = line.strip().partition("import ")
