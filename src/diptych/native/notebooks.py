@@ -29,7 +29,7 @@ _STEPS = {
 }
 """The steps of a project's `main`, and the function that the first statement of each calls."""
 _WORKERS = "        num_workers=2,\n"
-_FORKED = '        multiprocessing_context="fork",  # what a notebook defines cannot be pickled\n'
+_FORKED = '        multiprocessing_context="fork",  # classes of a notebook cannot be pickled\n'
 _KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 
 
