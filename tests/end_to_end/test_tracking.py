@@ -127,7 +127,7 @@ def test_tensorboard_has_each_curve_once_the_recipe_and_the_test_metrics(run, mo
     content = events.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
     hparams = parse_session_start_info_plugin_data(content).hparams
     assert {*parameters(run.read_record())} == {*hparams}
-    assert (0.002, "adamw") == (hparams["learning_rate"].number_value, hparams["optimizer"].string_value)
+    assert (0.003, "adamw") == (hparams["learning_rate"].number_value, hparams["optimizer"].string_value)
 
 
 def children(pid):

@@ -129,7 +129,7 @@ def test_fields_are_converted_to_their_own_types():
 
 @pytest.mark.parametrize(
     ("optimizer", "rate", "decay"),
-    [("sgd", 0.05, 0.0), ("adam", 0.002, 0.0), ("adamw", 0.002, 0.05), ("rmsprop", 0.0005, 0.0)],
+    [("sgd", 0.05, 0.0), ("adam", 0.003, 0.0), ("adamw", 0.003, 0.05), ("rmsprop", 0.0005, 0.0)],
 )
 def test_default_rate_and_decay_depend_on_the_optimizer(optimizer, rate, decay):
     assert (rate, decay) == (Recipe(optimizer=optimizer).rate, Recipe(optimizer=optimizer).decay)
@@ -152,6 +152,16 @@ def test_only_long_trainings_change_images_by_default(epochs, image_shape, mirro
     assert (flip, crop_padding) == (recipe.flip, recipe.crop_padding)
     given = Recipe(epochs=epochs, flip="both", crop_padding=3).for_data(image_shape, mirror)
     assert ("both", 3) == (given.flip, given.crop_padding)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "num_train", "batch_size"),
+    [(10, 0, 64), (2, 1000, 16), (4, 32_000, 32), (4, 64_000, 64), (1, 63_999, 16)],
+)
+def test_short_trainings_have_smaller_batches_by_default(epochs, num_train, batch_size):
+    recipe = Recipe(epochs=epochs).for_data((8, 8, 1), mirror=False, num_train=num_train)
+    assert batch_size == recipe.batch_size == recipe.batch
+    assert 48 == Recipe(batch_size=48).for_data((8, 8, 1), mirror=False, num_train=num_train).batch
 
 
 @pytest.mark.parametrize("field", [{"early_stopping": 2}, {"keep_best": True}, {"schedule": "plateau"}], ids=str)

@@ -14,7 +14,7 @@ from diptych.training.machine import computes_bfloat16, machine, times, versions
 from diptych.training.provenance import differences, keeps_batches, origin
 
 SPEC = zoo.model("mlp", (8, 8, 1), 10, (0.5,), (0.5,))
-RECIPE = Recipe(precision="float32", learning_rate=0.1)
+RECIPE = Recipe(batch_size=64, precision="float32", learning_rate=0.1)
 DIGITS = datasets.load("digits")
 
 

@@ -17,7 +17,10 @@ SHAPES = [(8, 8, 1), (28, 28, 1), (64, 64, 3)]
 
 def base(shape=(28, 28, 1), model="cnn", num_train=5000, **recipe):
     return Base(
-        Recipe(**recipe).for_data(shape, mirror=False), zoo.model(model, shape), num_train, is_cnn=model == "cnn"
+        Recipe(**recipe).for_data(shape, mirror=False, num_train=num_train),
+        zoo.model(model, shape),
+        num_train,
+        is_cnn=model == "cnn",
     )
 
 
@@ -71,11 +74,11 @@ def test_what_the_space_lacks_of_the_recipe_in_force_has_no_value(recipe, missin
 
 
 FIELDS = [
-    ({"rate_factor": 2.0}, {"learning_rate": 0.004}),
+    ({"rate_factor": 2.0}, {"learning_rate": 0.006}),
     ({"rate_factor": 2.0, "optimizer": "sgd"}, {"learning_rate": 0.1, "decoupled_decay": None}),
     ({"step_decay": 1e-4, "optimizer": "sgd"}, {"decoupled_decay": 0.002}),
     ({"schedule": "cosine", "warmup_share": 0.1}, {"schedule": "cosine", "warmup_epochs": 1.0}),
-    ({"average_share": 0.1}, {"average_decay": pytest.approx(1 - 1 / 79)}),  # a tenth of 790 steps
+    ({"average_share": 0.1}, {"average_decay": pytest.approx(1 - 1 / 313)}),  # a tenth of 3130 steps
     ({"average_share": 0.0}, {"average_decay": 0.0}),
     ({"augmentation": 1.0}, {"crop_padding": 4, "rotation": 0.0, "cutout": 0}),
     ({"augmentation": 2.0}, {"crop_padding": 4, "rotation": 15.0, "cutout": 14, "contrast": 0.3, "saturation": 0.0}),

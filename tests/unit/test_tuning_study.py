@@ -29,7 +29,7 @@ def _silent_optuna():
 
 
 def settings(seed=0, epochs=EPOCHS, **limits):
-    base = Base(Recipe(epochs=epochs), zoo.model("cnn", (28, 28, 1)), 5000, is_cnn=True)
+    base = Base(Recipe(epochs=epochs, batch_size=64), zoo.model("cnn", (28, 28, 1)), 5000, is_cnn=True)
     return Settings(DataSource.of("digits"), base, spaces.space_for(base), "torch", seed, **limits)
 
 

@@ -60,7 +60,8 @@ def code(model: str | Path | ModelSpec | Run, *, progress: bool = True, **option
     else:
         spec, known = _of_model(model, chosen, reading, recipe, progress)  # type: ignore[arg-type]
     flip = recipe.flip if known.mirror is None else None
-    recipe = recipe.for_data(spec.input_shape, bool(known.mirror))
+    num_train = record.split_sizes.train if record and not chosen.data else data.num_train(known, recipe)
+    recipe = recipe.for_data(spec.input_shape, bool(known.mirror), num_train)
     recipe = replace(recipe, flip=flip or recipe.flip)
     names: tuple[EngineName, ...] = ("torch", "tensorflow") if chosen.to == "both" else (chosen.to,)
     out = expanded(chosen.out)

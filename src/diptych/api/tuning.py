@@ -127,7 +127,7 @@ def _session(
         mean, std = channel_statistics(dataset.train.images)
         named = str(chosen.model), dataset.image_shape, dataset.num_classes, mean, std
         spec = chosen.spec or zoo.model(*named)
-        recipe = recipe.for_data(dataset.image_shape, dataset.mirror)
+        recipe = recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train))
         base = spaces.Base(recipe, spec, len(dataset.train), chosen.spec is None and chosen.model == "cnn")
         limits = chosen.max_params, chosen.max_flops
         settings = Settings(source, base, spaces.space_for(base, given), chosen.engine, chosen.seed, *limits)

@@ -120,7 +120,7 @@ def _others_seconds() -> float | None:
 
 def full_batches(data: Dataset, recipe: Recipe, seed: int) -> Iterator[Batch]:
     """Yield the full batches of the training, epoch after epoch; all have the size of the first."""
-    size = batch_bounds(len(data.train), recipe.batch_size)[0].stop
+    size = batch_bounds(len(data.train), recipe.batch)[0].stop
     for epoch in count(1):
         for batch in epoch_batches(data.train, recipe, num_classes=data.num_classes, seed=seed, epoch=epoch):
             if len(batch.images) == size:

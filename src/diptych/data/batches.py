@@ -82,7 +82,7 @@ def epoch_batches(
         smoothed_nk = (1 - recipe.label_smoothing) * targets_nk + recipe.label_smoothing / num_classes
         return Batch(images_nhwc, smoothed_nk.astype(np.float32), weights_n.astype(np.float32))
 
-    bounds = batch_bounds(len(split.labels), recipe.batch_size)[first_step:]
+    bounds = batch_bounds(len(split.labels), recipe.batch)[first_step:]
     return prefetched(batch, bounds, usual_workers(split.images) if workers is None else workers)
 
 

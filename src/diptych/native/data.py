@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +43,8 @@ class Reading:
     """Whether labels are stored as class names."""
     mirror: bool | None = None
     """Whether a mirrored image keeps its class; None if the data are not known."""
+    num_images: int = 0
+    """Images that are not in a split other than `train`; 0 if unknown."""
     test_fraction: float = 0.2
     suffixes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -73,7 +76,9 @@ def reading_of(data: str, source: Source, spec: ModelSpec, options: SourceOption
     except (DataError, ValueError, OSError):  # the listing knows how to read it, the code does not
         found = None
     found = found or default(spec, listing.class_names, "there is no reader for this kind of data")
-    return replace(found, mirror=source.mirror, test_fraction=test_fraction)
+    sizes = {split: len(listed.labels) for split, listed in listing.splits.items()}
+    num_images = sum(size for split, size in sizes.items() if split == "train" or split not in found.splits)
+    return replace(found, mirror=source.mirror, num_images=num_images, test_fraction=test_fraction)
 
 
 def _named(data: str, listing: Listing) -> Reading | None:
@@ -182,6 +187,14 @@ def source(
         has_test="test" in reading.splits,
         has_validation="validation" in reading.splits,
         validates=validates(reading, recipe),
+    )
+
+
+def num_train(reading: Reading, recipe: Recipe) -> int:
+    """Return about how many images the code trains on."""
+    shares = {"test": reading.test_fraction, "validation": recipe.validation_fraction}
+    return round(
+        reading.num_images * math.prod(1 - share for split, share in shares.items() if split not in reading.splits)
     )
 
 

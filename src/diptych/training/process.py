@@ -118,7 +118,11 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     for message in messages:
         report(*message)
     said = ("name", "class_names", "sizes", "inferred", "remarks")
-    lines = (*dataset.lines, *([record.start.remark] if record.start else []))
+    lines = (
+        *dataset.lines,
+        *provenance.chosen(record.recipe, recipe),
+        *([record.start.remark] if record.start else []),
+    )
     notify("dataset", {"lines": lines, **{name: getattr(dataset, name) for name in said}})
     trainer = Trainer(engine, job, last)
     start = {"engine": settings.engine, "after_epoch": trainer.epoch - 1, "after_step": trainer.totals.steps}

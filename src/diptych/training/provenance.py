@@ -98,7 +98,7 @@ def create(
     there is none.
     """
     check_fit(spec, dataset)
-    check_memory(spec, min(recipe.batch_size, len(dataset.train)))
+    check_memory(spec, min(recipe.batch, len(dataset.train)))
     if recipe.wants_validation and not len(dataset.validation):
         none = f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training)"
         need = "early stopping, keep_best and the plateau schedule need them"
@@ -229,7 +229,14 @@ def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
     precision = recipe.precision
     if precision == "auto":
         precision = "bfloat16" if device != "cpu" or computes_bfloat16() else "float32"
-    return replace(recipe.for_data(dataset.image_shape, dataset.mirror), precision=precision)
+    return replace(recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train)), precision=precision)
+
+
+def chosen(given: Recipe, used: Recipe) -> list[str]:
+    """Say in a line what was chosen for the data; no line if all was given."""
+    names = [name for name in ("batch_size", "flip", "crop_padding") if getattr(given, name) in (None, "auto")]
+    values = ", ".join(f"{name} {getattr(used, name)}" for name in names)
+    return [f"recipe for these data and {used.epochs} epochs: {values}"] * bool(names)
 
 
 def evaluation_precision(recipe: Recipe) -> str:

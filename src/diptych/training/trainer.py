@@ -136,7 +136,7 @@ class Trainer:
     @property
     def num_steps(self) -> int:
         """Steps in an epoch."""
-        return len(batch_bounds(len(self.job.dataset.train), self.job.recipe.batch_size))
+        return len(batch_bounds(len(self.job.dataset.train), self.job.recipe.batch))
 
     @property
     def rates(self) -> list[float]:
@@ -239,7 +239,7 @@ def _diverged(trainer: Trainer, run: Run, arrays: Sequence[str]) -> Diverged:
 def _samples(job: Job, epoch: int, step: int) -> list[dict[str, Any]]:
     """Return ids and classes of a batch's samples, and of those mixed into them; `step` from 1."""
     split, names = job.dataset.train, job.dataset.class_names
-    chosen = order(len(split), job.seed, epoch)[batch_bounds(len(split), job.recipe.batch_size)[step - 1]]
+    chosen = order(len(split), job.seed, epoch)[batch_bounds(len(split), job.recipe.batch)[step - 1]]
     samples = [{"id": split.ids[index], "class": names[split.labels[index]]} for index in chosen]
     if job.recipe.mixup or job.recipe.cutmix:
         others = partners(Draws(job.seed, epoch, chosen), len(split)).indices

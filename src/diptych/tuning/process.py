@@ -164,7 +164,7 @@ def epoch_seconds(recipe: Recipe, spec: ModelSpec, engine_name: str, threads: in
         seconds.append((time.perf_counter() - start) / STEPS)
     images = dataset.validation.images[:MAX_IMAGES]
     predicting = float(np.median(times(lambda: engine.predict(model, images), SECONDS_OF_MEASUREMENT))) / len(images)
-    num_steps = len(batch_bounds(len(dataset.train), recipe.batch_size))
+    num_steps = len(batch_bounds(len(dataset.train), recipe.batch))
     return min(seconds[1:]) * num_steps + predicting * len(dataset.validation)
 
 

@@ -111,7 +111,7 @@ class Base:
 
     def steps(self, recipe: Recipe) -> int:
         """Return the steps of a whole training."""
-        return recipe.epochs * -(-self.num_train // recipe.batch_size)
+        return recipe.epochs * -(-self.num_train // recipe.batch)
 
 
 def read_space(space: str | Path | Mapping[str, Any]) -> Space:

@@ -87,7 +87,7 @@ class Settings:
         """Return the size of a trial's model, and why it is not trained; empty if it is."""
         try:
             recipe, spec = spaces.setup(self.base, params)
-            check_memory(spec, min(recipe.batch_size, self.base.num_train))
+            check_memory(spec, min(recipe.batch, self.base.num_train))
         except SpecError as error:
             return {}, str(error)
         limits = ("parameters", spec.num_parameters, self.max_params), ("FLOPs", spec.flops, self.max_flops)

@@ -92,14 +92,14 @@ def verify(
         got = f"{steps}, {digits_epochs} and {seed}"
         raise UsageError(f"'steps' must be at least 2, 'digits_epochs' and 'seed' at least 0, got {got}.")
     own = recipe or replace(USUAL_RECIPE, epochs=max(digits_epochs, 1))
-    own = own.for_data(spec.input_shape, bool(dataset and dataset.mirror))
+    own = own.for_data(spec.input_shape, bool(dataset and dataset.mirror), len(dataset.train) if dataset else 0)
     most_images = None if thorough else max(64, int(USUAL_FLOPS / 2 / spec.flops))
     data = dataset or samples.digits(spec, own, seed, most_images)
     few = {name: getattr(data, name).take(np.arange(len(getattr(data, name)))[:most_images]) for name in PREDICTED}
     job = Job(spec, own, data if thorough else replace(data, **few), seed, workers=0, weights=weights)
     class_weights(own, job.dataset.train.labels, spec.num_classes)  # raises an error now, not after minutes
-    every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch_size))
-    num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch_size))))
+    every = own.epochs * len(batch_bounds(len(job.dataset.train), own.batch))
+    num_steps = every if thorough else min(every, max(8, int(USUAL_FLOPS / (3 * spec.flops * own.batch))))
     drift, not_tested = list[dict[str, float]](), list[str]()
     versions = {"diptych": diptych.__version__, "python": platform.python_version(), "numpy": np.__version__}
     on_step("starting both frameworks")
