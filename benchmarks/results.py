@@ -1,9 +1,9 @@
 """Write the measured results into the README and docs.
 
-`--comparison FOLDER` copies the results of `diptych compare`, `--shipping RUN` those of `diptych benchmark RUN`.
-The other results are written by `make bench` and the scripts in this folder.
+`--comparison FOLDER` copies the results of `diptych compare`, `--shipping RUN` those of `diptych benchmark RUN`, and
+`--study FOLDER` those of `diptych tune`. The other results are written by `make bench` and the scripts in this folder.
 
-    python benchmarks/results.py [--comparison FOLDER] [--shipping RUN]
+    python benchmarks/results.py [--comparison FOLDER] [--shipping RUN] [--study FOLDER]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from statistics import mean, stdev
 
 from defaults import tables as budgets
 
@@ -20,6 +21,7 @@ from diptych.engines.differences import LEDGER
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+STUDIES = HERE / "tuning.json"
 KEPT = ("title", "verdict", "subject", "sides", "pairs", "contrasts", "costs", "conditions", "explained")
 SHOWN = ("train_throughput", "predict_throughput", "latency_p50", "import_seconds", "first_step_seconds", "peak_memory")
 SURPRISING = (
@@ -42,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparison", type=Path, metavar="FOLDER")
     parser.add_argument("--shipping", type=Path, metavar="RUN")
+    parser.add_argument("--study", type=Path, metavar="FOLDER")
     asked = parser.parse_args()
     if asked.comparison:
         found = read_json(asked.comparison / "comparison.json")
@@ -49,6 +52,10 @@ def main() -> None:
     if asked.shipping:
         shutil.copy(asked.shipping / "export" / "benchmark.json", HERE / "shipping.json")
         shutil.copy(asked.shipping / "export" / "benchmark.png", ROOT / "docs" / "pictures" / "shipping.png")
+    if asked.study:
+        found = read_json(asked.study / "study.json")
+        kept = {name: found[name] for name in ("subject", "best_so_far", "result", "changes", "costs", "remarks")}
+        write_json(STUDIES, studies() | {found["title"]: kept | {"num_trials": len(found["trials"])}})
     for page, blocks in BLOCKS.items():
         text = (ROOT / page).read_text(encoding="utf-8")
         for name, lines in blocks.items():
@@ -198,6 +205,38 @@ def shipping() -> list[str]:
     ]
 
 
+def studies() -> dict:
+    return read_json(STUDIES) if STUDIES.exists() else {}
+
+
+def tuned() -> list[str]:
+    lines = ["| study | | default | tuned | difference |", "|---|---|---|---|---|"]
+    notes = []
+    for found in studies().values():
+        subject, result, costs = found["subject"], found["result"], found["costs"]
+        title = f"{subject['data']}, `{subject['model']}`, {subject['epochs']} epochs, {found['num_trials']} trials"
+        for engine, name in NAMES.items():
+            sides = [result[side][engine] for side in ("default", "tuned")]
+            cells = [f"{100 * mean(one):.2f} ± {100 * stdev(one):.2f}%" for one in sides]
+            more = 100 * (mean(sides[1]) - mean(sides[0]))
+            lines.append(f"| {title} | {name} | {' | '.join(cells)} | {more:+.2f} points |")
+        steps = ", ".join(f"{accuracy:.2%} (trial {number})" for number, accuracy in found["best_so_far"])
+        changes = ", ".join(f"`{name}` {brief(before)} → {brief(after)}" for name, before, after in found["changes"])
+        notes.append(
+            f"- {title}: the trials took {costs['seconds'] / 60:.0f} min ({subject['threads']} threads of "
+            f"{subject['machine']['processor']}), and {costs['share_saved']:.0%} of their epochs were saved. "
+            f"Best validation accuracy so far: {steps}. Changed: {changes or 'nothing'}."
+        )
+    if not notes:
+        return ["There are no results yet: run `python benchmarks/results.py --study FOLDER`."]
+    about = "Test accuracy, mean and standard deviation of the finalists' fresh seeds:"
+    return [about, "", *lines, "", *notes]
+
+
+def brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"{value}"
+
+
 def ledger() -> list[str]:
     rows = {row.key: row for row in LEDGER}
     lines = ["| | PyTorch | TensorFlow / Keras | diptych |", "|---|---|---|---|"]
@@ -220,6 +259,7 @@ BLOCKS = {
         "ledger": ledger,
     },
     "docs/training.md": {"budgets": budgets, "durability": durability},
+    "docs/tuning.md": {"tuned": tuned},
     "docs/comparing.md": {"defaults": defaults},
 }
 

@@ -107,7 +107,7 @@ def script(name: str) -> str:
 def fashion_mnist(engine: str) -> str:
     """Two convolutions, with flips."""
     spec = zoo.model("fashion_cnn", (28, 28, 1), 10, (0.286,), (0.353,))
-    recipe = Recipe(epochs=8, precision="float32", flip="horizontal")
+    recipe = Recipe(epochs=8, learning_rate=0.002, precision="float32", flip="horizontal")
     recipe = recipe.for_data(spec.input_shape, mirror=True)
     reading = Reading("keras", "fashion-mnist", class_names("fashion-mnist"), (28, 28, 1), SPLITS)
     return files(cells(notebook(spec, recipe, engine, reading, "Fashion-MNIST")))["notebook.py"]
@@ -117,10 +117,10 @@ def cifar10(engine: str) -> str:
     """The CNN of TensorFlow's tutorial, with Adam and with SGD."""
     spec = zoo.model("cifar_sequential", (32, 32, 3), 10, (0.491, 0.482, 0.447), (0.247, 0.243, 0.262))
     adam, sgd = (
-        Recipe(epochs=8, precision="float32", optimizer=name, decoupled_decay=0.0).for_data(
+        Recipe(epochs=8, learning_rate=rate, precision="float32", optimizer=name, decoupled_decay=0.0).for_data(
             spec.input_shape, mirror=True
         )
-        for name in ("adam", "sgd")
+        for name, rate in (("adam", 0.002), ("sgd", 0.05))
     )
     reading = Reading("keras", "cifar10", class_names("cifar10"), (32, 32, 3), SPLITS)
     made = cells(notebook(spec, adam, engine, reading, "CIFAR-10"))
@@ -144,7 +144,7 @@ def cifar10(engine: str) -> str:
 def table(engine: str) -> str:
     """A CSV file of pixels, divided by `train_test_split`."""
     spec = zoo.model("cnn", (8, 8, 1), 10, (0.306,), (0.376,))
-    recipe = Recipe(epochs=10, precision="float32").for_data(spec.input_shape, mirror=False)
+    recipe = Recipe(epochs=10, learning_rate=0.002, precision="float32").for_data(spec.input_shape, mirror=False)
     names = tuple(map(str, range(10)))
     columns = {"label": ("label",), "others": ()}
     reading = Reading("csv", "digits.csv", names, (8, 8, 1), columns=columns, encodes=True, suffixes=(",",))
