@@ -75,6 +75,13 @@ def test_a_study_that_is_opened_anew_at_every_step_is_the_undisturbed_one(tmp_pa
     assert content(undisturbed)[:12] != content(run(opened(tmp_path / "seed", seed=1), 12))
 
 
+def test_the_next_trials_keep_about_half_of_what_is_in_force(tmp_path):
+    study = run(opened(tmp_path), 10)
+    first, *others = (trial.params for trial in study.trials)
+    kept = [other.get(name) == value for other in others for name, value in first.items()]
+    assert 0.4 < sum(kept) / len(kept) < 0.8  # some choices are the same by chance
+
+
 def test_the_first_trial_is_what_is_in_force_and_pruning_ends_trials_at_the_rungs(tmp_path):
     study = run(opened(tmp_path), 15)
     first = study.trials[0]
@@ -127,7 +134,7 @@ def test_half_an_entry_at_the_journals_end_is_removed(tmp_path):
 
 
 def test_models_over_a_limit_are_rejected_and_do_not_count(tmp_path):
-    study = run(opened(tmp_path, max_params=500_000), 10)
+    study = run(opened(tmp_path, seed=1, max_params=500_000), 10)
     rejected = [trial for trial in study.trials if "rejected" in trial.user_attrs]
     assert rejected
     assert 10 + len(rejected) == len(study.trials)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -37,6 +38,8 @@ from diptych.tuning.space import Base, Space, Value
 JOURNAL = "journal.log"
 REDUCTION = 3
 MAX_REJECTED = 100
+NUM_STARTUP = 10
+"""Trials before TPE; each has about half of its values from the recipe in force, the first one all."""
 _RUNG = "completed_rung_"
 
 
@@ -189,9 +192,10 @@ class Study:
     def _sampled(self, trials: Sequence[FrozenTrial]) -> tuple[dict[str, Value], dict[str, BaseDistribution]]:
         """Return the parameters of the next trial, sampled in a copy of the study."""
         past = optuna.create_study(direction="maximize", sampler=self._sampler(len(trials)))
-        in_force = {} if trials else spaces.defaults(self.settings.space, self.settings.base)
-        if in_force:
-            past.enqueue_trial(in_force)
+        in_force = spaces.defaults(self.settings.space, self.settings.base)
+        if len(trials) < NUM_STARTUP:
+            random = Random(self._sampler_seed(len(trials)))
+            past.enqueue_trial({name: one for name, one in in_force.items() if not trials or random.random() < 0.5})
         past.add_trials(trials)
         trial = past.ask()
         params = spaces.sample(self.settings.space, trial)
@@ -237,10 +241,13 @@ class Study:
         """End a trial; one that failed is stored as pruned, so that the sampler avoids its neighbors."""
         self.optuna.tell(number, accuracy, state)
 
+    def _sampler_seed(self, number: int) -> int:
+        return int.from_bytes(sha256(f"{self.settings.seed}/{number}".encode()).digest()[:4])
+
     def _sampler(self, number: int) -> TPESampler:
-        seed = int.from_bytes(sha256(f"{self.settings.seed}/{number}".encode()).digest()[:4])
+        seed = self._sampler_seed(number)
         # Spelled out because Optuna's defaults differ between versions.
-        return TPESampler(seed=seed, n_startup_trials=10, multivariate=True, group=True, constant_liar=True)
+        return TPESampler(seed=seed, n_startup_trials=NUM_STARTUP, multivariate=True, group=True, constant_liar=True)
 
     def _pruner(self) -> SuccessiveHalvingPruner:
         return SuccessiveHalvingPruner(min_resource=(*self.settings.rungs, 1)[0], reduction_factor=REDUCTION)
