@@ -443,7 +443,7 @@ model.cpu().eval()
 torch.save(model.state_dict(), models / "model.pth")
 example = next(iter(test_data))[0].float()
 torch.jit.trace(model, example).save(models / "model_torchscript.pt")
-model.to(DEVICE)
+model = model.to(DEVICE)
 
 # %%
 script = torch.jit.load(models / "model_torchscript.pt")

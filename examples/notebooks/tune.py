@@ -56,7 +56,7 @@ axis.step(
     finished.index, finished["accuracy"].cummax(), where="post", label="best so far"
 )
 axis.set(xlabel="trial", ylabel="validation accuracy")
-axis.legend(loc="lower right")
+axis.legend(loc="center right")
 plt.tight_layout()
 plt.show()
 
