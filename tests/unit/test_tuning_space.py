@@ -45,6 +45,10 @@ def test_every_sample_of_the_default_space_is_a_valid_recipe_and_model(model, re
     assert {"cnn": 12}.get(model, 1) == len({one.num_parameters for one in models})
 
 
+def test_sampled_steps_are_the_numbers_that_people_write():
+    assert {one["dropout"] for one in samples(spaces.space_for(base()), 150)} == {0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_values_of_what_is_in_force_mean_it(shape):
     start = base(shape)

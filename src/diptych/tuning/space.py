@@ -67,7 +67,8 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
         elif self.kind == "int":
             value = trial.suggest_int(self.name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         else:
-            value = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            sampled = trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+            value = round(sampled, 12) if self.step else sampled  # 0.3, not 3 × 0.1
         return value
 
     def allows(self, value: Value | None) -> bool:
