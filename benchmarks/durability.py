@@ -126,7 +126,7 @@ def trainer_of(engine_name: str, way: str, asked, epochs: int = 10_000) -> Train
 
         torch.use_deterministic_algorithms(False)
     recipe = Recipe(epochs=epochs)
-    dataset = data(max(54_000, SLICES * asked.rounds * STEPS * recipe.batch_size))
+    dataset = data(max(54_000, SLICES * asked.rounds * STEPS * recipe.batch))
     mean, std = channel_statistics(dataset.train.images)
     spec = zoo.model(asked.model, dataset.image_shape, dataset.num_classes, mean, std)
     return Trainer(engine, Job(spec, resolve(recipe, dataset, engine.runtime()["device"]), dataset))

@@ -54,8 +54,18 @@ def main() -> None:
         shutil.copy(asked.shipping / "export" / "benchmark.png", ROOT / "docs" / "pictures" / "shipping.png")
     if asked.study:
         found = read_json(asked.study / "study.json")
+        subject, seeds = (
+            found["subject"],
+            [len((found["result"] or {}).get("tuned", {}).get(name, ())) for name in NAMES],
+        )
+        if min(seeds) < 2:
+            parser.error(f"{asked.study} has no finalists that were tested in both frameworks with two seeds or more")
+        title = (
+            f"{subject['data']}, `{subject['model']}`, {subject['epochs']} epochs, trials in {NAMES[subject['engine']]}"
+        )
+        number = sum(trial["state"] != "rejected" for trial in found["trials"])
         kept = {name: found[name] for name in ("subject", "best_so_far", "result", "changes", "costs", "remarks")}
-        write_json(STUDIES, studies() | {found["title"]: kept | {"num_trials": len(found["trials"])}})
+        write_json(STUDIES, studies() | {title: kept | {"num_trials": number}})
     for page, blocks in BLOCKS.items():
         text = (ROOT / page).read_text(encoding="utf-8")
         for name, lines in blocks.items():

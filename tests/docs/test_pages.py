@@ -106,7 +106,7 @@ def test_generated_blocks_are_current(page):
 def test_the_models_page_shows_a_valid_model_and_recipe_and_every_layer():
     model, recipe = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGES["models"], re.DOTALL))
     assert model_from_json(model).is_chain
-    assert ("sgd", 64) == (recipe_from_json(recipe).optimizer, recipe_from_json(recipe).batch_size)
+    assert ("sgd", 64) == (recipe_from_json(recipe).optimizer, recipe_from_json(recipe).batch)
     (layers,) = re.findall(r"^- Layers: (.*?)\.", PAGES["models"], re.MULTILINE)
     assert [kind.__name__ for kind in get_args(Layer)] == re.findall(r"`(\w+)`", layers)
 

@@ -15,7 +15,7 @@ from diptych.training import checkpoint, provenance
 
 EPOCHS = 5
 # Dropout, batch norm and averages: all that a state could forget.
-LEARNING = ("--model", "cnn", "--epochs", EPOCHS, "--precision", "float32", "--average-decay", 0.9)
+LEARNING = ("--model", "cnn", "--epochs", EPOCHS, "--batch-size", 64, "--precision", "float32", "--average-decay", 0.9)
 ARGS = ("train", "digits", *LEARNING, "--checkpoint-steps", 5)
 
 

@@ -114,6 +114,16 @@ def test_code_is_not_overwritten_without_force(tmp_path, monkeypatch):
     assert sorted(FILES) == sorted(path.name for path in Path("code/torch").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [((), 64), (("digits",), 16), (("digits", "--epochs", 100), 32), (("digits", "--epochs", 200), 64)],
+    ids=str,
+)
+def test_code_has_the_batch_size_of_the_training(arguments, size, tmp_path):
+    answered("code", "mlp", *(("--data", *arguments) if arguments else ()), "--to", "torch", "--out", tmp_path)
+    assert f"BATCH_SIZE = {size}\n" in (tmp_path / "train.py").read_text()
+
+
 def test_notebooks_are_written_in_place_of_projects_and_need_jupytext(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = answered("code", "mlp", "--notebook", "--out", "notebooks")

@@ -63,6 +63,6 @@ def test_a_diverged_training_resumes_only_with_force(diverged):
     ids=["weights", "optimizer"],
 )
 def test_numbers_that_overflow_after_a_finite_loss_are_never_saved(tmp_path, engine_name, args, what):
-    run, err = train(tmp_path, engine_name, *args, "--checkpoint-steps", 1)
+    run, err = train(tmp_path, engine_name, *args, "--batch-size", 64, "--checkpoint-steps", 1)
     assert f"The training diverged in epoch 1 by step 1 of 21: its {what}" in err
     assert checkpoint.load(run) is None

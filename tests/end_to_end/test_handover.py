@@ -22,8 +22,8 @@ CNN = zoo.model("cnn", (8, 8, 1))
 # Dropout of elements behind a Flatten, whose order differs, and of samples.
 LAYERS = (replace(layer, mode="sample") if layer.name == "dropout2" else layer for layer in CNN.layers)
 SPEC = replace(CNN, name="own", layers=tuple(LAYERS))
-LEARNING = {"label_smoothing": 0.1, "average_decay": 0.9, "mixup": 0.2}
-RECIPE = {"format": "diptych-recipe", "version": 1, "precision": "float64", "epochs": 7, "crop_padding": 2, **LEARNING}
+LEARNING = {"crop_padding": 2, "label_smoothing": 0.1, "average_decay": 0.9, "mixup": 0.2}
+RECIPE = {"format": "diptych-recipe", "version": 1, "precision": "float64", "epochs": 7, "batch_size": 64, **LEARNING}
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_the_recipe_and_the_model_are_files_that_train_takes(found):
     recipe, spec = find_recipe(folder / "recipe.json"), spec_from_file(folder / "spec.json")
     number = 0 if content["result"]["chosen"] == "default" else content["result"]["chosen"]
     assert spec == Run.open(folder / f"trials/{number:04}").read_record().spec
-    assert content["trials"][number]["params"].get("batch_size", 64) == recipe.batch_size
+    assert content["trials"][number]["params"].get("batch_size", 16) == recipe.batch_size
 
 
 def test_the_same_command_again_trains_nothing_and_more_trials_continue(found, space):

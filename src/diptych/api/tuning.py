@@ -109,6 +109,7 @@ def _session(
     source = source_of(data, reading, chosen.spec, recipe, chosen.seed, **asked)
     with ExitStack() as stack:
         stack.enter_context(_silent_optuna())
+        from diptych.training.provenance import chosen_for_data
         from diptych.tuning import space as spaces
         from diptych.tuning.process import WarmProcess
         from diptych.tuning.session import Session
@@ -121,13 +122,13 @@ def _session(
         first.start()  # imports its framework meanwhile
         undivided = source.read(data_progress(notify))
         dataset = undivided.divide(source.seed, source.validation_fraction, source.test_fraction)
-        notify("dataset", {"lines": dataset.lines})
+        asked, recipe = recipe, recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train))
+        notify("dataset", {"lines": (*dataset.lines, *chosen_for_data(asked, recipe))})
         if not len(dataset.validation):
             raise UsageError(f"'{dataset.name}' has no validation split to tune on: raise validation_fraction.")
         mean, std = channel_statistics(dataset.train.images)
         named = str(chosen.model), dataset.image_shape, dataset.num_classes, mean, std
         spec = chosen.spec or zoo.model(*named)
-        recipe = recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train))
         base = spaces.Base(recipe, spec, len(dataset.train), chosen.spec is None and chosen.model == "cnn")
         limits = chosen.max_params, chosen.max_flops
         settings = Settings(source, base, spaces.space_for(base, given), chosen.engine, chosen.seed, *limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -73,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
                 inner = group if title == "options" else self.add_argument_group(title)
                 self._add(inner, hint, None if value is MISSING else value, names)  # type: ignore[arg-type]
                 continue
-            text = (docs[one.name] + _default(value, docs[one.name])).replace("%", "%%")
+            text = _with_default(docs[one.name], value).replace("%", "%%")
             settings: dict[str, Any] = {"help": text, **_settings(one, hint, value)}
             required, many = value is MISSING, settings.get("nargs") == "+"
             if one.metadata.get("is_positional"):
@@ -138,12 +139,12 @@ def _settings(one: Field[Any], hint: Any, default: Any) -> dict[str, Any]:
     return settings
 
 
-def _default(value: Any, doc: str) -> str:
-    """The default in the help text, unless the text says it."""
-    if value is MISSING or value in (None, ()) or value is False or "(default" in doc:
-        return ""
+def _with_default(doc: str, value: Any) -> str:
+    """The help text with the default, which replaces one that depends on other settings."""
+    if value is MISSING or value in (None, ()) or value is False:
+        return doc
     text = " ".join(map(str, value)) if isinstance(value, tuple) else "yes" if value is True else value
-    return f" (default: {text})"
+    return f"{re.sub(r' [(]default: [^)]*[)]', '', doc)} (default: {text})"
 
 
 def _described(kind: type, default: Any) -> Iterator[tuple[Field[Any], Any, Any]]:

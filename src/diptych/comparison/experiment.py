@@ -158,7 +158,9 @@ class Experiment:
         content = {
             "data": data,
             "spec": model_to_json(cell.spec),
-            "recipe": recipe_to_json(cell.recipe),
+            "recipe": recipe_to_json(
+                replace(cell.recipe, learning_rate=cell.recipe.rate, decoupled_decay=cell.recipe.decay)
+            ),
             "seed": cell.seed,
             "engine": cell.engine,
             "threads": cell.threads,

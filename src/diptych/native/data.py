@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +43,7 @@ class Reading:
     mirror: bool | None = None
     """Whether a mirrored image keeps its class; None if the data are not known."""
     num_images: int = 0
-    """Images that are not in a split other than `train`; 0 if unknown."""
+    """Images that are not for testing, and in no validation split; 0 if unknown."""
     test_fraction: float = 0.2
     suffixes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -75,9 +74,12 @@ def reading_of(data: str, source: Source, spec: ModelSpec, options: SourceOption
         found = _named(data, listing) or _folder(data, listing) or _table(path, listing, options) or _npz(path, listing)
     except (DataError, ValueError, OSError):  # the listing knows how to read it, the code does not
         found = None
+    given = found.splits if found else listing.splits
     found = found or default(spec, listing.class_names, "there is no reader for this kind of data")
     sizes = {split: len(listed.labels) for split, listed in listing.splits.items()}
-    num_images = sum(size for split, size in sizes.items() if split == "train" or split not in found.splits)
+    num_images = sum(size for split, size in sizes.items() if split == "train" or split not in given)
+    if "test" not in given:
+        num_images = round(num_images * (1 - test_fraction))
     return replace(found, mirror=source.mirror, num_images=num_images, test_fraction=test_fraction)
 
 
@@ -191,11 +193,9 @@ def source(
 
 
 def num_train(reading: Reading, recipe: Recipe) -> int:
-    """Return about how many images the code trains on."""
-    shares = {"test": reading.test_fraction, "validation": recipe.validation_fraction}
-    return round(
-        reading.num_images * math.prod(1 - share for split, share in shares.items() if split not in reading.splits)
-    )
+    """Return about how many images the code trains on; 0 if unknown."""
+    held_out = 0 if "validation" in reading.splits else recipe.validation_fraction
+    return round(reading.num_images * (1 - held_out))
 
 
 def validates(reading: Reading | None, recipe: Recipe) -> bool:

@@ -161,7 +161,7 @@ class Recipe:
 # 2 epochs, 90.3 and 88.3% after 4, 91.5 and 90.6% after 8.
 _EPOCHS_TO_AUGMENT = 16
 # Test accuracy after 4 epochs: `fashion_cnn` on Fashion-MNIST, rate 0.003, one seed: 90.3% with batches of 64, 90.6
-# with 32; on CIFAR-10 (`cifar_sequential`) 70.8 and 72.0%; a padded one on the digits, rate 0.004, two seeds: 94.3 and
+# with 32; on CIFAR-10 (`cifar_sequential`) 70.8 and 72.0%; with padding on the digits, rate 0.004, two seeds: 94.3 and
 # 97.1%, and 97.1% with 16.
 _BATCH_SIZES = (64, 32, 16)
 _MIN_STEPS = 4000

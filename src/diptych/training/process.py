@@ -120,7 +120,7 @@ def train_run(run: Run, settings: Settings, dataset: Dataset, notify: Notify) ->
     said = ("name", "class_names", "sizes", "inferred", "remarks")
     lines = (
         *dataset.lines,
-        *provenance.chosen(record.recipe, recipe),
+        *provenance.chosen_for_data(record.recipe, recipe),
         *([record.start.remark] if record.start else []),
     )
     notify("dataset", {"lines": lines, **{name: getattr(dataset, name) for name in said}})

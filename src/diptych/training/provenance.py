@@ -98,7 +98,8 @@ def create(
     there is none.
     """
     check_fit(spec, dataset)
-    check_memory(spec, min(recipe.batch, len(dataset.train)))
+    used = recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train))
+    check_memory(spec, min(used.batch, len(dataset.train)))
     if recipe.wants_validation and not len(dataset.validation):
         none = f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training)"
         need = "early stopping, keep_best and the plateau schedule need them"
@@ -232,11 +233,11 @@ def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
     return replace(recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train)), precision=precision)
 
 
-def chosen(given: Recipe, used: Recipe) -> list[str]:
+def chosen_for_data(given: Recipe, used: Recipe) -> list[str]:
     """Say in a line what was chosen for the data; no line if all was given."""
     names = [name for name in ("batch_size", "flip", "crop_padding") if getattr(given, name) in (None, "auto")]
     values = ", ".join(f"{name} {getattr(used, name)}" for name in names)
-    return [f"recipe for these data and {used.epochs} epochs: {values}"] * bool(names)
+    return [f"chosen for the data and the number of epochs: {values}"] * bool(names)
 
 
 def evaluation_precision(recipe: Recipe) -> str:

@@ -39,7 +39,7 @@ JOURNAL = "journal.log"
 REDUCTION = 3
 MAX_REJECTED = 100
 NUM_STARTUP = 10
-"""Trials before TPE; each has about half of its values from the recipe in force, the first one all."""
+"""Finished or pruned trials before TPE; each has about half of its values from the recipe in force, the first all."""
 _RUNG = "completed_rung_"
 
 
@@ -193,7 +193,7 @@ class Study:
         """Return the parameters of the next trial, sampled in a copy of the study."""
         past = optuna.create_study(direction="maximize", sampler=self._sampler(len(trials)))
         in_force = spaces.defaults(self.settings.space, self.settings.base)
-        if len(trials) < NUM_STARTUP:
+        if sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) < NUM_STARTUP:
             random = Random(self._sampler_seed(len(trials)))
             past.enqueue_trial({name: one for name, one in in_force.items() if not trials or random.random() < 0.5})
         past.add_trials(trials)
