@@ -72,7 +72,7 @@ def test_a_run_is_proved_with_its_own_recipe_seed_and_data(digits_runs, tmp_path
     assert not {"training with label smoothing", "training with weight averages"} & tested
     steps, gpus = certificate["not_tested"]
     assert "GPUs" == gpus
-    assert re.fullmatch(r"the last \d+ of \d+ training steps .* --thorough\)", steps)
+    assert re.fullmatch(r"the last [\d,]+ of [\d,]+ training steps .* --thorough\)", steps)
     assert {"label smoothing", "weight averages"} <= {*certificate["not_used"]}
     assert "has its own recipe" in refused("verify", digits_runs["torch"].directory, "--recipe", "sgd")
 
