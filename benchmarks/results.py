@@ -54,18 +54,13 @@ def main() -> None:
         shutil.copy(asked.shipping / "export" / "benchmark.png", ROOT / "docs" / "pictures" / "shipping.png")
     if asked.study:
         found = read_json(asked.study / "study.json")
-        subject, seeds = (
-            found["subject"],
-            [len((found["result"] or {}).get("tuned", {}).get(name, ())) for name in NAMES],
-        )
-        if min(seeds) < 2:
+        subject, tested = found["subject"], (found["result"] or {}).get("tuned", {})
+        if min(len(tested.get(name, ())) for name in NAMES) < 2:
             parser.error(f"{asked.study} has no finalists that were tested in both frameworks with two seeds or more")
-        title = (
-            f"{subject['data']}, `{subject['model']}`, {subject['epochs']} epochs, trials in {NAMES[subject['engine']]}"
-        )
-        number = sum(trial["state"] != "rejected" for trial in found["trials"])
-        kept = {name: found[name] for name in ("subject", "best_so_far", "result", "changes", "costs", "remarks")}
-        write_json(STUDIES, studies() | {title: kept | {"num_trials": number}})
+        key = f"{subject['data']}, {subject['model']}, {subject['epochs']} epochs, trials in {subject['engine']}"
+        kept = {name: found[name] for name in ("subject", "best_so_far", "result", "changes", "costs")}
+        kept["num_trials"] = sum(trial["state"] != "rejected" for trial in found["trials"])
+        write_json(STUDIES, studies() | {key: kept})
     for page, blocks in BLOCKS.items():
         text = (ROOT / page).read_text(encoding="utf-8")
         for name, lines in blocks.items():
@@ -234,7 +229,7 @@ def tuned() -> list[str]:
         changes = ", ".join(f"`{name}` {brief(before)} → {brief(after)}" for name, before, after in found["changes"])
         notes.append(
             f"- {title}: the trials took {costs['seconds'] / 60:.0f} min ({subject['threads']} threads of "
-            f"{subject['machine']['processor']}), and {costs['share_saved']:.0%} of their epochs were saved. "
+            f"{subject['machine']['processor']}), and pruning saved {costs['share_saved']:.0%} of the epochs. "
             f"Best validation accuracy so far: {steps}. Changed: {changes or 'nothing'}."
         )
     if not notes:

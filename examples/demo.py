@@ -18,7 +18,7 @@ from diptych.spec import zoo
 from diptych.spec.layers import Conv
 
 TITLES: dict[EngineName, str] = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
-EPOCHS = 12
+EPOCHS = 8
 
 console = Console(highlight=False, soft_wrap=True)
 start = time.perf_counter()
@@ -66,7 +66,7 @@ spec, runs, seconds = model(), {}, {}
 for engine, title in TITLES.items():
     step(f"training in {title}")
     begin = time.perf_counter()
-    runs[engine] = diptych.train("digits", engine=engine, model=spec, precision="float64", epochs=EPOCHS, batch_size=64)
+    runs[engine] = diptych.train("digits", engine=engine, model=spec, precision="float64", epochs=EPOCHS)
     seconds[engine] = time.perf_counter() - begin
 step("comparing the two models layer by layer and step by step")
 certificate = diptych.verify(spec, optimizers=("adamw",), precisions=("float64",), digits_epochs=0)

@@ -45,7 +45,7 @@ def trained(flowers, tmp_path_factory):
 
 def test_data_are_described_once_before_the_first_step_and_in_the_record(trained):
     result, out = trained
-    chosen = "chosen for the data and the number of epochs: flip none, crop_padding 0"
+    chosen = "chosen for the data and number of epochs: flip none, crop_padding 0"
     assert (0, [*LINES, chosen]) == (result.code, result.err.splitlines())
     assert "images: train 20, validation 3, test 22\n" in result.out
     for folder in out.iterdir():

@@ -98,8 +98,7 @@ def create(
     there is none.
     """
     check_fit(spec, dataset)
-    used = recipe.for_data(dataset.image_shape, dataset.mirror, len(dataset.train))
-    check_memory(spec, min(used.batch, len(dataset.train)))
+    check_memory(spec, min(resolve(recipe, dataset, "cpu").batch, len(dataset.train)))
     if recipe.wants_validation and not len(dataset.validation):
         none = f"'{dataset.name}' has no validation samples ({len(dataset.train)} in training)"
         need = "early stopping, keep_best and the plateau schedule need them"
@@ -234,10 +233,10 @@ def resolve(recipe: Recipe, dataset: Dataset, device: str) -> Recipe:
 
 
 def chosen_for_data(given: Recipe, used: Recipe) -> list[str]:
-    """Say in a line what was chosen for the data; no line if all was given."""
+    """Return a line that says what was chosen for the data; no line if everything was set."""
     names = [name for name in ("batch_size", "flip", "crop_padding") if getattr(given, name) in (None, "auto")]
     values = ", ".join(f"{name} {getattr(used, name)}" for name in names)
-    return [f"chosen for the data and the number of epochs: {values}"] * bool(names)
+    return [f"chosen for the data and number of epochs: {values}"] * bool(names)
 
 
 def evaluation_precision(recipe: Recipe) -> str:

@@ -39,7 +39,7 @@ JOURNAL = "journal.log"
 REDUCTION = 3
 MAX_REJECTED = 100
 NUM_STARTUP = 10
-"""Finished or pruned trials before TPE; each has about half of its values from the recipe in force, the first all."""
+"""Finished or pruned trials before TPE takes over. The first is the recipe in force; the others keep half of it."""
 _RUNG = "completed_rung_"
 
 
