@@ -25,7 +25,7 @@ class Recipe:
     epochs: Count = 10
     """Passes over the training split."""
     batch_size: Count | None = None
-    """Images per step (default: 64, or 32 or 16 if the training would have fewer than 4,000 steps)."""
+    """Images per step (default: 64, or 32 or 16 if training would take fewer than 4,000 steps)."""
     precision: Precision = "auto"
     """Floating-point format for training; auto is bfloat16 if the processor supports it, else float32."""
 
